@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from IPython.core.formatters import HTMLFormatter
+
 from vellum_nb.models import Run, case_id
 
-__all__ = ["later_run"]
+__all__ = ["html_of", "later_run"]
 
 _NUMBERS = count(1)
 
@@ -26,3 +28,10 @@ def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fi
         "state": "FULFILLED",
     }
     return Run(**(known | fields))
+
+
+def html_of(value: object) -> str:
+    """Return what a notebook shows of `value`."""
+    html = HTMLFormatter()(value)
+    assert isinstance(html, str)
+    return html

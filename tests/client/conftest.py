@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 
 from vellum_nb.client import Client
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `client_kit`
 KEY = "sk-test-0123456789"
 DATA = Path(__file__).parent / "data"
 Behaviour = Callable[[socket.socket], bool]

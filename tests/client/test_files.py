@@ -64,20 +64,3 @@ def test_code_comes_as_the_bytes_that_were_sent(server: Any, client: Client) -> 
         "/v1/workflows/w/pull?release_tag=v+2&exclude_code=false&include_json=true&version=1"
     )
     assert server.seen[0].headers["accept"] == "*/*"
-
-
-def test_code_that_cannot_be_pulled_is_an_error(server: Any, client: Client) -> None:
-    server.will(server.reply(400, {"detail": "No code was kept."}))
-    with pytest.raises(errors.BadRequestError, match="No code was kept"):
-        client.pull("w")
-
-
-def test_a_release_tag_is_moved_and_an_empty_change_is_sent_as_one(
-    server: Any, client: Client
-) -> None:
-    server.will(server.reply(200, {"name": "production", "release": {"id": "r-2"}}))
-    moved = client.update_workflow_release_tag("w", "production", history_item_id="r-2")
-    assert moved.release_id == "r-2"
-    client.update_workflow_release_tag("w", "production")
-    assert [seen.method for seen in server.seen] == ["PATCH", "PATCH"]
-    assert [seen.json for seen in server.seen] == [{"history_item_id": "r-2"}, {}]

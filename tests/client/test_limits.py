@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from client_kit import HEAD, execute, stream
 
 from vellum_nb import errors
 from vellum_nb.client import Client
@@ -21,7 +22,6 @@ MEGABYTE = 10**6
 ZEROS = gzip.compress(bytes(10 * MEGABYTE))
 BOMB = ZEROS * 30  # 300 MB in 300 kB
 NESTED_BOMB = gzip.compress(ZEROS * 300)  # 3 GB, packed twice
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LATE_S = 0.4  # to connect, and to read: 0.8 in all
 
 
@@ -35,10 +35,6 @@ def small(server: Any) -> Iterator[Client]:
 def hurried(server: Any) -> Iterator[Client]:
     with Client(api_key="k", base_url=server.url, timeout=LATE_S) as made:
         yield made
-
-
-def execute(client: Client) -> Any:
-    return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w")
 
 
 def endless(head: bytes, part: bytes, pause: float = 0.0) -> Any:
@@ -92,7 +88,7 @@ def test_an_answer_without_end_is_dropped(server: Any, small: Client, behaviour:
 def test_a_line_without_end_ends_a_stream(server: Any, small: Client) -> None:
     server.will(endless(HEAD + b"\r\n", b"x" * 65536))
     with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
-        list(small.execute_workflow_stream({}, workflow_deployment_name="w"))
+        list(stream(small))
 
 
 def test_an_error_without_end_keeps_its_status(server: Any, client: Client) -> None:
@@ -146,8 +142,7 @@ def test_a_stream_may_last_longer_than_an_answer(server: Any, hurried: Client) -
         return False
 
     server.will(slow)
-    events = hurried.execute_workflow_stream({}, workflow_deployment_name="w")
-    assert len(list(events)) == 11
+    assert len(list(stream(hurried))) == 11
 
 
 def test_a_large_request_has_the_time_of_its_answer_to_leave(server: Any) -> None:

@@ -53,18 +53,6 @@ def test_filters_are_given_as_a_dict_or_as_text(server: Any, client: Client) -> 
     assert sent_query(server) == {"filters": "{}", "limit": "3"}
 
 
-def test_all_executions_are_walked_page_by_page(server: Any, client: Client) -> None:
-    pages = [[{"span_id": f"e-{n}"} for n in part] for part in ((1, 2), (3, 4), (5,))]
-    server.will(*(server.reply(200, {"count": 5, "results": page}) for page in pages))
-    found = client.iter_workflow_deployment_event_executions("w", limit=2, ordering="-timestamp")
-    assert [each.span_id for each in found] == [f"e-{n}" for n in range(1, 6)]
-    assert [parse_qsl(urlsplit(seen.target).query) for seen in server.seen] == [
-        [("limit", "2"), ("ordering", "-timestamp")],
-        [("limit", "2"), ("offset", "2"), ("ordering", "-timestamp")],
-        [("limit", "2"), ("offset", "4"), ("ordering", "-timestamp")],
-    ]
-
-
 def test_what_an_output_should_have_been_is_sent_in_natural_values(
     server: Any, client: Client
 ) -> None:

@@ -6,21 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from client_kit import IDENTITY, execute, failure
 
 from vellum_nb import errors
 from vellum_nb.client import Client
-
-IDENTITY = {"name": "production", "label": "Production"}
-
-
-def execute(client: Client, **options: Any) -> Any:
-    return client.execute_workflow({"q": "hi"}, workflow_deployment_name="w", **options)
-
-
-def failure(client: Client) -> errors.APIError:
-    with pytest.raises(errors.APIError) as caught:
-        execute(client)
-    return caught.value
 
 
 @pytest.mark.parametrize("status", [307, 308])

@@ -10,20 +10,15 @@ import traceback
 from typing import Any
 
 import pytest
+from client_kit import failure, stream
 
 from vellum_nb import errors
 from vellum_nb.client import Client
 
 
-def failure(client: Client) -> errors.APIError:
-    with pytest.raises(errors.APIError) as caught:
-        client.execute_workflow({"q": "hi"}, workflow_deployment_name="w")
-    return caught.value
-
-
 def broken_stream(client: Client) -> errors.APIError:
     with pytest.raises(errors.APIError) as caught:
-        list(client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w"))
+        list(stream(client))
     return caught.value
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import gc
-import json
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from client_kit import HEAD, LIMIT, event, execute, stream
 
 from vellum_nb import errors
-from vellum_nb.client import Client, EventStream
-from vellum_nb.models import Cancellation, WorkflowStreamEvent
+from vellum_nb.client import Client
+from vellum_nb.models import Cancellation
 
-LIMIT = 20
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 OPEN = HEAD + b"\r\n"
-
-
-def event(state: str) -> bytes:
-    data = {"id": "1", "state": state, "ts": "2026-01-15T09:30:00Z", "outputs": []}
-    whole = {"execution_id": "e-1", "type": "WORKFLOW", "data": data}
-    return json.dumps(whole).encode() + b"\n"
 
 
 BEGUN, GROWN, ENDED = event("INITIATED"), event("STREAMING"), event("FULFILLED")
@@ -34,10 +27,6 @@ BEGUN, GROWN, ENDED = event("INITIATED"), event("STREAMING"), event("FULFILLED")
 def whole(*events: bytes) -> bytes:
     body = b"".join(events)
     return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-def stream(client: Client, **options: Any) -> EventStream[WorkflowStreamEvent]:
-    return client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w", **options)
 
 
 @pytest.fixture
@@ -65,14 +54,6 @@ def test_a_stream_that_was_read_leaves_its_connection_to_the_next_call(
     assert [seen.connection for seen in server.seen] == [1, 1, 1]
 
 
-def test_a_server_that_lingers_after_the_last_event_holds_nobody_up(
-    server: Any, client: Client
-) -> None:
-    server.will(server.hang(OPEN + BEGUN + ENDED))
-    assert [each.state for each in stream(client)] == ["INITIATED", "FULFILLED"]
-    assert server.hung_up.acquire(timeout=LIMIT)
-
-
 def test_a_server_that_drips_after_the_last_event_holds_nobody_up(
     server: Any, client: Client
 ) -> None:
@@ -95,52 +76,45 @@ def test_a_server_that_drips_after_the_last_event_holds_nobody_up(
         stopped.set()
 
 
-def test_what_breaks_after_the_last_event_is_no_error(server: Any, client: Client) -> None:
-    server.will(server.raw(HEAD + b"Content-Length: 9999\r\n\r\n" + BEGUN + ENDED))
-    assert len(list(stream(client))) == 2
-
-
-def test_leaving_the_loop_hangs_up(server: Any, client: Client) -> None:
-    server.will(server.hang(OPEN + BEGUN))
-    events = stream(client)
-    for _ in events:
-        break
+def test_what_breaks_or_lingers_after_the_last_event_is_no_error(
+    server: Any, client: Client
+) -> None:
+    broken = server.raw(HEAD + b"Content-Length: 9999\r\n\r\n" + BEGUN + ENDED)
+    server.will(broken, server.hang(OPEN + BEGUN + ENDED))
+    for _ in range(2):
+        assert [each.state for each in stream(client)] == ["INITIATED", "FULFILLED"]
     assert server.hung_up.acquire(timeout=LIMIT)
 
 
-def test_an_error_in_the_loop_hangs_up_too(server: Any, client: Client) -> None:
-    server.will(server.hang(OPEN + BEGUN))
+def leave(client: Client) -> None:
+    for _ in stream(client):
+        break
 
-    def fail() -> None:
+
+def fail(client: Client) -> None:
+    with suppress(ZeroDivisionError):
         for _ in stream(client):
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert server.hung_up.acquire(timeout=LIMIT)
 
-
-def test_a_stream_that_nobody_reads_is_closed_with_its_block(server: Any, client: Client) -> None:
-    server.will(server.hang(OPEN + BEGUN))
+def close(client: Client) -> None:
     with stream(client) as events:
         assert events
-    assert server.hung_up.acquire(timeout=LIMIT)
     assert list(events) == []
 
 
-def test_a_stream_that_nobody_keeps_hangs_up(server: Any, client: Client) -> None:
-    server.will(server.hang(OPEN + BEGUN))
+def drop(client: Client) -> None:
     stream(client)
     gc.collect()
+
+
+@pytest.mark.parametrize("way", [leave, fail, close, drop])
+def test_a_stream_that_is_not_read_to_its_end_hangs_up(
+    server: Any, client: Client, way: Any
+) -> None:
+    server.will(server.hang(OPEN + BEGUN))
+    way(client)
     assert server.hung_up.acquire(timeout=LIMIT)
-
-
-def test_events_can_be_read_once(server: Any, client: Client) -> None:
-    server.will(answering(whole(BEGUN, ENDED)))
-    events = stream(client)
-    assert len(list(events)) == 2
-    with pytest.raises(errors.VellumNBError, match="only once"):
-        list(events)
 
 
 @pytest.mark.parametrize("content", [OPEN, OPEN + BEGUN, OPEN + BEGUN + GROWN[:20]])
@@ -156,17 +130,19 @@ def test_closing_from_another_thread_ends_the_loop(
     assert len(server.seen) == 1
 
 
-def test_closing_again_and_after_the_end_does_nothing(
+def test_a_stream_is_read_once_and_closing_it_again_does_nothing(
     server: Any, client: Client, fulfilled: dict[str, Any]
 ) -> None:
     server.will(answering(whole(BEGUN, ENDED)), server.reply(200, fulfilled))
     events = stream(client)
     assert len(list(events)) == 2
+    with pytest.raises(errors.VellumNBError, match="only once"):
+        list(events)
     events.close()
-    reply = client.execute_workflow({}, workflow_deployment_name="w")
+    reply = execute(client)
     events.close()
     assert reply.execution_id == "e-1"
-    assert client.execute_workflow({}, workflow_deployment_name="w") == reply
+    assert execute(client) == reply
     assert {seen.connection for seen in server.seen} == {1}
 
 

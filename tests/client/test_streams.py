@@ -9,21 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from client_kit import HEAD, LIMIT, event, stream
 
 from vellum_nb import errors
-from vellum_nb.client import Client, EventStream
-from vellum_nb.models import WorkflowStreamEvent
+from vellum_nb.client import Client
 
-LIMIT = 20
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 ODD = "caf\u00e9 \u2028 \u2029 \u0085 \U0001f600"
-
-
-def event(state: str, **data: Any) -> bytes:
-    data = {"id": "1", "state": state, "ts": "2026-01-15T09:30:00Z"} | data
-    whole = {"execution_id": "e-1", "type": "WORKFLOW", "data": data}
-    return json.dumps(whole, ensure_ascii=False).encode()
 
 
 def delta(text: str) -> bytes:
@@ -37,7 +29,7 @@ STATES = ["INITIATED", "STREAMING", "FULFILLED"]
 
 
 def lines(*events: bytes) -> bytes:
-    return b"".join(each + b"\n" for each in events)
+    return b"".join(each.rstrip(b"\n") + b"\n" for each in events)
 
 
 def chunks(pieces: Iterable[bytes], *, last: bool = True) -> bytes:
@@ -47,10 +39,6 @@ def chunks(pieces: Iterable[bytes], *, last: bool = True) -> bytes:
 
 def bytewise(body: bytes) -> Iterator[bytes]:
     return (body[place : place + 1] for place in range(len(body)))
-
-
-def stream(client: Client, **options: Any) -> EventStream[WorkflowStreamEvent]:
-    return client.execute_workflow_stream({"q": "hi"}, workflow_deployment_name="w", **options)
 
 
 def states_until_broken(client: Client) -> tuple[list[str], errors.APIError]:
@@ -70,9 +58,12 @@ FRAMINGS = {
     "CRLF": WHOLE.replace(b"\n", b"\r\n"),
     "blank lines and END": b"\n\n" + lines(BEGUN, b"", b"  ", GROWN, b"", ENDED, b"", b"END"),
     "server-sent events": b": hello\n"
-    + b"".join(b"event: message\nid: 7\ndata: %s\n\n" % each for each in (BEGUN, GROWN, ENDED)),
+    + b"".join(
+        b"event: message\nid: 7\ndata: %s\n\n" % each
+        for each in map(bytes.rstrip, (BEGUN, GROWN, ENDED))
+    ),
     "server-sent events without spaces": b"".join(
-        b"data:%s\r\n\r\n" % each for each in (BEGUN, GROWN, ENDED)
+        b"data:%s\r\n" % each.replace(b"\n", b"\r\n") for each in (BEGUN, GROWN, ENDED)
     ),
     "garbage": lines(
         b"<b>", BEGUN, b'{"half": ', b"[1]", b"null", b"\xff\xfe", GROWN, b"{}", ENDED
@@ -177,7 +168,7 @@ def test_a_rejected_run_is_an_event_and_no_exception(server: Any, client: Client
 BROKEN = {
     "closed early": HEAD + b"\r\n" + lines(BEGUN, GROWN),
     "ended early": chunks([lines(BEGUN, GROWN)]),
-    "ended in mid-line": chunks([lines(BEGUN, GROWN) + ENDED[:-9]]),
+    "ended in mid-line": chunks([lines(BEGUN, GROWN) + ENDED[:-10]]),
     "closed in mid-chunk": chunks([lines(BEGUN, GROWN)], last=False) + b"fff\r\n{",
     "a chunk without a size": chunks([lines(BEGUN, GROWN)], last=False) + b"zz\r\n{",
     "shorter than it said": HEAD + b"Content-Length: 9999\r\n\r\n" + lines(BEGUN, GROWN),

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
+
+from runs_kit import later_run
 
 from vellum_nb import Comparison
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 
-_NUMBERS = count(1)
-_START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
-
-def run(tag: str, text: str = "a", answer: Any = "yes", **fields: Any) -> Run:
-    number = next(_NUMBERS)
+def run(tag: str, text: Any = "a", answer: Any = "yes", **fields: Any) -> Run:
     inputs = fields.pop("inputs", {"text": text})
-    known = {
-        "id": f"run-{number}",
-        "deployment": "words",
-        "release_tag": tag,
-        "release_id": f"release-of-{tag}",
-        "timestamp": _START + timedelta(seconds=number),
-        "latency_s": 0.25,
-        "inputs": inputs,
-        "outputs": {"answer": answer},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+    outputs = fields.pop("outputs", {"answer": answer})
+    known = {"deployment": "words", "release_id": f"release-of-{tag}", "latency_s": 0.25}
+    return later_run(tag, inputs, outputs, **known | fields)
 
 
-def failed(tag: str, text: str = "a") -> Run:
-    error = RunError(code="TIMEOUT", message="no answer within 120 s")
-    return run(tag, text, outputs={}, state="FAILED", error=error)
+def failed(tag: str, text: str = "a", state: str = "FAILED", code: str = "TIMEOUT") -> Run:
+    error = RunError(code=code, message="no answer within 120 s")
+    return run(tag, text, outputs={}, state=state, error=error)
 
 
 def wanted(expected: Mapping[str, Any], **labels: Any) -> list[SweepCase]:

@@ -3,217 +3,198 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pandas.testing import assert_frame_equal
+from report_kit import compared, failed, run, wanted
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.errors import InputError
-from vellum_nb.history import History, read_csv
-from vellum_nb.models import Run, case_id
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.history import History
+from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.rendering.values import same_value
 
-START = datetime(2026, 11, 24, tzinfo=UTC)
 TAGS = ("v1", "v2", "v3")
 STATES = ("FULFILLED", "REJECTED", "FAILED", "CANCELLED", "STARTED")
-
-
-def made(number: int, tag: str, ticket: str, said: Any = "x", **fields: Any) -> Run:
-    inputs = {"ticket": ticket}
-    known = {
-        "id": str(number),
-        "deployment": "triage",
-        "release_tag": tag,
-        "timestamp": START + timedelta(seconds=number),
-        "inputs": inputs,
-        "outputs": {"said": said},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+ROWS = st.tuples(
+    st.sampled_from([*TAGS, "other"]),
+    st.sampled_from("abcd"),
+    st.sampled_from(["x", "y", 1, None]),
+    st.sampled_from(STATES),
+    st.sampled_from([None, "r1", "r2"]),
+    st.sampled_from([None, "local", "cloud"]),
+)
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Run]:
-    rows = draw(
-        st.lists(
-            st.tuples(
-                st.sampled_from([*TAGS, "other"]),
-                st.sampled_from("abcd"),
-                st.sampled_from(["x", "y", 1, None]),
-                st.sampled_from(STATES),
-                st.sampled_from([None, "r1", "r2"]),
-                st.sampled_from([None, "local", "cloud"]),
-            ),
-            max_size=25,
-        )
-    )
     return [
-        made(at, tag, ticket, said, state=state, release_id=release, environment=environment)
-        for at, (tag, ticket, said, state, release, environment) in enumerate(rows)
+        run(tag, text, answer, state=state, release_id=release, environment=environment)
+        for tag, text, answer, state, release, environment in draw(st.lists(ROWS, max_size=25))
     ]
 
 
 def of(runs: list[Run], **options: Any) -> Comparison:
-    return Comparison(runs, deployment="triage", release_tags=TAGS, **options)
+    return compared(*runs, tags=TAGS, **options)
 
 
 @given(histories(), st.randoms())
-def test_the_order_in_which_runs_come_does_not_matter(runs, rng):
+def test_every_run_stands_in_just_one_cell_whatever_the_order_in_which_runs_come(runs, rng):
     shuffled = list(runs)
     rng.shuffle(shuffled)
-    one, other = of(runs), of(shuffled)
-    assert one.releases == other.releases
-    assert one.frame().equals(other.frame())
-
-
-@given(histories())
-def test_every_run_stands_in_just_one_cell_and_none_is_lost(runs):
-    compared = of(runs)
+    found = of(runs)
+    assert found.frame().equals(of(shuffled).frame())
     placed = Counter(
-        record.id
-        for case in compared.cases
-        for release in compared.releases
-        for record in case.tries.get(release, ())
+        each.id for case in found.cases for tries in case.tries.values() for each in tries
     )
-    assert placed == Counter(run.id for run in runs if run.release_tag in TAGS)
-    for case in compared.cases:
-        for release, records in case.tries.items():
-            assert {record.case_id for record in records} == {case.case_id}
-            assert all(release.startswith(record.release_tag) for record in records)
+    assert placed == Counter(each.id for each in runs if each.release_tag in TAGS)
+    for case in found.cases:
+        for release, tries in case.tries.items():
+            assert {each.case_id for each in tries} == {case.case_id}
+            assert all(release.startswith(each.release_tag) for each in tries)
+    for release in found.releases:
+        tries = [each for case in found.cases for each in case.tries.get(release, ())]
+        assert len({(r.environment, r.release_id) for r in tries if r.release_id}) <= 1
 
 
 @given(histories())
 def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
-    compared = of(runs, metrics=[lambda run: run.state == "FULFILLED"])
-    summary = compared.summary()
-    total = summary["n"] + summary["missing"] + summary["failed"]
-    assert (total == summary["cases"]).all()
-    assert (summary["cases"] == len(compared.cases)).all()
-    for release in compared.others:
-        statuses = Counter(compared.statuses[release])
-        assert sum(statuses.values()) == len(compared.cases)
-        counts = compared.against(release).counts
-        assert sum(counts.values()) == len(compared.cases)
-        assert counts["missing"] == statuses["missing"] == compared.count(release, "missing")
-
-
-@given(histories())
-def test_no_case_without_an_answer_on_both_is_the_same_better_or_worse(runs):
-    compared = of(runs, metrics=[lambda run: len(str(run.outputs))])
-    for case in compared.cases:
-        for release in compared.others:
-            both = case.answer(release) and case.answer(compared.baseline)
-            assert (compared.verdict(case, release) == "missing") == (not both)
-
-
-@given(histories())
-def test_a_column_holds_runs_of_one_release_where_releases_are_known(runs):
-    compared = of(runs)
-    for release in compared.releases:
-        records = [r for case in compared.cases for r in case.tries.get(release, ())]
-        assert len({(r.environment, r.release_id) for r in records if r.release_id}) <= 1
+    found = of(runs, metrics=[lambda run: len(str(run.outputs))])
+    summary = found.summary()
+    assert (summary["n"] + summary["missing"] + summary["failed"] == summary["cases"]).all()
+    assert (summary["cases"] == len(found.cases)).all()
+    for release in found.others:
+        statuses = Counter(found.statuses[release])
+        counts = found.against(release).counts
+        assert sum(statuses.values()) == sum(counts.values()) == len(found.cases)
+        assert counts["missing"] == statuses["missing"] == found.count(release, "missing")
+        for case in found.cases:  # without an answer on both nothing is better, worse or the same
+            both = case.answer(release) and case.answer(found.baseline)
+            assert (found.verdict(case, release) == "missing") == (not both)
 
 
 @given(histories())
 def test_the_rows_of_a_history_align_as_the_runs_do(runs):
+    ended = [each for each in runs if each.state != "STARTED"]
     with History(":memory:") as history:
-        history.merge([run for run in runs if run.state != "STARTED"])
-        stored, light = of([r for r in runs if r.state != "STARTED"]), of(history.runs())
-        assert light.frame().equals(stored.frame())
-        assert light.long().equals(stored.long())
-        assert [case.runs for case in light.cases] == [case.runs for case in stored.cases]
-
-
-@given(histories())
-def test_the_csv_of_any_comparison_reads_back(runs):
-    compared = of(runs, metrics=["exact", lambda run: len(str(run.outputs))])
-    with TemporaryDirectory() as folder:
-        path = compared.to_csv(Path(folder) / "cmp.csv")
-        assert_frame_equal(read_csv(path), compared.frame())
+        history.merge(ended)
+        given, stored = of(ended), of(history.runs())
+        assert stored.frame().equals(given.frame())
+        assert stored.long().equals(given.long())
 
 
 def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
-    runs = [made(1, "v1", "a"), made(2, "v2", "a", "old"), made(3, "v2", "a", "new")]
-    case = of(runs).cases[0]
-    assert case.runs["v2"].outputs == {"said": "new"}
-    assert [record.outputs["said"] for record in case.answers("v2")] == ["old", "new"]
+    found = of([run("v1"), run("v2", answer="old"), run("v2", answer="new"), failed("v2")])
+    case = found.cases[0]
+    assert case.runs["v2"].outputs == {"answer": "new"}
+    assert [each.outputs["answer"] for each in case.answers("v2")] == ["old", "new"]
     assert case.repeats("v2") == (1, 2)
     assert case.is_unstable
+    table = found.answers
+    assert table[["case", "release", "repeat", "counts"]].to_numpy().tolist() == [
+        [0, 0, 0, True], [0, 1, 0, False], [0, 1, 1, True], [0, 1, 2, False],
+    ]  # fmt: skip
+    assert table["kind"].tolist() == [0, 1, 2, -1]
+
+
+def test_what_changed_is_true_false_or_unknown_never_a_pass_for_a_missing_case():
+    runs = [run("v1", "a"), run("v2", "a"), run("v1", "b"), run("v2", "b", "no"), run("v1", "c")]
+    frame = compared(*runs, failed("v2", "c")).frame()
+    assert list(frame.columns) == [
+        "case_id", "changed", "input.text", "output.answer@v1", "output.answer@v2", "state@v1",
+        "state@v2", "answers@v1", "answers@v2", "changed@v2",
+    ]  # fmt: skip
+    assert frame["changed"].tolist() == [False, True, pd.NA]
+    assert frame["output.answer@v2"].isna().tolist() == [False, False, True]
+    assert frame["state@v2"].tolist() == ["FULFILLED", "FULFILLED", "FAILED"]
+
+
+def test_a_rejected_run_is_an_answer():
+    def rejected(tag: str, message: str) -> Run:
+        error = RunError(code="USER_DEFINED_ERROR", message=message)
+        return run(tag, outputs={}, state="REJECTED", error=error)
+
+    pairs = [(rejected("v1", "no"), "no"), (rejected("v1", "no"), "not today"), (run("v1"), "no")]
+    found = [compared(base, rejected("v2", other)) for base, other in pairs]
+    assert [each.count("v2", "same") for each in found] == [1, 0, 0]
+    assert [each.count("v2", "differs") for each in found] == [0, 1, 1]
 
 
 def test_a_tag_that_moved_has_a_column_a_release_oldest_first():
-    long = "0123456789"
-    runs = [
-        made(1, "v1", "a", release_id="one"),
-        made(2, "v2", "a", release_id=f"b{long}"),
-        made(3, "v2", "a", release_id=f"a{long}"),
-        made(4, "v2", "b", release_id=None),
-    ]
-    compared = of(runs)
-    assert compared.releases == (
-        "v1",
-        "v2 (release b0123456…)",
-        "v2 (release a0123456…)",
-        "v2 (release unknown)",
-        "v3",
-    )
-    assert compared.moved_tags == ("v2",)
-    assert of(runs, baseline="v2 (release b0123456…)").baseline == "v2 (release b0123456…)"
-
-
-def test_ids_that_begin_alike_are_written_out():
-    runs = [made(n, "v1", "a", release_id=f"same-beginning-{n}") for n in (1, 2)]
-    assert of(runs).releases[:2] == (
-        "v1 (release same-beginning-1)",
-        "v1 (release same-beginning-2)",
-    )
-
-
-def test_one_tag_in_two_environments_has_two_columns_and_did_not_move():
-    runs = [
-        made(1, "v1", "a", release_id="1", environment="local"),
-        made(2, "v1", "a", release_id="2", environment="production"),
-    ]
-    compared = of(runs)
-    assert compared.releases[:2] == ("v1 (local)", "v1 (production)")
-    assert compared.moved_tags == ()
+    ids = ["b0123456789", "a0123456789", None]
+    found = of([run("v1"), *(run("v2", release_id=each) for each in ids)])
+    labels = [f"v2 (release {each})" for each in ("b0123456…", "a0123456…", "unknown")]
+    assert found.releases == ("v1", *labels, "v3")
+    assert found.moved_tags == ("v2",)
+    assert of([run("v1", tag_moved=True)]).moved_tags == ("v1",)
+    assert compared(run("v2", release_id="old"), run("v2", release_id="new"), tags=["v2"]).baseline
+    assert found.with_baseline(labels[0]).baseline == labels[0]
+    alike = of([run("v1", release_id=f"same-beginning-{n}") for n in (1, 2)])
+    assert alike.releases[:2] == tuple(f"v1 (release same-beginning-{n})" for n in (1, 2))
+    places = [run("v1", release_id=each, environment=each) for each in ("local", "cloud")]
+    assert of(places).releases[:2] == ("v1 (local)", "v1 (cloud)")
+    assert of(places).moved_tags == ()
 
 
 def test_the_baseline_of_a_tag_that_moved_is_its_newest_release():
-    runs = [made(1, "v1", "a", release_id="old"), made(2, "v1", "a", release_id="new")]
+    runs = [run("v1", release_id="old"), run("v1", release_id="new")]
     assert of(runs).baseline == of(runs, baseline="v1").baseline == "v1 (release new)"
-    with pytest.raises(InputError, match=r"'v9' is not among .*: v1 \(release old\), v1 \("):
+    with pytest.raises(InputError, match=r"'v9' is not among those compared: v1 \(release old\), "):
         of(runs, baseline="v9")
+    with pytest.raises(InputError, match="needs release tags"):
+        compared(tags=())
 
 
 def test_cases_that_are_known_come_first_and_are_missing_where_they_were_not_run():
-    known = [
-        SweepCase(
-            0, case_id({"ticket": "never"}), {"ticket": "never"}, {"said": "x"}, {"who": "ann"}
-        ),
-        SweepCase(1, case_id({"ticket": "b"}), {"ticket": "b"}, {"said": "y"}),
-    ]
-    compared = of([made(1, "v1", "a"), made(2, "v1", "b")], cases=known)
-    frame = compared.frame()
-    assert frame["input.ticket"].tolist() == ["never", "b", "a"]
-    assert frame["expected.said"].tolist()[:2] == ["x", "y"]
+    known = wanted({"never": "x", "b": "y"}, who="ann")
+    found = of([run("v1", "a"), run("v1", "b"), run("v1", "c", deployment="other")], cases=known)
+    frame = found.frame()
+    assert frame["input.text"].tolist() == ["never", "b", "a"]
+    assert frame["expected.answer"].tolist()[:2] == ["x", "y"]
     assert frame["label.who"].tolist()[0] == "ann"
     assert frame["state@v1"].tolist() == ["missing", "FULFILLED", "FULFILLED"]
-    only = of([made(1, "v1", "a")], cases=known, only=[case_id({"ticket": "b"})])
-    assert [case.inputs for case in only.cases] == [{"ticket": "b"}]
+    only = of([run("v1", "a")], cases=known, only=[case_id({"text": "b"})])
+    assert [case.inputs for case in only.cases] == [{"text": "b"}]
 
 
 def test_what_a_reader_said_goes_before_what_a_table_says():
-    known = [SweepCase(0, case_id({"ticket": "a"}), {"ticket": "a"}, {"said": "table", "n": 1})]
-    runs = [
-        made(1, "v1", "a", desired={"said": "older"}),
-        made(2, "v2", "a", desired={"said": "z"}),
-    ]
-    assert of(runs, cases=known).cases[0].expected == {"said": "z", "n": 1}
+    runs = [run("v1", desired={"answer": "older"}), run("v2", desired={"answer": "z", "n": 1})]
+    assert of(runs, cases=wanted({"a": "table"})).cases[0].expected == {"answer": "z", "n": 1}
+
+
+def test_structured_outputs_are_canonical_json_in_the_frame():
+    frame = compared(run("v1", answer=["b", {"z": 1, "a": 2}])).frame()
+    assert frame["output.answer@v1"].tolist() == ['["b",{"a":2,"z":1}]']
+
+
+def test_the_repr_counts_and_says_where_there_is_nothing():
+    found = compared(run("v1"), run("v2", answer="no"), run("v1", "b"), tags=TAGS)
+    against = "v2 1 differs, 1 missing; v3 2 missing"
+    assert repr(found) == f"<Comparison of words against v1, 2 cases: {against}>"
+    empty = compared()
+    assert repr(empty) == "<Comparison of words: no stored runs on v1, v2>"
+    assert empty.frame().empty
+    assert all(
+        "no stored runs on v1, v2" in each for each in (empty.to_html(), empty.to_markdown())
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        (1, 1.0, True),
+        (1, True, False),
+        (float("nan"), float("nan"), True),
+        ({"a": [1], "b": None}, {"b": None, "a": [1.0]}, True),
+        ([1e16, -0.0], [10**16, 0], True),
+        ([True], [1], False),
+        ({"a": None}, {}, False),
+        ([1, 2], [2, 1], False),
+        ("1", 1, False),
+    ],
+)
+def test_values_are_the_same_when_their_json_is(a, b, same):
+    assert same_value(a, b) is same

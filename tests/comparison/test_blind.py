@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import report_kit
+from report_kit import failed, run
 
-from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.blind import a_is_first
 
-START = datetime(2026, 11, 24, tzinfo=UTC)
+
+def made(at: int, tag: str, **fields: Any) -> Run:
+    return run(tag, f"t{at}", f"t{at} by {tag}", id=f"{tag}-{at}", **fields)
 
 
-def made(number: int, tag: str, ticket: str, **fields: Any) -> Run:
-    inputs = {"ticket": ticket}
-    known = {
-        "id": f"{tag}-{number}",
-        "deployment": "triage",
-        "release_tag": tag,
-        "timestamp": START + timedelta(seconds=number),
-        "inputs": inputs,
-        "outputs": {"said": f"{ticket} by {tag}"},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
-
-
-def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), **options):
-    runs = [made(at, tag, f"t{at}") for at in range(number) for tag in tags]
+def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), *more: Run):
+    runs = [made(at, tag) for at in range(number) for tag in tags]
     services = Services(ratings=history.blind_ratings)
-    return Comparison(runs, deployment="triage", release_tags=tags, services=services, **options)
+    return report_kit.compared(*runs, *more, tags=tags, services=services)
 
 
 @pytest.fixture
@@ -54,7 +41,7 @@ def test_the_order_is_drawn_anew_for_each_case_and_follows_from_the_seed(history
         seen.append(a.release_tag)
         session.rate("tie")
     assert 8 < seen.count("v1") < 32
-    again = [a_is_first(1, case_id({"ticket": f"t{at}"})) for at in range(40)]
+    again = [a_is_first(1, case_id({"text": f"t{at}"})) for at in range(40)]
     assert [tag == "v1" for tag in seen] == again
 
 
@@ -105,7 +92,7 @@ def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
     assert session.note == "first thought"
     assert not session.undo()
     session.rate("B", note="second thought")
-    frame = history.blind_ratings.frame("triage")
+    frame = history.blind_ratings.frame("words")
     assert frame["note"].tolist() == ["second thought", "first thought"]
     assert frame["undone"].isna().tolist() == [True, False]
     assert history.blind_ratings.frame("other").empty
@@ -159,9 +146,8 @@ def test_after_the_end_nothing_changes(history):
 
 
 def test_equal_outputs_are_ties_and_missing_answers_are_left_out(history):
-    runs = [made(1, "v1", "a", outputs={"said": "x"}), made(1, "v2", "a", outputs={"said": "x"})]
-    runs += [made(2, "v1", "b"), made(3, "v1", "c"), made(3, "v2", "c", state="FAILED")]
-    comparison = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
+    runs = [run("v1"), run("v2"), run("v1", "b"), run("v1", "c"), failed("v2", "c")]
+    comparison = compared(history, 0, ("v1", "v2"), *runs)
     session = comparison.blind()
     assert (session.state, session.total, session.same, session.missing) == ("empty", 0, 1, 2)
     assert session.finish().same == 1
@@ -169,15 +155,11 @@ def test_equal_outputs_are_ties_and_missing_answers_are_left_out(history):
 
 
 def test_repeats_that_come_later_do_not_change_what_is_rated(history):
-    before = compared(history, 2)
-    session = before.blind()
-    runs = [made(at, tag, f"t{at}") for at in range(2) for tag in ("v1", "v2")]
-    runs += [made(50 + at, "v2", f"t{at}", outputs={"said": "new"}) for at in range(2)]
-    services = Services(ratings=history.blind_ratings)
-    after = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
-    later = after.blind()
-    assert later.record == session.record
-    shown = {run.outputs["said"] for run in later.answers(later.current)}
+    session = compared(history, 2).blind()
+    later = [run("v2", f"t{at}", "new") for at in range(2)]
+    after = compared(history, 2, ("v1", "v2"), *later).blind()
+    assert after.record == session.record
+    shown = {each.outputs["answer"] for each in after.answers(after.current)}
     assert shown == {"t0 by v1", "t0 by v2"}
 
 
@@ -195,23 +177,19 @@ def test_another_question_pair_or_set_of_cases_is_another_rating(history):
 
 
 @pytest.mark.parametrize(
-    ("pair", "says"),
+    ("options", "says"),
     [
-        (None, "this comparison has 3 releases: give pair="),
-        ("v1", "does not fit"),
-        (("v1", "v1"), "does not fit"),
-        (("v1", "v9"), "two others of: v1, v2, v3"),
+        ({}, "this comparison has 3 releases: give pair="),
+        ({"pair": "v1"}, "does not fit"),
+        ({"pair": ("v1", "v1")}, "does not fit"),
+        ({"pair": ("v1", "v9")}, "two others of: v1, v2, v3"),
+        ({"pair": ("v1", "v2"), "seed": "7"}, "give a whole number"),
+        ({"pair": ("v1", "v2"), "seed": 2**63}, "give a whole number"),
     ],
 )
-def test_a_pair_that_does_not_fit_is_refused(history, pair, says):
+def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
     with pytest.raises(InputError, match=says):
-        compared(history, 2, ("v1", "v2", "v3")).blind(pair)
-
-
-@pytest.mark.parametrize("seed", ["7", 1.5, True, 2**63])
-def test_a_seed_that_does_not_fit_is_refused(history, seed):
-    with pytest.raises(InputError, match="give a whole number"):
-        compared(history).blind(seed=seed)
+        compared(history, 2, ("v1", "v2", "v3")).blind(**options)
 
 
 def test_asking_for_results_begins_nothing(history):
@@ -231,7 +209,7 @@ def test_ratings_are_sent_once_each_the_failed_ones_again(history):
     sent: list[tuple[str, float]] = []
 
     def rate(run, quality, about):
-        if run.inputs["ticket"] == "t1" and not sent[4:]:
+        if run.inputs["text"] == "t1" and not sent[4:]:
             raise InputError("not this one")
         assert about == {"source": "blind rating", "session": session.record.id, "seed": 2} | {
             "note": "n"
@@ -247,8 +225,7 @@ def test_ratings_are_sent_once_each_the_failed_ones_again(history):
 
 
 def test_without_a_history_ratings_live_as_long_as_the_comparison():
-    runs = [made(1, "v1", "a"), made(1, "v2", "a")]
-    comparison = Comparison(runs, deployment="triage", release_tags=["v1", "v2"])
+    comparison = report_kit.compared(made(1, "v1"), made(1, "v2"))
     assert not comparison.blind().is_kept
     comparison.blind().rate("A")
     assert comparison.view(blind=True).rated == 1
@@ -270,10 +247,8 @@ def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since
 
 def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
     outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
-    runs = [made(at, tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
-    services = Services(ratings=history.blind_ratings)
-    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], services=services)
-    session = found.blind(seed=1)
+    runs = [run(tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
+    session = compared(history, 0, ("v1", "v2"), *runs).blind(seed=1)
     firsts = {session.answers(pair)[0].release_tag for pair in session.pairs}
     assert firsts == {"v1", "v2"}
     assert {tuple(session.names(pair)) for pair in session.pairs} == {("said", "why")}

@@ -25,36 +25,35 @@ def sweep(ws):
     return ws.sweep("ticket-triage", CASES, release_tags=["v1", "v2"], progress=False)
 
 
-def test_another_baseline_gives_what_one_made_with_it_gives(sweep):
-    compared = sweep.compare(metrics=["score", "length"])
+@pytest.fixture
+def counted():
+    """Return a metric that keeps the ids of the runs it was asked of."""
+
+    def counted(run):
+        counted.asked.append(run.id)
+        return True
+
+    counted.asked = []
+    return counted
+
+
+def test_another_baseline_gives_what_one_made_with_it_gives(sweep, counted):
+    metrics = ["score", "length", counted]
+    compared = sweep.compare(metrics=metrics)
     compared.summary()
-    turned, made = (
-        compared.with_baseline("v2"),
-        sweep.compare(baseline="v2", metrics=["score", "length"]),
-    )
+    turned = compared.with_baseline("v2")
+    turned.summary()
+    assert len(counted.asked) == len(set(counted.asked)) == 6
+    made = sweep.compare(baseline="v2", metrics=metrics)
     pd.testing.assert_frame_equal(turned.frame(), made.frame())
     pd.testing.assert_frame_equal(turned.summary(), made.summary())
     assert repr(turned) == repr(made)
     assert compared.baseline == "v1"
     pd.testing.assert_frame_equal(turned.with_baseline("v1").summary(), compared.summary())
-
-
-def test_metrics_are_not_asked_again_for_another_baseline(sweep):
-    asked = []
-
-    def counted(run):
-        asked.append(run.id)
-        return True
-
-    compared = sweep.compare(metrics=counted)
-    compared.summary()
-    compared.with_baseline("v2").summary()
-    assert len(asked) == len(set(asked)) == 6
-
-
-def test_a_baseline_that_is_not_there_names_those_that_are(sweep):
-    with pytest.raises(InputError, match="'v9' is not among the release tags compared: v1, v2"):
-        sweep.compare().with_baseline("v9")
+    with pytest.raises(InputError, match="'v9' is not among those compared: v1, v2"):
+        compared.with_baseline("v9")
+    with pytest.raises(AttributeError, match="a Comparison does not change"):
+        compared.baseline = "v2"
 
 
 def test_a_rating_gives_another_comparison_and_leaves_this_one(ws, sweep):
@@ -99,20 +98,9 @@ def test_a_run_that_was_deleted_is_missing_and_may_come_back(sweep):
     pd.testing.assert_frame_equal(without.with_runs([run]).frame(), compared.frame())
 
 
-def test_metrics_are_asked_only_of_runs_that_are_new(ws, sweep):
-    asked = []
-
-    def counted(run):
-        asked.append(run.id)
-        return True
-
+def test_metrics_are_asked_only_of_runs_that_are_new(ws, sweep, counted):
     compared = sweep.compare(metrics=counted)
     rated = ws.rate(compared.cases[0].runs["v2"], quality=1.0)
     compared.with_runs([rated]).summary()
-    assert asked.count(rated.id) == 2
-    assert len(asked) == 7
-
-
-def test_a_comparison_does_not_change(sweep):
-    with pytest.raises(AttributeError, match="a Comparison does not change"):
-        sweep.compare().baseline = "v2"
+    assert counted.asked.count(rated.id) == 2
+    assert len(counted.asked) == 7

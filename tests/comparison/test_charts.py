@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
+from report_kit import compared as of_runs
+from report_kit import run
 
 from vellum_nb.comparison import Comparison, Metric
 from vellum_nb.errors import HistoryError, InputError
-from vellum_nb.models import Run, case_id
 
-START = datetime(2026, 11, 24, tzinfo=UTC)
-value = Metric(lambda run: run.outputs["x"], name="value")
-
-
-def made(number: int, tag: str, x: Any, **fields: Any) -> Run:
-    inputs = {"n": number}
-    known = {
-        "id": f"{tag}-{number}",
-        "deployment": "d",
-        "release_tag": tag,
-        "timestamp": START + timedelta(seconds=number),
-        "inputs": inputs,
-        "outputs": {"x": x},
-        "case_id": case_id(inputs),
-        "state": "FULFILLED",
-        "latency_s": 0.1 * (number + 1),
-    }
-    return Run(**(known | fields))
+value = Metric(lambda run: run.outputs["answer"], name="value")
 
 
 def compared(number: int = 10, tags: tuple[str, ...] = ("v1", "v2", "v3")) -> Comparison:
     more = {"v1": 0, "v2": 1, "v3": -1}
     runs = [
-        made(at, tag, at + (more[tag] if at % 2 else 0)) for at in range(number) for tag in tags
+        run(tag, at, at + (more.get(tag, 0) if at % 2 else 0), latency_s=0.1 * (at + 1))
+        for at in range(number)
+        for tag in tags
     ]
-    return Comparison(runs, deployment="d", release_tags=tags, metrics=value)
+    return of_runs(*runs, tags=tags, metrics=value)
 
 
 def values_of(chart: Any) -> list[dict[str, Any]]:
@@ -60,20 +46,13 @@ def test_latencies_are_told_by_their_quantiles():
     assert rows[0]["runs"] == 10
 
 
-def test_wins_fill_the_bar():
+def test_wins_fill_the_bar_and_marks_keep_away_from_the_edge():
     rows = values_of(compared().chart("wins").chart)
     assert [(row["release"], row["verdict"], row["cases"]) for row in rows] == [
-        ("v2", "better", 5),
-        ("v2", "tie", 5),
-        ("v3", "tie", 5),
-        ("v3", "worse", 5),
-    ]
+        ("v2", "better", 5), ("v2", "tie", 5), ("v3", "tie", 5), ("v3", "worse", 5),
+    ]  # fmt: skip
     assert {row["to"] for row in rows} >= {10}
-
-
-def test_many_ties_are_ties_and_marks_keep_away_from_the_edge():
-    drawn = compared().chart("wins").chart
-    assert "5 ties" in {row["text"] for row in values_of(drawn)}
+    assert "5 ties" in {row["text"] for row in rows}
     metric = compared().chart("metric").chart.to_dict()
     scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
     assert max(scale.get("padding", 0) for scale in scales) > 0
@@ -93,7 +72,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     svg = view.save(tmp_path / "a.svg").read_text("utf-8")
     assert svg.startswith("<svg")
     assert "http" not in svg.replace("http://www.w3.org", "")
-    bundle = view._repr_mimebundle_()
+    bundle, _ = DisplayFormatter().format(view)
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == repr(view)
     with pytest.raises(InputError, match=r"neither \.png nor \.svg"):
@@ -103,9 +82,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
 
 
 def test_names_are_drawn_as_text():
-    runs = [made(1, tag, 1) for tag in ("v1", "<script>x</script>")]
-    cmp = Comparison(runs, deployment="d", release_tags=["v1", "<script>x</script>"], metrics=value)
-    text = cmp.chart("metric").svg()
+    text = compared(1, ("v1", "<script>x</script>")).chart("metric").svg()
     assert "<script" not in text
     assert "&lt;script" in text
 
@@ -119,9 +96,8 @@ def test_what_cannot_be_drawn_is_told():
         compared().chart("scatter", release="v1")
     with pytest.raises(InputError, match="no metric of this comparison is called 'x'"):
         compared().chart("metric", metric="x")
-    quick = Comparison([made(1, "v1", 1, latency_s=None)], deployment="d", release_tags=["v1"])
     with pytest.raises(InputError, match="no run has a latency"):
-        quick.chart("latency")
+        of_runs(run("v1", latency_s=None)).chart("latency")
 
 
 def test_without_altair_it_is_said_what_to_install(monkeypatch):

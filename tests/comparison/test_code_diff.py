@@ -1,6 +1,8 @@
-"""The code of two releases side by side: hostile code stays text."""
+"""The code of two releases: hostile code stays text."""
 
 from __future__ import annotations
+
+from runs_kit import html_of
 
 from vellum_nb.comparison.code_diff import CodeDiff
 
@@ -23,19 +25,19 @@ def test_only_line_feeds_end_a_line_and_the_last_one_may_be_missing():
 
 def test_code_names_and_tags_are_escaped():
     evil = "<script>alert(1)</script>"
-    html = CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'})._repr_html_()
+    html = html_of(CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'}))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
 
-def test_far_away_lines_are_left_out_and_lines_are_numbered():
-    lines = [f"line {n}\n" for n in range(100)]
-    html = diff({"a": "".join(lines)}, {"a": "".join([*lines[:50], "new\n", *lines[51:]])})
-    shown = html._repr_html_()
-    assert "line 10" not in shown
-    assert ">51</td>" in shown
-    assert ">- line 50</del>" in shown
-    assert ">+ new</ins>" in shown
+def test_words_are_marked_and_far_away_lines_folded():
+    lines = [f"line {n}\n" for n in range(1_000)]
+    found = diff({"a": "".join(lines)}, {"a": "".join([*lines[:500], "line new\n", *lines[501:]])})
+    shown = html_of(found)
+    assert "line 100\n" not in shown
+    assert "497 lines the same" in shown
+    assert "<span>500</span></del>" in shown
+    assert "<span>new</span></ins>" in shown
 
 
 def test_the_repr_counts_files_and_lines():

@@ -1,8 +1,9 @@
-"""When a release does not pass, and what is told then."""
+"""When a release does not pass: as an error, and as JUnit XML."""
 
 from __future__ import annotations
 
 import pickle
+from xml.etree import ElementTree as ET
 
 import pytest
 from report_kit import compared, failed, judged, run, wanted
@@ -13,11 +14,8 @@ from vellum_nb import RegressionError
 YES, NO = "yes", "no"
 
 
-def test_a_release_that_is_as_good_passes():
-    judged({"v1": [YES, NO], "v2": [YES, YES]}).assert_no_regressions()
-
-
 def test_one_case_that_is_worse_is_one_too_many():
+    judged({"v1": [YES, NO], "v2": [YES, YES]}).assert_no_regressions()
     cmp = judged({"v1": [YES] * 12, "v2": [NO] + [YES] * 11})
     with pytest.raises(RegressionError) as caught:
         cmp.assert_no_regressions()
@@ -89,13 +87,8 @@ def test_a_metric_that_raises_is_no_pass():
 
 
 def test_what_is_within_the_noise_is_no_regression():
-    answers = {"v1": [YES, YES], "v2": [YES, NO]}
-    runs = [
-        run(tag, text, answer)
-        for tag, given in answers.items()
-        for text in ("a", "b", "c")
-        for answer in given
-    ]
+    answers = [("v1", YES), ("v1", YES), ("v2", YES), ("v2", NO)]
+    runs = [run(tag, text, answer) for text in ("a", "b", "c") for tag, answer in answers]
     known = wanted({"a": YES, "b": YES, "c": YES})
     cmp = compared(*runs, cases=known, metrics="exact")
     assert cmp.count("v2", "noise") == 3
@@ -148,7 +141,7 @@ def test_what_a_run_says_does_not_drive_the_terminal():
     ("options", "message"),
     [
         ({"metric": "speed"}, "no metric of this comparison is called 'speed'; there are: exact"),
-        ({"release": "v9"}, "'v9' is not among the release tags compared"),
+        ({"release": "v9"}, "'v9' is not among those compared"),
         ({"release": "v1"}, "v1 is the baseline"),
         (
             {"max_regressions": -1},
@@ -166,7 +159,51 @@ def test_what_does_not_fit_is_refused(options, message):
 
 
 def test_without_a_metric_or_a_second_release_there_is_nothing_to_assert():
-    with pytest.raises(vnb.InputError, match="nothing distinguishes better from worse here"):
-        compared(run("v1"), run("v2")).assert_no_regressions()
     with pytest.raises(vnb.InputError, match="only v1 is compared: name another release tag"):
         judged({"v1": [YES]}).assert_no_regressions()
+    for ask in ("assert_no_regressions", "to_junit"):
+        with pytest.raises(vnb.InputError, match="nothing distinguishes better from worse here"):
+            getattr(compared(run("v1"), run("v2")), ask)()
+
+
+def suites(text):
+    return {suite.get("name"): suite for suite in ET.fromstring(text)}  # noqa: S314  (ours)
+
+
+def test_junit_has_a_suite_for_each_release_and_metric_a_test_case_for_each_case():
+    runs = [run("v1", "a"), run("v2", "a", NO), run("v3", "a")]
+    runs += [run("v1", "b"), failed("v2", "b"), run("v3", "b"), run("v1", "c"), run("v2", "c")]
+    metrics = ["exact", "latency_s"]
+    cases = wanted({"a": YES, "b": YES})
+    cmp = compared(*runs, tags=("v1", "v2", "v3"), cases=cases, metrics=metrics)
+    found = suites(cmp.to_junit(metric=metrics))
+    assert list(found) == [
+        f"words {tag} against v1: {name}" for tag in ("v2", "v3") for name in metrics
+    ]
+    worse = found["words v2 against v1: exact"]
+    counts = {key: int(worse.get(key)) for key in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": 4, "failures": 2, "errors": 1, "skipped": 1}
+    names = [case.get("name") for case in worse]
+    assert names[0] == f"case 1 ({cmp.cases[0].case_id})"
+    assert names[-1] == "all cases"
+    assert worse[0].find("failure").get("message") == "exact 1 → 0 · answer: yes → no"
+    assert worse[0].get("time") == "0.250000"
+    assert worse[1].find("error").get("message") == "FAILED on v2"
+    assert "1 case is worse; max_regressions=0" in worse[-1].find("failure").get("message")
+    good = found["words v3 against v1: exact"]
+    assert (good.get("failures"), good.get("errors")) == ("1", "1")  # case c was not run
+
+
+def test_the_release_all_in_all_passes_where_as_many_may_be_worse():
+    cmp = judged({"v1": [YES] * 9, "v2": [NO] + [YES] * 8})
+    (suite,) = suites(cmp.to_junit(max_regressions=1)).values()
+    assert suite[-1].find("failure") is None
+    assert suite[-1].find("system-out").text.startswith("v2: 0 better · 1 worse")
+
+
+@pytest.mark.parametrize("text", ["<a>&\"'", "\x00\x1b[2J\ufffe", "]]>", "\ud83d"])
+def test_whatever_runs_say_the_file_is_xml(tmp_path, text):
+    cmp = compared(run("v1"), run("v2", answer=text), cases=wanted({"a": YES}), metrics="exact")
+    path = cmp.to_junit(tmp_path / "junit.xml")
+    root = ET.parse(path).getroot()  # noqa: S314  (ours)
+    assert root.find(".//failure") is not None

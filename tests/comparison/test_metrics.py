@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import pytest
+from report_kit import compared, failed
+from report_kit import run as kit_run
 
 import vellum_nb as vnb
 from vellum_nb.comparison.metrics import Metric, as_metrics
 from vellum_nb.errors import InputError
-from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models import Run, case_id
 from vellum_nb.models.sweeps import SweepCase
 
 m = vnb.metrics
 
 
-def run(outputs: dict[str, Any] | None = None, **fields: Any) -> Run:
-    known: dict[str, Any] = {
-        "id": "1",
-        "deployment": "triage",
-        "release_tag": "v1",
-        "timestamp": datetime(2026, 11, 24, tzinfo=UTC),
-        "inputs": {},
-        "outputs": outputs or {},
-        "case_id": case_id({}),
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+def run(outputs: dict[str, Any] | None = None, tag: str = "v1", **fields: Any) -> Run:
+    return kit_run(tag, outputs=outputs or {}, **fields)
 
 
-REJECTED = run(state="REJECTED", error=RunError(code="USER_DEFINED_ERROR"))
+REJECTED = failed("v1", state="REJECTED")
 
 
 @pytest.mark.parametrize(
@@ -160,9 +151,8 @@ def test_a_broken_pattern_or_schema_is_refused_at_once():
     ids=str,
 )  # fmt: skip
 def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
-    runs = [run({"answer": "x", "n": 1}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
-    runs.append(run(id="3", release_tag="v2", state="REJECTED", error=RunError(code="X")))
-    found = vnb.Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=metric)
+    runs = [run({"answer": "x", "n": 1}, tag) for tag in ("v1", "v2")]
+    found = compared(*runs, failed("v2", state="REJECTED"), metrics=metric)
     assert found.against("v2").counts["error"] == 1
     told = "no run has an output called 'reply'; there are: answer, n"
     assert set(found.errors()["message"]) == {told}
@@ -171,13 +161,8 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
 
 
 def test_an_output_that_one_release_lacks_fails_there():
-    runs = [
-        run({"reply": "x"}, id="1", release_tag="v1"),
-        run({"other": "x"}, id="2", release_tag="v2"),
-    ]
-    found = vnb.Comparison(
-        runs, deployment="triage", release_tags=["v1", "v2"], metrics=m.contains("x", "reply")
-    )
+    runs = [run({"reply": "x"}, "v1"), run({"other": "x"}, "v2")]
+    found = compared(*runs, metrics=m.contains("x", "reply"))
     assert found.against("v2").counts["worse"] == 1
     assert found.errors().empty
 
@@ -188,16 +173,13 @@ def test_half_a_surrogate_pair_in_names_and_messages_is_replaced_as_in_the_histo
     def echo(found: Run) -> bool:
         raise ValueError(found.outputs[half])
 
-    runs = [run({half: half}, id=tag, release_tag=tag) for tag in ("v1", "v2")]
+    runs = [run({half: half}, tag, inputs={}) for tag in ("v1", "v2")]
     known = [SweepCase(0, case_id({}), {}, {half: half}, {half: half})]
-    found = vnb.Comparison(
-        runs, deployment="triage", release_tags=["v1", "v2"], metrics=[echo, "score"], cases=known
-    )
+    found = compared(*runs, metrics=[echo, "score"], cases=known)
     assert {"expected.a\ufffd", "label.a\ufffd", "output.a\ufffd@v1"} <= set(found.frame())
     assert found.errors()["message"].tolist() == ["ValueError: a\ufffd"] * 2
     for rows, frame in (("cases", found.frame()), ("runs", found.long())):
-        path = tmp_path / f"{rows}.csv"
-        found.to_csv(path, rows=rows)
+        path = found.to_csv(tmp_path / f"{rows}.csv", rows=rows)
         pd.testing.assert_frame_equal(vnb.read_csv(path), frame)
     for write in (found.to_html, found.to_markdown, found.to_junit):
         write(tmp_path / "report")

@@ -101,7 +101,7 @@ def test_a_row_that_failed_is_no_answer(ws):
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
         (lambda f: f, {"deployment": "other"}, "no runs of 'other'; it has: ticket-triage"),
         (lambda f: pd.concat([f, f.assign(deployment="x")]), {}, "give deployment="),
-        (lambda f: f, {"baseline": "v9"}, "'v9' is not among the release tags"),
+        (lambda f: f, {"baseline": "v9"}, "'v9' is not among those compared"),
     ],
 )
 def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):

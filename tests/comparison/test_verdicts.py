@@ -8,55 +8,43 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs_kit import later_run
+from report_kit import compared as of_runs
+from report_kit import failed, run
 
 from vellum_nb.comparison import Comparison, Metric
 from vellum_nb.errors import InputError
-from vellum_nb.models import Run, RunError
-
-
-def made(tag: str, case: int, value: Any, **fields: Any) -> Run:
-    return later_run(tag, {"n": case}, {} if value is None else {"value": value}, **fields)
+from vellum_nb.models import Run
 
 
 def value(run: Run) -> Any:
-    return run.outputs["value"]
+    return run.outputs["answer"]
 
 
 def compared(*tags: list[Any], **options: Any) -> Comparison:
     """Compare v1, v2, ...; each a list of cases, a case one value or a list of repeats."""
     runs = [
-        made(f"v{number}", case, each)
+        run(f"v{number}", case, each)
         for number, values in enumerate(tags, 1)
         for case, found in enumerate(values)
         for each in (found if isinstance(found, list) else [found])
     ]
     names = [f"v{number}" for number in range(1, len(tags) + 1)]
-    options = {"metrics": value} | options
-    return Comparison(runs, deployment="triage", release_tags=names, **options)
+    return of_runs(*runs, tags=names, **{"metrics": value} | options)
 
 
 def verdicts(comparison: Comparison, release: str = "v2") -> list[str]:
     return [comparison.verdict(case, release) for case in comparison.cases]
 
 
-def test_higher_is_better_unless_told():
+def test_higher_is_better_unless_told_and_within_the_tolerance_nothing_differs():
     assert verdicts(compared([1, 2, 3], [2, 2, 1])) == ["better", "same", "worse"]
     low = Metric(value, lower_is_better=True)
     assert verdicts(compared([1, 2, 3], [2, 2, 1], metrics=low)) == ["worse", "same", "better"]
-
-
-def test_a_difference_within_the_tolerance_is_none():
     near = Metric(value, tolerance=0.5)
     assert verdicts(compared([1.0, 1.0], [1.4, 1.6], metrics=near)) == ["same", "better"]
-
-
-def test_repeats_are_averaged_before_cases_are_held_against_each_other():
-    found = compared([[0, 0, 0, 0]] * 2, [[1, 1, 1, 1], [0, 0, 0, 0]])
+    found = compared([[0, 0, 0, 0]] * 2, [[1, 1, 1, 1], [0, 0, 0, 0]])  # means of repeats
     assert found.value(found.cases[0], "v2") == 1.0
-    assert found.against("v2").counts == {
-        "better": 1, "worse": 0, "same": 1, "noise": 0, "missing": 0, "unscored": 0, "error": 0
-    }  # fmt: skip
+    assert [n for n in found.against("v2").counts.values() if n] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -104,35 +92,30 @@ def test_equal_releases_are_called_better_or_worse_as_rarely_as_alpha_says():
     assert called <= 8
 
 
-def test_the_noise_floor_is_unknown_without_repeats():
-    line = compared([0] * 10, [1] * 8 + [0] * 2).line("v2")
-    assert line == "v2: 8 better · 0 worse · 2 same · p = 0.008 · noise floor unknown"
-
-
 def test_the_line_of_the_design():
     found = compared([0] * 31 + [1] * 9, [1] * 31 + [0] * 2 + [1] * 7)
     assert (
         found.line("v2") == "v2: 31 better · 2 worse · 7 same · p < 0.00001 · noise floor unknown"
     )
-    assert repr(found).startswith("<Comparison of triage against v1, 40 cases: v2: 31 better")
+    assert repr(found).startswith("<Comparison of words against v1, 40 cases: v2: 31 better")
     twice = compared([[0, 0]] * 31 + [[1, 1]] * 9, [[1, 1]] * 31 + [[0, 0]] * 2 + [[1, 1]] * 7)
     assert twice.line("v2").endswith("noise floor 0 %")
 
 
 def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     runs = [
-        made("v1", 0, 1), made("v2", 0, 1),
-        made("v1", 1, 1),
-        made("v1", 2, 1), made("v2", 2, None, state="FAILED"),
-        made("v1", 3, 1), made("v2", 3, None),
-        made("v1", 4, None, outputs={"other": 1}), made("v2", 4, None, outputs={"other": 1}),
-        made("v1", 5, 1), made("v2", 5, None, state="REJECTED", error=RunError(code="X")),
+        run("v1", "0"), run("v2", "0"),
+        run("v1", "1"),
+        run("v1", "2"), failed("v2", "2"),
+        run("v1", "3"), run("v2", "3", outputs={}),
+        run("v1", "4", outputs={"other": 1}), run("v2", "4", outputs={"other": 1}),
+        run("v1", "5"), failed("v2", "5", state="REJECTED"),
     ]  # fmt: skip
 
     def careful(run: Run) -> bool | None:
-        return None if "other" in run.outputs else run.outputs["value"]
+        return None if "other" in run.outputs else bool(run.outputs["answer"])
 
-    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=careful)
+    found = of_runs(*runs, metrics=careful)
     assert verdicts(found) == ["same", "missing", "missing", "error", "unscored", "worse"]
     assert found.line("v2") == (
         "v2: 0 better · 1 worse · 1 same · 2 missing · 1 unscored · 1 error · p = 1.00 · "
@@ -162,16 +145,11 @@ def test_what_may_be_chance_says_why_and_claims_no_zero_outside_of_the_interval(
     gains = compared([[0, 0]] * 6, [[1, 1]] * 6, [[1, 1]] * 6)
     assert (gains.against("v2").change.low, gains.against("v2").change.high) == (1, 1)
     assert gains.p("v2") == 0.0625  # 2 x 1/32: two releases are compared with v1
-    assert gains.remark("v2") == (
-        "could be chance: p = 0.06, corrected for several releases; "
-        "6 cases: too few to show a difference"
-    )
-    one = compared([0] * 5, [1] * 5)
-    assert one.remark("v2") == ("could be chance: p = 0.06; 5 cases: too few to show a difference")
-
-
-def test_most_cases_better_and_no_better_on_average_says_both():
-    often = compared([0.0] * 20, [1.0] * 18 + [-60.0, 0.0])
+    few = "6 cases: too few to show a difference"
+    why = "could be chance: p = 0.06, corrected for several releases"
+    assert gains.remark("v2") == f"{why}; {few}"
+    assert compared([0] * 5, [1] * 5).remark("v2").startswith("could be chance: p = 0.06; 5 cases")
+    often = compared([0.0] * 20, [1.0] * 18 + [-60.0, 0.0])  # most cases, and not on average
     assert often.p("v2", signs=True) < 0.001
     assert often.finding("v2") == "undecided"
     assert often.remark("v2").startswith(
@@ -188,13 +166,10 @@ def test_what_cannot_be_told_knows_of_the_correction_and_of_alpha():
     assert compared(base, other, other).against("v2").needed == 52
 
 
-@pytest.mark.parametrize("alpha", [0, 1, 5, -0.1, "0.05", True, None, float("nan")])
-def test_an_alpha_that_is_none_is_refused(alpha):
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, "0.05", True, None, float("nan")])
+def test_an_alpha_or_a_status_that_does_not_fit_is_refused(alpha):
     with pytest.raises(InputError, match="alpha=.* does not fit: give a number"):
         compared([1], [1], alpha=alpha)
-
-
-def test_a_status_that_is_none_is_refused_with_those_there_are():
     found = compared([1, 2], [1, 3])
     assert [found.count("v2", each) for each in ("same", "differs", "better")] == [1, 1, 1]
     with pytest.raises(InputError, match="counted as 'bettr'; there are: same, differs, missing"):
@@ -202,8 +177,7 @@ def test_a_status_that_is_none_is_refused_with_those_there_are():
 
 
 def test_nothing_to_compare_is_no_finding():
-    runs = [made("v1", 0, 1), made("v2", 1, 1)]
-    found = Comparison(runs, deployment="triage", release_tags=["v1", "v2"], metrics=value)
+    found = of_runs(run("v1", "a"), run("v2", "b"), metrics=lambda _: 1)
     assert found.finding("v2") == "missing"
     assert found.line("v2").startswith("v2: 0 better · 0 worse · 0 same · 2 missing · no p")
 
@@ -220,10 +194,10 @@ def test_p_values_are_corrected_for_the_number_of_releases():
 def test_regressions_come_worst_first_by_any_metric_and_release():
     length = Metric(lambda run: -value(run), name="length")
     found = compared([5, 5, 5], [4, 1, 6], [5, 5, 0], metrics=[value, length])
-    assert found.regressions()["input.n"].tolist() == [2, 1, 0]
-    assert found.regressions(release="v2")["input.n"].tolist() == [1, 0]
-    assert found.regressions("length", release="v2")["input.n"].tolist() == [2]
-    assert found.improvements()["input.n"].tolist() == [2]
+    assert found.regressions()["input.text"].tolist() == [2, 1, 0]
+    assert found.regressions(release="v2")["input.text"].tolist() == [1, 0]
+    assert found.regressions("length", release="v2")["input.text"].tolist() == [2]
+    assert found.improvements()["input.text"].tolist() == [2]
     assert found.regressions().columns.tolist() == found.frame().columns.tolist()
     with pytest.raises(InputError, match="called 'cost'; there are: value, length"):
         found.regressions("cost")
@@ -235,27 +209,27 @@ def test_without_a_metric_nothing_is_called_a_regression_nor_none():
     found = compared([1, 2], [1, 3], metrics=None)
     with pytest.raises(InputError, match="nothing distinguishes better from worse here"):
         found.regressions()
-    assert found.changed()["input.n"].tolist() == [1]
-    assert found.changed(release="v2")["input.n"].tolist() == [1]
+    assert found.changed()["input.text"].tolist() == [1]
+    assert found.changed(release="v2")["input.text"].tolist() == [1]
     assert "wins" not in found.summary().columns
     assert found.summary()["changed_pct"].tolist()[1] == 50
 
 
 def test_without_any_run_that_is_said_rather_than_asked_for_a_metric():
-    found = Comparison([], deployment="triage", release_tags=["v1", "v2"])
+    found = of_runs()
     for ask in (found.regressions, found.assert_no_regressions):
-        with pytest.raises(InputError, match="triage has no stored runs on v1, v2"):
+        with pytest.raises(InputError, match="words has no stored runs on v1, v2"):
             ask()
 
 
 def test_unstable_cases_are_those_whose_repeats_differ():
     found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
-    assert found.unstable()["input.n"].tolist() == [1]
+    assert found.unstable()["input.text"].tolist() == [1]
 
 
 def test_latency_and_cost_of_a_release():
-    runs = [made("v1", n, 1, latency_s=float(n), cost_usd=0.01) for n in range(101)]
-    row = Comparison(runs, deployment="triage", release_tags=["v1"]).summary().iloc[0]
+    runs = [run("v1", n, latency_s=float(n), cost_usd=0.01) for n in range(101)]
+    row = of_runs(*runs, tags=["v1"]).summary().iloc[0]
     assert (row["latency_p50"], row["latency_p95"]) == (50.0, 95.0)
     assert row["cost_usd"] == pytest.approx(0.01)
 

@@ -101,25 +101,12 @@ class GridPage:
         self.root = self.output.locator(".vnb-grid")
         self.grid = self.root.get_by_role("grid", name="Cases and releases")
         self.rows = self.grid.locator(".vnb-grid-row")
-        self.summary = self.root.locator(".vnb-grid-summary")
-        self.count = self.root.locator(".vnb-view-count")
-        self.where = self.root.locator(".vnb-view-where")
-        self.search = self.root.get_by_label("Search inputs and outputs")
         self.case = self.output.get_by_role("region", name="The case in full")
         expect(self.rows.first).to_be_visible()
-
-    def filter(self, name: str) -> Locator:
-        return self.root.get_by_role("button", name=name)
-
-    def row(self, number: int) -> Locator:
-        return self.rows.filter(has=self.page.get_by_text(f"case {number:,}", exact=True))
 
     def numbers(self) -> list[str]:
         """Return the captions of the rows that are drawn, from above."""
         return self.rows.locator(".vnb-grid-caption > span:first-child").all_inner_texts()
-
-    def active(self) -> Locator:
-        return self.grid.locator(".vnb-view-active")
 
 
 def open_grid(lab, code: str = SHOWN, *, width: int = 1400) -> GridPage:

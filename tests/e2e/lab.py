@@ -140,8 +140,23 @@ class Lab:
         self.guard = Guard(self.page)
         self.notebooks: list[Notebook] = []
         self.page.goto(f"{url}/lab?reset")
+        self._restored()
+
+    def _restored(self) -> None:
         self.page.wait_for_function("() => window.jupyterapp?.restored")
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
+
+    def reload(self, notebook: Notebook) -> Notebook:
+        """Save a notebook, reload the page, and open it again on its kernel."""
+        notebook.saved()
+        self.notebooks.remove(notebook)
+        self.page.reload()
+        self._restored()
+        path = f"{notebook.folder.name}/notebook.ipynb"
+        opened = self.page.evaluate(OPEN, {"path": path})
+        again = Notebook(self.page, opened, folder=notebook.folder, screenshots=self.screenshots)
+        self.notebooks.append(again)
+        return again
 
     def run_notebook(
         self,

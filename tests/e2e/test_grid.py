@@ -1,4 +1,4 @@
-"""The grid of a comparison in a real JupyterLab: what it shows, finds and filters; many cases."""
+"""The grid of a comparison in a real JupyterLab: room, the case in full, hostile answers."""
 
 from __future__ import annotations
 
@@ -25,42 +25,23 @@ def test_the_grid_has_room_in_wide_and_narrow_pages(lab):
             assert grid.grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") <= 1
 
 
-MANY = f"""{SETUP}
-import random
-def letters(n, tag):
-    return "word " * random.Random(f"{{n}}{{tag}}").randrange(1, 120)
-tags = ("v1", "v2", "v3", "v4", "v5")
-runs = []
-for n in range(10_000):
-    inputs = {{"ticket": f"ticket {{n}}"}}
-    case = case_id(inputs)
-    for tag in tags:
-        runs.append(vnb.Run.model_construct(
-            id=f"{{tag}}-{{n}}", deployment="d", release_tag=tag, timestamp=NOON, inputs=inputs,
-            case_id=case, state="FULFILLED", outputs={{"reply": letters(n, tag)}},
-        ))
-cmp = vnb.Comparison(runs, deployment="d", release_tags=tags)
-view = ComparisonView(cmp)
-view
-"""
-
-
-def test_ten_thousand_cases_are_paged_to_the_end_and_back(lab):
-    grid = open_grid(lab, MANY)
-    expect(grid.count).to_contain_text("10,000 cases, those that differ first")
+def test_enter_opens_the_case_in_full_and_escape_closes_it(lab):
+    grid = open_grid(lab)
     grid.grid.focus()
-    grid.page.keyboard.press("End")
-    expect(grid.where).to_have_text("9,976\u201310,000 of 10,000")
-    expect(grid.active()).to_be_visible()
-    row = grid.page.locator(".vnb-grid-row:has(.vnb-view-active)")
-    expect(row).to_have_attribute("aria-rowindex", "10001")
-    expect(grid.rows).to_have_count(25)
-    for _ in range(5):
-        grid.page.keyboard.press("k")
-    expect(row).to_have_attribute("aria-rowindex", "9996")
-    grid.page.keyboard.press("Home")
-    expect(grid.where).to_have_text("1\u201325 of 10,000")
-    expect(row).to_have_attribute("aria-rowindex", "2")
+    grid.page.keyboard.press("j")
+    grid.page.keyboard.press("Enter")
+    number = grid.numbers()[0].removeprefix("case ")
+    expect(grid.case).to_contain_text(f"Case {number}")
+    expect(grid.case).to_contain_text("category (expected)")
+    expect(grid.case.locator(".vnb-out-run")).to_have_count(3)
+    expect(grid.case.get_by_role("button", name="Trace of v2")).to_be_visible()
+    grid.page.keyboard.press("Escape")
+    expect(grid.case).to_have_count(0)
+    expect(grid.grid).to_be_focused()
+    grid.rows.nth(1).locator(".vnb-grid-case").click()
+    expect(grid.case.get_by_role("button", name="Rate the answer of v2: good")).to_be_visible()
+    grid.case.get_by_role("button", name="Close the case").click()
+    expect(grid.case).to_have_count(0)
 
 
 HOSTILE = f"""{SETUP}

@@ -57,7 +57,7 @@ class Blank:
         self.page.evaluate(
             """async ([code, model, traits]) => {
               const url = URL.createObjectURL(new Blob([code], {type: "text/javascript"}));
-              const widget = (await import(url)).default;
+              const widget = window.widget = (await import(url)).default;
               window.model = new (eval(`(${model})`))(traits);
               window.close_ = widget.render({model, el: document.getElementById("el")});
             }""".replace("model, el:", "model: window.model, el:"),
@@ -139,6 +139,7 @@ def runs(offset: int, count: int, total: int = 250, **more: Any) -> dict[str, An
 def table(blank: Blank) -> Blank:
     names = [column["name"] for column in COLUMNS]
     head = {"title": "triage", "chips": [], "columns": COLUMNS, "default": names, "note": ""}
+    head |= {"formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}]}
     traits = {"search": "", "order_by": "state", "descending": True, "columns": names}
     blank.render(
         "view.js", "view.css", kind="runs", _head=head, _first=runs(0, 40), _side="", error="",
@@ -189,14 +190,15 @@ def test_a_header_sorts_and_the_filter_searches(table: Blank) -> None:
     reply(table)
     table.page.get_by_role("button", name="latency_s").click()
     asked = table.sent("rows")[-1]
-    assert (asked["order_by"], asked["descending"], asked["offset"]) == ("latency_s", True, 0)
+    query = asked["query"]
+    assert (query["order_by"], query["descending"], asked["offset"]) == ("latency_s", True, 0)
     reply(table)
     expect(table.page.get_by_role("columnheader", name="latency_s")).to_have_attribute(
         "aria-sort", "descending"
     )
     table.page.get_by_label("Filter runs by text").fill("charged")
     table.page.keyboard.press("Enter")
-    table.page.wait_for_function("window.model.sent.at(-1).search === 'charged'")
+    table.page.wait_for_function("window.model.sent.at(-1).query.search === 'charged'")
 
 
 def test_rows_are_selected_by_mouse_and_keyboard(table: Blank) -> None:
@@ -232,7 +234,7 @@ def test_columns_are_chosen_and_an_export_reports(table: Blank) -> None:
     reply(table)
     table.page.get_by_role("button", name="Columns").click()
     table.page.get_by_label("latency_s").uncheck()
-    assert table.sent("rows")[-1]["columns"] == ["state", "release_tag", "outputs"]
+    assert table.sent("rows")[-1]["query"]["columns"] == ["state", "release_tag", "outputs"]
     table.page.keyboard.press("Escape")
     table.page.get_by_role("button", name="Export…").click()
     table.page.get_by_label("File to write").fill("found.csv")
@@ -244,68 +246,52 @@ def test_columns_are_chosen_and_an_export_reports(table: Blank) -> None:
 
 def test_hostile_cells_stay_text(table: Blank) -> None:
     fields = runs(0, 1, total=1)
-    fields["rows"][0]["cells"] = ["FULFILLED", HOSTILE, 0.5, ["", HOSTILE, ""]]
+    fields["rows"][0]["cells"] = ["FULFILLED", HOSTILE, 0.5, ["\u202e", HOSTILE, ""]]
     asked = table.sent("rows")[-1]
     table.answer(**(fields | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
     expect(row(table, "onerror")).to_be_visible()
     assert table.page.title() == ""
+    cell = row(table, "onerror").locator(".vnb-table-outputs")
+    expect(cell).to_have_css("unicode-bidi", "isolate")  # U+202E turns nothing round it
 
 
 def test_progress_and_errors_are_shown(table: Blank) -> None:
     reply(table)
     view = table.sent("rows")[-1]["view"]
-    table.answer(kind="progress", view=view, what="searched", reach=[50, 200])
+    table.answer(kind="progress", view=view, reach=[50, 200])
     expect(table.page.get_by_role("status").first).to_have_text("Searching… 25 % of 200 runs")
     table.set("error", "The history was closed")
     expect(table.page.get_by_role("alert")).to_have_text("The history was closed")
     expect(table.page.get_by_role("status").first).to_have_text("250 runs")
 
 
-def cell(kind: str, text: str, **more: Any) -> dict[str, Any]:
-    output = {"name": "reply", "pieces": [["=", text]], "note": "", "inline": False, "told": False}
-    return {
-        "kind": kind, "word": "" if kind == "baseline" else kind, "run": f"{kind}-{text}",
-        "quality": None, "latency": "1.84 s", "error": "", "outputs": [output], "cut": False,
-        "chips": [], "unstable": "", "busy": "", "problem": "",
-    } | more  # fmt: skip
-
-
 def cases(offset: int, count: int, total: int = 40) -> dict[str, Any]:
     rows = [
-        {"id": f"case-{n}", "n": n + 1, "labels": [], "unstable": False, "more": 0,
-         "inputs": [["", f"ticket {n}"]], "cells": [cell("baseline", "old"), cell("worse", f"new {n}")]}
+        {"id": f"case-{n}", "html": f"""<div role="row" class="vnb-grid-row">
+        <div role="rowheader" class="vnb-grid-cell vnb-grid-case">case {n + 1}</div>
+        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-baseline">old</div>
+        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-worse">new {n}
+        <button type="button" class="vnb-view-button" data-replay="v2">Run</button></div></div>"""}
         for n in range(offset, offset + count)
     ]  # fmt: skip
     return {"offset": offset, "total": total, "all": total, "rows": rows, "seq": 0, "view": ""}
 
 
-def release(name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "label": name, "same": [], "baseline": name == "v1", "parts": [],
-        "counts": "40 cases", "words": "31 better · 2 worse", "remark": "", "interval": None, "p": "0.03",
-        "p_told": "", "worse": 2, "mean": "0.50", "mean_delta": "", "latency": "1.84 s",
-        "latency_delta": "", "cost": "", "cost_delta": "",
-    } | more  # fmt: skip
-
-
 @pytest.fixture
 def grid(blank: Blank) -> Blank:
-    named = [{"name": name, "label": name} for name in ("v1", "v2")]
-    summary = {
-        "metric": "score", "axis": None, "band": None, "cases": 40, "notes": [],
-        "releases": [release("v1"), release("v2")],
-    }  # fmt: skip
+    named = [{"name": name, "label": name, "worse": 2} for name in ("v1", "v2")]
+    summary = '<table class="vnb-grid-summary"><tbody><tr><th>v1</th></tr></tbody></table>'
     head = {
         "title": "triage", "about": "", "baseline": "v1", "columns": named, "releases": named,
-        "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate"],
+        "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate", "code"],
         "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}], "filters":
         [{"name": "regressions", "label": "Regressions", "count": 2}], "labels": [],
-        "summary": summary, "order": "regressions first", "foot": "", "version": 0,
+        "summary": summary, "notes": [], "order": "regressions first", "foot": "",
     }  # fmt: skip
     html = '<div class="vnb-grid-view"><div id="el"></div></div>'
     blank.render(
         "view.js", "view.css", html, kind="cases", _head=head, _first=cases(0, 8), error="",
-        opened="", query={},
+        opened="", code="", search="", states=[], labels={},
     )  # fmt: skip
     asked = blank.sent("rows")[-1]
     blank.answer(**(cases(0, 25) | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
@@ -331,14 +317,31 @@ def test_keys_go_over_cases_rate_and_open(grid: Blank) -> None:
     grid.page.keyboard.press("Enter")
     assert grid.sent("open")[-1]["id"] == "case-1"
     expect(grid.page.locator(".vnb-view-active")).to_contain_text("old")
+    grid.page.get_by_role("button", name="Run").nth(2).click()
+    assert grid.sent("replay")[-1] == {"kind": "replay", "id": "case-2", "release": "v2"}
+
+
+def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Blank) -> None:
+    grid.page.get_by_text("Code and prompts of the releases").click()
+    expect(grid.page.get_by_text("Reading…")).to_be_visible()
+    grid.page.wait_for_function("window.model.sent.some(({ kind }) => kind === 'code')")
+    grid.set("code", "<h4>v2: 1 file differs</h4>")
+    expect(grid.page.get_by_role("heading", name="v2: 1 file differs")).to_be_visible()
 
 
 def test_filters_are_pressed_and_survive_a_new_view(grid: Blank) -> None:
     grid.page.get_by_role("button", name="Regressions").click()
     assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
-    expect(grid.page.get_by_role("button", name="Regressions")).to_have_attribute(
-        "aria-pressed", "true"
-    )
+    pressed = grid.page.get_by_role("button", name="Regressions")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+    grid.page.evaluate("""async () => {
+      window.close_();
+      document.getElementById("el").replaceChildren();
+      window.model.traits.states = window.model.sent.at(-1).query.states;
+      window.close_ = window.widget.render({model: window.model, el: document.getElementById("el")});
+    }""")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+    assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
 
 
 def test_answers_are_copied_rated_and_corrected(blank: Blank) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -108,3 +109,38 @@ def test_sixty_four_runs_go_at_once(fresh, asking, gate):
         answers = [outputs(each.result())["output"] for each in running]
     assert all(arrived)
     assert answers == [str(n) for n in range(64)]
+
+
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+def test_words_arrive_before_the_run_ends(fresh, asking, gate, kind):
+    def words():
+        yield "first"
+        gate.open.wait(20)
+        yield " second"
+
+    async def words_later():
+        yield "first"
+        await asyncio.to_thread(gate.open.wait, 20)
+        yield " second"
+
+    fresh.deploy(words if kind == "generator" else words_later, name="words")
+    body = {"workflow_deployment_name": "words", "inputs": []}
+    url = f"{fresh.url}/v1/execute-workflow-stream"
+    with asking(fresh).session.post(url, json=body, timeout=20, stream=True) as answer:
+        lines = (json.loads(line)["data"] for line in answer.iter_lines(chunk_size=1))
+        before = [next(lines) for _ in range(3)]
+        gate.open.set()
+        after = list(lines)
+    assert before[-1]["output"]["delta"] == "first"
+    assert (after[0]["output"]["delta"], after[-1]["state"]) == (" second", "FULFILLED")
+
+
+def test_an_async_generator_stays_in_one_task(fresh, asking):
+    async def tasks():
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                yield f"{id(asyncio.current_task())} "
+
+    fresh.deploy(tasks)
+    said = outputs(asking(fresh).run("tasks"))["output"].split()
+    assert (len(said), len(set(said))) == (3, 1)

@@ -3,69 +3,15 @@
 from __future__ import annotations
 
 import time
-import uuid
-from datetime import datetime
 
 import pytest
-from execution_kit import NO_ID, boom, by, detail, events, read, run, spell, turn
-
-from vellum_nb.local import LocalServer
-
-
-@pytest.fixture(scope="module")
-def served():
-    with LocalServer() as server:
-        server.deploy(turn, release_tags=["v1"])
-        server.deploy(turn, release_tags=["v2"])
-        server.deploy(spell)
-        server.deploy(boom)
-        yield server
+from execution_kit import NO_ID, detail, read, run, turn
 
 
 @pytest.fixture
-def api(served, asking):
-    return asking(served)
-
-
-def test_a_finished_run_is_in_the_list_with_the_release_that_ran(api):
-    external_id = str(uuid.uuid4())
-    id_ = run(api, "turn", "hi", release_tag="v1", external_id=external_id, metadata={"user": "ü"})
-    deployment = api.get("/v1/workflow-deployments/turn").json()
-    release = api.get("/v1/workflow-deployments/turn/releases/v1").json()
-    (item,) = events(api, "turn", filters=by("execution_id", "==", id_))["results"]
-    context = item["parent_context"]
-    assert {name: context[name] for name in context if name not in {"span_id", "parent"}} == {
-        "type": "WORKFLOW_RELEASE_TAG",
-        "deployment_id": deployment["id"],
-        "deployment_name": "turn",
-        "deployment_history_item_id": release["id"],
-        "release_tag_id": context["release_tag_id"],
-        "release_tag_name": "v1",
-        "workflow_version_id": release["workflow_version"]["id"],
-        "external_id": external_id,
-        "metadata": {"user": "ü"},
-        "links": None,
-    }
-    assert context["parent"]["type"] == "API_REQUEST"
-    assert item["span_id"] == id_
-    assert datetime.fromisoformat(item["start"]) <= datetime.fromisoformat(item["end"])
-    (given,) = item["inputs"]
-    variable = release["workflow_version"]["input_variables"][0]
-    assert given == {"id": variable["id"], "name": "text", "type": "STRING", "value": "hi"}
-    assert {each["name"]: each["value"] for each in item["outputs"]} == {"text": "HI", "turns": 1}
-    assert item["error"] is item["usage_results"] is item["latest_actual"] is None
-    assert item["metric_results"] == []
-
-
-def test_an_execution_of_another_deployment_or_of_none_is_not_found(api):
-    id_ = run(api, "spell", "a")
-    path = "/v1/workflow-deployments/turn/execution-events"
-    other = api.get(f"{path}/{id_}")
-    assert other.status_code == 404
-    assert other.json()["detail"] == f"The execution {id_} is one of 'spell', not of 'turn'"
-    for wrong in (f"{path}/{NO_ID}", f"{path}/x", f"/v1/workflow-executions/{NO_ID}/detail"):
-        assert api.get(wrong).status_code == 404
-    assert api.get("/v1/workflow-deployments/nope/execution-events").status_code == 404
+def api(fresh, asking):
+    fresh.deploy(turn)
+    return asking(fresh)
 
 
 def test_the_state_of_a_run_is_resolved_with_those_it_continues(api):

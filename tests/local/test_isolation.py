@@ -17,7 +17,6 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
-from vellum_nb.local.isolation import process as isolation
 from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
 from vellum_nb.models import WorkflowInput
 
@@ -270,7 +269,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
         "workflow.execution.initiated",
         "node.execution.initiated",
     ]
-    assert why.code == "WORKFLOW_CANCELLED"
+    assert "was ended by SIG" in why.message
     for pid in pids:
         wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
 
@@ -278,8 +277,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
 def test_a_run_that_is_cancelled_before_it_begins_starts_no_process(code):
     run = run_of(code, "abc")
     run.cancel()
-    (why,) = until_rejected(run)
-    assert why.code == "WORKFLOW_CANCELLED"
+    assert until_rejected(run) == []
     run.cancel()
 
 
@@ -353,7 +351,7 @@ def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_pat
         server = LocalServer(data=tmp_path / "data", **limit)
         if more is not None:
             server.deploy(tmp_path / "file.py", isolation="process", **more)
-        return server._registry.named("f").latest.process  # its options are in no answer
+        return server._registry.get("f").latest.process  # its options are in no answer
 
     assert options({}) == options() == ProcessOptions(2 * 1024**3)
     assert options({}, memory_limit=None) == ProcessOptions()
@@ -383,11 +381,11 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 def test_runs_go_on_when_the_fork_server_was_killed(code):
-    """The fork server of `multiprocessing` has no public way to its process."""
     *_, last = run_of(code, "abc").events()
     assert last.name == "workflow.execution.fulfilled"
-    server = isolation._fork_server(os.getpid(), sdk=False)
-    os.kill(server._forkserver_pid, signal.SIGKILL)
+    mine = ["pgrep", "-P", str(os.getpid()), "-f", "multiprocessing.forkserver"]
+    for pid in subprocess.run(mine, capture_output=True, check=True, text=True).stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
     ended = [list(run_of(code, "abc").events())[-1] for _ in range(3)]
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
 

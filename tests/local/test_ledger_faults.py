@@ -85,12 +85,6 @@ def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path: Path):
         LocalServer(data=tmp_path).start()
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(VellumNBError, match="cannot be opened"):
-        Ledger(tmp_path / "file")
-
-
 def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
     with first, pytest.raises(VellumNBError, match="is used by another server"):

@@ -122,8 +122,10 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
         opened = [stack.enter_context(connect(quick)) for _ in range(5)]
         for sock in opened:
             sock.sendall(head.encode() + body)
+        for sock in opened:
+            assert sock.recv(1, socket.MSG_PEEK)  # its answer has begun
         api = asking(quick)
-        end = time.monotonic() + 6
+        end = time.monotonic() + 4
         while time.monotonic() < end:
             assert answer_time(api) < 10
             time.sleep(0.2)
@@ -199,12 +201,3 @@ def test_names_tags_ids_and_metadata_are_bounded(api, field):
 def test_a_limit_that_is_no_time_is_refused(timeout):
     with pytest.raises(VellumNBError, match="request_timeout"):
         LocalServer(request_timeout=timeout)
-
-
-def test_a_server_that_forgot_its_executions_is_another_workspace(tmp_path, asking):
-    def identity(**options):
-        with LocalServer(**options) as server:
-            return asking(server).get("/v1/workspaces/identity").json()["id"]
-
-    assert identity(data=tmp_path) == identity(data=tmp_path)
-    assert identity() != identity()

@@ -46,7 +46,7 @@ def cell(shell, server, capsys):
 
 
 def source(server, name, tag="LATEST"):
-    return server._registry.named(name).release(tag).source
+    return server._registry.get(name).release(tag).source
 
 
 def answer(api, name, tag="LATEST"):
@@ -90,7 +90,7 @@ def test_releases_of_two_cells_stay_apart(cell, server, asking):
 def test_a_cell_can_run_in_a_process(cell, server, asking):
     said, well = cell(f"%%vellum_deploy loud --isolation process --env A_KEY\n{SHOUT}")
     assert well, said
-    assert server._registry.named("loud").latest.process.env == ("A_KEY",)
+    assert server._registry.get("loud").latest.process.env == ("A_KEY",)
     assert answer(asking(server.start()), "loud") == "AB"
 
 
@@ -149,11 +149,6 @@ class NotDeployed:
 """
 
 
-def test_a_cell_without_inputs_or_declared_outputs_says_so(cell):
-    said, _ = cell("%%vellum_deploy bare\ndef bare() -> dict:\n    return {'a': 1}\n")
-    assert said == "bare (LATEST): no inputs → outputs not declared\n"
-
-
 def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
     cell("WIDTH = 2")
     wide = "def wide(text: str) -> str:\n    return text * WIDTH\n"
@@ -164,7 +159,7 @@ def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
     said, well = cell(f"%%vellum_deploy wide --isolation process\n{wide}")
     assert not well
     assert said.startswith("UsageError: The cell uses WIDTH")
-    assert len(server._registry.named("wide").releases) == 1
+    assert len(server._registry.get("wide").releases) == 1
 
 
 @pytest.mark.parametrize(
@@ -198,18 +193,6 @@ def test_an_error_of_the_cell_is_its_own(cell, server, text, error):
     assert not well
     assert error in said
     assert server.names() == ()
-
-
-def test_another_server_can_be_named(cell, server, shell):
-    shell.user_ns["mine"] = other = LocalServer()
-    assert cell(f"%%vellum_deploy loud --server mine\n{SHOUT}")[1]
-    assert (server.names(), other.names()) == ((), ("loud",))
-
-
-def test_the_help_tells_the_options(shell, server):
-    text = shell.find_cell_magic("vellum_deploy").__doc__
-    for option in ("--tag", "--description", "--target", "--isolation", "--memory-limit", "--env"):
-        assert option in text
 
 
 @pytest.mark.parametrize(
@@ -248,3 +231,13 @@ def test_connecting_offers_the_magic_for_the_server_that_is_connected():
         [*command, program], capture_output=True, check=False, text=True, timeout=120
     )
     assert "{'output': 'A'} ('loud',)" in done.stdout, done.stdout + done.stderr
+
+
+def test_another_server_can_be_named_and_the_help_has_every_option(cell, server, shell):
+    shell.user_ns["mine"] = other = LocalServer()
+    said, _ = cell("%%vellum_deploy bare --server mine\ndef bare() -> dict:\n    return {'a': 1}\n")
+    assert said == "bare (LATEST): no inputs → outputs not declared\n"
+    assert (server.names(), other.names()) == ((), ("bare",))
+    text = shell.find_cell_magic("vellum_deploy").__doc__
+    for option in ("--tag", "--description", "--target", "--isolation", "--memory-limit", "--env"):
+        assert option in text

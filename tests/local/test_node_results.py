@@ -154,12 +154,6 @@ def test_a_prompt_tells_what_it_used_as_far_as_it_is_asked():
     assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
 
 
-def test_a_node_of_an_inner_workflow_names_it():
-    inside = replace(event(NODE_INITIATED), source_execution_id=INNER)
-    assert data(inside)["source_execution_id"] == INNER
-    assert data(event(NODE_INITIATED))["source_execution_id"] is None
-
-
 @pytest.mark.parametrize("name", [NODE_FULFILLED, NODE_REJECTED])
 def test_a_node_that_ends_names_the_executions_inside_of_it(name):
     def of(kind):

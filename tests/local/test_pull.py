@@ -43,11 +43,6 @@ def test_the_source_of_a_release_is_an_archive(pulled):
     assert files == {"workflow.py": SHOUT.format(""), "display/layout.py": "X = 1\n"}
 
 
-def test_without_a_tag_it_is_the_source_of_latest(pulled):
-    assert files_of(pull(pulled).content)["workflow.py"] == SHOUT.format(' + "!"')
-    assert pull(pulled).content == pull(pulled, "?release_tag=v2").content
-
-
 def test_text_is_given_to_those_who_ask_for_it(pulled):
     answer = pull(pulled, "?release_tag=v1", headers={"Accept": "text/plain"})
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -64,12 +59,6 @@ def test_parts_can_be_left_out_and_the_variables_added(pulled):
     assert [v["key"] for v in definition["input_variables"]] == ["text"]
 
 
-def test_the_other_options_change_nothing(pulled):
-    plain = pull(pulled).content
-    query = "?include_sandbox=true&strict=true&version=%3E%3D1.0.0&exclude_code=false"
-    assert pull(pulled, query).content == plain
-
-
 def test_a_function_is_pulled_as_its_source(api):
     answer = api.get("/v1/workflows/echo/pull")
     source = 'def echo(text: str) -> str:\n    """Say what was said."""\n    return text\n'
@@ -83,10 +72,3 @@ def test_code_that_cannot_be_had_is_refused_with_the_way_to_have_it(fresh, askin
     detail = answer.json()["detail"]
     assert detail.startswith("The source of this release of length is not available")
     assert detail.endswith("deploy a folder, a .py file, or a cell with %%vellum_deploy")
-
-
-def test_what_is_not_there_is_not_found(pulled):
-    assert pulled.get("/v1/workflows/nope/pull").status_code == 404
-    answer = pulled.get("/v1/workflows/shout/pull?release_tag=v9")
-    assert answer.status_code == 404
-    assert "its release tags: LATEST, v1, v2" in answer.json()["detail"]

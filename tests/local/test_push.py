@@ -113,59 +113,66 @@ def outputs(api, **more):
     return {output["name"]: output["value"] for output in data["outputs"]}
 
 
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory):
+    """Push the project with the command line; return its folder and the data of the server."""
+    folder, data = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("data")
+    write(folder / "my_flow")
+    with LocalServer(data=data) as server:
+        done = vellum(server, folder, "workflows", "push", "my_flow", "--deploy",
+                      "--release-tag", "v2", "--release-tag", "production")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, data
+
+
 @pytest.mark.slow
-def test_the_command_line_pings_pushes_and_pulls_the_same_code(tmp_path, asking):
-    here, there, again = (tmp_path / name for name in ("here", "there", "again"))
-    for folder in (here, there, again):
-        folder.mkdir()
-    write(here / "my_flow")
-    with LocalServer(data=tmp_path / "data") as server:
+def test_the_command_line_pings_pushes_and_pulls_the_same_code(pushed, tmp_path, asking):
+    here, data = pushed
+    lock = json.loads((here / "vellum.lock.json").read_text())["workflows"][0]
+    with LocalServer(data=data) as server:
         ping = vellum(server, here, "ping")
         assert "Successfully authenticated" in ping.stderr + ping.stdout
-        pushed = vellum(server, here, "workflows", "push", "my_flow", "--deploy",
-                        "--release-tag", "v2", "--release-tag", "production")  # fmt: skip
-        assert pushed.returncode == 0, pushed.stderr
-        lock = json.loads((here / "vellum.lock.json").read_text())["workflows"][0]
         api = asking(server)
         deployment = api.get("/v1/workflow-deployments/my-flow").json()
         assert lock["deployments"][0]["id"] == deployment["id"]
         tags = api.get("/v1/workflow-deployments/my-flow/release-tags").json()["results"]
-        assert {tag["name"] for tag in tags} == {"LATEST", "v2", "production"}
+        assert {tag["name"] for tag in tags} >= {"LATEST", "v2", "production"}
         assert outputs(api, release_tag="v2") == {"loud": "HI"}
-
-        pulled = vellum(server, there, "workflows", "pull", "--workflow-deployment", "my-flow")
-        assert pulled.returncode == 0, pulled.stderr
-        assert code_in(there / "my_flow") == code_in(here / "my_flow") == dict(PROJECT)
-
-    with LocalServer(data=tmp_path / "data") as server:  # it is kept
-        sandbox = lock["workflow_sandbox_id"]
-        pulled = vellum(server, again, "workflows", "pull", "--workflow-sandbox-id", sandbox)
-        assert pulled.returncode == 0, pulled.stderr
-        assert code_in(again / "my_flow") == dict(PROJECT)
-        (here / "my_flow" / "nodes" / "shout.py").write_text(
-            PROJECT["nodes/shout.py"].replace("upper()", "upper() + '!'")
-        )
-        dry = vellum(server, here, "workflows", "push", "my_flow", "--dry-run")
-        assert dry.returncode == 1
-        assert "nodes/shout.py" in dry.stdout + dry.stderr
-        second = vellum(server, here, "workflows", "push", "my_flow", "--deploy",
-                        "--release-tag", "v3")  # fmt: skip
-        assert second.returncode == 0, second.stderr
-        api = asking(server)
-        assert outputs(api, release_tag="v3") == {"loud": "HI!"}
-        assert outputs(api, release_tag="v2") == {"loud": "HI"}
+        pulled = vellum(server, tmp_path, "workflows", "pull", "--workflow-deployment", "my-flow")
+    assert pulled.returncode == 0, pulled.stderr
+    assert code_in(tmp_path / "my_flow") == code_in(here / "my_flow") == dict(PROJECT)
 
 
 @pytest.mark.slow
-def test_the_cases_of_a_pushed_project_run_with_their_mocks(tmp_path, asking):
-    write(tmp_path / "my_flow")
-    with LocalServer() as server:
-        pushed = vellum(server, tmp_path, "workflows", "push", "my_flow", "--deploy")
-        assert pushed.returncode == 0, pushed.stderr
+def test_a_pushed_sandbox_is_compared_and_pushed_again(pushed, tmp_path, asking):
+    here, data = pushed
+    changed = PROJECT["nodes/shout.py"].replace("upper()", "upper() + '!'")
+    files = {**PROJECT, "nodes/shout.py": changed}
+    write(tmp_path / "my_flow", files)
+    lock = (here / "vellum.lock.json").read_text()
+    (tmp_path / "vellum.lock.json").write_text(lock)
+    sandbox = json.loads(lock)["workflows"][0]["workflow_sandbox_id"]
+    with LocalServer(data=data) as server:
+        dry = vellum(server, tmp_path, "workflows", "push", "my_flow", "--dry-run")
+        assert dry.returncode == 1
+        assert "nodes/shout.py" in dry.stdout + dry.stderr
+        api = asking(server)
+        config = json.dumps({"name": "my-flow", "release_tags": ["v3"]})
+        ids = {"workflow_sandbox_id": sandbox, "deployment_config": config}
+        assert push(api, archive(files), **ids).status_code == 200
+        assert outputs(api, release_tag="v3") == {"loud": "HI!"}
+        assert outputs(api, release_tag="v2") == {"loud": "HI"}
+        text = {"Accept": "text/plain"}
+        assert changed in api.get(f"/v1/workflows/{sandbox}/pull", headers=text).text
+
+
+@pytest.mark.slow
+def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
+    with LocalServer(data=pushed[1]) as server:
         api = asking(server)
         flat = api.get(
             "/v1/workflows/my-flow/pull",
-            params={"include_sandbox": True, "exclude_code": True},
+            params={"release_tag": "v2", "include_sandbox": True, "exclude_code": True},
             headers={"Accept": "text/plain"},
         )
         rows = json.loads(flat.text.partition("\n")[2])
@@ -173,12 +180,12 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(tmp_path, asking):
             ("hello", {"text": "hello"}),
             ("free", {"text": "bye"}),
         ]
-        assert outputs(api, metadata={"node_output_mocks": rows[1]["mocks"]}) == {"loud": "MOCK"}
-        assert outputs(api) == {"loud": "HI"}
-        unknown = [{**rows[1]["mocks"][0], "node_id": "nobody"}]
+        mocks = {"node_output_mocks": rows[1]["mocks"]}
+        assert outputs(api, release_tag="v2", metadata=mocks) == {"loud": "MOCK"}
         answer = api.send(
             workflow_deployment_name="my-flow",
-            metadata={"node_output_mocks": unknown},
+            release_tag="v2",
+            metadata={"node_output_mocks": [{**rows[1]["mocks"][0], "node_id": "nobody"}]},
             inputs=[{"name": "text", "type": "STRING", "value": "x"}],
         )
         assert answer.status_code == 400

@@ -66,17 +66,6 @@ def test_a_run_that_has_said_something_is_streaming(fresh, asking, gate):
     assert ended(api, execution_id)["outputs"] == {"output": "a"}
 
 
-def test_what_does_not_run_yet_is_pending_and_then_has_its_turn(asking, gate):
-    with LocalServer(concurrency=1, queue=2) as server:
-        server.deploy(gate.workflow, name="gate")
-        api = asking(server)
-        first, second = begin(api), begin(api)
-        assert gate.entered.acquire(timeout=20)
-        assert status(api, second)["status"] == "PENDING"
-        gate.open.set()
-        assert ended(api, first)["status"] == ended(api, second)["status"] == "FULFILLED"
-
-
 def test_more_than_the_queue_holds_is_429_with_a_time_to_retry(asking, gate):
     with LocalServer(concurrency=1, queue=1) as server:
         server.deploy(gate.workflow, name="gate")

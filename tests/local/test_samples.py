@@ -15,7 +15,6 @@ import pytest
 from vellum_nb.client import Client
 from vellum_nb.local import LocalServer
 from vellum_nb.local.samples import cases, names
-from vellum_nb.local.samples.summarise import summarise_v2
 from vellum_nb.local.samples.text import words
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import field_kind, to_wire
@@ -96,49 +95,6 @@ def samples() -> Iterator[Samples]:
         yield Samples(client)
 
 
-def test_the_server_lists_the_four_samples(samples):
-    listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
-    assert sorted(listed) == sorted(names()) == sorted(RELEASES)
-
-
-@pytest.mark.parametrize("name", RELEASES)
-def test_production_is_v2_and_latest_is_the_newest_release(samples, name):
-    tags = {tag.name: tag.release_id for tag in samples.client.iter_workflow_release_tags(name)}
-    assert tags["production"] == tags["v2"]
-    assert tags["LATEST"] == tags[RELEASES[name][-1]]
-    assert tags["v1"] != tags["v2"]
-
-
-def test_inputs_of_ticket_triage_grow_from_release_to_release(samples):
-    keys = [[v.key for v in samples.variables("ticket-triage", tag)] for tag in ("v1", "v2", "v3")]
-    assert keys[0] == ["ticket", "sla_hours"]
-    assert keys[1] == [*keys[0], "customer_tier", "vip"]
-    assert keys[2] == [*keys[1], "context"]
-
-
-@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
-def test_every_input_is_described(samples, name, tag):
-    assert all(variable.description for variable in samples.variables(name, tag))
-
-
-@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
-def test_only_the_subject_is_required(samples, name, tag):
-    required = [v.key for v in samples.variables(name, tag) if v.is_required]
-    assert required in (["ticket"], ["question"], ["text"], ["comments"])
-
-
-def test_together_the_samples_use_every_field_that_text_can_fill(samples):
-    kinds = {field_kind(v) for pair in EVERY_RELEASE for v in samples.variables(*pair)}
-    assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
-
-
-def test_long_text_is_marked_and_one_line_text_is_not(samples):
-    by_key = {v.key: v.json_schema or {} for p in EVERY_RELEASE for v in samples.variables(*p)}
-    assert by_key["ticket"].get("x-multiline") is True
-    assert by_key["text"].get("x-multiline") is True
-    assert by_key["question"].get("x-multiline") is False
-
-
 @pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
 def test_every_case_runs_on_every_release(samples, name, tag):
     answers = samples.answers(name, tag)
@@ -162,11 +118,6 @@ def test_each_release_is_better_on_some_cases_and_worse_on_others(samples, name,
     assert sum(after < before for before, after in pairs) >= 3
 
 
-def test_v3_of_the_triage_and_of_the_answers_is_worse_than_v2_in_the_mean(samples):
-    for name in ("ticket-triage", "docs-qa"):
-        assert sum(samples.scores(name, "v3")) < sum(samples.scores(name, "v2"))
-
-
 @pytest.mark.parametrize("name", RELEASES)
 def test_releases_differ_visibly_on_most_cases(samples, name):
     texts = {"ticket-triage": "reply", "docs-qa": "answer", "summarise": "summary"}
@@ -175,12 +126,6 @@ def test_releases_differ_visibly_on_most_cases(samples, name):
         pairs = zip(samples.answers(name, old), samples.answers(name, new), strict=True)
         differ = [a.outputs[text] != b.outputs[text] for a, b in pairs]
         assert sum(differ) > len(differ) / 4
-
-
-@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
-def test_the_same_inputs_give_the_same_outputs(samples, name, tag):
-    values = values_of(rows_of(name)[0], samples.variables(name, tag))
-    assert samples.run(name, tag, values).outputs == samples.answers(name, tag)[0].outputs
 
 
 @pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
@@ -242,55 +187,56 @@ def test_v3_of_docs_qa_understands_a_follow_up_that_v2_does_not(samples):
     assert "*Source: Import and export*" in third["answer"]
 
 
+def test_four_samples_have_tags_and_described_inputs_of_every_kind(samples):
+    listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
+    assert sorted(listed) == sorted(names()) == sorted(RELEASES)
+    for name, releases in RELEASES.items():
+        tags = {tag.name: tag.release_id for tag in samples.client.iter_workflow_release_tags(name)}
+        assert tags["production"] == tags["v2"] != tags["v1"]
+        assert tags["LATEST"] == tags[releases[-1]]
+    variables = [v for pair in EVERY_RELEASE for v in samples.variables(*pair)]
+    assert all(variable.description for variable in variables)
+    assert {v.key for v in variables if v.is_required} == {"ticket", "question", "text", "comments"}
+    kinds = {field_kind(variable) for variable in variables}
+    assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
+
+
 def test_docs_qa_reads_documents_of_your_own(samples):
-    documents = [
-        {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."},
-        {"title": "Cake", "text": "Bake the cake for fifty minutes."},
-    ]
-    values = {"question": "How long is the cake baked?", "documents": documents}
+    tea = {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."}
+    cake = {"title": "Cake", "text": "Bake the cake for fifty minutes."}
+    values = {"question": "How long is the cake baked?", "documents": [tea, cake]}
     outputs = samples.run("docs-qa", "v2", values).outputs
     assert outputs["answer"] == "Bake the cake for fifty minutes."
-    assert 0 <= outputs["confidence"] <= 1
-
-
-def test_a_document_without_text_is_rejected_with_its_number(samples):
-    values = {"question": "Why?", "documents": [{"title": "Tea", "text": "x"}, {"title": "Cake"}]}
-    answer = samples.run("docs-qa", "v2", values)
-    assert answer.state == "REJECTED"
-    assert "document 2 has no" in answer.error.message
-
-
-def test_sources_are_search_results_with_score_and_document(samples):
-    release = samples.client.retrieve_workflow_deployment_release("docs-qa", "v2")
-    types = {v.key: v.type for v in release.workflow_version.output_variables}
-    sources = samples.run("docs-qa", "v2", {"question": "How long is a refund?"}).outputs["sources"]
-    assert types == {"answer": "STRING", "sources": "SEARCH_RESULTS", "confidence": "NUMBER"}
-    assert sources[0]["document"]["label"] == "Refunds"
-    assert [source["score"] for source in sources] == sorted(
-        (source["score"] for source in sources), reverse=True
-    )
+    assert outputs["sources"][0]["document"]["label"] == "Cake"
+    empty = samples.run("docs-qa", "v2", {**values, "documents": [tea, {"title": "Cake"}]})
+    assert "document 2 has no" in empty.error.message
 
 
 def test_a_summary_has_as_many_sentences_as_asked(samples):
-    text = rows_of("summarise")[0]["text"]
-    values = {"text": text, "sentences": 2, "style": "bullets"}
+    values = {"text": rows_of("summarise")[0]["text"], "sentences": 2, "style": "bullets"}
     outputs = samples.run("summarise", "v2", values).outputs
     assert outputs["summary"].count("\n- ") == 1
     assert len(outputs["bullets"]) == 2
     assert outputs["word_count"] == len(words(outputs["summary"]))
 
 
-def test_outputs_of_a_streamed_release_are_declared(samples):
-    release = samples.client.retrieve_workflow_deployment_release("summarise", "v2")
-    types = {v.key: v.type for v in release.workflow_version.output_variables}
-    assert types == {"summary": "STRING", "bullets": "JSON", "word_count": "NUMBER"}
+def test_an_unknown_sample_is_answered_with_the_known_ones():
+    with pytest.raises(KeyError, match="ticket-triage, docs-qa, summarise"):
+        cases("triage")
 
 
-def test_a_summary_comes_in_chunks_that_make_up_the_whole(samples):
-    text = rows_of("summarise")[0]["text"]
-    chunks = [chunk for name, chunk in summarise_v2(text, sentences=2) if name == "summary"]
-    assert len(chunks) > 10
-    assert (
-        "".join(chunks)
-        == samples.run("summarise", "v2", {"text": text, "sentences": 2}).outputs["summary"]
-    )
+@pytest.mark.parametrize("name", names())
+def test_a_case_file_has_forty_different_labelled_rows_that_were_not_learned(name):
+    rows = rows_of(name)
+    assert len({tuple(row.values()) for row in rows}) == len(rows) >= 40
+    assert all(row["label"] for row in rows)
+    learned = cases("ticket-triage").with_name("triage-training.csv").read_text("utf-8")
+    assert not any(row.get("ticket", "not a ticket") in learned for row in rows)
+
+
+def test_a_sample_release_is_the_same_release_in_every_process():
+    def ids(server):
+        with server, Client(base_url=server.url, api_key=server.api_key) as client:
+            return [r.id for r in client.iter_workflow_deployment_releases("ticket-triage")]
+
+    assert ids(LocalServer(samples=True)) == ids(LocalServer(samples=True))

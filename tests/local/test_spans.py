@@ -16,8 +16,7 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.routes.executions import slim_execution, spans_of, usage_body
+from vellum_nb.local.routes.executions import spans_of, usage_body
 
 START = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -112,30 +111,3 @@ def test_a_figure_that_is_known_in_part_is_not_known(usage, tokens, cost):
     found = [(each["ml_model_name"], *each["ml_model_usage"].values()) for each in body["usage"]]
     assert found == tokens
     assert body["cost"] == cost
-
-
-def test_an_execution_tells_what_all_its_models_used():
-    record = ExecutionRecord(
-        execution_id="e",
-        trace_id="t",
-        deployment_id="d",
-        deployment_name="n",
-        release_id="r",
-        version_id="v",
-        tag="LATEST",
-        inputs=(),
-        start=START,
-        usage=(Usage("m", 3, 4, None),),
-    )
-    assert slim_execution(record, None, None)["usage_results"] == [
-        {
-            "usage": [
-                {
-                    "ml_model_name": "m",
-                    "ml_model_usage": {"input_token_count": 3, "output_token_count": 4},
-                }
-            ],
-            "cost": None,
-            "error": None,
-        }
-    ]

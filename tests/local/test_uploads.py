@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -65,19 +64,6 @@ def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_tells(api, name, 
     assert opened(upload(api, b"x", name, kind)["file_url"]).headers["Content-Type"] == served
 
 
-def test_bare_bytes_as_the_official_client_sends_them_are_a_file(api):
-    answer = api.call("POST", FILES, files={"file": ("upload", b"bare")})
-    assert opened(answer.json()["file_url"]).content == b"bare"
-
-
-def test_a_file_can_be_replaced_under_its_id(api):
-    file = upload(api)
-    answer = api.call("PUT", f"{FILES}/{file['id']}", files={"file": ("b.txt", b"new")})
-    assert answer.status_code == 200
-    assert answer.json()["id"] == file["id"]
-    assert opened(file["file_url"]).content == b"new"
-
-
 def test_an_address_that_was_changed_or_is_of_another_file_opens_nothing(api):
     one, other = upload(api), upload(api)
     url = one["file_url"]
@@ -111,13 +97,6 @@ def test_an_expiry_that_is_none_is_the_default_of_seven_days(api, seconds):
     assert abs(expires - time.time() - 604_800) < 60
 
 
-def test_a_file_that_is_not_there_is_not_found(api):
-    files = {"file": b"x"}
-    for answer in (api.get(f"{FILES}/{NO_ID}"), api.call("PUT", f"{FILES}/{NO_ID}", files=files)):
-        assert answer.status_code == 404
-        assert answer.json() == {"detail": f"No uploaded file has the id {NO_ID!r}"}
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -149,18 +128,6 @@ def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):
         assert opened(file["file_url"].replace(old, server.url)).content == b"kept"
 
 
-def test_a_run_gets_the_content_of_an_uploaded_file(api):
-    file = upload(api, b"\x89PNG", "a.png", "image/png")
-    value = {"src": f"vellum:uploaded-file:{file['id']}", "metadata": {"detail": "high"}}
-    data = api.run("media", image=("IMAGE", value))
-    (output,) = data["outputs"]
-    content = base64.b64encode(b"\x89PNG").decode()
-    assert output["value"] == {
-        "src": f"data:image/png;base64,{content}",
-        "metadata": {"detail": "high"},
-    }
-
-
 def test_a_file_in_a_chat_message_is_put_in_too(api):
     file = upload(api, b"doc", "a.pdf", "application/pdf")
     source = {"src": f"vellum:uploaded-file:{file['id']}"}
@@ -169,18 +136,6 @@ def test_a_file_in_a_chat_message_is_put_in_too(api):
     outputs = api.run("every-type", chat=("CHAT_HISTORY", chat))["outputs"]
     value = next(output["value"] for output in outputs if output["name"] == "chat")
     assert value[0]["content"]["value"][0]["value"]["src"] == "data:application/pdf;base64,ZG9j"
-
-
-def test_a_run_with_a_file_that_is_not_there_is_refused(api):
-    value = {"src": f"vellum:uploaded-file:{NO_ID}"}
-    answer = api.send(
-        workflow_deployment_name="media",
-        inputs=[{"name": "image", "type": "IMAGE", "value": value}],
-    )
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == (
-        f"Input 'image': no uploaded file has the id {NO_ID!r}; upload it first"
-    )
 
 
 def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_again(api):

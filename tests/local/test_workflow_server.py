@@ -279,8 +279,7 @@ def test_the_server_ends_with_the_process_that_started_it(python, project):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "environment"}, "needs python="),
-        ({"isolation": "environment", "python": "/no/such/python"}, "is not a program"),
+        ({"isolation": "environment"}, "needs python=.*is not a program"),
         ({"isolation": "environment", "python": sys.executable}, "vellum-workflow-server"),
         ({"isolation": "container"}, "needs an image"),
     ],

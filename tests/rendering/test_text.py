@@ -2,52 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from runs_kit import later_run
 
-from vellum_nb.models import Run, RunError
+from vellum_nb.models import RunError
 from vellum_nb.rendering.text import side_by_side_text
 
-
-def run_of(tag, state="FULFILLED", **fields):
-    usual = {"id": tag, "deployment": "d", "timestamp": datetime(2026, 7, 1, tzinfo=UTC)}
-    return Run(**usual, release_tag=tag, state=state, inputs={}, case_id="c", **fields)
+BROKE = RunError(code="NODE_EXECUTION", message="broke \x1b]0;title\x07")
 
 
-def test_words_that_differ_from_the_first_run_are_marked():
-    runs = [
-        run_of("v1", outputs={"priority": "normal", "n": 1}, latency_s=0.003),
-        run_of("v2", outputs={"priority": "high", "n": 1}),
-    ]
-    lines = [line.split() for line in side_by_side_text(runs).splitlines()]
+def shown(*runs, **options):
+    text = side_by_side_text(runs, **options)
+    assert all(sign.isprintable() or sign == "\n" for sign in text)  # nothing drives the terminal
+    return [line.split() for line in text.splitlines()]
+
+
+def test_words_that_differ_from_the_first_run_are_marked_and_what_is_missing_is_named():
+    lines = shown(
+        later_run("v1", {}, {"priority": "normal", "n": 1}, latency_s=0.003),
+        later_run("v2", {}, {"priority": "high"}),
+    )
     assert lines[0] == ["v1", "·", "FULFILLED", "·", "3", "ms", "v2", "·", "FULFILLED"]
-    assert lines[1:] == [["priority", "normal", "[-normal-]{+high+}"], ["n", "1", "1"]]
+    assert lines[1:] == [["priority", "normal", "[-normal-]{+high+}"], ["n", "1", "(missing)"]]
 
 
 def test_a_run_without_outputs_says_why_and_is_missing_not_the_same():
-    error = RunError(code="NODE_EXECUTION", message="broke")
-    text = side_by_side_text(
-        [run_of("v1", outputs={"a": "x"}), run_of("v2", "REJECTED", error=error)]
-    )
-    lines = [line.split() for line in text.splitlines()]
-    assert lines[1] == ["error", "NODE_EXECUTION:", "broke"]
-    assert lines[2] == ["a", "x", "(missing)"]
-
-
-def test_an_answer_cannot_drive_the_terminal():
-    text = side_by_side_text([run_of("v1", outputs={"a": "\x1b[2Jgone\r\x07"})])
-    assert "\ufffd[2Jgone" in text
-    assert all(sign.isprintable() or sign == "\n" for sign in text)
+    failed = later_run("v2", {}, {}, state="REJECTED", error=BROKE)
+    lines = shown(later_run("\x1b[1mv1", {}, {"\x1b[2J": "\x1b[2Jgone\r\x07"}), failed)
+    assert lines[1][:3] == ["error", "NODE_EXECUTION:", "broke"]
+    assert lines[2][-1] == "(missing)"
 
 
 def test_long_text_is_wrapped_to_the_width():
-    text = side_by_side_text([run_of("v1", outputs={"a": "word " * 60})], width=40)
+    text = side_by_side_text([later_run("v1", {}, {"a": "word " * 60})], width=40)
     assert max(map(len, text.splitlines())) <= 40
     assert text.count("word") == 60
-
-
-def test_errors_cannot_drive_the_terminal_either():
-    error = RunError(code="X", message="\x1b]0;title\x07")
-    text = side_by_side_text(
-        [run_of("\x1b[1mv1", "REJECTED", error=error, outputs={"\x1b[2J": "x"})]
-    )
-    assert "\x1b" not in text

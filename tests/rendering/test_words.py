@@ -33,26 +33,18 @@ def marked(a: str, b: str) -> str:
 
 
 @given(TEXTS, TEXTS)
-def test_the_pieces_give_both_texts_back(a: str, b: str) -> None:
+def test_the_pieces_give_both_texts_back_and_alternate(a: str, b: str) -> None:
     ops = word_diff(a, b)
     assert (old_of(ops), new_of(ops)) == (a, b)
-
-
-@given(TEXTS, TEXTS)
-def test_no_piece_is_empty_and_no_two_neighbours_are_of_one_kind(a: str, b: str) -> None:
-    ops = word_diff(a, b)
     assert all(op.text for op in ops)
     assert all(one.kind != other.kind for one, other in pairwise(ops))
+    assert all(op.kind == "equal" for op in word_diff(a, a))
 
 
-@given(TEXTS)
-def test_a_text_does_not_differ_from_itself(text: str) -> None:
-    assert all(op.kind == "equal" for op in word_diff(text, text))
+LETTERS = st.lists(st.sampled_from("abcd"), max_size=400)
 
 
-@given(
-    st.lists(st.sampled_from("abcd"), max_size=400), st.lists(st.sampled_from("abcd"), max_size=400)
-)
+@given(LETTERS, LETTERS)
 def test_matches_are_common_and_in_order(a: list[str], b: list[str]) -> None:
     end_a = end_b = 0
     for start_a, start_b, size in matches(a, b):
@@ -81,16 +73,27 @@ def test_words_are_marked(a: str, b: str, expected: str) -> None:
     assert marked(a, b) == expected
 
 
-def test_neighbouring_replaced_words_are_one_replacement() -> None:
-    assert marked("pay red green blue now", "pay one two three now") == (
-        "pay [-red green blue-]{+one two three+} now"
-    )
+CAT = "The cat sat on the mat while it rained."
+REVENUE = "Quarterly revenue rose on the strength of exports."
+MORE = "More words follow. " * 30
+HEAD, TAIL = "x" * 300, "y" * 300
 
 
-def test_texts_with_little_in_common_are_replaced_whole() -> None:
-    a = "The cat sat on the mat while it rained."
-    b = "Quarterly revenue rose on the strength of exports."
-    assert marked(a, b) == f"[-{a}-]{{+{b}+}}"
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("pay red green blue now", "pay one two three now",
+         "pay [-red green blue-]{+one two three+} now"),  # neighbours are one replacement
+        (CAT, REVENUE, f"[-{CAT}-]{{+{REVENUE}+}}"),  # little in common
+        ("Thanks.", f"Thanks. {MORE}", f"Thanks.{{+ {MORE}+}}"),  # put at the end
+        ("one two three", "one two\nthree", "one two[- -]{+\n+}three"),  # still the same word
+        ("one two three ", "one two\nfour five ", "one two[- three-]{+\nfour five+} "),
+        (f"{HEAD}A{TAIL}", f"{HEAD}B{TAIL}", f"{HEAD}[-A-]{{+B+}}{TAIL}"),  # one long word
+        ("a\0b same words c", "a\0b same words d", "a\0b same words [-c-]{+d+}"),
+    ],
+)  # fmt: skip
+def test_differences_read_as_people_would_mark_them(a: str, b: str, expected: str) -> None:
+    assert marked(a, b) == expected
 
 
 def test_the_words_with_which_unlike_texts_begin_and_end_stay() -> None:
@@ -98,26 +101,6 @@ def test_the_words_with_which_unlike_texts_begin_and_end_stay() -> None:
     b = "Thanks for writing. Uploads fail since noon; a fix reaches all regions at night. Bye"
     assert marked(a, b).startswith("Thanks for writing. [-We")
     assert marked(a, b).endswith(". Bye")
-
-
-def test_text_put_at_the_end_is_an_insertion() -> None:
-    assert marked("Thanks.", "Thanks. " + "More words follow. " * 30) == (
-        "Thanks.{+ " + "More words follow. " * 30 + "+}"
-    )
-
-
-def test_a_word_at_the_end_of_a_line_is_still_the_same_word() -> None:
-    assert marked("one two three", "one two\nthree") == "one two[- -]{+\n+}three"
-    assert marked("one two three ", "one two\nfour five ") == "one two[- three-]{+\nfour five+} "
-
-
-def test_of_one_very_long_word_only_the_middle_is_marked() -> None:
-    a, b = "x" * 300 + "A" + "y" * 300, "x" * 300 + "B" + "y" * 300
-    assert marked(a, b) == "x" * 300 + "[-A-]{+B+}" + "y" * 300
-
-
-def test_a_text_in_which_zero_bytes_stand_is_compared_too() -> None:
-    assert marked("a\0b same words c", "a\0b same words d") == "a\0b same words [-c-]{+d+}"
 
 
 def test_html_escapes_and_says_plus_and_minus_in_the_text() -> None:
@@ -147,7 +130,7 @@ def test_html_holds_both_texts_and_nothing_that_they_could_add(a: str, b: str) -
 def test_the_middle_of_a_long_equal_piece_is_folded_and_counted() -> None:
     lines = [f"line {n} of the text\n" for n in range(200)]
     a, b = "".join(lines), "".join([*lines[:100], "changed\n", *lines[101:]])
-    html = diff_html(word_diff(a, b), fold=True)
+    html = diff_html(word_diff(a, b), fold=1_200)
     assert "line 98 of the text" in html
     assert "line 3 of the text" not in html
     assert "97 lines the same" in html

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb import History
+from vellum_nb import History, HistoryError
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.limits import SweepOptions
@@ -70,8 +70,11 @@ class Maker:
         self.record = record
         self.made = attempt
         self.opened = self.closed = 0
+        self.breaks = False
 
     def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
+        if self.breaks:
+            raise HistoryError("cannot be read just now")
         if planned.state is not None:
             run = self.history.get(planned.run_id)
             return PreparedRun(run, (), doubt=Doubt("begun"), may_resend=retry)
@@ -110,13 +113,14 @@ def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> Sw
     return record
 
 
-def swept(history: History, record: SweepRecord, attempt: Attempt, **options: Any) -> Sweep:
+def swept(
+    history: History, record: SweepRecord, attempt: Attempt, worker: Any = None, **options: Any
+) -> Sweep:
     """Return a sweep that makes its calls by `attempt`."""
-    worker = Maker(history, record, attempt)
     return Sweep(
         record,
         history=history,
-        worker=worker,
+        worker=worker or Maker(history, record, attempt),
         options=SweepOptions(**options),
         actions=SweepActions(None, None, lambda *_, **__: nullcontext(), None),
     )

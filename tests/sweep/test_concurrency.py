@@ -57,21 +57,11 @@ def always(seconds: float) -> Callable[[random.Random], float]:
     return lambda _: seconds
 
 
-def uneven(seconds: float) -> Callable[[random.Random], float]:
-    return lambda chance: seconds * chance.lognormvariate(0, 0.8)
-
-
 def test_it_grows_from_16_to_the_most_on_a_server_that_keeps_up():
     pace = AdaptiveConcurrency(most=128)
     seconds, limits = Server(always(0.05)).drive(pace, 4000)
     assert (limits[0], limits[-1], max(limits)) == (16, 128, 128)
     assert seconds < 2.0  # 1.6 at best
-
-
-def test_answers_that_take_unevenly_long_do_not_hold_it_back():
-    pace = AdaptiveConcurrency(most=128)
-    Server(uneven(2.0)).drive(pace, 4000)
-    assert pace.limit > 100
 
 
 @pytest.mark.parametrize(("a_second", "low", "high"), [(400, 16, 40), (1200, 50, 125)])
@@ -81,13 +71,6 @@ def test_it_grows_no_further_than_helps(a_second, low, high):
     later = limits[len(limits) // 2 :]
     assert low <= min(later) <= max(later) <= high
     assert seconds < 1.15 * 6000 / a_second
-
-
-def test_it_finds_how_many_a_server_takes_at_once():
-    pace = AdaptiveConcurrency(most=128)
-    _, limits = Server(uneven(0.5), at_once=40).drive(pace, 4000)
-    later = limits[len(limits) // 2 :]
-    assert 20 <= sum(later) / len(later) <= 50
 
 
 def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
@@ -108,30 +91,9 @@ def test_nothing_starts_before_the_time_that_the_server_asked_for():
     assert pace.room(0, 13.0) == 11
 
 
-def test_it_never_falls_below_one_nor_rises_above_the_most():
-    pace = AdaptiveConcurrency(most=20)
-    for moment in range(1, 40):
-        pace.busy(float(moment), float(moment), None)
-    assert pace.limit == 1
-    for moment in range(4000):
-        pace.ended(100.0 + moment, 100.5 + moment, pace.limit)
-    assert pace.limit == 20
-
-
 def test_a_fixed_one_only_waits():
     pace = AdaptiveConcurrency(5)
     assert not pace.busy(0.0, 1.0, 2.0)
     for moment in range(100):
         pace.ended(float(moment), moment + 0.1, 5)
     assert (pace.limit, pace.most, pace.room(3, 2.0), pace.room(3, 3.0)) == (5, 5, 0, 2)
-
-
-def test_a_most_below_16_is_kept_from_the_beginning():
-    assert AdaptiveConcurrency(most=3).limit == 3
-
-
-def test_the_end_of_a_sweep_teaches_nothing():
-    pace = AdaptiveConcurrency(most=128)
-    for moment in range(200):
-        pace.ended(float(moment), moment + 0.1, 3)  # three under way, sixteen allowed
-    assert pace.limit == 16

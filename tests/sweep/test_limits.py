@@ -22,19 +22,6 @@ def test_max_calls_is_kept_to_the_call_and_over_sessions(history):
     assert history.count() == 15
 
 
-def test_what_max_calls_let_begin_is_tried_again_until_it_ends(history):
-    refused: set[str] = set()
-
-    def busy_once(task, cancel):
-        if task.run.id not in refused:
-            refused.add(task.run.id)
-            return Retry(replace(task, tries=1), "HTTP 429", 0.0, busy=True)
-        return answered(task)
-
-    sweep = swept(history, planned(history, 30), busy_once, max_calls=5).run()
-    assert sweep.progress().done == 5
-
-
 def test_runs_in_doubt_are_looked_up_though_max_calls_is_reached(history):
     gate = Gate()
     sweep = swept(history, planned(history, 30), gate, concurrency=5).start()
@@ -43,11 +30,6 @@ def test_runs_in_doubt_are_looked_up_though_max_calls_is_reached(history):
     sweep.wait()
     later = again_later(history, sweep, answered, max_calls=5).run()
     assert (later.progress().done, history.count()) == (5, 5)
-
-
-def test_max_calls_as_large_as_the_plan_is_no_reason_to_stop(history):
-    sweep = swept(history, planned(history, 8), answered, max_calls=8).run()
-    assert (sweep.state, sweep.progress().why) == ("done", None)
 
 
 def test_max_cost_counts_what_earlier_sessions_spent(history):
@@ -63,14 +45,16 @@ def test_max_cost_counts_what_earlier_sessions_spent(history):
 
 
 def test_stop_after_failures_forgives_what_is_retried(history):
+    failing = [True]
+
     def fails(task, cancel):
-        return answered(task, **FAILURE)
+        return answered(task, **FAILURE if failing else {})
 
     record = planned(history, 20)
     sweep = swept(history, record, fails, stop_after_failures=3, concurrency=1).run()
     assert sweep.progress().why == "stop_after_failures=3 is reached"
     assert (sweep.progress().failed, sweep.run().progress().failed) == (3, 3)
-    sweep._worker.made = answered
+    failing.clear()
     assert sweep.retry_failed().progress().done == 20
 
 
@@ -89,18 +73,6 @@ def test_max_seconds_leaves_pauses_out_and_counts_earlier_sessions(history):
     assert 0 < done <= 7
     again_later(history, sweep, takes_time, max_seconds=0.1, concurrency=1).run()
     assert history.count() == done
-
-
-def test_seconds_under_way_overlap_and_leave_gaps_out(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 4), gate, concurrency=4).start()
-    gate.wait_for(4)
-    gate.open.set()
-    sweep.wait()
-    runs = history.runs()
-    span = max(run.finished_at for run in runs) - min(run.timestamp for run in runs)
-    assert 0 < history.sweeps.seconds(sweep.id) <= span.total_seconds() + 1e-5
-    assert history.sweeps.seconds("no such sweep") == 0
 
 
 def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):

@@ -42,16 +42,17 @@ HOSTILE = [
     "data:image/svg+xml;base64," + base64.b64encode(SVG).decode(),
 ]
 ALLOWED = {
-    "a", "audio", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl",
-    "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "ins", "li", "ol", "p", "path",
-    "pre", "s", "section", "span", "strong", "style", "summary", "svg", "table", "tbody", "td",
-    "th", "thead", "tr", "ul", "video",
+    "a", "audio", "b", "blockquote", "br", "button", "caption", "code", "dd", "del",
+    "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img",
+    "ins", "li", "ol", "p", "path", "pre", "s", "section", "span", "strong", "style", "summary",
+    "svg", "table", "tbody", "td", "th", "thead", "tr", "ul", "video",
 }  # fmt: skip
 MEDIA = re.compile(r"data:(?:image|audio|video)/[a-z0-9+]+;base64,[A-Za-z0-9+/=]*\Z")
 LINK = re.compile(r"(?:https?:|mailto:)|data:application/pdf;base64,[A-Za-z0-9+/=]*\Z")
 INLINE = re.compile(
     r"(?:grid-row:span \d+|flex-grow:\d+|text-align: (?:left|right;)"
-    r"|--vnb-depth:\d|margin-left:[\d.]+%;width:[\d.]+%)\Z"
+    r"|--vnb-depth:\d"
+    r"|(?:margin-)?left:[\d.]+%(?:;width:[\d.]+%)?|(?:left|right):calc\([\d.]+% \+ 6px\))\Z"
 )
 
 

@@ -172,6 +172,9 @@ def test_a_cell_shows_the_view_of_its_sweep_once_and_then_how_it_ended(kernel):
     (one,), (two,) = shown(kernel, "sweep"), shown(kernel, "sweep")
     assert one[VIEW] == two[VIEW]
     assert "<table>" in one["text/html"]
+    (three,) = shown(kernel, "None; sweep.wait()")  # the result, and no second view
+    assert three["text/plain"].startswith("<Sweep of triage")
+    assert shown(kernel, "sweep.wait();") == []
     code = "gated.gate.release(12); gated.sweep(background=False, progress=False, restart=True);"
     assert shown(kernel, code) == []
 

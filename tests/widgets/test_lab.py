@@ -68,7 +68,7 @@ def html(lab):
 
 
 def cases(lab):
-    return [each["n"] for each in lab.comparison_view.table._first["rows"]]
+    return [case.number for case in lab.comparison_view.comparison.cases]
 
 
 def hidden(lab):

@@ -42,6 +42,13 @@ class Page:
         views = [memoryview(each) for each in buffers]
         self.view._handle_msg({"content": {"data": data}, "buffers": views})
 
+    def state(self, name):
+        """Return a part of the state as the page has it."""
+        return self.view.get_state(name)[name]
+
     def set(self, **state):
-        data = {"method": "update", "state": state, "buffer_paths": []}
+        self.send_data(method="update", state=state, buffer_paths=[])
+
+    def send_data(self, **data):
+        """Send a message as it is."""
         self.view._handle_msg({"content": {"data": data}, "buffers": []})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace import sweep_worker
+from vellum_nb.workspace import sweeps
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 
@@ -105,7 +106,7 @@ def quick_look_ups(monkeypatch):
 
     For servers that list executions at once; the 8 s are for those that list them late.
     """
-    monkeypatch.setattr(sweep_worker, "_SHORTEST_LOOKUP_S", 0.0)
+    monkeypatch.setattr(sweeps, "_SHORTEST_LOOKUP_S", 0.0)
 
 
 @pytest.fixture
@@ -151,4 +152,61 @@ def execute_only(server):
         thread.start()
         yield f"http://127.0.0.1:{gateway.server_address[1]}"
         gateway.shutdown()
+        thread.join()
+
+
+_DEPLOYMENT = {
+    "id": "d1",
+    "name": "shout",
+    "label": "Shout",
+    "created": "2026-01-15T09:30:00Z",
+    "last_deployed_on": "2026-01-15T09:30:00Z",
+    "input_variables": [],
+    "output_variables": [],
+    "last_deployed_history_item_id": "h1",
+}
+
+
+class Hostile(ThreadingHTTPServer):
+    """Answers each path with what the test set for it: a body, (status, body), or a function.
+
+    Other paths are answered with 403: the key may execute, and read nothing.
+    """
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.answers = {"/v1/workflow-deployments/shout": _DEPLOYMENT}
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answering(BaseHTTPRequestHandler):
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append(urlsplit(self.path).path)
+        found = self.server.answers.get(self.server.asked[-1], (403, "no"))
+        if callable(found):
+            found(self)
+            return
+        status, found = found if isinstance(found, tuple) else (200, found)
+        body = found if isinstance(found, bytes) else json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = answer  # noqa: N815  (the names that http.server wants)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def hostile():
+    with Hostile() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
         thread.join()

@@ -281,9 +281,6 @@ async def _after(writer, fault, value):
         await _answer(writer, _unusable(value, fault.removeprefix("answer ")))
     elif fault == "garbage":
         await _answer(writer, "<html>Please log in to the hotel's network</html>")
-    elif fault == "length twice":
-        length = len(json.dumps(value).encode())
-        await _answer(writer, value, head=f"Content-Length: {length}\r\n")
     elif fault == "truncated":
         await _answer(writer, value, half=True)
         raise HangupError

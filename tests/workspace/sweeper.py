@@ -12,11 +12,11 @@ import sys
 import traceback
 
 import vellum_nb as vnb
-from vellum_nb.workspace import sweep_worker
+from vellum_nb.workspace import sweeps
 
 # The server lists executions at once; a life that is shorter than the look-ups, 8 s, would come to
 # nothing, and the test take minutes.
-sweep_worker._SHORTEST_LOOKUP_S = 0.0
+sweeps._SHORTEST_LOOKUP_S = 0.0
 
 TAGS = ["v1", "v2"]
 

@@ -20,43 +20,55 @@ CI = Path(__file__).parents[2] / "docs" / "ci.md"
 TAGS = ("--release-tag", "v1", "--release-tag", "v2")
 
 
-@pytest.fixture
-def cases(tmp_path):
-    path = tmp_path / "cases.csv"
-    path.write_text("text,expected.loud\na,a\nb,b\nC,C\n", encoding="utf-8")
-    return path
+def quiet(text: str) -> dict[str, object]:
+    return {"loud": text}
 
 
-@pytest.fixture
-def environment(server, tmp_path):
-    key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
-    return key | {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
+def loud(text: str) -> dict[str, object]:
+    return {"loud": text.upper()}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Return what the command finds a server and a history by."""
+    with vnb.LocalServer() as server:
+        server.deploy(quiet, name="shout", release_tags=["v1"])
+        server.deploy(loud, name="shout", release_tags=["v2"])
+        key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
+        yield key | {"VELLUM_NB_HISTORY": str(tmp_path_factory.mktemp("command") / "runs.db")}
 
 
 @pytest.fixture
 def command(environment, tmp_path, monkeypatch):
-    """Return what runs the command on the server of the test, in a folder of its own."""
+    """Return what runs the command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments):
-        done = command_kit.run(*arguments, **environment)
+    def command(*arguments, **other):
+        done = command_kit.run(*arguments, **(environment | other))
         return done.returncode, done.stdout, done.stderr
 
     return command
 
 
+@pytest.fixture(scope="module")
+def history(environment, tmp_path_factory):
+    """Fill the history: of three cases v2 is worse in two."""
+    cases = tmp_path_factory.mktemp("cases") / "cases.csv"
+    cases.write_text("text,expected.loud\na,a\nb,b\nC,C\n", encoding="utf-8")
+    assert command_kit.run("sweep", "shout", str(cases), *TAGS, **environment).returncode == 0
+
+
 @pytest.fixture
-def swept(command, cases):
-    """Return the command, after a sweep: of three cases v2 is worse in two."""
-    assert command("sweep", "shout", str(cases), *TAGS)[0] == 0
+def swept(history, command):
     return command
 
 
 def test_a_gate_that_nothing_can_be_told_by_says_what_to_give(command, tmp_path):
     plain = tmp_path / "plain.csv"
     plain.write_text("text\na\nb\n", encoding="utf-8")
-    assert command("sweep", "shout", str(plain), *TAGS)[0] == 0
-    status, out, err = command("compare", "shout", *TAGS, "--fail-on-regression")
+    own = {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
+    assert command("sweep", "shout", str(plain), *TAGS, **own)[0] == 0
+    status, out, err = command("compare", "shout", *TAGS, "--fail-on-regression", **own)
     assert (status, out) == (1, "")
     assert "give --metric, or --cases with a column expected.<output>, or rate runs" in err
 
@@ -71,6 +83,8 @@ def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
     ]
     assert lines[2].startswith("    could be chance")
     assert len(lines) == 3
+    rows = json.loads(swept("compare", "shout", *TAGS, "--metric", "exact", "--json")[1])
+    assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
 
 
 def test_a_regression_is_told_by_the_status(swept):
@@ -102,27 +116,11 @@ def test_reports_are_written_also_when_it_fails(swept, tmp_path):
     assert len(vnb.read_csv(tmp_path / "cases-compared.csv")) == 3
     for name in ("report.html", "report.runs.csv", "report.cases.csv"):
         assert (tmp_path / name).stat().st_size > 100
-    status, out, _ = swept(
-        "compare",
-        "shout",
-        *TAGS,
-        "--max-regressions",
-        "2",
-        "--fail-on-regression",
-        "--markdown",
-        "a.md",
-    )
+    passing = ("--max-regressions", "2", "--fail-on-regression", "--markdown", "a.md")
+    status, out, _ = swept("compare", "shout", *TAGS, *passing)
     assert (status, out) == (0, "")
-    assert (
-        (tmp_path / "a.md").read_text(encoding="utf-8").startswith("> **Passes.**\n\n## shout: v2")
-    )
-
-
-def test_json_has_one_row_a_release(swept):
-    status, out, _ = swept("compare", "shout", *TAGS, "--metric", "exact", "--json")
-    rows = json.loads(out)
-    assert status == 0
-    assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
+    text = (tmp_path / "a.md").read_text(encoding="utf-8")
+    assert text.startswith("> **Passes.**\n\n## shout: v2")
 
 
 def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_path):
@@ -139,10 +137,7 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ("--release-tag", "v1", "--baseline", "v9"),
-            "'v9' is not among the release tags compared",
-        ),
+        (("--release-tag", "v1", "--baseline", "v9"), "'v9' is not among those compared"),
         (("--metric", "speed"), "no metric is called 'speed'; by name there are: score"),
         (("--history", "nowhere.db"), "There is no history nowhere.db"),
         (("--release-tag", "v1", "--fail-on-regression"), "only v1 is compared"),
@@ -156,29 +151,24 @@ def test_what_does_not_fit_is_one_line(swept, arguments, message):
     assert "Traceback" not in err
 
 
-def test_the_commands_of_the_page_on_ci_run(environment, tmp_path):
+def test_the_commands_of_the_page_on_ci_run(tmp_path):
     """The workflow of the page is run step by step, against a server with the sample's releases."""
     (tmp_path / "cases").mkdir()
     with vnb.LocalServer(samples=True) as server:
         sample = samples.cases("ticket-triage")
         (tmp_path / "cases" / "ticket-triage.csv").write_bytes(sample.read_bytes())
-        known = (
-            os.environ
-            | environment
-            | {
-                "VELLUM_API_KEY": server.api_key,
-                "VELLUM_API_URL": server.url,
-                "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            }
-        )
-        statuses = [
-            subprocess.run(
-                ["bash", "-e", "-c", step], env=known, cwd=tmp_path, check=False
-            ).returncode
+        known = os.environ | {
+            "VELLUM_API_KEY": server.api_key,
+            "VELLUM_API_URL": server.url,
+            "VELLUM_NB_HISTORY": str(tmp_path / "runs.db"),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        done = [
+            subprocess.run(["bash", "-e", "-c", step], env=known, cwd=tmp_path, check=False)
             for step in steps(CI.read_text(encoding="utf-8"))
         ]
-    assert statuses == [0, 1]
+    assert [each.returncode for each in done] == [0, 1]
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert summary.startswith("> **Does not pass.**")
     assert "## ticket-triage: v3 against production" in summary

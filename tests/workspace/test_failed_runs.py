@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID
 
 import pytest
 
 import vellum_nb as vnb
 
-
-class Breaking(BaseHTTPRequestHandler):
-    """Lets nobody read, and breaks executions in the way that the deployment's name tells."""
-
-    def do_GET(self) -> None:
-        self.answer(403, b'{"detail": "no"}')
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        if "hang-up" in body:
-            return
-        if "silence" in body:
-            self.rfile.read(1)
-        elif "page" in body:
-            self.answer(200, b"<html>Welcome</html>")
-        elif "new-state" in body:
-            self.answer(200, b'{"execution_id": "e", "data": {"id": "e", "state": "PAUSED"}}')
-        else:
-            self.answer(500, b'{"detail": "out of order"}')
-
-    def answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
+EXECUTE = "/v1/execute-workflow"
+ANSWERS = {
+    "hang-up": lambda _: None,
+    "silence": lambda handler: handler.rfile.read(1),
+    "page": b"<html>Welcome</html>",
+    "new-state": {"execution_id": "e", "data": {"id": "e", "state": "PAUSED"}},
+    "trouble": (500, {"detail": "out of order"}),
+}
 
 
 @pytest.fixture
-def broken(tmp_path):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as breaking:
-        thread = threading.Thread(target=breaking.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{breaking.server_address[1]}"
-        with vnb.connect(url, api_key="k", history=tmp_path / "runs.db", timeout=(5, 0.5)) as ws:
-            yield ws
-        breaking.shutdown()
-        thread.join()
+def broken(hostile, tmp_path):
+    with vnb.connect(
+        hostile.url, api_key="k", history=tmp_path / "runs.db", timeout=(5, 0.5)
+    ) as ws:
+        yield ws
 
 
 @pytest.mark.parametrize(
@@ -64,8 +38,9 @@ def broken(tmp_path):
     ],
 )
 def test_without_an_answer_the_error_is_raised_and_the_row_says_failed(
-    broken, name, kind, code, said
+    hostile, broken, name, *, kind, code, said
 ):
+    hostile.answers[EXECUTE] = ANSWERS[name]
     with pytest.raises(kind, match=said) as caught:
         broken.run(name, {"text": "x"})
     (run,) = broken.history.runs()
@@ -75,26 +50,12 @@ def test_without_an_answer_the_error_is_raised_and_the_row_says_failed(
     assert run.id in caught.value.__notes__[0]
 
 
-def test_a_state_that_ends_no_run_is_a_failed_run(broken):
+def test_a_state_that_ends_no_run_is_a_failed_run(hostile, broken):
+    hostile.answers[EXECUTE] = ANSWERS["new-state"]
     run = broken.run("new-state", {"text": "x"})
     assert (run.state, run.error.code) == ("FAILED", "BAD_RESPONSE")
     assert "'PAUSED'" in run.error.message
     assert broken.history.get(run.id) == run
-
-
-def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, gate):
-    main = threading.main_thread().ident
-
-    def interrupt() -> None:
-        gate.entered.wait(10)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        ws.run("gate", {"text": "x"})
-    thread.join()
-    assert [run.state for run in ws.history.runs()] == ["CANCELLED"]
 
 
 def test_metadata_is_sent_and_kept_in_plain_values(ws):
@@ -108,15 +69,6 @@ def test_options_that_cannot_be_sent_are_all_named_before_anything_is_recorded(w
         ws.run("shout", {"text": "x"}, metadata={"a": math.nan}, external_id="\ud800")
     assert [problem.variable for problem in caught.value.problems] == ["external_id", "metadata"]
     assert ws.history.count() == 0
-
-
-def test_a_history_that_was_handed_in_has_the_table_and_stays_open(server):
-    with vnb.History(":memory:") as history:
-        with vnb.connect(server, history=history) as ws:
-            run = ws.run("shout", {"text": "x"})
-            view = ws.history.view()
-            view.close()
-        assert history.get(run.id) == run
 
 
 @pytest.mark.parametrize("way", ["run", "stream", "submit"])

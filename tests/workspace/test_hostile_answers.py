@@ -6,66 +6,29 @@ import json
 import signal
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
+import command_kit
 import pytest
 
 import vellum_nb as vnb
 
 KEY = "sk-hostile-0123456789"
-DEPLOYMENT = {
-    "id": "d1",
-    "name": "shout",
-    "label": "Shout",
-    "created": "2026-01-15T09:30:00Z",
-    "last_deployed_on": "2026-01-15T09:30:00Z",
-    "input_variables": [],
+NAME = "triage\x1b[2J\x1b]0;owned\x07\nfake\u202eline\x9b31m"
+NAMED = {
+    "id": "00000000-0000-4000-8000-000000000001",
+    "name": NAME,
+    "label": "\x1b[31mred",
+    "status": "ACTIVE",
+    "environment": "PRODUCTION",
+    "created": "2026-01-01T00:00:00Z",
+    "last_deployed_on": "2026-01-01T00:00:00Z",
+    "input_variables": [{"id": "i", "key": "text\x1b[5m", "type": "STRING"}],
     "output_variables": [],
-    "last_deployed_history_item_id": "h1",
+    "description": "\x1b[0m",
 }
 EVENTS = "/v1/workflow-deployments/d1/execution-events"
 TAGS = "/v1/workflow-deployments/shout/release-tags"
 RELEASES = "/v1/workflow-deployments/shout/releases"
-
-
-class Hostile(ThreadingHTTPServer):
-    """Answers each path with what the test set for it, a body or (status, body); else with 403."""
-
-    daemon_threads = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.answers = {"/v1/workflow-deployments/shout": DEPLOYMENT}
-        self.asked: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answering(BaseHTTPRequestHandler):
-    def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append(urlsplit(self.path).path)
-        found = self.server.answers.get(self.server.asked[-1], (403, "no"))
-        status, found = found if isinstance(found, tuple) else (200, found)
-        body = found if isinstance(found, bytes) else json.dumps(found).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PATCH = answer  # noqa: N815  (the names that http.server wants)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def hostile():
-    with Hostile() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -189,6 +152,7 @@ def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     hostile.answers[path] = {"status": "FULFILLED", "execution_id": "e1", "outputs": {"a": 1}}
     run = pending.wait(20, poll=0.01)
     assert run.finished_at.tzinfo is not None
+    assert run.outputs == {"a": 1}
     assert run == ws.history.get(run.id)
 
 
@@ -257,3 +221,16 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(hostile, ws
         execution(1, parent_context={"external_id": run.external_id}), count=1
     )
     assert ws.history.sync("shout").completed == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_control_characters_of_a_name_do_not_reach_the_terminal(hostile, options):
+    hostile.answers["/v1/workflow-deployments"] = page(NAMED, count=1)
+    done = command_kit.run("deployments", *options, "--target", hostile.url, VELLUM_API_KEY=KEY)
+    assert done.returncode == 0, done.stderr
+    assert "triage" in done.stdout
+    assert not any(sign in done.stdout for sign in "\x1b\x07\x9b\u202e")
+    if options:
+        assert json.loads(done.stdout)[0]["name"] == NAME
+    else:
+        assert len(done.stdout.splitlines()) == 3

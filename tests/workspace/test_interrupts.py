@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import signal
 import sys
-import threading
 
 import pytest
 
@@ -14,9 +13,8 @@ import vellum_nb as vnb
 PLACES = (
     "history/sqlite_store.py",
     "workspace/runner.py",
-    "workspace/streaming.py",
+    "workspace/live_runs.py",
 )
-PATIENCE = 20
 
 
 class Interrupt:
@@ -88,55 +86,3 @@ def test_an_answer_that_came_is_kept_when_recording_it_is_interrupted(ws, way):
         list(ws.stream("shout", {"text": "a"})) if way == "stream" else run(ws)
     (kept,) = ws.history.runs()
     assert (kept.state, kept.outputs) == ("FULFILLED", {"loud": "A"})
-
-
-def test_an_upload_can_be_cancelled(tmp_path):
-    import socket
-
-    from vellum_nb.models import Cancellation
-    from vellum_nb.models.media import DATA_URL_LIMIT
-    from vellum_nb.models.run import RunRequest
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    arrived, over = threading.Event(), threading.Event()
-
-    def swallow():
-        """Refuse to tell of the deployment; take the upload and never answer."""
-        while not over.is_set():
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            with sock:
-                if sock.recv(4) == b"GET ":
-                    sock.recv(65536)
-                    answer = b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-                    sock.sendall(answer)
-                    continue
-                arrived.set()
-                while sock.recv(65536):
-                    pass
-
-    thread = threading.Thread(target=swallow)
-    thread.start()
-    cancel = Cancellation()
-    content = b"%PDF-" + b"x" * DATA_URL_LIMIT
-    request = RunRequest(deployment="measure", inputs={"file": content})
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        with vnb.connect(url, api_key="k", history=tmp_path / "runs.db") as ws:
-            calls = []
-            call = threading.Thread(
-                target=lambda: calls.append(ws._runner.execute(request, cancel))
-            )
-            call.start()
-            assert arrived.wait(PATIENCE)
-            cancel.cancel()
-            call.join(PATIENCE)
-            assert [ended.state for ended, _ in calls] == ["CANCELLED"]
-            assert [kept.state for kept in ws.history.runs()] == ["CANCELLED"]
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import signal
 import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.workspace.sweep_worker import SweepAttempt
+from vellum_nb.workspace.sweeps import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 
@@ -39,7 +37,10 @@ class Counting:
 
 @pytest.fixture
 def ws(tmp_path):
-    with vnb.LocalServer() as server, vnb.connect(server, history=tmp_path / "runs.db") as ws:
+    with (
+        vnb.LocalServer() as server,
+        vnb.connect(server, history=tmp_path / "runs.db", timeout=(10, 3)) as ws,
+    ):
         yield ws
 
 
@@ -48,6 +49,7 @@ def pool():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_look_ups")
 def test_a_process_that_is_killed_in_mid_sweep_loses_nothing_and_doubles_nothing(ws):
     counting = Counting()
     ws.server.deploy(counting, name="count", release_tags=["v1"])
@@ -55,8 +57,8 @@ def test_a_process_that_is_killed_in_mid_sweep_loses_nothing_and_doubles_nothing
     with pool() as executor:
         sweep = ws.sweep("count", CASES, executor=executor, background=True, **options)
         assert counting.reached.wait(60)
-        for pid in list(executor._processes):
-            os.kill(pid, signal.SIGKILL)
+        for process in multiprocessing.active_children():
+            process.kill()
         with pytest.raises(BrokenProcessPool):
             sweep.wait()
     assert 0 < sweep.progress().ended < len(CASES)

@@ -129,11 +129,14 @@ def test_failed_runs_that_were_executed_are_looked_up_by_every_way_on(server, ws
 
 
 @pytest.mark.usefixtures("quick_look_ups")
-def test_what_is_not_listed_is_sent_again_only_when_asked_and_under_its_old_id(server, failed):
-    lost = {run.external_id: run.error.code for run in failed.runs() if run.state == "FAILED"}
+def test_what_is_not_listed_is_sent_again_only_when_asked_and_under_its_old_id(
+    server, failed, path
+):
+    runs = failed.runs()
+    lost = {run.external_id: run.error.code for run in runs if run.state == "FAILED"}
     server.kept.clear()
     server.executed.clear()
-    with connected(server, failed._history.path, read=0.2) as later:
+    with connected(server, path, read=0.2) as later:
         again = later.open_sweep(failed.id)
         assert again.resume().progress().failed == 4
         assert not server.executed
@@ -249,13 +252,3 @@ def test_a_sweep_under_way_takes_other_limits(server, ws):
     assert first.wait(LONG).progress().why == "max_calls=3 is reached"
     assert server.executed.total() == 3
     assert ws.open_sweep(first.id).record.options["max_calls"] == 3
-
-
-def test_a_run_of_now_is_not_taken_for_one_in_doubt():
-    from vellum_nb.models.sweeps import is_in_doubt
-
-    refused = "external_id 1 was used before"
-    assert is_in_doubt("STARTED", None, None)
-    assert is_in_doubt("FAILED", "HTTP_400", refused)
-    assert not is_in_doubt("FAILED", "HTTP_400", "text: a value is required")
-    assert not is_in_doubt("REJECTED", "HTTP_400", refused)

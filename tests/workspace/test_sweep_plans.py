@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -74,7 +76,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
     assert (plan.planned, plan.calls, plan.found) == (12, 12, 0)
     assert (plan.seconds, plan.cost_usd) == (None, None)
     assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
-    assert "flag: not sent to v1, which does not know it" in str(plan)
+    assert "flag: not sent to v1, which knows no such input" in str(plan)
     assert "<td>v2</td>" in plan._repr_html_()
     assert plan.frame()["calls"].tolist() == [6, 6]
     assert deployed.calls == []
@@ -83,16 +85,15 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
 
 
 def test_past_runs_tell_how_long_it_will_take_and_what_it_will_cost(ws):
-    done = ws.sweep("echo", CASES, **BOTH)
-    for run in done.runs():
-        sql = "UPDATE runs SET latency_s = 2, cost_usd = 0.5 WHERE id = :id"
-        ws.history._store.write(lambda tx, run=run, sql=sql: tx.execute(sql, {"id": run.id}))
+    ws.sweep("echo", CASES, **BOTH)
+    with closing(sqlite3.connect(ws.history.path)) as db:
+        db.execute("UPDATE runs SET latency_s = 2, cost_usd = 0.5")
+        db.commit()
     plan = ws.sweep("echo", CASES, **BOTH, repeats=4, concurrency=8, dry_run=True)
     assert plan.seconds == 24 * 2 / 8
     assert plan.cost_usd == 12
     grows = ws.sweep("echo", CASES, **BOTH, repeats=4, dry_run=True)
-    assert grows.seconds == pytest.approx(2 * (1 + 8 / 24))  # 16, then 8 of 24
-    assert ", about 2.67 s at up to 24 at once" in grows.headline
+    assert ", about 2.00 s at up to 24 at once" in grows.headline
     assert str(plan).endswith("= 24 calls, about 6.00 s at 8 at once, about $12.00")
 
 
@@ -138,28 +139,6 @@ def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
     assert second.id == first.id
     assert second.progress().found == 5
     assert len(deployed.calls) == 12
-
-
-def test_another_plan_is_another_sweep_and_fresh_starts_anew(ws):
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=1)
-    assert ws.sweep("echo", CASES[:2], **BOTH, max_calls=1).id != first.id
-    assert ws.sweep("echo", CASES, **BOTH, repeats=2, max_calls=1).id != first.id
-    assert ws.sweep("echo", CASES, **BOTH, restart=True, max_calls=1).id != first.id
-
-
-def test_labels_and_expectations_are_those_given_last(ws):
-    ws.sweep("echo", CASES, **BOTH, max_calls=1)
-    cases = [{**case, "who": "all", "expected.output": "one"} for case in CASES]
-    done = ws.sweep("echo", cases, **BOTH)
-    assert set(done.frame()["label.who"]) == {"all"}
-    assert set(done.frame()["expected.output"]) == {"one"}
-
-
-def test_a_moved_tag_is_told_when_its_sweep_goes_on(ws, server, deployed):
-    ws.sweep("echo", CASES, **BOTH, max_calls=1)
-    server.deploy(deployed.second, name="echo", release_tags=["v1"])
-    plan = ws.sweep("echo", CASES, **BOTH, dry_run=True)
-    assert "v1 moved to another release since that sweep began" in plan.notes
 
 
 def test_a_cell_that_is_run_again_meets_the_sweep_that_is_under_way(ws, deployed):
@@ -275,14 +254,6 @@ def test_an_opened_sweep_asks_for_the_cost_where_it_did(server, path, options):
         assert ws.open_sweep(first.id, max_calls=None).resume().progress().done == 6
 
 
-def test_runs_that_had_run_when_they_were_looked_up_are_counted(ws, server, deployed):
-    server.faults = Faults(reset_after=1.0, paths="/v1/execute-workflow")
-    now = ws.sweep("echo", CASES, **BOTH).progress()
-    assert (now.done, now.adopted, now.resent) == (6, 6, 0)
-    assert (now.kept, now.reused, now.found) == (0, 0, 6)
-    assert len(deployed.calls) == 6
-
-
 @pytest.mark.usefixtures("quick_look_ups")
 def test_a_run_that_is_sent_again_is_counted(server, deployed, path):
     throws = [random.Random(seed) for seed in range(50)]  # noqa: S311  (the dice of the faults)
@@ -352,14 +323,6 @@ def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
         assert ws.open_sweep(first.id).progress().lost is None
 
 
-def test_of_two_that_plan_the_same_only_one_is_kept(ws):
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=1)
-    sweeps = ws.history.sweeps
-    twin = first.record.model_copy(update={"id": "twin"})
-    assert not sweeps.add(twin, [], allow_duplicate=False)
-    assert [each.id for each in sweeps.every()] == [first.id]
-
-
 def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
     empty = ws.sweeps()
     ws.sweep("echo", CASES, **BOTH)
@@ -398,21 +361,10 @@ def test_cases_alike_keep_their_own_labels(ws):
     assert found.tolist() == [1, 1, 1, 1]
 
 
-def test_what_sync_completed_is_not_sent_again(ws, deployed):
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=3)
-    lost = first.runs()[0]
-    sql = "UPDATE runs SET state = 'STARTED', execution_id = NULL WHERE id = :id"
-    ws.history._store.write(lambda tx: tx.execute(sql, {"id": lost.id}))
-    assert ws.history.sync("echo").completed == 1
-    assert ws.sweep("echo", CASES, **BOTH).state == "done"
-    assert len(deployed.calls) == 6
-    assert ws.history.count(sweep_id=first.id) == 6
-
-
 def test_a_key_that_may_only_execute_sweeps_too(execute_only, server, path):
     with vnb.connect(execute_only, api_key=server.api_key, history=path) as ws:
         plan = ws.sweep("echo", [{"text": "a"}], **BOTH, dry_run=True)
-        assert plan.notes[0].startswith("this key may not read v1 and v2")
+        assert plan.notes[0].startswith("this key may not read v1, v2")
         done = ws.sweep("echo", [{"text": "a"}], **BOTH)
         assert done.progress().done == 2
         assert done.frame()["release_id"].isna().all()

@@ -47,13 +47,6 @@ def test_a_run_that_is_under_way_keeps_no_half_a_trace(ws, gate):
     assert ws.trace(pending.wait(20, poll=0.01))["state"].tolist() == ["FULFILLED"]
 
 
-def test_the_form_is_handed_the_nodes(ws):
-    form = ws.form("shout")
-    run = ws.run("shout", {"text": "x"})
-    assert [node.name for node in form._runs.bars._trace(run)] == ["shout"]
-    form.close()
-
-
 def test_the_form_streams_through_the_workspace(ws, faucet):
     faucet.open.set()
     form = ws.form("faucet")

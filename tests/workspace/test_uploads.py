@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,13 +55,10 @@ def test_a_large_file_is_sent_by_its_id_and_kept_whole(uploading):
     assert again.case_id == run.case_id
 
 
-def test_a_small_file_stays_a_data_url(uploading):
+def test_a_small_file_stays_a_data_url_and_a_large_one_in_a_chat_does_not(uploading):
     run = uploading.run("measure", {"file": SMALL})
     assert sent(uploading, run) == run.inputs
     assert run.inputs["file"]["src"].startswith("data:application/pdf")
-
-
-def test_a_large_file_in_a_chat_is_sent_by_its_id_too(uploading):
     turn = {"role": "USER", "content": {"type": "DOCUMENT", "value": {"src": SRC}}}
     run = uploading.run("chat", {"chat": [turn]})
     assert run.state == "FULFILLED"
@@ -78,6 +76,20 @@ def test_a_file_that_cannot_be_uploaded_fails_the_run_and_nothing_is_executed(
         getattr(uploading, way)("measure", {"file": LARGE})
     (run,) = uploading.history.runs()
     assert (run.state, run.error.code, run.execution_id) == ("FAILED", "HTTP_500", None)
+    assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
+
+
+def test_an_upload_can_be_cancelled(server, uploading):
+    server.faults = Faults(latency_s=3, paths="/v1/uploaded-files")
+    form = uploading.form("measure")
+    form.value = {"file": LARGE}
+    form.submit()
+    while uploading.history.count() == 0:
+        time.sleep(0.01)
+    form.cancel()
+    (run,) = form.wait(2)
+    form.close()
+    assert (run.state, uploading.history.get(run.id).state) == ("CANCELLED", "CANCELLED")
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from vellum_nb import Client
-from vellum_nb.workspace import sweep_worker
+from vellum_nb.workspace import sweeps
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks")
@@ -15,7 +15,7 @@ from vellum_nb.workspace import sweep_worker
 def test_a_child_has_a_client_of_its_own():
     with Client(api_key="sk-0123456789", base_url="http://127.0.0.1:9") as client:
         settings = client.settings(max_connections=1, max_tries=1)
-    session = sweep_worker._session_of  # private: its sockets would be shared
+    session = sweeps._session_of  # private: its sockets would be shared
     ours = session(settings, os.getpid())
     assert session(settings, os.getpid()) is ours
     read, write = os.pipe()

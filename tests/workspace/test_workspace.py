@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 
 import pytest
 
 import vellum_nb as vnb
-from vellum_nb.models import Cancellation, RunRequest
 
 
 def test_a_run_is_a_row_with_the_release_its_tag_pointed_at(ws):
@@ -35,11 +35,17 @@ def test_the_row_is_there_before_the_answer_is(ws, gate):
     assert [run.state for run in ws.history.runs()] == ["FULFILLED"]
 
 
-def test_a_rejected_run_is_a_value(ws):
-    run = ws.run("refuse", {"text": "beer"})
-    assert run.state == "REJECTED"
-    assert run.error.code == "USER_DEFINED_ERROR"
+@pytest.mark.parametrize("way", ["run", "stream", "submit"])
+def test_a_rejected_run_is_a_value(ws, way):
+    run = getattr(ws, way)("refuse", {"text": "beer"})
+    if way == "stream":
+        assert [event.state for event in run][-1] == "REJECTED"
+        run = run.run
+    if way == "submit":
+        run = run.wait(20, poll=0.01)
+    assert (run.state, run.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
     assert "no beer today" in run.error.message
+    assert ws.history.get(run.id) == run
 
 
 def test_inputs_that_do_not_fit_are_all_named_and_nothing_is_sent(ws):
@@ -50,14 +56,11 @@ def test_inputs_that_do_not_fit_are_all_named_and_nothing_is_sent(ws):
     assert ws.history.count() == 0
 
 
-def test_an_unknown_deployment_lists_the_known_ones(ws):
+def test_an_unknown_deployment_or_release_tag_lists_the_known_ones(ws):
     with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: faucet, gate"):
         ws.run("shoot", {})
     with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'"):
         ws.form("shoot")
-
-
-def test_an_unknown_release_tag_lists_the_known_ones(ws):
     with pytest.raises(vnb.NotFoundError, match="shout has no release tag 'v9'; it has: .*v1"):
         ws.run("shout", {"text": "x"}, release_tag="v9")
 
@@ -66,6 +69,24 @@ def test_a_repeated_external_id_is_refused_before_it_is_sent(ws):
     ws.run("shout", {"text": "x"}, external_id="once")
     with pytest.raises(vnb.VellumNBError, match="once"):
         ws.run("shout", {"text": "x"}, external_id="once")
+
+
+@pytest.mark.parametrize("way", ["run", "stream"])
+def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, gate, faucet, way):
+    main = threading.main_thread().ident
+
+    def interrupt():
+        (gate.entered if way == "run" else faucet.said).wait(20)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (a stream is read in it)
+        if way == "run":
+            ws.run("gate", {"text": "x"})
+        list(ws.stream("faucet", {"text": "x"}))
+    thread.join()
+    assert [run.state for run in ws.history.runs()] == ["CANCELLED"]
 
 
 def test_a_server_that_dies_in_mid_call_leaves_a_failed_row(server, ws, gate):
@@ -98,19 +119,17 @@ def test_a_dead_server_fails_with_a_sentence_and_no_row(tmp_path):
             ws.run("shout", {"text": "x"})
 
 
-def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate):
-    cancel = Cancellation()
-    request = RunRequest(deployment="gate", inputs={"text": "x"})
-    found = []
-    runner = ws._runner
-    thread = threading.Thread(target=lambda: found.append(runner.execute(request, cancel)))
-    thread.start()
-    assert gate.entered.wait(10)
-    cancel.cancel()
-    thread.join(15)  # the workflow itself waits for 20 s
-    run, _error = found[0]
-    assert run.state == "CANCELLED"
-    assert ws.history.get(run.id).state == "CANCELLED"
+@pytest.mark.parametrize("streaming", [False, True])
+def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate, faucet, streaming):
+    form = ws.form("faucet" if streaming else "gate")
+    form.value, form.streaming = {"text": "hello"}, streaming
+    form.submit()
+    assert (faucet.said if streaming else gate.entered).wait(10)
+    form.cancel()
+    (run,) = form.wait(15)  # the workflow itself waits for 20 s
+    form.close()
+    assert (run.state, run.error.code) == ("CANCELLED", "CANCELLED")
+    assert ws.history.get(run.id) == run
 
 
 @pytest.fixture
@@ -160,15 +179,6 @@ def test_deployments_and_releases_are_frames_with_dtypes(ws):
     assert len(ws.releases("shout")) == 2
 
 
-def test_compare_puts_stored_runs_side_by_side(ws):
-    for text in ("a", "b"):
-        for tag in ("v1", "v2"):
-            ws.run("shout", {"text": text}, release_tag=tag)
-    comparison = ws.compare("shout", release_tags=["v1", "v2"])
-    assert len(comparison.frame()) == 2
-    assert "vnb" in comparison._repr_html_()
-
-
 def test_connect_without_a_key_says_that_it_is_local(capsys, tmp_path):
     with vnb.connect(history=tmp_path / "runs.db") as ws:
         assert "No VELLUM_API_KEY" in capsys.readouterr().out
@@ -182,15 +192,18 @@ def test_the_key_is_in_no_repr(server, ws):
     assert server.api_key not in ws._repr_html_()
 
 
-def test_connect_says_what_it_can_connect_to():
-    with pytest.raises(vnb.VellumNBError, match="Cannot connect to 'prod'; give \"vellum\""):
-        vnb.connect("prod", api_key="k")
-    for url in ("ftp://files.example", "postgresql://a:secret@db.example/x"):
-        with pytest.raises(
-            vnb.VellumNBError, match="Cannot connect to a URL that does not"
-        ) as told:
-            vnb.connect(url)
-        assert "secret" not in str(told.value)
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("prod", "Cannot connect to 'prod'; give \"vellum\""),
+        ("ftp://files.example", "Cannot connect to a URL that does not"),
+        ("postgresql://a:secret@db.example/x", "does not .* is given as history="),
+    ],
+)
+def test_connect_says_what_it_can_connect_to(target, said):
+    with pytest.raises(vnb.VellumNBError, match=said) as caught:
+        vnb.connect(target, api_key="k")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_history_that_cannot_be_opened_is_refused_and_the_client_closed(server, tmp_path):
@@ -212,12 +225,6 @@ def test_vellum_is_the_cloud_whatever_the_environment_says(monkeypatch, server, 
     with vnb.connect("vellum", api_key="k", history=tmp_path / "runs.db") as ws:
         assert ws.source == "Vellum"
         assert ws.client.base_url == "https://api.vellum.ai"
-
-
-def test_a_database_in_place_of_the_target_is_refused_without_its_password():
-    with pytest.raises(vnb.VellumNBError, match="is given as history=") as caught:
-        vnb.connect("postgresql://ada:open-sesame@127.0.0.1/team", api_key="k")
-    assert "open-sesame" not in str(caught.value)
 
 
 def test_two_workspaces_share_a_history_and_each_syncs_with_its_own_server(server):

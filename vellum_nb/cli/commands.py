@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,5 @@ def _written(history: History, path: Path, options: dict[str, Any]) -> None:
 
 def opened(args: argparse.Namespace, history: str | None) -> Workspace:
     """Return the workspace that the arguments name."""
-    from vellum_nb.workspace import open_workspace
-
-    return open_workspace(args.target, history=history, say=say)
+    with redirect_stdout(sys.stderr):  # a message of it is no data
+        return vellum_nb.connect(args.target, history=history)

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison.cases import Case, same_answer
-from vellum_nb.comparison.figures import p_sentence
 from vellum_nb.comparison.statistics import Estimate, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
@@ -25,12 +24,11 @@ from vellum_nb.models.blind import (
     a_is_first,
     blind_signature,
 )
-from vellum_nb.rendering.format import percent, plural
+from vellum_nb.rendering.format import p_sentence, percent, plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["QUESTION", "BlindResult", "BlindSession", "checked_pair", "newest", "opened"]
 
 QUESTION = "Which answer would you rather send?"
 
@@ -49,45 +47,19 @@ _TWO = 2
 def checked_pair(
     known: Sequence[str], baseline: str, pair: Sequence[str] | None
 ) -> tuple[str, str]:
-    """Return the two releases, the baseline first.
-
-    Raises
-    ------
-    InputError
-        There are not two, or more and none was chosen.
-    """
-    if pair is None:
-        if len(known) == _TWO:
-            return baseline, next(each for each in known if each != baseline)
-        what = "one release only" if len(known) < _TWO else f"{len(known)} releases"
-        msg = f"a blind rating is of two releases, and this comparison has {what}: {_choose(known)}"
-        raise InputError(msg)
-    chosen = tuple(pair) if not isinstance(pair, str) else (pair,)
-    wrong = [each for each in chosen if each not in known]
-    if len(chosen) != _TWO or len(set(chosen)) != _TWO or wrong:
-        msg = f"pair={pair!r} does not fit: {_choose(known)}"
-        raise InputError(msg)
-    first, second = chosen
-    return (second, first) if second == baseline else (first, second)
-
-
-def _choose(known: Sequence[str]) -> str:
-    if len(known) < _TWO:
-        return "run the deployment on another release tag first"
-    return f"give pair=({known[0]!r}, {known[1]!r}) or two others of: {', '.join(known)}"
-
-
-def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]:
-    """Return the cases that were answered on both, each with the two runs that count."""
-    found: list[BlindPair] = []
-    for case in cases:
-        one, other = case.answer(first), case.answer(second)
-        if one is None or other is None:
-            continue
-        same = same_answer(one, other)
-        at = len(found)
-        found.append(BlindPair(at, case.number, case.case_id, one.id, other.id, same))
-    return found
+    """Return the two releases, the baseline first."""
+    chosen = tuple(known if pair is None else [pair] if isinstance(pair, str) else pair)
+    if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(known):
+        first, second = chosen
+        return (second, first) if second == baseline else (first, second)
+    choose = "run the deployment on another release tag first"
+    if len(known) >= _TWO:
+        choose = f"give pair=({known[0]!r}, {known[1]!r}) or two others of: {', '.join(known)}"
+    what = "one release only" if len(known) < _TWO else f"{len(known)} releases"
+    msg = f"a blind rating is of two releases, and this comparison has {what}: {choose}"
+    if pair is not None:
+        msg = f"pair={pair!r} does not fit: {choose}"
+    raise InputError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,65 +107,36 @@ class BlindResult:
     @property
     def line(self) -> str:
         """The result in one line."""
+        ties, rate = plural(self.ties + self.same, "tie"), self.rate
+        counts = f"{self.wins:,} better · {self.losses:,} worse · {ties}"
         if not self.wins + self.losses:
-            return f"{self.second} against {self.first}: nothing but ties, {self._counts}"
-        rate = self.rate
+            return f"{self.second} against {self.first}: nothing but ties, {counts}"
         return (
             f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
-            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(rate.p)}: "
-            f"{self._counts}"
+            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(rate.p)}: {counts}"
         )
-
-    @property
-    def _counts(self) -> str:
-        ties = self.ties + self.same
-        return f"{self.wins:,} better · {self.losses:,} worse · {plural(ties, 'tie')}"
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of figures."""
-        rate, names = self.rate, ("first", "second", "wins", "losses")
+        names = ("first", "second", "wins", "losses")
         return {name: getattr(self, name) for name in names} | {
             "ties": self.ties + self.same,
             "same_outputs": self.same,
             "skipped": self.skipped,
             "unrated": self.unrated,
-            "win_rate": rate.mean,
-            "win_rate.low": rate.low,
-            "win_rate.high": rate.high,
-            "p": math.nan if rate.p is None else rate.p,
+            "win_rate": self.rate.mean,
+            "win_rate.low": self.rate.low,
+            "win_rate.high": self.rate.high,
+            "p": math.nan if self.rate.p is None else self.rate.p,
             "first_was_a": self.a_first,
             "preferred_a": self.preferred_a,
         }
 
 
-def _result(
-    record: BlindRecord, pairs: Sequence[BlindPair], ratings: Mapping[int, BlindRating]
-) -> BlindResult:
-    """Return what came of it; `ratings` are those that count, by position."""
-    found = Counter(each.choice for each in ratings.values())
-    rated = [each for each in ratings.values() if each.choice != "skip"]
-    same = sum(pair.same for pair in pairs)
-    return BlindResult(
-        first=record.first,
-        second=record.second,
-        wins=found["second"],
-        losses=found["first"],
-        ties=found["tie"],
-        same=same,
-        skipped=found["skip"],
-        unrated=len(pairs) - same - len(ratings),
-        rate=win_rate(found["second"], found["first"]),
-        a_first=sum(each.a_first for each in rated),
-        preferred_a=sum(_letter(each) == "A" for each in rated),
-    )
-
-
 def _letter(rating: BlindRating | None) -> Choice | None:
     """Return a rating as it was given, in letters."""
-    if rating is None:
-        return None
-    if rating.choice in {"tie", "skip"}:
-        return rating.choice
+    if rating is None or rating.choice in {"tie", "skip"}:
+        return rating and rating.choice  # type: ignore[return-value]
     return "A" if (rating.choice == "first") == rating.a_first else "B"
 
 
@@ -373,11 +316,44 @@ class BlindSession:
             what = f"{left:,} of {self.total:,} cases are not rated" if left else "it is not shown"
             msg = f"{what} yet, and results would sway them; finish() ends the rating now"
             raise InputError(msg)
-        return _result(self.record, self.pairs, self._rated)
+        found = Counter(each.choice for each in self._rated.values())
+        rated = [each for each in self._rated.values() if each.choice != "skip"]
+        return BlindResult(
+            first=self.record.first,
+            second=self.record.second,
+            wins=found["second"],
+            losses=found["first"],
+            ties=found["tie"],
+            same=self.same,
+            skipped=found["skip"],
+            unrated=len(self.pairs) - self.same - len(self._rated),
+            rate=win_rate(found["second"], found["first"]),
+            a_first=sum(each.a_first for each in rated),
+            preferred_a=sum(_letter(each) == "A" for each in rated),
+        )
 
     def frame(self) -> pd.DataFrame:
         """Return one row a case; see `vellum_nb.Comparison.blind_results`."""
-        return _case_frame(self.record, self.pairs, self._rated)
+        ratings = [self._rated.get(pair.position) for pair in self.pairs]
+        rows = [self._row(*both) for both in zip(self.pairs, ratings, strict=True)]
+        names = ("case_id", "choice", *_HIDDEN, "note")
+        frame = frame_of_cells({name: [row[name] for row in rows] for name in names})
+        frame["rated"] = column([micros(each.rated) if each else None for each in ratings], "time")
+        return frame
+
+    def _row(self, pair: BlindPair, rating: BlindRating | None) -> dict[str, Any]:
+        """Return one case; which release it was is missing until the rating has ended."""
+        row: dict[str, Any] = dict.fromkeys(_HIDDEN) | {
+            "case_id": pair.case_id,
+            "choice": "same outputs" if pair.same else _letter(rating),
+            "note": (rating.note if rating else "") or None,
+        }
+        if self.record.ended is not None and not pair.same:
+            a, b = self.record.first, self.record.second
+            a, b = (a, b) if self._a_first(pair) else (b, a)
+            row |= {"release_a": a, "release_b": b}
+            row["preferred"] = {"A": a, "B": b}.get(row["choice"] or "")
+        return row
 
     def send(self, rate: SendRating) -> tuple[int, list[str]]:
         """Send ratings that were not sent yet as actuals; return how many, and what went wrong.
@@ -390,19 +366,19 @@ class BlindSession:
         sent = 0
         try:
             self.refresh()  # another kernel may have sent some
-        except HistoryError as exc:
-            return 0, [str(exc)]
-        for each in self._unsent():
-            try:
-                self._send_one(each, rate)
-                self._ratings.mark_sent([each.seq])
-            except VellumNBError as exc:
-                problems.append(str(exc))
-                if isinstance(exc, APIConnectionError | HistoryError):
-                    return sent, problems
-            else:
-                sent += 1
-                self._rated[each.position] = replace(each, sent=datetime.now(UTC))
+            for each in self._unsent():
+                try:
+                    self._send_one(each, rate)
+                    self._ratings.mark_sent([each.seq])
+                except (APIConnectionError, HistoryError):
+                    raise
+                except VellumNBError as exc:
+                    problems.append(str(exc))
+                else:
+                    sent += 1
+                    self._rated[each.position] = replace(each, sent=datetime.now(UTC))
+        except (APIConnectionError, HistoryError) as exc:
+            problems.append(str(exc))
         return sent, problems
 
     @property
@@ -439,33 +415,7 @@ class BlindSession:
         return a_is_first(self.record.seed, pair.case_id)
 
 
-def _case_frame(
-    record: BlindRecord, pairs: Sequence[BlindPair], ratings: Mapping[int, BlindRating]
-) -> pd.DataFrame:
-    """Return one row a case; which release it was is missing until the rating has ended."""
-    rows = [_row(record, pair, ratings.get(pair.position)) for pair in pairs]
-    names = ("case_id", "choice", *_HIDDEN, "note")
-    frame = frame_of_cells({name: [row[name] for row in rows] for name in names})
-    times = [micros(each.rated) if (each := ratings.get(pair.position)) else None for pair in pairs]
-    frame["rated"] = column(times, "time")
-    return frame
-
-
-def _row(record: BlindRecord, pair: BlindPair, rating: BlindRating | None) -> dict[str, Any]:
-    first_is_a = a_is_first(record.seed, pair.case_id)
-    row: dict[str, Any] = dict.fromkeys(_HIDDEN) | {
-        "case_id": pair.case_id,
-        "choice": "same outputs" if pair.same else _letter(rating),
-        "note": (rating.note if rating else "") or None,
-    }
-    if record.ended is not None and not pair.same:
-        a, b = (record.first, record.second) if first_is_a else (record.second, record.first)
-        row |= {"release_a": a, "release_b": b}
-        row["preferred"] = {"A": a, "B": b}.get(row["choice"] or "")
-    return row
-
-
-def newest(
+def blind_session(
     deployment: str,
     cases: Sequence[Case],
     pair: tuple[str, str],
@@ -474,12 +424,12 @@ def newest(
     question: str,
 ) -> BlindSession | None:
     """Return the newest session of these releases, cases and question, if there is one."""
-    _, signature = _plan(deployment, cases, pair, question)
-    record = ratings.newest(signature)
+    ids = [each.case_id for each in _pairs_of(cases, *pair)]
+    record = ratings.newest(blind_signature(deployment, *pair, question, ids))
     return None if record is None else BlindSession(cases, record, ratings)
 
 
-def opened(
+def new_blind_session(
     deployment: str,
     cases: Sequence[Case],
     pair: tuple[str, str],
@@ -487,37 +437,34 @@ def opened(
     *,
     question: str,
     seed: int | None,
-    restart: bool,
 ) -> BlindSession:
-    """Return the newest session of the same plan and seed; where there is none, another one."""
-    pairs, signature = _plan(deployment, cases, pair, question)
-    record = None if restart else ratings.newest(signature)
-    if record is None or seed not in {None, record.seed}:
-        record = BlindRecord(
-            id=str(uuid.uuid4()),
-            deployment=deployment,
-            first=pair[0],
-            second=pair[1],
-            seed=secrets.randbits(32) if seed is None else _checked_seed(seed),
-            question=question,
-            signature=signature,
-            created=datetime.now(UTC),
-        )
-        ratings.add(record, pairs)
+    """Begin a session; without `seed` one is drawn."""
+    given: object = seed
+    if given is not None and not (isinstance(given, int) and abs(given) < _MOST):
+        msg = f"seed={seed!r:.60} does not fit: give a whole number"
+        raise InputError(msg)
+    pairs = _pairs_of(cases, *pair)
+    record = BlindRecord(
+        id=str(uuid.uuid4()),
+        deployment=deployment,
+        first=pair[0],
+        second=pair[1],
+        seed=secrets.randbits(32) if seed is None else seed,
+        question=question,
+        signature=blind_signature(deployment, *pair, question, [p.case_id for p in pairs]),
+        created=datetime.now(UTC),
+    )
+    ratings.add(record, pairs)
     return BlindSession(cases, record, ratings)
 
 
-def _checked_seed(seed: object) -> int:
-    """Return `seed`, which must be a whole number that the history can keep."""
-    if isinstance(seed, int) and not isinstance(seed, bool) and abs(seed) < _MOST:
-        return seed
-    msg = f"seed={seed!r:.60} does not fit: give a whole number"
-    raise InputError(msg)
-
-
-def _plan(
-    deployment: str, cases: Sequence[Case], pair: tuple[str, str], question: str
-) -> tuple[list[BlindPair], str]:
-    pairs = _pairs_of(cases, *pair)
-    ids = [each.case_id for each in pairs]
-    return pairs, blind_signature(deployment, *pair, question, ids)
+def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]:
+    """Return the cases that were answered on both, each with the two runs that count."""
+    found: list[BlindPair] = []
+    for case in cases:
+        one, other = case.answer(first), case.answer(second)
+        if one is not None and other is not None:
+            same = same_answer(one, other)
+            ids = case.number, case.case_id, one.id, other.id
+            found.append(BlindPair(len(found), *ids, same))
+    return found

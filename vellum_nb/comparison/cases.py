@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
+from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.values import same_value
 
-__all__ = [
-    "Case",
-    "Columns",
-    "Status",
-    "align",
-    "checks",
-    "error_text",
-    "is_answer",
-    "same_answer",
-    "split",
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
+
+Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
 Status = Literal["same", "differs", "missing"]
 
 _SHORT = 8  # characters of an id
@@ -128,8 +122,6 @@ class Case:
 def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
     """Return for each output with a known expected value whether it is that value.
 
-    Examples
-    --------
     >>> checks({"category": "billing"}, {"category": "billing", "priority": "high"})
     {'category': True, 'priority': False}
     """
@@ -162,20 +154,14 @@ class Columns:
         return tuple(label for own in self.of_tag.values() for label in own)
 
     def baseline(self, name: str | None) -> str:
-        """Return the column that is the baseline; of a tag that moved, its newest.
-
-        Raises
-        ------
-        InputError
-            There is no such column.
-        """
+        """Return the column that is the baseline; of a tag that moved, its newest."""
         if name is None:
             return next(iter(self.of_tag.values()))[-1]
         if name in self.labels:
             return name
         if name in self.of_tag:
             return self.of_tag[name][-1]
-        msg = f"{name!r} is not among the release tags compared: {', '.join(self.labels)}"
+        msg = f"{name!r} is not among those compared: {', '.join(self.labels)}"
         raise InputError(msg)
 
 
@@ -261,3 +247,65 @@ def align(
         )
         for number, case in enumerate(chosen, 1)
     )
+
+
+def with_run(case: Case, release: str, run: Run) -> Case:
+    """Return `case` with a run in its place; what its reader desired is expected from now on."""
+    tries = [each for each in case.tries.get(release, ()) if each.id != run.id]
+    tries = sorted([*tries, run], key=lambda each: each.timestamp)
+    expected = {**case.expected, **(run.desired or {})}
+    return replace(case, tries={**case.tries, release: tries}, expected=expected)
+
+
+def without_run(case: Case, release: str, run_id: str) -> Case:
+    """Return `case` without a run."""
+    left = [each for each in case.tries.get(release, ()) if each.id != run_id]
+    tries = {name: runs for name, runs in case.tries.items() if name != release}
+    return replace(case, tries=tries | ({release: left} if left else {}))
+
+
+def replay_rows(
+    deployment: str, cases: Sequence[Case], releases: Sequence[str], chosen: Chosen | None
+) -> list[dict[str, Any]]:
+    """Return the chosen cases as rows of stored runs, each with the label ``replay_of``."""
+    known = {case.case_id: case for case in cases}
+    found: dict[str, Case | Run] = {}
+    for each in cases if chosen is None else _listed(chosen):
+        case = each if isinstance(each, Case | Run) else known.get(each)
+        if case is None:
+            msg = f"{format_value(each)} is no case of this comparison; frame() has each case_id"
+            raise InputError(msg)
+        found[case.case_id] = case
+    return [_replay_row(deployment, releases, case) for case in found.values()]
+
+
+def _listed(cases: Any) -> Iterable[Any]:
+    if isinstance(cases, str | Case | Run):
+        return [cases]
+    if hasattr(cases, "iloc"):  # a frame, or one row of it
+        if "case_id" not in cases:
+            msg = "the DataFrame has no column case_id; rows of frame() or regressions() have"
+            raise InputError(msg)
+        ids = cases["case_id"]
+        return [ids] if isinstance(ids, str) else list(ids)
+    if isinstance(cases, Iterable) and not isinstance(cases, Mapping):
+        return cases
+    msg = f"{format_value(cases)} is no case: give rows of frame(), a case_id, cases or runs"
+    raise InputError(msg)
+
+
+def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> dict[str, Any]:
+    if isinstance(case, Run):
+        replay_of, expected, labels = case.id, case.desired or {}, {}
+    else:
+        replay_of = next((run.id for each in releases if (run := case.counting(each))), "")
+        expected, labels = dict(case.expected), dict(case.labels)
+    return {
+        "id": replay_of,
+        "deployment": deployment,
+        "case_id": case.case_id,
+        "state": "",
+        "inputs": dict(case.inputs),
+        "desired": expected,
+        "labels": labels | ({"replay_of": replay_of} if replay_of else {}),
+    }

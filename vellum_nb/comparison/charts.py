@@ -6,7 +6,7 @@ The figures are made here: a chart of 100,000 runs is as light as of 40.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,10 +19,8 @@ from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.rendering.format import duration, figure
 
-__all__ = ["Chart", "Picture", "picture"]
-
 Chart = Literal["metric", "latency", "wins", "scatter"]
-Summary = Sequence[Mapping[str, Any]]
+Rows = list[dict[str, Any]]
 
 _KINDS: dict[str, tuple[Verdict, ...]] = {
     "better": ("better",),
@@ -92,146 +90,24 @@ class Picture:
 
 
 def picture(
-    figures: ComparisonFigures,
-    summary: Summary,
-    what: Chart,
-    *,
-    metric: str | None,
-    release: str | None,
+    figures: ComparisonFigures, what: Chart, *, metric: str, release: str | None
 ) -> Picture:
-    """Return one of the charts.
-
-    Raises
-    ------
-    InputError
-        There is no such chart, or nothing to draw.
-    """
-    if what not in _MAKERS:
-        known = ", ".join(map(repr, get_args(Chart)))
-        msg = f"there is no chart {what!r}; there are: {known}"
+    """Return one of the charts."""
+    if what not in get_args(Chart):
+        charts = ", ".join(map(repr, get_args(Chart)))
+        msg = f"there is no chart {what!r}; there are: {charts}"
         raise InputError(msg)
-    return _MAKERS[what](figures, summary, metric or "", release)
-
-
-def _metric(
-    figures: ComparisonFigures, summary: Summary, name: str, release: str | None
-) -> Picture:
-    releases = _chosen(figures, release, figures.releases)
-    head = f"metric.{name}"
-    rows = [
-        {
-            "release": row["release"],
-            "mean": float(row[head]),
-            "low": _known(row[f"{head}.low"]),
-            "high": _known(row[f"{head}.high"]),
-            "text": figure(row[head]),
-            "cases": int(row[f"{head}.n"]),
-            "kind": "baseline" if row["release"] == figures.baseline else "release",
-        }
-        for row in summary
-        if row["release"] in releases and not math.isnan(row[head])
-    ]
-    _require(rows, f"no run has a figure of {name}")
-    text = f"{name} by release: the mean over cases with its 95 % interval"
-    return Picture(_draw_metric(rows, releases, name, text), text)
-
-
-def _latency(
-    figures: ComparisonFigures, _summary: Summary, _metric: str, release: str | None
-) -> Picture:
-    releases = _chosen(figures, release, figures.releases)
-    answers = figures.table[figures.table["is_answer"]]
-    rows: list[dict[str, Any]] = []
-    for each in releases:
-        column = figures.releases.index(each)
-        seconds = answers.loc[answers["release"] == column, "latency_s"].dropna()
-        if len(seconds):
-            names = ("p5", "p25", "p50", "p75", "p95")
-            values = seconds.quantile([0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
-            row = {"release": each, "runs": len(seconds), "text": duration(values[2])}
-            rows.append(row | dict(zip(names, values, strict=True)))
-    _require(rows, "no run has a latency")
-    text = "latency by release: the median, the middle half, and from 5 % to 95 %"
-    return Picture(_draw_latency(rows, releases, text), text)
-
-
-def _wins(figures: ComparisonFigures, _summary: Summary, name: str, release: str | None) -> Picture:
-    releases = _chosen(figures, release, figures.others)
-    total = len(figures.cases)
-    rows: list[dict[str, Any]] = []
-    for each in releases:
-        counts, at = figures.compared(each, name).counts, 0
-        for kind, verdicts in _KINDS.items():
-            count = sum(counts[verdict] for verdict in verdicts)
-            if count:
-                word = "ties" if kind == "tie" and count > 1 else kind
-                text = f"{count:,} {word}" if count > _WORD * total else f"{count:,}"
-                places = {"from": at, "to": at + count, "middle": at + count / 2, "text": text}
-                rows.append({"release": each, "verdict": kind, "cases": count} | places)
-            at += count
-    _require(rows, "there is no case")
-    title = f"against {figures.baseline}, by {name}"
-    text = f"cases that are better, tied and worse {title}"
-    return Picture(_draw_wins(rows, releases, title, text), text)
-
-
-def _scatter(
-    figures: ComparisonFigures, _summary: Summary, name: str, release: str | None
-) -> Picture:
-    candidate = _chosen(figures, release, figures.others)[0]
-    base = figures.baseline
-    rows = _points(figures, candidate, name)
-    _require(rows, f"no case has a figure of {name} on {base} and {candidate}")
-    text = f"{name} of each case: on {base} across, on {candidate} upwards"
-    return Picture(_draw_scatter(rows, (name, base, candidate), text), text)
-
-
-_MAKERS: dict[str, Callable[[ComparisonFigures, Summary, str, str | None], Picture]] = {
-    "metric": _metric,
-    "latency": _latency,
-    "wins": _wins,
-    "scatter": _scatter,
-}
-
-
-def _points(figures: ComparisonFigures, release: str, name: str) -> list[dict[str, Any]]:
-    """Return the places of cases in a scatter: near ones are one place, so that all are visible."""
-    codes = figures.compared(release, name).codes
-    columns = [figures.releases.index(each) for each in (figures.baseline, release)]
-    rows = figures.scored[name].mean[:, columns].tolist()
-    known = [at for at, values in enumerate(rows) if not any(map(math.isnan, values))]
-    if not known:
-        return []
-    values = [value for at in known for value in rows[at]]
-    low = min(values)
-    step = (max(values) - low) / _STEPS or 1.0
-    kinds = {verdict: kind for kind, own in _KINDS.items() for verdict in own}
-    places: dict[tuple[int, int, str], list[list[float]]] = {}
-    for at in known:
-        x, y = (round((value - low) / step) for value in rows[at])
-        places.setdefault((x, y, kinds[VERDICTS[int(codes[at])]]), []).append(rows[at])
-    return [
-        {
-            "x": sum(each[0] for each in own) / len(own),
-            "y": sum(each[1] for each in own) / len(own),
-            "verdict": kind,
-            "cases": len(own),
-        }
-        for (_, _, kind), own in places.items()
-    ]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _chosen(figures: ComparisonFigures, release: str | None, known: Sequence[str]) -> Sequence[str]:
+    known = figures.others if what in {"wins", "scatter"} else figures.releases
     if release is not None and release not in known:
-        others = ", ".join(known) or "none"
-        msg = f"{release} is the baseline, which is not compared with itself; others are: {others}"
+        msg = f"{release} is the baseline; others are: {', '.join(known) or 'none'}"
         raise InputError(msg)
     _require(known, f"there is only the release {figures.baseline}")
-    return known if release is None else (release,)
+    releases = known if release is None else (release,)
+    if what == "latency":
+        return _latency(figures, releases)
+    if what == "metric":
+        return _metric(figures, releases, metric)
+    return (_wins if what == "wins" else _scatter)(figures, releases, metric)
 
 
 def _require(rows: Sequence[object], without: str) -> None:
@@ -240,40 +116,65 @@ def _require(rows: Sequence[object], without: str) -> None:
         raise InputError(msg)
 
 
-def _draw_metric(
-    rows: list[dict[str, Any]], releases: Sequence[str], name: str, text: str
-) -> alt.LayerChart:
+def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
     """Draw the mean of each release with its interval."""
+    rows: Rows = []
+    for each in releases:
+        found = figures.scored[name].estimate(figures.releases.index(each), seed=figures.seed)
+        kind = "baseline" if each == figures.baseline else "release"
+        row = {"release": each, "mean": found.mean, "text": figure(found.mean), "kind": kind}
+        if not math.isnan(found.low):
+            row |= {"low": found.low, "high": found.high}
+        rows += [] if math.isnan(found.mean) else [row]
+    _require(rows, f"no run has a figure of {name}")
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
-    shape = alt.Shape(
-        "kind:N",
-        scale=alt.Scale(domain=["baseline", "release"], range=["square", "circle"]),
-        legend=None,
-    )
+    shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
     span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
     mean = base.mark_point(color=_BLUE, filled=True, size=90, opacity=1)
     words = base.mark_text(dy=-13, color=_INK).encode(x="mean:Q", text="text:N")
-    return _finished(
-        alt.layer(span, mean.encode(x=title, shape=shape), words), len(releases) * _ROW, text
-    )
+    dots = mean.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
+    text = f"{name} by release: the mean over cases with its 95 % interval"
+    return _finished([span, dots, words], len(releases) * _ROW, text)
 
 
-def _draw_latency(rows: list[dict[str, Any]], releases: Sequence[str], text: str) -> alt.LayerChart:
+def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     """Draw how the latencies of each release are spread."""
+    answers = figures.table[figures.table["is_answer"]]
+    rows: Rows = []
+    for each in releases:
+        column = figures.releases.index(each)
+        seconds = answers.loc[answers["release"] == column, "latency_s"].dropna()
+        if len(seconds):
+            values = {f"p{n}": float(seconds.quantile(n / 100)) for n in (5, 25, 50, 75, 95)}
+            row = {"release": each, "runs": len(seconds), "text": duration(values["p50"])}
+            rows.append(row | values)
+    _require(rows, "no run has a latency")
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
     line = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x=title, x2="p95:Q")
     half = base.mark_bar(color=_BLUE, height=14).encode(x="p25:Q", x2="p75:Q")
     middle = base.mark_tick(color=_ORANGE, thickness=4, size=22, opacity=1).encode(x="p50:Q")
     words = base.mark_text(dy=-17, color=_INK).encode(x="p50:Q", text="text:N")
-    return _finished(alt.layer(line, half, middle, words), len(releases) * _ROW, text)
+    text = "latency by release: the median, the middle half, and from 5 % to 95 %"
+    return _finished([line, half, middle, words], len(releases) * _ROW, text)
 
 
-def _draw_wins(
-    rows: list[dict[str, Any]], releases: Sequence[str], title: str, text: str
-) -> alt.LayerChart:
+def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
     """Draw how many cases of each release are better, tied and worse."""
+    rows: Rows = []
+    for each in releases:
+        counts, at = figures.compared(each, name).counts, 0
+        for kind, verdicts in _KINDS.items():
+            count = sum(counts[verdict] for verdict in verdicts)
+            if count:
+                word = "ties" if kind == "tie" and count > 1 else kind
+                text = f"{count:,} {word}" if count > _WORD * len(figures.cases) else f"{count:,}"
+                places = {"from": at, "to": at + count, "middle": at + count / 2, "text": text}
+                rows.append({"release": each, "verdict": kind, "cases": count} | places)
+            at += count
+    _require(rows, "there is no case")
+    title = f"against {figures.baseline}, by {name}"
     base = _by_release(rows, releases)
     present = [kind for kind in _KINDS if any(row["verdict"] == kind for row in rows)]
     colour = alt.Color(
@@ -287,56 +188,75 @@ def _draw_wins(
     bar = base.mark_bar(height=22).encode(x=cases, x2="to:Q", color=colour)
     pale = alt.condition("datum.verdict == 'no figure'", alt.value("#222222"), alt.value("#ffffff"))
     words = base.mark_text(fontWeight="bold").encode(x="middle:Q", text="text:N", color=pale)
-    return _finished(alt.layer(bar, words), len(releases) * _ROW, text)
+    text = f"cases that are better, tied and worse {title}"
+    return _finished([bar, words], len(releases) * _ROW, text)
 
 
-def _draw_scatter(
-    rows: list[dict[str, Any]], names: tuple[str, str, str], text: str
-) -> alt.LayerChart:
+def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -> Picture:
     """Draw each case by its figure on the baseline and on the other release."""
-    metric, baseline, release = names
+    baseline, release = figures.baseline, releases[0]
+    rows = _points(figures, release, metric)
+    _require(rows, f"no case has a figure of {metric} on {baseline} and {release}")
+    kinds = list(_SHAPES)
+    legend = alt.Legend(orient="top", title=f"{release} against {baseline}")
+    colours = alt.Scale(domain=kinds, range=[_COLOURS[kind] for kind in kinds])
+    shapes = alt.Scale(domain=kinds, range=[_SHAPES[kind] for kind in kinds])
+    sizes = alt.Scale(domain=[1, max(2, *(row["cases"] for row in rows), 2)], range=[90, 700])
     scale = alt.Scale(zero=False, padding=14)
     base = _chart(rows)
     dots = base.mark_point(filled=True, opacity=0.95).encode(
         x=alt.X("x:Q", title=f"{metric} on {baseline}", scale=scale),
         y=alt.Y("y:Q", title=f"{metric} on {release}", scale=scale),
-        **_by_verdict(f"{release} against {baseline}", rows),
+        color=alt.Color("verdict:N", scale=colours, legend=legend),
+        shape=alt.Shape("verdict:N", scale=shapes, legend=legend),
+        size=alt.Size("cases:Q", scale=sizes, legend=None),
     )
     ends = [f(f(row["x"], row["y"]) for row in rows) for f in (min, max)]
     line = _chart([{"x": end, "y": end} for end in ends])
-    equal = line.mark_line(color=_INK, strokeDash=[4, 4], strokeWidth=1)
+    equal = line.mark_line(color=_INK, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
     many = base.transform_filter("datum.cases > 1").mark_text(color="#ffffff", fontWeight="bold")
     counts = many.encode(x="x:Q", y="y:Q", text="cases:Q")
-    layers = alt.layer(equal.encode(x="x:Q", y="y:Q"), dots, counts)
-    return _finished(layers, _SQUARE, text)
+    text = f"{metric} of each case: on {baseline} across, on {release} upwards"
+    return _finished([equal, dots, counts], _SQUARE, text)
 
 
-def _by_verdict(title: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    kinds = list(_SHAPES)
-    legend = alt.Legend(orient="top", title=title)
-    colours = alt.Scale(domain=kinds, range=[_COLOURS[kind] for kind in kinds])
-    shapes = alt.Scale(domain=kinds, range=[_SHAPES[kind] for kind in kinds])
-    most = max(2, *(row["cases"] for row in rows), 2)
-    sizes = alt.Scale(domain=[1, most], range=[90, 700])
-    return {
-        "color": alt.Color("verdict:N", scale=colours, legend=legend),
-        "shape": alt.Shape("verdict:N", scale=shapes, legend=legend),
-        "size": alt.Size("cases:Q", scale=sizes, legend=None),
-    }
+def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
+    """Return the places of cases in a scatter: near ones are one place, so that all are visible."""
+    codes = figures.compared(release, name).codes
+    columns = [figures.releases.index(each) for each in (figures.baseline, release)]
+    pairs = figures.scored[name].mean[:, columns].tolist()
+    known = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]
+    values = [value for at in known for value in pairs[at]]
+    low = min(values, default=0.0)
+    step = (max(values, default=0.0) - low) / _STEPS or 1.0
+    kinds = {verdict: kind for kind, own in _KINDS.items() for verdict in own}
+    places: dict[tuple[int, int, str], list[list[float]]] = {}
+    for at in known:
+        x, y = (round((value - low) / step) for value in pairs[at])
+        places.setdefault((x, y, kinds[VERDICTS[int(codes[at])]]), []).append(pairs[at])
+    return [
+        {"verdict": kind, "cases": len(own)}
+        | {axis: sum(pair[at] for pair in own) / len(own) for at, axis in enumerate("xy")}
+        for (_, _, kind), own in places.items()
+    ]
 
 
-def _by_release(rows: list[dict[str, Any]], releases: Sequence[str]) -> alt.Chart:
+def _by_release(rows: Rows, releases: Sequence[str]) -> alt.Chart:
     return _chart(rows).encode(y=alt.Y("release:N", sort=list(releases), title=None))
 
 
-def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
+def _chart(rows: Rows) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows))
 
 
-def _finished(chart: Any, height: int, text: str) -> alt.LayerChart:
-    sized: Any = chart.properties(width=_WIDTH, height=max(height, _LEAST), description=text)
+def _finished(layers: Sequence[Any], height: int, text: str) -> Picture:
+    sized: Any = alt.layer(*layers).properties(
+        width=_WIDTH, height=max(height, _LEAST), description=text
+    )
     words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
-    lines = {"gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "gridOpacity": 0.5}
+    lines: Mapping[str, Any] = {
+        "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "gridOpacity": 0.5
+    }  # fmt: skip
     spaces = {"labelLimit": 220, "labelOverlap": "greedy", "labelSeparation": 8, "titleLimit": 300}
     finished: alt.LayerChart = (
         sized.configure(background=_PAGE, font="system-ui, sans-serif", padding=8)
@@ -344,4 +264,4 @@ def _finished(chart: Any, height: int, text: str) -> alt.LayerChart:
         .configure_axis(titleFontWeight="normal", **words, **lines, **spaces)
         .configure_legend(titleLimit=400, **words)
     )
-    return finished
+    return Picture(finished, text)

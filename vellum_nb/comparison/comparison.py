@@ -6,11 +6,26 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
-from vellum_nb.comparison.blind import QUESTION, BlindSession, checked_pair, newest, opened
-from vellum_nb.comparison.cases import Case, Status, align, split
+from vellum_nb.comparison.blind import (
+    QUESTION,
+    BlindSession,
+    blind_session,
+    checked_pair,
+    new_blind_session,
+)
+from vellum_nb.comparison.cases import (
+    Case,
+    Chosen,
+    Status,
+    align,
+    replay_rows,
+    split,
+    with_run,
+    without_run,
+)
 from vellum_nb.comparison.figures import (
     VERDICTS,
     Against,
@@ -18,26 +33,15 @@ from vellum_nb.comparison.figures import (
     Finding,
     Scored,
     Verdict,
-    cases_by,
-    evaluated,
-    figures_of,
-    runs_table,
-    unstable,
-)
-from vellum_nb.comparison.frames import (
-    case_cells,
-    cost_row,
+    case_frame,
     error_frame,
-    frame_of,
-    metric_cells,
-    metric_row,
-    release_row,
+    figures_of,
     run_frame,
+    runs_table,
     summary_frame,
-    verdict_row,
+    summary_rows,
 )
-from vellum_nb.comparison.gate import check, failures
-from vellum_nb.comparison.junit import junit
+from vellum_nb.comparison.gate import check, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
@@ -47,7 +51,6 @@ from vellum_nb.comparison.metrics import (
     quality,
     score,
 )
-from vellum_nb.comparison.replay import Chosen, replay_rows
 from vellum_nb.errors import InputError
 from vellum_nb.history import BlindRatings, History
 from vellum_nb.models import Run
@@ -63,9 +66,22 @@ if TYPE_CHECKING:
 
     from vellum_nb.comparison.charts import Chart, Picture
 
-__all__ = ["Comparison", "Services"]
 
 Rows = Literal["cases", "runs"]
+Names = str | Sequence[str] | None
+
+
+class SweepRuns(Protocol):
+    """A `vellum_nb.Sweep`, which this room does not know."""
+
+    def frame(self) -> pd.DataFrame:
+        """Return its runs, one row per run."""
+
+    def runs(self) -> list[Run]:
+        """Return its runs."""
+
+    def compare(self, *args: Any, **options: Any) -> Comparison:
+        """Compare its releases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +95,8 @@ class Services:
         `vellum_nb.Workspace.sweep`; returns the sweep.
     leaks : callable or None
         Returns whether the API key stands in a text.
-    grid : callable or None
-        Makes the grid of a comparison.
-    blind : callable or None
-        Makes the widget of a `BlindSession`.
+    grid, blind : callable or None
+        Make the grid of a comparison, and the widget of a `BlindSession`.
     ratings : BlindRatings or None
         Where blind ratings are kept. Without it they live as long as the comparison.
     code_diff : callable or None
@@ -90,7 +104,7 @@ class Services:
         read.
     """
 
-    sweep: Callable[[str, Any, Mapping[str, Any]], Any] | None = None
+    sweep: Callable[[str, Any, Mapping[str, Any]], SweepRuns] | None = None
     leaks: Callable[[str], bool] | None = None
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
@@ -106,7 +120,9 @@ class Comparison:
     answer on a release is *missing* there: counted and shown, never the same, never a pass. A tag
     that moved between runs has one column a release.
 
-    A comparison does not change: `with_baseline` and `with_runs` return another one.
+    A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
+    `metric` is a name, by default the first metric's, and `release` a column; `InputError` says
+    which there are.
 
     Parameters
     ----------
@@ -194,17 +210,23 @@ class Comparison:
         seed: int = 0,
         services: Services | None = None,
     ) -> None:
-        tags = _checked_tags(release_tags)
-        own = [run for run in runs if run.deployment == deployment]
-        columns = split(own, tags, groups)
+        if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
+            given = format_value(alpha)
+            msg = f"alpha={given} does not fit: give a number between 0 and 1, such as 0.05"
+            raise InputError(msg)
+        tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
+        if not tags:
+            msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
+            raise InputError(msg)
+        columns = split([run for run in runs if run.deployment == deployment], tags, groups)
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
         vars(self).update(
             deployment=deployment,
-            release_tags=tags,
+            release_tags=tuple(dict.fromkeys(tags)),
             by=by,
-            alpha=_checked_alpha(alpha),
+            alpha=float(alpha),
             seed=seed,
             releases=columns.labels,
             moved_tags=columns.moved,
@@ -212,7 +234,7 @@ class Comparison:
             cases=aligned,
             metrics=found,
             _services=services or Services(),
-            answers=_table(aligned, columns.labels, found),
+            answers=runs_table(aligned, columns.labels, found, {}),
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -232,11 +254,6 @@ class Comparison:
     def with_baseline(self, baseline: str) -> Comparison:
         """Return the same runs compared with another release; metrics are not computed again.
 
-        Raises
-        ------
-        InputError
-            There is no such release in this comparison.
-
         Examples
         --------
         >>> import vellum_nb as vnb
@@ -246,16 +263,12 @@ class Comparison:
         >>> ws.compare("ticket-triage").with_baseline("v2")
         <Comparison of ticket-triage against v2, 1 case: v1 1 differs>
         """
-        self._column(baseline)
+        self._check_release(baseline)
         cases = tuple(replace(case, baseline=baseline) for case in self.cases)
         return self._replaced(baseline=baseline, cases=cases)
 
     def with_runs(
-        self,
-        runs: Iterable[Run] = (),
-        *,
-        release: str | None = None,
-        without: Collection[str] = (),
+        self, runs: Iterable[Run] = (), *, release: str | None = None, without: Collection[str] = ()
     ) -> Comparison:
         """Return a comparison that knows of runs that were rated, made or deleted since.
 
@@ -276,28 +289,27 @@ class Comparison:
             A run is of none of the cases, or of none of the releases.
         """
         changed = {run.id: run for run in runs}
-        known = {run.id: (column, at) for at, column, run in self._placed()}
+        columns = (self.answers[name].tolist() for name in ("run", "release", "case"))
+        known = {run.id: (self.releases[c], at) for run, c, at in zip(*columns, strict=True)}
+        places = {case.case_id: at for at, case in enumerate(self.cases)}
         cases = list(self.cases)
-        touched: set[int] = set()
         for run in changed.values():
             if run.id not in known:
                 column = release or run.release_tag
-                self._column(column)
-                known[run.id] = column, self._case_of(run)
+                self._check_release(column)
+                if run.case_id not in places:
+                    msg = f"the run {run.id} is of none of the cases compared ({run.case_id})"
+                    raise InputError(msg)
+                known[run.id] = column, places[run.case_id]
             column, at = known[run.id]
-            cases[at] = _with_run(cases[at], column, run)
-            touched.add(at)
-        for run_id in without:
-            if run_id in known:
-                column, at = known[run_id]
-                cases[at] = _without_run(cases[at], column, run_id)
-                touched.add(at)
-        if not touched:
+            cases[at] = with_run(cases[at], column, run)
+        for run_id in known.keys() & set(without):
+            column, at = known[run_id]
+            cases[at] = without_run(cases[at], column, run_id)
+        if tuple(cases) == self.cases:
             return self
-        again = {at for at in touched if cases[at].expected != self.cases[at].expected}
-        evaluations = self._evaluations(changed.keys(), again)
-        table = _table(tuple(cases), self.releases, self.metrics, evaluations)
-        return self._replaced(cases=tuple(cases), answers=table)
+        again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
+        return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
     def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
         """Return a comparison whose judges know these judgements.
@@ -313,25 +325,18 @@ class Comparison:
             else metric
             for metric in self.metrics
         )
-        evaluations = self._evaluations((), ())
-        known = {name: found for name, found in evaluations.items() if name not in judgements}
-        table = _table(self.cases, self.releases, metrics, known)
-        return self._replaced(metrics=metrics, answers=table)
+        known = {name: e for name, e in self._evaluations().items() if name not in judgements}
+        return self._evaluated(known, metrics=metrics)
 
-    def _placed(self) -> list[tuple[int, str, Run]]:
-        """Return case, release and run of each row of the table."""
-        columns = (self.answers[name].tolist() for name in ("case", "release", "run"))
-        return [(case, self.releases[at], run) for case, at, run in zip(*columns, strict=True)]
-
-    def _case_of(self, run: Run) -> int:
-        found = next((c.number - 1 for c in self.cases if c.case_id == run.case_id), None)
-        if found is None:
-            msg = f"the run {run.id} is of none of the cases compared (case_id {run.case_id})"
-            raise InputError(msg)
-        return found
+    def _evaluated(
+        self, known: Mapping[str, Mapping[str, Evaluation]], **changes: Any
+    ) -> Comparison:
+        cases, metrics = changes.get("cases", self.cases), changes.get("metrics", self.metrics)
+        table = runs_table(cases, self.releases, metrics, known)
+        return self._replaced(answers=table, **changes)
 
     def _evaluations(
-        self, changed: Collection[str], cases: Collection[int]
+        self, changed: Collection[str] = (), cases: Collection[int] = ()
     ) -> dict[str, dict[str, Evaluation]]:
         """Return what metrics returned for the runs that stay as they are."""
         same = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
@@ -370,14 +375,14 @@ class Comparison:
     @property
     def others(self) -> tuple[str, ...]:
         """The releases without the baseline."""
-        return tuple(each for each in self.releases if each != self.baseline)
+        return self.figures.others
 
     @property
     def metric(self) -> Metric | None:
         """The metric that decides where none is named: the first."""
         return self.metrics[0] if self.metrics else None
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         return self.figures.output_names
@@ -395,16 +400,10 @@ class Comparison:
     @cached_property
     def unstable_cases(self) -> NDArray[np.bool_]:
         """Of each case whether repeats on one release brought different answers."""
-        return unstable(self.answers, len(self.cases))
+        return self.figures.unstable
 
     def scored(self, metric: str | None = None) -> Scored:
-        """Return the figures of a metric, case by release.
-
-        Raises
-        ------
-        InputError
-            There is no such metric.
-        """
+        """Return the figures of a metric, case by release."""
         return self.figures.scored[self._metric(metric)]
 
     def count(self, release: str, status: str) -> int:
@@ -412,13 +411,8 @@ class Comparison:
 
         Or, with a metric, "better", "worse", "noise", "unscored", "error". "same" and "missing"
         are of the outputs, not of the metric.
-
-        Raises
-        ------
-        InputError
-            There is no such release in this comparison, or no such status.
         """
-        self._column(release)
+        self._check_release(release)
         if status not in (known := dict.fromkeys(("same", "differs", "missing", *VERDICTS))):
             msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
             raise InputError(msg)
@@ -428,15 +422,8 @@ class Comparison:
         return self.against(release).counts[status]  # type: ignore[index]  # checked above
 
     def against(self, release: str, metric: str | None = None) -> Against:
-        """Return how `release` compares with the baseline by a metric.
-
-        Raises
-        ------
-        InputError
-            There is no such release or metric, or there is no metric at all.
-        """
-        self._column(release)
-        return self.figures.compared(release, self._metric(metric))
+        """Return how `release` compares with the baseline by a metric."""
+        return self.figures.compared(*self._key(release, metric))
 
     def p(self, release: str, metric: str | None = None, *, signs: bool = False) -> float | None:
         """Return how likely such a difference is by chance, corrected for several releases.
@@ -454,13 +441,11 @@ class Comparison:
         ``"missing"`` without an answer on both; ``"unscored"`` where the metric does not apply;
         ``"error"`` where it raised.
         """
-        self._column(release)
-        return self.figures.verdict(case, release, self._metric(metric))
+        return self.figures.verdict(case, *self._key(release, metric))
 
     def value(self, case: Case, release: str, metric: str | None = None) -> float | None:
         """Return a metric's mean over the repeats of a case on `release`, if there is one."""
-        self._column(release)
-        return self.figures.value(case, release, self._metric(metric))
+        return self.figures.value(case, *self._key(release, metric))
 
     def delta(self, case: Case, release: str, metric: str | None = None) -> float | None:
         """Return the difference to the baseline's, as the metric counts, if there is one."""
@@ -469,8 +454,7 @@ class Comparison:
 
     def line(self, release: str, metric: str | None = None) -> str:
         """Return a release in one line: cases better and worse, p, and the noise floor."""
-        self._column(release)
-        return self.figures.line(release, self._metric(metric))
+        return self.figures.line(*self._key(release, metric))
 
     def finding(self, release: str, metric: str | None = None) -> Finding:
         """Return what a release is as a whole, against the baseline.
@@ -478,13 +462,11 @@ class Comparison:
         ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
         ``"undecided"`` where it could be chance, ``"missing"`` where there is nothing to compare.
         """
-        self._column(release)
-        return self.figures.finding(release, self._metric(metric))
+        return self.figures.finding(*self._key(release, metric))
 
     def remark(self, release: str, metric: str | None = None) -> str:
         """Return in words what to make of a release, and how many cases would show more."""
-        self._column(release)
-        return self.figures.remark(release, self._metric(metric))
+        return self.figures.remark(*self._key(release, metric))
 
     def frame(self) -> pd.DataFrame:
         """Return one row a case, in plain columns.
@@ -498,15 +480,11 @@ class Comparison:
         differs from the baseline's, False where all are the same, and missing where that is not
         known. ``state`` is "missing" where a case has no run.
         """
-        figures = self.figures
-        cells = case_cells(self.cases, self.releases, self.output_names, figures.statuses)
-        scores = [figures.scored[metric.name] for metric in self.metrics]
-        return frame_of(cells | metric_cells(scores, figures.against, self.releases))
+        return case_frame(self.figures)
 
     def long(self) -> pd.DataFrame:
         """Return one row a run: its case, release, state, figures, outputs and metrics."""
-        names = [metric.name for metric in self.metrics]
-        return run_frame(self.answers, self.cases, self.releases, names)
+        return run_frame(self.answers, self.cases, self.releases, self.metrics)
 
     def summary(self) -> pd.DataFrame:
         """Return one row a release: counts, metrics with intervals, wins and losses, p, latency.
@@ -519,38 +497,10 @@ class Comparison:
         (Holm). `noise_floor_pct` is how often repeats of one release differ. `finding` says what
         to make of it.
         """
-        return summary_frame([self._summary_row(at) for at in range(len(self.releases))])
-
-    def _summary_row(self, column: int) -> dict[str, Any]:
-        figures, release = self.figures, self.releases[column]
-        status = figures.statuses.get(release)
-        row = release_row(self.answers, release, column, len(self.cases), status)
-        for name, own in figures.scored.items():
-            found = figures.against.get((release, name))
-            row |= metric_row(own, column, found, figures.p.get((release, name)), seed=self.seed)
-        if self.metrics:
-            name = self.metrics[0].name
-            found = figures.against.get((release, name))
-            finding = None if found is None else figures.finding(release, name)
-            p = figures.sign_p.get((release, name))
-            row |= verdict_row(figures.scored[name], column, found, p, finding)
-        return row | cost_row(self.answers, column)
+        return summary_frame(summary_rows(self.figures))
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
-        """Return the rows of `frame` that are worse than the baseline, the worst first.
-
-        Parameters
-        ----------
-        metric : str, optional
-            By which metric. Default: the first.
-        release : str, optional
-            On which release. Default: on any.
-
-        Raises
-        ------
-        InputError
-            Nothing distinguishes better from worse, or there is no such metric or release.
-        """
+        """Return the rows of `frame` that are worse on `release`, or on any, the worst first."""
         return self._by_verdict("worse", metric, release)
 
     def improvements(
@@ -571,7 +521,17 @@ class Comparison:
 
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
-        return error_frame(self.answers, self.releases, [each.name for each in self.metrics])
+        return error_frame(self.answers, self.releases, self.metrics)
+
+    def _by_verdict(
+        self, verdict: Verdict, metric: str | None, release: str | None
+    ) -> pd.DataFrame:
+        name = self._metric(metric)
+        return self._rows(self.figures.cases_by(verdict, self._others(release), name))
+
+    def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
+        places = [case.number - 1 for case in cases]
+        return self.frame().iloc[places].reset_index(drop=True)
 
     def view(
         self,
@@ -604,11 +564,6 @@ class Comparison:
             Of the order in which the two stand in each case. Default: drawn, and kept.
         restart : bool, default False
             Begin another rating, whatever there is.
-
-        Raises
-        ------
-        InputError
-            There are not two releases, or `pair` does not fit.
         """
         if blind:
             session = self.blind(pair, question=question, seed=seed, restart=restart)
@@ -625,15 +580,7 @@ class Comparison:
     ) -> BlindSession:
         """Return the blind rating itself, to go on with from code; `view` shows it.
 
-        Parameters
-        ----------
-        pair, question, seed, restart
-            As of `view`.
-
-        Raises
-        ------
-        InputError
-            There are not two releases, or `pair` does not fit.
+        The parameters are those of `view`.
 
         Examples
         --------
@@ -647,9 +594,16 @@ class Comparison:
         >>> session.finish().line
         'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
         """
+        found = None if restart else self._session(pair, question)
+        if found is not None and seed in {None, found.record.seed}:
+            return found
         chosen = checked_pair(self.releases, self.baseline, pair)
-        options = {"question": question, "seed": seed, "restart": restart}
-        return opened(self.deployment, self.cases, chosen, self._ratings, **options)  # type: ignore[arg-type]
+        plan = self.deployment, self.cases, chosen, self._ratings
+        return new_blind_session(*plan, question=question, seed=seed)
+
+    def _session(self, pair: Sequence[str] | None, question: str) -> BlindSession | None:
+        chosen = checked_pair(self.releases, self.baseline, pair)
+        return blind_session(self.deployment, self.cases, chosen, self._ratings, question=question)
 
     def blind_results(
         self, pair: Sequence[str] | None = None, *, question: str = QUESTION
@@ -686,11 +640,9 @@ class Comparison:
         return pd.DataFrame([row | {"seed": session.record.seed, "session_id": session.record.id}])
 
     def _rated(self, pair: Sequence[str] | None, question: str) -> BlindSession:
-        first, second = checked_pair(self.releases, self.baseline, pair)
-        found = newest(
-            self.deployment, self.cases, (first, second), self._ratings, question=question
-        )
+        found = self._session(pair, question)
         if found is None:
+            first, second = checked_pair(self.releases, self.baseline, pair)
             msg = (
                 f"{first} and {second} were not rated blind on these cases with the question "
                 f"{question!r}: view(blind=True) begins it"
@@ -734,11 +686,10 @@ class Comparison:
                 "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
             )
             raise InputError(msg) from exc
-        name = None if what == "latency" else self._metric(metric)
+        name = "" if what == "latency" else self._metric(metric)
         if release is not None:
-            self._column(release)
-        summary: list[Mapping[str, Any]] = self.summary().to_dict("records")  # type: ignore[assignment]
-        return picture(self.figures, summary, what, metric=name, release=release)
+            self._check_release(release)
+        return picture(self.figures, what, metric=name, release=release)
 
     def replay(
         self,
@@ -747,7 +698,7 @@ class Comparison:
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> Any:
+    ) -> SweepRuns | None:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they can be stopped and resumed. Each carries the label
@@ -795,14 +746,12 @@ class Comparison:
             raise InputError(msg)
         order = (self.baseline, *self.others)
         rows = replay_rows(self.deployment, self.cases, order, cases)
-        if not rows:
-            return None
         options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
-        return self._services.sweep(self.deployment, rows, options)
+        return self._services.sweep(self.deployment, rows, options) if rows else None
 
     def assert_no_regressions(
         self,
-        metric: str | Sequence[str] | None = None,
+        metric: Names = None,
         *,
         release: str | None = None,
         max_regressions: int | None = 0,
@@ -832,8 +781,6 @@ class Comparison:
         ------
         RegressionError
             A release does not pass; the message lists why, and the cases.
-        InputError
-            There is no such metric or release, or nothing distinguishes better from worse.
 
         Examples
         --------
@@ -843,15 +790,9 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        found = failures(
-            self.figures,
-            metrics=self._metric_names(metric),
-            release=release,
-            max_regressions=max_regressions,
-            max_missing=max_missing,
-            alpha=alpha,
-        )
-        check(self.figures, found)
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        names, releases = self._metric_names(metric), self._others(release)
+        check(self.figures, failures(self.figures, names, releases, **limits))
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back to the same frame.
@@ -879,16 +820,14 @@ class Comparison:
         return save_frame(path, self._checked_frame(rows, path), "parquet")
 
     @overload
-    def to_markdown(self, path: None = None, *, only: str | Sequence[str] | None = None) -> str: ...
+    def to_markdown(self, path: None = None, *, only: Names = None) -> str: ...
     @overload
-    def to_markdown(self, path: str | Path, *, only: str | Sequence[str] | None = None) -> Path: ...
-    def to_markdown(
-        self, path: str | Path | None = None, *, only: str | Sequence[str] | None = None
-    ) -> str | Path:
+    def to_markdown(self, path: str | Path, *, only: Names = None) -> Path: ...
+    def to_markdown(self, path: str | Path | None = None, *, only: Names = None) -> str | Path:
         """Return the comparison as Markdown for GitHub, or write it to `path`.
 
         Deleted words are in ``[-…-]``, inserted ones in ``{+…+}``. What runs brought is shown
-        letter by letter.
+        letter by letter. Raises as `to_csv`.
 
         Parameters
         ----------
@@ -897,16 +836,9 @@ class Comparison:
         only : str or sequence of str, optional
             Which cases are listed: ``"worse"``, ``"missing"``, ``"better"``, ``"changed"``,
             ``"same"``. Default: all, however many.
-
-        Raises
-        ------
-        InputError
-            `only` names no such cases.
-        HistoryError, VellumNBError
-            As of `to_csv`.
         """
-        text = report.markdown(self._report_model(self.code_diffs), report.checked_groups(only))
-        return self._saved(text, path, "the Markdown")
+        model = report.report_model(self.figures, self.code_diffs)
+        return self._saved(report.markdown(model, only), path, "the Markdown")
 
     @overload
     def to_html(self, path: None = None, *, overwrite: bool = False) -> str: ...
@@ -916,7 +848,7 @@ class Comparison:
         """Return the comparison as one HTML page without any script, or write it to `path`.
 
         All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row a run, and
-        ``report.cases.csv``, from which every figure can be computed again.
+        ``report.cases.csv``, from which every figure can be computed again. Raises as `to_csv`.
 
         Parameters
         ----------
@@ -924,13 +856,6 @@ class Comparison:
             Where to. A report that was written there before is replaced with its tables.
         overwrite : bool, default False
             Whether other files may be replaced that have the names of its tables.
-
-        Raises
-        ------
-        HistoryError
-            A file cannot be written, or one beside it exists and is not to be replaced.
-        VellumNBError
-            The API key stands in it. Nothing was written.
         """
         target = None if path is None else Path(path)
         if target is not None and not target.name:
@@ -938,7 +863,7 @@ class Comparison:
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
-        html = report.page(self._report_model(self.code_diffs), names)
+        html = report.page(report.report_model(self.figures, self.code_diffs), names)
         frames = self._checked_frames("the HTML" if target is None else str(path), html)
         if target is None:
             return html
@@ -952,41 +877,25 @@ class Comparison:
         self,
         path: str | Path | None = None,
         *,
-        metric: str | Sequence[str] | None = None,
+        metric: Names = None,
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
     ) -> str | Path:
-        """Return the comparison as JUnit XML, or write it to `path`; the rest as of the gate.
+        """Return the comparison as JUnit XML, or write it to `path`.
 
         A suite for each release and metric, a test case for each case: one that is worse is a
         failure, one without an answer or figure an error. Its last test case is the release as a
-        whole.
-
-        Raises
-        ------
-        InputError
-            As of `assert_no_regressions`.
-        HistoryError, VellumNBError
-            As of `to_csv`.
+        whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        found = failures(
-            self.figures,
-            metrics=names,
-            max_regressions=max_regressions,
-            max_missing=max_missing,
-            alpha=alpha,
-        )
-        return self._saved(junit(self.figures, names, found), path, "the JUnit XML")
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        found = failures(self.figures, names, self.others, **limits)
+        return self._saved(junit(self.figures, found), path, "the JUnit XML")
 
     def to_text(self) -> str:
         """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
-        return report.text(self._report_model())
-
-    def _report_model(self, code: Mapping[str, Any] | None = None) -> report.ReportModel:
-        summary: list[Mapping[str, Any]] = self.summary().to_dict("records")  # type: ignore[assignment]
-        return report.report_model(self.figures, summary, code or {})
+        return report.text(report.report_model(self.figures))
 
     @cached_property
     def code_diffs(self) -> dict[str, Any]:
@@ -1018,9 +927,13 @@ class Comparison:
         refuse_key(str(path), self._services.leaks, [frame])
         return frame
 
-    def _metric_names(self, metric: str | Sequence[str] | None) -> list[str]:
+    def _metric_names(self, metric: Names) -> list[str]:
         names = [metric] if isinstance(metric, str) or metric is None else list(metric)
         return [self._metric(name) for name in names]
+
+    def _key(self, release: str, metric: str | None) -> tuple[str, str]:
+        self._check_release(release)
+        return release, self._metric(metric)
 
     def _metric(self, name: str | None) -> str:
         """Return the name of a metric, of the first where none is named."""
@@ -1039,37 +952,25 @@ class Comparison:
             msg = f"no metric of this comparison is called {name!r}; there are: {', '.join(names)}"
         raise InputError(msg)
 
-    def _column(self, release: str) -> int:
+    def _check_release(self, release: str) -> None:
         if release not in self.releases:
-            known = ", ".join(self.releases)
-            msg = f"{release!r} is not among the release tags compared: {known}"
+            msg = f"{release!r} is not among those compared: {', '.join(self.releases)}"
             raise InputError(msg)
-        return self.releases.index(release)
 
     def _others(self, release: str | None) -> tuple[str, ...]:
         if release is None:
             return self.others
-        self._column(release)
+        self._check_release(release)
         if release == self.baseline:
             msg = f"{release} is the baseline; others are: {', '.join(self.others) or 'none'}"
             raise InputError(msg)
         return (release,)
 
-    def _by_verdict(
-        self, verdict: Verdict, metric: str | None, release: str | None
-    ) -> pd.DataFrame:
-        name = self._metric(metric)
-        return self._rows(cases_by(self.figures, self._others(release), verdict, name))
-
-    def _rows(self, cases: Sequence[Case]) -> pd.DataFrame:
-        places = [case.number - 1 for case in cases]
-        return self.frame().iloc[places].reset_index(drop=True)
-
     def __repr__(self) -> str:
         if not self.cases:
             names = ", ".join(self.releases)
             return f"<Comparison of {self.deployment}: no stored runs on {names}>"
-        lines = "; ".join(self._short(each) for each in self.others) or "one release tag only"
+        lines = "; ".join(self._short(each) for each in self.others) or "nothing to compare it with"
         cases = plural(len(self.cases), "case")
         return f"<Comparison of {self.deployment} against {self.baseline}, {cases}: {lines}>"
 
@@ -1081,58 +982,10 @@ class Comparison:
         return f"{release} {', '.join(found)}"
 
     def _repr_html_(self) -> str:
-        return report.overview(self._report_model())
+        return report.overview(report.report_model(self.figures))
 
 
-def _table(
-    cases: tuple[Case, ...],
-    releases: tuple[str, ...],
-    metrics: tuple[Metric, ...],
-    known: Mapping[str, Mapping[str, Evaluation]] | None = None,
-) -> pd.DataFrame:
-    """Return the table of runs with a column for each metric; `known` are earlier evaluations."""
-    import pandas as pd
-
-    table = runs_table(cases, releases)
-    for metric in metrics:
-        values, errors = evaluated(table, cases, metric, (known or {}).get(metric.name))
-        table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
-        table[f"metric_error.{metric.name}"] = pd.Series(errors, dtype="object")
-    return table
-
-
-def _with_run(case: Case, release: str, run: Run) -> Case:
-    """Return `case` with a run in its place; what its reader desired is expected from now on."""
-    tries = [each for each in case.tries.get(release, ()) if each.id != run.id]
-    tries = sorted([*tries, run], key=lambda each: each.timestamp)
-    expected = {**case.expected, **(run.desired or {})}
-    return replace(case, tries={**case.tries, release: tries}, expected=expected)
-
-
-def _without_run(case: Case, release: str, run_id: str) -> Case:
-    left = [each for each in case.tries.get(release, ()) if each.id != run_id]
-    tries = {name: runs for name, runs in case.tries.items() if name != release}
-    return replace(case, tries=tries | ({release: left} if left else {}))
-
-
-def _default_metrics(cases: Iterable[Case]) -> tuple[Metric, ...]:
-    cases = list(cases)
+def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:
     found = [score()] if any(case.expected for case in cases) else []
     runs = (run for case in cases for tries in case.tries.values() for run in tries)
     return (*found, quality()) if any(run.quality is not None for run in runs) else tuple(found)
-
-
-def _checked_tags(release_tags: Sequence[str]) -> tuple[str, ...]:
-    tags = (release_tags,) if isinstance(release_tags, str) else tuple(dict.fromkeys(release_tags))
-    if not tags:
-        msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
-        raise InputError(msg)
-    return tags
-
-
-def _checked_alpha(alpha: Any) -> float:
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        given = format_value(alpha)
-        msg = f"alpha={given} does not fit: give a number between 0 and 1, such as 0.05"
-        raise InputError(msg)
-    return float(alpha)

@@ -1,4 +1,4 @@
-"""Figures of a comparison, computed from its table of runs: scores, verdicts, findings. Pure.
+"""Figures of a comparison, computed from its table of runs: scores, verdicts, findings, frames.
 
 `ComparisonFigures` is all that reports, gates, charts and views show; they take it as data.
 """
@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vellum_nb.comparison.cases import Case, Status, is_answer
+from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
@@ -27,8 +27,9 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
+from vellum_nb.history import cell, clean, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_value, percent, plural
+from vellum_nb.rendering.format import figure, p_sentence, percent, plural
 from vellum_nb.rendering.values import value_key
 
 if TYPE_CHECKING:
@@ -36,64 +37,49 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = [
-    "VERDICTS",
-    "Against",
-    "ComparisonFigures",
-    "Finding",
-    "Scored",
-    "Verdict",
-    "cases_by",
-    "estimate",
-    "evaluated",
-    "figures_of",
-    "p_sentence",
-    "noise_floor",
-    "runs_table",
-    "unstable",
-]
 
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
-"""How a case fares on a release against the baseline.
-
-``noise``: the difference is no larger than repeats of the case on one release differ by.
-``missing``: no answer on one of the two. ``unscored``: the metric does not apply to one of them.
-``error``: it raised on one of them.
-"""
+"""How a case fares on a release against the baseline; see `Comparison.verdict`."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
-"""What a release is as a whole, against the baseline.
-
-``noise``: its mean difference is no larger than repeats alone bring about. ``undecided``: it may
-be chance.
-"""
+"""What a release is as a whole, against the baseline; see `Comparison.finding`."""
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
-_SOMETIMES: tuple[Verdict, ...] = ("noise", "missing", "unscored", "error")
+_CHANGED = {"differs": True, "same": False, "missing": None}
+_TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
+
+Key = tuple[str, str]
+"""A release, and the name of a metric."""
 
 
-def runs_table(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
-    """Return one row a run: case and release by place, repeat, and what is known of it.
+def runs_table(
+    cases: Sequence[Case],
+    releases: Sequence[str],
+    metrics: Sequence[Metric],
+    known: Mapping[str, Mapping[str, Evaluation]],
+) -> pd.DataFrame:
+    """Return one row a run, with a column for each metric.
 
-    `kind` is a number that equal answers share, -1 where no answer came; `counts` is whether it is
-    the run that counts of its case on its release.
+    `case` and `release` are places; `counts` is whether it is the run that counts of its case on
+    its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
+    earlier evaluations: metric to the id of the run to what it returned.
     """
     import pandas as pd
 
     rows = [
-        (at, column, repeat, run, run is counting)
+        (at, column, repeat, run, run is counting, is_answer(run))
         for at, case in enumerate(cases)
         for column, release in enumerate(releases)
         for counting in (case.counting(release),)
         for repeat, run in enumerate(case.tries.get(release, ()))
     ]
-    table = pd.DataFrame(rows, columns=["case", "release", "repeat", "run", "counts"])
-    table = table.astype({"case": "int64", "release": "int64", "repeat": "int64", "counts": "bool"})
+    kinds = {"case": "int64", "release": "int64", "repeat": "int64", "run": "object"}
+    kinds |= {"counts": "bool", "is_answer": "bool"}
+    table = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
     runs: list[Run] = table["run"].tolist()
-    table["is_answer"] = pd.Series([is_answer(run) for run in runs], dtype="bool")
     for name in ("state", "latency_s", "cost_usd", "quality"):
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
@@ -102,47 +88,34 @@ def runs_table(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
         for run in runs
     ]
     table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]
+    expected = [cases[row[0]].expected for row in rows]
+    for metric in metrics:
+        found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
+        values = [math.nan if value is None else value for value, _ in found]
+        table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
+        errors = pd.Series([problem for _, problem in found], dtype="object")
+        table[f"metric_error.{metric.name}"] = errors
     return table
 
 
-def evaluated(
-    table: pd.DataFrame,
-    cases: Sequence[Case],
+def _evaluated(
     metric: Metric,
-    known: Mapping[str, Evaluation] | None = None,
-) -> tuple[list[float], list[str | None]]:
-    """Return of each run the figure of `metric`, NaN without one, and why there is none."""
-    known = known or {}
-    rows = table[table["is_answer"]]
-    runs: list[Run] = rows["run"].tolist()
-    places = dict(zip(rows.index.tolist(), rows["case"].tolist(), strict=True))
-    values = [math.nan] * len(table)
-    errors: list[str | None] = [None] * len(table)
-    slip = _unknown_output(runs, metric)
-    for at, run in zip(places, runs, strict=True):
+    runs: Sequence[Run],
+    expected: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Evaluation],
+) -> list[Evaluation]:
+    """Return the figure of each run, or why there is none."""
+    name = metric.looks_at
+    answers = [run for run in runs if run.state == "FULFILLED"]
+    if name is not None and not any(name in run.outputs for run in answers):
+        names = ", ".join(dict.fromkeys(each for run in answers for each in run.outputs))
+        slip = f"no run has an output called {name!r}; there are: {names}" if names else None
         if slip is not None:
-            errors[at] = slip
-            continue
-        if run.id in known:
-            value, problem = known[run.id]
-        else:
-            value, problem = metric.evaluate(run, cases[places[at]].expected)
-        values[at], errors[at] = (math.nan if value is None else value), problem
-    return values, errors
-
-
-def _unknown_output(runs: Sequence[Run], metric: Metric) -> str | None:
-    """Return what is wrong where no run has the output that a metric reads: a slip."""
-    if metric.looks_at is None:
-        return None
-    known: dict[str, None] = {}
-    for run in runs:
-        outputs = run.outputs if run.state == "FULFILLED" else ()
-        if metric.looks_at in outputs:
-            return None
-        known |= dict.fromkeys(outputs)
-    names = ", ".join(known)
-    return f"no run has an output called {metric.looks_at!r}; there are: {names}" if known else None
+            return [(None, slip if is_answer(run) else None) for run in runs]
+    return [
+        (None, None) if not is_answer(run) else known.get(run.id) or metric.evaluate(run, target)
+        for run, target in zip(runs, expected, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +132,10 @@ class Scored:
         Whether there is an answer; whether all answers are rejected runs.
     pooled : tuple
         Of each release, the variance between repeats; None where nothing was repeated.
+    pairs : tuple
+        Of each release, how many pairs of repeats have other figures, and how many there are.
     passes : bool
         Whether every figure is pass or fail.
-    cell, release, kinds : array
-        Of each figure its cell (case times number of releases, plus release), its release, and a
-        number that equal figures share.
     """
 
     metric: Metric
@@ -174,85 +146,59 @@ class Scored:
     answered: NDArray[np.bool_]
     rejected: NDArray[np.bool_]
     pooled: tuple[float | None, ...]
+    pairs: tuple[tuple[int, int], ...]
     passes: bool
-    cell: NDArray[np.intp]
-    release: NDArray[np.intp]
-    kinds: NDArray[np.intp]
 
-    def differing_pairs(self, columns: Sequence[int]) -> tuple[int, int]:
-        """Return how many pairs of repeats have other figures on these releases, of how many."""
+    def noise_floor(self, *columns: int) -> float | None:
+        """Return how often two repeats of one release differ; None where nothing was repeated."""
+        unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
+        return unlike / pairs if pairs else None
+
+    def estimate(self, column: int, *, seed: int) -> Estimate:
+        """Return the mean of a release over its cases, with its interval."""
         import numpy as np
 
-        chosen = np.isin(self.release, columns)
-        return unlike_pairs(self.cell[chosen], self.kinds[chosen])
+        values = self.mean[:, column]
+        values = values[~np.isnan(values)]
+        if self.passes and len(values):
+            return share_interval(float(values.mean()), len(values))
+        return mean_interval(values, seed=seed)
 
 
-def scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
+def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
     """Return the figures of `metric`, whose column is in `table`; `shape` is cases by releases."""
     import numpy as np
 
     rows = table[table["is_answer"]]
-    cell = (rows["case"] * shape[1] + rows["release"]).to_numpy(dtype=np.intp)
+    cell_of = (rows["case"] * shape[1] + rows["release"]).to_numpy(dtype=np.intp)
     values = rows[f"metric.{metric.name}"].to_numpy(dtype=np.float64)
-    size = shape[0] * shape[1]
 
-    def counted(mask: Any) -> NDArray[np.int64]:
-        return np.bincount(cell[mask], minlength=size).reshape(shape)
+    def counted(mask: Any, weights: Any = None) -> NDArray[Any]:
+        return np.bincount(cell_of[mask], weights, minlength=shape[0] * shape[1]).reshape(shape)
 
     has = ~np.isnan(values)
-    cells, found = cell[has], values[has]
-    count = np.bincount(cells, minlength=size)
+    found, cells = values[has], cell_of[has]
+    count = counted(has)
     with np.errstate(all="ignore"):  # cells without a figure; figures near the end of floats
-        mean = np.bincount(cells, weights=found, minlength=size) / count
-        squares = np.bincount(cells, weights=(found - mean[cells]) ** 2, minlength=size)
+        mean = counted(has, found) / count
+        squares = counted(has, (found - mean.reshape(-1)[cells]) ** 2)
         variance = np.where(count > 1, squares / (count - 1), np.nan)
-        step = metric.tolerance or _EQUAL
-        kinds = np.unique(np.round(found / step), return_inverse=True)[1]
+        kinds = np.unique(np.round(found / (metric.tolerance or _EQUAL)), return_inverse=True)[1]
     release = rows["release"].to_numpy(dtype=np.intp)[has]
+    chosen = [release == at for at in range(shape[1])]
     answers = counted(slice(None))
     return Scored(
         metric=metric,
-        mean=mean.reshape(shape),
-        count=count.reshape(shape),
-        variance=variance.reshape(shape),
+        mean=mean,
+        count=count,
+        variance=variance,
         failed=counted(rows[f"metric_error.{metric.name}"].notna().to_numpy()),
         answered=answers > 0,
         rejected=(answers > 0) & (counted((rows["state"] == "REJECTED").to_numpy()) == answers),
-        pooled=tuple(
-            pooled_variance(cells[release == at], found[release == at]) for at in range(shape[1])
-        ),
+        pooled=tuple(pooled_variance(cells[own], found[own]) for own in chosen),
+        pairs=tuple(unlike_pairs(cells[own], kinds.reshape(-1)[own]) for own in chosen),
         passes=bool(np.isin(found, (0.0, 1.0)).all()),
-        cell=cells,
-        release=release,
-        kinds=kinds.astype(np.intp).reshape(-1),
     )
-
-
-def estimate(figures: Scored, column: int, *, seed: int) -> Estimate:
-    """Return the mean of a release over its cases, with its interval."""
-    import numpy as np
-
-    values = figures.mean[:, column]
-    values = values[~np.isnan(values)]
-    if figures.passes and len(values):
-        return share_interval(float(values.mean()), len(values))
-    return mean_interval(values, seed=seed)
-
-
-def noise_floor(figures: Scored, columns: Sequence[int]) -> float | None:
-    """Return how often two repeats of one release differ; None where nothing was repeated."""
-    unlike, pairs = figures.differing_pairs(columns)
-    return unlike / pairs if pairs else None
-
-
-def unstable(table: pd.DataFrame, number: int) -> NDArray[np.bool_]:
-    """Return of each of `number` cases whether repeats on one release brought other answers."""
-    import numpy as np
-
-    kinds = table[table["is_answer"]].groupby(["case", "release"])["kind"].nunique()
-    found = np.zeros(number, dtype=bool)
-    found[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +254,22 @@ def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: f
     """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
 
+    columns = [baseline, column]
     delta = figures.mean[:, column] - figures.mean[:, baseline]
     codes = _codes(figures, baseline, column, delta)
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(delta)
     known = delta[has]
-    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-    change = _change(figures, known, (baseline, column), seed)
+    number = len(known)
+    spread = float(known.std(ddof=1)) if number > 1 else math.nan
+    if figures.passes and number and figures.count[:, columns].max() <= 1:
+        change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
+    else:
+        change = paired(known, seed=seed)
+    least = detectable_share(number, alpha) if number > 1 else None
+    if least is not None:
+        half = two_sided_z(alpha) * spread / math.sqrt(number)
+        least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     return Against(
         codes=codes,
@@ -322,9 +277,9 @@ def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: f
         counts=counts,
         change=change,
         sign_p=sign_test(counts["better"], counts["worse"]) if is_known else None,
-        noise_floor=noise_floor(figures, (baseline, column)),
-        band=_band(figures, (baseline, column), has),
-        least=_least(figures.passes, len(known), spread, alpha),
+        noise_floor=figures.noise_floor(*columns),
+        band=_band(figures, columns, has),
+        least=least,
         needed=cases_needed(change.mean, spread, alpha=alpha),
     )
 
@@ -341,8 +296,11 @@ def _codes(
     codes[known] = _SAME
     codes[known & (gain > edge)] = _BETTER
     codes[known & (gain < -edge)] = _WORSE
-    width = np.sqrt(_noise(figures, baseline) ** 2 + _noise(figures, column) ** 2)
-    codes[known & (np.abs(delta) <= Z95 * width) & (np.abs(gain) > edge)] = _NOISE
+    squares: Any = 0.0  # of the standard errors that repeats give the two means
+    for at in (baseline, column):
+        own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
+        squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
+    codes[known & (np.abs(delta) <= Z95 * np.sqrt(squares)) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
     codes[~known & (one | other)] = _ERROR
@@ -354,46 +312,19 @@ def _codes(
     return codes
 
 
-def _noise(figures: Scored, column: int) -> NDArray[np.float64]:
-    """Return the standard error that repeats give the mean of each case on a release."""
-    import numpy as np
-
-    variance, pooled = figures.variance[:, column], figures.pooled[column] or 0.0
-    variance = np.where(np.isnan(variance), pooled, variance)
-    return np.sqrt(variance / np.maximum(figures.count[:, column], 1))
-
-
-def _change(
-    figures: Scored, known: NDArray[np.float64], columns: tuple[int, int], seed: int
-) -> Estimate:
-    once = all(int(figures.count[:, at].max(initial=0)) <= 1 for at in columns)
-    if figures.passes and once and len(known):
-        return paired_share(int((known > 0).sum()), int((known < 0).sum()), len(known))
-    return paired(known, seed=seed)
-
-
-def _band(figures: Scored, columns: tuple[int, int], has_both: NDArray[np.bool_]) -> float | None:
+def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> float | None:
     import numpy as np
 
     known = [each for at in columns if (each := figures.pooled[at]) is not None]
-    number = int(has_both.sum())
+    number = int(has.sum())
     if not known or not number:
         return None
     total = 0.0
     for at in columns:
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
-        repeats = np.maximum(figures.count[has_both, at], 1)
-        total += variance * float((1 / repeats).sum()) / number**2
+        total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
     return Z95 * math.sqrt(total)
-
-
-def _least(passes: bool, number: int, spread: float, alpha: float) -> float | None:  # noqa: FBT001
-    share = detectable_share(number, alpha) if number else None
-    if share is None or math.isnan(spread):
-        return None
-    half = two_sided_z(alpha) * spread / math.sqrt(number)
-    return max(share, half) if passes else half
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -406,14 +337,10 @@ class ComparisonFigures:
         What is compared, and with which column.
     releases, moved_tags : tuple of str
         All columns; the tags that moved.
-    cases : tuple of Case
-        In their order.
-    metrics : tuple of Metric
-        The first decides.
+    cases, metrics : tuple
+        In their order; the first metric decides.
     table : DataFrame
         One row a run, with a column for each metric.
-    output_names : tuple of str
-        In the order in which runs brought them.
     statuses : dict
         Release but the baseline to the status of each case.
     scored : dict
@@ -434,12 +361,11 @@ class ComparisonFigures:
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
-    output_names: tuple[str, ...]
     statuses: Mapping[str, Sequence[Status]]
     scored: Mapping[str, Scored]
-    against: Mapping[tuple[str, str], Against]
-    p: Mapping[tuple[str, str], float | None]
-    sign_p: Mapping[tuple[str, str], float | None]
+    against: Mapping[Key, Against]
+    p: Mapping[Key, float | None]
+    sign_p: Mapping[Key, float | None]
     alpha: float
     seed: int
 
@@ -448,16 +374,48 @@ class ComparisonFigures:
         """The releases without the baseline."""
         return tuple(each for each in self.releases if each != self.baseline)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of all outputs, in the order in which runs brought them."""
+        runs = self.table.loc[self.table["counts"], "run"].tolist()
+        return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
+
+    @property
+    def unstable(self) -> NDArray[np.bool_]:
+        """Of each case whether repeats on one release brought different answers."""
+        import numpy as np
+
+        answers = self.table[self.table["is_answer"]]
+        kinds = answers.groupby(["case", "release"])["kind"].nunique()
+        found = np.zeros(len(self.cases), dtype=bool)
+        found[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
+        return found
+
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return how a case fares on `release` against the baseline."""
-        if release == self.baseline:
-            return VERDICTS[int(self._itself(metric).codes[case.number - 1])]
-        return VERDICTS[int(self.against[release, metric].codes[case.number - 1])]
+        return VERDICTS[int(self.compared(release, metric).codes[case.number - 1])]
 
     def value(self, case: Case, release: str, metric: str) -> float | None:
         """Return the mean over the repeats of a case on `release`, if there is one."""
         value = self.scored[metric].mean[case.number - 1, self.releases.index(release)]
         return None if math.isnan(value) else float(value)
+
+    def compared(self, release: str, metric: str) -> Against:
+        """Return `against`; of the baseline, with itself."""
+        if release != self.baseline:
+            return self.against[release, metric]
+        base = self.releases.index(release)
+        return _against(self.scored[metric], base, base, seed=self.seed, alpha=self.alpha)
+
+    def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
+        """Return the cases of a verdict on any of the releases, the largest difference first."""
+        size: dict[int, float] = {}
+        for each in releases:
+            found = self.compared(each, metric)
+            for row in (found.codes == VERDICTS.index(verdict)).nonzero()[0].tolist():
+                by = abs(float(found.delta[row]))
+                size[row] = max(size.get(row, 0.0), math.inf if math.isnan(by) else by)
+        return [self.cases[row] for row in sorted(size, key=lambda row: (-size[row], row))]
 
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
         """Return what `release` is as a whole, against the baseline."""
@@ -476,18 +434,10 @@ class ComparisonFigures:
         gain = by_signs if math.isnan(mean) else self.scored[metric].metric.sign * mean
         return "better" if gain > 0 else "worse"
 
-    def compared(self, release: str, metric: str) -> Against:
-        """Return `against`; of the baseline, with itself."""
-        return self.against[release, metric] if release in self.others else self._itself(metric)
-
-    def _itself(self, metric: str) -> Against:
-        base = self.releases.index(self.baseline)
-        return _against(self.scored[metric], base, base, seed=self.seed, alpha=self.alpha)
-
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
-        words = [*_ALWAYS, *(word for word in _SOMETIMES if found.counts[word])]
+        words = [word for word in VERDICTS if word in _ALWAYS or found.counts[word]]
         counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
@@ -515,6 +465,22 @@ class ComparisonFigures:
         return f"{head}; {_too_few(found, self.scored[metric])}"
 
 
+def _too_few(found: Against, figures: Scored) -> str:
+    import numpy as np
+
+    number = int((~np.isnan(found.delta)).sum())
+    cases = plural(number, "case")
+    if found.least is None:
+        return f"{cases}: too few to show a difference"
+    name = figures.metric.name
+    least = f"{figure(found.least)} in {name}"
+    if name == "score" or figures.passes:
+        least = f"{percent(found.least).removesuffix(' %')} points"
+    more = found.needed is not None and found.needed > number
+    would = f"; about {found.needed:,} would show this difference" if more else ""
+    return f"{cases}: cannot distinguish less than {least}{would}"
+
+
 def figures_of(
     table: pd.DataFrame,
     cases: tuple[Case, ...],
@@ -528,59 +494,45 @@ def figures_of(
 ) -> ComparisonFigures:
     """Return the figures of a table of runs that has a column for each metric."""
     others = [each for each in releases if each != baseline]
-    shape = len(cases), len(releases)
-    found = {metric.name: scored(table, metric, shape) for metric in metrics}
+    found = {each.name: _scored(table, each, (len(cases), len(releases))) for each in metrics}
     base = releases.index(baseline)
     share = alpha / max(1, len(others))  # what Holm leaves of it for each
-    against = {
-        (each, name): _against(figures, base, releases.index(each), seed=seed, alpha=share)
-        for name, figures in found.items()
-        for each in others
-    }
-    of_mean = {key: each.change.p for key, each in against.items()}
-    of_signs = {key: each.sign_p for key, each in against.items()}
+    against: dict[Key, Against] = {}
+    p: dict[Key, float | None] = {}
+    sign_p: dict[Key, float | None] = {}
+    for name, figures in found.items():
+        own = {
+            (each, name): _against(figures, base, releases.index(each), seed=seed, alpha=share)
+            for each in others
+        }
+        against |= own
+        p |= zip(own, holm([each.change.p for each in own.values()]), strict=True)
+        sign_p |= zip(own, holm([each.sign_p for each in own.values()]), strict=True)
     return ComparisonFigures(
         cases=cases,
         metrics=metrics,
         releases=releases,
         baseline=baseline,
         table=table,
-        output_names=_output_names(table),
-        statuses=_statuses(table, shape, releases, baseline),
+        statuses=_statuses(table, len(cases), releases, baseline),
         scored=found,
         against=against,
-        p=_corrected(of_mean, list(found)),
-        sign_p=_corrected(of_signs, list(found)),
+        p=p,
+        sign_p=sign_p,
         alpha=alpha,
         seed=seed,
         **names,
     )
 
 
-def _corrected(
-    values: Mapping[tuple[str, str], float | None], metrics: Sequence[str]
-) -> dict[tuple[str, str], float | None]:
-    """Return p values corrected for the number of releases, metric by metric."""
-    found: dict[tuple[str, str], float | None] = {}
-    for metric in metrics:
-        keys = [key for key in values if key[1] == metric]
-        found |= zip(keys, holm([values[key] for key in keys]), strict=True)
-    return found
-
-
-def _output_names(table: pd.DataFrame) -> tuple[str, ...]:
-    runs = table.loc[table["counts"], "run"].tolist()
-    return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
-
-
 def _statuses(
-    table: pd.DataFrame, shape: tuple[int, int], releases: Sequence[str], baseline: str
+    table: pd.DataFrame, number: int, releases: Sequence[str], baseline: str
 ) -> dict[str, list[Status]]:
     """Return of each release but the baseline whether each case's answer differs from its."""
     import numpy as np
 
     rows = table[table["counts"]]
-    kinds = np.full(shape, -1)
+    kinds = np.full((number, len(releases)), -1)
     kinds[rows["case"], rows["release"]] = rows["kind"]
     base = kinds[:, releases.index(baseline)]
     found: dict[str, list[Status]] = {}
@@ -592,45 +544,202 @@ def _statuses(
     return found
 
 
-def cases_by(
-    figures: ComparisonFigures, releases: Sequence[str], verdict: Verdict, metric: str
-) -> list[Case]:
-    """Return the cases with this verdict on any of the releases, the largest difference first."""
-    code = VERDICTS.index(verdict)
-    size: dict[int, float] = {}
+def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """Return a frame of columns of plain values; names of columns come from models and files."""
+    return frame_of_cells({clean(name): values for name, values in cells.items()})
+
+
+def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row a case; the first metric gives the verdicts."""
+    cases, releases = figures.cases, figures.releases
+    rows = list(zip(*figures.statuses.values(), strict=True)) or [()] * len(cases)
+    cells: dict[str, list[Any]] = {
+        "case_id": [case.case_id for case in cases],
+        "changed": [True if "differs" in r else None if "missing" in r else False for r in rows],
+        **_dict_cells("input.", [case.inputs for case in cases]),
+        **_dict_cells("expected.", [case.expected for case in cases]),
+        **_dict_cells("label.", [case.labels for case in cases]),
+    }
+    counting = {each: [case.counting(each) for case in cases] for each in releases}
+    outputs = {
+        each: _dict_cells("", [run.outputs if run else {} for run in runs])
+        for each, runs in counting.items()
+    }
+    for name in figures.output_names:
+        for each, own in outputs.items():
+            cells[f"output.{name}@{each}"] = own.get(name, [None] * len(cases))
+    for each, runs in counting.items():
+        cells[f"state@{each}"] = [run.state if run else "missing" for run in runs]
     for each in releases:
-        found = figures.compared(each, metric)
-        for row in (found.codes == code).nonzero()[0].tolist():
-            by = abs(float(found.delta[row]))
-            size[row] = max(size.get(row, 0.0), math.inf if math.isnan(by) else by)
-    return [figures.cases[row] for row in sorted(size, key=lambda row: (-size[row], row))]
+        cells[f"answers@{each}"] = [len(case.answers(each)) for case in cases]
+    for each, status in figures.statuses.items():
+        cells[f"changed@{each}"] = [_CHANGED[one] for one in status]
+    return _frame_of(cells | _metric_cells(figures))
 
 
-def p_sentence(p: float | None) -> str:
-    """Return a p value as it stands in a sentence.
+def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
+    cells: dict[str, list[Any]] = {}
+    for name, scored in figures.scored.items():
+        for at, each in enumerate(figures.releases):
+            cells[f"metric.{name}@{each}"] = _numbers(scored.mean[:, at].tolist())
+        for each in figures.others:
+            cells[f"delta.{name}@{each}"] = _numbers(figures.against[each, name].delta.tolist())
+    for each in figures.others if figures.metrics else ():
+        codes = figures.against[each, figures.metrics[0].name].codes
+        cells[f"verdict@{each}"] = [VERDICTS[code] for code in codes.tolist()]
+    return cells
 
-    Examples
-    --------
-    >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
-    ('p = 0.50', 'p < 0.00001', 'no p')
-    """
-    if p is None:
-        return "no p"
-    text = p_value(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+def run_frame(
+    table: pd.DataFrame, cases: Sequence[Case], releases: Sequence[str], metrics: Sequence[Metric]
+) -> pd.DataFrame:
+    """Return one row a run."""
+    runs: list[Run] = table["run"].tolist()
+    cells: dict[str, list[Any]] = {
+        "case_id": [cases[at].case_id for at in table["case"].tolist()],
+        "release": [releases[at] for at in table["release"].tolist()],
+        "release_tag": [run.release_tag for run in runs],
+        "release_id": [run.release_id for run in runs],
+        "environment": [run.environment for run in runs],
+        "repeat": table["repeat"].tolist(),
+        "state": [run.state for run in runs],
+        "timestamp": [micros(run.timestamp) for run in runs],
+        "latency_s": [run.latency_s for run in runs],
+        "cost_usd": [run.cost_usd for run in runs],
+    }
+    cells |= _dict_cells("output.", [run.outputs for run in runs])
+    for metric in metrics:
+        cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
+        errors = table[f"metric_error.{metric.name}"]
+        if errors.notna().any():
+            texts = [cell(each) if isinstance(each, str) else None for each in errors]
+            cells[f"metric_error.{metric.name}"] = texts
+    cells["error"] = [cell(error_text(run) or None) for run in runs]
+    cells["id"] = [run.id for run in runs]
+    return _frame_of(cells)
 
 
-def _too_few(found: Against, figures: Scored) -> str:
-    import numpy as np
+def error_frame(
+    table: pd.DataFrame, releases: Sequence[str], metrics: Sequence[Metric]
+) -> pd.DataFrame:
+    """Return one row for each run that a metric raised on."""
+    cells: dict[str, list[Any]] = {
+        name: [] for name in ("metric", "case_id", "release", "message", "id")
+    }
+    for metric in metrics:
+        rows = table[table[f"metric_error.{metric.name}"].notna()]
+        columns = (rows["run"], rows["release"], rows[f"metric_error.{metric.name}"])
+        for run, release, message in zip(*columns, strict=True):
+            row = (metric.name, run.case_id, releases[release], cell(message), run.id)
+            for name, value in zip(cells, row, strict=True):
+                cells[name].append(value)
+    return _frame_of(cells)
 
-    number = int((~np.isnan(found.delta)).sum())
-    cases = plural(number, "case")
-    if found.least is None:
-        return f"{cases}: too few to show a difference"
-    name = figures.metric.name
-    in_points = name == "score" or figures.passes
-    points = percent(found.least).removesuffix(" %")
-    least = f"{points} points" if in_points else f"{figure(found.least)} in {name}"
-    more = found.needed if found.needed is not None and found.needed > number else None
-    would = f"; about {more:,} would show this difference" if more else ""
-    return f"{cases}: cannot distinguish less than {least}{would}"
+
+def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return a column for each key that any of `dicts` has."""
+    keys = dict.fromkeys(key for values in dicts for key in values)
+    return {prefix + key: [cell(values.get(key)) for values in dicts] for key in keys}
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values]
+
+
+def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
+    """Return one row a release: counts, figures of each metric, verdicts, latency and cost."""
+    rows = []
+    for column, release in enumerate(figures.releases):
+        own = figures.table[figures.table["release"] == column]
+        row = _counts(figures, release, own)
+        for name, scored in figures.scored.items():
+            row |= _metric_figures(figures, scored, column, (release, name))
+        if figures.metrics:
+            row |= _verdict_figures(figures, column, (release, figures.metrics[0].name))
+        seconds = own.loc[own["is_answer"], "latency_s"].dropna()
+        row |= {
+            "latency_p50": float(seconds.quantile(0.5)),
+            "latency_p95": float(seconds.quantile(0.95)),
+            "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
+        }
+        rows.append(row)
+    return rows
+
+
+def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of `summary_rows` as a frame."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    texts = [name for name in _TEXTS if name in frame.columns]
+    empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
+    return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
+
+
+def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict[str, Any]:
+    runs: list[Run] = own["run"].tolist()
+    answers = own[own["is_answer"]]
+    run, answered = own["case"].nunique(), answers["case"].nunique()
+    status = figures.statuses.get(release, ())
+    known = len(status) - status.count("missing")
+    cases = len(figures.cases)
+    return {
+        "release": release,
+        "release_tag": _listed(run.release_tag for run in runs),
+        "release_id": _listed(run.release_id for run in runs),
+        "environment": _listed(run.environment for run in runs),
+        "cases": cases,
+        "n": answered,
+        "missing": cases - run,
+        "failed": run - answered,
+        "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
+        "runs": len(own),
+        "changed_pct": 100 * status.count("differs") / known if known else None,
+    }
+
+
+def _listed(values: Iterable[str | None]) -> str | None:
+    return ", ".join(dict.fromkeys(filter(None, values))) or None
+
+
+def _metric_figures(
+    figures: ComparisonFigures, scored: Scored, column: int, key: Key
+) -> dict[str, Any]:
+    """Return the figures of one metric on one release; of the baseline there is no difference."""
+    own = scored.estimate(column, seed=figures.seed)
+    found = figures.against.get(key)
+    change = found.change if found else Estimate(math.nan, math.nan, math.nan)
+    values = {
+        "": own.mean,
+        ".low": own.low,
+        ".high": own.high,
+        ".n": int((scored.count[:, column] > 0).sum()),
+        ".errors": int(scored.failed[:, column].sum()),
+        ".delta": change.mean,
+        ".delta_low": change.low,
+        ".delta_high": change.high,
+        ".p": _number(figures.p.get(key)),
+        ".noise": _number(found.band if found else None),
+    }
+    return {f"metric.{key[1]}{name}": value for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:
+    """Return wins and losses by the first metric; of the baseline there are none."""
+    found = figures.against.get(key)
+    counts: Mapping[Any, int] = found.counts if found else {}
+    floor = found.noise_floor if found else figures.scored[key[1]].noise_floor(column)
+    return {
+        "wins": counts.get("better"),
+        "ties": counts["same"] + counts["noise"] if found else None,
+        "losses": counts.get("worse"),
+        "unscored": counts.get("unscored"),
+        "errors": counts.get("error"),
+        "p": figures.sign_p.get(key),
+        "noise_floor_pct": None if floor is None else 100 * floor,
+        "finding": figures.finding(*key) if found else "baseline",
+    }

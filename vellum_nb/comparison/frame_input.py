@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vellum_nb.comparison.comparison import Comparison, Services
-from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.errors import InputError
 from vellum_nb.history import from_micros
-from vellum_nb.models import Run, RunError, case_id
+from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare_rows"]
 
-_JSON = (str, bool, int, float, dict, list)
 _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "quality")
 
 
 def compare_rows(
-    frame: pd.DataFrame,
-    by: str = "release_tag",
-    *,
-    baseline: str | None = None,
-    metrics: Metrics | None = None,
-    deployment: str | None = None,
-    services: Services | None = None,
-    alpha: float = 0.05,
-    seed: int = 0,
+    frame: pd.DataFrame, by: str, *, deployment: str | None, baseline: object, **options: Any
 ) -> Comparison:
     """Return the comparison that `vellum_nb.compare` documents."""
     if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
@@ -44,23 +33,23 @@ def compare_rows(
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]
     _check(frame, by)
-    rows = _rows(frame)
-    rows = [row for row in rows if by in row]
-    runs = [_run(row, at, name, by) for at, row in enumerate(rows)]
-    groups = [_text(row[by]) for row in rows]
-    first = sorted(range(len(runs)), key=lambda at: runs[at].timestamp)
+    rows = [row for row in _rows(frame) if by in row]
+    found = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
+    found.sort(key=lambda pair: pair[0].timestamp)
+    groups = [_text(row[by]) for _, row in found]
+    cases: dict[str, SweepCase] = {}
+    for run, row in found:
+        sides = _side(row, "expected."), _side(row, "label.")
+        cases.setdefault(run.case_id, SweepCase(len(cases), run.case_id, run.inputs, *sides))
     return Comparison(
-        runs,
+        [run for run, _ in found],
         deployment=name,
-        release_tags=list(dict.fromkeys(groups[at] for at in first)),
+        release_tags=list(dict.fromkeys(groups)),
         groups=None if by == "release_tag" else groups,
         baseline=None if baseline is None else str(baseline),
-        metrics=metrics,
-        cases=_cases([(runs[at], rows[at]) for at in first]),
-        services=services,
+        cases=list(cases.values()),
         by=by,
-        alpha=alpha,
-        seed=seed,
+        **options,
     )
 
 
@@ -68,10 +57,8 @@ def _deployment(frame: pd.DataFrame, name: str | None) -> str:
     if "deployment" not in frame.columns:
         return name or "runs"
     known = [str(each) for each in frame["deployment"].dropna().unique()]
-    if name is None and len(known) == 1:
-        return known[0]
-    if name in known:
-        return str(name)
+    if name in known or (name is None and len(known) == 1):
+        return name or known[0]
     listed = ", ".join(known) or "none"
     if name is None:
         msg = f"the frame has runs of {listed}: give deployment=... for one of them"
@@ -94,48 +81,43 @@ def _check(frame: pd.DataFrame, by: str) -> None:
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain values; what is missing is left out."""
-    names = [str(name) for name in frame.columns]
-    columns = []
-    for at, name in enumerate(names):
-        column = frame.iloc[:, at]
-        if name == "timestamp":
-            column = _micros(column)
-        columns.append(zip(column.tolist(), column.isna().tolist(), strict=True))
-    return [
-        {name: value for name, (value, missing) in zip(names, cells, strict=True) if not missing}
-        for cells in zip(*columns, strict=True)
-    ]
-
-
-def _micros(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return times as microseconds since 1970; what is no time is missing."""
+    """Return the rows as plain values, times in µs since 1970; what is missing is left out."""
     import pandas as pd
 
-    times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
-    return times.astype("datetime64[us, UTC]").astype("int64").where(times.notna())
+    rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
+    for at, name in enumerate(map(str, frame.columns)):
+        column = frame.iloc[:, at]
+        if name == "timestamp":
+            times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+            micros = times.astype("datetime64[us, UTC]").astype("int64")
+            column = micros.where(times.notna())
+        for row, value, missing in zip(rows, column.tolist(), column.isna().tolist(), strict=True):
+            if not missing:
+                row[name] = value
+    return rows
 
 
 def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
     """Return a row as a run; without a time it is as old as its place in the frame."""
     inputs = _side(row, "input.")
-    micros, code = row.get("timestamp"), row.get("error_code")
     error = None
-    if code is not None:
-        error = RunError(code=str(code), message=str(row.get("error_message", "")))
+    if "error_code" in row:
+        error = {"code": str(row["error_code"]), "message": str(row.get("error_message", ""))}
     try:
-        return Run(
-            **{name: row.get(name) for name in _SAME},
-            id=str(row.get("id") or at),
-            deployment=deployment,
-            release_tag=str(row.get("release_tag", row.get(by))),
-            timestamp=from_micros(int(micros) if isinstance(micros, int | float) else at),
-            state=str(row.get("state", "FULFILLED")),
-            inputs=inputs,
-            outputs=_side(row, "output."),
-            error=error,
-            case_id=str(row.get("case_id") or case_id(inputs)),
-            desired=_side(row, "desired.") or None,
+        return Run.model_validate(
+            {name: row.get(name) for name in _SAME}
+            | {
+                "id": str(row.get("id") or at),
+                "deployment": deployment,
+                "release_tag": _text(row.get("release_tag", row[by])),
+                "timestamp": from_micros(int(row.get("timestamp", at))),
+                "state": str(row.get("state", "FULFILLED")),
+                "inputs": inputs,
+                "outputs": _side(row, "output."),
+                "error": error,
+                "case_id": str(row.get("case_id") or case_id(inputs)),
+                "desired": _side(row, "desired.") or None,
+            }
         )
     except ValidationError as exc:
         first = exc.errors()[0]
@@ -149,35 +131,20 @@ def _text(value: Any) -> str:
 
 
 def _side(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {
-        name.removeprefix(prefix): _value(name, value)
-        for name, value in row.items()
-        if name.startswith(prefix)
-    }
-
-
-def _value(name: str, value: Any) -> Any:
-    """Return the value that a cell shows: a frame has structured ones as JSON text."""
-    if not isinstance(value, _JSON):
+    """Return the columns of a prefix as the values that they show: JSON text is parsed."""
+    side: dict[str, Any] = {}
+    for name, value in row.items():
+        if not name.startswith(prefix):
+            continue
         try:
-            return plain(value)
+            found = plain(value)
         except InputError as exc:
             msg = f"the column {name!r} of the frame: {exc}"
             raise InputError(msg) from None
-    if isinstance(value, str) and value[:1] in {"{", "["}:
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _cases(rows: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[SweepCase]:
-    """Return the cases as they were first run, with their expected outputs and labels."""
-    found: dict[str, SweepCase] = {}
-    for run, row in rows:
-        if run.case_id not in found:
-            expected, labels = _side(row, "expected."), _side(row, "label.")
-            at, inputs = len(found), run.inputs
-            found[run.case_id] = SweepCase(at, run.case_id, inputs, expected, labels)
-    return list(found.values())
+        if isinstance(found, str) and found[:1] in {"{", "["}:
+            try:
+                found = json.loads(found)
+            except (ValueError, RecursionError):
+                found = value
+        side[name.removeprefix(prefix)] = found
+    return side

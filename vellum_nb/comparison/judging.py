@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,8 +12,6 @@ from vellum_nb.comparison.metrics import Judge
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import plural
-
-__all__ = ["JudgeCalls", "JudgePlan", "JudgeService", "judged", "plan_judges"]
 
 
 class JudgeService(Protocol):
@@ -46,6 +45,8 @@ class JudgeCalls:
         `case_id` of the judge's inputs to these inputs; one call each.
     known : dict
         `case_id` to the judgement that the history has.
+    service : JudgeService
+        What runs it.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class JudgeCalls:
     release_tag: str
     cases: Mapping[str, Mapping[str, Any]]
     known: Mapping[str, Run]
+    service: JudgeService
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,43 +89,30 @@ class JudgePlan:
 
 
 def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePlan:
-    """Return the calls that the judges among the metrics of `comparison` need.
-
-    Raises
-    ------
-    InputError
-        There is no service, so nothing can run a judge.
-    """
-    judges = [metric for metric in comparison.metrics if isinstance(metric, Judge)]
-    return JudgePlan(tuple(_calls(comparison, each, service) for each in judges))
-
-
-def _calls(comparison: Comparison, judge: Judge, service: JudgeService | None) -> JudgeCalls:
-    found = _service_of(judge, service)
-    requests: dict[str, Mapping[str, Any]] = {}
-    for run, expected in comparison.answered():
-        if judge.rejected is not None and run.state == "REJECTED":
+    """Return the calls that the judges among the metrics of `comparison` need."""
+    plans = []
+    for judge in comparison.metrics:
+        if not isinstance(judge, Judge):
             continue
-        try:
-            inputs = judge.request(run, dict(expected))
-            requests.setdefault(case_id(inputs), inputs)
-        except Exception:  # noqa: BLE001, S112  (`evaluate` reports it, for this run)
-            continue
-    runs = found.find(judge.deployment, judge.release_tag, list(requests)) if requests else ()
-    known = {run.case_id: run for run in runs}
-    cases = {key: inputs for key, inputs in requests.items() if key not in known}
-    return JudgeCalls(judge.name, judge.deployment, judge.release_tag, cases, known)
-
-
-def _service_of(judge: Judge, service: JudgeService | None) -> JudgeService:
-    found: JudgeService | None = judge.service or service
-    if found is None:
-        msg = (
-            f"the judge {judge.name} needs a workspace to run {judge.deployment!r}: use "
-            "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
-        )
-        raise InputError(msg)
-    return found
+        found: JudgeService | None = judge.service or service
+        if found is None:
+            msg = (
+                f"the judge {judge.name} needs a workspace to run {judge.deployment!r}: use "
+                "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
+            )
+            raise InputError(msg)
+        requests: dict[str, Mapping[str, Any]] = {}
+        for run, expected in comparison.answered():
+            if judge.rejected is None or run.state != "REJECTED":
+                with suppress(Exception):  # `evaluate` reports it, for this run
+                    inputs = judge.request(run, dict(expected))
+                    requests.setdefault(case_id(inputs), inputs)
+        of = judge.deployment, judge.release_tag
+        runs = found.find(*of, list(requests)) if requests else ()
+        known = {run.case_id: run for run in runs}
+        cases = {key: inputs for key, inputs in requests.items() if key not in known}
+        plans.append(JudgeCalls(judge.name, *of, cases, known, found))
+    return JudgePlan(tuple(plans))
 
 
 def judged(
@@ -139,21 +128,17 @@ def judged(
     An answer that could not be judged, or was left out because of a limit, is an error of the
     metric on that run; the next call goes on with what is missing.
     """
-    plan = plan_judges(comparison, service)
-    metrics = {metric.name: metric for metric in comparison.metrics}
     judgements: dict[str, Mapping[str, Run | str]] = {}
-    for each in plan.judges:
+    for each in plan_judges(comparison, service).judges:
         found: dict[str, Run | str] = dict(each.known)
-        limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
         if each.cases and max_calls != 0 and max_cost_usd != 0:
-            judge = metrics[each.metric]
-            assert isinstance(judge, Judge)  # noqa: S101  (it was planned as one)
-            runs = _service_of(judge, service).run(
+            runs = each.service.run(
                 each.deployment,
                 each.release_tag,
                 list(each.cases.values()),
+                max_calls=max_calls,
+                max_cost_usd=max_cost_usd,
                 progress=progress,
-                **limits,  # type: ignore[arg-type]
             )
             found |= zip(each.cases, runs, strict=True)
             made = [run for run in runs if isinstance(run, Run)]
@@ -161,4 +146,4 @@ def judged(
             if max_cost_usd is not None:
                 max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))
         judgements[each.metric] = found
-    return comparison.with_judgements(judgements)
+    return comparison.with_judgements(judgements) if judgements else comparison

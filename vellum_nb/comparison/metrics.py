@@ -1,7 +1,8 @@
 """Metrics: how good a run is, as a figure. `vellum_nb.metrics`.
 
 Each function makes a `vellum_nb.Metric`; those without required arguments may be handed over
-uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``.
+uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``. `output` is the name of the one
+output that it reads; without it those count whose expected value is known, or all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from typing import Any, TypeAlias
 
-from vellum_nb.comparison.cases import checks
+from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
@@ -96,7 +99,8 @@ class Metric:
             msg = f"Metric: fn={fn!r:.60} does not fit: give a function of a run"
             raise InputError(msg)
         self.fn: Callable[..., Value] = fn
-        self.name = name or _name_of(fn)
+        named = getattr(fn, "__name__", type(fn).__name__)
+        self.name = name or ("metric" if named == "<lambda>" else str(named))
         if lower_is_better is None:
             lower_is_better = bool(getattr(fn, "lower_is_better", False))
         self.lower_is_better = lower_is_better
@@ -128,11 +132,6 @@ class Metric:
         return f"<Metric {self.name}: {which} is better>"
 
 
-def _name_of(fn: Callable[..., Any]) -> str:
-    name = getattr(fn, "__name__", type(fn).__name__)
-    return "metric" if name == "<lambda>" else str(name)
-
-
 def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     """Return whether the function takes a second positional argument."""
     try:
@@ -140,11 +139,9 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     except (TypeError, ValueError):  # some builtins have no signature
         return False
     for arguments in ((None, None), (None,)):
-        try:
+        with suppress(TypeError):
             signature.bind(*arguments)
-        except TypeError:
-            continue
-        return len(arguments) > 1
+            return len(arguments) > 1
     msg = f"the metric {name} takes {signature}; it is called with a run, or (run, expected)"
     raise InputError(msg)
 
@@ -163,107 +160,98 @@ def _checked(value: object) -> Evaluation:
     return number, None
 
 
-class _BuiltIn(Metric):
-    """A metric of this module."""
+Expected = dict[str, Any]
 
-    def __init__(
-        self, fn: Callable[..., Value], name: str, output: Any = None, **options: Any
-    ) -> None:
-        if output is not None and not isinstance(output, str):
-            msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
-            raise InputError(msg)
-        super().__init__(fn, name=name if output is None else f"{name}({output})", **options)
-        self.looks_at = output
+
+def _built_in(
+    fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
+) -> Metric:
+    """Return a metric of this module; one that `reads` an output is a slip where no run has it."""
+    if output is not None and not isinstance(output, str):
+        msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
+        raise InputError(msg)
+    metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
+    metric.looks_at = output if reads else None
+    return metric
 
 
 def score() -> Metric:
     """Return the share of expected outputs that were met; the default where some are known."""
 
-    def share(run: Any, expected: dict[str, Any]) -> float | None:
+    def share(run: Run, expected: Expected) -> float | None:
         met = checks(run.outputs, expected)
         return sum(met.values()) / len(met) if met else None
 
-    return _BuiltIn(share, "score", rejected=0.0)
+    return _built_in(share, "score", rejected=0.0)
 
 
 def exact(output: str | None = None) -> Metric:
-    """Return whether every expected output was met; or this one.
+    """Return whether every expected output was met; or the one called `output`."""
 
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is known.
-    """
-
-    def every(run: Any, expected: dict[str, Any]) -> bool | None:
+    def every(run: Run, expected: Expected) -> bool | None:
         met = checks(run.outputs, _part(expected, output))
         return all(met.values()) if met else None
 
-    return _expecting(every, "exact", output, rejected=False)
+    return _built_in(every, "exact", output, rejected=False)
 
 
 def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 0.0) -> Metric:  # noqa: A002  (as in math.isclose)
     """Return whether the expected numbers were met, nearly; numbers written as text count too.
 
+    All whose expected value is a number, or the one called `output`.
+
     Parameters
     ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is a number.
     rel, abs : float
         The relative and the absolute tolerance, as of `math.isclose`.
     """
 
-    def close(run: Any, expected: dict[str, Any]) -> bool | None:
-        numbers = {
-            k: n for k, v in _part(expected, output).items() if (n := _number(v)) is not None
-        }
-        if not numbers:
-            return None
-        found = {name: _number(run.outputs.get(name)) for name in numbers}
-        return all(
-            (n := found[name]) is not None and math.isclose(n, number, rel_tol=rel, abs_tol=abs)
+    def close(run: Run, expected: Expected) -> bool | None:
+        numbers = {name: _number(each) for name, each in _part(expected, output).items()}
+        found = [
+            (_number(run.outputs.get(name)), number)
             for name, number in numbers.items()
+            if number is not None
+        ]
+        if not found:
+            return None
+        return all(
+            n is not None and math.isclose(n, number, rel_tol=rel, abs_tol=abs)
+            for n, number in found
         )
 
-    return _expecting(close, "numeric_close", output, rejected=False)
+    return _built_in(close, "numeric_close", output, rejected=False)
 
 
 def similarity(output: str | None = None) -> Metric:
     """Return how alike the expected outputs are to the texts that came, from 0 to 1.
 
     The share of characters that need not be inserted or deleted (rapidfuzz's Indel similarity);
-    over several outputs the mean. Structured values are compared as JSON text.
-
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: all whose expected value is known.
+    over several outputs the mean; or of the one called `output`. Structured values are compared as
+    JSON text.
     """
 
-    def alike(run: Any, expected: dict[str, Any]) -> float | None:
+    def alike(run: Run, expected: Expected) -> float | None:
         from rapidfuzz.distance import Indel
 
-        part, outputs = _part(expected, output), run.outputs
         likeness = [
-            Indel.normalized_similarity(value_text(outputs[name], "JSON"), value_text(one, "JSON"))
-            if name in outputs
+            Indel.normalized_similarity(_text(run.outputs[name]), _text(one))
+            if name in run.outputs
             else 0.0
-            for name, one in part.items()
+            for name, one in _part(expected, output).items()
         ]
         return sum(likeness) / len(likeness) if likeness else None
 
-    return _expecting(alike, "similarity", output, rejected=0.0)
+    return _built_in(alike, "similarity", output, rejected=0.0)
 
 
 def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) -> Metric:
-    """Return whether an output contains `text`.
+    """Return whether any output, or the one called `output`, contains `text`.
 
     Parameters
     ----------
     text : str
         What is looked for.
-    output : str, optional
-        The output's name. Default: any output.
     ignore_case : bool, default True
         Whether capitals and small letters are the same.
     """
@@ -272,22 +260,20 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
         raise InputError(msg)
     part = text.casefold() if ignore_case else text
 
-    def found(run: Any) -> bool:
-        texts = _texts(run, output)
+    def found(run: Run) -> bool:
+        texts = map(_text, _values(run, output))
         return any(part in (each.casefold() if ignore_case else each) for each in texts)
 
-    return _BuiltIn(found, "contains", output, rejected=False)
+    return _built_in(found, "contains", output, reads=True, rejected=False)
 
 
 def regex(pattern: str, output: str | None = None) -> Metric:
-    """Return whether an output has a place that matches `pattern`.
+    """Return whether any output, or the one called `output`, has a place that matches `pattern`.
 
     Parameters
     ----------
     pattern : str
         A regular expression of Python's `re`.
-    output : str, optional
-        The output's name. Default: any output.
 
     Raises
     ------
@@ -300,37 +286,31 @@ def regex(pattern: str, output: str | None = None) -> Metric:
         msg = f"{pattern!r:.60} is no regular expression: {exc}"
         raise InputError(msg) from exc
 
-    def found(run: Any) -> bool:
-        return any(compiled.search(each) for each in _texts(run, output))
+    def found(run: Run) -> bool:
+        return any(compiled.search(_text(each)) for each in _values(run, output))
 
-    return _BuiltIn(found, "regex", output, rejected=False)
+    return _built_in(found, "regex", output, reads=True, rejected=False)
 
 
 def json_valid(output: str | None = None) -> Metric:
-    """Return whether the outputs that are text are JSON; structured ones are.
+    """Return whether all outputs, or the one called `output`, are JSON; structured ones are."""
 
-    Parameters
-    ----------
-    output : str, optional
-        The output's name. Default: every output.
-    """
-
-    def valid(run: Any) -> bool:
+    def valid(run: Run) -> bool:
         values = _values(run, output)
-        return bool(values) and all(_parsed(value)[0] for value in values)
+        return bool(values) and all(_parsed(value) is not _NO_JSON for value in values)
 
-    return _BuiltIn(valid, "json_valid", output, rejected=False)
+    return _built_in(valid, "json_valid", output, reads=True, rejected=False)
 
 
 def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
-    """Return whether an output fits a JSON schema; text is read as JSON first.
+    """Return whether all outputs, or the one called `output`, fit a JSON schema.
+
+    Text is read as JSON first.
 
     Parameters
     ----------
     schema : mapping
         A JSON schema; its ``$schema`` names the draft, 2020-12 by default.
-    output : str, optional
-        The output's name. Default: every output.
 
     Raises
     ------
@@ -348,56 +328,47 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
         raise InputError(msg) from exc
     validator = kind(dict(schema))
 
-    def fits(run: Any) -> bool:
-        parsed = [_parsed(value) for value in _values(run, output)]
-        return bool(parsed) and all(ok and validator.is_valid(value) for ok, value in parsed)
+    def fits(run: Run) -> bool:
+        parsed = list(map(_parsed, _values(run, output)))
+        return bool(parsed) and all(
+            value is not _NO_JSON and validator.is_valid(value) for value in parsed
+        )
 
-    return _BuiltIn(fits, "json_schema", output, rejected=False)
+    return _built_in(fits, "json_schema", output, reads=True, rejected=False)
 
 
 def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
-    """Return how many characters the outputs have.
+    """Return how many characters all outputs, or the one called `output`, have.
 
     Parameters
     ----------
-    output : str, optional
-        The output's name. Default: all outputs together.
     lower_is_better : bool, default True
         Whether short is good.
     """
 
-    def characters(run: Any) -> int | None:
-        texts = list(_texts(run, output))
-        return sum(map(len, texts)) if texts else None
+    def characters(run: Run) -> int | None:
+        values = _values(run, output)
+        return sum(len(_text(each)) for each in values) if values else None
 
-    return _BuiltIn(characters, "length", output, lower_is_better=lower_is_better)
+    return _built_in(characters, "length", output, reads=True, lower_is_better=lower_is_better)
 
 
 def latency_s() -> Metric:
     """Return the seconds that the run took; lower is better."""
-    return _BuiltIn(lambda run: run.latency_s, "latency_s", lower_is_better=True)
+    return _built_in(lambda run: run.latency_s, "latency_s", lower_is_better=True)
 
 
 def cost_usd() -> Metric:
     """Return what the run cost, where that is known; lower is better."""
-    return _BuiltIn(lambda run: run.cost_usd, "cost_usd", lower_is_better=True)
+    return _built_in(lambda run: run.cost_usd, "cost_usd", lower_is_better=True)
 
 
 def quality() -> Metric:
     """Return how a person rated the run, from 0 to 1, where one did."""
-    return _BuiltIn(lambda run: run.quality, "quality")
+    return _built_in(lambda run: run.quality, "quality")
 
 
-def _expecting(
-    fn: Callable[..., Value], name: str, output: str | None, *, rejected: Value
-) -> Metric:
-    """Return a metric of expected outputs; one that no run has fails, and is no slip."""
-    metric = _BuiltIn(fn, name, output, rejected=rejected)
-    metric.looks_at = None
-    return metric
-
-
-def _part(expected: dict[str, Any], output: str | None) -> dict[str, Any]:
+def _part(expected: Expected, output: str | None) -> Expected:
     if output is None:
         return expected
     return {output: expected[output]} if output in expected else {}
@@ -413,24 +384,26 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _values(run: Any, output: str | None) -> list[Any]:
-    outputs = run.outputs
+def _values(run: Run, output: str | None) -> list[Any]:
     if output is None:
-        return list(outputs.values())
-    return [outputs[output]] if output in outputs else []
+        return list(run.outputs.values())
+    return [run.outputs[output]] if output in run.outputs else []
 
 
-def _texts(run: Any, output: str | None) -> Iterator[str]:
-    return (value_text(value, "JSON") for value in _values(run, output))
+def _text(value: Any) -> str:
+    return value_text(value, "JSON")
 
 
-def _parsed(value: object) -> tuple[bool, Any]:
+_NO_JSON = object()
+
+
+def _parsed(value: object) -> Any:
     if not isinstance(value, str):
-        return True, value
+        return value
     try:
-        return True, json.loads(value)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return False, None
+        return _NO_JSON
 
 
 Inputs: TypeAlias = Mapping[str, str] | Callable[[Run, dict[str, Any]], Mapping[str, Any]]
@@ -445,7 +418,7 @@ def judge(
     name: str | None = None,
     lower_is_better: bool = False,
     rejected: Value = 0.0,
-) -> Metric:
+) -> Judge:
     """Return a metric that another workflow computes for each answer.
 
     Its runs are kept in the same history. An answer that it has judged is not judged again: the
@@ -473,50 +446,42 @@ def judge(
     rejected : bool or float, default 0
         The figure of a run that was rejected, and so has nothing to judge; None: it is judged.
     """
-    return Judge(
-        deployment,
-        inputs=inputs,
-        output=output,
-        release_tag=release_tag,
-        name=name or deployment,
-        lower_is_better=lower_is_better,
-        rejected=rejected,
-    )
+    given: object = deployment
+    if not isinstance(given, str) or not given:
+        msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
+        raise InputError(msg)
+    options = {"lower_is_better": lower_is_better, "rejected": rejected}
+    return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
 
 
 class Judge(Metric):
-    """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made."""
+    """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
+
+    `service` runs it where that is not the workspace that compares; `judgements` are by the
+    `case_id` of the judge's inputs: its run, or why there is none.
+    """
 
     def __init__(
         self,
-        deployment: Any,
-        *,
+        deployment: str,
+        release_tag: str,
         inputs: Inputs | None,
         output: str | None,
-        release_tag: str,
-        name: str,
-        lower_is_better: bool,
-        rejected: Value,
-        service: Any = None,
-        judgements: Mapping[str, Run | str] | None = None,
+        **options: Any,
     ) -> None:
-        if not isinstance(deployment, str) or not deployment:
-            msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
-            raise InputError(msg)
-        options = {"name": name, "lower_is_better": lower_is_better, "rejected": rejected}
-        super().__init__(self._judged, **options)  # type: ignore[arg-type]
+        super().__init__(self._judged, **options)
         self.deployment = deployment
         self.release_tag = release_tag
         self.inputs = inputs
         self.output = output
-        self.service = service
-        self.judgements = dict(judgements or {})
+        self.service: Any = None
+        self.judgements: Mapping[str, Run | str] = {}
 
     def replaced(self, **changes: Any) -> Judge:
         """Return the same judge with another `service` or other `judgements`."""
-        names = ("inputs", "output", "release_tag", "name", "lower_is_better", "rejected")
-        options = {each: getattr(self, each) for each in (*names, "service", "judgements")}
-        return Judge(self.deployment, **(options | changes))
+        other = copy(self)
+        vars(other).update(changes, fn=other._judged)  # noqa: SLF001  (of this class)
+        return other
 
     def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with which the workflow judges a run."""
@@ -532,20 +497,31 @@ class Judge(Metric):
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
-    def _judged(self, run: Run, expected: dict[str, Any]) -> Value:
+    def _judged(self, run: Run, expected: Expected) -> Value:
         judgement = self.judgements.get(case_id(self.request(run, expected)), "was not called")
-        if isinstance(judgement, str) or judgement.state != "FULFILLED":
-            msg = f"the judge {self.deployment} {_why(judgement)}"
-            raise ValueError(msg)
-        return self._figure(judgement.outputs)
-
-    def _figure(self, outputs: Mapping[str, Any]) -> Value:
+        if not isinstance(judgement, str) and judgement.state != "FULFILLED":
+            error = error_text(judgement)
+            judgement = f"ended {judgement.state}{f': {error}' if error else ''}"
+        if isinstance(judgement, str):
+            msg = f"the judge {self.deployment} {judgement}"
+            raise ValueError(msg)  # noqa: TRY004  (of no wrong type)
+        outputs = judgement.outputs
         name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
         if name not in outputs or (self.output is None and len(outputs) > 1 and name != "score"):
             listed = ", ".join(outputs) or "none"
             msg = f"which output of {self.deployment} is the figure? give output=...: {listed}"
             raise ValueError(msg)
-        return _as_figure(outputs[name], self.deployment, name)
+        value = outputs[name]
+        if isinstance(value, bool | int | float):
+            return value
+        text = str(value).strip()
+        with suppress(ValueError):
+            return float(_WORDS.get(text.casefold(), text))
+        msg = f"{name} of {self.deployment} is {cut(text, 60)!r}: neither a number nor a bool"
+        raise ValueError(msg)
+
+
+_WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
 
 
 def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
@@ -554,27 +530,6 @@ def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
         msg = f"{column!r} is no column: write input.<name>, output.<name> or expected.<name>"
         raise ValueError(msg)
     return sides[side].get(name)
-
-
-def _as_figure(value: object, deployment: str, name: str) -> Value:
-    if isinstance(value, bool | int | float):
-        return value
-    text = str(value).strip()
-    words = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
-    if text.casefold() in words:
-        return words[text.casefold()]
-    try:
-        return float(text)
-    except ValueError:
-        msg = f"{name} of {deployment} is {cut(text, 60)!r}: neither a number nor a bool"
-        raise ValueError(msg) from None
-
-
-def _why(judgement: Run | str) -> str:
-    if isinstance(judgement, str):
-        return judgement
-    error = judgement.error
-    return f"ended {judgement.state}{f': {error.code}: {error.message}' if error else ''}"
 
 
 One: TypeAlias = Metric | str | Callable[..., Value | Metric]
@@ -591,13 +546,7 @@ _WITH_ARGUMENTS = (contains, regex, json_schema, judge)
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
-    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``.
-
-    Raises
-    ------
-    InputError
-        One is not a metric, or two have one name.
-    """
+    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``."""
     given = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     found = tuple(_as_metric(each) for each in given)
     names = [metric.name for metric in found]

@@ -1,8 +1,4 @@
-"""How sure one can be: paired tests, intervals, and the noise between repeats. Pure.
-
-Everything is two-sided. Figures are scipy's where scipy has the test; the tests compare them with
-R and published tables.
-"""
+"""Paired tests, intervals, and the noise between repeats; two-sided, scipy's where it has them."""
 
 from __future__ import annotations
 
@@ -18,22 +14,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
-__all__ = [
-    "Z95",
-    "Estimate",
-    "cases_needed",
-    "detectable_share",
-    "holm",
-    "mean_interval",
-    "paired",
-    "paired_share",
-    "pooled_variance",
-    "share_interval",
-    "sign_test",
-    "two_sided_z",
-    "unlike_pairs",
-    "win_rate",
-]
 
 Z95 = 1.959963984540054
 _RESAMPLES = 9_999
@@ -59,8 +39,6 @@ def sign_test(better: int, worse: int) -> float:
 
     For pass and fail this is McNemar's exact test, of the pairs that disagree.
 
-    Examples
-    --------
     >>> sign_test(9, 0)
     0.00390625
     """
@@ -75,8 +53,6 @@ def win_rate(won: int, lost: int) -> Estimate:
     Clopper and Pearson's interval: it leaves one half out where the sign test says so, and nowhere
     else.
 
-    Examples
-    --------
     >>> found = win_rate(682, 243)
     >>> round(found.low, 4), round(found.high, 4)
     (0.7077, 0.7654)
@@ -93,8 +69,6 @@ def win_rate(won: int, lost: int) -> Estimate:
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for their number by Holm's method; None stays None.
 
-    Examples
-    --------
     >>> holm([0.01, None, 0.04])
     [0.02, None, 0.04]
     """
@@ -112,8 +86,6 @@ def share_interval(share: float, number: int) -> Estimate:
 
     A case that passed in some of its repeats counts by its part; repeats do not make more cases.
 
-    Examples
-    --------
     >>> found = share_interval(81 / 263, 263)
     >>> round(found.low, 4), round(found.high, 4)
     (0.2553, 0.3662)
@@ -133,8 +105,6 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     Agresti and Min's adjusted Wald interval, which also holds where all cases agree; McNemar's
     exact test.
 
-    Examples
-    --------
     >>> found = paired_share(86, 150, 1600)
     >>> round(found.low, 3), round(found.high, 3)
     (-0.059, -0.021)
@@ -222,8 +192,6 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 
     As many cases as a sign test needs, if all of them went one way.
 
-    Examples
-    --------
     >>> detectable_share(12), detectable_share(5)
     (0.5, None)
     """
@@ -234,8 +202,6 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 def two_sided_z(alpha: float) -> float:
     """Return how many standard errors leave `alpha` outside.
 
-    Examples
-    --------
     >>> round(two_sided_z(0.05), 4)
     1.96
     """

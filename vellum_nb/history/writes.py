@@ -148,11 +148,13 @@ def update_run(
 
 
 def _set_payloads(transaction: Transaction, seq: int, texts: dict[str, str | None]) -> None:
-    ((old,),) = transaction.read("SELECT large FROM payloads WHERE seq = :seq", {"seq": seq})
     new = large.extract(transaction, texts)
-    row = texts | {"large": large.merge_places(new, old, texts)}
-    sql = f"UPDATE payloads SET {_settings(list(row))} WHERE seq = :seq"
-    transaction.execute(sql, row | {"seq": seq})
+    sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = :seq RETURNING large"
+    ((old,),) = transaction.read(sql, texts | {"seq": seq})
+    if old or new:
+        places = large.merge_places(new, old, texts)
+        sql = "UPDATE payloads SET large = :large WHERE seq = :seq"
+        transaction.execute(sql, {"large": places, "seq": seq})
 
 
 def unknown_run(reader: Reader, run_id: str) -> HistoryError:

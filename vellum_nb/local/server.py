@@ -261,11 +261,10 @@ class LocalServer:
 
         Parameters
         ----------
-        target : callable, Workflows SDK class or Path
-            A function, async function, (async) generator, bound method, or object that can be
-            called; its signature gives the input variables. A Path of a project folder (as
-            ``vellum workflows pull`` makes it) or of a ``.py`` file is copied: the release stays
-            what it is when the file changes, and a restart with `data` finds it again.
+        target : callable, Workflows SDK class, Path or mapping
+            A callable's signature gives the input variables. A Path of a project folder (as
+            ``vellum workflows pull`` makes it) or of a ``.py`` file is copied, as are files (path
+            to bytes): the release stays what it is, and a restart with `data` finds it again.
         name, label : str, optional
             The deployment, and how it is shown. Default: the function's or folder's name with
             hyphens; of a class ``MyFlow`` it is ``my-flow``.
@@ -276,13 +275,13 @@ class LocalServer:
         release_id : str, optional
             A UUID that makes the same code the same release in every process. Default: a new one.
         entry : str, optional
-            Which function or class of a Path, as ``name`` or ``module:name``. Default: the only
+            Which function or class of source, as ``name`` or ``module:name``. Default: the only
             one of ``workflow.py``.
         isolation : {"kernel", "process", "container", "environment"}
-            ``"container"``, ``"environment"``: a Path of a Workflows SDK project runs in Vellum's
-            workflow server, in a container of an image or in another Python environment.
-            ``"process"``: each run of a Path gets a process of its own, which a time limit or
-            cancelling ends for certain; a crash rejects the run.
+            ``"process"``: each run of source gets a process of its own, which a time limit or
+            cancelling ends for certain; a crash rejects the run. ``"container"``,
+            ``"environment"``: a Workflows SDK project runs in Vellum's workflow server, in a
+            container of an image or in another Python environment.
         memory_limit : int, optional
             Bytes of address space of such a process, Python's own part of about 200 MiB included.
             Default: the server's.
@@ -292,12 +291,12 @@ class LocalServer:
             The text of a module that defines `target`, where it is nowhere on disk: a cell. The
             release is loaded from it, unless it uses names that it neither defines nor imports.
         declared : Declared, optional
-            What a Path declares, where it is known: it is not imported before its first run then.
+            What source declares, where it is known: it is not imported before its first run then.
         image : str, optional
-            ``name:tag`` of the image for ``isolation="container"``. Default: the one that the
-            project names in ``vellum.lock.json`` or ``pyproject.toml``.
+            ``name:tag`` for ``"container"``. Default: the one that the project names in
+            ``vellum.lock.json`` or ``pyproject.toml``.
         python : str or Path, optional
-            The Python of the environment for ``isolation="environment"``.
+            The Python for ``"environment"``.
 
         Raises
         ------
@@ -306,7 +305,6 @@ class LocalServer:
 
         Examples
         --------
-        >>> from vellum_nb.local import LocalServer
         >>> text = "def shout(text: str) -> str: return text.upper()"
         >>> exec(text)
         >>> release = LocalServer().deploy(shout, source=text, isolation="process")
@@ -315,7 +313,7 @@ class LocalServer:
         """
         if isolation in {"process", "container"} and memory_limit is None:
             memory_limit = self._memory_limit
-        made = build(
+        release = build(
             target,
             self._registry.snapshots,
             entry=entry,
@@ -328,7 +326,7 @@ class LocalServer:
             python=python,
         )
         deployment, release = self._registry.deploy(
-            made,
+            release,
             name=name,
             release_tags=release_tags,
             description=description,
@@ -348,7 +346,7 @@ class LocalServer:
             A release's id, or a tag that is on it.
         """
         deployment = self._registry.move_tag(name, tag, release)
-        return release_read(deployment, self._registry.release(deployment, tag))
+        return release_read(deployment, deployment.release(tag))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the deployments, oldest first."""

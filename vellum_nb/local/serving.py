@@ -61,7 +61,7 @@ class Serving:
         unread = _UNREAD * request_timeout
         self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)
         connections = Connections(self._guard, faults, timeout=request_timeout, unread=unread)
-        self._server = uvicorn.Server(_config(connections))
+        self._server = _Server(_config(connections))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="vellum_nb-server", daemon=True
@@ -104,6 +104,19 @@ class Serving:
             await self._executions.close("The local server was stopped", grace=self._grace)
         finally:
             self._server.should_exit = True
+            self._server.ended.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that ends at once: its undocumented `main_loop` looks for it every 0.1 s only."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.ended.wait()
+        await asyncio.sleep(0.02)  # for connections that are just accepted: they are closed, too
 
 
 def _listen(port: int) -> socket.socket:
@@ -145,5 +158,6 @@ def _config(connections: Connections) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=_GRACE,
     )

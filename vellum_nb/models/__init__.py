@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vellum_nb.models.cancel import Cancellation
 from vellum_nb.models.contract import (
     ActualRequest,
     CheckWorkflowExecutionStatusResponse,
@@ -38,6 +37,7 @@ from vellum_nb.models.contract import (
     WorkspaceRead,
 )
 from vellum_nb.models.run import (
+    Cancellation,
     Run,
     RunError,
     RunRequest,

@@ -8,18 +8,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from html import escape
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering.format import cut, markdown_code, plural, printable
 from vellum_nb.rendering.values import json_text, number_text, same_value, value_key, value_text
-
-__all__ = [
-    "MISSING", "Change", "Difference", "Op", "Row", "diff_html", "difference", "matches",
-    "word_diff",
-]  # fmt: skip
 
 # Words with their accents; numbers and contractions stay whole; scripts written without spaces go
 # by character.
@@ -72,8 +66,6 @@ def word_diff(a: str, b: str) -> list[Op]:
     The equal and deleted pieces joined give `a`, the equal and inserted ones `b`. Where the two
     have little in common the result is one replacement rather than confetti.
 
-    Examples
-    --------
     >>> [(op.kind, op.text) for op in word_diff("charged twice", "charged once")]
     [('equal', 'charged '), ('delete', 'twice'), ('insert', 'once')]
     """
@@ -101,8 +93,6 @@ def matches(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int
     The longest common subsequence, in bits; of very long sequences only what they share at both
     ends, and between those only the head.
 
-    Examples
-    --------
     >>> matches(["a", "b", "c"], ["a", "x", "c"])
     [(0, 0, 1), (2, 2, 1)]
     """
@@ -206,26 +196,23 @@ def _shared_ends(old: str, new: str) -> tuple[int, int]:
     return head, min(tail, len(old) - head - len(old[head:].rstrip()))
 
 
-def diff_html(ops: Iterable[Op], *, fold: bool = False) -> str:
+def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
     """Return `ops` as escaped HTML with ``ins`` and ``del`` elements.
 
     The plus and minus marks are part of the text, so that the difference reads without any style.
+    Equal pieces of more than `fold` characters are folded; 0: none.
 
-    Examples
-    --------
     >>> diff_html([Op("insert", "<b>")])
     '<ins class="vnb-ins"><b class="vnb-mark">+</b><span>&lt;b&gt;</span></ins>'
     """
-    pieces = list(ops)
+    pieces, parts, room = list(ops), list[str](), _TOTAL
     last = len(pieces) - 1
-    room = _TOTAL
-    parts = []
     for place, op in enumerate(pieces):
         if op.kind == "insert" and place and pieces[place - 1].kind == "delete":
             parts.append(" ")  # so that the two are not read as one word
         head, gap, tail = op.text, "", ""
         if fold:
-            head, gap, tail = _folded(op, first=place == 0, last=place == last)
+            head, gap, tail = _folded(op, fold, first=place == 0, last=place == last)
         html = escape(head) + (_aside(gap) if gap else "") + escape(tail)
         if op.kind != "equal":
             tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
@@ -243,10 +230,10 @@ def _aside(text: str) -> str:
     return f'<span class="vnb-quiet vnb-fold">{text}</span>'
 
 
-def _folded(op: Op, *, first: bool, last: bool) -> tuple[str, str, str]:
+def _folded(op: Op, limit: int, *, first: bool, last: bool) -> tuple[str, str, str]:
     """Return the beginning of a piece, what says how much is left out, and its end."""
     text = op.text
-    if len(text) <= (_FOLD if op.kind == "equal" else _MOST):
+    if len(text) <= (limit if op.kind == "equal" else _MOST):
         return text, "", ""
     if op.kind != "equal":
         return text[:_MOST], f" … {len(text) - _MOST:,} characters more ", ""
@@ -263,30 +250,16 @@ def _folded(op: Op, *, first: bool, last: bool) -> tuple[str, str, str]:
     return head, f" … {size} the same … ", end + tail
 
 
-class Missing(Enum):
-    """The type of `MISSING`."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
+MISSING: Any = object()
 """Stands for a value that is not there at all; null is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing in which two values differ.
+    """One thing in which two values differ; `path` is in the new value, of a deletion in the old.
 
-    Attributes
-    ----------
-    kind : {"insert", "delete", "change", "move"}
-        A `move` is an item of a list that stands elsewhere; changes inside it are separate.
-    path : tuple
-        Keys and places that lead there in the new value; for a deletion the last one is the old.
-    old, new : object
-        The values; `MISSING` where there is none.
-    moved_from : int or None
-        The place in the old list of an item that moved.
+    A `move` is an item of a list that stood at `moved_from`; changes inside it are separate. A
+    value that is not there is `MISSING`.
     """
 
     kind: Literal["insert", "delete", "change", "move"]
@@ -308,17 +281,7 @@ class Change:
 
 
 class Row(NamedTuple):
-    """One change for people.
-
-    Attributes
-    ----------
-    label : str
-        Where it is; empty when it is the value itself.
-    ops : sequence of Op
-        What differs.
-    remark : str
-        What the pieces do not say, such as by how much a number grew.
-    """
+    """One change for people: where it is, what differs, by how much a number grew."""
 
     label: str
     ops: Sequence[Op]
@@ -330,7 +293,7 @@ class Row(NamedTuple):
         remark = ""
         if self.remark:
             remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
-        pieces = diff_html(self.ops, fold=True)
+        pieces = diff_html(self.ops, fold=_FOLD)
         return f'<pre class="vnb-text vnb-change">{label}{pieces}{remark}</pre>'
 
     def to_text(self) -> str:
@@ -351,16 +314,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How a new value differs from an old one.
+    """How a new value differs from an old one: `changes` are in the order of the new value.
 
-    Attributes
-    ----------
-    old, new : object
-        The two values.
-    kind, old_kind : str
-        Vellum's types of the new and the old value.
-    changes : tuple of Change
-        What differs, in the order of the new value; empty when nothing does.
+    `kind` and `old_kind` are Vellum's types of the two.
     """
 
     old: Any
@@ -430,37 +386,17 @@ class Difference:
         return are_short and not any(change.kind == "move" for change in self.changes)
 
     def to_html(self) -> str:
-        """Return the changes as escaped HTML; long pieces are folded, and say so.
-
-        Examples
-        --------
-        >>> difference(2, 5, "NUMBER").to_html().endswith(
-        ...     '<span class="vnb-quiet vnb-number"> by +3</span></pre>'
-        ... )
-        True
-        """
+        """Return the changes as escaped HTML; long pieces are folded, and say so."""
         html = "".join(row.to_html() for row in self.rows(_ROWS))
         rest = max(0, len(self.changes) - _ROWS)
         return html + (f'<p class="vnb-note">… {rest:,} changes more</p>' if rest else "")
 
     def to_text(self) -> str:
-        """Return the changes as plain text, whole.
-
-        Examples
-        --------
-        >>> difference("charged twice", "charged once", "STRING").to_text()
-        'charged [-twice-]{+once+}'
-        """
+        """Return the changes as plain text, whole."""
         return "\n".join(row.to_text() for row in self.rows())
 
     def to_markdown(self) -> str:
-        """Return the changes as Markdown, whole; it stands in a paragraph or in a table's cell.
-
-        Examples
-        --------
-        >>> difference({"a": 1}, {"a": 2}, "JSON").to_markdown()
-        '<code>{"a": &#91;-1-&#93;{+2+}}</code>'
-        """
+        """Return the changes as Markdown that may stand in a table's cell, whole."""
         return "<br>".join(row.to_markdown() for row in self.rows())
 
     def __repr__(self) -> str:
@@ -474,8 +410,6 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
     may move), a chat by its turns, numbers by how much they grew, a function call by its name and
     arguments, search results by document, media by what they refer to.
 
-    Examples
-    --------
     >>> difference({"n": 1, "tags": ["a", "b"]}, {"tags": ["b"], "n": 1.0}, "JSON")
     <Difference JSON: 1 of 3 fields differs>
     """
@@ -528,10 +462,9 @@ def _kind_of_part(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, key
 
 
 class _Item(NamedTuple):
-    """What identifies an item of a list.
+    """An item of a list.
 
-    `value` is the same for the same values, `key` for items about the same thing, `shape` for
-    items of which one may have become the other.
+    Items about the same thing share `key`; of one `shape` one may have become the other.
     """
 
     value: str

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-
-__all__ = [
-    "DASH",
-    "cut",
-    "duration",
-    "figure",
-    "markdown_code",
-    "money",
-    "one_line",
-    "p_value",
-    "percent",
-    "plural",
-    "printable",
-    "signed",
-    "visible_name",
-]
+from decimal import Decimal
 
 DASH = "\N{EN DASH}"
 """Stands for a figure that is not known."""
@@ -41,23 +26,29 @@ _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 def p_value(p: float | None) -> str:
     """Return a p value: two decimals, one digit below 0.01, never less than 0.00001.
 
-    Examples
-    --------
-    >>> p_value(0.4531), p_value(0.00391), p_value(0.0000119), p_value(1e-9), p_value(1)
-    ('0.45', '0.004', '0.00001', '< 0.00001', '1.00')
+    >>> p_value(0.4531), p_value(0.00391), p_value(0.00098), p_value(0.0000119), p_value(1e-9)
+    ('0.45', '0.004', '0.001', '0.00001', '< 0.00001')
     """
     if p is None or math.isnan(p):
         return DASH
     if p < _LEAST_P:
         return f"< {_LEAST_P:.5f}"
-    return f"{p:.2f}" if p >= _CENT else f"{p:.{-math.floor(math.log10(p))}f}"
+    return f"{p:.2f}" if p >= _CENT else f"{Decimal(f'{p:.1g}'):f}"
+
+
+def p_sentence(p: float | None) -> str:
+    """Return a p value as it stands in a sentence.
+
+    >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
+    ('p = 0.50', 'p < 0.00001', 'no p')
+    """
+    text = p_value(p)
+    return "no p" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def money(usd: float | None) -> str:
     """Return an amount of dollars, with four decimals below ten cents.
 
-    Examples
-    --------
     >>> money(0.92), money(1240), money(0.00213), money(0)
     ('$0.92', '$1,240.00', '$0.0021', '$0.00')
     """
@@ -70,8 +61,6 @@ def money(usd: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """Return a span of time, two units at most.
 
-    Examples
-    --------
     >>> duration(0.004), duration(1.8391), duration(17.2), duration(200), duration(200_000)
     ('4 ms', '1.84 s', '17.2 s', '3 min 20 s', '2 d 7 h')
     """
@@ -100,8 +89,6 @@ def duration(seconds: float | None) -> str:
 def percent(share: float | None) -> str:
     """Return a share in whole percent; one digit below 1 %.
 
-    Examples
-    --------
     >>> percent(0.714), percent(0.0031), percent(0)
     ('71 %', '0.3 %', '0 %')
     """
@@ -116,8 +103,6 @@ def figure(value: float | None, like: float | None = None) -> str:
 
     With `like` it has as many decimals as that one, unless it would read as nothing.
 
-    Examples
-    --------
     >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
     ('0.50', '0.0021', '12,346', '118', '0.07')
     """
@@ -138,8 +123,6 @@ def figure(value: float | None, like: float | None = None) -> str:
 def signed(value: float, like: float | None = None) -> str:
     r"""Return a difference with its sign.
 
-    Examples
-    --------
     >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
     (True, '+0.26')
     """
@@ -149,8 +132,6 @@ def signed(value: float, like: float | None = None) -> str:
 def plural(count: int, noun: str, several: str | None = None) -> str:
     """Return `count` with its noun.
 
-    Examples
-    --------
     >>> plural(1, "run"), plural(1200, "run"), plural(2, "entry", "entries")
     ('1 run', '1,200 runs', '2 entries')
     """
@@ -160,8 +141,6 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
 def cut(text: str, limit: int) -> str:
     """Return `text`, cut with an ellipsis where it has more than `limit` characters.
 
-    Examples
-    --------
     >>> cut("charged twice", 8)
     'charged…'
     """
@@ -177,8 +156,6 @@ def one_line(text: str, limit: int | None = None) -> str:
 def visible_name(name: str) -> str:
     r"""Return `name` with the characters that reorder text written out.
 
-    Examples
-    --------
     >>> visible_name("v1\u202e2v")
     'v1[U+202E]2v'
     """
@@ -188,8 +165,6 @@ def visible_name(name: str) -> str:
 def markdown_code(text: str) -> str:
     """Return `text` as Markdown that GitHub shows letter by letter.
 
-    Examples
-    --------
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'
     """

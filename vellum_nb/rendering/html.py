@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markdown_it import MarkdownIt
 
-__all__ = [
-    "MAX_SHOWN",
-    "NO_MATH",
-    "clipped",
-    "difference_html",
-    "error_html",
-    "markdown_html",
-    "media_html",
-    "render",
-    "stylesheet",
-    "value_html",
-]
 
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 """Classes of what MathJax must leave alone: a price in dollars is not a formula."""
@@ -68,17 +56,24 @@ def stylesheet(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    def line(name: object) -> str:
+        """Return a name as Markdown in one line."""
+        return formats.markdown_code(formats.one_line(str(name)) or " ")
 
     environment = Environment(
         loader=PackageLoader("vellum_nb.rendering"),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "code": lambda value: formats.markdown_code(str(value)),
+        "line": line,
+        "words": lambda name: line(name).removeprefix("<code>").removesuffix("</code>"),
         "duration": formats.duration,
         "figure": formats.figure,
         "money": formats.money,
@@ -96,8 +91,6 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     A value that is not what its type says is shown as JSON; so is one of an unknown type. `depth`
     is inside how many other values it is.
 
-    Examples
-    --------
     >>> value_html("<b>hi</b>", "STRING")
     '<pre class="vnb-text">&lt;b&gt;hi&lt;/b&gt;</pre>'
     """
@@ -107,20 +100,25 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
         return f'<span class="vnb-number">{escape(number_text(value))}</span>'
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)
+
+    def part(inner: object, inner_kind: str) -> str:
+        return value_html(inner, inner_kind, markdown=markdown, depth=depth + 1)
+
     writer = _WRITERS.get(kind)
-    html = writer(value, markdown, depth + 1) if writer and depth < _NESTING else None
-    if html is not None:
-        return html
-    if isinstance(value, str):
-        return _text(value, markdown=markdown and kind == "STRING")
-    return _json_html(value)
+    html = writer(value, part) if writer and depth < _NESTING else None
+    if html is None and isinstance(value, str):
+        head, rest = clipped(value)
+        html = f'<pre class="vnb-text">{escape(head)}</pre>'
+        if markdown and kind == "STRING":
+            html = markdown_html(head)
+        if rest:
+            html += _note(f"… {rest:,} characters more; the run holds the whole text")
+    return _json_html(value) if html is None else html
 
 
 def difference_html(found: Difference) -> str:
     """Return what changed; of a value with parts also how many, and the whole value folded.
 
-    Examples
-    --------
     >>> from vellum_nb.rendering.diff import difference
     >>> difference_html(difference("a", "b", "STRING")).startswith('<pre class="vnb-text')
     True
@@ -142,11 +140,8 @@ def clipped(text: str) -> tuple[str, int]:
     return text[:MAX_TEXT], max(0, len(text) - MAX_TEXT)
 
 
-def _text(value: str, *, markdown: bool) -> str:
-    head, rest = clipped(value)
-    html = markdown_html(head) if markdown else f'<pre class="vnb-text">{escape(head)}</pre>'
-    note = f"… {rest:,} characters more; the run holds the whole text"
-    return html + _note(note) if rest else html
+Part = Callable[[object, str], str]
+"""Writes a value inside another one, by its type."""
 
 
 def _items(value: object, *keys: str) -> list[Mapping[str, Any]] | None:
@@ -157,30 +152,24 @@ def _items(value: object, *keys: str) -> list[Mapping[str, Any]] | None:
     return value if fits else None
 
 
-def _chat(value: object, markdown: bool, depth: int) -> str | None:  # noqa: FBT001
+def _chat(value: object, part: Part) -> str | None:
     turns = _items(value)
     if turns is None:
         return None
     parts = []
     for turn in turns:
-        content = turn.get("content")
+        content, kind = turn.get("content"), "STRING"
+        if content is None:
+            content = turn.get("text")
         if isinstance(content, Mapping) and "type" in content:
-            html = _typed(content, markdown, depth)
-        else:
-            text = turn.get("text") if content is None else content
-            html = value_html(text, "STRING", markdown=markdown, depth=depth)
+            kind, content = str(content["type"]), content.get("value")
         role = f'<b class="vnb-role">{escape(str(turn.get("role", "?")))}</b>'
-        parts.append(f'<div class="vnb-turn">{role} <div>{html}</div></div>')
-    if not parts:
-        return '<span class="vnb-null">no turns</span>'
-    return f'<div class="vnb-chat">{"".join(parts)}</div>'
+        parts.append(f'<div class="vnb-turn">{role} <div>{part(content, kind)}</div></div>')
+    html = f'<div class="vnb-chat">{"".join(parts)}</div>'
+    return html if parts else '<span class="vnb-null">no turns</span>'
 
 
-def _typed(item: Mapping[str, Any], markdown: bool, depth: int) -> str:  # noqa: FBT001
-    return value_html(item.get("value"), str(item.get("type")), markdown=markdown, depth=depth)
-
-
-def _search_results(value: object, markdown: bool, _depth: int) -> str | None:  # noqa: FBT001
+def _search_results(value: object, part: Part) -> str | None:
     hits = _items(value)
     if hits is None:
         return None
@@ -193,14 +182,12 @@ def _search_results(value: object, markdown: bool, _depth: int) -> str | None:  
             head += f' <span class="vnb-number">score {score:.3g}</span>'
         if isinstance(keywords, list) and keywords:
             head += f' <span class="vnb-quiet">{escape(", ".join(map(str, keywords)))}</span>'
-        text = _text(str(hit.get("text", "")), markdown=markdown)
-        parts.append(f"<li><div>{head}</div>{text}</li>")
-    if not parts:
-        return '<span class="vnb-null">no results</span>'
-    return f'<ol class="vnb-hits">{"".join(parts)}</ol>'
+        parts.append(f"<li><div>{head}</div>{part(str(hit.get('text', '')), 'STRING')}</li>")
+    html = f'<ol class="vnb-hits">{"".join(parts)}</ol>'
+    return html if parts else '<span class="vnb-null">no results</span>'
 
 
-def _function_call(value: object, _markdown: bool, _depth: int) -> str | None:  # noqa: FBT001
+def _function_call(value: object, _part: Part) -> str | None:
     if not isinstance(value, Mapping) or "name" not in value:
         return None
     number = value.get("id")
@@ -209,7 +196,7 @@ def _function_call(value: object, _markdown: bool, _depth: int) -> str | None:  
     return f"<div>call {name}{call}</div>{_json_html(value.get('arguments', {}))}"
 
 
-def _error(value: object, _markdown: bool, _depth: int) -> str | None:  # noqa: FBT001
+def _error(value: object, _part: Part) -> str | None:
     if not isinstance(value, Mapping) or "message" not in value:
         return None
     code = escape(str(value.get("code", "ERROR")))
@@ -217,15 +204,13 @@ def _error(value: object, _markdown: bool, _depth: int) -> str | None:  # noqa: 
     return f'<div class="vnb-error">error <code>{code}</code>: {message}</div>'
 
 
-def _array(value: object, markdown: bool, depth: int) -> str | None:  # noqa: FBT001
-    found = _items(value, "type", "value")
-    if not found:
-        return None
-    items = "".join(f"<li>{_typed(item, markdown, depth)}</li>" for item in found)
-    return f'<ol class="vnb-array" start="0">{items}</ol>'
+def _array(value: object, part: Part) -> str | None:
+    found = _items(value, "type", "value") or ()
+    items = "".join(f"<li>{part(item['value'], str(item['type']))}</li>" for item in found)
+    return f'<ol class="vnb-array" start="0">{items}</ol>' if found else None
 
 
-_WRITERS: dict[str, Callable[[object, bool, int], str | None]] = {
+_WRITERS: dict[str, Callable[[object, Part], str | None]] = {
     "CHAT_HISTORY": _chat,
     "SEARCH_RESULTS": _search_results,
     "FUNCTION_CALL": _function_call,
@@ -277,8 +262,6 @@ def markdown_html(text: str) -> str:
     HTML in it stays text, images become their description and address, and links open in a new
     tab without a referrer.
 
-    Examples
-    --------
     >>> markdown_html("**due** <script>")
     '<div class="vnb-md"><p><strong>due</strong> &lt;script&gt;</p>\n</div>'
     """
@@ -345,8 +328,6 @@ _ALLOWED = {
 def media_html(value: object, kind: str, *, name: str = "") -> str | None:
     """Return `value`, ``{"src": ...}``, as safe HTML; None when it is no such thing.
 
-    Examples
-    --------
     >>> media_html({"src": "https://example.com/a.png"}, "IMAGE")
     '<p class="vnb-note">image at <code>https://example.com/a.png</code>, not loaded</p>'
     """

@@ -7,16 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = [
-    "json_text",
-    "number_text",
-    "output_kind",
-    "plain_text",
-    "same_value",
-    "value_key",
-    "value_text",
-]
-
 _EXACT = 1e15  # beyond it a float has no digit to spare
 _NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
@@ -28,8 +18,6 @@ def value_text(value: object, kind: str) -> str:
 
     Never fails: a value that is not what its type says is written as JSON.
 
-    Examples
-    --------
     >>> value_text([{"role": "USER", "text": "hi"}], "CHAT_HISTORY")
     'USER: hi'
     >>> value_text(3.0, "NUMBER")
@@ -57,8 +45,6 @@ def output_kind(value: object, known: str | None) -> str:
 def number_text(value: object) -> str:
     """Return a number without needless digits: `3` for 3.0, and no exponent where none is needed.
 
-    Examples
-    --------
     >>> number_text(12.50)
     '12.5'
     """
@@ -73,8 +59,6 @@ def number_text(value: object) -> str:
 def json_text(value: object) -> str:
     """Return `value` as JSON with sorted keys: in one line when short, indented when long.
 
-    Examples
-    --------
     >>> json_text({"b": 1, "a": "é"})
     '{"a": "é", "b": 1}'
     """
@@ -91,8 +75,6 @@ def json_text(value: object) -> str:
 def same_value(a: object, b: object) -> bool:
     """Return whether two plain JSON values are the same; 1 and 1.0 are, 1 and true are not.
 
-    Examples
-    --------
     >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
     (True, False)
     """
@@ -106,8 +88,6 @@ def same_value(a: object, b: object) -> bool:
 def value_key(value: object) -> str:
     """Return a text that only values share which are the same for `same_value`.
 
-    Examples
-    --------
     >>> value_key({"b": 1.0, "a": "x"})
     '{"a":"x","b":1}'
     """

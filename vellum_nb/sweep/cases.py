@@ -91,21 +91,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class CheckedCases:
-    """Cases that fit, notes about them, and which inputs are not sent to which release tags."""
+    """Cases that fit, and what is worth knowing about them."""
 
     cases: list[SweepCase]
     notes: tuple[str, ...]
-    not_sent: Mapping[str, tuple[str, ...]]
 
 
 def read_table(cases: Cases) -> Table:
-    """Return the table that `cases` is.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, `cases` is no table, or it has no rows.
-    """
+    """Return the table that `cases` is; raise `InputError` where it cannot be read, or is empty."""
     given: Any = [cases] if isinstance(cases, Run) else cases
     if isinstance(given, str | Path | CaseFile):
         table = _of_file(given)
@@ -370,14 +363,9 @@ def _parsed(text: str) -> Any:
 def checked_cases(
     table: Table, releases: Releases, deployment: str, *, mocks: bool = False
 ) -> CheckedCases:
-    """Return the cases of `table`, checked on every release.
+    """Return the cases of `table`, checked on every release, or raise all of its problems.
 
     `mocks`: the column of this name makes other cases of them; else it is left out.
-
-    Raises
-    ------
-    InputError
-        Lists every problem, with its row.
     """
     return _Checker(table, releases, deployment, mocks=mocks).checked()
 
@@ -417,7 +405,15 @@ class _Checker:
             msg = f"{self._table.name}: {what} not fit {self._deployment}; nothing was sent:"
             raise InputError(msg, self._problems)
         cases = self._unique(cases)
-        return CheckedCases(cases, tuple(self._notes), self._not_sent(cases))
+        given = dict.fromkeys(name for case in cases for name in case.inputs)
+        not_sent = []
+        for tags, variables in self._groups if self._inputs is not None else ():
+            keys = given.keys() if variables is None else {each.key for each in variables}
+            if names := ", ".join(name for name in given if name not in keys):
+                not_sent.append(
+                    f"{names}: not sent to {', '.join(tags)}, which knows no such input"
+                )
+        return CheckedCases(cases, (*not_sent, *self._notes))
 
     def _mistyped_inputs(self) -> dict[str, str]:
         """Return inputs that are missing, and the label that looks like each."""
@@ -435,7 +431,6 @@ class _Checker:
         for use, name in dict.fromkeys(self._uses.values()):
             if use == "input" and self._inputs is not None and name not in self._inputs:
                 if self._table.stored:
-                    self._notes.append(f"{name} is no input on {tags}: kept, and not sent")
                     continue
                 known = ", ".join(self._inputs) or "none"
                 hint = _hint(name, self._inputs)
@@ -545,15 +540,6 @@ class _Checker:
             )
         found = list(first.values()) if self._table.stored else cases
         return [replace(case, position=at) for at, case in enumerate(found)]
-
-    def _not_sent(self, cases: Sequence[SweepCase]) -> dict[str, tuple[str, ...]]:
-        given = dict.fromkeys(name for case in cases for name in case.inputs)
-        found: dict[str, tuple[str, ...]] = {}
-        for tags, variables in self._groups:
-            keys = None if variables is None else {variable.key for variable in variables}
-            names = tuple(name for name in given if keys is not None and name not in keys)
-            found |= dict.fromkeys(tags, names) if names else {}
-        return found
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

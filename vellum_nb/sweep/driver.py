@@ -94,16 +94,10 @@ class DaemonThreadPool(Executor):
 
 
 class WorkerPool:
-    """Makes each attempt by an executor. `wake` and `cut` are for any thread.
+    """Makes each attempt by an executor, which `submit` hands it to.
 
-    Parameters
-    ----------
-    submit : callable
-        Hands an attempt to an executor.
-    cancel : Cancellation, optional
-        Cuts attempts off, where the executor is of this process.
-    close : callable
-        Called when nothing is under way any more.
+    `cancel` cuts attempts off, where they are made in this process; `close` is called when nothing
+    is under way any more. `wake` and `cut` are for any thread.
     """
 
     def __init__(
@@ -170,21 +164,11 @@ def _result(future: Future[Outcome]) -> Result:
 class Driver(threading.Thread):
     """The thread that drives the runs of one sweep; its methods are for any other.
 
-    Parameters
-    ----------
-    runs : iterator of PreparedRun
-        The runs to be begun, made as they are needed.
-    calls, seconds : int, float
-        How many runs earlier sessions began, and for how long they ran.
-    in_doubt : iterable of PreparedRun
-        Those of earlier sessions: they are looked up first.
-    on_change, on_end : callable
-        Called after every turn; when nothing is under way any more.
-    renew : callable
-        Called every ten seconds, also while it waits or is paused, to keep the lease of the sweep;
-        an error of it stops the sweep.
-    clock : callable
-        Seconds, for tests that do not wait.
+    `runs` are to be begun, and are made as they are needed; those `in_doubt`, of earlier sessions,
+    are looked up first. `calls` and `seconds` are what earlier sessions began, and took. `renew`
+    keeps the lease of the sweep: it is called every ten seconds, also during a pause, and an error
+    of it stops the sweep. `on_change` is called after every turn, `on_end` when nothing is under
+    way any more. `clock` is for tests that do not wait.
     """
 
     def __init__(

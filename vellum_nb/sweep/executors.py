@@ -17,20 +17,11 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from vellum_nb.models.checks import refuse
 from vellum_nb.sweep.driver import Attempt, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _LOCK = threading.Lock()
-
-
-def check_executor(executor: Any) -> Executor | None:
-    """Return `executor`, or raise `InputError` where it is none."""
-    if executor is not None and not isinstance(executor, Executor):
-        expected = "a concurrent.futures.Executor, such as client.get_executor() of a Dask client"
-        refuse("executor", executor, expected)
-    return executor
 
 
 def remote_pool(attempt: Attempt, executor: Executor) -> WorkerPool:

@@ -11,8 +11,7 @@ from typing import Any, TypedDict
 
 from vellum_nb.models.checks import check_integer, check_texts, refuse
 
-FIRST = 16
-"""How many calls begin at once, where that is not fixed."""
+_FIRST = 16  # calls at once, where that is not fixed
 _LESS = 0.7
 _MORE = 1.5
 _MORE_AFTER_TROUBLE = 1.25
@@ -100,8 +99,11 @@ class SweepArguments(SweepLimits, total=False):
     executor: Executor | None
 
 
-def checked_options(executor: Executor | None, **options: Any) -> SweepOptions:
+def checked_options(executor: Any, **options: Any) -> SweepOptions:
     """Return the options that say how a sweep goes about it, or raise `InputError`."""
+    if executor is not None and not isinstance(executor, Executor):
+        expected = "a concurrent.futures.Executor, such as client.get_executor() of a Dask client"
+        refuse("executor", executor, expected)
     for name, value in options.items():
         if name in _WHOLE:
             check_integer(name, value, least=1, optional=DEFAULTS[name] is None)
@@ -127,20 +129,6 @@ def checked_tags(release_tags: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def rounds(calls: int, *, first: int, most: int) -> float:
-    """Return how many calls follow one another where the server takes all of them well.
-
-    Examples
-    --------
-    >>> rounds(100, first=16, most=128)  # 16, 24, 36, and 24 of 54
-    3.44...
-    """
-    done, limit, left = 0, first, calls
-    while limit < min(most, left):
-        done, left, limit = done + 1, left - limit, min(most, ceil(limit * _MORE))
-    return done + left / limit
-
-
 class AdaptiveConcurrency:
     """Decides how many calls may be under way, from how earlier ones fared. Pure.
 
@@ -148,20 +136,14 @@ class AdaptiveConcurrency:
     round without trouble the limit grows by half, and stays there when that brought more calls a
     second (Little's law: calls under way / seconds that one takes). Otherwise it steps back, and
     tries again some rounds later. When the server is busy it shrinks, at most once a round, and
-    nothing starts before the time that the server asked for (`not_before`).
-
-    Parameters
-    ----------
-    concurrency : int, optional
-        A fixed limit; then only the waiting is left.
-    most : int
-        The limit that is never passed.
+    nothing starts before the time that the server asked for (`not_before`). With a fixed
+    `concurrency` only the waiting is left.
     """
 
     def __init__(self, concurrency: int | None = None, *, most: int = 128) -> None:
         self.fixed = concurrency is not None
         self.most = concurrency or most
-        self.limit = concurrency or min(FIRST, most)
+        self.limit = concurrency or min(_FIRST, most)
         self.not_before = 0.0
         self._more = _MORE
         self._base: tuple[int, float] | None = None

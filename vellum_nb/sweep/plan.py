@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import escape
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import CheckedCases, Releases
-from vellum_nb.sweep.limits import FIRST, LIMITS, SweepOptions, rounds
+from vellum_nb.sweep.limits import LIMITS, SweepOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,9 +109,7 @@ class SweepPlan:
         if not medians or len(medians) < len(tags):
             return None
         all_of_it = sum(tag.calls * (tag.median_s or 0.0) for tag in tags)
-        first = self.at_once if self.fixed else min(FIRST, self.at_once)
-        in_turn = rounds(self.calls, first=first, most=max(1, self.at_once))
-        return max(all_of_it / self.calls * in_turn, *medians)
+        return max(all_of_it / self.at_once, *medians)
 
     @property
     def cost_usd(self) -> float | None:
@@ -284,7 +282,10 @@ def plan_sweep(
         last_seen=sweeps.last_seen(record.id) if earlier else None,
         ended=None if record.ended is None else record.id,
     )
-    notes = (*_resumed(plan, record, request), *_input_notes(request), *_limited(plan, options))
+    unread = ", ".join(tag for tag, release in request.releases.items() if release is None)
+    read = [f"this key may not read {unread}: the server alone checks the inputs"] if unread else []
+    notes = (*_resumed(plan, record, request), *read, *request.checked.notes)
+    notes += tuple(_limited(plan, options))
     return PreparedSweep(record, replace(plan, notes=notes), earlier is None, reused)
 
 
@@ -370,17 +371,7 @@ def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Ite
     now = request.release_ids
     moved = [tag for tag, at in record.releases.items() if at and now.get(tag) not in {None, at}]
     if moved:
-        yield f"{_named(moved)} moved to another release since that sweep began"
-
-
-def _input_notes(request: SweepRequest) -> Iterator[str]:
-    for tag, names in request.checked.not_sent.items():
-        them = "it" if len(names) == 1 else "them"
-        yield f"{_named(names)}: not sent to {tag}, which does not know {them}"
-    unread = [tag for tag, release in request.releases.items() if release is None]
-    if unread:
-        yield f"this key may not read {_named(unread)}: the server alone checks the inputs"
-    yield from request.checked.notes
+        yield f"{', '.join(moved)} moved to another release since that sweep began"
 
 
 def _limited(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
@@ -390,9 +381,3 @@ def _limited(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
         if limit is not None:
             is_early = reached is not None and reached > limit
             yield f"{name}={limit}" + (": it is going to stop there" if is_early else "")
-
-
-def _named(names: Sequence[Any]) -> str:
-    """Return names joined as in a sentence."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else str(last)

@@ -22,7 +22,6 @@ _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
 _LATEST = 5
 _MEDIAN_OF = 1_000  # runs, the last ones
 _RATE_OVER = 10.0  # seconds
-_EVERY = 0.1  # seconds
 _LINE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 BY_HAND = "stopped"
 """Why a sweep stands still that was stopped, or interrupted: nothing to report."""
@@ -273,24 +272,21 @@ def terminal_bar(
         file=file or sys.stderr,
         bar_format=_LINE,
         dynamic_ncols=True,
+        miniters=0,
     )
-    lock, shown_at = threading.Lock(), [0.0]
 
-    def show(*, last: bool = False) -> None:
-        with lock:
-            if last or time.monotonic() - shown_at[0] >= _EVERY:
-                now = progress()
-                line.n = now.ended
-                line.set_postfix_str(facts(now), refresh=False)
-                line.refresh()
-                shown_at[0] = time.monotonic()
+    def show() -> None:
+        now = progress()
+        line.set_postfix_str(facts(now), refresh=False)
+        line.update(now.ended - line.n)
 
     unsubscribe = subscribe(show)
     try:
         yield
     finally:
         unsubscribe()
-        show(last=True)
+        show()
+        line.refresh()
         line.close()
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -220,13 +220,23 @@ class Sweep:
         VellumNBError
             It is under way, and `options` differ in what cannot be changed then.
         """
-        driver = self._driver
+        now, driver = self._options, self._driver
         if driver is not None:
-            self._refuse_other_calls(options)
-            limits = {name: getattr(options, name) for name in LIMITS}
-            options = driver.options = SweepOptions(
-                **{**self._options.stored, **limits}, executor=self._options.executor
-            )
+            given = options.stored
+            differ = [n for n in given if n not in LIMITS and given[n] != getattr(now, n)]
+            if options.executor is not None and now.executor is None:
+                differ.append("executor")
+            if options.max_cost_usd is not None and not now.expands_meta:
+                differ.append("expand_meta, which max_cost_usd needs")
+            if differ:
+                names = ", ".join(differ)
+                msg = (
+                    f"Sweep {self.id} is under way with another {names}; nothing was changed: stop "
+                    f"it first (ws.open_sweep({self.id!r}).stop()), or call it without {names}"
+                )
+                raise VellumNBError(msg)
+            options = replace(now, **{name: getattr(options, name) for name in LIMITS})
+            driver.options = options
         self._options = options
         self._change(options=options.stored)
 
@@ -493,22 +503,6 @@ class Sweep:
             raise SweepInterrupt(self)
         return self
 
-    def _refuse_other_calls(self, options: SweepOptions) -> None:
-        """Refuse what cannot be changed under way, where it is given and another."""
-        now, given = self._options, options.stored
-        differ = [n for n in given if n not in LIMITS and given[n] != getattr(now, n)]
-        if options.executor is not None and now.executor is None:
-            differ.append("executor")
-        if options.max_cost_usd is not None and not now.expands_meta:
-            differ.append("expand_meta, which max_cost_usd needs")
-        if differ:
-            names = ", ".join(differ)
-            msg = (
-                f"Sweep {self.id} is under way with another {names}; nothing was changed: stop it "
-                f"first (ws.open_sweep({self.id!r}).stop()), or call it without {names}"
-            )
-            raise VellumNBError(msg)
-
     def _changed(self) -> None:
         for callback in list(self._listeners):
             try:
@@ -563,13 +557,7 @@ def _case_columns(cases: list[SweepCase], found: list[SweepCase | None]) -> dict
 
 
 def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
-    """Return the sweep of this id, or of the only id that begins so.
-
-    Raises
-    ------
-    HistoryError
-        There is no such sweep, or several.
-    """
+    """Return the sweep of this id, or of the only id that begins so."""
     found = sweeps.every(sweep_id) if sweep_id else []
     if len(found) == 1:
         record = found[0]

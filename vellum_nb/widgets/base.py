@@ -10,7 +10,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import anywidget
@@ -52,14 +51,11 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundle(repr(self), self._html(), **kwargs)
-
-    def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
-            data["text/plain"] = text
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
+            data["text/plain"] = repr(self)
+            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{self._html()}</div>')
         return bundle
 
 
@@ -189,167 +185,117 @@ class ErrorBoundary:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, exc: object, _traceback: object) -> None:
         if isinstance(exc, Exception):
             self.widget.value = alert_html(exc)
 
 
 class SerialExecutor:
-    """Runs calls one after the other, in a thread that ends when there are none left.
-
-    Examples
-    --------
-    >>> done = []
-    >>> executor = SerialExecutor("example")
-    >>> executor.submit(lambda: done.append("first"))
-    >>> executor.submit(lambda: done.append("second"))
-    >>> executor.wait(5), done
-    (True, ['first', 'second'])
-    """
+    """Runs calls one after the other, in a thread that ends when there are none left."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()  # the first one is under way
         self._changed = threading.Condition()
-        self._is_working = False
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have `call` called soon; returns at once."""
         with self._changed:
             self._calls.append(call)
-            if not self._is_working:
-                self._is_working = True
+            if len(self._calls) == 1:
                 self._start()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to do; return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._is_working, timeout)
+            return self._changed.wait_for(lambda: not self._calls, timeout)
 
     def _start(self) -> None:
         threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
+        """Make the first call, and have another thread make the next one, also after an error."""
         try:
-            while (call := self._next()) is not None:
-                call()
-        except BaseException:
+            self._calls[0]()
+        finally:
             with self._changed:
-                self._start()  # the calls after the one that failed are made all the same
-            raise
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            if self._calls:
-                return self._calls.popleft()
-            self._is_working = False
-            self._changed.notify_all()
-            return None
+                self._calls.popleft()
+                if self._calls:
+                    self._start()
+                self._changed.notify_all()
 
 
 class Debouncer:
     """Calls `show` soon after a `poke`, and again and again as long as it returns True.
 
     However many pokes there are, `show` is called once for those that came since it began, never
-    twice at once, and never in the thread that poked. Its thread ends when there is nothing more
-    to show. The pause between two calls grows with the time that a call takes.
-
-    Examples
-    --------
-    >>> done = threading.Event()
-    >>> debouncer = Debouncer(done.set, name="example")
-    >>> debouncer.poke()
-    >>> done.wait(5)
-    True
-    >>> debouncer.close()
+    twice at once, and never in the thread that poked. The pause between two calls grows with the
+    time that a call takes.
     """
 
     def __init__(self, show: Callable[[], bool | None], *, name: str, least: float = 0.2) -> None:
-        self._show = show
-        self._name = name
-        self._least = least
+        self._show, self._name, self._least = show, name, least
         self._changed = threading.Condition()
-        self._poked = False
-        self._closed = False
+        self._timer: threading.Timer | None = None
+        self._calling: threading.Thread | None = None
+        self._poked = self._closed = False
         self._ready_at = 0.0
-        self._thread: threading.Thread | None = None
 
     def poke(self) -> None:
         """Ask for a call soon; returns at once."""
         with self._changed:
-            self._poked = True
-            if self._thread is None and not self._closed:
-                self._start()
-            self._changed.notify_all()
+            if not self._poked:
+                self._poked = True
+                if self._calling is None:
+                    self._plan(0.0)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is nothing to show any more; return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._thread is None, timeout)
+            return self._changed.wait_for(lambda: not (self._timer or self._calling), timeout)
 
     def close(self) -> None:
         """Make no further call; wait for one that is under way, unless it is the caller."""
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            if self._thread is not threading.current_thread():
-                self._changed.wait_for(lambda: self._thread is None)
+            self._closed, timer = True, self._timer
+            self._plan(None)
+            if self._calling is not threading.current_thread():
+                self._changed.wait_for(lambda: self._calling is None)
+        if timer is not None:
+            timer.join()
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+    def _plan(self, pause: float | None) -> None:
+        """Have the next call made `pause` after it may be; None: make none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if pause is not None and not self._closed:
+            due = max(0.0, self._ready_at - time.monotonic()) + pause
+            self._timer = threading.Timer(due, self._call)
+            self._timer.name, self._timer.daemon = self._name, True
+            self._timer.start()
+        self._changed.notify_all()
 
-    def _run(self) -> None:
-        try:
-            while self._call_once():
-                pass
-        except BaseException:
-            with self._changed:
-                self._end()
-                if self._poked and not self._closed:
-                    self._start()  # pokes after the one that failed count all the same
-            raise
-
-    def _call_once(self) -> bool:
-        """Call when it is time, and wait for the next time; return whether there is one."""
+    def _call(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, self._ready_at - time.monotonic())
-            if self._closed:
-                return self._end()
-            self._poked = False
-        began = time.monotonic()
+            if self._timer is not threading.current_thread():
+                return  # cancelled too late
+            self._calling, self._timer, self._poked = self._timer, None, False
+        began, goes_on = time.monotonic(), False
         try:
-            goes_on = self._show()
+            goes_on = bool(self._show())
         finally:
             ended = time.monotonic()
-            self._ready_at = ended + max(self._least, 2 * (ended - began))
-        with self._changed:
-            if not (goes_on or self._poked):
-                return self._end()
-            pause = self._ready_at - time.monotonic() + _LONGEST_PAUSE
-            self._changed.wait_for(lambda: self._closed or self._poked, pause)
-        return True
-
-    def _end(self) -> bool:
-        self._thread = None
-        self._changed.notify_all()
-        return False
+            with self._changed:
+                self._ready_at = ended + max(self._least, 2 * (ended - began))
+                self._calling = None
+                self._plan(0.0 if self._poked else _LONGEST_PAUSE if goes_on else None)
 
 
 def export_target(name: object, suffix: str, folder: Path | None = None) -> Path:
     """Return the new file in `folder`, by default the working directory, that a page names.
 
     It gets the ending of its format, and is never a file that exists.
-
-    Raises
-    ------
-    HistoryError
-        `name` is not a file name, leads out of the folder, or there is such a file already.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST_PATH:
         msg = f"Give the file a name, such as runs{suffix}"

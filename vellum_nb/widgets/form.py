@@ -13,8 +13,7 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
-from vellum_nb.models.inputs import field_kind, plain
-from vellum_nb.models.schema import schema_problem
+from vellum_nb.models.inputs import field_kind, plain, schema_problem
 from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.sweep import Sweep

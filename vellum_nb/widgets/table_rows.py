@@ -36,68 +36,40 @@ _SHORTEST = 5
 _EXACT = 2**53  # larger integers are other ones in the browser
 _MOST_BYTES = 90_000  # of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
-_FIGURES = {"number", "quality"}
-_HEAD = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
-_TAIL = [
-    "error_code",
-    "error_message",
-    "quality",
-    "note",
-    "tags",
-    "case_id",
-    "sweep_id",
-    "repeat",
-    "external_id",
-    "release_id",
-    "environment",
-    "finished_at",
-    "metadata",
-    "previous_execution_id",
-    "cost_usd",
-    "tokens_in",
-    "tokens_out",
-    "model",
-    "id",
-]
-_KINDS = {
-    "state": "state",
+_HEAD = {
+    "execution_id": "code",
     "release_tag": "tag",
     "timestamp": "time",
-    "finished_at": "time",
+    "deployment": "text",
+    "state": "state",
     "latency_s": "seconds",
+}
+_TAIL = {
+    **dict.fromkeys(("error_code", "error_message"), "text"),
     "quality": "quality",
-    "outputs": "outputs",
+    **dict.fromkeys(("note", "tags"), "text"),
+    **dict.fromkeys(("case_id", "sweep_id"), "code"),
     "repeat": "number",
-    "cost_usd": "number",
-    "tokens_in": "number",
-    "tokens_out": "number",
-    "execution_id": "code",
-    "case_id": "code",
-    "sweep_id": "code",
-    "external_id": "code",
-    "release_id": "code",
+    **dict.fromkeys(("external_id", "release_id"), "code"),
+    "environment": "text",
+    "finished_at": "time",
+    "metadata": "text",
     "previous_execution_id": "code",
+    **dict.fromkeys(("cost_usd", "tokens_in", "tokens_out"), "number"),
+    "model": "text",
     "id": "code",
 }
-
+_KINDS = {**_HEAD, "outputs": "outputs", **_TAIL}
 
 Cell = str | float | int | bool | list[str] | None
 
 
 def known_columns(
-    inputs: Iterable[str], outputs: Iterable[str], *, signed: bool = False
+    inputs: Iterable[str], outputs: Iterable[str], *, authors: bool = False
 ) -> list[str]:
-    """Return the names of all columns: those of the history frame, and two for all values.
-
-    `signed`: runs say who made them.
-
-    Examples
-    --------
-    >>> known_columns(["ticket"], ["reply"])[6:10]
-    ['inputs', 'input.ticket', 'outputs', 'output.reply']
-    """
+    """Return the names of all columns: those of the history frame, and two for all values."""
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
-    tail = [*_TAIL, "author"] if signed else _TAIL
+    tail = [*_TAIL, "author"] if authors else _TAIL
     return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *tail]
 
 
@@ -105,19 +77,12 @@ def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:
     """Return the columns that are shown until others are chosen; `mixed`: of many deployments."""
     if mixed:
         return ["state", "deployment", "release_tag", "timestamp", "inputs", "outputs", "quality"]
-    first = next((name for name in known if name.startswith("input.")), None)
-    inputs = [first] if first else []
+    inputs = [name for name in known if name.startswith("input.")][:1]
     return ["state", "release_tag", "timestamp", "latency_s", *inputs, "outputs", "quality"]
 
 
 def column_kind(name: str) -> str:
-    """Return how the cells of a column are shown.
-
-    Examples
-    --------
-    >>> column_kind("latency_s"), column_kind("input.ticket")
-    ('seconds', 'text')
-    """
+    """Return how the cells of a column are shown."""
     return _KINDS.get(name, "text")
 
 
@@ -131,19 +96,14 @@ def fitting_rows(
     limit, looking = TEXT_LIMIT, Search.of(search)
     while True:
         marked = looking if limit > _SHORTEST else NOTHING
-        rows = [_row(run, columns, marked, limit) for run in runs]
+        rows = [
+            {"id": run.id, "state": run.state, "moved": run.tag_moved}
+            | {"cells": cells(run, columns, search=marked, limit=limit)}
+            for run in runs
+        ]
         if limit <= _SHORTEST or len(json.dumps(rows)) <= _MOST_BYTES:
             return rows
         limit = max(limit // 4, _SHORTEST)
-
-
-def _row(run: Run, columns: Sequence[str], search: Search, limit: int) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "state": run.state,
-        "moved": run.tag_moved,
-        "cells": cells(run, columns, search=search, limit=limit),
-    }
 
 
 def cells(
@@ -152,22 +112,6 @@ def cells(
     """Return the cells of one run: texts cut to about `limit`, times as ISO 8601 in UTC.
 
     A text in which `search` finds something is a list: what is at odd places was found.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> run = Run(
-    ...     id="1",
-    ...     deployment="triage",
-    ...     release_tag="v2",
-    ...     timestamp=datetime(2026, 11, 24, tzinfo=UTC),
-    ...     inputs={"ticket": "charged twice"},
-    ...     case_id="c",
-    ... )
-    >>> cells(run, ["release_tag", "input.ticket", "latency_s", "timestamp"])
-    ['v2', 'charged twice', None, '2026-11-24T00:00:00+00:00']
-    >>> cells(run, ["input.ticket"], search=Search.of("charge"))
-    [['', 'charged', ' twice']]
     """
     return [
         _cell(_value(run, name), search if name.startswith(_SEARCHED) else NOTHING, limit)
@@ -185,9 +129,7 @@ def _value(run: Run, name: str) -> Any:
         return (run.inputs if room == "input" else run.outputs).get(key)
     if name in {"error_code", "error_message"}:
         return getattr(run.error, name.removeprefix("error_")) if run.error else None
-    if name == "tags":
-        return ", ".join(run.tags) or None
-    return getattr(run, name)
+    return (", ".join(run.tags) or None) if name == "tags" else getattr(run, name)
 
 
 def _cell(value: Any, search: Search, limit: int) -> Cell:
@@ -211,13 +153,11 @@ def _outputs(run: Run) -> str:
         code, message = run.error.code, run.error.message
         # The server's codes say most; ours only repeat the state.
         return f"{code}: {message}" if message and run.state == "REJECTED" else message or code
-    if run.state == "STARTED":
-        return "no answer yet"
-    return _joined(run.outputs)
+    return "no answer yet" if run.state == "STARTED" else _joined(run.outputs)
 
 
 def _joined(values: Mapping[str, Any]) -> str:
-    return " · ".join(_text(value) for value in values.values())
+    return " · ".join(map(_text, values.values()))
 
 
 def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
@@ -241,13 +181,17 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """
     if not runs:
         return "<p>History: no runs.</p>"
-    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
-    sides = ["" if column_kind(name) in _FIGURES else LEFT for name in visible]
-    head = "".join(
-        f"<th{side}>{escape(name)}</th>" for name, side in zip(visible, sides, strict=True)
+    sides = {
+        name: "" if column_kind(name) in {"number", "quality"} else LEFT
+        for name in columns
+        if column_kind(name) not in {"time", "seconds"}
+    }
+    head = "".join(f"<th{side}>{escape(name)}</th>" for name, side in sides.items())
+    lines = (zip(cells(run, list(sides)), sides.values(), strict=True) for run in runs)
+    body = "".join(
+        f"<tr>{''.join(f'<td{side}>{_escaped(cell)}</td>' for cell, side in line)}</tr>"
+        for line in lines
     )
-    lines = (zip(cells(run, visible), sides, strict=True) for run in runs)
-    body = "".join(f"<tr>{''.join(_static_cell(*cell) for cell in line)}</tr>" for line in lines)
     more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
     return (
         f"<table><caption{LEFT}>History: {total}{more}</caption>"
@@ -255,5 +199,5 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     )
 
 
-def _static_cell(value: object, side: str) -> str:
-    return f"<td{side}>{'' if value is None else escape(str(value))}</td>"
+def _escaped(value: object) -> str:
+    return "" if value is None else escape(str(value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vellum_nb.workspace.comparing import compare
-from vellum_nb.workspace.connect import connect, open_workspace
+from vellum_nb.workspace.connect import connect
 from vellum_nb.workspace.workspace import Workspace
 
-__all__ = ["Workspace", "compare", "connect", "open_workspace"]
+__all__ = ["Workspace", "compare", "connect"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
 from vellum_nb.comparison.metrics import Metrics
@@ -108,68 +110,49 @@ class CompareOptions(TypedDict, total=False):
     progress: bool
 
 
-def tags_run(records: Sequence[Run]) -> list[str]:
-    """Return the release tags of these runs, in the order in which they were first run."""
-    return list(dict.fromkeys(each.release_tag for each in reversed(records)))
-
-
-def nothing_run(
+def stored_comparison(
     history: History,
     resolve: Resolve,
     deployment: str,
     tags: Sequence[str] | None,
+    *,
+    sweep: Sweep | None,
     since: datetime | str | None,
-) -> InputError:
-    """Return the error for release tags that no case was run on; None means any."""
-    known = history.release_tags(deployment)
-    if not known:
-        _check_name(resolve, deployment)
-    on = "" if tags is None else f" on {', '.join(tags)}"
-    when = "" if since is None else f" since {since}"
-    there_are = f"it has runs on: {', '.join(sorted(known)) or 'none'}"
-    if tags is None and not known:
-        there_are = "run it first, on the tags to compare"
-    return InputError(f"the history has no runs of {deployment}{on}{when}; {there_are}")
+    cases: Chosen | None,
+    services: Services,
+    **options: Any,
+) -> Comparison:
+    """Return a comparison of stored runs, whose judges have not judged yet.
+
+    Its cases are those that were given, and those of the sweeps that made the runs.
+    """
+    runs, known = _runs_and_cases(history, deployment, tags, sweep, since)
+    compared = list(dict.fromkeys(each.release_tag for each in reversed(runs)))
+    for tag in set(tags or ()) - set(compared) if runs else ():
+        if tag not in history.release_tags(deployment):
+            _release(resolve, deployment, tag, f"nothing was run on {tag}")
+    compared = list(tags or compared)
+    chosen, only = _chosen_cases(resolve, deployment, compared, cases)
+    if not runs and (tags is None or not (chosen or known)):
+        raise _nothing_run(history, resolve, deployment, tags, since)
+    return Comparison(
+        runs,
+        deployment=deployment,
+        release_tags=compared,
+        cases=[*chosen, *known],
+        only=only,
+        services=services,
+        **options,
+    )
 
 
-def check_tags(
-    history: History,
-    resolve: Resolve,
-    deployment: str,
-    tags: Sequence[str],
-    runs: Sequence[Run],
-) -> None:
-    """Raise for a tag that nothing was ever run on, and that the deployment does not have."""
-    without = set(tags) - {each.release_tag for each in runs}
-    for tag in without - set(history.release_tags(deployment)) if without else ():
-        try:
-            resolve(deployment, tag)
-        except NotFoundError as exc:
-            msg = f"nothing was run on {tag}, so there is nothing to compare; {exc}"
-            raise InputError(msg) from exc
-        except APIError:
-            return  # a server out of reach: what is stored is compared, the rest is missing
-
-
-def _check_name(resolve: Resolve, deployment: str) -> None:
-    """Raise for a deployment without runs that is not there: its name may be mistyped."""
-    try:
-        resolve(deployment, "LATEST")
-    except NotFoundError as exc:
-        msg = f"the history has no runs of {deployment}, so there is nothing to compare; {exc}"
-        raise InputError(msg) from exc
-    except APIError:
-        return  # a server out of reach: that there are no runs is told
-
-
-def compared_runs(
+def _runs_and_cases(
     history: History,
     deployment: str,
     tags: Sequence[str] | None,
     sweep: Sweep | None,
     since: datetime | str | None,
 ) -> tuple[list[Run], list[SweepCase]]:
-    """Return the runs, and the cases of the sweeps that made them."""
     if sweep is None:
         runs = history.runs(deployment=deployment, release_tag=tags, since=since)
         case_ids = {each.case_id for each in runs}
@@ -179,46 +162,64 @@ def compared_runs(
     if sweep.record.deployment != deployment:
         msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
         raise InputError(msg)
-    runs = sweep.runs()
-    if since is not None:
-        begin = moment("since", since)
-        runs = [each for each in runs if micros(each.timestamp) >= begin]
+    begin = None if since is None else moment("since", since)
+    runs = [run for run in sweep.runs() if begin is None or micros(run.timestamp) >= begin]
     return runs, history.sweeps.cases(sweep.id)
 
 
-def chosen_cases(
+def _release(
+    resolve: Resolve, deployment: str, tag: str, problem: str = ""
+) -> WorkflowDeploymentRelease | None:
+    """Return a release; with `problem` one that is not there raises: its name may be mistyped.
+
+    None is returned where the server is out of reach: stored runs are compared without it.
+    """
+    try:
+        return resolve(deployment, tag)
+    except APIError as exc:
+        if problem and isinstance(exc, NotFoundError):
+            msg = f"{problem}, so there is nothing to compare; {exc}"
+            raise InputError(msg) from exc
+        return None
+
+
+def _nothing_run(
+    history: History,
+    resolve: Resolve,
+    deployment: str,
+    tags: Sequence[str] | None,
+    since: datetime | str | None,
+) -> InputError:
+    """Return the error for release tags that no case was run on; None means any."""
+    known = history.release_tags(deployment)
+    if not known:
+        _release(resolve, deployment, "LATEST", f"the history has no runs of {deployment}")
+    on = "" if tags is None else f" on {', '.join(tags)}"
+    when = "" if since is None else f" since {since}"
+    there_are = f"it has runs on: {', '.join(sorted(known)) or 'none'}"
+    if tags is None and not known:
+        there_are = "run it first, on the tags to compare"
+    return InputError(f"the history has no runs of {deployment}{on}{when}; {there_are}")
+
+
+def _chosen_cases(
     resolve: Resolve, deployment: str, tags: Sequence[str], cases: Chosen | None
 ) -> tuple[list[SweepCase], list[str] | None]:
     """Return the cases that were given, and the ids of those to compare; None is all."""
     if cases is None:
         return [], None
     given = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        texts = [each for each in given if isinstance(each, str)]
-        if texts:
-            return [], _checked_ids(given)
-    table = read_table(given)  # type: ignore[arg-type]  # no list of ids any more
-    releases = {tag: _release_or_none(resolve, deployment, tag) for tag in tags}
-    found = checked_cases(table, releases, deployment).cases
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    ids: list[Any] = list(given) if is_list else []  # type: ignore[arg-type]
+    if any(isinstance(each, str) for each in ids):
+        for each in ids:
+            if not (isinstance(each, str) and _CASE_ID.match(each)):
+                msg = f"{format_value(each)} is no case_id; frame() has them: 16 hex digits each"
+                raise InputError(msg)
+        return [], ids
+    releases = {tag: _release(resolve, deployment, tag) for tag in tags}
+    found = checked_cases(read_table(given), releases, deployment).cases  # type: ignore[arg-type]
     return found, [case.case_id for case in found]
-
-
-def _release_or_none(
-    resolve: Resolve, deployment: str, tag: str
-) -> WorkflowDeploymentRelease | None:
-    """Return what has the types of the inputs; stored runs compare without, too."""
-    try:
-        return resolve(deployment, tag)
-    except APIError:
-        return None
-
-
-def _checked_ids(given: Sequence[object]) -> list[str]:
-    wrong = [each for each in given if not (isinstance(each, str) and _CASE_ID.match(each))]
-    if wrong:
-        msg = f"{format_value(wrong[0])} is no case_id; frame() has them: 16 hex digits each"
-        raise InputError(msg)
-    return [str(each) for each in given]
 
 
 class WorkspaceJudges:
@@ -245,20 +246,10 @@ class WorkspaceJudges:
         progress: bool,
     ) -> list[Run | str]:
         """Run each case; one whose inputs do not fit gets the reason, and the others are run."""
+        options: dict[str, Any] = {"restart": True, "reuse": True, "progress": progress}
+        options |= {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        sweep = partial(self._sweep, deployment, release_tags=[release_tag], **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
-
-        def sweep(rows: list[dict[str, Any]]) -> Sweep:
-            return self._sweep(
-                deployment,
-                rows,
-                release_tags=[release_tag],
-                restart=True,
-                reuse=True,
-                max_calls=max_calls,
-                max_cost_usd=max_cost_usd,
-                progress=progress,
-            )
-
         unfit: dict[int, str] = {}
         try:
             done = sweep(rows)

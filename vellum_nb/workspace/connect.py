@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,24 +63,11 @@ def connect(
     True
     """
     history = parse_location(history)  # before anything can fail: a traceback may show what is here
-    return open_workspace(target, api_key=api_key, history=history, timeout=timeout, say=print)
-
-
-def open_workspace(
-    target: str | LocalServer | None,
-    *,
-    api_key: str | None = None,
-    history: str | Path | History | None = None,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    say: Callable[[str], object],
-) -> Workspace:
-    """Connect as `connect` does, and hand messages to `say`."""
-    history = parse_location(history)
     server = _local_server(target)
     if target is None and not api_key and not os.environ.get("VELLUM_API_KEY"):
         server = embedded_server()
         names = ", ".join(server.names())
-        say(f"No VELLUM_API_KEY: using the embedded local server with {names}.")
+        print(f"No VELLUM_API_KEY: using the embedded local server with {names}.")  # noqa: T201
     if server is not None:
         from vellum_nb.local.magic import offer
 

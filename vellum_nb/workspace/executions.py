@@ -1,34 +1,37 @@
-"""Executions as Vellum keeps them: their nodes, and those made elsewhere as runs of a history.
-
-Handed to a history, which knows no client.
-"""
+"""Executions as Vellum has them: their nodes, those made elsewhere, and their ratings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIError, HistoryError
+from vellum_nb.errors import APIError, HistoryError, InputError, InputProblem
 from vellum_nb.history import History, SyncReport
 from vellum_nb.models import (
+    ActualRequest,
     NodeRun,
     Run,
     RunError,
     SlimWorkflowExecutionRead,
     VellumSpan,
     WorkflowExecutionDetail,
+    canonical_json,
     case_id,
     new_run_id,
     nodes_of_spans,
     usage_totals,
 )
 from vellum_nb.models.base import utc
+from vellum_nb.models.checks import refuse
+from vellum_nb.models.inputs import plain
 from vellum_nb.workspace.lookup import Lookup, all_of
 
 _AT_ONCE = 200
@@ -60,75 +63,69 @@ def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     return nodes_of_spans(list(found.values()))
 
 
-class Synchroniser:
-    """Brings executions of a deployment into a history."""
+def synchronise(
+    client: Client,
+    lookup: Lookup,
+    history: History,
+    deployment: str,
+    *,
+    since: datetime | date | str | None = None,
+    until: datetime | date | str | None = None,
+    limit: int | None = None,
+) -> SyncReport:
+    """Take over the executions that began in this time, the newest first."""
+    given: object = limit
+    if limit is not None and not (isinstance(given, int) and given >= 0):
+        msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
+        raise HistoryError(msg)
+    known = lookup.deployment(deployment)
+    found = client.iter_workflow_deployment_event_executions(
+        known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
+    )
 
-    def __init__(self, client: Client, lookup: Lookup) -> None:
-        self._client = client
-        self._lookup = lookup
+    @cache
+    def environment(release_id: str) -> str | None:
+        with suppress(APIError):
+            own = lookup.release(known.name, release_id).environment
+            return None if own is None else own.name
+        return None
 
-    def __call__(
-        self,
-        history: History,
-        deployment: str,
-        *,
-        since: datetime | date | str | None = None,
-        until: datetime | date | str | None = None,
-        limit: int | None = None,
-    ) -> SyncReport:
-        """Take over the executions that began in this time, the newest first."""
-        given: object = limit
-        if limit is not None and not (isinstance(given, int) and given >= 0):
-            msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
-            raise HistoryError(msg)
-        known = self._lookup.deployment(deployment)
-        found = self._client.iter_workflow_deployment_event_executions(
-            known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
-        )
-        chosen = islice(found, limit)
-        environments: dict[str, str | None] = {}
-        report, seen = SyncReport(), set[str]()
-        while page := list(islice(chosen, _AT_ONCE)):
-            # Pages shift while new executions begin: each is taken once.
-            batch = {each.execution_id: each for each in page if each.execution_id not in seen}
-            seen |= set(batch)
-            ended = [each for each in batch.values() if each.status != "INITIATED"]
-            runs = [self._run(each, known.name, environments) for each in ended]
-            report += history.merge(runs)
-            report = replace(report, running=report.running + len(batch) - len(ended))
-        return report
+    chosen = islice(found, limit)
+    report, seen = SyncReport(), set[str]()
+    while page := list(islice(chosen, _AT_ONCE)):
+        # Pages shift while new executions begin: each is taken once.
+        batch = {each.execution_id: each for each in page if each.execution_id not in seen}
+        seen |= set(batch)
+        ended = [each for each in batch.values() if each.status != "INITIATED"]
+        report += history.merge([_run(each, known.name, environment) for each in ended])
+        report = replace(report, running=report.running + len(batch) - len(ended))
+    return report
 
-    def _run(
-        self,
-        execution: SlimWorkflowExecutionRead,
-        deployment: str,
-        environments: dict[str, str | None],
-    ) -> Run:
-        context = execution.parent_context
-        release_id = context and context.deployment_history_item_id
-        if release_id and release_id not in environments:
-            environments[release_id] = None
-            with suppress(APIError):
-                release = self._lookup.release(deployment, release_id)
-                if release.environment is not None:
-                    environments[release_id] = release.environment.name
-        inputs = {item.name: item.value for item in execution.inputs}
-        try:
-            case = case_id(inputs)
-        except ValueError:  # NaN, which canonical JSON has not, counts as its name
-            case = case_id({"": json.dumps(inputs, sort_keys=True)})
-        return Run(
-            id=new_run_id(),
-            external_id=context and context.external_id,
-            deployment=deployment,
-            release_tag=(context and context.release_tag_name) or "",
-            environment=environments.get(release_id or ""),
-            timestamp=execution.start or execution.end or datetime.now(UTC),
-            inputs=inputs,
-            case_id=case,
-            metadata=dict(context.metadata) if context and context.metadata else None,
-            **{**run_fields(execution), **_rating(execution)},
-        )
+
+def _run(
+    execution: SlimWorkflowExecutionRead,
+    deployment: str,
+    environment: Callable[[str], str | None],
+) -> Run:
+    context = execution.parent_context
+    release_id = context and context.deployment_history_item_id
+    inputs = {item.name: item.value for item in execution.inputs}
+    try:
+        case = case_id(inputs)
+    except ValueError:  # NaN, which canonical JSON has not, counts as its name
+        case = case_id({"": json.dumps(inputs, sort_keys=True)})
+    return Run(
+        id=new_run_id(),
+        external_id=context and context.external_id,
+        deployment=deployment,
+        release_tag=(context and context.release_tag_name) or "",
+        environment=environment(release_id) if release_id else None,
+        timestamp=execution.start or execution.end or datetime.now(UTC),
+        inputs=inputs,
+        case_id=case,
+        metadata=dict(context.metadata) if context and context.metadata else None,
+        **{**run_fields(execution), **_rating(execution)},
+    )
 
 
 def run_fields(
@@ -186,3 +183,128 @@ def _filters(
             raise HistoryError(msg) from exc
         conditions.append(("timestamp", operator, utc(moment).isoformat()))
     return all_of(*conditions) if conditions else None
+
+
+OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
+
+
+def find_run(history: History, run: Run | str) -> Run:
+    """Return the run as the history has it; a `Run` that it has not, as it is.
+
+    Raises
+    ------
+    HistoryError
+        The history has no such run.
+    """
+    if isinstance(run, Run):
+        return next(iter(history.runs(ids=[run.id], limit=1)), run)
+    if not isinstance(run, str):
+        refuse("run", run, "a Run or a text")
+    for kind in ({"ids": [run]}, {"execution_id": run}, {"external_id": run}):
+        if found := history.runs(**kind, limit=1):
+            return found[0]
+    msg = (
+        f"The history has no run with the id, execution id or external id {run!r}; "
+        "ws.history.sync(deployment) brings runs that were made elsewhere"
+    )
+    raise HistoryError(msg)
+
+
+def rate_run(
+    client: Client,
+    history: History,
+    run: Run,
+    output_names: Callable[[Run], Sequence[str]],
+    *,
+    quality: float | None,
+    desired: Mapping[str, object] | None,
+    metadata: Mapping[str, Any] | None,
+) -> Run:
+    """Send what is said about `run`, then record it; return the run with it.
+
+    Vellum has desired values for text, objects and chat histories; others are sent as JSON text.
+    """
+    _check_mapping("desired", desired)
+    _check_mapping("metadata", metadata)
+    quality = _checked_quality(quality)
+    if quality is None and not desired:
+        msg = "Nothing to say about this run: give quality=, desired=, or both"
+        raise InputError(msg)
+    names = [name for name in run.outputs or output_names(run) if name]
+    checked = _checked_desired(desired or {}, names, run)
+    actuals = []
+    for name in list(checked) or names:
+        kind, value = _wire(checked.get(name), run.output_types.get(name, ""))
+        actual = ActualRequest(
+            output_key=name,
+            output_type=kind,
+            quality=quality,
+            desired_output_value=value,
+            metadata=plain(metadata),
+        )
+        actuals.append(actual)
+    if not actuals:
+        msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
+        raise InputError(msg)
+    external_id = None if run.execution_id is not None else run.external_id
+    client.submit_workflow_execution_actuals(
+        actuals, execution_id=run.execution_id, external_id=external_id
+    )
+    fields: dict[str, Any] = {} if quality is None else {"quality": quality}
+    if checked:
+        fields["desired"] = {**(run.desired or {}), **checked}
+    if not history.count(ids=[run.id]):
+        return run.model_copy(update=fields)
+    history.annotate(run.id, **fields)
+    return history.get(run.id)
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping | None):
+        msg = f"{name}={value!r:.60} does not fit: give a dict; nothing was sent"
+        raise InputError(msg)
+
+
+def _checked_quality(quality: float | None) -> float | None:
+    """Return `quality` as a float from 0 to 1."""
+    if quality is None:
+        return None
+    with suppress(InputError):  # of NaN; the message below says what fits
+        value = plain(quality)
+        if isinstance(value, int | float) and 0 <= value <= 1:
+            return float(value)
+    msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good), or None"
+    raise InputError(msg)
+
+
+def _checked_desired(
+    desired: Mapping[str, object], known: Sequence[str], run: Run
+) -> dict[str, Any]:
+    """Return `desired` in plain values; every name must be an output."""
+    found: dict[str, Any] = {}
+    problems = []
+    for name, value in desired.items():
+        try:
+            found[name] = plain(value)
+        except InputError as exc:
+            problems.append(InputProblem(name, str(exc)))
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
+            problems.append(InputProblem(str(name), message))
+    if problems:
+        msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
+        raise InputError(msg, problems)
+    return found
+
+
+def _wire(value: Any, type_: str) -> tuple[OutputType, Any]:
+    """Return how a desired value is sent."""
+    if type_ == "CHAT_HISTORY" and isinstance(value, list | None):
+        return "CHAT_HISTORY", value
+    if isinstance(value, dict) or (value is None and type_ not in {"", "STRING"}):
+        return "JSON", value
+    if value is None or isinstance(value, str):
+        return "STRING", value
+    return "STRING", canonical_json(value)

@@ -1,21 +1,39 @@
-"""What a deployment has: releases, tags, variables, executions; unknown names list known ones."""
+"""What a deployment has: releases, tags, code, executions; unknown names list known ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import io
+import json
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vellum_nb.client import Client
-from vellum_nb.errors import APIError, APIStatusError, NotFoundError
+from vellum_nb.errors import (
+    APIError,
+    APIResponseError,
+    APIStatusError,
+    InputError,
+    NotFoundError,
+    VellumNBError,
+)
 from vellum_nb.models import (
     Cancellation,
     SlimWorkflowDeployment,
     SlimWorkflowExecutionRead,
+    VellumVariable,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
     WorkflowReleaseTagRead,
 )
 from vellum_nb.sweep.retry_policy import LookupStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
@@ -80,12 +98,14 @@ class Lookup:
             try:
                 known = [deployment.name for deployment in self.deployments()]
                 message = f"There is no deployment {name!r}; there are: "
-                if name in known:
-                    known = [t.name for t in self._client.iter_workflow_release_tags(name)]
+                if name in known and tag is not None:
+                    known = [each.name for each in self._client.iter_workflow_release_tags(name)]
                     message = f"{name} has no release tag {tag!r}; it has: "
+                elif name in known:
+                    message = ""
             except APIError:
-                raise exc from None
-            if tag is None and "no deployment" not in message:
+                message = ""
+            if not message:
                 raise
             message += ", ".join(known) or "none"
             raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from exc
@@ -145,3 +165,151 @@ class ExecutionLookup:
             raise NoLookupError(msg)
         has_ended = found.end is not None or found.error is not None
         return found if has_ended else LookupStatus.RUNNING
+
+
+def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
+    """Return one row a deployment."""
+    columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
+    rows = []
+    for each in deployments:
+        texts = (each.name, each.label, each.description or "")
+        variables = (_signature(each.input_variables), _signature(each.output_variables))
+        rows.append((*texts, *variables, each.status or "", each.created, each.id))
+    return _frame(rows, columns)
+
+
+def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
+    """Return one row a release, with the digest of its image where any runs in one."""
+    columns = ("release_tags", "description", "inputs", "outputs", "created", "release_id", "image")
+    rows = []
+    for each in releases:
+        version, tags = each.workflow_version, ", ".join(tag.name for tag in each.release_tags)
+        variables = (_signature(version.input_variables), _signature(version.output_variables))
+        ids = (each.created, each.id, version.container_image or "")
+        rows.append((tags, each.description or "", *variables, *ids))
+    frame = _frame(rows, columns)
+    return frame if frame["image"].any() else frame.drop(columns="image")
+
+
+def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return the cases of a pulled project as a DataFrame.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    import pandas as pd
+
+    rows = json.loads(texts.get("dataset.json", "[]"))
+    if not rows:
+        msg = (
+            f"{where} has no cases: push a project whose sandbox.py has a dataset, with "
+            "vellum workflows push --deploy"
+        )
+        raise InputError(msg)
+    found = []
+    for row in rows:
+        inputs = {f"input.{name}": value for name, value in row["inputs"].items()}
+        mocks = {"mocks": row["mocks"]} if row.get("mocks") else {}
+        found.append({"label": row.get("label", ""), **inputs, **mocks})
+    return pd.DataFrame(found)
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
+    return frame.astype({column: "str" for column in frame if column != "created"})
+
+
+def _signature(variables: Iterable[VellumVariable]) -> str:
+    """Return variables in one line, the optional ones with a question mark."""
+    return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {v.type}" for v in variables)
+
+
+_MOST_BYTES = 64 * 2**20
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
+
+
+def texts_of(archive: bytes, what: str) -> dict[str, str]:
+    """Return path to text, by path; a file that is no text is told by its size.
+
+    Raises
+    ------
+    APIResponseError
+        It is no ZIP archive, one that grows beyond 64 MiB, or one with paths that lead out of the
+        folder that somebody may write it to.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as files:
+            members = [info for info in files.infolist() if not info.is_dir()]
+            if sum(info.file_size for info in members) > _MOST_BYTES:
+                msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
+                raise APIResponseError(msg)
+            found = {}
+            for info in members:
+                with files.open(info) as file:  # one that is longer than announced is cut
+                    found[info.filename] = _text(file.read(info.file_size + 1))
+    except _UNREADABLE as exc:
+        msg = f"{what} is no ZIP archive that can be read: {exc}"
+        raise APIResponseError(msg) from exc
+    for path in found:
+        windows = PureWindowsPath(path)  # it understands both kinds of slashes
+        if windows.anchor or ".." in windows.parts:
+            msg = f"{what} has paths that lead out of its folder, {path!r:.60}; it was not read"
+            raise APIResponseError(msg)
+    return dict(sorted(found.items()))
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return f"({len(content)} bytes that are no text)\n"
+
+
+def move_tag(
+    client: Client, lookup: Lookup, deployment: str, tag: str, to: str, *, confirm: bool
+) -> WorkflowReleaseTagRead:
+    """Have the release tag `tag` point at another release, after a question."""
+    target = lookup.release(deployment, to)
+    now = lookup.release(deployment, tag)
+    if target.id == now.id:
+        return client.retrieve_workflow_release_tag(deployment, tag)
+    question = f"Move {tag} of {deployment} from {_name(now, tag)} to {_name(target, tag, to)}?"
+    if confirm:
+        try:
+            answer = input(f"{question} [y/N] ")
+        except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
+            msg = f"{question} There is nobody to ask here: give confirm=False to do it. Not moved."
+            raise VellumNBError(msg) from exc
+        if answer.strip().lower() not in {"y", "yes"}:
+            return client.retrieve_workflow_release_tag(deployment, tag)
+    moved = client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
+    if (moved.name, moved.release_id) != (tag, target.id):
+        msg = (
+            f"{tag} of {deployment} was to move to {target.id}, but the server answers that "
+            f"{moved.name} is at {moved.release_id}; look at ws.releases({deployment!r})"
+        )
+        raise APIResponseError(msg)
+    return moved
+
+
+def _name(release: WorkflowDeploymentRelease, moved: str, given: str = "") -> str:
+    """Return what to call a release in a question: a tag that stays with it, or its id."""
+    tags = [tag.name for tag in release.release_tags if tag.name not in {moved, "LATEST"}]
+    if given in tags:
+        return given
+    return tags[0] if tags else given or release.id

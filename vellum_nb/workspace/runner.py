@@ -268,16 +268,19 @@ def _retry_once(write: Callable[[], None]) -> None:
         raise
 
 
-def run_request(deployment: str, inputs: Mapping[str, object], **options: Any) -> RunRequest:
-    """Return the request of one run, its options as they are sent.
-
-    Raises
-    ------
-    InputError
-        An option does not fit; each is named.
-    """
+def run_request(  # noqa: PLR0917  (as `Workspace.run` has them)
+    deployment: str,
+    inputs: Mapping[str, object],
+    release_tag: str,
+    external_id: str | UUID | None,
+    metadata: Mapping[str, Any] | None,
+    previous_execution_id: str | UUID | None,
+) -> RunRequest:
+    """Return the request of one run; an `InputError` names each option that does not fit."""
+    options: dict[str, Any] = {"release_tag": release_tag, "metadata": metadata}
+    options |= {"external_id": external_id, "previous_execution_id": previous_execution_id}
     problems = []
-    for name, value in options.items():
+    for name, value in sorted(options.items()):
         try:
             options[name] = str(value) if isinstance(value, UUID) else plain(value)
         except InputError as exc:
@@ -383,7 +386,7 @@ def open_stream(
     client: Client,
     run: Run,
     inputs: Inputs,
-    cancel: Cancellation | None,
+    cancel: Cancellation | None = None,
     *,
     event_types: Iterable[str] = ("NODE", "WORKFLOW"),
     expand_meta: bool = False,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
-from vellum_nb.comparison import Comparison
+from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
-from vellum_nb.errors import APIError, APIStatusError, InputError
+from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History, trace_frame
 from vellum_nb.models import (
     Cancellation,
@@ -32,19 +32,21 @@ from vellum_nb.models import (
 from vellum_nb.models.inputs import to_wire
 from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.executors import check_executor
 from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
-from vellum_nb.workspace import comparing, views
+from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import Chosen, CompareOptions, WorkspaceJudges
-from vellum_nb.workspace.executions import Synchroniser, nodes_of
-from vellum_nb.workspace.forms import form_spec, parse_arguments, run_count
-from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.pending import PendingRun, submit
-from vellum_nb.workspace.rating import find_run, rate_run
-from vellum_nb.workspace.releasing import (
+from vellum_nb.workspace.comparing import (
+    Chosen,
+    CompareOptions,
+    WorkspaceJudges,
+    stored_comparison,
+)
+from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
+from vellum_nb.workspace.live_runs import PendingRun, RunStream, submit
+from vellum_nb.workspace.lookup import (
+    Lookup,
     cases_frame,
     deployments_frame,
     move_tag,
@@ -52,8 +54,8 @@ from vellum_nb.workspace.releasing import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.streaming import RunStream
 from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
+from vellum_nb.workspace.views import form_spec, parse_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +114,7 @@ class Workspace:
         self._lookup = Lookup(client)
         self.history = history.with_callbacks(
             view=views.view_history,
-            sync=Synchroniser(client, self._lookup),
+            sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
@@ -248,7 +250,7 @@ class Workspace:
             spec,
             run=lambda request, cancel: self._runner.execute(request, cancel)[0],
             release=lambda tag: self._lookup.release(deployment, tag),
-            count=lambda: run_count(self.history, deployment),
+            count=partial(self._run_count, deployment),
             stream=self._stream_of_form,
             rate=self._rate_of_form,
             trace=self._nodes,
@@ -285,8 +287,6 @@ class Workspace:
 
         Parameters
         ----------
-        deployment : str
-            The deployment's name.
         inputs : mapping
             Input variable to natural Python value: text, numbers, bools, dicts and lists; chat
             histories as lists of messages or ``(role, text)`` pairs; images, audio, video and
@@ -301,7 +301,7 @@ class Workspace:
             The execution whose state this one continues.
         expand_meta : bool, default False
             Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
-            `model` and `nodes`. Only streams tell it, so the run is sent as one.
+            `model` and `nodes`. Only streams have it, so the run is sent as one.
 
         Returns
         -------
@@ -316,12 +316,7 @@ class Workspace:
             The run could not be recorded.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         run, error = self._runner.execute(request, expand_meta=expand_meta)
         if error is not None:
@@ -362,12 +357,7 @@ class Workspace:
         'FULFILLED'
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return RunStream(self._runner, request, event_types=event_types, expand_meta=expand_meta)
 
@@ -387,12 +377,7 @@ class Workspace:
         `resume_pending` takes it up in the next. Everything else is as in `run`.
         """
         request = run_request(
-            deployment,
-            inputs,
-            release_tag=release_tag,
-            external_id=external_id,
-            metadata=metadata,
-            previous_execution_id=previous_execution_id,
+            deployment, inputs, release_tag, external_id, metadata, previous_execution_id
         )
         return submit(self._runner, request)
 
@@ -463,15 +448,9 @@ class Workspace:
         quality : float, optional
             From 0 (bad) to 1 (good); of the outputs in `desired`, or of all of them.
         desired : mapping, optional
-            Output name to what it should have been. Outputs that are not named keep what was
-            said about them before.
+            Output name to what it should have been. Others keep what they have.
         metadata : mapping, optional
             Kept by Vellum with the actuals.
-
-        Returns
-        -------
-        Run
-            With its `quality` and `desired`.
 
         Raises
         ------
@@ -576,19 +555,16 @@ class Workspace:
         cases : DataFrame, list of dicts, runs, or path
             One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
             called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
-            is what the answer should be; all others are labels, kept beside the runs. Cells of a
-            CSV are read as the type of their variable, JSON text too. Stored runs, as
-            ``ws.history.frame(...)`` or ``.runs(...)`` return them, are cases as well: each set
-            of inputs once, ``desired.<output>`` as what is expected.
+            is what the answer should be; all others are labels. Cells of a CSV are read as the
+            type of their variable. Stored runs, as ``ws.history.frame(...)`` or ``.runs(...)``
+            return them, are cases as well, ``desired.<output>`` as what is expected.
         release_tags : sequence of str, default ("LATEST",)
             The release tags; the first is the baseline.
         repeats : int, default 1
             How often each case is run on each tag.
         concurrency : int, optional
             How many calls are under way at once. Default: as many as the server takes well, from
-            16 on, and never more than `max_concurrency`.
-        max_concurrency : int, default 128
-            The most calls at once.
+            16 on, and never more than `max_concurrency` (128).
         max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
             Where the whole sweep stops by itself, to be resumed with a higher limit; what is
             under way then still ends. `max_cost_usd` holds where the runs tell their cost.
@@ -601,12 +577,10 @@ class Workspace:
         dry_run : bool, default False
             Check and plan, send and keep nothing: return the `SweepPlan`.
         restart : bool, default False
-            Run all of it again, though the history has a sweep of the same plan. Default: an
-            unfinished one goes on, and one that has ended is returned as it is.
+            Run all of it again, though the history has a sweep of the same plan.
         reuse : bool, default False
-            Use fulfilled runs that the history has of the same case on the same release, as many
-            as `repeats` ask, and send only the others. Runs of these cases that may have been
-            executed, though no answer came, are looked up first.
+            Use fulfilled runs that the history has of the same case on the same release, and send
+            only the others. Runs of these cases that may have been executed are looked up first.
         resend_in_doubt : bool, default True
             Whether a run that may have been executed is sent again, under the same external id,
             when look-ups find no execution of it for the read timeout (120 s by default), and for
@@ -618,8 +592,7 @@ class Workspace:
         executor : concurrent.futures.Executor, optional
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
-            the server; the history stays here. What a lost worker was at is looked up before it
-            is sent again. Default: threads.
+            the server; the history stays here. Default: threads.
 
         Returns
         -------
@@ -650,7 +623,7 @@ class Workspace:
         0          v2         billing           billing
         """
         options = checked_options(
-            check_executor(executor),
+            executor,
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
@@ -799,13 +772,20 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison = self._compared(
+        title = "" if of is None else views.sweep_title(of.record)
+        comparison = stored_comparison(
+            self.history,
+            self._runner.resolve,
             deployment,
             tags,
             sweep=of,
             since=since,
             cases=cases,
-            options={"baseline": baseline, "metrics": metrics, "alpha": alpha, "seed": seed},
+            services=self._services(deployment, title),
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
         )
         if dry_run:
             return plan_judges(comparison, self._judges())
@@ -844,16 +824,16 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        return Judge(
+        made = metrics.judge(
             deployment,
             inputs=inputs,
             output=output,
             release_tag=release_tag,
-            name=name or deployment,
+            name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
-            service=self._judges(),
         )
+        return made.replaced(service=self._judges())
 
     def bisect(
         self,
@@ -879,34 +859,23 @@ p = 1.00 · noise floor unknown>
             A function of a run; a change is where what it returns changes. Default: the outputs,
             or the error.
         first, last : str, optional
-            Release tags, or ids of releases, to search between. Default: the oldest and the
-            newest.
+            Release tags, or ids of releases, to search between. Default: oldest and newest.
         repeats : int, optional
             How many runs of each release count; what more than half of them say is its answer.
             Default: one, and up to five where runs of one release disagree.
-
-        Returns
-        -------
-        Bisection
-            `first_changed` and `last_same`, and as `frame` what was run.
 
         Raises
         ------
         VellumNBError
             Nothing changed between the oldest and the newest, `check` raised, or the runs of a
-            release disagree too much.
-        APIError
-            A release could not be run; what was run is kept, and taken the next time.
+            release disagree too much. What was run is kept, and taken the next time.
 
         Examples
         --------
         >>> import vellum_nb as vnb
         >>> ws = vnb.connect("local", history=":memory:")
-        >>> found = ws.bisect(
-        ...     "ticket-triage",
-        ...     {"ticket": "I was charged twice"},
-        ...     lambda run: run.outputs["category"],
-        ... )
+        >>> case, category = {"ticket": "I was charged twice"}, lambda run: run.outputs["category"]
+        >>> found = ws.bisect("ticket-triage", case, category)
         >>> found.last_same, found.first_changed
         ('v1', 'v2')
         """
@@ -920,39 +889,6 @@ p = 1.00 · noise floor unknown>
             first=first,
             last=last,
             repeats=repeats,
-        )
-
-    def _compared(
-        self,
-        deployment: str,
-        tags: Sequence[str] | None,
-        *,
-        sweep: Sweep | None,
-        since: datetime | str | None,
-        cases: Chosen | None,
-        options: Mapping[str, Any],
-    ) -> Comparison:
-        """Return the comparison, whose judges have not judged yet."""
-        resolve = self._runner.resolve
-        runs, known = comparing.compared_runs(self.history, deployment, tags, sweep, since)
-        if tags is None:
-            if not runs:
-                raise comparing.nothing_run(self.history, resolve, deployment, None, since)
-            tags = comparing.tags_run(runs)
-        elif runs:
-            comparing.check_tags(self.history, resolve, deployment, tags, runs)
-        chosen, only = comparing.chosen_cases(resolve, deployment, tags, cases)
-        if not runs and not chosen and not known:
-            raise comparing.nothing_run(self.history, resolve, deployment, tags, since)
-        title = "" if sweep is None else views.sweep_title(sweep.record)
-        return Comparison(
-            runs,
-            deployment=deployment,
-            release_tags=tags,
-            cases=[*chosen, *known],
-            only=only,
-            services=self._services(deployment, title),
-            **options,
         )
 
     def _judges(self) -> WorkspaceJudges:
@@ -977,8 +913,7 @@ p = 1.00 · noise floor unknown>
             trace=self._nodes,
             replay=partial(views.replay, self._runner, comparison.deployment),
             blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
-            subscribe=self.history.subscribe,
-            again=lambda ids: self.history.runs(ids=list(ids)),
+            history=self.history,
             about=title,
             same=views.same_releases(self._runner, comparison),
         )
@@ -1002,6 +937,12 @@ p = 1.00 · noise floor unknown>
             return save_frame(path, frame, "csv")
 
         return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
+
+    def _run_count(self, deployment: str) -> int | None:
+        """Return how many runs there are, or None where that cannot be read: a run will say why."""
+        with suppress(HistoryError):
+            return self.history.count(deployment=deployment)
+        return None
 
     def _stream_of_form(
         self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]

@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +44,5 @@ def server(prompts, model):
 def vellum(prompts):
     url = prompts.url
     place = VellumEnvironment(default=url, predict=url, documents=url)
-    vellum = Vellum(api_key=prompts.api_key, environment=place)
-    yield vellum
-    vellum._client_wrapper.httpx_client.httpx_client.close()
+    with httpx.Client(timeout=60) as http:
+        yield Vellum(api_key=prompts.api_key, environment=place, httpx_client=http)

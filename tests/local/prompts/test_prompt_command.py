@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from openai_kit import KEY, order
 from vellum.client import Vellum
@@ -28,9 +29,8 @@ def served(*options: str, **environment: str) -> Iterator[Vellum]:
     try:
         url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
         place = VellumEnvironment(default=url, predict=url, documents=url)
-        client = Vellum(api_key=key, environment=place)
-        yield client
-        client._client_wrapper.httpx_client.httpx_client.close()
+        with httpx.Client(timeout=60) as http:
+            yield Vellum(api_key=key, environment=place, httpx_client=http)
     finally:
         process.kill()
         process.communicate()

@@ -65,13 +65,10 @@ def events(node, vellum):
 
 
 @pytest.mark.parametrize("node", [Greet, GreetAtOnce])
-def test_a_prompt_node_runs_and_its_usage_is_known_by_its_span(server, vellum, model, node):
+def test_a_prompt_node_runs(server, vellum, model, node):
     model.answer = says("Hel", "lo")
     told = events(node, vellum)
     assert (told[-1].name, told[-1].outputs.text) == ("workflow.execution.fulfilled", "Hello")
-    (ended,) = [event for event in told if event.name == "node.execution.fulfilled"]
-    (usage,) = server._models.usage_of(str(ended.span_id))
-    assert (usage.tokens_in, usage.tokens_out) == (7, 3)
     assert model.asked[0].body["messages"] == [{"role": "user", "content": "Greet Ada"}]
 
 

@@ -13,14 +13,22 @@ from openai_kit import KEY, ask, block, chunks, delta, finish, order, refuses
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
+from vellum_nb.local.prompts.models import Provider
 
 
-def test_without_a_model_the_message_says_which_line_to_write(prompts, vellum):
-    prompts._models.provider = None
-    (event,) = ask(vellum)
-    assert (event.state, event.error.code) == ("REJECTED", "PROVIDER_CREDENTIALS_UNAVAILABLE")
-    assert 'server.models(base_url="http://' in event.error.message
-    assert vellum.ad_hoc.adhoc_execute_prompt(**order()).state == "REJECTED"
+def prompted(server):
+    url = f"{server.url}/v1/ad-hoc/execute-prompt"
+    return requests.post(
+        url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=20
+    ).json()
+
+
+def test_without_a_model_the_message_says_which_line_to_write():
+    with LocalServer() as server:
+        event = prompted(server)
+    error = event["error"]
+    assert (event["state"], error["code"]) == ("REJECTED", "PROVIDER_CREDENTIALS_UNAVAILABLE")
+    assert 'server.models(base_url="http://' in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -197,11 +205,9 @@ def test_a_model_need_not_say_why_it_ended(server, vellum, model, end):
 def test_without_the_sdk_the_message_says_what_to_install(server, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "vellum"]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "vellum_nb.local.sdk.prompt_blocks", raising=False)
-    url = f"{server.url}/v1/ad-hoc/execute-prompt"
-    answer = requests.post(url, json=order(), headers={"X-API-KEY": server.api_key}, timeout=20)
-    assert answer.json()["state"] == "REJECTED"
-    assert 'pip install "vellum-nb[sdk]"' in answer.json()["error"]["message"]
+    event = prompted(server)
+    assert event["state"] == "REJECTED"
+    assert 'pip install "vellum-nb[sdk]"' in event["error"]["message"]
 
 
 def test_models_need_the_openai_client_and_the_message_says_what_to_install(monkeypatch):
@@ -240,5 +246,5 @@ def test_what_cannot_be_a_model_is_refused_without_telling_its_key(options):
 
 
 def test_the_key_of_the_model_is_in_no_repr(server):
-    assert KEY not in repr(server._models.provider)
+    assert KEY not in repr(Provider(base_url="http://127.0.0.1/v1", api_key=KEY))
     assert KEY not in repr(vars(server))

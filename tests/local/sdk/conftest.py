@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from vellum import Vellum
 from vellum.environment import VellumEnvironment
@@ -23,6 +24,5 @@ def client(server):
 @pytest.fixture(scope="module")
 def official(server):
     environment = VellumEnvironment(default=server.url, predict=server.url, documents=server.url)
-    client = Vellum(api_key=server.api_key, environment=environment)
-    yield client
-    client._client_wrapper.httpx_client.httpx_client.close()
+    with httpx.Client(timeout=60) as http:
+        yield Vellum(api_key=server.api_key, environment=environment, httpx_client=http)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List, Optional
 
+from vellum import ChatMessage
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import (
@@ -58,6 +59,37 @@ class Shout(BaseNode):
 
     def run(self) -> BaseNode.Outputs:
         return self.Outputs(said=self.text.upper())
+
+
+class Memory(BaseState):
+    """What is remembered."""
+
+    turns: int = 0
+    said: List[ChatMessage] = []
+    note: Optional[str] = None
+
+
+class Remember(BaseNode[Memory]):
+    text = Inputs.text
+
+    class Outputs(BaseNode.Outputs):
+        turn: int
+
+    def run(self) -> BaseNode.Outputs:
+        self.state.turns += 1
+        self.state.said = [*self.state.said, ChatMessage(role="USER", text=self.text)]
+        assert all(isinstance(message, ChatMessage) for message in self.state.said)
+        return self.Outputs(turn=self.state.turns)
+
+
+class Chat(BaseWorkflow[Inputs, Memory]):
+    """Remember."""
+
+    graph = Remember
+
+    class Outputs(BaseWorkflow.Outputs):
+        turn = Remember.Outputs.turn
+        said = Memory.said
 
 
 def mapped(suffix: str) -> type:

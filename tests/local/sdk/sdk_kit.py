@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.events import Event, Rejection, RunContext, initiated
 from vellum_nb.local.sdk.workflow import SdkWorkflow
 from vellum_nb.models import WorkflowInput
 
@@ -100,6 +100,7 @@ def events_of(execution: Any) -> list[Event]:
         for event in execution.events():
             events += [event]
     except Rejection as why:
+        events = events or [initiated(context(), {}, {})]
         events.append(events[0].rejected(why))
     return events
 

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import List, Optional
 
 import pytest
-from sdk_flows import Inputs, Talk, mapped, of
+from sdk_flows import Chat, Talk, mapped, of
 from sdk_kit import context, events_of, execution, in_thread, run, typed, until
-from vellum import ChatMessage
-from vellum.workflows import BaseWorkflow
 from vellum.workflows.context import monitoring_context_store
 from vellum.workflows.nodes import (
     BaseNode,
 )
-from vellum.workflows.state import BaseState
 
 from vellum_nb.local.sdk.workflow import SdkWorkflow
-
-
-class Memory(BaseState):
-    """What is remembered."""
-
-    turns: int = 0
-    said: List[ChatMessage] = []
-    note: Optional[str] = None
-
-
-class Remember(BaseNode[Memory]):
-    text = Inputs.text
-
-    class Outputs(BaseNode.Outputs):
-        turn: int
-
-    def run(self) -> BaseNode.Outputs:
-        self.state.turns += 1
-        self.state.said = [*self.state.said, ChatMessage(role="USER", text=self.text)]
-        assert all(isinstance(message, ChatMessage) for message in self.state.said)
-        return self.Outputs(turn=self.state.turns)
-
-
-class Chat(BaseWorkflow[Inputs, Memory]):
-    """Remember."""
-
-    graph = Remember
-
-    class Outputs(BaseWorkflow.Outputs):
-        turn = Remember.Outputs.turn
-        said = Memory.said
 
 
 def test_the_state_of_an_execution_is_continued_by_the_next():
@@ -58,11 +23,6 @@ def test_the_state_of_an_execution_is_continued_by_the_next():
         assert told.outputs["turn"] == turn
     assert [message["text"] for message in state["said"]] == ["turn 1", "turn 2", "turn 3"]
     assert told.types["said"] == "CHAT_HISTORY"
-
-
-def test_a_run_without_a_state_to_continue_begins_anew():
-    run(Chat, {"text": "a"})
-    assert run(Chat, {"text": "b"}).outputs["turn"] == 1
 
 
 def test_what_the_state_class_does_not_know_is_left_out():
@@ -112,11 +72,7 @@ def test_cancelling_before_the_run_begins_runs_nothing():
     begun = execution(Wait, {"text": "x"})
     begun.cancel()
     begun.cancel()
-    events = events_of(begun)
-    assert [e.name for e in events] == [
-        "workflow.execution.initiated",
-        "workflow.execution.rejected",
-    ]
+    assert events_of(begun) == []
     assert not ENTERED.acquire(blocking=False)
 
 

@@ -10,7 +10,7 @@ from distributed import Client, Status
 
 from vellum_nb.errors import InputError
 
-CASES = [{"text": str(number)} for number in range(100)]
+CASES = [{"text": str(number)} for number in range(30)]
 TAGS = ["v1", "v2"]
 PLANNED = len(CASES) * len(TAGS)
 
@@ -51,7 +51,7 @@ def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, 
         kill_one(made, killed, until)
         server.held = False
         for number in (1, 2):
-            until(lambda number=number: server.posts > 60 * number)
+            until(lambda number=number: server.posts > 18 * number)
             kill_one(made, killed, until)
         sweep.wait(300)
         assert sweep.state == "done", sweep

@@ -12,8 +12,8 @@ import pytest
 from counting_server import KEY
 from distributed import Client
 
-from vellum_nb.sweep.executors import Once, _sealed
-from vellum_nb.workspace.sweep_worker import SweepAttempt
+from vellum_nb.sweep.executors import sealed
+from vellum_nb.workspace.sweeps import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(12)]
 DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
@@ -75,7 +75,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
         server.held = False
         assert sweep.wait(60).state == "done"
         caller = SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id")
-        broken = client.submit(_sealed(caller, "no task"), key="vellum_nb_call-broken")
+        broken = client.submit(sealed(caller, "no task"), key="vellum_nb_call-broken")
         error = broken.exception(timeout=60)
         pages |= crawled(dashboards(made))
         pages["exception"] = repr(error) + str(vars(error)) + repr(broken.traceback())
@@ -96,11 +96,11 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
 
 def test_the_pickle_holds_the_key_and_no_repr_of_it_does(ws):
     """It travels to the workers, who send it: TLS is what keeps it on the way."""
-    once = Once(SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id"))
-    wire = pickle.dumps(once)
+    attempt = SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id")
+    wire = pickle.dumps(attempt)
     assert KEY.encode() in wire
-    sealed = _sealed(once, "no task")
-    assert KEY.encode() in cloudpickle.dumps(sealed)
-    assert KEY not in repr(sealed) + str(vars(sealed))
+    task = sealed(attempt, "no task")
+    assert KEY.encode() in cloudpickle.dumps(task)
+    assert KEY not in repr(task) + str(vars(task))
     there = pickle.loads(wire)  # noqa: S301  (our own)
-    assert KEY not in repr(there) + str(vars(there)) + repr(once)
+    assert KEY not in repr(there) + str(vars(there)) + repr(attempt)

@@ -273,10 +273,15 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = _unwrap_partial(target)
     if not inspect.isroutine(function):
         function = type(function).__call__
+    return hints_of(function, name_of(target))
+
+
+def hints_of(owner: Any, name: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the annotations of a function or class; `known` are names that they may use."""
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        return typing.get_type_hints(owner, localns=known, include_extras=True)
     except (NameError, TypeError, SyntaxError, AttributeError) as exc:
-        msg = f"an annotation of {name_of(target)} cannot be read: {exc}"
+        msg = f"an annotation of {name} cannot be read: {exc}"
         raise bad_request(msg) from exc
 
 

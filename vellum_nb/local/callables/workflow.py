@@ -14,7 +14,6 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
-    Coroutine,
     Generator,
     Iterator,
     Mapping,
@@ -102,10 +101,6 @@ class Workflow:
         )
 
 
-class OutputError(Exception):
-    """A callable returned a value that cannot be an output."""
-
-
 class FunctionExecution:
     """Runs a callable once; `cancel` from any thread ends it where Python can end it.
 
@@ -163,10 +158,10 @@ class FunctionExecution:
             return work(*arguments)
         except Reject as exc:
             code, message = "USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run"
-        except (OutputError, InputError) as exc:
+        except Rejection:
+            raise
+        except InputError as exc:
             code, message = "INVALID_OUTPUTS", str(exc)[:1].upper() + str(exc)[1:]
-        except asyncio.CancelledError:
-            code, message = "WORKFLOW_CANCELLED", "The run was cancelled"
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
             frames = "".join(traceback.format_tb(exc.__traceback__))
             message = describe_exception(exc)
@@ -184,7 +179,7 @@ class FunctionExecution:
         elif isinstance(result, AsyncGenerator):
             result = yield from self._awaited(self._drained_async(result))
         elif inspect.isawaitable(result):
-            result = yield from self._awaited(_await(result))
+            result = yield from self._awaited(result)
         self._returned = result
 
     def _drained(self, stream: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
@@ -207,11 +202,11 @@ class FunctionExecution:
         finally:
             await stream.aclose()
 
-    def _awaited(self, work: Coroutine[Any, Any, Any]) -> Generator[Any, None, Any]:
+    def _awaited(self, work: Awaitable[Any]) -> Generator[Any, None, Any]:
         """Run `work` as one task on an event loop of this thread, stopping for each item."""
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
-            task = loop.create_task(work)
+            task = asyncio.ensure_future(work, loop=loop)
             task.add_done_callback(lambda _: loop.stop())
             with self._lock:
                 self._abort = lambda: loop.call_soon_threadsafe(task.cancel)
@@ -242,7 +237,7 @@ class FunctionExecution:
             )
         if self._state is None:
             return outputs, None
-        _check_names(self._state, "the state has the key {!r}; its keys must be text")
+        _check_names(self._state, "The state has the key {!r}; its keys must be text")
         return outputs, {key: _plain(key, value, "state") for key, value in self._state.items()}
 
     def _output(self, name: str, type_: str, value: Any) -> WorkflowOutput:
@@ -251,24 +246,20 @@ class FunctionExecution:
         return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
-async def _await(result: Awaitable[Any]) -> Any:
-    return await result
-
-
 def _chunk(yielded: Any) -> tuple[str, str]:
     """Return the name and the text of what a generator yields: text, or a (name, text) pair."""
     is_pair = isinstance(yielded, tuple) and len(yielded) == 2  # noqa: PLR2004
     name, text = yielded if is_pair else (_SINGLE, yielded)
     if not isinstance(name, str) or not isinstance(text, str) or not name:
-        msg = f"the generator yielded {_preview(yielded)}; text or (name, text) is expected"
-        raise OutputError(msg)
+        msg = f"The generator yielded {_preview(yielded)}; text or (name, text) is expected"
+        raise Rejection(msg, "INVALID_OUTPUTS")
     return name, text
 
 
 def _named(returned: Any) -> dict[str, Any]:
     """Return the values of a returned object by output name."""
     if isinstance(returned, Mapping):
-        _check_names(returned, "the returned dict has the key {!r}; outputs are named by text")
+        _check_names(returned, "The returned dict has the key {!r}; outputs are named by text")
         return dict(returned)
     if isinstance(returned, BaseModel):
         return {name: getattr(returned, name) for name in type(returned).model_fields}
@@ -280,7 +271,7 @@ def _named(returned: Any) -> dict[str, Any]:
 def _check_names(values: Mapping[Any, Any], message: str) -> None:
     for key in values:
         if not isinstance(key, str) or not key:
-            raise OutputError(message.format(key))
+            raise Rejection(message.format(key), "INVALID_OUTPUTS")
 
 
 def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
@@ -296,8 +287,8 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
         return type_, None
     problem = wire_problem(plain, type_)
     if problem:
-        msg = f"the output {name!r} is {_preview(plain)}, but {problem}"
-        raise OutputError(msg)
+        msg = f"The output {name!r} is {_preview(plain)}, but {problem}"
+        raise Rejection(msg, "INVALID_OUTPUTS")
     return type_, wire_value(plain, type_)
 
 
@@ -307,14 +298,14 @@ def _plain(name: str, value: Any, what: str) -> Any:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"the {what} {name!r} is {_preview(value)}, which JSON cannot carry: {reason}"
-        raise OutputError(msg) from exc
+        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot carry: {reason}"
+        raise Rejection(msg, "INVALID_OUTPUTS") from exc
     where = non_finite_path(plain, name)
     if where:
         msg = (
-            f"the {what} {where} is not a finite number (NaN or infinite), which JSON cannot carry"
+            f"The {what} {where} is not a finite number (NaN or infinite), which JSON cannot carry"
         )
-        raise OutputError(msg)
+        raise Rejection(msg, "INVALID_OUTPUTS")
     return plain
 
 

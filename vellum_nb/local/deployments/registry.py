@@ -6,18 +6,17 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.releases import LATEST, Build, Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import ProcessOptions
@@ -28,7 +27,7 @@ from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_TAG = re.compile(r"\w(?:[\w.-]*\w)?")
+_TAG = re.compile(r"(?!.*\.\.)\w(?:[\w.-]*\w)?")
 
 
 class Registry:
@@ -54,39 +53,19 @@ class Registry:
         releases = (r for d in self._deployments.values() for r in d.releases)
         return [release.snapshot.package for release in releases if release.snapshot]
 
-    def named(self, name: str) -> Deployment:
-        """Return a deployment by its name."""
-        deployments = self._deployments
-        if name not in deployments:
-            msg = f"No deployment {name!r:.160} exists; there are: {_names(deployments)}"
-            raise not_found(msg)
-        return deployments[name]
-
-    def with_id(self, id_: str) -> Deployment:
-        """Return a deployment by its id."""
-        deployments = self._deployments
-        found = next((each for each in deployments.values() if each.id == id_), None)
-        if found is None:
-            msg = f"No deployment has the id {id_!r:.160}; there are: {_names(deployments)}"
-            raise not_found(msg)
-        return found
-
     def get(self, id_or_name: str) -> Deployment:
         """Return a deployment by its id or name."""
-        return self.with_id(id_or_name) if _is_uuid(id_or_name) else self.named(id_or_name)
-
-    def release(self, deployment: Deployment, tag_or_id: str) -> Release:
-        """Return a release of `deployment` by a tag on it or its id."""
-        release = deployment.release(tag_or_id)
-        if release is None:
-            known = ", ".join(deployment.tags)
-            msg = f"{deployment.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+        found = self._deployments.values()
+        deployment = next((d for d in found if id_or_name in {d.id, d.name}), None)
+        if deployment is None:
+            names = ", ".join(each.name for each in found) or "none"
+            msg = f"No deployment {id_or_name!r:.160} exists; there are: {names}"
             raise not_found(msg)
-        return release
+        return deployment
 
     def deploy(
         self,
-        build: Build,
+        release: Release,
         *,
         name: str | None,
         release_tags: Sequence[str],
@@ -94,8 +73,8 @@ class Registry:
         label: str | None,
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
-        """Make a release of `build`; LATEST and `release_tags` move to it."""
-        name = _checked_name(_own_name(build) if name is None else name)
+        """Add a release; LATEST and `release_tags` move to it."""
+        name = _checked_name(_own_name(release) if name is None else name)
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
             msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
@@ -103,16 +82,11 @@ class Registry:
         if release_id is not None and not _is_uuid(release_id):
             msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
             raise bad_request(msg)
+        id_ = str(uuid.UUID(release_id)) if release_id else release.id
         now = datetime.now(UTC)
-        release = Release(
-            **vars(build),
-            id=str(uuid.UUID(release_id) if release_id else uuid.uuid4()),
-            version_id=str(uuid.uuid4()),
-            created=now,
-            description=description or "",
-        )
+        release = replace(release, id=id_, created=now, description=description or "")
         words = name.replace("-", " ").replace("_", " ").strip() or name
-        first = Deployment(str(uuid.uuid4()), name, words[:1].upper() + words[1:], now)
+        first = Deployment(name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
                 msg = f"release_id {release.id} is taken; a release never changes"
@@ -125,8 +99,8 @@ class Registry:
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
         """Put `tag` on the release with the tag or id `release`."""
         with self._lock:
-            deployment = self.named(name)
-            found = self.release(deployment, release)
+            deployment = self.get(name)
+            found = deployment.release(release)
             new = deployment.tagged(found, *_checked_tags([tag]), at=datetime.now(UTC))
             self._save(new)
             return new
@@ -154,8 +128,8 @@ class Registry:
                 content = json.loads(text)
                 tags = {tag: Tag(tag, to, _time(moved)) for tag, to, moved in content["tags"]}
                 created = _time(content["created"])
-                parts = content["label"], created, tuple(releases[id_]), MappingProxyType(tags)
-                found[name] = Deployment(id_, name, *parts)
+                parts = created, id_, tuple(releases[id_]), tags
+                found[name] = Deployment(name, content["label"], *parts)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
             raise VellumNBError(msg) from exc
@@ -195,14 +169,16 @@ def _write(tx: Transaction, deployment: Deployment) -> None:
         )
         raise VellumNBError(msg)
     tags = [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()]
-    content = {"label": deployment.label, "created": deployment.created, "tags": tags}
+    content: dict[str, Any] = {"label": deployment.label, "created": deployment.created}
     tx.execute(
         "INSERT INTO deployments VALUES (:id, :name, :content) "
         "ON CONFLICT (id) DO UPDATE SET content = excluded.content",
-        {**row, "content": to_json(content)},
+        {**row, "content": to_json({**content, "tags": tags})},
     )
     for release in deployment.releases:
         content = {k: v for k, v in vars(release).items() if k not in {"id", "loaded"}}
+        for key in ("input_variables", "output_variables"):
+            content[key] = [each.model_dump(exclude_unset=True) for each in content[key]]
         content["snapshot"] = release.snapshot and release.snapshot.package
         tx.execute(
             "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
@@ -217,8 +193,8 @@ _VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVa
 _PROCESS: TypeAdapter[ProcessOptions] = TypeAdapter(ProcessOptions)
 
 
-def _own_name(build: Build) -> str:
-    name = build.name.strip("_").replace("_", "-")
+def _own_name(release: Release) -> str:
+    name = release.name.strip("_").replace("_", "-")
     if "<" in name:
         msg = "a lambda has no name; say deploy(..., name='my-workflow')"
         raise bad_request(msg)
@@ -226,13 +202,8 @@ def _own_name(build: Build) -> str:
 
 
 def _checked_name(name: str) -> str:
-    if len(name) <= _MAX_LENGTH and _NAME.fullmatch(name) and not _is_uuid(name):
-        return name
-    msg = (
-        f"{name!r:.60} cannot be the name of a deployment: 1 to {_MAX_LENGTH} letters, digits, "
-        "spaces and _ - . that begin and end with a letter or digit, and not a UUID"
-    )
-    raise bad_request(msg)
+    _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
+    return name
 
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:
@@ -243,17 +214,15 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
         if tag == LATEST:
             msg = "LATEST always is the newest release; it cannot be set by hand"
             raise bad_request(msg)
-        if len(tag) > _MAX_LENGTH or not _TAG.fullmatch(tag) or ".." in tag or _is_uuid(tag):
-            msg = (
-                f"{tag!r:.60} cannot be a release tag: 1 to {_MAX_LENGTH} letters, digits and "
-                "_ - . that begin and end with a letter or digit, without '..', and not a UUID"
-            )
-            raise bad_request(msg)
+        _check(tag, _TAG, "a release tag: letters, digits and _ - .")
     return list(dict.fromkeys(tags))
 
 
-def _names(deployments: Mapping[str, Deployment]) -> str:
-    return ", ".join(deployments) or "none"
+def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
+    if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _is_uuid(text):
+        limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
+        msg = f"{text!r:.60} cannot be {what}, {limits}"
+        raise bad_request(msg)
 
 
 def _is_uuid(text: str) -> bool:

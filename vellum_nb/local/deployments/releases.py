@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import textwrap
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from vellum_nb.local.callables.signature import name_of
@@ -32,19 +31,16 @@ from vellum_nb.local.isolation.workflow_server import (
     image_of_project,
     server_options,
 )
-from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
-from vellum_nb.models.contract import (
-    ReleaseDeployment,
-    ReleaseEnvironment,
-    ReleaseRef,
-    ReleaseTagName,
-    WorkflowVersion,
-)
+from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.models import contract
 
 LATEST = "LATEST"
 _IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +61,14 @@ class Tag:
 class Declared:
     """Variables of source that are known, so that it is not imported before its first run."""
 
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
+    input_variables: tuple[contract.VellumVariable, ...]
+    output_variables: tuple[contract.VellumVariable, ...]
     summary: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build(Declared):
-    """Code of a release with its variables.
+class Release(Declared):
+    """One release: its code with its variables.
 
     `name` is the deployment's if none is given. `code` is ``module:qualname``: in the snapshot if
     there is one, else where the callable can be imported again; or empty. With `process`, each run
@@ -84,16 +80,10 @@ class Build(Declared):
     snapshot: Snapshot | None = None
     process: ProcessOptions | None = None
     loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release(Build):
-    """One release of a deployment."""
-
-    id: str
-    version_id: str
-    created: datetime
-    description: str
+    id: str = field(default_factory=_new_id)
+    version_id: str = field(default_factory=_new_id)
+    created: datetime = field(default_factory=partial(datetime.now, UTC))
+    description: str = ""
 
     @property
     def source(self) -> Mapping[str, str] | None:
@@ -125,20 +115,37 @@ class Release(Build):
 class Deployment:
     """A deployment with all its releases, oldest first, and its tags. Replaced, never changed."""
 
-    id: str
     name: str
     label: str
     created: datetime
+    id: str = field(default_factory=_new_id)
     releases: tuple[Release, ...] = ()
-    tags: Mapping[str, Tag] = field(default_factory=lambda: MappingProxyType({}))
+    tags: Mapping[str, Tag] = field(default_factory=dict)
 
     @property
     def latest(self) -> Release:
         """The newest release."""
         return self.releases[-1]
 
-    def release(self, tag_or_id: str) -> Release | None:
+    def tag(self, name: str) -> Tag:
+        """Return a release tag."""
+        if name not in self.tags:
+            known = ", ".join(self.tags)
+            msg = f"{self.name} has no release tag {name!r:.160}; it has: {known}"
+            raise not_found(msg)
+        return self.tags[name]
+
+    def release(self, tag_or_id: str) -> Release:
         """Return the release with this tag or id."""
+        release = self.find_release(tag_or_id)
+        if release is None:
+            known = ", ".join(self.tags)
+            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+            raise not_found(msg)
+        return release
+
+    def find_release(self, tag_or_id: str) -> Release | None:
+        """Return the release with this tag or id; None when there is none."""
         tag = self.tags.get(tag_or_id)
         id_ = tag.release_id if tag else tag_or_id
         return next((release for release in self.releases if release.id == id_), None)
@@ -146,7 +153,7 @@ class Deployment:
     def tagged(self, release: Release, *names: str, at: datetime) -> Deployment:
         """Return the deployment with the tags `names` on `release`."""
         moved = {name: Tag(name, release.id, at) for name in names}
-        return replace(self, tags=MappingProxyType({**self.tags, **moved}))
+        return replace(self, tags={**self.tags, **moved})
 
 
 def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
@@ -162,8 +169,8 @@ def build(
     source: str | None = None,
     declared: Declared | None = None,
     **options: Any,
-) -> Build:
-    """Return the code of a release of `target`; see `LocalServer.deploy`."""
+) -> Release:
+    """Return a release of `target`; see `LocalServer.deploy`."""
     process = _process_options(target, isolation, **options)
     if isinstance(target, Mapping):
         snapshot = snapshots.add(check_files(target, "The project"))
@@ -212,11 +219,11 @@ def _from_source(
     process: ProcessOptions | None,
     name: str,
     declared: Declared | None = None,
-) -> Build:
+) -> Release:
     parts: dict[str, Any] = {"snapshot": snapshot, "process": process}
     if declared is not None:
         name = name or place.rpartition(":")[2]
-        return Build(**vars(declared), name=name, code=place, **parts)
+        return Release(**vars(declared), name=name, code=place, **parts)
     code: Code
     try:
         if process is not None:
@@ -229,9 +236,9 @@ def _from_source(
     return _of_code(code, name or place.rpartition(":")[2], place, **parts)
 
 
-def _of_code(code: Code, name: str, place: str, **parts: Any) -> Build:
+def _of_code(code: Code, name: str, place: str, **parts: Any) -> Release:
     declared = Declared(code.input_variables, code.output_variables, code.description)
-    return Build(**vars(declared), name=name, code=place, loaded=[code], **parts)
+    return Release(**vars(declared), name=name, code=place, loaded=[code], **parts)
 
 
 def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
@@ -251,53 +258,36 @@ def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
     return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
 
 
-def release_definition(deployment: Deployment, release: Release) -> str:
-    """Return the variables of a release as JSON text."""
-    inputs, outputs = (
-        [v.model_dump(mode="json", by_alias=True) for v in variables]
-        for variables in (release.input_variables, release.output_variables)
-    )
-    content = {
-        "name": deployment.name,
-        "label": deployment.label,
-        "release_id": release.id,
-        "description": release.description,
-        "input_variables": inputs,
-        "output_variables": outputs,
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
 # Releases and release tags as the contract has them
 
 SPACE = uuid.UUID("0f0e3a3c-8a7c-4a5e-9c11-5d1f2b6c7e10")
-ENVIRONMENT = ReleaseEnvironment(
+ENVIRONMENT = contract.ReleaseEnvironment(
     id=str(uuid.uuid5(SPACE, "environment")), name="local", label="Local"
 )
 
 
-def release_read(deployment: Deployment, release: Release) -> WorkflowDeploymentRelease:
+def release_read(deployment: Deployment, release: Release) -> contract.WorkflowDeploymentRelease:
     """Return a release with the tags that are on it now."""
     process = release.process
     image = {}  # an addition of ours, of releases that run in a container
     if process is not None and process.isolation == "container":
         image = {"container_image": process.digest}
-    return WorkflowDeploymentRelease(
+    return contract.WorkflowDeploymentRelease(
         id=release.id,
         created=release.created,
         environment=ENVIRONMENT,
         created_by=None,
-        workflow_version=WorkflowVersion(
+        workflow_version=contract.WorkflowVersion(
             id=release.version_id,
             input_variables=release.input_variables,
             output_variables=release.output_variables,
             dependencies=(),
             **image,
         ),
-        deployment=ReleaseDeployment(id=deployment.id, name=deployment.name),
+        deployment=contract.ReleaseDeployment(id=deployment.id, name=deployment.name),
         description=release.description,
         release_tags=tuple(
-            ReleaseTagName(name=tag.name, source=tag.source)
+            contract.ReleaseTagName(name=tag.name, source=tag.source)
             for tag in deployment.tags.values()
             if tag.release_id == release.id
         ),
@@ -305,8 +295,10 @@ def release_read(deployment: Deployment, release: Release) -> WorkflowDeployment
     )
 
 
-def tag_read(deployment: Deployment, tag: Tag) -> WorkflowReleaseTagRead:
+def tag_read(deployment: Deployment, tag: Tag) -> contract.WorkflowReleaseTagRead:
     """Return a release tag."""
-    release = deployment.release(tag.release_id)
-    ref = ReleaseRef(id=tag.release_id, timestamp=release.created if release else tag.moved)
-    return WorkflowReleaseTagRead(name=tag.name, source=tag.source, history_item=ref, release=ref)
+    created = deployment.release(tag.release_id).created
+    ref = contract.ReleaseRef(id=tag.release_id, timestamp=created)
+    return contract.WorkflowReleaseTagRead(
+        name=tag.name, source=tag.source, history_item=ref, release=ref
+    )

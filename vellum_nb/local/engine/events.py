@@ -193,7 +193,8 @@ class Execution(Protocol):
         """Run in the thread that iterates, and yield the events.
 
         It ends with the workflow's *fulfilled* or *rejected* event, or by raising a `Rejection`,
-        for which the engine makes the missing events. The iterator is always drained.
+        for which the engine makes the missing events; anyhow after `cancel`, whose end the engine
+        makes. The iterator is always drained.
         """
 
     def cancel(self) -> None:
@@ -240,17 +241,13 @@ def values_by_name(typed: Iterable[WorkflowInput | WorkflowOutput]) -> dict[str,
 def event_error(event: Event) -> dict[str, Any]:
     """Return the error of a rejected event, with the codes of executions."""
     error = event.body.get("error") or {}
+    code = error.get("code", "INTERNAL_ERROR")
     return {
         "message": error.get("message", ""),
-        "code": execution_code(error.get("code", "INTERNAL_ERROR")),
+        "code": _EXECUTION_CODES.get(code, code),
         "raw_data": error.get("raw_data"),
         "stacktrace": event.body.get("stacktrace"),
     }
-
-
-def execution_code(code: str) -> str:
-    """Return the execution's error code for an event's; others stay as they are."""
-    return _EXECUTION_CODES.get(code, code)
 
 
 def describe_exception(exc: BaseException) -> str:

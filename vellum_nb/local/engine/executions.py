@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -325,30 +323,17 @@ class Executions:
 
     def start(self, request: ExecutionRequest) -> LiveExecution:
         """Begin an execution that may still be refused: its result then raises as `begin` does."""
-        outer = self._outer(request.parent)
+        record = request.record
+        outer = self._outer(record.parent)
         inner = outer is not None
-        record = ExecutionRecord(
-            execution_id=str(uuid.uuid4()),
-            trace_id=request.trace_id,
-            deployment_id=request.deployment.id,
-            deployment_name=request.deployment.name,
-            release_id=request.release.id,
-            version_id=request.release.version_id,
-            tag=request.tag.name,
-            inputs=request.inputs,
-            start=datetime.now(UTC),
-            external_id=request.external_id,
-            metadata=request.metadata,
-            previous_execution_id=request.previous_execution_id,
-            status="INITIATED" if self.has_room(inner=inner) else "PENDING",
-            parent=request.parent,
-        )
+        if not self.has_room(inner=inner):
+            record = replace(record, status="PENDING")
         parent = release_context(record)
-        prepare = partial(self._prepare, request, record, parent)
+        prepare = partial(self._prepare, request, parent)
         live = LiveExecution(record, self._ledger, prepare, parent=parent, inner=inner)
         self.submit(live)
-        if outer is not None and request.parent is not None:
-            outer.add_inner(request.parent["span_id"], record.execution_id)
+        if outer is not None and record.parent is not None:
+            outer.add_inner(record.parent["span_id"], record.execution_id)
         return live
 
     def _outer(self, context: Mapping[str, Any] | None) -> LiveExecution | None:
@@ -433,14 +418,13 @@ class Executions:
             if self._waiting:
                 self._start(self._waiting.popleft())
 
-    def _prepare(
-        self, request: ExecutionRequest, record: ExecutionRecord, parent: Mapping[str, Any]
-    ) -> Execution:
+    def _prepare(self, request: ExecutionRequest, parent: Mapping[str, Any]) -> Execution:
         """Check the request and return the run; in the run's thread."""
-        previous = self._ledger.record(request.previous_execution_id or "")
+        record = request.record
+        previous = self._ledger.record(record.previous_execution_id or "")
         context = RunContext(
             execution_id=record.execution_id,
-            trace_id=request.trace_id,
+            trace_id=record.trace_id,
             parent=parent,
             state=None if previous is None else previous.state,
             timeout=self._limits.timeout,
@@ -450,7 +434,7 @@ class Executions:
             trigger=request.trigger,
             mocks=request.mocks,
         )
-        inputs, addresses = resolve_uploads(request.inputs, self._ledger)
+        inputs, addresses = resolve_uploads(record.inputs, self._ledger)
         try:
             execution = request.release.workflow().begin(inputs, context)
         except CodeUnavailableError as exc:

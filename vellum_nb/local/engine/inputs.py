@@ -19,8 +19,8 @@ from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Ev
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.inputs import schema_problem
 from vellum_nb.models.media import MEDIA_TYPES
-from vellum_nb.models.schema import schema_problem
 
 WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
 _UPLOAD_PREFIX = "vellum:uploaded-file:"

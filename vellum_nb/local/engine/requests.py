@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,7 @@ from pydantic import (
 )
 
 from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES
@@ -96,21 +97,13 @@ class DeploymentExecuteStreamRequest(Model):
     previous_execution_id: ShortText | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRequest:
-    """A request to execute a release, with everything it names looked up."""
+class ExecutionRequest(NamedTuple):
+    """A request to execute a release: the new execution, and what it runs."""
 
-    deployment: Deployment
-    tag: Tag
+    record: ExecutionRecord
     release: Release
-    inputs: tuple[WorkflowInput, ...] = ()
-    external_id: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    previous_execution_id: str | None = None
     trigger: str | None = None
-    parent: Mapping[str, Any] | None = None
     mocks: tuple[Mapping[str, Any], ...] = ()
-    trace_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
@@ -123,51 +116,45 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
         msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
         raise bad_request(msg)
-    request = _request(registry, _addressed(registry, body), body)
-    return replace(
-        request,
-        inputs=body.inputs,
-        parent=outer_context(context.get("parent_context")),
-        trace_id=trace_id,
-        mocks=tuple(mocks),
-    )
+    record, release = _new_record(_addressed(registry, body), body)
+    parent = outer_context(context.get("parent_context"))
+    record = replace(record, inputs=body.inputs, parent=parent, trace_id=trace_id)
+    return ExecutionRequest(record, release, mocks=tuple(mocks))
 
 
 def parse_stream_request(
-    registry: Registry, deployment: Deployment, body: DeploymentExecuteStreamRequest
+    deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-    request = _request(registry, deployment, body)
-    types = {v.key: v.type for v in request.release.input_variables if v.type in WIRE_TYPES}
+    record, release = _new_record(deployment, body)
+    types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
         for name, value in body.inputs.items()
     )
-    return replace(request, inputs=inputs, trigger=body.trigger)
+    return ExecutionRequest(replace(record, inputs=inputs), release, body.trigger)
 
 
-def _request(
-    registry: Registry, deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
-) -> ExecutionRequest:
-    tag = get_tag(deployment, body.release_tag or LATEST)
-    return ExecutionRequest(
-        deployment=deployment,
-        tag=tag,
-        release=registry.release(deployment, tag.release_id),
+def _new_record(
+    deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
+) -> tuple[ExecutionRecord, Release]:
+    tag = deployment.tag(body.release_tag or LATEST)
+    release = deployment.release(tag.release_id)
+    record = ExecutionRecord(
+        execution_id=str(uuid.uuid4()),
+        trace_id=str(uuid.uuid4()),
+        deployment_id=deployment.id,
+        deployment_name=deployment.name,
+        release_id=release.id,
+        version_id=release.version_id,
+        tag=tag.name,
+        inputs=(),
+        start=datetime.now(UTC),
         external_id=body.external_id,
         metadata=body.metadata,
         previous_execution_id=body.previous_execution_id,
     )
-
-
-def get_tag(deployment: Deployment, name: str) -> Tag:
-    """Return a release tag of a deployment."""
-    tag = deployment.tags.get(name)
-    if tag is None:
-        known = ", ".join(deployment.tags)
-        msg = f"{deployment.name} has no release tag {name!r:.160}; it has: {known}"
-        raise not_found(msg)
-    return tag
+    return record, release
 
 
 def release_context(record: ExecutionRecord) -> dict[str, Any]:
@@ -250,8 +237,11 @@ def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
         msg = "Give either workflow_deployment_id or workflow_deployment_name"
         raise bad_request(msg)
     if id_ is None:
-        return registry.named(str(name))
-    deployment = registry.with_id(id_)
+        return registry.get(str(name))
+    deployment = registry.get(id_)
+    if deployment.id != id_:
+        msg = f"No deployment has the id {id_!r:.160}"
+        raise not_found(msg)
     if name is not None and name != deployment.name:
         msg = (
             f"workflow_deployment_id belongs to {deployment.name!r}, "

@@ -70,11 +70,6 @@ class ProcessOptions:
     python: str | None = None
 
 
-def cancelled() -> Rejection:
-    """Return the rejection of a run that was cancelled."""
-    return Rejection("The run was cancelled", "WORKFLOW_CANCELLED")
-
-
 def process_options(
     isolation: str, *, memory_limit: int | None, env: Sequence[str]
 ) -> ProcessOptions | None:
@@ -165,6 +160,8 @@ class ProcessExecution:
 
     def events(self) -> Iterator[Event]:
         """Run the process and yield its events; a crash is a `Rejection`."""
+        if self._cancelled.is_set():
+            return
         child = self._started()
         try:
             for kind, content in child.messages():
@@ -178,8 +175,6 @@ class ProcessExecution:
                     return
         finally:
             ended, output = child.end()
-        if self._cancelled.is_set():
-            raise cancelled()
         limit = self._code.options.memory_limit
         is_limited = limit is not None and "was ended" in ended  # want of memory ends by a signal
         hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
@@ -187,8 +182,6 @@ class ProcessExecution:
         raise Rejection(message, "NODE_EXECUTION", output or None)
 
     def _started(self) -> _Child:
-        if self._cancelled.is_set():
-            raise cancelled()
         snapshot, options = self._code.snapshot, self._code.options
         job = _job(snapshot, self._code.entry, options, self._inputs, self._context)
         try:

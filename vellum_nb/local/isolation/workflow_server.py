@@ -6,7 +6,6 @@ One is started for each release, at its first use, and stopped with the local se
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import os
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -40,7 +40,7 @@ from vellum_nb.local.engine.events import (
     RunContext,
 )
 from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions, cancelled
+from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import utc
@@ -72,21 +72,21 @@ def server_options(
     env: Sequence[str],
 ) -> ProcessOptions:
     """Return the options of a release that runs in a workflow server."""
+    limits = memory_limit, tuple(env), isolation
     if isolation == "container":
-        if not image:
-            msg = (
-                'isolation="container" needs an image: give image="name:tag", or name it in '
-                "pyproject.toml or vellum.lock.json (container_image_name)"
-            )
-            raise bad_request(msg)
-        digest = _digest(_docker(), image)
-        return ProcessOptions(memory_limit, tuple(env), isolation, image, digest)
-    if python is None:
-        msg = 'isolation="environment" needs python="/path/to/python" of that environment'
+        if image:
+            return ProcessOptions(*limits, image, _digest(_docker(), image))
+        msg = (
+            'isolation="container" needs an image: give image="name:tag", or name it in '
+            "pyproject.toml or vellum.lock.json (container_image_name)"
+        )
         raise bad_request(msg)
-    found = shutil.which(str(python))
+    found = shutil.which(str(python)) if python else None
     if found is None:
-        msg = f"python={str(python)!r:.200} is not a program"
+        msg = (
+            'isolation="environment" needs python="/path/to/python" of that environment; '
+            f"{str(python)!r:.200} is not a program"
+        )
         raise bad_request(msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
     if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
@@ -95,7 +95,7 @@ def server_options(
             "pip install vellum-workflow-server there"
         )
         raise bad_request(msg)
-    return ProcessOptions(memory_limit, tuple(env), isolation, python=found)
+    return ProcessOptions(*limits, python=found)
 
 
 def image_of_project(path: Path) -> str | None:
@@ -147,8 +147,8 @@ class ServerCode:
             inputs = VARIABLES.validate_python(config["input_variables"])
             outputs = VARIABLES.validate_python(config["output_variables"])
             return place, cls(snapshot, place, options, inputs, outputs, "")
-        except _ServerError as exc:
-            raise CodeUnavailableError(str(exc)) from exc
+        except Rejection as exc:
+            raise CodeUnavailableError(exc.message) from exc
         except (ValueError, KeyError, TypeError, ValidationError) as exc:
             msg = f"the workflow server answered with something unknown ({type(exc).__name__})"
             raise CodeUnavailableError(msg) from exc
@@ -187,19 +187,14 @@ class ServerExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
-        try:
-            server = _server_of(self._code.snapshot.package, self._code.options)
-            with server.request("/workflow/stream", self._body(server)) as (answer, connected):
-                self._socket = connected
-                if self._cancelled:  # before there was a socket
-                    self.cancel()
-                yield from self._events(filter(None, map(bytes.strip, answer)))
-                message = "The workflow server ended the run without a result"
-                raise Rejection(message, "NODE_EXECUTION", server.log() or None)
-        except _ServerError as exc:
-            if self._cancelled:
-                raise cancelled() from exc
-            raise Rejection(str(exc), "NODE_EXECUTION", exc.log or None) from exc
+        server = _server_of(self._code.snapshot.package, self._code.options)
+        with server.request("/workflow/stream", self._body(server)) as (answer, connected):
+            self._socket = connected
+            if self._cancelled:  # before there was a socket
+                self.cancel()
+            yield from self._events(filter(None, map(bytes.strip, answer)))
+            message = "The workflow server ended the run without a result"
+            raise server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
         context = self._context
@@ -277,14 +272,6 @@ class ServerExecution:
 # Servers
 
 
-class _ServerError(Exception):
-    """A workflow server did not start, refused a request, or died; `log` is what it printed."""
-
-    def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
-
-
 _starting = threading.Lock()
 _servers: dict[tuple[str, ProcessOptions], _Server] = {}
 
@@ -324,18 +311,23 @@ class _Server:
         self._docker = _docker() if options.isolation == "container" else ""
         self._name = f"vellum-nb-{secrets.token_hex(8)}"
         self._relays: dict[int, socketserver.ThreadingTCPServer | None] = {}
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        memory = options.memory_limit
+        settings = {
+            "FLASK_ENV": "local",
+            "CONCURRENCY": str(_THREADS),
+            "MEMORY_LIMIT_MB": str(memory // 2**20 if memory and self._docker else _UNLIMITED_MB),
+        }
         if self._docker:
-            command = self._in_container(options)
+            command = self._in_container(options, {**settings, "PORT": str(_PORT)})
             limit, clean_up = "true", f"{shlex.quote(self._docker)} rm --force {self._name}"
             environment = dict(os.environ)  # docker's own settings
         else:
             command = [str(options.python), "-m", "gunicorn", "--bind", f"unix:{self._socket}"]
             command += ["--worker-class", "gthread", "--threads", str(_THREADS), "--timeout", "0"]
             command += ["workflow_server.server:app"]
-            kilobytes = "unlimited" if not options.memory_limit else options.memory_limit // 1024
-            limit, clean_up = f"ulimit -v {kilobytes}", "true"
-            environment |= _settings(_UNLIMITED_MB)
+            limit, clean_up = f"ulimit -v {memory // 1024 if memory else 'unlimited'}", "true"
+            passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+            environment = passed_on | settings
         script = _SUPERVISE.format(limit=limit, clean_up=clean_up)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - what the user named
@@ -353,29 +345,27 @@ class _Server:
             self.stop()
             raise
 
-    def _in_container(self, options: ProcessOptions) -> list[str]:
+    def _in_container(self, options: ProcessOptions, settings: Mapping[str, str]) -> list[str]:
         """Return the command that runs the server in a container."""
-        command = [self._docker, "run", "--rm", "--name", self._name, "--label", "vellum-nb"]
-        command += ["--publish", f"127.0.0.1::{_PORT}"]
-        command += ["--add-host", f"{_DOCKER_HOST}:host-gateway"]
-        command += ["--security-opt", "no-new-privileges", "--pids-limit", "1024"]
-        megabytes = _UNLIMITED_MB
-        if options.memory_limit is not None:
-            megabytes = options.memory_limit // 2**20
-            command += ["--memory", str(options.memory_limit)]
-        settings = {"PORT": str(_PORT), **_settings(megabytes)}
-        command += [f"--env={name}={value}" for name, value in settings.items()]
-        return [*command, options.digest or str(options.image)]
+        return [
+            *(self._docker, "run", "--rm", "--name", self._name, "--label", "vellum-nb"),
+            *("--publish", f"127.0.0.1::{_PORT}"),
+            *("--add-host", f"{_DOCKER_HOST}:host-gateway"),
+            *("--security-opt", "no-new-privileges", "--pids-limit", "1024"),
+            *(("--memory", str(options.memory_limit)) if options.memory_limit else ()),
+            *(f"--env={name}={value}" for name, value in settings.items()),
+            options.digest or str(options.image),
+        ]
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + _READY_S
         while True:
-            with suppress(_ServerError), self.request("/healthz"):
+            with suppress(Rejection), self.request("/healthz"):
                 return
             if not self.is_running() or time.monotonic() > until:
-                log = self.log()
-                msg = f"The workflow server did not start: {log[-600:] or 'it printed nothing'}"
-                raise _ServerError(msg, log)
+                why = self.rejection("").stacktrace or "it printed nothing"
+                message = f"The workflow server did not start: {why[-600:]}"
+                raise self.rejection(message)
             time.sleep(0.1)
 
     @contextmanager
@@ -396,23 +386,20 @@ class _Server:
                 with suppress(ValueError, AttributeError):
                     text = json.loads(text).get("detail", text)
                 msg = f"The workflow server refused the request ({answer.status}): {text:.600}"
-                raise _ServerError(msg, self.log())
+                raise self.rejection(msg)
             yield answer, connected
         except (OSError, http.client.HTTPException) as exc:
             why = str(exc) or type(exc).__name__
             msg = f"The workflow server cannot be reached, or died during the run ({why})"
-            raise _ServerError(msg, self.log()) from exc
+            raise self.rejection(msg) from exc
         finally:
             connection.close()
 
     def _connect(self) -> socket.socket:
         if self._docker:
             published = _call(self._docker, "port", self._name, f"{_PORT}/tcp").split()
-            port = published[0].rpartition(":")[2] if published else ""
-            if not port.isdecimal():
-                msg = f"the container of {self._name} publishes no port"
-                raise _ServerError(msg)
-            return socket.create_connection(("127.0.0.1", int(port)))
+            address = urlsplit(f"//{published[0]}") if published else None
+            return socket.create_connection(("127.0.0.1", (address and address.port) or 0))
         connected = socket.socket(socket.AF_UNIX)
         try:
             connected.connect(str(self._socket))
@@ -424,11 +411,12 @@ class _Server:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def log(self) -> str:
-        """Return what it printed last."""
+    def rejection(self, message: str) -> Rejection:
+        """Return the rejection of a run, with what the server printed last."""
         with suppress(OSError):
-            return (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
-        return ""
+            log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
+            return Rejection(message, "NODE_EXECUTION", log or None)
+        return Rejection(message, "NODE_EXECUTION")
 
     def url_from_inside(self, url: str) -> str:
         """Return the address of the local server as the workflow server reaches it."""
@@ -436,22 +424,9 @@ class _Server:
             return url
         port = int(url.rpartition(":")[2])
         if port not in self._relays:
-            self._relays[port] = self._relay(port)
+            self._relays[port] = _relay(self._docker, port)
         relay = self._relays[port]
         return f"http://{_DOCKER_HOST}:{relay.server_address[1] if relay else port}"
-
-    def _relay(self, port: int) -> socketserver.ThreadingTCPServer | None:
-        """Listen where containers reach this machine; Docker Desktop reaches loopback itself."""
-        form = "{{(index .IPAM.Config 0).Gateway}}"
-        with suppress(_ServerError, OSError):
-            gateway = _call(self._docker, "network", "inspect", "--format", form, "bridge").strip()
-            relay = socketserver.ThreadingTCPServer(
-                (gateway, 0), functools.partial(_Forwarding, port)
-            )
-            relay.daemon_threads = True
-            threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
-            return relay
-        return None
 
     def stop(self) -> None:
         for relay in filter(None, self._relays.values()):
@@ -467,28 +442,28 @@ class _Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _settings(megabytes: int) -> dict[str, str]:
-    """Return the environment variables that the workflow server reads."""
-    return {
-        "FLASK_ENV": "local",
-        "MEMORY_LIMIT_MB": str(megabytes),
-        "CONCURRENCY": str(_THREADS),
-    }
+def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
+    """Forward connections from the bridge of containers to the local server on loopback.
 
+    None where there is no bridge: Docker Desktop reaches loopback itself.
+    """
 
-class _Forwarding(socketserver.BaseRequestHandler):
-    """Forwards a connection from the bridge of containers to the local server on loopback."""
+    class Forwarding(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as outside:
+                back = threading.Thread(target=_pump, args=(outside, self.request), daemon=True)
+                back.start()
+                _pump(self.request, outside)
+                back.join()
 
-    def __init__(self, port: int, *arguments: Any) -> None:
-        self._port = port
-        super().__init__(*arguments)
-
-    def handle(self) -> None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as outside:
-            back = threading.Thread(target=_pump, args=(outside, self.request), daemon=True)
-            back.start()
-            _pump(self.request, outside)
-            back.join()
+    form = "{{(index .IPAM.Config 0).Gateway}}"
+    with suppress(Rejection, OSError):
+        gateway = _call(docker, "network", "inspect", "--format", form, "bridge").strip()
+        relay = socketserver.ThreadingTCPServer((gateway, 0), Forwarding)
+        relay.daemon_threads = True
+        threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
+        return relay
+    return None
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -516,13 +491,13 @@ def _digest(docker: str, image: str) -> str:
     """Return the digest of an image, which is pulled if it is not here."""
     form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
     inspect = ("image", "inspect", "--format", form, "--", image)
-    with suppress(_ServerError):
+    with suppress(Rejection):
         return _call(docker, *inspect).strip()
     try:
         _call(docker, "pull", "--", image)
         return _call(docker, *inspect).strip()
-    except _ServerError as exc:
-        msg = f"The image {image!r} is not here and cannot be pulled: {exc}"
+    except Rejection as exc:
+        msg = f"The image {image!r} is not here and cannot be pulled: {exc.message}"
         raise bad_request(msg) from exc
 
 
@@ -533,7 +508,8 @@ def _call(docker: str, *arguments: str) -> str:
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise _ServerError(str(exc)) from exc
+        raise Rejection(str(exc), "NODE_EXECUTION") from exc
     if done.returncode:
-        raise _ServerError(done.stderr.strip()[-600:] or f"{arguments[0]} failed")
+        message = done.stderr.strip()[-600:] or f"{arguments[0]} failed"
+        raise Rejection(message, "NODE_EXECUTION")
     return done.stdout

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from vellum_nb.local.prompts.messages import PromptFailed
+from vellum_nb.local.engine.events import Rejection
 from vellum_nb.local.prompts.models import Provider
 
 _CONNECT = 10.0
@@ -48,22 +48,22 @@ async def completion(
         usual = "INVALID_REQUEST" if exc.status_code in _CLIENT_ERRORS else "PROVIDER_ERROR"
         text = _error_text(exc.response.text if exc.body is None else exc.body)
         msg = f"The model at {provider.base_url} answered {exc.status_code}: {text}"
-        raise PromptFailed(msg, code=_CODES.get(exc.status_code, usual)) from exc
+        raise Rejection(msg, _CODES.get(exc.status_code, usual)) from exc
     except openai.APITimeoutError as exc:
         msg = f"The model at {provider.base_url} sent nothing for {seconds:g} s"
-        raise PromptFailed(msg, code="REQUEST_TIMEOUT") from exc
+        raise Rejection(msg, "REQUEST_TIMEOUT") from exc
     except openai.APIConnectionError as exc:
-        if isinstance(exc.__cause__, PromptFailed):
+        if isinstance(exc.__cause__, Rejection):
             raise exc.__cause__ from None
         why = str(exc.__cause__ or exc) or type(exc.__cause__).__name__
         msg = f"The model at {provider.base_url} cannot be reached, or hung up: {why}"
-        raise PromptFailed(msg, code="PROVIDER_ERROR") from exc
+        raise Rejection(msg, "PROVIDER_ERROR") from exc
     except openai.APIError as exc:  # in the stream
         msg = f"The model failed: {_error_text(exc.body or exc.message)}"
-        raise PromptFailed(msg, code="PROVIDER_ERROR") from exc
+        raise Rejection(msg, "PROVIDER_ERROR") from exc
     except (ValueError, RecursionError) as exc:
         msg = f"The model answered with something that is no JSON: {getattr(exc, 'doc', exc)!r}"
-        raise PromptFailed(msg, code="PROVIDER_ERROR") from exc
+        raise Rejection(msg, "PROVIDER_ERROR") from exc
 
 
 def _client(provider: Provider, seconds: float, answer: Answer) -> openai.AsyncOpenAI:
@@ -104,7 +104,7 @@ class _Limited:
             size += len(part)
             if size > _MOST_BYTES:
                 msg = f"The model sent more than {_MOST_BYTES:,} bytes"
-                raise PromptFailed(msg, code="PROVIDER_ERROR")
+                raise Rejection(msg, "PROVIDER_ERROR")
             last = (last + part)[-64:]
             self.answer.is_complete = last.rstrip().endswith(_DONE)
             yield part
@@ -150,7 +150,7 @@ class Answer:
             if not isinstance(arguments, dict):
                 name = call["name"]
                 msg = f"The model called {name!r} with arguments that are no JSON object: {text}"
-                raise PromptFailed(msg, code="PROVIDER_ERROR")
+                raise Rejection(msg, "PROVIDER_ERROR")
             value = {**call, "arguments": arguments, "id": call["id"] or None}
             found.append({"type": "FUNCTION_CALL", "value": value})
         text = "".join(self._texts)
@@ -173,7 +173,7 @@ class Answer:
                 self._add_call(part, number)
         except (AttributeError, TypeError):  # the client does not check what it gives
             msg = f"The model answered with something that is no completion: {chunk!r}"
-            raise PromptFailed(msg, code="PROVIDER_ERROR") from None
+            raise Rejection(msg, "PROVIDER_ERROR") from None
         return text
 
     def _add_call(self, part: Any, number: int) -> None:

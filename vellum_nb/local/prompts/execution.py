@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from vellum_nb.local.engine.events import Usage
-from vellum_nb.local.prompts.messages import PromptFailed, chat_request, compiled_messages
+from vellum_nb.local.engine.events import Rejection, Usage
+from vellum_nb.local.prompts.messages import chat_request, compiled_messages
 from vellum_nb.local.prompts.models import Models, Provider
 from vellum_nb.models.base import Model
 
@@ -92,7 +92,7 @@ async def prompt_events(
     try:
         async for event in _events(models, body, stream=stream):
             yield PromptEvent(execution_id=id_, **event)
-    except PromptFailed as exc:
+    except Rejection as exc:
         # Without the key, which the model may repeat, before it is cut to a part of it.
         message = exc.message.replace(key, "***") if key else exc.message
         error = {"code": exc.code, "message": message[:_LONGEST_MESSAGE]}
@@ -106,7 +106,7 @@ async def _events(
 
     provider = models.provider
     if provider is None:
-        raise PromptFailed(_NO_MODEL, code="PROVIDER_CREDENTIALS_UNAVAILABLE")
+        raise Rejection(_NO_MODEL, "PROVIDER_CREDENTIALS_UNAVAILABLE")
     model = provider.model or body.ml_model
     messages = await asyncio.to_thread(
         compiled_messages, body.blocks, body.input_values, body.input_variables
@@ -123,7 +123,7 @@ async def _events(
         models.add_usage(body.node_span, used)
     if answer.finish_reason is None:
         msg = "The model's answer was cut off"
-        raise PromptFailed(msg, code="PROVIDER_ERROR")
+        raise Rejection(msg, "PROVIDER_ERROR")
     outputs = answer.outputs()
     for index, output in enumerate(outputs):
         if output["type"] != "STRING":

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vellum_nb.errors import VellumNBError
+from pydantic import TypeAdapter, ValidationError
+
+from vellum_nb.local.engine.events import Rejection
 
 Json = Mapping[str, Any]
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
 _MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})
 _RESERVED = frozenset({"messages", "model", "stream", "stream_options", "json_schema", "json_mode"})
 _NEUTRAL = {"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
-
-
-class PromptFailed(Exception):  # noqa: N818 - it is what happened to the prompt
-    """A prompt that is rejected; `code` is one of Vellum's error codes."""
-
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 def compiled_messages(
@@ -37,16 +31,42 @@ def compiled_messages(
     names = {v.get("id"): v.get("key") for v in variables}
     filled = [b for block in blocks for b in _filled(block, inputs, names)]
     try:
-        from vellum_nb.local.sdk.prompt_blocks import compile_blocks
+        return _messages(_compiled(filled, list(inputs.values())))
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "vellum":
             raise
         msg = 'Prompts need the Workflows SDK on the server: pip install "vellum-nb[sdk]"'
-        raise PromptFailed(msg, code="INTERNAL_SERVER_ERROR") from exc
+        raise Rejection(msg, "INTERNAL_SERVER_ERROR") from exc
+
+
+def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, Any]]:
+    """Return the blocks with variables and templates filled in by the Workflows SDK itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the SDK warns about on import is not ours
+        from vellum.client.types.number_input import NumberInput
+        from vellum.client.types.prompt_exec_config import PromptExecConfig
+        from vellum.client.types.prompt_request_input import PromptRequestInput
+        from vellum.prompts.blocks.compilation import compile_prompt_blocks
+        from vellum.prompts.blocks.exceptions import PromptCompilationError
+        from vellum.utils.templating.exceptions import JinjaTemplateError
+    adapter: TypeAdapter[Any] = TypeAdapter(PromptRequestInput)
+    config = {"ml_model": "", "input_variables": [], "parameters": {}, "blocks": list(blocks)}
     try:
-        return _messages(compile_blocks(filled, list(inputs.values())))
-    except VellumNBError as exc:
-        raise PromptFailed(str(exc), code="INVALID_INPUTS") from exc
+        values = [
+            NumberInput(name=str(each["key"]), value=each["value"])
+            if each["type"] == "NUMBER"
+            else adapter.validate_python(dict(each))
+            for each in inputs
+        ]
+        parsed = PromptExecConfig.model_validate(config).blocks
+        compiled = compile_prompt_blocks(parsed, values, [])
+    except (PromptCompilationError, JinjaTemplateError) as exc:
+        raise Rejection(str(exc), "INVALID_INPUTS") from exc
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        msg = f"The prompt's blocks or inputs are not what Vellum knows: {first['msg']}"
+        raise Rejection(msg, "INVALID_INPUTS") from None
+    return [block.model_dump(mode="json") for block in compiled]
 
 
 def chat_request(
@@ -164,7 +184,7 @@ def _messages(blocks: Sequence[Json]) -> list[dict[str, Any]]:
                 messages += _message(block, messages)
     if not messages:
         msg = "The prompt has no message: every block is empty or disabled"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     return messages
 
 
@@ -214,14 +234,14 @@ def _part(value: Json) -> dict[str, Any]:
     source = content.get("src") if isinstance(content, Mapping) else None
     if not isinstance(source, str) or not source:
         msg = f"A block of the type {kind} has no src"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     if kind in {"IMAGE", "VIDEO"}:
         name = f"{kind.lower()}_url"
         return {"type": name, name: {"url": source}}
     head, comma, data = source.removeprefix("data:").partition(",")
     if not source.startswith("data:") or not comma:
         msg = f"{kind} reaches the model as a data URL only; the prompt has {source!r:.60}"
-        raise PromptFailed(msg, code="INVALID_INPUTS")
+        raise Rejection(msg, "INVALID_INPUTS")
     if kind == "AUDIO":
         form = head.partition(";")[0].rpartition("/")[2] or "wav"
         return {"type": "input_audio", "input_audio": {"data": data, "format": form}}

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Usage
@@ -29,8 +29,12 @@ class Provider:
     timeout: float = 120.0
 
     def __post_init__(self) -> None:
-        parts = _parts(self.base_url)
-        if parts is None or parts.username is not None or parts.password is not None:
+        try:
+            parts = urlsplit(self.base_url)
+            is_address = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address or parts.query or parts.fragment or "@" in parts.netloc:
             msg = (
                 "base_url is no address of a model; it looks like 'http://127.0.0.1:11434/v1', "
                 "and a key goes into api_key"
@@ -81,15 +85,6 @@ class Models:
         """Return the calls of the node with this span."""
         with self._lock:
             return self._used.get(span_id, ())
-
-
-def _parts(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if known and not parts.query and not parts.fragment else None
 
 
 def _check_price(model: str, price: Any) -> None:

@@ -8,7 +8,7 @@ from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 
 from vellum_nb.local.refusals import Refused
-from vellum_nb.local.routes import code, deployments, execute, executions, files, prompts
+from vellum_nb.local.routes import code, deployments, execute, executions, files
 from vellum_nb.local.routes.common import JSON, State
 
 _MOST_PROBLEMS = 5
@@ -28,7 +28,7 @@ def create_app(state: State) -> FastAPI:
         dependencies=[Security(APIKeyHeader(name="X-API-KEY", auto_error=False))],
     )
     app.state.served = state
-    for room in (execute, deployments, code, executions, files, prompts):
+    for room in (execute, deployments, code, executions, files):
         app.include_router(room.router)
     for kind in (Refused, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _failure)

@@ -17,7 +17,8 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field
+from pydantic import Json as JsonText
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import (
@@ -25,7 +26,6 @@ from vellum_nb.local.deployments.releases import (
     Deployment,
     Release,
     build,
-    release_definition,
     source_of,
 )
 from vellum_nb.local.deployments.sources import (
@@ -43,7 +43,6 @@ from vellum_nb.local.routes.common import Served, new_router
 from vellum_nb.models.base import Model
 
 router: APIRouter = new_router()
-_DATE = (1980, 1, 1, 0, 0, 0)  # the same code is the same archive
 _DATASET = "dataset.json"
 _METADATA = "metadata.json"
 _PULLED: dict[int | str, dict[str, Any]] = {
@@ -115,7 +114,7 @@ def pull(
         files, metadata = _sandbox_texts(state.registry, pushed), _metadata(pushed)
     else:
         deployment = state.registry.get(id)
-        release = state.registry.release(deployment, options.release_tag or LATEST)
+        release = deployment.release(options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))
         metadata = {
@@ -126,7 +125,13 @@ def pull(
             "deployment_history_item_id": release.id,
             "workflow_version_id": release.version_id,
         }
-        extra = {"workflow.json": release_definition(deployment, release)}
+        variables = {
+            key: [v.model_dump(mode="json", by_alias=True) for v in getattr(release, key)]
+            for key in ("input_variables", "output_variables")
+        }
+        names = {"name": deployment.name, "label": deployment.label, "release_id": release.id}
+        definition = {**names, "description": release.description, **variables}
+        extra = {"workflow.json": json.dumps(definition, indent=2) + "\n"}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
     if options.include_json:
@@ -137,13 +142,17 @@ def pull(
         text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
         return Response(text.encode("utf-8", "replace"), media_type="text/plain")
     files[_METADATA] = json.dumps(metadata, indent=2) + "\n"
+    return Response(_zip(files), media_type="application/zip")
+
+
+def _zip(files: Mapping[str, str]) -> bytes:
+    """Return an archive, the same bytes for the same files."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for path, text in sorted(files.items()):
-            info = zipfile.ZipInfo(path, _DATE)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, text.encode("utf-8", "surrogatepass"))
-    return Response(buffer.getvalue(), media_type="application/zip")
+            content = text.encode("utf-8", "surrogatepass")
+            archive.writestr(zipfile.ZipInfo(path), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 @router.post("/v1/workflows/push")
@@ -151,15 +160,15 @@ def push(
     state: Served,
     artifact: Annotated[UploadFile, File(description="The module, as tar.gz.")],
     *,
-    exec_config: Annotated[str, Form(description="JSON; its runner_config is used.")] = "{}",
+    exec_config: Annotated[JsonText[dict[str, Any]] | None, Form()] = None,
     workflow_sandbox_id: Annotated[str | None, Form(max_length=60)] = None,
-    deployment_config: Annotated[str | None, Form(description="JSON; releases the code.")] = None,
-    dataset: Annotated[str | None, Form(description="JSON; the cases of the project.")] = None,
+    deployment_config: Annotated[JsonText[DeploymentConfig] | None, Form()] = None,
+    dataset: Annotated[JsonText[list[dict[str, Any]]] | None, Form()] = None,
     dry_run: Annotated[bool, Form(description="Store nothing, return the differences.")] = False,
     strict: Annotated[bool, Form(description="Changes nothing here.")] = False,  # noqa: ARG001
 ) -> WorkflowPushResponse:
     """Store the code of a project as a sandbox and, with a deployment config, release it."""
-    config = _parsed(deployment_config, DeploymentConfig, "deployment_config")
+    config = deployment_config
     old = _pushed(state.ledger, workflow_sandbox_id) if workflow_sandbox_id else None
     if workflow_sandbox_id and old is None:
         msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
@@ -170,8 +179,7 @@ def push(
     if dry_run:
         diffs = _differences(_sandbox_texts(state.registry, old), files) if old else None
         return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs)
-    runner = _parsed(exec_config, dict[str, Any], "exec_config") or {}
-    rows = _parsed(dataset, tuple[dict[str, Any], ...], "dataset") or ()
+    rows = dataset or []
     for row in rows:  # node ids of mocks are made from the module's name
         row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
     pushed = Pushed(
@@ -179,8 +187,8 @@ def push(
         snapshot=state.registry.snapshots.add(files).package,
         sandbox_id=sandbox_id,
         label=config.label if config else None,
-        dataset=rows,
-        runner_config=runner.get("runner_config") or {},
+        dataset=tuple(rows),
+        runner_config=(exec_config or {}).get("runner_config") or {},
     )
     ids = [sandbox_id]
     answer: dict[str, str] = {}
@@ -228,17 +236,6 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
         msg = f"The artifact is not a tar.gz archive: {exc}"
         raise bad_request(msg) from None
     return check_files(files, f"The module {module}")
-
-
-def _parsed(text: str | None, kind: Any, name: str) -> Any:
-    if not text:
-        return None
-    try:
-        return TypeAdapter(kind).validate_json(text)
-    except ValidationError as exc:
-        error = exc.errors(include_url=False, include_input=False)[0]
-        msg = f"{name}: {error['msg']}"
-        raise bad_request(msg) from None
 
 
 def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json | None:

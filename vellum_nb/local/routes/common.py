@@ -58,7 +58,7 @@ class State:
     def release_of(self, record: ExecutionRecord) -> Release | None:
         """Return the release that an execution ran; None when its deployment is unknown here."""
         found = (d for d in self.registry.all() if d.id == record.deployment_id)
-        return next((deployment.release(record.release_id) for deployment in found), None)
+        return next((deployment.find_release(record.release_id) for deployment in found), None)
 
 
 async def _state(request: Request) -> State:

@@ -15,7 +15,6 @@ from vellum_nb.local.deployments.releases import (
     release_read,
     tag_read,
 )
-from vellum_nb.local.engine.requests import get_tag
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.routes.common import (
     Body,
@@ -91,7 +90,7 @@ async def retrieve_workflow_release_tag(
     deployment: Named, name: str
 ) -> contract.WorkflowReleaseTagRead:
     """Retrieve a release tag."""
-    return tag_read(deployment, get_tag(deployment, name))
+    return tag_read(deployment, deployment.tag(name))
 
 
 @router.patch(f"{_DEPLOYMENT}/release-tags/{{name}}")
@@ -99,7 +98,7 @@ def update_workflow_release_tag(
     state: Served, deployment: Named, name: str, body: Body[ReleaseTagUpdate] = _NO_UPDATE
 ) -> contract.WorkflowReleaseTagRead:
     """Put a release tag on another release; without one it stays where it is."""
-    if get_tag(deployment, name).source == "SYSTEM":
+    if deployment.tag(name).source == "SYSTEM":
         msg = f"{name} always is the newest release; it cannot be moved"
         raise bad_request(msg)
     if body.history_item_id is not None:
@@ -123,18 +122,18 @@ async def list_workflow_deployment_releases(
 
 @router.get(f"{_DEPLOYMENT}/releases/{{release}}")
 async def retrieve_workflow_deployment_release(
-    state: Served, deployment: Named, release: str
+    deployment: Named, release: str
 ) -> contract.WorkflowDeploymentRelease:
     """Retrieve a release by its id or by a tag on it."""
-    return release_read(deployment, state.registry.release(deployment, release))
+    return release_read(deployment, deployment.release(release))
 
 
 @router.get(f"{_DEPLOYMENT}/history/{{item}}", deprecated=True)
 async def workflow_deployment_history_item_retrieve(
-    state: Served, deployment: Named, item: str
+    deployment: Named, item: str
 ) -> contract.WorkflowDeploymentHistoryItem:
     """Retrieve a release as an item of the history."""
-    release = state.registry.release(deployment, item)
+    release = deployment.release(item)
     return contract.WorkflowDeploymentHistoryItem(
         id=release.id,
         workflow_deployment_id=deployment.id,

@@ -1,7 +1,8 @@
-"""The routes that execute workflows: requests, streams, status."""
+"""The routes that execute workflows and prompts: requests, streams, status."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from vellum_nb.local.engine.requests import (
     parse_request,
     parse_stream_request,
 )
+from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
+from vellum_nb.local.refusals import Refused, not_found
 from vellum_nb.local.routes.common import (
     Body,
     Lines,
@@ -96,7 +99,7 @@ async def execute_stream(
     state: Served, deployment: Named, body: Body[DeploymentExecuteStreamRequest] = _NO_VALUES
 ) -> Response:
     """Run a release with plain values, and send its events in their envelopes."""
-    live = await state.executions.begin(parse_stream_request(state.registry, deployment, body))
+    live = await state.executions.begin(parse_stream_request(deployment, body))
     return _streamed(live, lambda event: iter((event.envelope(),)))
 
 
@@ -109,3 +112,47 @@ def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, A
 
     # In the background: after the end, or once the client has hung up, which cancels the run.
     return Lines(chunks(), background=BackgroundTask(live.cancel, _HUNG_UP))
+
+
+# What prompt nodes of the Workflows SDK call
+
+
+@router.post("/v1/ad-hoc/execute-prompt")
+async def adhoc_execute_prompt(
+    request: Request, state: Served, body: Body[ExecutePromptRequest]
+) -> PromptEvent:
+    """Run a prompt and answer with its last event."""
+
+    async def last() -> PromptEvent:
+        return [event async for event in prompt_events(state.models, body, stream=False)][-1]
+
+    task = asyncio.ensure_future(last())
+    try:
+        with on_hang_up(request.receive, task.cancel):  # then the model stops
+            return await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+        raise Refused(503, _HUNG_UP) from None  # nobody receives it
+
+
+@router.post("/v1/ad-hoc/execute-prompt-stream", **lines_of(PromptEvent))
+async def adhoc_execute_prompt_stream(state: Served, body: Body[ExecutePromptRequest]) -> Response:
+    """Run a prompt and send its events as they happen."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for event in prompt_events(state.models, body, stream=True):
+            yield json_line(event.model_dump(mode="json", exclude_unset=True))
+
+    return Lines(lines())
+
+
+@router.post("/v1/execute-prompt")
+@router.post("/v1/execute-prompt-stream")
+async def execute_prompt() -> PromptEvent:
+    """Refuse a prompt deployment: a local server has none."""
+    msg = (
+        "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
+        "of the workflow"
+    )
+    raise not_found(msg)

@@ -80,7 +80,7 @@ def list_workflow_deployment_event_executions(
     )
     latest = state.ledger.latest_actual
     results = [
-        slim_execution(each, deployment.release(each.release_id), latest(each.execution_id))
+        slim_execution(each, deployment.find_release(each.release_id), latest(each.execution_id))
         for each in records
     ]
     return JSON({"count": count, "results": results})
@@ -97,7 +97,7 @@ def workflow_deployment_event_execution(
         msg = f"The execution {execution_id} is one of {names}"
         raise not_found(msg)
     latest = state.ledger.latest_actual(execution_id)
-    slim = slim_execution(record, deployment.release(record.release_id), latest)
+    slim = slim_execution(record, deployment.find_release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
     return JSON({**slim, "spans": spans, "state": record.state})
 
@@ -165,20 +165,16 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
     """Store how good outputs were, and what they should have been."""
     record = _rated(state, body)
     ids = _output_ids(record, state.release_of(record))
-    names = {id_: name for name, id_ in ids.items()}
     now = datetime.now(UTC)
-    problems: list[str] = []
     actuals: list[Actual] = []
     for number, actual in enumerate(body.actuals):
-        if problem := _name_problem(actual, names) or _value_problem(actual):
-            problems.append(f"actuals[{number}]: {problem}")
-            continue
-        name = actual.output_key or names[str(actual.output_id)]
+        name = actual.output_key or next((n for n, i in ids.items() if i == actual.output_id), None)
+        if problem := _name_problem(actual, name, ids) or _value_problem(actual):
+            msg = f"actuals[{number}]: {problem}"
+            raise bad_request(msg)
         content = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
         when = now if actual.timestamp is None else datetime.fromtimestamp(actual.timestamp, UTC)
         actuals.append(Actual(record.execution_id, when, content))
-    if problems:
-        raise bad_request("; ".join(problems))
     state.ledger.add_actuals(record.execution_id, actuals)
     return {}
 
@@ -343,17 +339,16 @@ def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     return found
 
 
-def _name_problem(actual: SubmittedActual, names: Mapping[str, str]) -> str:
-    key, id_ = actual.output_key, actual.output_id
-    known = ", ".join(names.values()) or "none"
+def _name_problem(actual: SubmittedActual, name: str | None, ids: Mapping[str, str]) -> str:
+    key, id_, known = actual.output_key, actual.output_id, ", ".join(ids) or "none"
     if key is None and id_ is None:
         return "give output_key or output_id"
-    if key is not None and key not in names.values():
+    if key is not None and key not in ids:
         return f"there is no output {key!r:.160}; there are: {known}"
-    if id_ is not None and id_ not in names:
+    if id_ is not None and id_ not in ids.values():
         return f"no output has the id {id_!r:.60}; there are: {known}"
-    if key is not None and id_ is not None and key != names[id_]:
-        return f"output_id belongs to {names[id_]!r}, not to {key!r}"
+    if id_ is not None and name is not None and ids[name] != id_:
+        return f"output_id belongs to another output than {name!r}"
     return ""
 
 

@@ -22,6 +22,7 @@ _HOST = re.compile(
 _OPEN = ("/openapi.json", "/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
+_KEPT_ALIVE = 6.0  # seconds; uvicorn closes a connection without another request after 5
 _PIECE = 16
 _ABRUPT = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
@@ -135,7 +136,7 @@ class Connections:
         """Add a connection, on which no request has come."""
         peer = transport.get_extra_info("peername")
         self._open[peer] = transport
-        self._wait(peer)
+        self._wait(peer, self._timeout)
 
     def remove(self, transport: asyncio.Transport) -> None:
         """Remove a connection that is closed."""
@@ -143,10 +144,11 @@ class Connections:
         self._open.pop(peer, None)
         self._cancel(peer)
 
-    def _wait(self, peer: object) -> None:
-        """Wait for the next request, and until then for the last answer to be read."""
+    def _wait(self, peer: object, seconds: float) -> None:
+        """Wait for a request, and until then for the last answer to be read."""
+        self._cancel(peer)
         if transport := self._open.get(peer):
-            seconds = self._unread if transport.get_write_buffer_size() else self._timeout
+            seconds = self._unread if transport.get_write_buffer_size() else seconds
             timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
             self._timers[peer] = timer
 
@@ -168,7 +170,7 @@ class Connections:
                 if transport is not None:
                     transport.abort()
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._wait(peer)
+                self._wait(peer, max(_KEPT_ALIVE, self._timeout))
 
         drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
         if drawn is None or transport is None:

@@ -7,17 +7,17 @@ no later release is better everywhere.
 from __future__ import annotations
 
 import importlib.util
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from vellum_nb.local.deployments.releases import Declared
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
-from vellum_nb.models import VellumVariable
 
 _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
@@ -90,12 +90,7 @@ def declared(tag: str) -> Declared:
 
     They are stored, so that nothing imports the SDK, which takes seconds, before the first run.
     """
-    found = json.loads((_PROJECT / f"{tag}.json").read_text(encoding="utf-8"))
-    inputs, outputs = (
-        tuple(VellumVariable.model_validate(each) for each in found[key])
-        for key in ("input_variables", "output_variables")
-    )
-    return Declared(inputs, outputs, found["summary"])
+    return TypeAdapter(Declared).validate_json((_PROJECT / f"{tag}.json").read_bytes())
 
 
 def deploy_samples(server: Any) -> None:
@@ -104,14 +99,13 @@ def deploy_samples(server: Any) -> None:
     A deployment that exists already is left as it is. A release has the same id in every process,
     so that a history knows it again.
     """
-    existing = server.names()
-    for name in names():
-        for target, tags, description in () if name in existing else _SAMPLES[name]:
+    for name in [each for each in names() if each not in server.names()]:
+        for target, tags, description in _SAMPLES[name]:
             server.deploy(
-                project_files(tags[0]) if target is None else target,
+                target or project_files(tags[0]),
                 name=name,
                 release_tags=tags,
                 description=description,
                 release_id=str(uuid.uuid5(_ID_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
-                declared=declared(tags[0]) if target is None else None,
+                declared=None if target else declared(tags[0]),
             )

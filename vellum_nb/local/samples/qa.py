@@ -6,10 +6,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from pydantic import Field
 
@@ -24,16 +23,14 @@ _LONG = 4  # letters of a word that v1 counts
 _UNKNOWN_WEIGHT = 0.6  # a word that no article holds says less than one that some hold
 
 
-@dataclass(frozen=True)
-class Article:
+class Article(NamedTuple):
     """One document: its title and its text."""
 
     title: str
     text: str
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """An article with its score, and which of its sentences come nearest, best first."""
 
     article: Article
@@ -44,60 +41,56 @@ class Hit:
 def overlap(question: str, articles: Sequence[Article]) -> list[Hit]:
     """Rank articles by the share of the question's longer words that they hold."""
     query = {word for word in words(question) if len(word) >= _LONG}
-    hits = [
-        Hit(
-            article, len(query & set(words(f"{article.title} {article.text}"))) / max(1, len(query))
-        )
-        for article in articles
-    ]
+    texts = [(article, set(words(f"{article.title} {article.text}"))) for article in articles]
+    hits = [Hit(article, len(query & held) / max(1, len(query))) for article, held in texts]
     return sorted(hits, key=lambda hit: -hit.score)
 
 
-@dataclass
 class Index:
     """BM25 over the stems of the articles; words of the question may stand for their synonyms."""
 
-    articles: Sequence[Article]
-    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._bags = [Counter(stems(f"{a.title} {a.title} {a.text}")) for a in self.articles]
+    def __init__(self, articles: Sequence[Article], synonyms: Mapping[str, Sequence[str]]) -> None:
+        self.articles = articles
+        self.synonyms = synonyms
+        self._bags = [Counter(stems(f"{a.title} {a.title} {a.text}")) for a in articles]
         self._mean = sum(bag.total() for bag in self._bags) / max(1, len(self._bags))
         self._spread = Counter(term for bag in self._bags for term in bag)
 
     def search(self, question: str) -> list[Hit]:
         """Rank the articles for a question, each with its sentences, best first."""
-        query = self._query_terms(question)
-        scored = [
-            (self._score(query, bag), article)
-            for bag, article in zip(self._bags, self.articles, strict=True)
-        ]
-        scored.sort(key=lambda pair: -pair[0])
-        return [Hit(article, score, self._nearest(query, article)) for score, article in scored]
-
-    def coverage(self, question: str, hit: Hit) -> float:
-        """Return which share of the question, weighed by rarity, the article speaks about."""
-        bag = Counter(stems(f"{hit.article.title} {hit.article.text}"))
-        weights = [(self._rarity(group), group) for group in self._groups(question)]
-        whole = sum(weight for weight, _ in weights)
-        if not whole:
-            return 0.0
-        return sum(weight for weight, group in weights if any(t in bag for t in group)) / whole
-
-    def _groups(self, question: str) -> list[list[str]]:
-        return [[term, *self.synonyms.get(term, ())] for term in dict.fromkeys(stems(question))]
-
-    def _query_terms(self, question: str) -> dict[str, float]:
         query: dict[str, float] = {}
         for first, *others in self._groups(question):
             query[first] = 1.0
             for other in others:
                 query.setdefault(other, _SYNONYM_WEIGHT)
-        return query
 
-    def _rarity(self, group: Sequence[str]) -> float:
-        known = [self._idf(term) for term in group if term in self._spread]
-        return max(known) if known else _UNKNOWN_WEIGHT * self._idf(group[0])
+        def nearness(sentence: str) -> float:
+            held = set(stems(sentence))
+            return sum(weight * self._idf(t) for t, weight in query.items() if t in held)
+
+        pairs = zip(self._bags, self.articles, strict=True)
+        scored = sorted(
+            ((self._score(query, bag), article) for bag, article in pairs),
+            key=lambda pair: -pair[0],
+        )
+        return [
+            Hit(article, score, tuple(sorted(sentences(article.text), key=nearness, reverse=True)))
+            for score, article in scored
+        ]
+
+    def coverage(self, question: str, hit: Hit) -> float:
+        """Return which share of the question, weighed by rarity, the article speaks about."""
+        bag = Counter(stems(f"{hit.article.title} {hit.article.text}"))
+        weights: list[tuple[float, bool]] = []
+        for group in self._groups(question):
+            known = [self._idf(term) for term in group if term in self._spread]
+            rarity = max(known) if known else _UNKNOWN_WEIGHT * self._idf(group[0])
+            weights.append((rarity, any(term in bag for term in group)))
+        whole = sum(weight for weight, _ in weights)
+        return sum(weight for weight, is_held in weights if is_held) / whole if whole else 0.0
+
+    def _groups(self, question: str) -> list[list[str]]:
+        return [[term, *self.synonyms.get(term, ())] for term in dict.fromkeys(stems(question))]
 
     def _idf(self, term: str) -> float:
         found = self._spread[term]
@@ -110,13 +103,6 @@ class Index:
             for term, weight in query.items()
             if term in bag
         )
-
-    def _nearest(self, query: Mapping[str, float], article: Article) -> tuple[str, ...]:
-        def nearness(sentence: str) -> float:
-            held = set(stems(sentence))
-            return sum(weight * self._idf(t) for t, weight in query.items() if t in held)
-
-        return tuple(sorted(sentences(article.text), key=nearness, reverse=True))
 
 
 @cache
@@ -132,6 +118,7 @@ def handbook() -> Index:
 
 
 _MAX_SOURCES = 3
+_ABSTAINED = "I could not find this in the documents."
 _SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
 _SHORT = 3  # a question of so few meaningful words leans on the conversation
 _POINTING = frozenset(
@@ -161,11 +148,8 @@ class Answer(TypedDict):
 def docs_qa_v1(question: Question, *, documents: Documents = None) -> Answer:
     """Show the beginning of the article that shares most words with the question."""
     hits = overlap(_checked(question), _index(documents).articles)
-    return {
-        "answer": " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES]),
-        "sources": _sources(hits),
-        "confidence": round(hits[0].score, 2),
-    }
+    answer = " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES])
+    return _answer(answer, hits, hits[0].score)
 
 
 def docs_qa_v2(
@@ -176,13 +160,8 @@ def docs_qa_v2(
     index = _index(documents)
     hits = index.search(_checked(question))
     sure = index.coverage(question, hits[0])
-    if sure < _SURE_V2:
-        return _abstained(hits, sure)
-    return {
-        "answer": _in_order(hits[0], count=2),
-        "sources": _sources(hits),
-        "confidence": round(sure, 2),
-    }
+    nearest = sorted(hits[0].best[:2], key=hits[0].article.text.find)
+    return _answer(" ".join(nearest) if sure >= _SURE_V2 else _ABSTAINED, hits, sure)
 
 
 def docs_qa_v3(
@@ -194,16 +173,11 @@ def docs_qa_v3(
     hits = index.search(query)
     sure = index.coverage(query, hits[0])
     if sure < _SURE_V3:
-        return _abstained(hits, sure)
+        return _answer(_ABSTAINED, hits, sure)
     first, *others = hits[0].best[:_MAX_SOURCES]
-    title = hits[0].article.title
     points = "".join(f"\n- {other}" for other in others)
     more = f"\n\nSee also:\n{points}" if points else ""
-    return {
-        "answer": f"**{first}**{more}\n\n*Source: {title}*",
-        "sources": _sources(hits),
-        "confidence": round(sure, 2),
-    }
+    return _answer(f"**{first}**{more}\n\n*Source: {hits[0].article.title}*", hits, sure)
 
 
 def _checked(question: str) -> str:
@@ -227,24 +201,18 @@ def _index(documents: Sequence[dict[str, Any]] | None) -> Index:
 
 
 def _in_context(question: str, history: Sequence[dict[str, Any]]) -> str:
+    texts: list[str] = []
+    for message in history:
+        content = message.get("content")
+        inner = content.get("value") if isinstance(content, dict) else content
+        text = message.get("text") or inner
+        texts += [text] if isinstance(text, str) and text else []
     leans = len(stems(question)) <= _SHORT or not _POINTING.isdisjoint(words(question))
-    texts = [text for message in history if (text := _message_text(message))]
     return " ".join([*texts[-2:], question]) if leans else question
 
 
-def _message_text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    text = message.get("text") or (content.get("value") if isinstance(content, dict) else content)
-    return text if isinstance(text, str) else ""
-
-
-def _in_order(hit: Hit, *, count: int) -> str:
-    chosen = hit.best[:count]
-    return " ".join(sorted(chosen, key=hit.article.text.find))
-
-
-def _sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [
+def _answer(answer: str, hits: Sequence[Hit], sure: float) -> Answer:
+    sources = [
         {
             "text": hit.best[0] if hit.best else hit.article.text,
             "score": round(hit.score, 3),
@@ -254,11 +222,4 @@ def _sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
         for hit in hits[:_MAX_SOURCES]
         if hit.score > 0
     ]
-
-
-def _abstained(hits: Sequence[Hit], sure: float) -> Answer:
-    return {
-        "answer": "I could not find this in the documents.",
-        "sources": _sources(hits),
-        "confidence": round(sure, 2),
-    }
+    return {"answer": answer, "sources": sources, "confidence": round(sure, 2)}

@@ -52,7 +52,7 @@ def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
     """Keep the first sentences."""
     chosen = _checked(text)[: int(sentences)]
     yield from _streamed(" ".join(chosen))
-    return {"bullets": chosen, "word_count": _count(chosen)}
+    return {"bullets": chosen, "word_count": sum(len(words(each)) for each in chosen)}
 
 
 def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph") -> Summary:
@@ -61,7 +61,12 @@ def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph
     chosen = [found[place] for place in _choose(found, count=int(sentences))]
     bullets = style == "bullets"
     yield from _streamed("\n".join(f"- {s}" for s in chosen) if bullets else " ".join(chosen))
-    return {"bullets": [_shortened(sentence) for sentence in chosen], "word_count": _count(chosen)}
+    short: list[str] = []
+    for sentence in chosen:
+        parts = sentence.rstrip(".").split()
+        rest = "…" if len(parts) > _BULLET_WORDS else ""
+        short.append(" ".join(parts[:_BULLET_WORDS]) + rest)
+    return {"bullets": short, "word_count": sum(len(words(each)) for each in chosen)}
 
 
 def _checked(text: str) -> list[str]:
@@ -80,15 +85,6 @@ def _streamed(summary: str) -> Iterator[Chunk]:
     yield "summary", summary[start:]
 
 
-def _count(chosen: Sequence[str]) -> int:
-    return sum(len(words(sentence)) for sentence in chosen)
-
-
-def _shortened(sentence: str) -> str:
-    parts = sentence.rstrip(".").split()
-    return " ".join(parts[:_BULLET_WORDS]) + ("…" if len(parts) > _BULLET_WORDS else "")
-
-
 def _choose(found: Sequence[str], *, count: int) -> list[int]:
     bags = [Counter(stems(sentence)) for sentence in found]
     alike = [[_likeness(a, b) if a is not b else 0.0 for b in bags] for a in bags]
@@ -97,11 +93,15 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
         for score, sentence in zip(_text_rank(alike), found, strict=True)
     ]
     chosen: list[int] = []
+
+    def worth(place: int) -> tuple[float, int]:
+        repeated = max((alike[place][other] for other in chosen), default=0.0) * _NOVELTY
+        return rank[place] * (1 - min(1.0, repeated)), -place
+
     left = set(range(len(found)))
     while left and len(chosen) < count:
-        best = max(left, key=lambda i: (rank[i] * (1 - _repetition(alike[i], chosen)), -i))
-        chosen.append(best)
-        left.remove(best)
+        chosen.append(max(left, key=worth))
+        left.remove(chosen[-1])
     return sorted(chosen)
 
 
@@ -110,19 +110,14 @@ def _is_cue(sentence: str) -> bool:
     return not _CUES.isdisjoint(found) or any(word.isdigit() for word in found)
 
 
-def _repetition(row: Sequence[float], chosen: Sequence[int]) -> float:
-    return min(1.0, max((row[j] for j in chosen), default=0.0) * _NOVELTY)
-
-
 def _likeness(a: Counter[str], b: Counter[str]) -> float:
     shared = (a & b).total()
     return shared / math.log(2 + a.total() * b.total()) if shared else 0.0
 
 
 def _text_rank(alike: Sequence[Sequence[float]]) -> list[float]:
-    size = len(alike)
     out = [sum(row) or 1.0 for row in alike]
-    rank = [1.0] * size
+    rank = [1.0] * len(alike)
     for _ in range(_ROUNDS):
         shares = [score / total for score, total in zip(rank, out, strict=True)]
         rank = [

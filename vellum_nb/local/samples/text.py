@@ -38,20 +38,13 @@ def stem(word: str) -> str:
     """Cut the common English endings, so that `charged` and `charges` meet."""
     if len(word) <= _SHORTEST or not word.isascii():
         return word
-    for suffix in _SUFFIXES:
-        if (
-            word.endswith(suffix)
-            and len(word) - len(suffix) >= _SHORTEST
-            and not word.endswith("ss")
-        ):
-            word = word[: -len(suffix)] + ("i" if suffix in {"ies", "ied"} else "")
-            break
+    fitting = (s for s in _SUFFIXES if word.endswith(s) and len(word) - len(s) >= _SHORTEST)
+    ending = "" if word.endswith("ss") else next(fitting, "")
+    word = word.removesuffix(ending) + ("i" if ending in {"ies", "ied"} else "")
     if len(word) > _SHORTEST and word[-1] == word[-2] and word[-1] not in "aeiouls":
         word = word[:-1]
-    if word.endswith("e") and len(word) > _SHORTEST:
-        return word[:-1]
-    if word.endswith("y") and len(word) > _SHORTEST:
-        return word[:-1] + "i"
+    if len(word) > _SHORTEST and word[-1] in "ey":
+        return word[:-1] + ("i" if word[-1] == "y" else "")
     return word
 
 

@@ -7,11 +7,10 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from pydantic import Field
 
@@ -36,29 +35,27 @@ class NaiveBayes:
             self._counts[label].update(features(text))
         self._known = frozenset().union(*self._counts.values())
         self._priors = {label: math.log(size / sizes.total()) for label, size in sizes.items()}
-        self._totals = {label: counts.total() for label, counts in self._counts.items()}
 
     def probabilities(self, text: str) -> dict[str, float]:
         """Return the probability of each label; long texts are tempered, words unseen ignored."""
         seen = [feature for feature in self._features(text) if feature in self._known]
         calm = max(1.0, math.sqrt(len(seen) / 4))
-        scores = {label: self._score(label, seen) / calm for label in self._priors}
+        scores: dict[str, float] = {}
+        for label, prior in self._priors.items():
+            counts = self._counts[label]
+            size = counts.total() + len(self._known) / 2
+            scores[label] = (prior + sum(math.log((counts[f] + 0.5) / size) for f in seen)) / calm
         best = max(scores.values())
         weights = {label: math.exp(score - best) for label, score in scores.items()}
         whole = sum(weights.values())
         return {label: weight / whole for label, weight in weights.items()}
 
-    def _score(self, label: str, seen: Sequence[str]) -> float:
-        counts, size = self._counts[label], self._totals[label] + len(self._known) / 2
-        return self._priors[label] + sum(math.log((counts[f] + 0.5) / size) for f in seen)
-
 
 def labelled_texts(path: Path, *, language: str | None = None) -> list[tuple[str, str]]:
     """Read (label, text) pairs from a CSV file with the columns label, text, language."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
-        return [(label, text) for label, text, spoken in rows if language in {None, spoken}]
+        rows = list(csv.reader(file))[1:]
+    return [(label, text) for label, text, spoken in rows if language in {None, spoken}]
 
 
 _AMOUNT = re.compile(
@@ -76,136 +73,110 @@ _TAG_WORDS = (
 )
 
 
-@dataclass(frozen=True)
-class _Issue:
+class _Issue(NamedTuple):
     tag: str
     weight: int
     apology: str
-    pattern: re.Pattern[str]
+    pattern: str
 
 
 _ISSUES = tuple(
-    _Issue(tag, weight, apology, re.compile(pattern, re.IGNORECASE))
-    for (tag, weight, apology), pattern in {
-        ("double-charge", 2, "you were charged twice"): (
-            r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
-            r"|double charge|(?:two|second) charges?"
+    _Issue(*each)
+    for each in (
+        (
+            *("double-charge", 2, "you were charged twice"),
+            (
+                r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
+                r"|double charge|(?:two|second) charges?"
+            ),
         ),
-        ("wrong-invoice", 0, "the invoice is wrong"): (
-            r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
-            r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)"
+        (
+            *("wrong-invoice", 0, "the invoice is wrong"),
+            (
+                r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
+                r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)"
+            ),
         ),
-        ("security", 3, "somebody else may have had access"): (
-            r"hacked|phish|stranger|some(?:body|one) else|unauthori[sz]ed|leak(?:ed)?\b|breach"
+        (
+            *("security", 3, "somebody else may have had access"),
+            r"hacked|phish|stranger|some(?:body|one) else|unauthori[sz]ed|leak(?:ed)?\b|breach",
         ),
-        ("locked-out", 1, "you cannot sign in"): (
-            r"locked out|(?:can(?:not|'t)|unable to) (?:log|sign) ?(?:in|on)|reset (?:mail|link)"
+        (
+            *("locked-out", 1, "you cannot sign in"),
+            r"locked out|(?:can(?:not|'t)|unable to) (?:log|sign) ?(?:in|on)|reset (?:mail|link)",
         ),
-        ("data-loss", 2, "some of your data is missing"): (
-            r"\blost\b|disappeared|vanished|\bgone\b|data loss|wiped"
+        (
+            *("data-loss", 2, "some of your data is missing"),
+            r"\blost\b|disappeared|vanished|\bgone\b|data loss|wiped",
         ),
-        ("blocked", 2, "your work is blocked"): (
-            r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
-            r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline"
+        (
+            *("blocked", 2, "your work is blocked"),
+            (
+                r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
+                r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline"
+            ),
         ),
-        ("deadline", 1, ""): (
-            r"\b(?:before|by|until) "
-            r"(?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
-            r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour"
+        (
+            *("deadline", 1, ""),
+            (
+                r"\b(?:before|by|until) "
+                r"(?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
+                r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour"
+            ),
         ),
-        ("unanswered", 1, "nobody answered"): (
-            r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
-            r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks"
+        (
+            *("unanswered", 1, "nobody answered"),
+            (
+                r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
+                r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks"
+            ),
         ),
-        ("churn-risk", 1, ""): (
-            r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance"
+        ("churn-risk", 1, "", r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance"),
+        ("legal", 2, "", r"lawyer|attorney|\bcourt\b|legal action|data protection authority"),
+        (
+            *("no-rush", -2, ""),
+            r"no rush|not urgent|no hurry|when you have (?:a )?(?:time|minute)|curious",
         ),
-        ("legal", 2, ""): r"lawyer|attorney|\bcourt\b|legal action|data protection authority",
-        ("no-rush", -2, ""): (
-            r"no rush|not urgent|no hurry|when you have (?:a )?(?:time|minute)|curious"
-        ),
-    }.items()
+    )
 )
+_BASE_POINTS = {"outage": 2, "bug": 1, "billing": 1, "refund": 1, "account": 1}
 
 
-@dataclass(frozen=True)
 class Facts:
     """What a ticket says: first amount, first invoice number, issues and how angry it sounds."""
 
-    amount: str
-    invoice: str
-    issues: tuple[_Issue, ...]
-    angry: bool
-    by_card: bool
-
-    @property
-    def tags(self) -> list[str]:
-        """Names of the issues, except the polite ones."""
-        return [issue.tag for issue in self.issues if issue.weight >= 0]
-
-
-def facts_of(ticket: str) -> Facts:
-    """Read the facts out of a ticket."""
-    amount, invoice = _AMOUNT.search(ticket), _INVOICE.search(ticket)
-    return Facts(
-        amount=amount.group() if amount else "",
-        invoice=invoice.group() if invoice else "",
-        issues=tuple(issue for issue in _ISSUES if issue.pattern.search(ticket)),
-        angry=bool(_SHOUTED.search(ticket)),
-        by_card="card" in ticket.casefold(),
-    )
-
-
-def points_of(category: str, facts: Facts, *, tone: bool = True) -> int:
-    """Weigh a ticket: its category, its issues and, if asked, its tone."""
-    base = {"outage": 2, "bug": 1, "billing": 1, "refund": 1, "account": 1}.get(category, 0)
-    return base + sum(issue.weight for issue in facts.issues) + int(tone and facts.angry)
-
-
-def word_tags(ticket: str) -> list[str]:
-    """Return the well-known words that a ticket mentions."""
-    low = ticket.casefold()
-    return [word for word in _TAG_WORDS if re.search(rf"\b{word}", low)]
-
-
-def redact(ticket: str) -> tuple[str, list[str]]:
-    """Take e-mail addresses and card numbers out; return the text and what was taken."""
-    text, mails = _E_MAIL.subn("[e-mail]", ticket)
-    text, numbers = _LONG_NUMBER.subn("[number]", text)
-    return text, ["e-mail address"] * bool(mails) + ["number"] * bool(numbers)
+    def __init__(self, ticket: str) -> None:
+        amount, invoice = _AMOUNT.search(ticket), _INVOICE.search(ticket)
+        self.amount = amount.group() if amount else ""
+        self.invoice = invoice.group() if invoice else ""
+        self.issues = [each for each in _ISSUES if re.search(each.pattern, ticket, re.IGNORECASE)]
+        self.tags = [issue.tag for issue in self.issues if issue.weight >= 0]
+        self.angry = bool(_SHOUTED.search(ticket))
+        self.by_card = "card" in ticket.casefold()
 
 
 def reply_to(category: str, facts: Facts, *, hours: int) -> str:
     """Write the answer: thanks, an apology that names the issues, what happens next, a pointer."""
-    apologies = [issue.apology for issue in facts.issues if issue.apology]
-    parts = ["Thanks for writing."]
-    if apologies:
-        parts.append(f"We are sorry that {' and that '.join(apologies[:2])}.")
-    parts.append(_action(category, facts, hours))
-    parts.append(_POINTERS[category])
-    return " ".join(parts)
-
-
-def _action(category: str, facts: Facts, hours: int) -> str:
     amount = f" of {facts.amount}" if facts.amount else ""
     number = f" ({facts.invoice})" if facts.invoice else ""
-    place = "card" if facts.by_card else "account"
     in_time = f"within {hours} hour{'s' if hours != 1 else ''}"
-    if category == "billing" and "double-charge" in facts.tags:
-        return (
-            f"The second charge{amount}{number} will be back on your {place} within 5 working days."
-        )
-    if category == "billing" and "wrong-invoice" in facts.tags:
-        return f"A corrected invoice{number} reaches you {in_time}."
-    actions = {
+    place = "card" if facts.by_card else "account"
+    action = {
         "billing": f"We are checking the charge{amount}{number} and answer {in_time}.",
         "refund": f"The refund{amount}{number} is on its way and arrives within 5 working days.",
         "outage": f"We are working on it; the next update reaches you {in_time}.",
         "account": f"Account security writes to your registered address {in_time}.",
         "bug": f"Our engineers have your report and answer {in_time} with a fix or a detour.",
         "how-to": f"The short answer is in the handbook; what remains open we answer {in_time}.",
-    }
-    return actions[category]
+    }[category]
+    if category == "billing" and "double-charge" in facts.tags:
+        charge = f"The second charge{amount}{number}"
+        action = f"{charge} will be back on your {place} within 5 working days."
+    elif category == "billing" and "wrong-invoice" in facts.tags:
+        action = f"A corrected invoice{number} reaches you {in_time}."
+    apologies = [issue.apology for issue in facts.issues if issue.apology]
+    sorry = f"We are sorry that {' and that '.join(apologies[:2])}. " if apologies else ""
+    return f"Thanks for writing. {sorry}{action} {_POINTERS[category]}"
 
 
 _POINTERS = {
@@ -285,14 +256,10 @@ def ticket_triage_v2(
     """Sort a ticket with a trained classifier and answer with what it says."""
     chances = _model_v2().probabilities(_checked(ticket))
     category = max(chances, key=lambda name: chances[name])
-    facts = facts_of(ticket)
-    points = points_of(category, facts) + _urgency(sla_hours, customer_tier, vip=vip)
-    return {
-        "category": category,
-        "priority": _priority(points),
-        "reply": reply_to(category, facts, hours=_due(sla_hours, customer_tier, vip=vip)),
-        "tags": [*word_tags(ticket), *facts.tags],
-    }
+    facts = Facts(ticket)
+    tags = [*_word_tags(ticket), *facts.tags]
+    hours, urgency = _urgency(sla_hours, customer_tier, vip=vip)
+    return _answer(category, facts, tags, hours, urgency + facts.angry)
 
 
 def ticket_triage_v3(
@@ -304,29 +271,36 @@ def ticket_triage_v3(
     context: Context = None,
 ) -> Triage:
     """Sort a ticket without its private data, in more languages, and pass on what is doubtful."""
-    safe, removed = redact(_checked(ticket))
+    safe, mails = _E_MAIL.subn("[e-mail]", _checked(ticket))
+    safe, numbers = _LONG_NUMBER.subn("[number]", safe)
+    removed = ["e-mail address"] * bool(mails) + ["number"] * bool(numbers)
+    note = f" We took a {' and a '.join(removed)} out of your message." if removed else ""
     known = context or {}
     chances = _model_v3().probabilities(safe)
     category = "outage" if known.get("open_incident") else max(chances, key=lambda c: chances[c])
-    facts = facts_of(_with_invoice(safe, known))
-    tags = [*word_tags(safe), *facts.tags, *(["redacted"] if removed else [])]
-    hours = _due(sla_hours, customer_tier, vip=vip)
-    note = f" We took a {' and a '.join(removed)} out of your message." if removed else ""
+    invoices = known.get("invoices")
+    number = f" {invoices[-1]}" if isinstance(invoices, list) and invoices else ""
+    facts = Facts(safe + number)
+    tags = [*_word_tags(safe), *facts.tags, *["redacted"] * bool(removed)]
+    hours, urgency = _urgency(sla_hours, customer_tier, vip=vip)
     if chances[category] < _SURE_ENOUGH and not known.get("open_incident"):
-        reply = (
-            f"Thanks for writing. A colleague reads your message and answers within {hours} hours."
-        )
+        reply = f"A colleague reads your message and answers within {hours} hours."
         return {
             "category": "review",
             "priority": "normal",
-            "reply": reply + note,
+            "reply": f"Thanks for writing. {reply}{note}",
             "tags": [*tags, "human-review"],
         }
-    points = points_of(category, facts, tone=False) + _urgency(sla_hours, customer_tier, vip=vip)
+    answer = _answer(category, facts, tags, hours, urgency)
+    return {**answer, "reply": answer["reply"] + note}
+
+
+def _answer(category: str, facts: Facts, tags: list[str], hours: int, points: int) -> Triage:
+    points += _BASE_POINTS.get(category, 0) + sum(issue.weight for issue in facts.issues)
     return {
         "category": category,
-        "priority": _priority(points),
-        "reply": reply_to(category, facts, hours=hours) + note,
+        "priority": "high" if points >= _HIGH_POINTS else "low" if points <= 0 else "normal",
+        "reply": reply_to(category, facts, hours=hours),
         "tags": tags,
     }
 
@@ -338,30 +312,16 @@ def _checked(ticket: str) -> str:
     return ticket
 
 
-def _urgency(sla_hours: float, tier: str, *, vip: bool) -> int:
-    return int(vip) + int(tier == "enterprise") + int(sla_hours <= _RUSH_HOURS)
+def _word_tags(ticket: str) -> list[str]:
+    low = ticket.casefold()
+    return [word for word in _TAG_WORDS if re.search(rf"\b{word}", low)]
 
 
-def _due(sla_hours: float, tier: str, *, vip: bool) -> int:
+def _urgency(sla_hours: float, tier: str, *, vip: bool) -> tuple[int, int]:
+    """Return in how many hours an answer is due, and how much the customer adds to the points."""
     limit = 4 if vip else 8 if tier == "enterprise" else 72
-    return max(1, round(min(sla_hours, limit)))
-
-
-def _priority(points: int) -> str:
-    return "high" if points >= _HIGH_POINTS else "low" if points <= 0 else "normal"
-
-
-def _with_invoice(ticket: str, known: dict[str, Any]) -> str:
-    invoices = known.get("invoices")
-    if isinstance(invoices, list) and invoices:
-        return f"{ticket} {invoices[-1]}"
-    return ticket
-
-
-def _wide_features(text: str) -> list[str]:
-    plain = words(text)
-    pairs = [f"{first} {second}" for first, second in pairwise(plain)]
-    return [*stems(text), *pairs]
+    points = int(vip) + int(tier == "enterprise") + int(sla_hours <= _RUSH_HOURS)
+    return max(1, round(min(sla_hours, limit))), points
 
 
 @cache
@@ -371,4 +331,7 @@ def _model_v2() -> NaiveBayes:
 
 @cache
 def _model_v3() -> NaiveBayes:
-    return NaiveBayes(labelled_texts(_TRAINING), features=_wide_features)
+    def features(text: str) -> list[str]:
+        return [*stems(text), *(f"{first} {second}" for first, second in pairwise(words(text)))]
+
+    return NaiveBayes(labelled_texts(_TRAINING), features=features)

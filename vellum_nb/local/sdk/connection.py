@@ -33,7 +33,12 @@ class LocalContext(WorkflowContext):
     """
 
     def __init__(self, context: RunContext) -> None:
-        super().__init__(execution_context=_spans(context))
+        parent: Any = None
+        if context.parent is not None:
+            fields = {"external_id": None, "metadata": None, **context.parent}
+            parent = WorkflowDeploymentParentContext.model_validate(fields)
+        spans = ExecutionContext(trace_id=UUID(context.trace_id), parent_context=parent)
+        super().__init__(execution_context=spans)
         self._run = context
         self._lock = threading.Condition()
         self._http: httpx.Client | None = None
@@ -45,13 +50,14 @@ class LocalContext(WorkflowContext):
     def vellum_client(self) -> Vellum:
         """The client that nodes use."""
         url = self._run.url or _NOWHERE
-        with self._lock:
-            self._http = httpx.Client(
-                timeout=self._run.timeout,
-                trust_env=False,
-                verify=_tls(),
-                event_hooks={"request": [self._trace]},
-            )
+        self._http = httpx.Client(
+            timeout=self._run.timeout,
+            trust_env=False,
+            verify=_tls(),
+            event_hooks={
+                "request": [lambda request: request.extensions.update(trace=self._traced)]
+            },
+        )
         return Vellum(
             api_key=self._run.api_key,
             environment=VellumEnvironment(default=url, predict=url, documents=url),
@@ -62,9 +68,8 @@ class LocalContext(WorkflowContext):
         """End every request that a node waits for, or begins; from any thread."""
         with self._lock:
             self._is_cut = True
-            sockets = list(self._sockets)
-        for connected in sockets:
-            _shut(connected)
+            for connected in self._sockets:
+                _shut(connected)
 
     def close(self) -> None:
         """Close the connections.
@@ -73,38 +78,25 @@ class LocalContext(WorkflowContext):
         one: that thread would wait on, and hold the connection open.
         """
         with self._lock:
-            http, self._http = self._http, None
             self._lock.wait_for(lambda: not self._busy, _LAST_READS_S if self._is_cut else 0)
-        if http is not None:
-            http.close()
-
-    def _trace(self, request: httpx.Request) -> None:
-        request.extensions["trace"] = self._traced
+        if self._http is not None:
+            self._http.close()
 
     def _traced(self, event: str, info: dict[str, Any]) -> None:
         """Count who is at work on a request, and note its socket, so that it can be cut."""
         with self._lock:
             self._busy += 1 if event.endswith(".started") else -1
             self._lock.notify_all()
-            if event != "connection.connect_tcp.complete":
-                return
-            connected: socket.socket = info["return_value"].get_extra_info("socket")
-            self._sockets.append(connected)
-            if self._is_cut:
-                _shut(connected)
+            if event == "connection.connect_tcp.complete":
+                connected: socket.socket = info["return_value"].get_extra_info("socket")
+                self._sockets.append(connected)
+                if self._is_cut:
+                    _shut(connected)
 
 
 def _shut(connected: socket.socket) -> None:
     with suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)
-
-
-def _spans(context: RunContext) -> ExecutionContext:
-    parent: Any = None
-    if context.parent is not None:
-        fields = {"external_id": None, "metadata": None, **context.parent}
-        parent = WorkflowDeploymentParentContext.model_validate(fields)
-    return ExecutionContext(trace_id=UUID(context.trace_id), parent_context=parent)
 
 
 @functools.cache

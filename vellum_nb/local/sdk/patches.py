@@ -65,21 +65,18 @@ def leave_out_of_ids(package: str) -> None:
         sys.meta_path.append(_Namespace(package))
 
 
-def with_inner(workflow: type[BaseWorkflow[Any, Any]]) -> Iterator[type[BaseWorkflow[Any, Any]]]:
-    """Yield `workflow` and the workflows in its nodes, however deep, each once."""
-    yield from _with_inner(workflow, set())
-
-
-def _with_inner(
-    workflow: type[BaseWorkflow[Any, Any]], seen: set[type]
-) -> Iterator[type[BaseWorkflow[Any, Any]]]:
-    seen.add(workflow)
-    yield workflow
-    for node in workflow.get_all_nodes():
-        for reference in node:
-            inner = reference.instance
-            if isinstance(inner, type) and issubclass(inner, BaseWorkflow) and inner not in seen:
-                yield from _with_inner(inner, seen)
+def with_inner(workflow: type[BaseWorkflow[Any, Any]]) -> list[type[BaseWorkflow[Any, Any]]]:
+    """Return `workflow` and the workflows in its nodes, however deep, each once."""
+    found = [workflow]
+    for outer in found:  # it grows
+        for node in outer.get_all_nodes():
+            inner = [reference.instance for reference in node]
+            found += [
+                each
+                for each in dict.fromkeys(i for i in inner if isinstance(i, type))
+                if issubclass(each, BaseWorkflow) and each not in found
+            ]
+    return found
 
 
 def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
@@ -92,23 +89,19 @@ def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
     """
     for inner in with_inner(workflow):
         for inputs in inner.get_inputs_class().__mro__:
-            if issubclass(inputs, BaseInputs) and inputs is not BaseInputs:
-                _share(inputs)
-
-
-def _share(inputs: type[BaseInputs]) -> None:
-    first = inputs.__parent_class__
-    if not issubclass(first, BaseWorkflow) or isinstance(first, _UsersOfInputs):
-        return
-    body = {
-        "Outputs": type("Outputs", (), {}),
-        "inputs": inputs,
-        "__module__": first.__module__,
-        "__qualname__": first.__qualname__,
-    }
-    users = _UsersOfInputs(first.__name__, (BaseWorkflow,), body)
-    users.__id__ = first.__id__
-    inputs.__parent_class__ = users
+            first: Any = getattr(inputs, "__parent_class__", object)
+            if inputs is BaseInputs or isinstance(first, _UsersOfInputs):
+                continue
+            if issubclass(inputs, BaseInputs) and issubclass(first, BaseWorkflow):
+                body = {
+                    "Outputs": type("Outputs", (), {}),
+                    "inputs": inputs,
+                    "__module__": first.__module__,
+                    "__qualname__": first.__qualname__,
+                }
+                users = _UsersOfInputs(first.__name__, (BaseWorkflow,), body)
+                users.__id__ = first.__id__
+                inputs.__parent_class__ = users
 
 
 def fail_with_nodes(workflow: type[BaseWorkflow[Any, Any]]) -> None:
@@ -132,16 +125,15 @@ def _guard(node: type[BaseNode[Any]], run: Callable[..., Any]) -> None:
     @functools.wraps(run)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         with _as_node_error():
-            return run(*args, **kwargs)
+            result = run(*args, **kwargs)
+        return guarded_stream(result) if inspect.isgenerator(result) else result
 
-    @functools.wraps(run)
-    def guarded_stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def guarded_stream(stream: Iterator[Any]) -> Iterator[Any]:
         with _as_node_error():
-            yield from run(*args, **kwargs)
+            yield from stream
 
-    replaced: Any = guarded_stream if inspect.isgeneratorfunction(run) else guarded
-    replaced.__guarded__ = True
-    node.run = replaced  # type: ignore[method-assign]
+    guarded.__guarded__ = True  # type: ignore[attr-defined]
+    node.run = guarded  # type: ignore[method-assign]
 
 
 @contextmanager

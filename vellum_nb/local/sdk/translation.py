@@ -71,16 +71,12 @@ class EventTranslator:
         self._context = context
         self._complete: set[str] = set()  # outputs whose value was streamed
         self._inner: dict[str, list[tuple[int, str]]] = {}  # by span of a node: what ran inside it
-        self.has_begun = self.has_ended = False
+        self._has_ended = False
         self.rejection: Rejection | None = None  # where the SDK says otherwise
-
-    def initiated(self, inputs: Mapping[str, Any]) -> Event:
-        """Return the event of the start, where the SDK did not come so far."""
-        return self._own(names.WORKFLOW_INITIATED, {"inputs": dict(inputs), "trigger": None})
 
     def translate(self, event: Any) -> Iterator[Event]:
         """Yield the events of an event of the SDK."""
-        if self.has_ended:
+        if self._has_ended:
             return
         if event.name.startswith("node.") and event.name in _BODIES:
             yield self._node(event)
@@ -108,12 +104,11 @@ class EventTranslator:
             message = "The workflow waits for an input from outside, which cannot be given here"
             self._reject(message, "INVALID_STATE")
         elif event.name in _BODIES:
-            self.has_begun = True
-            self.has_ended = event.name == names.WORKFLOW_REJECTED
+            self._has_ended = event.name == names.WORKFLOW_REJECTED
             yield self._own(event.name, _body_of(event), event)
 
     def _reject(self, message: str, code: str) -> None:
-        self.has_ended = True
+        self._has_ended = True
         self.rejection = Rejection(message, code)
 
     def _fulfilled(self, event: Any) -> Iterator[Event]:
@@ -132,7 +127,7 @@ class EventTranslator:
             if output.name not in self._complete:
                 part = {"output": {"name": output.name, "value": values[output.name]}}
                 yield self._own(names.WORKFLOW_STREAMING, part, None, (output,))
-        self.has_ended = True
+        self._has_ended = True
         yield self._own(event.name, body, event, tuple(outputs))
 
     def _node(self, event: Any) -> Event:

@@ -21,6 +21,7 @@ from vellum_nb.local.callables.signature import (
     ABSENT,
     Kind,
     Parameter,
+    hints_of,
     input_parameter,
     kind_of,
     output_variable,
@@ -34,8 +35,13 @@ _WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
 def inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
     """Return the inputs of `workflow` in the order in which they are written, bases first."""
     inputs = workflow.get_inputs_class()
-    hints = _hints(inputs)
-    return tuple(_parameter(inputs, name, hints[name]) for name in _names(inputs))
+    hints = hints_of(inputs, inputs.__qualname__, dict(LOCAL_NS))
+    names: dict[str, None] = {}  # iterating the class gives them in no order
+    for base in reversed(inputs.__mro__):
+        names.update(dict.fromkeys(vars(base).get("__annotations__", {})))
+    return tuple(
+        _parameter(inputs, name, hints[name]) for name in names if not name.startswith("_")
+    )
 
 
 def outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, ...]:
@@ -49,22 +55,6 @@ def outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, 
     for base in reversed(workflow.Outputs.__mro__):
         names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))
     return tuple(found[name] for name in (*names, *(found.keys() - names)) if name in found)
-
-
-def _hints(inputs: type[BaseInputs]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(inputs, localns=dict(LOCAL_NS), include_extras=True)
-    except (NameError, TypeError, SyntaxError, AttributeError) as exc:
-        msg = f"an annotation of {inputs.__qualname__} cannot be read: {exc}"
-        raise bad_request(msg) from exc
-
-
-def _names(inputs: type[BaseInputs]) -> list[str]:
-    """Return the annotated names; iterating the class gives them in no order."""
-    names: dict[str, None] = {}
-    for base in reversed(inputs.__mro__):
-        names.update(dict.fromkeys(vars(base).get("__annotations__", {})))
-    return [name for name in names if not name.startswith("_")]
 
 
 def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:

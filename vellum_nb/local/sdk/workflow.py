@@ -32,7 +32,13 @@ from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
 from vellum_nb.local.callables.signature import summary
 from vellum_nb.local.deployments.sources import local_module
-from vellum_nb.local.engine.events import Event, Rejection, RunContext, describe_exception
+from vellum_nb.local.engine.events import (
+    Event,
+    Rejection,
+    RunContext,
+    describe_exception,
+    values_by_name,
+)
 from vellum_nb.local.engine.inputs import bind_inputs
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.connection import LocalContext
@@ -68,18 +74,17 @@ class SdkWorkflow:
 
         With a trigger in `context` the inputs are the trigger's attributes, which the SDK checks.
         """
-        given = {each.name: each.value for each in inputs}
         arguments: dict[str, Any] = {"node_output_mocks": _node_mocks(self.target, context.mocks)}
         if context.trigger in (None, "manual"):
             arguments["inputs"] = bind_inputs(self._parameters, inputs)
         else:
             try:
-                trigger = self.target.deserialize_trigger(context.trigger, dict(given))
+                given = values_by_name(inputs)
+                arguments["trigger"] = self.target.deserialize_trigger(context.trigger, given)
             except WorkflowInitializationException as exc:
                 raise bad_request(exc.message) from exc
-            arguments["trigger"] = trigger
         outputs = {variable.key: variable for variable in self.output_variables}
-        return SdkExecution(self.target, given, arguments, outputs, context)
+        return SdkExecution(self.target, arguments, outputs, context)
 
 
 class SdkExecution:
@@ -92,13 +97,11 @@ class SdkExecution:
     def __init__(
         self,
         target: type[BaseWorkflow[Any, Any]],
-        given: Mapping[str, Any],
         arguments: Mapping[str, Any],
         outputs: Mapping[str, VellumVariable],
         context: RunContext,
     ) -> None:
         self._target = target
-        self._given = given
         self._arguments = arguments
         self._context = context
         self._translator = EventTranslator(target, outputs, context)
@@ -114,25 +117,20 @@ class SdkExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, in the thread that iterates, and yield the events."""
-        translator = self._translator
-        why = Rejection("The Workflows SDK sent no final event of the run", "INTERNAL_ERROR")
+        if self._cancelled.is_set():
+            return
         try:
-            if not self._cancelled.is_set():
-                yield from self._events()
+            yield from self._events()
         except (WorkflowInitializationException, NodeException) as exc:
-            why = Rejection(exc.message, exc.code.value)
+            raise Rejection(exc.message, exc.code.value) from exc
         except GeneratorExit:
             self.cancel()
             raise
-        except BaseException as exc:  # noqa: BLE001 - whatever a workflow raises rejects its run
+        except BaseException as exc:
             stacktrace = own_stacktrace(traceback.format_exc())
-            why = Rejection(describe_exception(exc), "INTERNAL_ERROR", stacktrace)
-        if not translator.has_begun:
-            if self._cancelled.is_set():
-                why = Rejection("Workflow run cancelled", "WORKFLOW_CANCELLED")
-            yield translator.initiated(self._given)
-        if translator.rejection is not None or not translator.has_ended:
-            raise translator.rejection or why
+            raise Rejection(describe_exception(exc), "INTERNAL_ERROR", stacktrace) from exc
+        if self._translator.rejection is not None:
+            raise self._translator.rejection
 
     def _events(self) -> Iterator[Event]:
         context = self._context

@@ -7,14 +7,11 @@ const WIDTHS = {
   code: [112, "1fr"], outputs: [120, "2fr"], text: [120, "2fr"],
 };
 
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 function localTime(iso) {
-  const t = new Date(iso);
-  const two = (n) => String(n).padStart(2, "0");
-  const day = `${two(t.getDate())} ${MONTHS[t.getMonth()]}`;
-  const clock = `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`;
-  return t.getFullYear() === new Date().getFullYear() ? `${day} ${clock}` : `${day} ${t.getFullYear()} ${clock.slice(0, 5)}`;
+  const time = new Date(iso);
+  const seconds = time.getFullYear() === new Date().getFullYear();
+  const day = time.toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: seconds ? undefined : "numeric" });
+  return `${day} ${time.toLocaleTimeString("en-GB", { timeStyle: seconds ? "medium" : "short" })}`;
 }
 
 // A text in which something was found comes in pieces: those at odd places were found.
@@ -69,151 +66,5 @@ export function runCell(column, value, row) {
   const show = SHOW[kind] ?? SHOW.text;
   node.append(...(typeof value === "number" && show === SHOW.text ? [numberText(value)] : show(value, row)));
   node.title = kind === "time" ? String(value) : kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
-  return node;
-}
-
-const VERDICTS = { worse: "down-arrow", better: "up-arrow", missing: "CANCELLED", alone: "CANCELLED", error: "FAILED" };
-
-// The top of the grid: a row a release with its bar, its words, its interval and its figures.
-
-export function summaryTable(summary) {
-  const score = summary.metric;
-  const columns = [["release", ""], [`${figure(summary.cases)} ${plural(summary.cases, "case")}${score ? ", better · same · worse" : ""}`, "vnb-grid-bar-head"], ["", ""]];
-  if (score) columns.push([axisHead(summary), "vnb-grid-axis-head"], [`mean ${score}`, "vnb-grid-number"], ["p", "vnb-grid-number"]);
-  columns.push(["median latency", "vnb-grid-number"]);
-  const costs = summary.releases.some((release) => release.cost);
-  if (costs) columns.push(["mean cost", "vnb-grid-number"]);
-  const head = h("tr", {}, columns.map(([text, cls], at) => (at === 2 ? h("td") : h("th", { scope: "col", class: cls }, text))));
-  const rows = summary.releases.map((release) => h("tr", { "data-release": release.name },
-    h("th", { scope: "row", class: "vnb-grid-who" }, h("b", {}, release.label), release.baseline ? h("span", {}, " baseline") : null, release.same.length ? h("span", {}, ` = ${release.same.join(" = ")}`) : null),
-    h("td", { class: "vnb-grid-bar-cell" }, release.parts.length ? bar(release.parts) : h("span", { class: "vnb-view-quiet" }, release.counts)),
-    h("td", { class: "vnb-grid-words" }, words(release)),
-    ...(score ? [h("td", { class: "vnb-grid-plot-cell" }, plot(summary, release)), number(release.mean, release.mean_delta, `mean ${score}`), number(release.p, "", "p", release.p_told)] : []),
-    number(release.latency, release.latency_delta, "median latency"),
-    ...(costs ? [number(release.cost, release.cost_delta, "mean cost")] : []),
-  ));
-  return h("table", { class: "vnb-grid-summary", "aria-label": "Releases against the baseline" }, h("thead", {}, head), h("tbody", {}, rows));
-}
-
-function bar(parts) {
-  return h("span", { class: "vnb-grid-bar", "aria-hidden": "true" }, parts.map(([kind, text, count]) => h("span", { class: `vnb-grid-part vnb-grid-${kind}`, style: `flex-grow:${count}` }, text)));
-}
-
-// The first count stands out; the sentence under it says what to make of them.
-function words(release) {
-  if (release.baseline) return [h("span", { class: "vnb-grid-remark" }, [release.words, release.remark].filter(Boolean).join(" · "))];
-  const [first, ...rest] = release.words.split(" · ");
-  return [h("b", {}, first), rest.length ? ` · ${rest.join(" · ")}` : null, release.remark ? h("span", { class: "vnb-grid-remark" }, release.remark) : null];
-}
-
-function number(value, delta, label, title) {
-  return h("td", { class: "vnb-grid-number", "data-label": label, title: title || null }, value, delta ? h("span", { class: "vnb-grid-delta" }, ` ${delta}`) : null);
-}
-
-function place(axis, value) { return 100 * (value - axis.low) / (axis.high - axis.low); }
-
-function axisHead(summary) {
-  const axis = summary.axis;
-  const name = h("span", {}, `difference in ${summary.metric}, 95\u00a0%`);
-  if (!axis) return name;
-  const ticks = h("span", { class: "vnb-grid-ticks", "aria-hidden": "true" }, axis.ticks.map(([value, text]) => h("span", { style: `left:${place(axis, value)}%` }, text)));
-  return h("span", {}, name, ticks);
-}
-
-function plot(summary, release) {
-  const axis = summary.axis;
-  if (!axis) return null;
-  const band = release.baseline ? summary.band?.widest : summary.band?.of[release.name];
-  const parts = [];
-  if (band) parts.push(h("span", { class: "vnb-grid-band", style: `left:${place(axis, -band)}%;width:${place(axis, band) - place(axis, -band)}%` }));
-  parts.push(h("span", { class: "vnb-grid-zero", style: `left:${place(axis, 0)}%` }));
-  let label = "";
-  if (release.interval) {
-    const [low, mean, high] = release.interval;
-    parts.push(h("span", { class: "vnb-grid-interval", style: `left:${place(axis, low)}%;width:${place(axis, high) - place(axis, low)}%` }), h("span", { class: "vnb-grid-dot", style: `left:${place(axis, mean)}%` }));
-    label = `difference ${mean.toPrecision(2)}, 95 % interval ${low.toPrecision(2)} to ${high.toPrecision(2)}`;
-  } else if (release.baseline && summary.band) {
-    const at = place(axis, band ?? 0);
-    parts.push(h("span", { class: "vnb-grid-band-text", style: at < 45 ? `left:calc(${at}% + 6px)` : `right:calc(${100 - place(axis, -(band ?? 0))}% + 6px)` }, summary.band.text));
-    label = summary.band.text;
-  }
-  return h("span", { class: "vnb-grid-plot", role: "img", "aria-label": label || "no interval", title: label || null }, parts);
-}
-
-// One row of the grid: the case, then an answer a release with its difference, verdict and chips.
-
-const MARKS = { "+": ["ins", "+"], "-": ["del", "\u2212"] };
-
-function pieceNodes(pieces) {
-  const nodes = [];
-  let before = "";
-  for (const [mark, text] of pieces) {
-    if (mark === "~") nodes.push(h("span", { class: "vnb-grid-cut", title: `${text} left out here` }, "…"));
-    else if (mark === "@") nodes.push(h("span", { class: "vnb-grid-name" }, text));
-    else if (mark === "=") nodes.push(text);
-    else {
-      const [tag, sign] = MARKS[mark];
-      if (mark === "+" && before === "-") nodes.push(" ");  // so that the two are not read as one word
-      nodes.push(h(tag, { class: `vnb-${tag}` }, h("b", { class: "vnb-mark" }, sign), h("span", {}, text)));
-    }
-    before = mark;
-  }
-  return nodes;
-}
-
-function outputNodes(outputs) {
-  const blocks = [];
-  let line = null;
-  for (const output of outputs) {
-    const name = h("span", { class: output.told ? "vnb-grid-name" : "vnb-view-heard" }, `${output.name}: `);
-    const note = output.note ? h("span", { class: "vnb-grid-note" }, output.note === "new" ? " new output" : " output missing") : null;
-    const body = [name, ...pieceNodes(output.pieces), note];
-    if (!output.inline) {
-      line = null;
-      blocks.push(h("div", { class: "vnb-grid-text", dir: "auto", title: output.name }, body));
-    } else {
-      if (line) line.append(h("span", { class: "vnb-grid-between", "aria-hidden": "true" }, " · "));
-      else blocks.push(line = h("div", { class: "vnb-grid-text" }));
-      line.append(h("span", { class: "vnb-grid-inline", title: output.name }, body));
-    }
-  }
-  return blocks;
-}
-
-function chip(text, tone, title, name) {
-  return h("span", { class: `vnb-grid-chip ${tone ? `vnb-grid-is-${tone}` : ""}`, title: title || null }, name ? icon(name) : null, text);
-}
-
-export function caseCell(row, options) {
-  const labels = row.labels.map(([name, value]) => chip(value, "", `${name}: ${value}`));
-  const inputs = row.inputs.map(([name, text]) => h("div", { class: "vnb-grid-input", dir: "auto" }, name ? h("span", { class: "vnb-grid-name" }, `${name}: `) : null, text));
-  return h("div", { role: "rowheader", class: "vnb-grid-cell vnb-grid-case", ...options },
-    h("div", { class: "vnb-grid-caption" }, h("span", { class: "vnb-view-quiet" }, `case ${figure(row.n)}`), labels, row.unstable ? chip("unstable", "warn", "Repeats on one release brought different answers", "unstable") : null),
-    inputs, row.more ? h("div", { class: "vnb-view-quiet" }, `${row.more} inputs more`) : null);
-}
-
-// `act`: replay(release), open().
-export function answerCell(cell, column, options, act) {
-  const tag = h("span", { class: "vnb-grid-tag" }, column.label, cell.kind === "baseline" ? h("span", { class: "vnb-grid-remark" }, " baseline") : null, " ");
-  const busy = cell.busy ? h("div", { class: "vnb-view-quiet" }, cell.busy) : null;
-  const problem = cell.problem ? h("div", { class: "vnb-grid-problem" }, icon("FAILED"), ` ${cell.problem}`) : null;
-  const node = h("div", { role: "gridcell", class: `vnb-grid-cell vnb-grid-at-${cell.kind}`, ...options }, tag);
-  const verdict = h("div", { class: "vnb-grid-verdict" }, cell.word ? [icon(VERDICTS[cell.kind] ?? cell.kind), h("span", {}, cell.word)] : null, h("span", { class: "vnb-grid-latency" }, cell.latency ?? ""));
-  if (cell.word) node.append(verdict);
-  else if (cell.latency) node.append(h("span", { class: "vnb-grid-latency vnb-grid-aside" }, cell.latency));
-  if (cell.kind === "missing") {
-    const replay = cell.replay && !cell.busy ? h("button", { type: "button", class: "vnb-view-button", onclick: () => act.replay(column.name) }, icon("play"), `Run this case on ${column.label}`) : null;
-    node.append(...[h("div", { class: "vnb-view-quiet" }, cell.gap), cell.error ? h("div", { class: "vnb-grid-problem" }, cell.error) : null, replay, busy, problem].filter(Boolean));
-    return node;
-  }
-  const more = cell.cut ? h("button", { type: "button", class: "vnb-grid-link", tabindex: "-1", onclick: () => act.open() }, "show all") : null;
-  const chips = [...cell.chips.map(([text, tone, title]) => chip(text, tone, title)),
-    cell.unstable ? chip(cell.unstable, "warn", "Repeats on this release brought different answers", "unstable") : null,
-    cell.quality === null || cell.quality === undefined ? null : chip(`rated ${Number(cell.quality).toFixed(2)}`, "", "How a person rated this answer, from 0 to 1")].filter(Boolean);
-  node.append(...[
-    cell.error ? h("div", { class: "vnb-grid-problem" }, icon("FAILED"), ` ${cell.error}`) : null,
-    ...outputNodes(cell.outputs), more,
-    chips.length ? h("div", { class: "vnb-grid-chips" }, chips) : null,
-    busy, problem].filter(Boolean));
   return node;
 }

@@ -8,8 +8,19 @@ export function h(tag, options = {}, ...children) {
     else if (name === "class") node.className = value;
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat().filter((child) => child || child === 0));
   return node;
+}
+
+export function button(kind, onclick, options, ...children) {
+  return h("button", { type: "button", class: kind.split(" ").map((name, at) => (at ? name : `vnb-view-${name}`)).join(" "), onclick, ...options }, ...children);
+}
+
+// Put other children into a node; the focus stays on what has the same `data-key`.
+export function refill(node, ...children) {
+  const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  node.replaceChildren(...children.filter(Boolean));
+  if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
 export function icon(name, css = "vnb-view-icon") {
@@ -38,7 +49,7 @@ export function select(label, options, value, changed) {
   const node = h("select", { "aria-label": label }, options.map(([name, text]) => h("option", { value: name }, text)));
   node.value = value;
   node.addEventListener("change", () => changed(node.value));
-  return h("span", { class: "vnb-view-select" }, node);
+  return node;
 }
 
 // anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would

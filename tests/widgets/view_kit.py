@@ -1,0 +1,131 @@
+"""Runs made by hand, and pages that speak to the history's table and to the grid."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from html_kit import Page as Html
+from wire_kit import Page
+
+from vellum_nb import Run
+from vellum_nb.models import RunError, case_id
+from vellum_nb.models.sweeps import SweepCase
+
+__all__ = ["NOON", "FullCase", "GridPage", "TablePage", "ids", "known", "rejected", "run", "wrong"]
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def ids(answer):
+    return [row["id"] for row in answer["rows"]]
+
+
+class TablePage(Page):
+    """What the script of one view of a history's table does, without drawing."""
+
+    def rows(self, **content):
+        """Return the answer to a question; of a long history the last one, with what is counted."""
+        query = {name: content.pop(name) for name in self.view.QUERY if name in content}
+        asked = {"view": "a", "seq": 1, "offset": 0, "limit": 40, **content, "query": query}
+        self.send(kind="rows", **asked)
+        assert self.view.wait(10)  # where another thread answers
+        answer = self.wire.customs("rows")[-1]
+        return {**answer, **self.wire.customs("total")[-1]} if answer["rough"] else answer
+
+    def becomes(self, condition, **content):
+        """Wait until the rows, asked for again at each change, are so."""
+        assert self.wire.wait_for(lambda: condition(self.rows(**content)))
+
+
+class GridPage(Page):
+    """What the script of one view of the grid does, without drawing."""
+
+    def __init__(self, view):
+        super().__init__(view.table)
+        self.whole = view
+
+    def rows(self, offset=0, limit=40, **query):
+        query = {"search": "", "states": [], "labels": {}} | query
+        window = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
+        self.send(kind="rows", query=query, **window)
+        return self.wire.customs("rows")[-1]
+
+    def cases(self, **query):
+        """Return the number of each case that is found to its row."""
+        rows = self.rows(**query)["rows"]
+        return {int(re.search(r">case ([\d,]+)<", each["html"])[1]): each for each in rows}
+
+    def numbers(self, **query):
+        return list(self.cases(**query))
+
+    def act(self, kind, number, **content):
+        """Do something about a case."""
+        self.send(kind=kind, id=self.cases()[number]["id"], **content)
+
+    def cell(self, number, release):
+        """Return a cell: kind, word, chips, its HTML and its text."""
+        names = [each["name"] for each in self.state("_head")["columns"]]
+        cells = self.cases()[number]["html"].split('<div role="gridcell"')
+        html = f"<div {cells[1 + names.index(release)]}"
+        kind = re.search(r"vnb-grid-at-(\w+)", html)[1]
+        verdict = re.search(r'class="vnb-grid-verdict">.*?<span>(.*?)</span>', html)
+        chips = re.findall(r'vnb-grid-chip(?: vnb-grid-is-(\w+))?" title=".*?">(.*?)</span>', html)
+        word = verdict[1] if verdict else ""
+        texts = [(Html(text).text, tone) for tone, text in chips]
+        return {"kind": kind, "word": word, "chips": texts, "html": html, "text": Html(html).text}
+
+    def release(self, name):
+        """Return the text of a release in the summary."""
+        rows = self.state("_head")["summary"].split("<tr data-release=")
+        return next(Html(f"<tr a={each}").text for each in rows if each.startswith(f'"{name}"'))
+
+
+def _parts(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _parts(child)
+
+
+class FullCase:
+    """The case in full under a grid: its heading, its answers, the bars under them."""
+
+    def __init__(self, view):
+        every = [*_parts(view.children[1])]
+        self.bars = next(each for each in every if hasattr(each, "bars"))
+        _, self.head, _, self.answers = (each.value for each in every if hasattr(each, "value"))
+
+
+def run(number, tag, repeat=0, **fields):
+    inputs = fields.pop("inputs", {"ticket": f"ticket {number}"})
+    default = {
+        "id": f"{tag}-{number}-{repeat}",
+        "deployment": "triage",
+        "release_tag": tag,
+        "timestamp": NOON + timedelta(seconds=number + 100 * repeat),
+        "inputs": inputs,
+        "case_id": case_id(inputs),
+        "outputs": {"category": "billing", "reply": "Thanks for writing."},
+        "state": "FULFILLED",
+        "latency_s": 1.5,
+    }
+    return Run(**(default | fields))
+
+
+def rejected(number, tag):
+    error = RunError(code="USER_DEFINED_ERROR", message="no such plan")
+    return run(number, tag, state="REJECTED", error=error, outputs={})
+
+
+def wrong(number, tag, repeat=0):
+    return run(number, tag, repeat, outputs={"category": "account", "reply": "Thanks for writing."})
+
+
+def known(*numbers, labels=None):
+    """Return the cases with what is expected of them."""
+    found = []
+    for number in numbers:
+        inputs = {"ticket": f"ticket {number}"}
+        topic = {"topic": labels[number % len(labels)]} if labels else {}
+        found.append(SweepCase(number, case_id(inputs), inputs, {"category": "billing"}, topic))
+    return found

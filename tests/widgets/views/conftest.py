@@ -1,0 +1,113 @@
+"""A history in a real file with its table, and the grid of runs made by hand, each in a page."""
+
+from __future__ import annotations
+
+import comm
+import pytest
+from view_kit import GridPage, TablePage, run
+from wire_kit import Wire
+
+from vellum_nb import Comparison, History
+from vellum_nb.models import RunError
+from vellum_nb.widgets.grid import Callbacks, ComparisonView
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.table import HistoryView
+
+ENDED = {
+    "FULFILLED": {"outputs": {"reply": "Thanks", "category": "billing"}, "latency_s": 0.5},
+    "REJECTED": {"error": RunError(code="NODE_EXECUTION", message="no such plan")},
+    "FAILED": {"error": RunError(code="TIMEOUT", message="no answer within 30 s")},
+    "CANCELLED": {"error": RunError(code="CANCELLED", message="cancelled after 1 s")},
+}
+
+
+@pytest.fixture
+def views(monkeypatch):
+    """Return a list of views that are closed at the end."""
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    views = []
+    yield views
+    for view in views:
+        view.close()
+
+
+@pytest.fixture
+def history(tmp_path):
+    with History(tmp_path / "runs.db") as history:
+        yield history
+
+
+@pytest.fixture
+def table(history, views):
+    """Return how to open a table of the history in a page."""
+
+    def table(side_by_side=side_by_side_html, **filters):
+        views.append(HistoryView(history, side_by_side=side_by_side, **filters))
+        return TablePage(views[-1])
+
+    return table
+
+
+@pytest.fixture
+def record(history):
+    """Return how to record a run, from its beginning to its end."""
+
+    def record(number, state="FULFILLED", release_tag="v1", **fields):
+        begin = {"inputs": fields.pop("inputs", {"ticket": f"text {number}"})}
+        begin["deployment"] = fields.pop("deployment", "ticket-triage")
+        fresh = {"id": f"run-{number}", "state": "STARTED", "outputs": {}, "latency_s": None}
+        begun = run(number, release_tag, **begin, **fresh)
+        history.begin(begun)
+        if state != "STARTED":
+            history.finish(begun.model_copy(update={"state": state, **ENDED[state], **fields}))
+        return history.get(begun.id)
+
+    return record
+
+
+@pytest.fixture
+def multiply(history):
+    """Return how to double the number of runs, in SQL: recording them one by one takes long."""
+
+    def multiply(times):
+        def double(tx):
+            ((top,),) = tx.read("SELECT max(seq) FROM runs")
+            for name in ("runs", "payloads"):
+                names = [column for _, column, *_ in tx.read(f"PRAGMA table_info({name})")]
+                new = {"seq": "seq + :top", "id": "id || '-' || :top", "external_id": "NULL"}
+                values = ", ".join(new.get(column, column) for column in names)
+                sql = f"INSERT INTO {name} ({', '.join(names)}) SELECT {values} FROM {name}"
+                tx.execute(sql, {"top": top})
+
+        for _ in range(times):
+            history._store.write(double)
+
+    return multiply
+
+
+@pytest.fixture
+def grid(views):
+    """Return how to open the grid of some runs in a page."""
+
+    def grid(runs, *, tags=("v1", "v2"), callbacks=None, **options):
+        comparison = Comparison(runs, deployment="triage", release_tags=tags, **options)
+        views.append(ComparisonView(comparison, callbacks))
+        return GridPage(views[-1])
+
+    return grid
+
+
+@pytest.fixture
+def callbacks():
+    """Return callbacks that note what they are called with."""
+    done = []
+
+    def rate(each, quality, desired):
+        done.append((each.id, quality, desired))
+        return each.model_copy(update={"quality": quality})
+
+    def replay(case, tag):
+        done.append((case.number, tag))
+        return run(case.number - 1, tag, repeat=5)
+
+    return Callbacks(rate=rate, replay=replay), done

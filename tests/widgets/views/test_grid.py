@@ -1,0 +1,274 @@
+"""The grid of a comparison: its cells, the case in full, ratings, replay; what others change."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from view_kit import FullCase, known, rejected, run, wrong
+from wire_kit import Page
+
+import vellum_nb as vnb
+from vellum_nb.widgets.grid import Callbacks
+
+
+@pytest.fixture
+def page(grid, callbacks):
+    runs = [run(n, "v1") for n in range(4)]
+    runs += [run(0, "v2"), wrong(1, "v2"), rejected(2, "v2")]
+    return grid(runs, cases=known(*range(4)), callbacks=callbacks[0])
+
+
+def test_a_cell_tells_verdict_difference_and_chips(page):
+    cell = page.cell(2, "v2")
+    assert (cell["kind"], cell["word"]) == ("worse", "worse")
+    assert "1.50 s" in cell["text"]
+    assert "category: \N{MINUS SIGN}billing +account" in cell["text"]
+    assert "reply: Thanks for writing." in cell["text"]
+    assert cell["chips"] == [("category ✗", "bad"), ("score 0.00 \N{MINUS SIGN}1.00", "bad")]
+    base = page.cell(2, "v1")
+    assert (base["kind"], base["word"]) == ("baseline", "")
+    assert base["chips"] == [("category ✓", ""), ("score 1.00", "")]
+
+
+def test_a_missing_case_says_so_and_is_never_a_pass(page):
+    cell = page.cell(4, "v2")
+    assert (cell["kind"], cell["word"]) == ("missing", "missing")
+    assert "Not run on v2. Counted as missing, never as a pass." in cell["text"]
+    assert 'data-replay="v2"' in cell["html"]
+    assert "0 better · 1 same · 2 worse · 1 missing" in page.release("v2")
+
+
+def test_a_rejected_answer_shows_its_error(page):
+    cell = page.cell(3, "v2")
+    assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
+    assert cell["kind"] == "worse"
+
+
+def test_an_answer_without_one_on_the_baseline_has_nothing_to_be_held_against(grid):
+    page = grid([run(0, "v2")], cases=known(0))
+    cell = page.cell(1, "v2")
+    assert cell["word"] == "nothing to compare with: no answer on v1"
+    assert cell["kind"] == "alone"
+
+
+def test_opening_a_case_shows_every_release_in_full(page):
+    page.act("open", 2)
+    detail = FullCase(page.whole)
+    assert page.view.opened == page.cases()[2]["id"]
+    assert "ticket 1" in detail.head
+    assert "category (expected)" in detail.head
+    assert detail.answers.count("vnb-out-run") >= 2
+    assert detail.bars.controls == ["rate"]
+    page.send(kind="close")
+    assert page.view.opened == ""
+    assert FullCase(page.whole).answers == ""
+
+
+def test_a_rating_is_kept_and_shown(page, callbacks):
+    page.act("rate", 2, release="v2", quality=0.25)
+    assert page.whole.wait(10)
+    assert callbacks[1] == [("v2-1-0", 0.25, None)]
+    assert ("rated 0.25", "") in page.cell(2, "v2")["chips"]
+    assert page.wire.customs("status")[-1]["text"] == "Case 2 on v2: rated 0.25"
+    assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
+
+
+def test_a_rating_that_fails_says_so_in_its_cell(grid):
+    def refuse(*_):
+        msg = "the history is locked"
+        raise vnb.HistoryError(msg)
+
+    page = grid([run(0, "v1"), run(0, "v2")], callbacks=Callbacks(rate=refuse))
+    page.act("rate", 1, release="v2", quality=1.0)
+    assert page.whole.wait(10)
+    cell = page.cell(1, "v2")
+    assert "the history is locked" in cell["text"]
+    assert "saving" not in cell["text"]
+
+
+def test_without_a_workspace_nothing_is_rated_or_run(grid):
+    page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
+    assert page.state("_head")["can"] == []
+    page.act("rate", 1, release="v2", quality=1.0)
+    assert "Ratings cannot be saved here" in page.view.error
+    assert "data-replay" not in page.cell(2, "v2")["html"]
+    page.act("replay", 2, release="v2")
+    assert "Case 2 cannot be run on v2 from here" in page.view.error
+
+
+def test_an_answer_that_is_not_there_cannot_be_rated(page):
+    page.act("rate", 4, release="v2", quality=1.0)
+    assert "There is no answer of case 4 on v2 to rate" in page.view.error
+
+
+def test_a_missing_case_is_run_and_counted(page, callbacks):
+    page.act("replay", 4, release="v2")
+    assert page.whole.wait(10)
+    assert callbacks[1] == [(4, "v2")]
+    assert page.cell(4, "v2")["word"] == "same"
+    assert "0 better · 2 same · 2 worse" in page.release("v2")
+    assert page.whole.comparison.count("v2", "missing") == 0
+
+
+def test_another_baseline_holds_the_others_against_it(page):
+    page.act("open", 2)
+    page.send(kind="baseline", release="v2")
+    assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
+    assert page.cell(2, "v1")["kind"] == "better"
+    assert "2 better · 1 same · 0 worse · 1 missing" in page.release("v1")
+    assert page.whole.comparison.baseline == "v2"
+    page.send(kind="baseline", release="v1")
+    assert page.cell(2, "v2")["kind"] == "worse"
+
+
+def test_blind_rating_is_opened_by_the_function_it_was_handed(grid):
+    import ipywidgets as ipw
+
+    asked = []
+
+    def blind(comparison, pair):
+        asked.append((comparison, pair))
+        return ipw.HTML("blind")
+
+    tags = ("v1", "v2", "v3")
+    page = grid([run(0, tag) for tag in tags], tags=tags, callbacks=Callbacks(blind=blind))
+    assert page.state("_head")["can"] == ["blind"]
+    for release in ("", "v3"):
+        page.send(kind="blind", release=release)
+    assert asked == [(page.whole.comparison, ("v1", other)) for other in ("v2", "v3")]
+    drawn, _, place = page.whole.children
+    back, rating = place.children
+    assert rating.value == "blind"
+    assert drawn.layout.display == "none"
+    back.click()
+    assert (drawn.layout.display, place.children) == (None, ())
+
+
+def test_no_rows_and_no_releases_but_the_baseline_are_shown_too(grid):
+    empty = grid([])
+    assert empty.rows()["rows"] == []
+    assert "0 cases" in empty.release("v1")
+    alone = grid([run(0, "v1")], tags=("v1",))
+    assert alone.numbers() == [1]
+    assert json.dumps(alone.state("_head"))
+
+
+@pytest.fixture
+def ws():
+    def said(ticket: str) -> str:
+        return ticket
+
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        for tag in ("v1", "v2"):
+            server.deploy(said, name="echo", release_tags=[tag], description=tag)
+            for ticket in ("a", "b"):
+                ws.run("echo", {"ticket": ticket}, release_tag=tag)
+        yield ws
+
+
+def ratings(grid):
+    return {
+        (case.number, release): run.quality
+        for case in grid.comparison.cases
+        for release, run in case.runs.items()
+        if run.quality is not None
+    }
+
+
+def test_a_grid_shows_what_another_grid_and_the_workspace_rated(ws):
+    one, other = (ws.compare("echo", release_tags=["v1", "v2"]).view() for _ in range(2))
+    one.rate(one.comparison.cases[0], "v2", 0.25)
+    assert one.wait(10)
+    assert other.wait(10)
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
+    case = other.comparison.cases[1]
+    other.open_case(case)
+    ws.rate(case.runs["v1"], quality=1.0)
+    assert all(grid.wait(10) for grid in (one, other))
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25, (2, "v1"): 1.0}
+    assert [bar["quality"] for bar in FullCase(other).bars.bars] == [1.0, None]
+    ws.history.annotate(case.runs["v1"].id, quality=None)
+    ws.history.annotate(case.runs["v1"].id, note="read")
+    assert all(grid.wait(10) for grid in (one, other))
+    assert ratings(one) == ratings(other) == {(1, "v2"): 0.25}
+    for grid in (one, other):
+        grid.close()
+
+
+def test_a_grid_that_is_closed_and_runs_of_others_disturb_nobody(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    before = grid.comparison
+    ws.run("echo", {"ticket": "c"}, release_tag="v1")
+    other = next(iter(ws.history.runs(release_tag="v2")))
+    assert grid.wait(10)
+    assert grid.comparison is before
+    grid.close()
+    ws.rate(other, quality=1.0)
+    assert ratings(grid) == {}
+    assert "vellum-nb-grid-runs" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_history_that_is_closed_before_a_grid_has_read_anew_leaves_no_traceback(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    for each in ws.history.runs():
+        ws.history.delete([each.id])
+    ws.history.close()
+    assert grid.wait(10)
+    grid.close()
+
+
+def answered(grid):
+    return {(case.number, release) for case in grid.comparison.cases for release in case.tries}
+
+
+def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
+    grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
+    all_of_them = {(number, tag) for number in (1, 2) for tag in ("v1", "v2")}
+    case = grid.comparison.cases[1]
+    gone = case.runs["v2"]
+    grid.replay(case, "v2")
+    assert grid.wait(10)
+    newer = grid.comparison.cases[1].runs["v2"]
+    assert newer.id != gone.id
+    grid.open_case(grid.comparison.cases[1])
+    ws.history.delete([newer.id])
+    assert grid.wait(10)
+    assert grid.comparison.cases[1].runs["v2"].id == gone.id
+    ws.history.delete([gone.id])
+    assert grid.wait(10)
+    assert answered(grid) == all_of_them - {(2, "v2")}
+    assert grid.comparison.statuses["v2"] == ["same", "missing"]
+    assert len(FullCase(grid).bars.bars) == 1
+    ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
+    assert grid.wait(10)
+    assert dict(grid.comparison.cases[0].inputs) == {"ticket": "a"}
+    for _ in range(3):
+        ws.history.undelete()
+    assert grid.wait(10)
+    assert grid.comparison.cases[1].runs["v2"].id == newer.id
+    assert answered(grid) == all_of_them
+    assert grid.comparison.statuses["v2"] == ["same", "same"]
+    ws.history.delete(ws.history.runs())
+    assert grid.wait(10)
+    assert answered(grid) == set()
+    assert not FullCase(grid).answers  # the head says where the case was not run
+    grid.close()
+
+
+def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
+    def louder(ticket: str) -> str:
+        return f"{ticket}!"
+
+    ws.server.deploy(louder, name="echo", release_tags=["v3"])
+    ws.run("echo", {"ticket": "a"}, release_tag="v3")
+    grid = ws.compare("echo", release_tags=["v1", "v3"]).view()
+    page = Page(grid.table)
+    assert "code" in page.state("_head")["can"]
+    assert page.state("code") == ""
+    page.send(kind="code")
+    assert grid.wait(10)
+    assert "v3: 1 file differs" in page.state("code")
+    assert "louder" in page.state("code")
+    grid.close()

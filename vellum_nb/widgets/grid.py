@@ -1,0 +1,535 @@
+"""`ComparisonView`: the grid of a comparison, and one case in full under it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import traitlets
+
+from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.cases import Case
+from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.history import History, clean
+from vellum_nb.models import Run
+from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.html import clipped, value_html
+from vellum_nb.rendering.values import plain_text
+from vellum_nb.widgets.base import (
+    Debouncer,
+    ErrorBoundary,
+    Readable,
+    SerialExecutor,
+    button,
+    close_tree,
+    note,
+)
+from vellum_nb.widgets.form import FORM_STYLE
+from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
+from vellum_nb.widgets.grid_rows import label_text, row
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.results import AnswerBars, Rate, Trace
+from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
+
+__all__ = ["Callbacks", "ComparisonView"]
+
+MAX_PAGE = 80_000  # bytes of the rows in one message
+QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows
+_MAX_ORDERS = 8  # that are remembered
+_ALL_THERE = "All runs that were compared are there again"
+_INPUT = 20_000  # characters of an input that are shown at once
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a grid can do beside showing; what is None is not offered.
+
+    Attributes
+    ----------
+    rate : callable, optional
+        Called with a run, a quality and desired outputs; returns the run as it is then.
+    trace : callable, optional
+        Reads the nodes of a run.
+    replay : callable, optional
+        Called with a case and a release tag; runs the case there and returns the run.
+    blind : callable, optional
+        Called with the comparison and two of its releases; returns the widget of their blind
+        rating.
+    history : History, optional
+        Where the runs are; the grid follows what is rated, deleted and restored there.
+    about : str
+        What the comparison is of, in a word or two, for the heading.
+    same : mapping
+        Release to the other tags that are on it.
+    """
+
+    rate: Rate | None = None
+    trace: Trace | None = None
+    replay: Callable[[Case, str], Run] | None = None
+    blind: Callable[[Any, tuple[str, str]], Any] | None = None
+    history: History | None = None
+    about: str = ""
+    same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def replayed(self, comparison: Comparison) -> frozenset[str]:
+        """Return the releases on which a case can be run: those that a tag names alone."""
+        if self.replay is None or comparison.by != "release_tag":
+            return frozenset()
+        tags = set(comparison.release_tags) - set(comparison.moved_tags)
+        return frozenset(tags & set(comparison.releases))
+
+
+class CasesTable(TableView):
+    """The rows of the grid: a case each, with a cell a release.
+
+    `comparison` and `metric` are what is shown; `renew` draws it when they changed.
+    """
+
+    QUERY = ("search", "states", "labels")
+
+    states = traitlets.List(traitlets.Enum(list(STATES))).tag(sync=True)
+    labels = traitlets.Dict(
+        value_trait=traitlets.List(traitlets.Unicode()), key_trait=traitlets.Unicode()
+    ).tag(sync=True)
+    opened = traitlets.Unicode("").tag(sync=True)
+    code = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, comparison: Comparison, callbacks: Callbacks) -> None:
+        self.comparison = comparison
+        self.metric = comparison.metric.name if comparison.metric else None
+        self.busy: dict[tuple[str, str], tuple[str, str]] = {}
+        self._callbacks = callbacks
+        self._found: dict[str, list[int]] = {}
+        super().__init__(kind="cases")
+        self.renew()
+
+    def renew(self, *, reorder: bool = True) -> None:
+        """Show what is so now; with `reorder` cases may change their places."""
+        callbacks, comparison = self._callbacks, self.comparison
+        can = [name for name in ("rate", "blind") if getattr(callbacks, name) is not None]
+        can += ["code"] if callbacks.replayed(comparison) and comparison.others else []
+        with self.lock:
+            self._order = CaseOrder(comparison, self.metric)
+            if reorder:
+                self._found.clear()
+            shown = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
+            formats = [
+                {"name": name, "suffix": each.suffix, "label": each.label}
+                for name, each in self.formats().items()
+            ]
+            rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
+            with self.hold_sync():
+                self._head = shown | {"formats": formats}
+                self._first = self._answer(self.query, Window("", 0, 0, rows))
+            self.send({"kind": "changed", "restart": reorder})
+
+    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:  # noqa: ARG002
+        """Send the rows of `window`."""
+        self.send(self._answer(query, window))
+
+    def formats(self) -> dict[str, Format]:
+        """Return what Export can write."""
+        shown = self.comparison
+        return {
+            "csv": Format("CSV", ".csv", shown.to_csv),
+            "html": Format("HTML", ".html", shown.to_html),
+            "markdown": Format("Markdown", ".md", shown.to_markdown),
+            "parquet": Format("Parquet", ".parquet", shown.to_parquet),
+        }
+
+    @property
+    def exported_rows(self) -> int:
+        """How many cases an export has."""
+        return len(self.comparison.cases)
+
+    def send_case(self, case: Case) -> None:
+        """Send one row; where it is in sight it is drawn again."""
+        with self.lock:
+            self.send({"kind": "row", "row": self._row(self.comparison.cases[case.number - 1])})
+
+    def _answer(self, query: dict[str, Any], window: Window) -> dict[str, Any]:
+        """Return the rows of `window`, as many as may travel at once; at least one."""
+        key = repr(query)
+        if key not in self._found:  # the same until it changes, so that no row jumps
+            self._found[key] = self._order.find(**query)
+            while len(self._found) > _MAX_ORDERS:
+                del self._found[next(iter(self._found))]
+        places, cases = self._found[key], self.comparison.cases
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for place in places[window.offset : window.offset + window.limit]:
+            rows.append(self._row(cases[place]))
+            size += len(json.dumps(rows[-1]))
+            if size > MAX_PAGE and len(rows) > 1:
+                rows.pop()
+                break
+        return window.message(rows, len(places), len(cases))
+
+    def _row(self, case: Case) -> dict[str, Any]:
+        replayed = self._callbacks.replayed(self.comparison)
+        return row(self.comparison, case, self.metric, replayed, dict(self.busy))
+
+
+class Detail:
+    """One case in full under the grid; nothing at first.
+
+    `changed` is called with a run that was rated here, as it is now.
+    """
+
+    def __init__(self, callbacks: Callbacks, changed: Callable[[Run], None]) -> None:
+        self._edge = ErrorBoundary()
+        self._head = note("", "vnb-case-head")
+        self._answers = note("", "vnb-answers")
+        self.bars = AnswerBars(
+            rate=callbacks.rate,
+            trace=callbacks.trace,
+            boundary=self._edge,
+            changed=changed,
+            go_on=lambda _run: None,
+        )
+        results = ipw.VBox([self._edge.widget, self._answers, self.bars])
+        results.add_class("vnb-results")
+        self.widget = ipw.VBox([note(FORM_STYLE, "vnb-style"), self._head, results])
+        self.widget.add_class("vnb").add_class("vnb-case").add_class("vnb-none")
+
+    def show(self, comparison: Comparison, case: Case | None) -> None:
+        """Show `case` on every release that has a run of it, the baseline first; None: nothing."""
+        runs: tuple[Run, ...] = ()
+        head_html = ""
+        if case is not None:
+            columns = [e for e in (comparison.baseline, *comparison.others) if e in case.runs]
+            # A column is known by its release, not by the tag alone, where a tag has moved.
+            found = case.runs
+            runs = tuple(found[e].model_copy(update={"release_tag": e}) for e in columns)
+            head_html = _case_html(case, [e for e in comparison.releases if e not in found])
+        self._edge.clear()
+        self._head.value = clean(head_html)
+        self.bars.show(runs)
+        self._answers.value = clean(side_by_side_html(runs)) if runs else ""
+        (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
+
+
+def _case_html(case: Case, missing: list[str]) -> str:
+    labels = "".join(
+        f'<span class="vnb-source">{escape(visible_name(name))}: '
+        f"{escape(label_text(value))}</span> "
+        for name, value in case.labels.items()
+        if value is not None
+    )
+    inputs = {name: value for name, value in case.inputs.items() if value is not None}
+    shown = inputs | {f"{name} (expected)": value for name, value in case.expected.items()}
+    rows = "".join(
+        f"<div><dt>{escape(visible_name(name))}</dt><dd>{_input_html(value)}</dd></div>"
+        for name, value in shown.items()
+    )
+    lacks = ", ".join(f"<code>{escape(visible_name(each))}</code>" for each in missing)
+    note_html = f'<p class="vnb-case-note">Not run on {lacks}: missing there.</p>' if lacks else ""
+    return (
+        f'<div class="vnb-head"><b class="vnb-title">Case {case.number:,}</b> {labels}</div>'
+        f'<div class="vnb-out vnb-case-inputs"><dl class="vnb-case-rows">{rows}</dl>'
+        f"</div>{note_html}"
+    )
+
+
+def _input_html(value: object) -> str:
+    if not isinstance(value, str):
+        is_media = isinstance(value, dict) and isinstance(value.get("src"), str)
+        return value_html(value, "IMAGE" if is_media else "JSON") if plain_text(value) else ""
+    html = value_html(value, "STRING")
+    if len(value) <= _INPUT:
+        return html
+    beginning = f'<pre class="vnb-text">{escape(clipped(value)[0][:_INPUT])}</pre>'
+    summary = f"<summary>show all {len(value):,} characters</summary>"
+    return f"{beginning}<details>{summary}{html}</details>"
+
+
+class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
+
+    Regressions come first. Only the rows in sight are sent to the page.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is shown. Ratings and runs that are made here give the view another comparison.
+    callbacks : Callbacks, optional
+        What can be done beside looking.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        As it is shown now: compared with the baseline that was chosen.
+    table : TableView
+        The widget that draws the rows.
+    export_folder : Path or None
+        Where Export writes its files; None, the default: the working directory.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> for tag in ("v1", "v2"):
+    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+    >>> ws.compare("ticket-triage").view()
+    ComparisonView(ticket-triage against v1, 1 case on 2 releases)
+    """
+
+    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, comparison: Comparison, callbacks: Callbacks | None = None) -> None:
+        self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
+        self._own = comparison  # with the baseline that it was made with
+        self._callbacks = callbacks = callbacks or Callbacks()
+        self._releases = dict(_placed(comparison))
+        self._deleted = 0
+        self._executor = SerialExecutor("vellum-nb-grid")
+        self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
+        self.table = table = CasesTable(comparison, callbacks)
+        self._detail = Detail(callbacks, lambda run: self._take_runs([run]))
+        self._blind = ipw.VBox([])
+        super().__init__([table, self._detail.widget, self._blind])
+        self.add_class("vnb-grid-view")
+        table.actions |= {
+            "open": lambda message: self.open_case(self._case(message)),
+            "close": lambda _message: self.close_case(),
+            "rate": self._on_rate,
+            "replay": lambda message: self.replay(self._case(message), _text(message, "release")),
+            "baseline": self._on_baseline,
+            "metric": self._on_metric,
+            "blind": lambda message: self.rate_blind(_text(message, "release")),
+            "code": lambda _message: self._executor.submit(self._show_code),
+        }
+        if callbacks.history is not None:
+            poke = self._debouncer.poke
+            self._unsubscribe = callbacks.history.subscribe(self._on_run, on_bulk_change=poke)
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison as it is shown now."""
+        return self.table.comparison
+
+    @property
+    def export_folder(self) -> Path | None:
+        """Where Export writes its files; None: the working directory."""
+        return self.table.export_folder
+
+    @export_folder.setter
+    def export_folder(self, folder: Path | None) -> None:
+        self.table.export_folder = folder
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no rating or run is under way; return whether that is so."""
+        waits = (self._executor.wait, self._detail.bars.wait, self._debouncer.wait)
+        return all(wait(timeout) for wait in waits)
+
+    def close(self) -> None:
+        """Close every widget of the view, and stop following the runs."""
+        self._unsubscribe()
+        self._debouncer.close()
+        for part in (*self.children, self._back, self.layout):
+            close_tree(part)
+        super().close()
+
+    def open_case(self, case: Case) -> None:
+        """Show `case` in full under the grid."""
+        self._detail.show(self.comparison, case)
+        self.table.opened = case.case_id
+
+    def close_case(self) -> None:
+        """Show the case in full no more."""
+        self._detail.show(self.comparison, None)
+        self.table.opened = ""
+
+    def rate(self, case: Case, release: str, quality: float) -> None:
+        """Rate the answer of `case` on `release`, from 0 to 1, in a thread."""
+        rate, run = self._callbacks.rate, case.answer(release)
+        if rate is None:
+            msg = "Ratings cannot be saved here: this comparison was made without a workspace"
+            raise InputError(msg)
+        if run is None or not run.outputs:
+            msg = f"There is no answer of case {case.number} on {release} to rate"
+            raise InputError(msg)
+
+        def save() -> None:
+            self._take_runs([rate(run, quality, None)])
+            text = f"Case {case.number} on {release}: rated {quality:g}"
+            self.table.send({"kind": "status", "text": text})
+
+        self._work(case, release, "saving the rating…", save)
+
+    def replay(self, case: Case, release: str) -> None:
+        """Run `case` on `release`, in a thread; its cell shows the answer when it has come."""
+        replay = self._callbacks.replay
+        if replay is None or release not in self._callbacks.replayed(self.comparison):
+            msg = f"Case {case.number} cannot be run on {release} from here"
+            raise InputError(msg)
+
+        def run_case() -> None:
+            run = replay(case, release)
+            with self.table.lock:
+                self._releases[run.id] = release
+                self._show(self._own.with_runs([run], release=release))
+
+        self._work(case, release, "running…", run_case)
+
+    def _on_baseline(self, message: Mapping[str, Any]) -> None:
+        if (release := _text(message, "release")) != self.comparison.baseline:
+            self._show(self._own, baseline=release)
+
+    def _on_metric(self, message: Mapping[str, Any]) -> None:
+        name = _text(message, "name")
+        known = [each.name for each in self.comparison.metrics]
+        if name not in known:
+            msg = f"There is no metric {name!r}; there are: {', '.join(known) or 'none'}"
+            raise InputError(msg)
+        self.table.metric = name
+        self.table.renew()
+
+    def rate_blind(self, release: str = "") -> None:
+        """Rate the baseline and `release` (default: the first) blind, in the grid's place."""
+        comparison = self.comparison
+        if self._callbacks.blind is None or not comparison.others:
+            one = "A blind rating is of two releases, and this comparison has one"
+            msg = one if self._callbacks.blind else "There is no blind rating here"
+            raise InputError(msg)
+        other = release if release in comparison.others else comparison.others[0]
+        rating = self._callbacks.blind(comparison, (comparison.baseline, other))
+        self.close_case()
+        for former in self._blind.children[1:]:
+            close_tree(former)
+        self._blind.children = (self._back, rating)
+        self.table.layout.display = self._detail.widget.layout.display = "none"
+
+    def _close_blind(self) -> None:
+        """Show the grid again; the rating goes on when it is opened next."""
+        self.table.layout.display = self._detail.widget.layout.display = None
+        _, rating = self._blind.children
+        self._blind.children = ()
+        close_tree(rating)
+        self.table.send({"kind": "back"})
+
+    def _case(self, message: Mapping[str, Any]) -> Case:
+        case_id, cases = message.get("id"), self.comparison.cases
+        found = next((each for each in cases if each.case_id == case_id), None)
+        return found or refuse(f"there is no case {case_id!r:.60}")
+
+    def _on_rate(self, message: Mapping[str, Any]) -> None:
+        quality = message.get("quality")
+        if isinstance(quality, bool) or quality not in QUALITIES:
+            refuse(f"a rating is one of {QUALITIES}, not {quality!r:.60}")
+        self.rate(self._case(message), _text(message, "release"), float(quality))
+
+    def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
+        """Make a call in a thread; the cell shows `words` until then, and why it failed."""
+        table, key = self.table, (case.case_id, release)
+
+        def work() -> None:
+            problem = ""
+            try:
+                call()
+            except VellumNBError as exc:
+                problem = str(exc)
+            except Exception as exc:
+                problem = f"{type(exc).__name__}: {exc}"
+                raise
+            finally:
+                table.busy.pop(key, None)
+                table.busy |= {key: ("", problem)} if problem else {}
+                table.send_case(case)
+
+        table.busy[key] = words, ""
+        table.send_case(case)
+        self._executor.submit(work)
+
+    def _show_code(self) -> None:
+        """Show how code and prompts of the releases differ; they are read once."""
+
+        def show() -> None:
+            html = "".join(
+                f"<h4>{escape(visible_name(each))}: {diff.sentence}</h4>{diff._repr_html_()}"
+                for each, diff in self._own.code_diffs.items()
+            )
+            self.table.code = html or "<p>No difference in code or prompts can be read.</p>"
+
+        self.table.guarded("action", show)
+
+    def _on_run(self, run: Run) -> None:
+        if run.id in self._releases:
+            self._debouncer.poke()
+
+    def _sync(self) -> None:
+        """Take in which runs were rated elsewhere, deleted or restored."""
+        ids, history = set(self._releases), self._callbacks.history
+        assert history is not None  # noqa: S101  (else nothing pokes)
+        with suppress(HistoryError):  # the history was closed
+            there = {each.id: each for each in history.runs(ids=list(ids))}
+            with self.table.lock:
+                known = {run_id for run_id, _ in _placed(self._own)}
+                deleted, restored = (known & ids) - there.keys(), there.keys() - known
+                own = self._own
+                for run_id in restored:
+                    own = own.with_runs([there[run_id]], release=self._releases[run_id])
+                if deleted or restored:
+                    self._show(own.with_runs(without=deleted))
+                    self._deleted += len(deleted) - len(restored)
+                    self.table.error = ""
+                    gone = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
+                    text = f"{gone}, see history.deletions()" if self._deleted else _ALL_THERE
+                    self.table.send({"kind": "status", "text": text})
+            self._take_runs(there.values())
+
+    def _take_runs(self, runs: Iterable[Run]) -> None:
+        """Take in runs that were rated: their rows and the summary show it, no row moves."""
+        with self.table.lock:
+            known = {each.id: each for each in self._own.answers["run"].tolist()}
+            changed = [
+                run
+                for run in runs
+                if (old := known.get(run.id)) is not None
+                and (run.quality, run.desired) != (old.quality, old.desired)
+            ]
+            if changed:
+                self._show(self._own.with_runs(changed), reorder=False)
+
+    def _show(self, own: Comparison, *, baseline: str = "", reorder: bool | None = None) -> None:
+        """Show another comparison, by the baseline that was chosen."""
+        reorder = bool(baseline) if reorder is None else reorder
+        baseline, table = baseline or self.comparison.baseline, self.table
+        self._own = own
+        table.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
+        table.renew(reorder=reorder)
+        shown = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
+        if shown is not None:
+            self.open_case(shown)
+
+    def __repr__(self) -> str:
+        comparison = self.comparison
+        cases = plural(len(comparison.cases), "case")
+        on = plural(len(comparison.releases), "release")
+        against = f"{comparison.deployment} against {comparison.baseline}"
+        return f"ComparisonView({against}, {cases} on {on})"
+
+    def _html(self) -> str:
+        return self.comparison._repr_html_()
+
+
+def _placed(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the id and the release of each run."""
+    return [
+        (run.id, release)
+        for case in comparison.cases
+        for release, repeats in case.tries.items()
+        for run in repeats
+    ]
+
+
+def _text(message: Mapping[str, Any], key: str) -> str:
+    value = message.get(key)
+    return value if isinstance(value, str) else refuse(f"{value!r:.60} is no {key}")

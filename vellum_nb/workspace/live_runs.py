@@ -1,0 +1,275 @@
+"""Runs that you follow: `RunStream` event by event, `PendingRun` on the server alone."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from html import escape
+from types import MappingProxyType
+from typing import Self
+
+from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
+from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.workspace.executions import run_fields
+from vellum_nb.workspace.runner import (
+    Runner,
+    StreamAccumulator,
+    cancelled,
+    ended,
+    open_stream,
+    options_of,
+)
+
+_EVENT_TYPES = ("WORKFLOW", "NODE")
+
+
+class RunStream:
+    """The events of one run, as they arrive; made by `Workspace.stream`.
+
+    Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block hangs up: the
+    run is then kept as CANCELLED with what had come. When the connection is lost in mid-stream,
+    the loop raises, and the run is kept as FAILED with what had come.
+
+    Attributes
+    ----------
+    run : Run
+        The run as it is kept: STARTED until the stream has ended.
+    texts : mapping
+        Output name to the text that has come so far.
+    execution_id : str or None
+        Vellum's; known from the first event on.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> stream = ws.stream("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
+    >>> [event.state for event in stream][-1], stream.run.state
+    ('FULFILLED', 'FULFILLED')
+    """
+
+    _over = True  # until the stream is open, there is nothing to end
+
+    def __init__(
+        self,
+        runner: Runner,
+        request: RunRequest,
+        *,
+        event_types: Sequence[str] = ("WORKFLOW",),
+        expand_meta: bool = False,
+    ) -> None:
+        self._types = _checked_types(event_types, expand_meta=expand_meta)
+        self._recorder, self._fail = runner.recorder, runner.fail
+        self._closed = self._iterated = False
+        self._lock = threading.RLock()
+        with runner.begun(request) as (run, inputs):
+            self.run = run
+            self._so_far = StreamAccumulator(run)
+            try:
+                sent = runner.uploads.sent(inputs)
+                types = self._types | {"WORKFLOW"}  # whose last event ends the run
+                self._events = open_stream(
+                    runner.client, run, sent, event_types=types, expand_meta=expand_meta
+                )
+            except APIError as exc:
+                runner.fail(run, exc)
+                raise
+            self._over = False
+
+    @property
+    def execution_id(self) -> str | None:
+        """Vellum's id of the execution."""
+        return self.run.execution_id
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Output name to the text that has come so far."""
+        return MappingProxyType(self._so_far.texts)
+
+    def close(self) -> None:
+        """Hang up at once, from any thread; a run that has not ended is CANCELLED."""
+        self._closed = True
+        self._events.close()
+        self._end()
+
+    def __iter__(self) -> Iterator[WorkflowStreamEvent]:
+        if self._iterated:
+            msg = "A stream is iterated over once; `run` and `texts` hold what came"
+            raise VellumNBError(msg)
+        self._iterated = True
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[WorkflowStreamEvent]:
+        try:
+            for event in self._events:
+                self._so_far.take(event)
+                self.run = self._recorder.set_execution_id(self.run, event.execution_id)
+                if self._so_far.end is not None:
+                    self._end()
+                if event.type in self._types:
+                    yield event
+        except APIError as exc:
+            if not self._closed:  # or else another thread hung up
+                self._end(exc)
+                raise
+        finally:
+            self.close()
+
+    def _end(self, exc: APIError | None = None) -> None:
+        """Record how the run ended; only the first call does."""
+        with self._lock:
+            if self._over:
+                return
+            has_ended = self._so_far.end is not None
+            try:
+                if exc is not None and not has_ended:
+                    self.run = self._fail(self.run, exc, so_far=self._so_far)
+                else:
+                    how = self._so_far.fields() | ({} if has_ended else cancelled())
+                    self.run = self._recorder.finish(self.run, how)
+            except HistoryError:
+                self._over = True
+                raise
+            self._over = True  # not before: an interrupt leaves it to the next call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._over and not sys.is_finalizing():
+            with suppress(VellumNBError):
+                self.close()
+
+    def __repr__(self) -> str:
+        run = self.run
+        return f"<RunStream {run.deployment} {run.release_tag}: {run.state}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>"
+
+
+def _checked_types(names: Sequence[str], *, expand_meta: bool) -> set[str]:
+    """Return the types of events to ask for; usage comes with those of nodes."""
+    types = {names} if isinstance(names, str) else set(names or ())
+    if not types or types - set(_EVENT_TYPES):
+        msg = f"event_types={names!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
+        raise InputError(msg)
+    return types | ({"NODE"} if expand_meta else set())
+
+
+_GROWTH = 1.5
+_LONGEST_S = 30.0
+_SHORTEST_S = 0.01
+_UNKNOWN_FOR_S = 20.0  # Vellum may know an execution a little later than it has said its id
+
+
+class PendingRun:
+    """A run that was handed in; made by `Workspace.submit` and `Workspace.resume_pending`.
+
+    Its row in the history is STARTED until somebody sees that it has ended: `status`, `wait`, or
+    `Workspace.resume_pending` in a later kernel.
+
+    Attributes
+    ----------
+    execution_id : str
+        Vellum's.
+    run : Run
+        The run as it is kept: STARTED while nobody saw it end.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> pending = ws.submit("ticket-triage", {"ticket": "I was charged twice"})
+    >>> pending.wait().state
+    'FULFILLED'
+    """
+
+    def __init__(self, runner: Runner, run: Run) -> None:
+        self.run = run
+        self.execution_id = str(run.execution_id)
+        self._client = runner.client
+        self._recorder = runner.recorder
+        self._since = time.monotonic()
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+
+    def status(self) -> str:
+        """Ask how far it is, and complete its row when it has ended.
+
+        Returns PENDING, INITIATED, STREAMING, FULFILLED or REJECTED; raises `NotFoundError` when
+        the server knows no such execution. On errors the row stays as it is.
+        """
+        if self.run.state != "STARTED":
+            return self.run.state
+        reply = self._client.workflow_execution_status(self.execution_id)
+        if not reply.ended:
+            return reply.status
+        how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
+        with suppress(APIError):  # an execution has ended without types, times and cost, too
+            detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
+            if detail.status == reply.status:
+                how |= {name: value for name, value in run_fields(detail).items() if value}
+        with self._lock:
+            if self.run.state == "STARTED":
+                self.run = self._recorder.finish(self.run, how)
+        return reply.status
+
+    def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
+        """Wait until it has ended, and return the run.
+
+        It is still STARTED when the time was over, or when `cancel_waiting` was called. After an
+        `APIError` it stays STARTED, too: wait again, or resume it later.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most. Default: for ever.
+        poll : float, default 0.5
+            Seconds between the first two questions; they grow by half each time, up to 30 s.
+        """
+        stop, pause = self._stop, max(poll, _SHORTEST_S)
+        until = float("inf") if timeout is None else time.monotonic() + timeout
+        while not stop.is_set():
+            try:
+                self.status()
+            except NotFoundError:
+                if time.monotonic() - self._since > _UNKNOWN_FOR_S:
+                    raise
+            left = until - time.monotonic()
+            if self.run.state != "STARTED" or left <= 0:
+                break
+            stop.wait(min(pause, left))
+            pause = min(pause * _GROWTH, max(_LONGEST_S, pause))
+        return self.run
+
+    def cancel_waiting(self) -> None:
+        """End every `wait` that is under way; the execution itself goes on."""
+        stop, self._stop = self._stop, threading.Event()
+        stop.set()
+
+    def __repr__(self) -> str:
+        run = self.run
+        return f"<PendingRun {run.deployment} {run.release_tag}: {run.state} {self.execution_id}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>"
+
+
+def submit(runner: Runner, request: RunRequest) -> PendingRun:
+    """Hand `request` in; the server works on it by itself."""
+    with runner.begun(request) as (run, inputs):
+        try:
+            sent = runner.uploads.sent(inputs)
+            reply = runner.client.execute_workflow_async(sent, **options_of(run))
+        except APIError as exc:
+            runner.fail(run, exc)
+            raise
+        runner.recorder.release(run)
+    return PendingRun(runner, runner.recorder.set_execution_id(run, reply.execution_id))
