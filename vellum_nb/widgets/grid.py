@@ -119,14 +119,14 @@ class CasesTable(TableView):
             self._order = CaseOrder(comparison, self.metric)
             if reorder:
                 self._found.clear()
-            shown = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
+            page_head = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
             formats = [
                 {"name": name, "suffix": each.suffix, "label": each.label}
                 for name, each in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
             with self.hold_sync():
-                self._head = shown | {"formats": formats}
+                self._head = page_head | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
             self.send({"kind": "changed", "restart": reorder})
 
@@ -136,12 +136,12 @@ class CasesTable(TableView):
 
     def formats(self) -> dict[str, Format]:
         """Return what Export can write."""
-        shown = self.comparison
+        comparison = self.comparison
         return {
-            "csv": Format("CSV", ".csv", shown.to_csv),
-            "html": Format("HTML", ".html", shown.to_html),
-            "markdown": Format("Markdown", ".md", shown.to_markdown),
-            "parquet": Format("Parquet", ".parquet", shown.to_parquet),
+            "csv": Format("CSV", ".csv", comparison.to_csv),
+            "html": Format("HTML", ".html", comparison.to_html),
+            "markdown": Format("Markdown", ".md", comparison.to_markdown),
+            "parquet": Format("Parquet", ".parquet", comparison.to_parquet),
         }
 
     @property
@@ -460,8 +460,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    gone = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
-                    text = f"{gone}, see history.deletions()" if self._deleted else _ALL_THERE
+                    deleted_text = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
+                    text = (
+                        f"{deleted_text}, see history.deletions()" if self._deleted else _ALL_THERE
+                    )
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 
@@ -485,9 +487,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._own = own
         table.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
         table.renew(reorder=reorder)
-        shown = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
-        if shown is not None:
-            self.open_case(shown)
+        opened = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
+        if opened is not None:
+            self.open_case(opened)
 
     def __repr__(self) -> str:
         comparison = self.comparison

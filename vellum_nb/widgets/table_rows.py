@@ -180,11 +180,11 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """
     if not runs:
         return "<p>History: no runs.</p>"
-    shown = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
     return render(
         "history_table.html.j2",
-        columns=shown,
-        rows=[cells(run, shown) for run in runs],
+        columns=visible,
+        rows=[cells(run, visible) for run in runs],
         kind=column_kind,
         total=total,
         more=total.split(maxsplit=1)[0] != str(len(runs)),
