@@ -23,6 +23,7 @@ A rejected run is a value, not an exception: see `vellum_nb.Run`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-_OURS = f"{Path(__file__).parent}{os.sep}"
+_OURS = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # of a with statement of ours
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
 _MOST = 20
 _MOST_ROWS = 5
