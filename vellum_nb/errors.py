@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-_OURS = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # of a with statement of ours
+_HIDDEN = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # our frames and what they use
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
 _MOST = 20
 _MOST_ROWS = 5
@@ -52,7 +52,7 @@ class VellumNBError(Exception):
         places = []
         for frame in extract_tb(self.__traceback__):
             path = frame.filename
-            if not path.startswith(_OURS) and "IPython" not in Path(path).parts:
+            if not path.startswith(_HIDDEN) and "IPython" not in Path(path).parts:
                 place = "The cell" if _A_CELL.search(path) else path
                 places.append(f"{place}, line {frame.lineno}: {frame.line}")
         notes = getattr(self, "__notes__", [])

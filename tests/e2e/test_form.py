@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from form_page import FormPage, open_form
 from playwright.sync_api import expect
+from test_scripts import AXE, RULES
 
 pytestmark = pytest.mark.browser
 
@@ -84,3 +85,8 @@ def test_nothing_is_cut_and_pictures_are_taken(lab):
             notebook.screenshot(f"form-{look}", notebook.output(0))
             notebook.screenshot(f"history-{look}", notebook.output(1))
             assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+            lab.page.evaluate(AXE)
+            found = lab.page.evaluate(
+                "(tags) => axe.run('.vnb-form', {runOnly: {type: 'tag', values: tags}})", RULES
+            )
+            assert found["violations"] == []

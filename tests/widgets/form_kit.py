@@ -70,7 +70,7 @@ def answer(request: RunRequest, **more: Any) -> Run:
 
 
 class Recorder:
-    """Keeps what it was asked to run."""
+    """Collects the requests."""
 
     def __init__(self, execute: Execute) -> None:
         self.requests: list[RunRequest] = []
@@ -83,31 +83,28 @@ class Recorder:
 
 def parts(form: Any, css: str) -> list[Any]:
     """Return every widget of the form that bears a CSS class."""
-    found, todo = [], [form]
-    while todo:
-        widget = todo.pop(0)
-        found += [widget] if css in widget._dom_classes else []
-        todo += getattr(widget, "children", ())
+    return [widget for widget in tree(form) if css in widget._dom_classes]
+
+
+def tree(widget: Any) -> list[Any]:
+    """Return a widget with all that is shown in it."""
+    found = [widget]
+    for each in found:
+        found += getattr(each, "children", ())
     return found
 
 
 def shown(form: Any) -> str:
     """Return all HTML that the form shows, but for its style."""
-    todo, texts = [form], []
-    while todo:
-        widget = todo.pop(0)
-        if "vnb-style" not in widget._dom_classes:
-            todo += getattr(widget, "children", ())
-            texts.append(str(getattr(widget, "value", "")))
-    return "\n".join(texts)
+    widgets = [widget for widget in tree(form) if widget not in parts(form, "vnb-style")]
+    return "\n".join(str(getattr(widget, "value", "")) for widget in widgets)
 
 
-def tick(form: RunForm, tag: str, *, value: bool = True) -> None:
+def tick(form: RunForm, tag: str) -> None:
     """Tick a release tag by hand, and wait until the form has taken it up."""
     taken = threading.Event()
     form.observe(lambda _: taken.set(), "release_tags")
-    box = next(b for b in parts(form, "vnb-check") if b.description == tag)
-    box.value = value
+    next(b for b in parts(form, "vnb-check") if b.description == tag).value = True
     assert taken.wait(PATIENCE)
 
 
@@ -115,12 +112,21 @@ def click(form: RunForm, css: str = "vnb-run") -> None:
     parts(form, css)[0].click()
 
 
+def box(form: Any, label: str) -> Any:
+    """Return the control of a field."""
+    return next(each for each in parts(form, "vnb-control") if each.description == label)
+
+
+def ran(form: RunForm, **value: Any) -> tuple[Run, ...]:
+    """Fill the form, run it, and return the answers."""
+    form.value = value or {"ticket": "hi"}
+    form.submit()
+    return form.wait(PATIENCE)
+
+
 def bars(form: Any) -> AnswerBars:
     """Return what stands under the answers."""
-    todo = [form]
-    while not isinstance(todo[0], AnswerBars):
-        todo += getattr(todo.pop(0), "children", ())
-    return todo[0]
+    return parts(form, "vnb-results")[0].children[-1]
 
 
 def press(form: RunForm, tag: str, event: str, **more: Any) -> None:

@@ -51,6 +51,7 @@ MEDIA = re.compile(r"data:(?:image|audio|video)/[a-z0-9+]+;base64,[A-Za-z0-9+/=]
 LINK = re.compile(r"(?:https?:|mailto:)|data:application/pdf;base64,[A-Za-z0-9+/=]*\Z")
 INLINE = re.compile(
     r"(?:grid-row:span \d+|flex-grow:\d+|text-align: (?:left|right;)"
+    r"|--vnb-depth:\d"
     r"|(?:margin-)?left:[\d.]+%(?:;width:[\d.]+%)?|(?:left|right):calc\([\d.]+% \+ 6px\))\Z"
 )
 

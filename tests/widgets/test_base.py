@@ -7,11 +7,10 @@ import threading
 import comm
 import pytest
 import traitlets
-from form_kit import PATIENCE, SPEC, parts, shown, variable
+from form_kit import PATIENCE
 from wire_kit import Wire
 
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 TURNED = "v1\u202e2v"
 WRITTEN = "v1[U+202E]2v"
@@ -138,18 +137,3 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
     states = [data.get("state", {}) for data in widget.comm.sent]
     assert [state["word"] for state in states if "word" in state][-1] == "new"
     widget.close()
-
-
-def test_names_and_tags_that_turn_text_round_are_written_out(make):
-    tags = (TagChoice("r1", (TURNED, "x\u2066y")),)
-    variables = (variable(TURNED), variable("chat\u200f", "CHAT_HISTORY", required=False))
-    fields = {"label": TURNED, "tags": tags, "variables": variables, "latest_release_id": "r1"}
-    form, recorder = make(spec=FormSpec(**{**SPEC.__dict__, **fields}))
-    assert [box.description for box in parts(form, "vnb-chip")[0].children[:1]] == [WRITTEN]
-    assert "x[U+2066]y" in shown(form)
-    assert f"{WRITTEN} *" in [control.description for control in parts(form, "vnb-control")]
-    form.value = {TURNED: "hi"}
-    form.submit()
-    (run,) = form.wait(PATIENCE)
-    assert (run.release_tag, recorder.requests[0].inputs) == (TURNED, {TURNED: "hi"})
-    assert f'aria-label="{WRITTEN}"' in shown(form)

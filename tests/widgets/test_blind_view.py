@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pandas as pd
 import pytest
 from html_kit import assert_harmless
 
@@ -125,14 +124,6 @@ def test_every_way_to_compare_leads_to_a_blind_rating():
         assert "no workspace" in alone.error
 
 
-def test_nothing_to_rate_is_said(compared):
-    one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
-    told = view_of(one).view_model
-    assert (told["state"], told["total"], told["same"]) == ("empty", 0, 0)
-    assert told["foot"].startswith("Run the deployment on both releases")
-    assert "end with the kernel" in view_of(compared).view_model["foot"]
-
-
 def test_ratings_go_to_vellum_as_actuals_when_they_are_sent(compared):
     view = view_of(compared)
     while view.session.state == "asking":
@@ -150,10 +141,10 @@ def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
     other = compared.view(blind=True)
     say(view, "rate", said="A")
     say(other, "rate", said="B")
-    assert other.error == "This case was rated elsewhere meanwhile; that rating stands."
+    assert other.error == "This case was rated in another view; that rating stands."
     say(other, "undo")
     say(view, "undo")
-    assert view.error == "It was taken back, or the rating ended, elsewhere meanwhile."
+    assert view.error == "It was undone, or the rating ended, in another view."
     while view.session.state == "asking":
         say(view, "rate", said="tie")
     say(other, "rate", said="A")

@@ -1,7 +1,11 @@
-"""The form without a browser: what is sent, what is shown, what is kept."""
+"""The form without a browser: what is sent, what is shown, what is kept, what goes wrong."""
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,38 +15,56 @@ from form_kit import (
     SPEC,
     TICKET,
     VIP,
+    answer,
+    box,
     click,
     parts,
+    ran,
+    release,
     shown,
     tick,
+    variable,
 )
+from ipywidgets.widgets.widget import _instances
 
 from vellum_nb.errors import APIConnectionError, InputError
-from vellum_nb.models import (
-    WorkflowDeploymentRelease,
-)
-from vellum_nb.widgets.spec import FormSpec, TagChoice
+from vellum_nb.models import Cancellation, Run, RunError, RunRequest, WorkflowDeploymentRelease
+from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.results import FormRuns
+from vellum_nb.widgets.spec import TagChoice
+
+TURNED, WRITTEN = "v1\u202e2v", "v1[U+202E]2v"
 
 
-def test_the_newest_release_alone_is_ticked(make):
-    form, _ = make()
-    assert form.release_tags == ["v2"]
-    assert repr(form) == "RunForm('ticket-triage', run on: v2)"
+def raiser(exc: Exception) -> Any:
+    def call(*_: object) -> Any:
+        raise exc
+
+    return call
+
+
+def until_cancelled(request: RunRequest, cancel: Cancellation) -> Run:
+    assert cancel.wait(PATIENCE)
+    return answer(request, state="CANCELLED", outputs={})
 
 
 def test_a_click_runs_the_values_on_the_chosen_tags(make):
     form, recorder = make()
+    assert form.release_tags == ["v2"]  # the newest
+    assert repr(form) == "RunForm('ticket-triage', run on: v2)"
+    assert "2 releases · history: 128 runs" in shown(form)
+    seen: list[Any] = []
+    form.observe(lambda change: seen.append(change["new"]), ["value", "runs"])
     form.release_tags = ["LATEST"]
     form.value = {"ticket": "charged twice", "sla_hours": 8}
     click(form)
     (run,) = form.wait(PATIENCE)
-    assert run.state == "FULFILLED"
-    assert [r.release_tag for r in recorder.requests] == ["v2"]
-    assert recorder.requests[0].inputs == {"ticket": "charged twice", "sla_hours": 8, "vip": False}
+    assert seen[-2:] == [{"ticket": "charged twice", "sla_hours": 8, "vip": False}, (run,)]
+    assert [(r.release_tag, r.inputs) for r in recorder.requests] == [("v2", seen[-2])]
     assert "from v2" in shown(form)
 
 
-def test_what_was_taken_away_under_one_release_does_not_come_back_under_another(make):
+def test_what_was_emptied_under_one_release_does_not_come_back_under_another(make):
     form, _ = make()
     form.value = {"ticket": "hi", "sla_hours": 8}
     form.release_tags = ["v1"]
@@ -60,25 +82,13 @@ def test_inputs_that_a_release_does_not_know_are_not_sent_to_it_and_the_form_say
     form.value = {"ticket": "hi", "vip": True, "mood": "cross"}
     assert form.errors == {"sla_hours": "v1: A value is required."}
     assert "has no inputs <code>vip</code>, <code>context</code>" in shown(form)
-    form.release_tags = ["v2"]
-    form.release_tags = ["v1"]
-    form.value = {"ticket": "hi", "sla_hours": "8", "mood": "cross"}
-    form.submit()
-    form.wait(PATIENCE)
-    assert recorder.requests[0].not_sent == ()
-
-
-def test_not_sent_names_what_each_release_lacks(make):
-    spec = FormSpec(**{**SPEC.__dict__, "variables": (TICKET, VIP)})
     older = WorkflowDeploymentRelease.model_validate(
         {"id": "r1", "workflow_version": {"input_variables": [{"key": "ticket", "type": "STRING"}]}}
     )
-    form, recorder = make(spec=spec, read=lambda _: older)
+    form, recorder = make(spec=replace(SPEC, variables=(TICKET, VIP)), read=lambda _: older)
     form.release_tags = ["v1", "v2"]
-    form.value = {"ticket": "hi", "vip": True}
+    ran(form, ticket="hi", vip=True)
     assert "<b><code>v1</code></b> has no input <code>vip</code>: it is not sent" in shown(form)
-    form.submit()
-    form.wait(PATIENCE)
     assert {r.release_tag: r.not_sent for r in recorder.requests} == {"v1": ("vip",), "v2": ()}
     assert all(r.inputs == {"ticket": "hi", "vip": True} for r in recorder.requests)
 
@@ -97,46 +107,23 @@ def test_one_older_tag_shows_its_own_inputs_names_the_differences_and_keeps_the_
     assert form.value == {"ticket": "hi", "sla_hours": 8, "vip": False, "context": {"a": 1}}
 
 
-def test_a_release_that_cannot_be_read_is_told_and_the_form_stays_usable(make):
-    def unreadable(tag: str) -> WorkflowDeploymentRelease:
-        msg = "the server <refused>"
-        raise APIConnectionError(msg)
-
-    form, recorder = make(read=unreadable)
+def test_a_release_that_cannot_be_read_is_named_and_the_form_stays_usable(make):
+    form, recorder = make(read=raiser(APIConnectionError("the server <refused>")))
     tick(form, "v1")
     assert "v1 could not be read" in shown(form)
     assert "the server &lt;refused&gt;" in shown(form)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    assert len(form.wait(PATIENCE)) == 2
+    assert len(ran(form)) == 2
     assert recorder.requests[0].not_sent == ()
 
 
-def test_an_unknown_input_is_refused_with_the_known_ones_and_changes_nothing(make):
+def test_what_there_is_not_is_refused_with_what_there_is_and_changes_nothing(make):
     form, _ = make()
     form.value = {"ticket": "hi"}
     with pytest.raises(InputError, match="nope.*ticket, sla_hours, vip, context"):
         form.value = {"nope": 1}
-    assert form.value == {"ticket": "hi", "vip": False}
-
-
-def test_an_unknown_release_tag_is_refused_with_the_known_ones(make):
-    form, _ = make()
     with pytest.raises(InputError, match="v9.*v1, v2, production, LATEST"):
         form.release_tags = ["v9"]
-    assert form.release_tags == ["v2"]
-
-
-def test_values_may_be_observed(make):
-    form, _ = make()
-    seen: list[Any] = []
-    form.observe(lambda change: seen.append(change["new"]), "value")
-    form.value = {"ticket": "hi"}
-    assert seen[-1] == {"ticket": "hi", "vip": False}
-    form.observe(lambda change: seen.append([run.state for run in change["new"]]), "runs")
-    form.submit()
-    form.wait(PATIENCE)
-    assert seen[-1] == ["FULFILLED"]
+    assert (form.value, form.release_tags) == ({"ticket": "hi", "vip": False}, ["v2"])
 
 
 def test_an_empty_required_field_sends_nothing_and_is_named_only_after_a_try(make):
@@ -145,8 +132,7 @@ def test_an_empty_required_field_sends_nothing_and_is_named_only_after_a_try(mak
     assert "A value is required." not in shown(form)
     click(form)
     assert "A value is required." in shown(form)
-    assert recorder.requests == []
-    assert not form.busy
+    assert (recorder.requests, form.busy) == ([], False)
     assert form.errors == {"ticket": "A value is required."}
     form.value = {"ticket": "hi"}
     assert not parts(form, "vnb-fix")[0].children
@@ -156,74 +142,215 @@ def test_an_empty_required_field_sends_nothing_and_is_named_only_after_a_try(mak
 def test_bad_json_sends_nothing_and_the_reason_stands_beside_run(make):
     form, recorder = make()
     form.value = {"ticket": "hi"}
-    control = next(w for w in parts(form, "vnb-control") if w.description == "context")
-    control.value = '{"a": 1,}'
+    box(form, "context").value = '{"a": 1,}'
     assert "1 field to fix" in shown(form)
     click(form)
+    assert (recorder.requests, box(form, "context").value) == ([], '{"a": 1,}')
+    box(form, "context").value = '{"a": 1}'
+    box(form, "metadata").value = "[1]"
+    click(form)
     assert recorder.requests == []
-    assert control.value == '{"a": 1,}'
-    control.value = '{"a": 1}'
+    assert "[1] is given; a dict is expected" in shown(form)
+    box(form, "metadata").value = "{}"
     click(form)
     assert form.wait(PATIENCE)[0].inputs["context"] == {"a": 1}
 
 
 def test_options_go_with_every_run_and_an_external_id_stays_unique(make):
-    spec = FormSpec(**{**SPEC.__dict__, "variables": OLDER["v1"]})
-    form, recorder = make(spec=spec)
+    form, recorder = make(spec=replace(SPEC, variables=OLDER["v1"]))
     form.release_tags = ["v1", "v2"]
-    form.value = {"ticket": "hi", "sla_hours": "8"}
     typed = {"external id": "case-7", "metadata": '{"by": "ann"}', "previous execution": "e-1"}
-    for control in parts(form, "vnb-control"):
-        control.value = typed.get(control.description, control.value)
-    form.submit()
-    form.wait(PATIENCE)
+    for name, text in typed.items():
+        box(form, name).value = text
+    ran(form, ticket="hi", sla_hours="8")
     assert sorted(str(r.external_id) for r in recorder.requests) == ["case-7-v1", "case-7-v2"]
     assert {r.previous_execution_id for r in recorder.requests} == {"e-1"}
     assert all(r.metadata == {"by": "ann"} for r in recorder.requests)
 
 
-def test_metadata_that_is_no_object_sends_nothing(make):
-    form, recorder = make()
-    form.value = {"ticket": "hi"}
-    next(w for w in parts(form, "vnb-control") if w.description == "metadata").value = "[1]"
-    click(form)
-    assert recorder.requests == []
-    assert "Metadata is a JSON object" in shown(form)
-
-
-def test_the_static_form_says_what_would_be_run_and_never_changes_before_a_run(make):
+def test_the_static_form_shows_what_would_be_run_and_never_changes_before_a_run(make):
     form, other = make()[0], make()[0]
-    html = form._repr_mimebundle_()["text/html"]
-    assert html == other._repr_mimebundle_()["text/html"]
-    assert form._repr_mimebundle_()["text/plain"] == repr(form)
-    assert "Ticket &lt;triage&gt;" in html
-    assert "Sorts &amp; answers" in html
-    assert ">ticket *</td>" in html
-    assert ">STRING</td>" in html
-    form.value = {"ticket": "<script>alert(1)</script>"}
-    form.submit()
-    form.wait(PATIENCE)
+    bundle = form._repr_mimebundle_()
+    assert bundle["text/html"] == other._repr_mimebundle_()["text/html"]
+    assert bundle["text/plain"] == repr(form)
+    for text in ("Ticket &lt;triage&gt;", "Sorts &amp; answers", ">ticket *</td>", ">STRING</td>"):
+        assert text in bundle["text/html"]
+    assert "Ticket &lt;triage&gt;" in shown(form)
+    assert "Ticket <triage>" not in shown(form)
+    ran(form, ticket="<script>alert(1)</script>")
     html = form._repr_mimebundle_()["text/html"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "from v2" in html
 
 
-def test_names_and_descriptions_of_a_deployment_stay_text(make):
-    form, _ = make()
-    assert "Ticket &lt;triage&gt;" in shown(form)
-    assert "Ticket <triage>" not in shown(form)
-
-
-def test_the_header_counts_releases_and_runs(make):
-    form, _ = make()
-    assert "2 releases · history: 128 runs" in shown(form)
-
-
 def test_many_releases_are_folded_and_the_newest_are_shown(make):
     tags = tuple(TagChoice(f"r{n}", (f"t{n}",)) for n in range(30))
-    form, _ = make(spec=FormSpec(**{**SPEC.__dict__, "tags": tags, "latest_release_id": "r29"}))
-    names = [box.description for box in parts(form, "vnb-check") if box.description != "Markdown"]
-    assert names[0] == "t18"
-    assert names[-1] == "t29"
+    form, _ = make(spec=replace(SPEC, tags=tags, latest_release_id="r29"))
+    names = [each.description for each in parts(form, "vnb-check") if each.description[0] == "t"]
+    assert (names[0], names[-1]) == ("t18", "t29")
     form.release_tags = ["t3"]
-    assert len([b for b in parts(form, "vnb-check") if b.description.startswith("t")]) == 30
+    assert len([b for b in parts(form, "vnb-check") if b.description[0] == "t"]) == 30
+
+
+def test_names_and_tags_that_turn_text_round_are_written_out(make):
+    variables = (variable(TURNED), variable("chat\u200f", "CHAT_HISTORY", required=False))
+    tags = (TagChoice("r1", (TURNED, "x\u2066y")),)
+    spec = replace(SPEC, label=TURNED, tags=tags, variables=variables, latest_release_id="r1")
+    form, recorder = make(spec=spec)
+    assert parts(form, "vnb-chip")[0].children[0].description == WRITTEN
+    assert "x[U+2066]y" in shown(form)
+    assert box(form, f"{WRITTEN} *")
+    (run,) = ran(form, **{TURNED: "hi"})
+    assert (run.release_tag, recorder.requests[0].inputs) == (TURNED, {TURNED: "hi"})
+    assert f'aria-label="{WRITTEN}"' in shown(form)
+
+
+def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
+    gate = threading.Event()
+
+    def slow(request: RunRequest, _: Cancellation) -> Run:
+        assert gate.wait(PATIENCE)
+        return answer(request)
+
+    form, recorder = make(slow)
+    form.value = {"ticket": "hi"}
+    click(form)
+    run, cancel = parts(form, "vnb-run")[0], parts(form, "vnb-cancel")[0]
+    assert (run.disabled, run.description, cancel.disabled) == (True, "Running…", False)
+    click(form)
+    form.submit()
+    gate.set()
+    form.wait(PATIENCE)
+    assert (len(recorder.requests), form.busy) == (1, False)
+    assert (run.disabled, run.description, cancel.disabled) == (False, "Run on 1", True)
+    assert "1 of 1" in shown(form)
+
+
+def test_runs_go_on_side_by_side_and_cancel_keeps_what_has_ended(make):
+    meeting = threading.Barrier(2, timeout=PATIENCE)
+    shows_one = threading.Event()
+
+    def run(request: RunRequest, cancel: Cancellation) -> Run:
+        meeting.wait()
+        return answer(request) if request.release_tag == "v1" else until_cancelled(request, cancel)
+
+    form, _ = make(run, read=lambda _: release("v2"))
+    form.release_tags = ["v1", "v2"]
+    form.value = {"ticket": "hi"}
+    [progress] = parts(form, "vnb-progress")
+    progress.observe(lambda now: "1 of 2" in now["new"] and shows_one.set(), "value")
+    form.submit()
+    assert shows_one.wait(PATIENCE)
+    click(form, "vnb-cancel")
+    assert [run.state for run in form.wait(PATIENCE)] == ["FULFILLED", "CANCELLED"]
+    assert "cancelled · 2 of 2" in shown(form)
+
+
+def test_an_interrupt_while_waiting_cancels_the_runs(make):
+    form, _ = make(until_cancelled)
+    form.value = {"ticket": "hi"}
+    form.submit()
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        codes: list[Any] = []
+        while FormRuns.wait.__code__ not in codes:
+            frame, codes = sys._current_frames()[main], []
+            while frame is not None:
+                codes.append(frame.f_code)
+                frame = frame.f_back
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        form.wait(PATIENCE)
+    thread.join()
+    assert [run.state for run in form.wait(PATIENCE)] == ["CANCELLED"]
+
+
+@pytest.mark.parametrize(
+    ("exc", "words"),
+    [
+        (InputError("The inputs do not fit <now>", []), "The inputs do not fit &lt;now&gt;"),
+        (ZeroDivisionError("planted"), "ZeroDivisionError: planted"),
+    ],
+)
+def test_what_is_raised_while_running_is_shown_in_place(make, exc, words):
+    form, _ = make(raiser(exc))
+    waited = []
+    form.observe(lambda _: waited.append(form.wait(PATIENCE)), "runs")  # it never waits for itself
+    assert ran(form) == ()
+    assert words in shown(form)
+    assert 'role="alert"' in shown(form)
+    assert parts(form, "vnb-run")[0].description == "Run on 1"
+
+
+def test_failed_runs_are_shown_in_place(make):
+    error = RunError(code="CONNECTION", message="refused by <host>")
+    form, _ = make(lambda r, _: answer(r, state="FAILED", outputs={}, error=error))
+    assert ran(form)[0].state == "FAILED"
+    assert "refused by &lt;host&gt;" in shown(form)
+
+
+def test_a_fault_while_reading_a_release_is_shown_and_the_tick_removed(make, monkeypatch):
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
+    form, _ = make(read=raiser(ZeroDivisionError("v1")))
+    check = next(b for b in parts(form, "vnb-check") if b.description == "v1")
+    check.value = True
+    assert failed.wait(PATIENCE)
+    assert "ZeroDivisionError: v1" in shown(form)
+    assert not check.value
+    assert parts(form, "vnb-run")[0].description == "Run on 1"
+
+
+def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
+    gate, done = threading.Event(), threading.Event()
+
+    def slow(tag: str) -> WorkflowDeploymentRelease:
+        assert gate.wait(PATIENCE)
+        return release("v2")
+
+    form, recorder = make(read=slow)
+    form.observe(lambda _: done.set(), "runs")
+    form.value = {"ticket": "hi"}
+    next(b for b in parts(form, "vnb-check") if b.description == "v1").value = True
+    assert parts(form, "vnb-run")[0].description == "Reading…"
+    click(form)
+    assert recorder.requests == []
+    gate.set()
+    assert done.wait(PATIENCE)
+    assert [run.release_tag for run in form.wait(PATIENCE)] == ["v1", "v2"]
+
+
+def test_answers_say_when_the_inputs_were_edited_since(make):
+    form, _ = make()
+    ran(form)
+    for ticket, is_edited in (("hi", False), ("hi there", True), ("hi", False)):
+        form.value = {"ticket": ticket}
+        assert ("inputs edited since" in shown(form)) is is_edited
+
+
+def test_without_a_tick_nothing_runs(make):
+    form, recorder = make()
+    form.release_tags = []
+    assert parts(form, "vnb-run")[0].disabled
+    assert ran(form) == ()
+    assert recorder.requests == []
+    assert repr(form) == "RunForm('ticket-triage', run on: nothing)"
+
+
+def test_closing_a_form_leaves_no_widget_and_no_thread():
+    before, threads = set(_instances), threading.active_count()
+    form = RunForm(SPEC, run=lambda r, _: answer(r), release=release)
+    for tag in ("v1", "v2"):
+        form.release_tags = [tag]
+    ran(form)
+    form.close()
+    form.close()
+    assert set(_instances) == before
+    for thread in threading.enumerate():
+        if thread.name.startswith("vellum-nb"):
+            thread.join(PATIENCE)
+    assert threading.active_count() <= threads

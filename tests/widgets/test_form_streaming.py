@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from form_kit import PATIENCE, SPEC, answer, bars, click, parts, release, shown
+from form_kit import PATIENCE, SPEC, answer, bars, click, parts, ran, release, shown
 
 from vellum_nb.models import Cancellation, Run, RunError, RunRequest
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.results import live_facts, live_texts
-from vellum_nb.widgets.spec import FormSpec, Progressing
+from vellum_nb.widgets.results import live_texts
+from vellum_nb.widgets.spec import Progressing
 
 Tell = Callable[[Progressing], None]
-WITH_OUTPUTS = FormSpec(**{**SPEC.__dict__, "outputs": ("reply", "actions")})
+WITH_OUTPUTS = replace(SPEC, outputs=("reply", "actions"))
 
 
 class Stream:
@@ -166,40 +167,18 @@ def test_cancel_keeps_the_words_that_have_come(make, stream):
     assert "half" in shown(form)
 
 
-def test_without_the_switch_the_form_runs_as_ever(make, stream):
+def test_the_switch_is_the_attribute_and_there_only_where_streams_are(make, stream):
     form, recorder = make(stream=stream)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    form.wait(PATIENCE)
-    assert len(recorder.requests) == 1
-
-
-def test_the_switch_is_there_only_where_streams_are(make, stream):
-    assert [box.description for box in parts(make(stream=stream)[0], "vnb-stream")] == ["Stream"]
-    form, recorder = make()
-    assert parts(form, "vnb-stream") == []
-    start(form)
-    form.wait(PATIENCE)
-    assert len(recorder.requests) == 1
-
-
-def test_the_switch_and_the_attribute_are_one(make, stream):
-    form, _ = make(stream=stream)
-    parts(form, "vnb-stream")[0].value = True
+    [switch] = parts(form, "vnb-stream")
+    switch.value = True
     assert form.streaming
     form.streaming = False
-    assert not parts(form, "vnb-stream")[0].value
-
-
-def test_a_fault_while_streaming_is_shown_with_its_type(make):
-    def faulty(request: RunRequest, _: Cancellation, tell: Tell) -> Run:
-        raise ZeroDivisionError(request.release_tag)
-
-    form, _ = make(stream=faulty)
-    start(form)
-    form.wait(PATIENCE)
-    assert "ZeroDivisionError: v2" in shown(form)
-    assert parts(form, "vnb-run")[0].description == "Run on 1"
+    assert not switch.value
+    assert len(ran(form)) == len(recorder.requests) == 1
+    form, recorder = make()
+    assert parts(form, "vnb-stream") == []
+    start(form).wait(PATIENCE)
+    assert len(recorder.requests) == 1
 
 
 def test_half_a_character_waits_for_its_other_half_and_long_text_is_cut():
@@ -207,8 +186,3 @@ def test_half_a_character_waits_for_its_other_half_and_long_text_is_cut():
     assert live_texts(Progressing({"a": "\ud83d\ude00"}), ["a"]) == ["\U0001f600"]
     (text,) = live_texts(Progressing({"a": "x" * 200_000}), ["a"])
     assert (len(text), text[-1]) == (100_001, "…")
-
-
-def test_what_is_said_of_a_stream_before_its_first_words():
-    assert live_facts(Progressing()) == "streaming"
-    assert live_facts(Progressing({"a": "one"})) == "streaming · 1 word"

@@ -84,25 +84,24 @@ def click_tab(lab, index):
     lab._head._handle_msg({"content": {"data": data}, "buffers": []})
 
 
-def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab):
+def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab, changed):
+    assert repr(lab) == lab._repr_mimebundle_()["text/plain"] == "LabPanel('answer', Run)"
+    assert "History: no runs." in lab._repr_mimebundle_()["text/html"]
     assert (lab.tab, hidden(lab)) == ("Run", [False, True, True])
     click_tab(lab, 1)
     assert (lab.tab, hidden(lab)) == ("History", [True, False, True])
     lab.tab = "Compare"
     assert (lab._head.index, hidden(lab)) == (2, [True, True, False])
+    assert details(lab)[1] == "0"
+    run(lab)
+    assert changed(lab._head, "tabs", lambda tabs: tabs[1]["detail"] == "2")
+    assert lab._head.count == "2 runs"
 
 
 @pytest.mark.parametrize("index", [3, -1, "1", None, True, 1.0])
 def test_a_tab_that_there_is_not_is_ignored(lab, index):
     click_tab(lab, index)
     assert lab.tab == "Run"
-
-
-def test_a_run_of_the_form_is_counted_under_history(lab, changed):
-    assert details(lab)[1] == "0"
-    run(lab)
-    assert changed(lab._head, "tabs", lambda tabs: tabs[1]["detail"] == "2")
-    assert lab._head.count == "2 runs"
 
 
 def test_compare_shows_the_grid_of_the_forms_tags(lab):
@@ -139,21 +138,15 @@ def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every
     assert cases(lab) == [1, 2]
     assert grid.comm is None
     assert lab._again not in lab._panes[2].children
+    grid = lab.comparison_view
+    lab.tab = "Run"
+    lab.tab = "Compare"
+    assert lab.comparison_view is grid  # nothing has changed
     lab.tab = "Run"
     run(lab, "third")
     assert changed(lab.history_view, "recorded", lambda count: count == 6)
     lab.tab = "Compare"
     assert cases(lab) == [1, 2, 3]
-
-
-def test_compare_is_kept_while_nothing_has_changed(lab, changed):
-    run(lab)
-    assert changed(lab.history_view, "recorded", lambda count: count == 2)
-    lab.tab = "Compare"
-    grid = lab.comparison_view
-    lab.tab = "Run"
-    lab.tab = "Compare"
-    assert lab.comparison_view is grid
 
 
 def test_hostile_text_stays_text(lab):
@@ -171,20 +164,3 @@ def test_an_error_of_the_comparison_is_shown_in_its_place(ws, lab):
     lab.tab = "Compare"
     assert 'role="alert"' in lab._notice.value
     assert "was closed" in lab._notice.value
-
-
-def test_repr_and_static_form_tell_what_it_is(lab):
-    assert repr(lab) == "LabPanel('answer', Run)"
-    bundle = lab._repr_mimebundle_()
-    assert bundle["text/plain"] == "LabPanel('answer', Run)"
-    assert "ticket" in bundle["text/html"]
-    assert "History: no runs." in bundle["text/html"]
-
-
-def test_closing_it_closes_its_parts_and_may_be_repeated(ws):
-    lab = ws.lab("answer")
-    lab.close()
-    lab.close()
-    assert lab.form.comm is None
-    assert lab.history_view.comm is None
-    assert not ws.history._subscribers

@@ -1,8 +1,9 @@
-"""Runs as HTML, one or several side by side: what is shown, what is marked, what is copied."""
+"""Runs as HTML, one or several side by side, and the trace of one: shown, marked, copied."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from html_kit import (
 )
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.models import RunError
-from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.models import NodeRun, RunError
+from vellum_nb.widgets.outputs import in_order, side_by_side_html, trace_html
 from vellum_nb.widgets.results import outputs_text
 
 
@@ -55,13 +56,6 @@ def test_side_by_side_marks_the_words_that_differ() -> None:
     assert "2 of 3 outputs differ" in text
 
 
-def test_a_number_that_changed_tells_by_how_much() -> None:
-    a, b = run("v1", {"n": 0.5}), run("v2", {"n": 0.8})
-    types = {"output_types": {"n": "NUMBER"}}
-    html = side_by_side_html([a.model_copy(update=types), b.model_copy(update=types)])
-    assert "\N{MINUS SIGN}0.5 +0.8 by +0.3" in Page(html).text
-
-
 def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
     a, b = run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})
     text = Page(side_by_side_html([a, b])).text
@@ -86,10 +80,13 @@ def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, wo
     assert ("details: 1 < 2" in text) is (code != state)
 
 
-def test_a_run_that_waits_says_so() -> None:
-    waiting = run("v2", state="STARTED")
+def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs() -> None:
+    waiting = run("v2", inputs={}, state="STARTED")
     assert "no answer yet" in Page(side_by_side_html([waiting])).text
-    assert "nothing to compare" not in Page(side_by_side_html([run("v1"), waiting])).text
+    text = Page(side_by_side_html([run("v1"), waiting])).text
+    assert "nothing to compare" not in text
+    assert "different inputs" not in text
+    assert Page(side_by_side_html([])).text == "No runs to show."
 
 
 def test_markdown_shows_form_and_tells_differences_in_words() -> None:
@@ -100,19 +97,14 @@ def test_markdown_shows_form_and_tells_differences_in_words() -> None:
     assert "differs" in page.text
 
 
-def test_runs_with_different_inputs_are_told() -> None:
+def test_runs_with_different_inputs_or_deployments_are_named() -> None:
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
-    assert "different inputs" in Page(side_by_side_html(runs)).text
-
-
-def test_runs_of_several_deployments_are_named_one_by_one() -> None:
+    text = Page(side_by_side_html(runs)).text
+    assert "different inputs" in text
+    assert "changed words are marked" in text
+    assert "changed words are marked" not in Page(side_by_side_html(runs, legend=False)).text
     runs = [run("v1"), run("v2", deployment="digest"), run("v3")]
     assert "in this order: triage, digest, triage" in Page(side_by_side_html(runs)).text
-
-
-def test_a_run_that_waits_is_not_blamed_for_other_inputs() -> None:
-    waiting = run("v2", inputs={}, state="STARTED")
-    assert "different inputs" not in Page(side_by_side_html([run("v1"), waiting])).text
 
 
 def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
@@ -133,37 +125,91 @@ def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
     assert outputs_text(run(state="STARTED")) == ""
 
 
-def test_the_legend_can_be_left_out() -> None:
-    runs = [run("v1", {"x": "1"}), run("v2", {"x": "2"})]
-    assert "changed words are marked" in Page(side_by_side_html(runs)).text
-    assert "changed words are marked" not in Page(side_by_side_html(runs, legend=False)).text
+BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def test_no_runs_is_a_sentence() -> None:
-    assert Page(side_by_side_html([])).text == "No runs to show."
+def node(name: str, start: float | None, end: float | None = None, **more: object) -> NodeRun:
+    def moment(seconds: float | None) -> datetime | None:
+        return None if seconds is None else BEGIN + timedelta(seconds=seconds)
+
+    fields = {"state": "FULFILLED", "span_id": name, **more}
+    return NodeRun.model_validate(
+        {"name": name, "start": moment(start), "end": moment(end), **fields}
+    )
 
 
-def test_a_difference_at_the_end_of_a_long_text_is_in_sight() -> None:
-    a, b = run("v1", {"x": "a" * 120_000}), run("v2", {"x": "a" * 120_000 + "b"})
-    html = side_by_side_html([a, b])
-    assert "119,800 characters the same" in Page(html).text
-    assert Page(html).text.endswith("aaa+b")
-    assert len(html) < 30_000 + len(side_by_side_html([a]))
+def bars(html: str) -> list[tuple[float, float]]:
+    found = re.findall(r"margin-left:([\d.]+)%;width:([\d.]+)%", html)
+    return [(float(left), float(width)) for left, width in found]
 
 
-def test_values_with_parts_tell_how_many_differ_and_keep_the_whole() -> None:
-    turns = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
-    types = {"output_types": {"chat": "CHAT_HISTORY"}}
-    a = run("v1", {"chat": turns}, **types)
-    b = run("v2", {"chat": [turns[0], {"role": "ASSISTANT", "text": "We looked"}]}, **types)
-    page = Page(side_by_side_html([a, b]))
-    assert "1 of 2 turns differs" in page.text
-    assert "turn 2 ASSISTANT: We \N{MINUS SIGN}will look +looked" in page.text
-    assert page.text.endswith("the whole valueUSER hiASSISTANT We looked")
-    assert page.all("details") == [{}]
+def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
+    nodes = [
+        node("late", 3, 4),
+        node("inner b", 2, 3, parent_span_id="outer"),
+        node("outer", 0, 3, parent_span_id="the workflow"),
+        node("inner a", 1, 2, parent_span_id="outer"),
+    ]
+    assert [(depth, each.name) for depth, each in in_order(nodes)] == [
+        (0, "outer"),
+        (1, "inner a"),
+        (1, "inner b"),
+        (0, "late"),
+    ]
 
 
-def test_an_output_that_became_an_error_is_told() -> None:
-    a = run("v1", {"x": "fine"}, output_types={"x": "STRING"})
-    b = run("v2", {"x": {"code": "X", "message": "broke"}}, output_types={"x": "ERROR"})
-    assert "\N{MINUS SIGN}fine +X: broke" in Page(side_by_side_html([a, b])).text
+def test_nodes_that_run_in_each_other_or_in_themselves_are_shown_once():
+    nodes = [
+        node("a", 0, 1, parent_span_id="b"),
+        node("b", 0, 1, parent_span_id="a"),
+        node("c", 0, 1, parent_span_id="c"),
+        node("d", 0, 1),
+    ]
+    assert sorted(each.name for _, each in in_order(nodes)) == ["a", "b", "c", "d"]
+
+
+def test_bars_are_aligned_in_time():
+    html = trace_html([node("a", 0, 1), node("b", 1, 4), node("c", 4, 4)], title="v2")
+    assert bars(html) == [(0, 25), (25, 75), (99.5, 0.5)]
+    assert "v2 · 3 nodes · 4.00 s" in Page(html).text
+    assert "1.00 s" in Page(html).text
+    assert "0 ms" in Page(html).text
+
+
+def test_a_node_that_has_not_ended_reaches_to_the_end_and_says_so():
+    html = trace_html([node("a", 0, 2), node("b", 1, None, state="INITIATED")])
+    assert bars(html)[1] == (50, 50)
+    assert "not ended" in Page(html).text
+
+
+def test_times_that_are_unknown_or_without_a_zone_do_no_harm():
+    naive = NodeRun(name="naive", state="FULFILLED", start=datetime(2026, 11, 24, 12))  # noqa: DTZ001
+    html = trace_html([naive, node("aware", 1, 2), node("timeless", None)])
+    assert Page(html).text.index("timeless") < Page(html).text.index("naive")
+    assert len(bars(html)) == 2
+    assert bars(trace_html([node("backwards", 5, 1)])) == [(0, 100)]
+
+
+def test_errors_models_tokens_and_cost_are_told():
+    used = {"model": "gpt", "tokens_in": 1200, "tokens_out": 34, "cost_usd": 0.0021}
+    failed = node("b", 1, 2, state="REJECTED", error="it broke")
+    text = Page(trace_html([node("a", 0, 1, kind="PROMPT", **used), failed])).text
+    assert "gpt · 1,200 tokens in · 34 out · $0.0021" in text
+    assert "REJECTED" in text
+    assert "it broke" in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_traces_are_harmless(text: str):
+    hostile = {"kind": text, "state": text, "error": text, "model": text, "parent_span_id": text}
+    html = trace_html([node(text, 0, 1, **hostile), node(text, None)], title=text)
+    assert_harmless(html)
+    assert "U+202E" in trace_html([node("a\u202eb", 0, 1)])
+
+
+def test_many_nodes_are_cut_with_a_word_where_all_are():
+    html = trace_html([node(f"n{n}", n, n + 1) for n in range(500)])
+    assert html.count("<tr") == 200
+    assert "500 nodes" in html
+    assert "ws.trace(run) has all" in html
+    assert "No node of this run is known." in trace_html([])

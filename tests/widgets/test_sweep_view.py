@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from html_kit import HOSTILE, Page, assert_harmless
 from sweep_view_kit import PATIENCE, Gated, press, until
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.widgets import SweepView
+from vellum_nb.models.sweeps import SweepRecord
+from vellum_nb.sweep.progress import Progress, TagProgress
+from vellum_nb.widgets.sweep_view import sweep_view_model
 
 
 @pytest.fixture
@@ -35,6 +38,7 @@ def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
     assert [tag["note"] for tag in told["tags"]] == ["baseline · = production", "= LATEST"]
     assert {run["case"] for run in told["latest"]} <= {f"case {n}" for n in range(1, 7)}
     gated.gate.release(9)
+    assert view.sweep.view() is view  # however often it is called
     told = until(view, lambda told: told["state"] == "done")
     assert told["status"] == "done: 10 fulfilled, 2 failed"
     assert told["resumed"] == []
@@ -153,7 +157,50 @@ def test_hostile_text_stays_text_and_no_key_is_told(gated):
     assert_harmless(sweep._repr_mimebundle_()[0]["text/html"].replace("left;", "right;"))
 
 
-def test_it_is_one_view_however_often_it_is_asked_for(gated):
-    sweep = gated.sweep()
-    assert isinstance(sweep.view(), SweepView)
-    assert sweep.view() is sweep.view()
+AGAIN = "1 sent again: the server knew no execution of"
+LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
+
+
+def resumed(*, again: int = 0, done: int = 300, **counts) -> str:
+    return "".join(part for part, _ in now_of(again=again, done=done, **counts)["resumed"])
+
+
+def now_of(*, again: int = 0, done: int = 300, **counts) -> dict:
+    record = SweepRecord(
+        id="1",
+        deployment="ticket-triage",
+        release_tags=("v1",),
+        repeats=3,
+        cases=120,
+        signature="",
+        created=LOST,
+        round=again,
+    )
+    counts = {"began": LOST} | counts
+    now = Progress("running", (TagProgress("v1", 360, done, 0, 12, 2.3, None),), **counts)
+    return sweep_view_model(record, now, same={}, numbers={})
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, ""),
+        ({"found": 214}, "resumed: 214 runs found in the history, 0 sent twice"),
+        (
+            {"found": 4, "adopted": 3},
+            "resumed: 1 run found in the history, 3 looked up, and had run, 0 sent twice",
+        ),
+        (
+            {"found": 2, "resent": 1},
+            f"resumed: 2 runs found in the history, {AGAIN} it",
+        ),
+        ({"lost": LOST}, "resumed: 0 runs found in the history, 0 sent twice"),
+        ({"found": 9, "reused": 9}, "9 runs reused from earlier ones"),
+        ({"found": 2, "adopted": 2}, "2 looked up, and had run"),
+        ({"resent": 3}, f"{AGAIN} them".replace("1", "3")),
+        ({"found": 5, "began": None}, "5 runs found in the history"),
+        ({"found": 5, "again": 1}, "failed runs are run again: 5 runs kept, 0 sent twice"),
+    ],
+)
+def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected):
+    assert resumed(**counts) == expected

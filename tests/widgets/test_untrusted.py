@@ -89,17 +89,6 @@ def test_an_export_from_the_page_stays_in_the_working_directory(ws, wired, tmp_p
     assert "folder" in done["error"]
 
 
-def test_an_export_of_a_comparison_has_its_ending_and_stays_here(ws, wired, tmp_path):
-    view = ws.compare("answer").view()
-    page = Page(view.table)
-    page.send(kind="export", format="markdown", path="sitecustomize.py")
-    page.send(kind="export", format="markdown", path="../report.md")
-    first, second = page.wire.customs("exported")
-    assert first["path"] == str(tmp_path / "sitecustomize.py.md")
-    assert "folder" in second["error"]
-    view.close()
-
-
 def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
     page = variable("page", "IMAGE", required=False)
     form, _ = make(spec=replace(SPEC, variables=(page,)))

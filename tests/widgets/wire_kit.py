@@ -1,4 +1,4 @@
-"""A page that speaks to a widget over its comm, as the browser does, and keeps what it hears."""
+"""A page that speaks to a widget over its comm, as the browser does, and keeps what it receives."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ class Page:
     def __init__(self, view):
         self.view, self.wire = view, view.comm
 
-    def send(self, **content):
-        self.send_data(method="custom", content=content)
+    def send(self, buffers=(), /, **content):
+        data = {"method": "custom", "content": content}
+        views = [memoryview(each) for each in buffers]
+        self.view._handle_msg({"content": {"data": data}, "buffers": views})
 
     def state(self, name):
         """Return a part of the state as the page has it."""

@@ -1,12 +1,12 @@
 """Rating two releases in the notebook without knowing which is which.
 
-Before the end nothing on the page says which release is which: no name, id, time, latency or
+Before the end nothing on the page reveals which release is which: no name, id, time, latency or
 cost, and no order that follows from the releases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -15,88 +15,82 @@ import traitlets
 from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
-from vellum_nb.models.blind import BlindPair
-from vellum_nb.rendering.format import p_value, percent, visible_name
-from vellum_nb.rendering.html import error_html, value_html
+from vellum_nb.models.inputs import is_chat
+from vellum_nb.rendering.format import one_line, p_value, percent, plural, visible_name
+from vellum_nb.rendering.html import value_html
 from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
-from vellum_nb.widgets.outputs import OUTPUT_CSS, output_html
+from vellum_nb.widgets.outputs import OUTPUT_CSS, output_rows, section_html
 
-__all__ = ["BlindView", "blind_view_model", "result_html"]
+__all__ = ["BlindView"]
 
-_LIMIT = 200
-_KINDS = (("wins", "better"), ("ties", "tie"), ("losses", "worse"))
+Rate = Callable[[Run, float, Mapping[str, Any]], object]
+_CASES = 200  # rows of the results
+_NOTE = 500
+_LONGEST = 160
+_SHORT = 24  # characters of an input that is part of the caption
+_SHORT_ONES = 4
+_MANY = 3  # problems that are listed in full
+_LEVEL = 0.05
 
 
 def result_html(session: BlindSession) -> str:
     """Return who won how often, how sure that is, and who stood under which letter."""
     found = session.result()
-    return f"{_head(found)}{_bar(found)}{_facts(session, found)}{_cases(session)}"
-
-
-def _head(found: BlindResult) -> str:
-    if not found.wins + found.losses:
-        return "<h3>Neither was preferred: there are only ties</h3>"
-    rate = found.rate
-    ahead, behind = (found.second, found.first)
-    share, low, high = rate.mean, rate.low, rate.high
-    if share < 0.5:  # noqa: PLR2004  (one half)
-        ahead, behind = behind, ahead
-        share, low, high = 1 - share, 1 - high, 1 - low
     decided = found.wins + found.losses
-    p = found.row()["p"]
-    chance = "unlikely to be chance" if p <= 0.05 else "could be chance"  # noqa: PLR2004  (as everywhere)
-    if share == 0.5:  # noqa: PLR2004
-        title = f"{_name(ahead)} and {_name(behind)} won equally often"
-    else:
-        title = f"{_name(ahead)} was preferred to {_name(behind)} in {percent(share)}"
-        title += " of the decided cases"
-    noun = "case" if decided == 1 else "cases"
-    return _joined(
-        f"<h3>{title}</h3><p>{decided:,} decided {noun}, ties left out · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
+    counts = (
+        ("wins", "better", found.wins),
+        ("ties", "tie" if found.ties + found.same == 1 else "ties", found.ties + found.same),
+        ("losses", "worse", found.losses),
     )
-
-
-def _joined(html: str) -> str:
-    """Return it with no line between a figure and its unit."""
-    return html.replace(" %", "&nbsp;%")
-
-
-def _bar(found: BlindResult) -> str:
-    counts = {"wins": found.wins, "ties": found.ties + found.same, "losses": found.losses}
     pieces = "".join(
-        f'<span class="vnb-blind-{kind}" style="flex-grow:{counts[kind]}"></span>'
-        for kind, _ in _KINDS
-        if counts[kind]
+        f'<span class="vnb-blind-{kind}" style="flex-grow:{count}"></span>'
+        for kind, _, count in counts
+        if count
     )
-    words = " · ".join(f"{counts[kind]:,} {_word(word, counts[kind])}" for kind, word in _KINDS)
-    return (
-        f'<div class="vnb-blind-sum"><b>{_name(found.second)}</b> '
-        f'<span class="vnb-blind-bar" aria-hidden="true">{pieces}</span> <span>{words}</span></div>'
-    )
-
-
-def _word(word: str, count: int) -> str:
-    return "ties" if word == "tie" and count != 1 else word
-
-
-def _facts(session: BlindSession, found: BlindResult) -> str:
-    decided = found.wins + found.losses
+    words = " · ".join(f"{count:,} {word}" for _, word, count in counts)
     facts = [
         f"{_name(found.first)} stood under A in {found.a_first:,} of {found.rated:,} rated cases",
         f"A was preferred in {found.preferred_a:,} of {decided:,} decided ones",
     ]
-    for number, words in (
-        (found.same, "with the same outputs on both: ties, without asking"),
-        (found.skipped, "skipped"),
-        (found.unrated, "not rated"),
-        (session.missing, "without an answer on both"),
-    ):
-        if number:
-            facts.append(f"{number:,} {words}")
-    return f'<p class="vnb-blind-quiet">{" · ".join(facts)} · seed {session.record.seed}</p>'
+    facts += [
+        f"{number:,} {words}"
+        for number, words in (
+            (found.same, "with the same outputs on both: ties, without asking"),
+            (found.skipped, "skipped"),
+            (found.unrated, "not rated"),
+            (session.missing, "without an answer on both"),
+        )
+        if number
+    ]
+    return (
+        f'{_head(found)}<div class="vnb-blind-sum"><b>{_name(found.second)}</b> '
+        f'<span class="vnb-blind-bar" aria-hidden="true">{pieces}</span> <span>{words}</span></div>'
+        f'<p class="vnb-blind-quiet">{" · ".join(facts)} · seed {session.record.seed}</p>'
+        f"{_cases(session)}"
+    )
+
+
+def _head(found: BlindResult) -> str:
+    decided = found.wins + found.losses
+    if not decided:
+        return "<h3>Neither was preferred: there are only ties</h3>"
+    ahead, behind = _name(found.second), _name(found.first)
+    share, low, high = found.rate.mean, found.rate.low, found.rate.high
+    if found.wins < found.losses:
+        ahead, behind = behind, ahead
+        share, low, high = 1 - share, 1 - high, 1 - low
+    title = f"{ahead} was preferred to {behind} in {percent(share)} of the decided cases"
+    if found.wins == found.losses:
+        title = f"{ahead} and {behind} won equally often"
+    p = found.row()["p"]
+    chance = "unlikely to be chance" if p <= _LEVEL else "could be chance"
+    html = (
+        f"<h3>{title}</h3><p>{plural(decided, 'decided case')}, ties left out · 95 % interval "
+        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
+    )
+    return html.replace(" %", "&nbsp;%")
 
 
 def _cases(session: BlindSession) -> str:
@@ -105,11 +99,18 @@ def _cases(session: BlindSession) -> str:
     if not rows:
         return ""
     numbers = {pair.case_id: pair.number for pair in session.pairs}
-    body = "".join(_case(numbers[row["case_id"]], row) for row in rows[:_LIMIT])
-    heads = "".join(
-        f'<th scope="col">{name}</th>' for name in ("case", "A", "B", "you said", "note")
-    )
-    more = len(rows) - _LIMIT
+    body = ""
+    for row in rows[:_CASES]:
+        choice, note = row["choice"], row["note"]
+        if choice in {"A", "B"}:
+            choice = f"{choice}: {_name(row['preferred'])}"
+        cells = [_name(row["release_a"]), _name(row["release_b"]), choice]
+        cells.append(escape(note[:_NOTE]) if isinstance(note, str) else "")
+        number = f'<th scope="row">{numbers[row["case_id"]]:,}</th>'
+        body += f"<tr>{number}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    names = ("case", "A", "B", "you said", "note")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    more = len(rows) - _CASES
     rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
     return (
         f"<details><summary>Which was which, case by case</summary><table><thead><tr>{heads}</tr>"
@@ -117,37 +118,13 @@ def _cases(session: BlindSession) -> str:
     )
 
 
-def _case(number: int, row: Mapping[Hashable, Any]) -> str:
-    said = row["choice"]
-    if said in {"A", "B"}:
-        said = f"{said}: {_name(row['preferred'])}"
-    note = row["note"] if isinstance(row["note"], str) else ""
-    cells = (_name(row["release_a"]), _name(row["release_b"]), said, escape(note[:500]))
-    return f'<tr><th scope="row">{number:,}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-
-
 def _name(name: object) -> str:
     return escape(visible_name(str(name)))
 
 
-_LONGEST = 160
-_SHORT = 24
-_SHORT_ONES = 4
-
-
-def blind_view_model(session: BlindSession, *, is_saved: bool, can_send: bool) -> dict[str, Any]:
-    """Return what is shown now.
-
-    Parameters
-    ----------
-    session : BlindSession
-        What is rated.
-    kept : bool
-        Whether ratings stay when the kernel ends.
-    can_send : bool
-        Whether there is somebody to send actuals to.
-    """
-    state = session.state
+def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]:
+    """Return what is shown now; `can_send` is whether actuals can be sent."""
+    state, pair = session.state, session.current
     view: dict[str, Any] = {
         "state": state,
         "title": _cut(visible_name(session.record.deployment)),
@@ -157,55 +134,26 @@ def blind_view_model(session: BlindSession, *, is_saved: bool, can_send: bool) -
         "total": session.total,
         "same": session.same,
         "last": session.last or "",
-        "foot": _foot(session, is_saved=is_saved),
-        "kept": is_saved,
-        "caption": "",
-        "inputs": "",
-        "a": "",
-        "b": "",
-        "note": "",
-        "result": "",
+        "foot": _foot(session),
+        "kept": session.is_kept,
+        **dict.fromkeys(("caption", "inputs", "a", "b", "note"), ""),
+        "result": result_html(session) if state == "ended" else "",
         "unsent": session.unsent if can_send and state == "ended" else 0,
     }
-    pair = session.current
     if state == "asking" and pair is not None:
-        view |= _question_view(session, pair)
-    if state == "ended":
-        view["result"] = result_html(session)
+        names = session.names(pair)
+        answers = zip("AB", session.answers(pair), strict=True)
+        view["a"], view["b"] = (_answer(letter, run, names) for letter, run in answers)
+        view["caption"], view["inputs"] = _inputs(session.inputs(pair), pair.number)
+        view |= {"note": session.note, "case": pair.number}
     return view
 
 
-def _question_view(session: BlindSession, pair: BlindPair) -> dict[str, Any]:
-    a, b = session.answers(pair)
-    names = session.names(pair)
-    caption, inputs = _inputs(session.inputs(pair), pair.number)
-    return {
-        "caption": caption,
-        "inputs": inputs,
-        "a": _answer("A", a, names),
-        "b": _answer("B", b, names),
-        "note": session.note,
-        "case": pair.number,
-    }
-
-
-def _answer(letter: str, run: Run, names: list[str]) -> str:
-    problem = error_html(run)
-    rows = [_row("error", problem)] if problem else []
-    if run.outputs or not problem:
-        rows += [_row(name, output_html(name, run)) for name in names]
-    if not rows:
-        rows.append(_row("outputs", '<span class="vnb-null">none</span>'))
+def _answer(letter: str, run: Run, names: Sequence[str]) -> str:
+    head = f'<h3 class="vnb-blind-letter">{letter}</h3>'
     alone = "" if run.outputs else " vnb-out-alone"
-    return (
-        f'<section class="vnb-out-run{alone}" style="grid-row:span {len(names) + 3}" '
-        f'aria-label="Answer {letter}"><h3 class="vnb-blind-letter">{letter}</h3>'
-        f'<dl class="vnb-out-rows">{"".join(rows)}</dl></section>'
-    )
-
-
-def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
+    rows = output_rows(run, names)
+    return section_html(f"Answer {letter}", head, rows, len(names), classes=alone)
 
 
 def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
@@ -215,23 +163,18 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     short = [name for name, value in inputs.items() if name != main and _is_short(value)]
     short = short[:_SHORT_ONES]
     long = [name for name in inputs if name not in short]
-    words = [f"{visible_name(name)} {_value(inputs[name])}" for name in short]
-    head = [visible_name(long[0])] if len(long) == 1 else []
-    caption = " · ".join([*head, f"case {number:,}", *words])
-    alone = len(long) == 1
-    rows = "".join(_input(name, inputs[name], alone=alone) for name in long)
-    return _cut(caption), rows
-
-
-def _input(name: str, value: Any, *, alone: bool) -> str:
-    html = value_html(value, "STRING" if isinstance(value, str) else _kind(value))
-    label = "" if alone else f'<span class="vnb-blind-name">{escape(visible_name(name))}</span>'
-    return f'<div class="vnb-blind-input">{label}{html}</div>'
-
-
-def _kind(value: Any) -> str:
-    turns = isinstance(value, list) and value and all(isinstance(t, dict) for t in value)
-    return "CHAT_HISTORY" if turns and all("role" in turn for turn in value) else "JSON"
+    caption = [visible_name(long[0])] if len(long) == 1 else []
+    caption.append(f"case {number:,}")
+    for name in short:
+        text = value_text(inputs[name], "STRING" if isinstance(inputs[name], str) else "JSON")
+        caption.append(f"{visible_name(name)} {visible_name(text)}")
+    rows = ""
+    for name in long:
+        value = inputs[name]
+        kind = "STRING" if isinstance(value, str) else "CHAT_HISTORY" if is_chat(value) else "JSON"
+        label = f'<span class="vnb-blind-name">{_name(name)}</span>' if len(long) > 1 else ""
+        rows += f'<div class="vnb-blind-input">{label}{value_html(value, kind)}</div>'
+    return _cut(" · ".join(caption)), rows
 
 
 def _is_short(value: Any) -> bool:
@@ -240,11 +183,7 @@ def _is_short(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
-def _value(value: Any) -> str:
-    return visible_name(value_text(value, "STRING" if isinstance(value, str) else "JSON"))
-
-
-def _foot(session: BlindSession, *, is_saved: bool) -> str:
+def _foot(session: BlindSession) -> str:
     if session.state == "ended":
         return "Which release stood under A was shuffled per case. Results stay as they are."
     if not session.total and not session.same:
@@ -252,31 +191,24 @@ def _foot(session: BlindSession, *, is_saved: bool) -> str:
     parts = []
     if session.state != "empty":
         number = f"all {session.total:,} are" if session.total > 1 else "it is"
-        parts.append(f"The win rate and which release is A or B stay hidden until {number} rated.")
         saved = "Ratings are saved as you go."
-        parts.append(
-            saved if is_saved else "There is no history here: ratings end with the kernel."
-        )
+        if not session.is_kept:
+            saved = "There is no history here: ratings end with the kernel."
+        parts = [
+            f"The win rate and which release is A or B stay hidden until {number} rated.",
+            saved,
+        ]
     if session.same:
-        parts.append(
-            f"{_counted_cases(session.same)} the same outputs on both: a tie, without asking."
-        )
+        have = plural(session.same, "case has", "cases have")
+        parts.append(f"{have} the same outputs on both: a tie, without asking.")
     if session.missing:
-        parts.append(f"{_counted_cases(session.missing)} no answer on both, and cannot be rated.")
+        have = plural(session.missing, "case has", "cases have")
+        parts.append(f"{have} no answer on both, and cannot be rated.")
     return " ".join(parts)
 
 
-def _counted_cases(number: int) -> str:
-    return "1 case has" if number == 1 else f"{number:,} cases have"
-
-
 def _cut(text: str) -> str:
-    line = " ".join(text[: 4 * _LONGEST].split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
-
-_MANY = 3  # problems that are listed in full
-Rate = Callable[[Run, float, Mapping[str, Any]], object]
+    return one_line(text[: 4 * _LONGEST], _LONGEST)
 
 
 class BlindView(ThreadSafeWidget):
@@ -307,7 +239,7 @@ class BlindView(ThreadSafeWidget):
     """
 
     _esm = traitlets.Unicode(script("blind.js")).tag(sync=True)
-    _css = traitlets.Unicode(OUTPUT_CSS + asset("blind.css")).tag(sync=True)
+    _css = traitlets.Unicode(OUTPUT_CSS + asset("panel.css", "blind.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
     sending = traitlets.Unicode("").tag(sync=True)
@@ -318,13 +250,8 @@ class BlindView(ThreadSafeWidget):
         self._rate = rate
         self._step = 0
         self._executor = SerialExecutor("vellum-nb-blind")
-        self._acts: dict[str, Callable[[Mapping[str, Any]], object]] = {
-            "rate": self._rated,
-            "undo": self._undone,
-            "again": lambda _: self.session.ask_skipped(),
-            "finish": self._finished,
-        }
-        super().__init__(view_model=self._now())
+        super().__init__()
+        self._show()
         self.on_msg(self._on_message)
 
     def send_actuals(self) -> int:
@@ -346,7 +273,12 @@ class BlindView(ThreadSafeWidget):
             sent, problems = self.session.send(self._rate)
         finally:
             self.sending = ""
-        self.error = _problems(problems, self.session.unsent)
+        self.error = ""
+        if problems:
+            first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
+            more = f" and {len(problems) - _MANY:,} more" if len(problems) > _MANY else ""
+            count = f"{self.session.unsent:,} could not be sent"
+            self.error = f"{count}: {first}{more}. Send again tries just those."
         self.sending = f"{sent:,} sent" if sent else ""
         self._show()
         return sent
@@ -355,14 +287,10 @@ class BlindView(ThreadSafeWidget):
         """Wait until nothing is being sent; return whether that is so."""
         return self._executor.wait(timeout)
 
-    def _now(self) -> dict[str, Any]:
-        self._step += 1
-        is_saved = self.session.is_kept
-        found = blind_view_model(self.session, is_saved=is_saved, can_send=self._rate is not None)
-        return found | {"step": self._step}
-
     def _show(self) -> None:
-        self.view_model = self._now()
+        self._step += 1
+        view = blind_view_model(self.session, can_send=self._rate is not None)
+        self.view_model = {**view, "step": self._step}
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         if not isinstance(content, dict):
@@ -371,38 +299,34 @@ class BlindView(ThreadSafeWidget):
         if kind == "actuals":
             self._executor.submit(self._send_all)
             return
-        act = self._acts.get(kind) if isinstance(kind, str) else None
-        if act is None or content.get("step") != self._step:  # meant for what stood there before
-            self._show()
-            return
         try:
-            self.error = ""
-            act(content)
+            if content.get("step") == self._step:  # else it was meant for an earlier case
+                self.error = ""
+                self._act(kind, content)
         except VellumNBError as exc:
             self.error = str(exc)
         finally:
             self._show()
 
-    def _rated(self, content: Mapping[str, Any]) -> None:
-        note = content.get("note")
-        said: Any = content.get("said")
-        if not self.session.rate(said, note=note if isinstance(note, str) else ""):
-            over = self.session.state == "ended"
-            what = "The rating was ended" if over else "This case was rated"
-            stands = "yours came too late to count" if over else "that rating stands"
-            self.error = f"{what} elsewhere meanwhile; {stands}."
-
-    def _undone(self, _: Mapping[str, Any]) -> None:
-        had = self.session.last
-        if not self.session.undo() and had:
-            self.error = "It was taken back, or the rating ended, elsewhere meanwhile."
-
     def _send_all(self) -> None:
         self.send_actuals()
 
-    def _finished(self, _: Mapping[str, Any]) -> None:
-        if self.session.state == "ready":
-            self.session.finish()
+    def _act(self, kind: object, content: Mapping[str, Any]) -> None:
+        session = self.session
+        if kind == "rate":
+            note, said = content.get("note"), content.get("said")
+            if not session.rate(said, note=note if isinstance(note, str) else ""):  # type: ignore[arg-type]
+                over = session.state == "ended"
+                what = "The rating was ended" if over else "This case was rated"
+                stands = "yours came too late to count" if over else "that rating stands"
+                self.error = f"{what} in another view; {stands}."
+        elif kind == "undo":
+            if session.last and not session.undo():
+                self.error = "It was undone, or the rating ended, in another view."
+        elif kind == "again":
+            session.ask_skipped()
+        elif kind == "finish" and session.state == "ready":
+            session.finish()
 
     def __repr__(self) -> str:
         session = self.session
@@ -413,16 +337,7 @@ class BlindView(ThreadSafeWidget):
     def _html(self) -> str:
         session = self.session
         head = (
-            f"<p><b>Blind rating</b> of {escape(visible_name(session.record.deployment))}: "
+            f"<p><b>Blind rating</b> of {_name(session.record.deployment)}: "
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")
-
-
-def _problems(problems: list[str], unsent: int) -> str:
-    if not problems:
-        return ""
-    first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
-    more = len(problems) - _MANY
-    rest = f" and {more:,} more" if more > 0 else ""
-    return f"{unsent:,} could not be sent: {first}{rest}. Send again tries just those."

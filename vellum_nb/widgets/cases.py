@@ -39,27 +39,11 @@ class _Choice(NamedTuple):
 
 
 class CaseSection:
-    """The folded part of a form where a file of cases is run.
+    """The folded part of a form where a file of cases is run; files are read in a thread.
 
-    Files are read, and servers asked, in a thread.
-
-    Parameters
-    ----------
-    sweep : callable
-        `Workspace.sweep` of the deployment: takes the file and options, also ``dry_run``.
-    choices : sequence of TagChoice
-        The release tags that there are.
-    boundary : ErrorBoundary
-        Where faults are shown.
-    ended : callable
-        Called, in a thread, when a sweep has come to an end.
-
-    Attributes
-    ----------
-    widget, view : ipywidgets.Widget
-        To be shown in the form, and under it: the live view of the sweep.
-    sweep : Sweep or None
-        The one that was started last.
+    `sweep` is `Workspace.sweep` of the deployment, and later the sweep that was started last;
+    `ended` is called, in a thread, when one has come to an end. `widget` is shown in the form,
+    `view`, the live view of the sweep, under it.
     """
 
     def __init__(

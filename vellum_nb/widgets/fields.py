@@ -51,14 +51,7 @@ class Field:
 
     A subclass builds its control and defines how what is typed becomes a value and back. Typed
     text stays as it was typed, right or wrong. `changed` is called after every change, by hand or
-    by code.
-
-    Attributes
-    ----------
-    widget : ipywidgets.Widget
-        To be shown.
-    expects : sequence of (release tag, VellumVariable)
-        What each release wants; the tag is empty when there is only one.
+    by code. `expects` is what each release tag wants; the tag is empty when there is only one.
     """
 
     CLASSES: ClassVar[str] = "vnb-short"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets
 import traitlets
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.widgets.base import (
     Readable,
     ThreadSafeWidget,
@@ -20,13 +19,13 @@ from vellum_nb.widgets.base import (
     note,
     static_html,
 )
+from vellum_nb.widgets.fields import styled
 from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
 
 __all__ = ["LabPanel"]
 
-_RUN, _HISTORY, _COMPARE = range(3)
 _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 
@@ -35,7 +34,7 @@ class LabHead(ThreadSafeWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
     _esm = traitlets.Unicode(script("lab.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "lab.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "panel.css", "lab.css")).tag(sync=True)
 
     heading = traitlets.Unicode("").tag(sync=True)
     source = traitlets.Unicode("").tag(sync=True)
@@ -114,13 +113,14 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         self._again = button("Compare again", "vnb-lab-again", self.compare_again)
         self._head = LabHead(heading=history_view.title or "Lab", source=source, tabs=self._tabs())
         self._panes = tuple(
-            self._pane(*parts) for parts in ((form,), (history_view,), (self._selected,))
+            styled(ipywidgets.VBox([part]), "vnb-lab-pane")
+            for part in (form, history_view, self._selected)
         )
         self.children = (self._head, *self._panes)
         self.add_class("vnb-lab")
         self._head.observe(self._on_index, "index")
         self.observe(self._on_tab, "tab")
-        history_view.observe(self._on_selection, ["selected_ids"])
+        history_view.observe(self._show, ["selected_ids"])
         history_view.observe(self._on_runs, ["total", "recorded"])
         form.observe(self._on_runs, ["runs", "release_tags"])
         self._show()
@@ -139,11 +139,10 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         try:
             self.comparison_view = self._compare()
             self._is_outdated = False
-        except VellumNBError as exc:
-            self._notice.value = alert_html(exc)
         except Exception as exc:
             self._notice.value = alert_html(exc)
-            raise
+            if not isinstance(exc, VellumNBError):
+                raise
         finally:
             self._show_compare()
 
@@ -164,24 +163,13 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
             close_tree(part)
         super().close()
 
-    def _pane(self, *children: Any) -> Any:
-        pane = ipywidgets.VBox(children)
-        pane.add_class("vnb-lab-pane")
-        return pane
-
     def _tabs(self) -> list[dict[str, str]]:
-        total = f"{self.history_view.total:,}"
-        return [
-            {"title": title, "detail": detail}
-            for title, detail in zip(_TITLES, ("", total, self._compared()), strict=True)
-        ]
-
-    def _compared(self) -> str:
-        """Return what is under Compare, in a word or two."""
-        count = len(self.history_view.selected_ids)
-        if count >= _FEWEST:
-            return f"{count} selected"
-        return " · ".join(map(visible_name, self.form.release_tags))
+        """Return the tabs, each with what is under it in a word or two."""
+        selected = len(self.history_view.selected_ids)
+        compared = " · ".join(map(visible_name, self.form.release_tags))
+        compared = f"{selected} selected" if selected >= _FEWEST else compared
+        details = ("", f"{self.history_view.total:,}", compared)
+        return [{"title": t, "detail": d} for t, d in zip(_TITLES, details, strict=True)]
 
     def _on_index(self, _change: object) -> None:
         self.tab = _TITLES[self._head.index]
@@ -192,38 +180,34 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
             self.compare_again()
         self._show()
 
-    def _on_selection(self, _change: object) -> None:
-        self._show()
-
     def _on_runs(self, _change: object) -> None:
         self._is_outdated = True
         self._show()
 
-    def _show(self) -> None:
+    def _show(self, _change: object = None) -> None:
         view, head = self.history_view, self._head
         count = len(view.selected_ids)
         head.tabs = self._tabs()
-        head.count = f"{view.recorded:,} run{'' if view.recorded == 1 else 's'}"
+        head.count = plural(view.recorded, "run")
         head.status = f"{count} selected" if count else ""
         for at, pane in enumerate(self._panes):
             (pane.remove_class if at == head.index else pane.add_class)("vnb-lab-hidden")
-        if head.index == _COMPARE:
+        if self.tab == "Compare":
             self._show_compare()
 
     def _show_compare(self) -> None:
-        view = self.history_view
-        selected = len(view.selected_ids) >= _FEWEST
-        html = f"{_heading('Selected runs')}{view.selected_html()}" if selected else ""
-        if self._selected.value != html:
-            self._selected.value = html
+        view, html = self.history_view, ""
+        if len(view.selected_ids) >= _FEWEST:
+            html = f'<h3 class="vnb-lab-heading">Selected runs</h3>{view.selected_html()}'
+        self._selected.value = html
         if self.comparison_view is not None and self._is_outdated:
             text = "Runs or release tags have changed since."
             self._notice.value = f'<span role="status">{text}</span>'
         grid = [] if self.comparison_view is None else [self.comparison_view]
         again = [self._again] if self._is_outdated else []
         children = (self._selected, self._notice, *again, *grid)
-        if self._panes[_COMPARE].children != children:
-            self._panes[_COMPARE].children = children
+        if self._panes[-1].children != children:
+            self._panes[-1].children = children
 
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
@@ -234,7 +218,3 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def _html(self) -> str:
         return static_html(self.form) + static_html(self.history_view)
-
-
-def _heading(text: str) -> str:
-    return f'<h3 class="vnb-lab-heading">{escape(text)}</h3>'

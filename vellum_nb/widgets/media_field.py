@@ -87,16 +87,8 @@ class _Typed(NamedTuple):
 class FileChoice:
     """A file by upload, path or address; what was given another way is kept.
 
-    Parameters
-    ----------
-    changed : callable
-        Called after every change.
-    convert : callable
-        Makes of name, media type and content of an upload what is kept of it.
-    label, name : str
-        Of the whole, and how a single control names it.
-    ways : sequence of str
-        Some of "Upload", "Path" and "URL".
+    `convert` makes of name, media type and content of an upload what is kept of it. `label` is
+    that of the whole, `name` what a single control calls it.
     """
 
     def __init__(

@@ -79,10 +79,9 @@ def _answer(outcome: Run | BaseException | None) -> Run | None:
 class AnswerBars(ThreadSafeWidget):
     """Puts a bar under each answer that stands beside it, and text into those that stream.
 
-    Copy works while the kernel is busy; a notebook without its kernel has no bars. The traits:
-    which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`), what each
-    bar shows (`bars`), and what each answer that streams has so far (`live`). What a bar asks for
-    is done in a thread; `changed` is called with the run as it is then, `go_on` with the run that
+    The traits: which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`),
+    what each bar shows (`bars`), and what each answer that streams has so far (`live`). Bars rate
+    and trace in a thread; `changed` is called with the run as it is then, `go_on` with the run that
     Continue goes on from.
     """
 
@@ -251,13 +250,7 @@ def outputs_text(run: Run) -> str:
 
 
 def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outputs of `run` should have been: those corrected before and those of now.
-
-    Raises
-    ------
-    InputError
-        A text is not JSON, or nothing was changed.
-    """
+    """Return what the outputs of `run` should have been, those corrected before included."""
     before = dict(run.desired or {})
     known = {**run.outputs, **before}
     changed = {}
@@ -444,6 +437,7 @@ def live_texts(progressing: Progressing, names: Sequence[str]) -> list[str]:
     return texts
 
 
+@dataclass(kw_only=True, eq=False)
 class FormRuns:
     """Starts the runs of a form, reports their progress, shows their answers, and cancels them.
 
@@ -452,46 +446,42 @@ class FormRuns:
     happened. `answered` is called with the runs when all have ended, and when one was rated.
     """
 
-    def __init__(
-        self,
-        *,
-        run: Execute,
-        stream: Stream | None,
-        rate: Rate | None,
-        trace: Trace | None,
-        outputs: Sequence[str],
-        boundary: ErrorBoundary,
-        reported: Callable[[Progress, str], None],
-        answered: Callable[[tuple[Run, ...]], None],
-        ended: Callable[[], None],
-        go_on: Callable[[Run], None],
-    ) -> None:
-        self._run = run
-        self._stream = stream
-        self._boundary = boundary
-        self._reported = reported
-        self._answered = answered
-        self._when_ended = ended
+    run: Execute
+    stream: Stream | None
+    rate: Rate | None
+    trace: Trace | None
+    outputs: Sequence[str]
+    boundary: ErrorBoundary
+    reported: Callable[[Progress, str], None]
+    answered: Callable[[tuple[Run, ...]], None]
+    ended: Callable[[], None]
+    go_on: Callable[[Run], None]
+
+    def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._runs: tuple[Run, ...] = ()
         self._rated: dict[str, Run] = {}
         self._cancellation = Cancellation()
         self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
-        self._ended.set()
+        self._all_ended = threading.Event()
+        self._all_ended.set()
         self.bars = AnswerBars(
-            rate=rate, trace=trace, boundary=boundary, changed=self._on_rated, go_on=go_on
+            rate=self.rate,
+            trace=self.trace,
+            boundary=self.boundary,
+            changed=self._on_rated,
+            go_on=self.go_on,
         )
-        self.answers = Answers(self.bars, outputs=outputs)
+        self.answers = Answers(self.bars, outputs=self.outputs)
 
     def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
         """Start, and return at once."""
         with self._lock:
             self._rated = {}
-        self._boundary.clear()
+        self.boundary.clear()
         self._cancellation = Cancellation()
-        self._ended.clear()
-        live: dict[str, Progressing] | None = {} if streaming and self._stream else None
+        self._all_ended.clear()
+        live: dict[str, Progressing] | None = {} if streaming and self.stream else None
         work = partial(self._work, tuple(requests), live)
         self._thread = threading.Thread(target=work, name="vellum-nb-form", daemon=True)
         self._thread.start()
@@ -499,7 +489,7 @@ class FormRuns:
     def cancel(self) -> bool:
         """Cut off what is under way; return whether there is something."""
         self._cancellation.cancel()
-        return not self._ended.is_set()
+        return not self._all_ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is under way, return whether that is so; an interrupt cancels it.
@@ -508,15 +498,15 @@ class FormRuns:
         """
         until = float("inf") if timeout is None else time.monotonic() + timeout
         try:
-            while threading.current_thread() is not self._thread and not self._ended.is_set():
+            while threading.current_thread() is not self._thread and not self._all_ended.is_set():
                 left = until - time.monotonic()
                 if left <= 0:
                     break
-                self._ended.wait(min(left, _LONGEST_WAIT))
+                self._all_ended.wait(min(left, _LONGEST_WAIT))
         except KeyboardInterrupt:
             self.cancel()
             raise
-        return self._ended.is_set()
+        return self._all_ended.is_set()
 
     def close(self) -> None:
         """Cut off what is under way, and wait a moment for it."""
@@ -528,7 +518,7 @@ class FormRuns:
         began = time.monotonic()
         workers = min(_AT_ONCE, len(requests)) or 1
         try:
-            with self._boundary, ThreadPoolExecutor(workers, "vellum-nb-run") as pool:
+            with self.boundary, ThreadPoolExecutor(workers, "vellum-nb-run") as pool:
                 futures = [pool.submit(self._execute, request, live) for request in requests]
                 try:
                     while not self._report(requests, futures, began, live):
@@ -539,15 +529,15 @@ class FormRuns:
                     raise
         finally:
             try:
-                self._boundary.guarded(self._when_ended)()
+                self.boundary.guarded(self.ended)()
             finally:
-                self._ended.set()
+                self._all_ended.set()
 
     def _execute(self, request: RunRequest, live: dict[str, Progressing] | None) -> Run:
-        if live is None or self._stream is None:
-            return self._run(request, self._cancellation)
+        if live is None or self.stream is None:
+            return self.run(request, self._cancellation)
         show = partial(live.__setitem__, request.release_tag)
-        return self._stream(request, self._cancellation, show)
+        return self.stream(request, self._cancellation, show)
 
     def _report(
         self,
@@ -567,7 +557,7 @@ class FormRuns:
             )
         elapsed = time.monotonic() - began
         progress = Progress(outcomes, elapsed, self._cancellation.cancelled)
-        self._reported(progress, _node(latest or {}))
+        self.reported(progress, _node(latest or {}))
         self.answers.show(requests, progress, latest)
         if progress.finished:
             self._hand_on(progress.runs)
@@ -582,7 +572,7 @@ class FormRuns:
     def _hand_on(self, runs: tuple[Run, ...]) -> None:
         with self._lock:
             self._runs = tuple(self._rated.get(run.id, run) for run in runs)
-            self._answered(self._runs)
+            self.answered(self._runs)
 
 
 def _node(latest: Live) -> str:

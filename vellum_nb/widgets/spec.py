@@ -57,20 +57,9 @@ class TagChoice:
 class FormSpec:
     """A deployment as its form shows it.
 
-    Attributes
-    ----------
-    source : str
-        Where runs go, in a word or two: "local server", "Vellum", or a host.
-    variables : tuple of VellumVariable
-        The input variables of the release that LATEST points at.
-    latest_release_id : str or None
-        That release; None where it could not be read.
-    tags : tuple of TagChoice
-        One choice a release, oldest first.
-    notes : tuple of str
-        Lines to show above the fields.
-    outputs : tuple of str
-        The names of the outputs of that release, as far as they are known.
+    `source` is where runs go, in a word or two. `variables` and `outputs` are those of the release
+    that LATEST points at, `latest_release_id`, None where it could not be read. `tags` are oldest
+    first, `notes` lines to show above the fields.
     """
 
     name: str

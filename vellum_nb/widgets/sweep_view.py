@@ -12,50 +12,52 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import duration, money, plural, visible_name
+from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
 from vellum_nb.rendering.values import value_text
-from vellum_nb.sweep.progress import Progress, TagProgress, speed
+from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
 
-__all__ = [
-    "ACTIVE",
-    "SweepView",
-    "plan_html",
-    "plan_text",
-    "sweep_html",
-    "sweep_view_model",
-    "tag_note",
-]
+__all__ = ["ACTIVE", "SweepView", "plan_html", "sweep_html", "sweep_view_model"]
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
 _LONGEST = 160
-_SHORT = 24
+_SHORT = 24  # characters of an output that is shown before the long one
 _SHORT_ONES = 3
-_TIMES = "\u00d7"
 _NO_OUTPUTS = {"REJECTED": "rejected", "FAILED": "no answer", "CANCELLED": "cancelled"}
-Parts = list[tuple[str, bool]]  # texts, and whether each is bold
+_UNKNOWN = "—"
+Names = Mapping[str, tuple[str, ...]]  # release tag to the other tags on the same release
 
 
 def sweep_view_model(
-    record: SweepRecord,
-    now: Progress,
-    *,
-    same: Mapping[str, tuple[str, ...]],
-    numbers: Mapping[str, int],
+    record: SweepRecord, now: Progress, *, same: Names, numbers: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return what the view shows of a sweep at this moment.
 
-    Parameters
-    ----------
-    record, now : SweepRecord, Progress
-        The plan, and how far it is.
-    same : mapping
-        Release tag to the other tags on the same release.
-    numbers : mapping
-        Case id to the number of the case.
+    `same` are the other names of each release tag, `numbers` those of the cases by case id.
     """
+    notices = [f"Stopped: {_cut(now.reason)}"] if now.reason else []
+    if now.moved:
+        moved = ", ".join(map(visible_name, now.moved))
+        notices.append(f"Moved to another release since: {moved}. Each run names its release.")
+    tags = [
+        {
+            "tag": _cut(tag.release_tag),
+            "note": _cut(_tag_note(record, tag.release_tag, same)),
+            "planned": tag.planned,
+            "done": tag.done,
+            "failed": tag.failed,
+            "running": tag.running,
+            "to_go": tag.to_go,
+            "median": _UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}",
+            "cost": _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:],
+        }
+        for tag in now.tags
+    ]
+    share = (
+        now.cost_usd / now.max_cost_usd if now.max_cost_usd and now.cost_usd is not None else None
+    )
     return {
         "state": now.state,
         "title": _cut(record.deployment),
@@ -63,193 +65,102 @@ def sweep_view_model(
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
-        "notice": _notice(now),
-        "plan": plan_text(record),
-        "tags": [_tag(record, tag, same) for tag in now.tags],
+        "notice": " · ".join(notices),
+        "plan": _plan_text(record),
+        "tags": tags,
         "sums": _sums(now),
-        "cost": _cost_share(now),
-        "latest": [_latest(run, numbers) for run in now.latest],
+        "cost": None if share is None else round(min(1.0, share), 3),
+        "latest": [_latest(run, numbers.get(run.case_id)) for run in now.latest],
         "status": _status(now),
     }
 
 
-def plan_text(record: SweepRecord) -> str:
-    """Return what is multiplied.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> plan_text(
-    ...     SweepRecord(
-    ...         id="1",
-    ...         deployment="d",
-    ...         release_tags=("v1",),
-    ...         cases=40,
-    ...         signature="",
-    ...         created=datetime.now(UTC),
-    ...     )
-    ... )
-    '40 cases'
-    """
-    cases = "1 case" if record.cases == 1 else f"{record.cases:,} cases"
-    return cases if record.repeats == 1 else f"{cases} {_TIMES} {record.repeats:,} repeats"
+def _plan_text(record: SweepRecord) -> str:
+    repeats = f" \u00d7 {record.repeats:,} repeats" if record.repeats > 1 else ""
+    return plural(record.cases, "case") + repeats
 
 
-def tag_note(record: SweepRecord, tag: str, same: Mapping[str, tuple[str, ...]]) -> str:
+def _tag_note(record: SweepRecord, tag: str, same: Names) -> str:
     """Return what stands beside a release tag: whether it is the baseline, its other names."""
-    baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
+    is_baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
     names = " ".join(f"= {visible_name(name)}" for name in same.get(tag, ()))
-    return " · ".join(part for part in ("baseline" if baseline else "", names) if part)
+    return " · ".join(filter(None, ("baseline" if is_baseline else "", names)))
 
 
-def _resumed(record: SweepRecord, now: Progress) -> Parts:
-    """Return what was there already, and what became of runs in doubt, each with its count."""
+def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
+    """Return what was there already, and what became of runs in doubt: texts, bold or not."""
     goes_on = bool(now.kept or now.lost)
-    retries = bool(record.round)
+    runs = "run" if now.kept == 1 else "runs"
+    them = "it" if now.resent == 1 else "them"
     counts = [
-        (now.kept, goes_on, f"{_runs(now.kept)} kept" if retries else _found(now.kept)),
-        (now.reused, now.reused, f"{_runs(now.reused)} taken over from earlier ones"),
+        (now.kept, goes_on, f"{runs} kept" if record.round else f"{runs} found in the history"),
+        (
+            now.reused,
+            now.reused,
+            f"{'run' if now.reused == 1 else 'runs'} reused from earlier ones",
+        ),
         (now.adopted, now.adopted, "looked up, and had run"),
-        (now.resent, now.resent, _sent_again(now.resent)),
+        (now.resent, now.resent, f"sent again: the server knew no execution of {them}"),
         (0, goes_on and now.began and not now.resent, "sent twice"),
     ]
-    parts: Parts = []
+    lead = "failed runs are run again: " if record.round else "resumed: "
+    texts: list[tuple[str, bool]] = []
     for count, applies, words in counts:
         if applies:
-            parts += [
-                (", " if parts else "", False),
-                (f"{count:,}", True),
-                (f" {words}", False),
-            ]
-    if parts:
-        lead = "failed runs are run again: " if retries else "resumed: "
-        parts[0] = (lead if goes_on and now.began else "", False)
-    return parts
-
-
-def _runs(count: int) -> str:
-    return "run" if count == 1 else "runs"
-
-
-def _found(count: int) -> str:
-    return f"{_runs(count)} found in the history"
-
-
-def _sent_again(count: int) -> str:
-    return f"sent again: the server knew no execution of {'it' if count == 1 else 'them'}"
-
-
-def _notice(now: Progress) -> str:
-    """Return why it stopped by itself, what the user did needs no notice; and which tags moved."""
-    parts = []
-    if now.reason:
-        parts.append(f"Stopped: {_cut(now.reason)}")
-    if now.moved:
-        tags = ", ".join(map(visible_name, now.moved))
-        parts.append(f"Moved to another release meanwhile: {tags}. Each run says which it was on.")
-    return " · ".join(parts)
-
-
-def _tag(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ...]]) -> Any:
-    return {
-        "tag": _cut(tag.release_tag),
-        "note": _cut(tag_note(record, tag.release_tag, same)),
-        "planned": tag.planned,
-        "done": tag.done,
-        "failed": tag.failed,
-        "running": tag.running,
-        "to_go": tag.to_go,
-        "median": "—" if tag.median_s is None else f"{tag.median_s:.2f}",
-        "cost": "—" if tag.cost_usd is None else money(tag.cost_usd)[1:],
-    }
+            before = ", " if texts else lead if goes_on and now.began else ""
+            texts += [(before, False), (f"{count:,}", True), (f" {words}", False)]
+    return texts
 
 
 def _sums(now: Progress) -> list[dict[str, str]]:
     to_go = sum(tag.to_go for tag in now.tags)
     running = sum(tag.running for tag in now.tags)
     fresh = max(0, now.ended - now.kept - now.reused)
-    below = f"{fresh:,} in {duration(now.seconds)}" if now.began else ""
+    left = _UNKNOWN if now.state != "done" else "none"
+    if now.state == "running" and now.left_s is not None:
+        left = f"about {duration(now.left_s)}"
+    limit = now.note or (f"at most {now.most:,}" if now.most > now.limit else "")
+    cost, cost_note = _UNKNOWN, "not reported yet"
+    if now.cost_usd is not None:
+        cost, cost_note = money(now.cost_usd), ""
+        if now.state != "done" and now.ended:  # if the rest costs as much a run
+            cost_note = f"≈ {money(now.cost_usd / now.ended * now.planned)} at the end"
+    max_cost = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
+    ended = f"{now.ended:,} of {now.planned:,}"
+    at_once = f"of {now.limit:,}" if now.limit else ""
+    rows = [
+        ("all", ended, "", f"{now.done:,} done · {now.failed:,} failed"),
+        ("rate", speed(now.rate), "", f"{fresh:,} in {duration(now.seconds)}" if now.began else ""),
+        ("time left", left, "", f"{to_go:,} to go, {running:,} running"),
+        ("at once", f"{now.at_once:,}", at_once, limit),
+        ("cost", cost, max_cost, cost_note),
+    ]
     return [
-        _sum(
-            "all",
-            f"{now.ended:,} of {now.planned:,}",
-            below=f"{now.done:,} done · {now.failed:,} failed",
-        ),
-        _sum("rate", speed(now.rate), below=below),
-        _sum("time left", _left(now), below=f"{to_go:,} to go, {running:,} running"),
-        _sum("at once", f"{now.at_once:,}", f"of {now.limit:,}" if now.limit else "", _limit(now)),
-        _cost(now),
+        dict(zip(("label", "value", "unit", "below"), map(_cut, row), strict=True)) for row in rows
     ]
 
 
-def _sum(label: str, value: str, unit: str = "", below: str = "") -> dict[str, str]:
-    return {"label": label, "value": value, "unit": unit, "below": _cut(below)}
-
-
-def _left(now: Progress) -> str:
-    if now.state == "done":
-        return "none"
-    if now.state != "running" or now.left_s is None:
-        return "—"
-    return f"about {duration(now.left_s)}"
-
-
-def _limit(now: Progress) -> str:
-    if now.note:
-        return now.note
-    return f"at most {now.most:,}" if now.most > now.limit else ""
-
-
-def _cost(now: Progress) -> dict[str, str]:
-    limit = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
-    if now.cost_usd is None:
-        return _sum("cost", "—", limit, "not reported yet")
-    end = _cost_at_the_end(now)
-    below = "" if end is None else f"≈ {money(end)} at the end"
-    return _sum("cost", money(now.cost_usd), limit, below)
-
-
-def _cost_at_the_end(now: Progress) -> float | None:
-    """Return what it will cost if the rest costs as much a run as the runs so far did."""
-    if now.state == "done" or not now.ended or now.cost_usd is None:
-        return None
-    return now.cost_usd / now.ended * now.planned
-
-
-def _cost_share(now: Progress) -> float | None:
-    """Return how much of the limit is used, from 0 to 1."""
-    if not now.max_cost_usd or now.cost_usd is None:
-        return None
-    return round(min(1.0, now.cost_usd / now.max_cost_usd), 3)
-
-
-def _latest(run: Run, numbers: Mapping[str, int]) -> dict[str, str]:
-    number = numbers.get(run.case_id)
-    short, text = _excerpt(run)
-    ended = run.finished_at or run.timestamp
+def _latest(run: Run, number: int | None) -> dict[str, str]:
+    """Return a run that ended: its short outputs together, and the first long one."""
+    if run.state == "FULFILLED":
+        values = [value for value in run.outputs.values() if value is not None]
+        texts = [value_text(value, "JSON") for value in values]
+        shorts = [text for value, text in zip(values, texts, strict=True) if _is_short(value)]
+        short = " · ".join(shorts[:_SHORT_ONES])
+        text = next((text for text in texts if text not in shorts), "")
+    else:
+        short = _NO_OUTPUTS.get(run.state, run.state)
+        text = (run.error.message or run.error.code) if run.error else ""
     return {
         "id": run.id,
-        "time": ended.isoformat(),
+        "time": (run.finished_at or run.timestamp).isoformat(),
         "tag": _cut(visible_name(run.release_tag)),
         "state": run.state,
-        "seconds": "—" if run.latency_s is None else f"{run.latency_s:.2f}",
+        "seconds": _UNKNOWN if run.latency_s is None else f"{run.latency_s:.2f}",
         "case": "" if number is None else f"case {number:,}",
-        "short": short,
-        "text": text,
+        "short": _cut(short),
+        "text": _cut(text),
     }
-
-
-def _excerpt(run: Run) -> tuple[str, str]:
-    """Return the short outputs of a run together, and the first long one."""
-    if run.state != "FULFILLED":
-        message = (run.error.message or run.error.code) if run.error else ""
-        return _NO_OUTPUTS.get(run.state, run.state), _cut(message)
-    values = [value for value in run.outputs.values() if value is not None]
-    texts = [value_text(value, "JSON") for value in values]
-    plain = [text for value, text in zip(values, texts, strict=True) if _is_short(value)]
-    short = plain[:_SHORT_ONES]
-    long = next((text for text in texts if text not in plain), "")
-    return _cut(" · ".join(short)), _cut(long)
 
 
 def _is_short(value: object) -> bool:
@@ -260,32 +171,23 @@ def _is_short(value: object) -> bool:
 
 def _status(now: Progress) -> str:
     """Return the state in a sentence without figures that change all the time: it is read out."""
-    running = sum(tag.running for tag in now.tags)
-    sentences = {
+    limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
+    how = f"with more, or no, {limit} it goes on" if limit else "resume goes on from here"
+    sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",
         "paused": "paused: nothing new begins",
         "stopping": "stopping: what runs ends first",
-        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {_how_on(now)}",
+        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {how}",
         "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
-    }
-    if now.state in {"paused", "stopping"} and not running:
-        return sentences[now.state].partition(":")[0]
-    return sentences[now.state]
+    }[now.state]
+    if now.state in {"paused", "stopping"} and not any(tag.running for tag in now.tags):
+        return sentence.partition(":")[0]
+    return sentence
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text[: 4 * _LONGEST].split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
-
-def _how_on(now: Progress) -> str:
-    """Return what makes it go on; Resume alone does not where a limit of the sweep is reached."""
-    limit = now.limit_reached
-    return f"with more, or no, {limit} it goes on" if limit else "resume goes on from here"
-
-
-_COLUMNS = ("release tag", "done", "failed", "running", "to go")
+    return one_line(text[: 4 * _LONGEST], _LONGEST)
 
 
 def plan_html(record: SweepRecord) -> str:
@@ -293,34 +195,30 @@ def plan_html(record: SweepRecord) -> str:
     tags = ", ".join(f"<code>{_name(tag)}</code>" for tag in record.release_tags)
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)} on {tags}: "
-        f"{plan_text(record)}, {plural(record.planned, 'run')}</p>"
+        f"{_plan_text(record)}, {plural(record.planned, 'run')}</p>"
     )
 
 
-def sweep_html(sweep: Sweep, same: Mapping[str, tuple[str, ...]]) -> str:
+def sweep_html(sweep: Sweep, same: Names) -> str:
     """Return how far a sweep is, as a table."""
     record, now = sweep.record, sweep.progress()
     why = f" ({escape(now.reason)})" if now.reason else ""
-    head = "".join(
-        f'<th scope="col" style="text-align: {"right" if at else "left"};">{name}</th>'
-        for at, name in enumerate(_COLUMNS)
+    left, right = ' style="text-align: left;"', ' style="text-align: right;"'
+    figures = ("done", "failed", "running", "to go")
+    head = "".join(f'<th scope="col"{right}>{name}</th>' for name in figures)
+    rows = "".join(
+        f'<tr><th scope="row"{left}><code>{_name(tag.release_tag)}</code> '
+        f"{escape(_tag_note(record, tag.release_tag, same))}</th>"
+        + "".join(f"<td{right}>{getattr(tag, name.replace(' ', '_')):,}</td>" for name in figures)
+        + "</tr>"
+        for tag in now.tags
     )
-    rows = "".join(_static_row(record, tag, same) for tag in now.tags)
     return (
-        f"<p><b>Sweep</b> of {_name(record.deployment)}: {plan_text(record)}, "
+        f"<p><b>Sweep</b> of {_name(record.deployment)}: {_plan_text(record)}, "
         f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f'<table><thead><tr><th scope="col"{left}>release tag</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
-
-
-def _static_row(record: SweepRecord, tag: TagProgress, same: Mapping[str, tuple[str, ...]]) -> str:
-    note = escape(tag_note(record, tag.release_tag, same))
-    figures = "".join(
-        f'<td style="text-align: right;">{count:,}</td>'
-        for count in (tag.done, tag.failed, tag.running, tag.to_go)
-    )
-    name = f"<code>{_name(tag.release_tag)}</code>"
-    return f'<tr><th scope="row" style="text-align: left;">{name} {note}</th>{figures}</tr>'
 
 
 def _name(name: str) -> str:
@@ -335,7 +233,7 @@ class SweepView(ThreadSafeWidget):
     Parameters
     ----------
     sweep : Sweep
-        What is seen and held.
+        What is shown, paused and stopped.
     same : mapping, optional
         Release tag to the other tags that are on the same release.
     numbers : mapping, optional
@@ -345,10 +243,9 @@ class SweepView(ThreadSafeWidget):
     ----------
     sweep : Sweep
         As given.
-    hint : str
-        What stands in place of the buttons while they cannot be heard; a trait.
-    error : str
-        What went wrong when a button was pressed; a trait.
+    hint, error : str
+        What stands in place of the buttons while the kernel is busy; what went wrong when a button
+        was pressed; traits.
 
     Examples
     --------
@@ -360,7 +257,7 @@ class SweepView(ThreadSafeWidget):
     """
 
     _esm = traitlets.Unicode(script("sweep.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "sweep.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("colours.css", "panel.css", "sweep.css")).tag(sync=True)
 
     hint = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -370,7 +267,7 @@ class SweepView(ThreadSafeWidget):
         self,
         sweep: Sweep,
         *,
-        same: Mapping[str, tuple[str, ...]] | None = None,
+        same: Names | None = None,
         numbers: Mapping[str, int] | None = None,
     ) -> None:
         self.sweep = sweep
@@ -379,8 +276,9 @@ class SweepView(ThreadSafeWidget):
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._debouncer = Debouncer(self._show, name="vellum-nb-sweep-view")
-        super().__init__(view_model=self._now())
-        self._acts: dict[str, Callable[[], object]] = {
+        super().__init__()
+        self._show()
+        self._acts: dict[object, Callable[[], object]] = {
             "pause": sweep.pause,
             "resume": lambda: sweep.resume(background=True),
             "stop": sweep.stop,
@@ -402,7 +300,7 @@ class SweepView(ThreadSafeWidget):
         super().close()
 
     def stands_here(self, *, here: bool = False) -> bool:
-        """Return whether it was shown by the cell that runs now; with `here`, note that it is."""
+        """Return whether the cell that runs now displayed it; with `here`, note that it does."""
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         cell = getattr(shell, "execution_count", None)
         if here:
@@ -415,17 +313,13 @@ class SweepView(ThreadSafeWidget):
             return {"text/plain": text}, {}
         return self._bundle(text, sweep_html(self.sweep, self._same), **kwargs)
 
-    def _now(self) -> dict[str, Any]:
-        sweep = self.sweep
-        return sweep_view_model(
-            sweep.record, sweep.progress(), same=self._same, numbers=self._numbers
-        )
-
     def _show(self) -> bool:
-        """Show what is so now; return whether there is more to come."""
-        now = self._now()
-        self.view_model = now
-        return now["state"] in ACTIVE
+        """Show how it is now; return whether there is more to come."""
+        now = self.sweep.progress()
+        self.view_model = sweep_view_model(
+            self.sweep.record, now, same=self._same, numbers=self._numbers
+        )
+        return now.state in ACTIVE
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
@@ -433,20 +327,18 @@ class SweepView(ThreadSafeWidget):
         if act is None:
             return
         self.send({"kind": "received"})
+        self.error = ""
         try:
             act()
-        except VellumNBError as exc:
-            self.error = str(exc)
         except Exception as exc:
-            self.error = f"{type(exc).__name__}: {exc}"
-            raise
-        else:
-            self.error = ""
+            is_ours = isinstance(exc, VellumNBError)
+            self.error = str(exc) if is_ours else f"{type(exc).__name__}: {exc}"
+            if not is_ours:
+                raise
         self._debouncer.poke()
 
     def __repr__(self) -> str:
-        record = self.sweep.record
-        runs = "1 run" if record.planned == 1 else f"{record.planned:,} runs"
+        record, runs = self.sweep.record, plural(self.sweep.record.planned, "run")
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"
 
     def _html(self) -> str:

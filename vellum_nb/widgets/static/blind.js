@@ -1,121 +1,97 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
 // stays where it is. Answers come as safe HTML, everything else goes in as text.
-import { h, onKernelEnd, resync, say } from "./kit.js";
+import { figure, h, onKernelEnd, put, resync, say } from "./kit.js";
 
 const BUSY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
+const TRAITS = "change:view_model change:error change:sending";
 
 function fill(node, html) {
-  if (node.dataset.html === undefined || node.vnbHtml !== html) node.innerHTML = html;
-  node.dataset.html = "";
+  if (node.vnbHtml !== html) node.innerHTML = html;
   node.vnbHtml = html;
+}
+
+function part(name, ...children) { return h("div", { class: `vnb-blind-${name}` }, ...children); }
+function quiet(name, ...children) { return h("span", { class: `vnb-blind-quiet vnb-blind-${name}` }, ...children); }
+
+function button(label, onclick, { key = "", css = "", keys = key } = {}) {
+  const hint = key && h("kbd", { "aria-hidden": "true" }, key);
+  const options = { type: "button", class: css && `vnb-blind-${css}`, "aria-keyshortcuts": keys || null, onclick };
+  return h("button", { ...options, title: key ? null : keys || null }, hint, h("span", {}, label));
 }
 
 class Blind {
   constructor(model, el) {
     this.model = model;
-    this.asking = null;  // the step that the kernel was told something about, and has not answered
+    this.asking = null;  // the step that the kernel was sent something about, and has not answered
     this.build();
     el.append(this.root);
     const show = () => this.show();
-    model.on("change:view_model change:error change:sending", show);
+    model.on(TRAITS, show);
     const stop = onKernelEnd(model, () => this.end());
-    this.off = () => { stop(); model.off("change:view_model change:error change:sending", show); };
+    this.close = () => { stop(); model.off(TRAITS, show); clearTimeout(this.timer); };
     this.show();
   }
 
-  close() {
-    this.off();
-    clearTimeout(this.timer);
-  }
-
-  // The kernel is gone, and with it whoever asked; what was rated is in the history.
+  // The kernel has ended, and with it what showed this; what was rated is in the history.
   end() {
     this.ended = true;
     clearTimeout(this.timer);
-    for (const bar of this.bars) for (const button of bar.querySelectorAll("button")) button.disabled = true;
+    for (const each of this.root.querySelectorAll("button")) each.disabled = true;
     this.alert.hidden = false;
     const { kept, state } = this.model.get("view_model");
-    say(this.alert, kept ? `The kernel behind this has ended. ${state === "ended" ? "The results are" : "What was rated is"} kept: run the cell again.` : "The kernel behind this has ended, and the ratings with it: there was no history.");
+    const what = state === "ended" ? "The results are" : "What was rated is";
+    say(this.alert, `The kernel behind this has ended${kept ? `. ${what} kept: run the cell again.` : ", and the ratings with it: there was no history."}`);
   }
 
   build() {
-    this.facts = h("span", { class: "vnb-blind-quiet vnb-blind-facts" });
+    this.facts = quiet("facts");
     this.bar = h("span", { class: "vnb-blind-progress", role: "progressbar", "aria-label": "rated", "aria-valuemin": 0 }, h("i"));
     this.count = h("b");
     this.of = h("span");
     this.progress = h("span", { class: "vnb-blind-count" }, this.bar, h("span", {}, this.count, this.of));
     this.alert = h("div", { class: "vnb-blind-notice", role: "alert" });
     this.question = h("h3", { class: "vnb-blind-question" });
-    this.caption = h("div", { class: "vnb-blind-caption" });
+    this.caption = part("caption");
     this.inputs = h("div");
-    this.answers = h("div", { class: "vnb-blind-answers" });
-    this.asked = h("div", { class: "vnb-blind-body vnb-out" }, this.question,
-      h("div", { class: "vnb-blind-case" }, this.caption, this.inputs), this.answers);
-    this.words = h("div", { class: "vnb-blind-body vnb-blind-words" });
+    this.answers = part("answers");
+    this.asked = part("body vnb-out", this.question, part("case", this.caption, this.inputs), this.answers);
+    this.words = part("body vnb-blind-words");
     this.result = h("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
-    this.bars = [this.rating(), this.ending(), this.sends()];
     this.noteField = h("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
-    this.note = h("div", { class: "vnb-blind-note" }, this.noteField,
-      h("span", { class: "vnb-blind-quiet" }, "kept with your rating of this case; Esc goes back to the keys"));
+    this.note = part("note", this.noteField, quiet("", "kept with your rating of this case; Esc goes back to the keys"));
     this.note.hidden = true;
-    this.foot = h("div", { class: "vnb-blind-foot" });
+    this.foot = part("foot");
     this.status = h("span", { class: "vnb-blind-heard", role: "status" });
-    this.root = h("div", { class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
-      h("div", { class: "vnb-blind-head" }, h("b", {}, "Blind rating"), this.facts, this.progress),
-      this.alert, this.asked, this.words, this.result, ...this.bars, this.note, this.foot, this.status);
-    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.buildBars();
+    this.root = h("div", {
+      class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => this.key(event),
+    }, part("head", h("b", {}, "Blind rating"), this.facts, this.progress),
+    this.alert, this.asked, this.words, this.result, this.rating, this.ending, this.sends, this.note, this.foot, this.status);
   }
 
-  rating() {
-    const tool = h("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "Your rating" });
-    const choice = (key, said, label) => this.button(label, () => this.rate(said), key);
-    this.first = choice("1", "A", "A better");
-    this.undone = this.button("Undo", () => this.act("undo"), "u");
-    this.undone.classList.add("vnb-blind-plain");
-    this.last = h("span", { class: "vnb-blind-quiet vnb-blind-last" });
-    this.noting = this.button("Add a note…", () => this.openNote());
-    this.noting.setAttribute("aria-keyshortcuts", "n");
-    this.noting.title = "n";
-    const skip = this.button("Skip", () => this.rate("skip"));
-    skip.setAttribute("aria-keyshortcuts", "s");
-    skip.title = "s";
-    for (const each of [this.noting, skip]) each.classList.add("vnb-blind-plain");
-    this.noting.classList.add("vnb-blind-right");
-    tool.append(this.first, choice("2", "B", "B better"), choice("3", "tie", "Tie"), this.undone, this.last, this.noting, skip);
-    return tool;
-  }
-
-  ending() {
-    this.finish = this.button("Show the results", () => this.act("finish"));
-    this.finish.classList.add("vnb-blind-main");
-    this.again = this.button("Rate the skipped", () => this.act("again"));
-    const undo = this.button("Undo", () => this.act("undo"), "u");
-    undo.classList.add("vnb-blind-plain");
-    return h("div", { class: "vnb-blind-bar-of-keys", role: "group", "aria-label": "All rated" }, this.finish, this.again, undo);
-  }
-
-  sends() {
-    this.actuals = this.button("", () => { if (!this.ended) this.model.send({ kind: "actuals" }); });
+  buildBars() {
+    const undo = () => button("Undo", () => this.act("undo"), { key: "u", css: "plain" });
+    const choice = (key, said, label) => button(label, () => this.rate(said), { key });
+    const bar = (label, ...children) => h("div", { class: "vnb-blind-keys", role: "group", "aria-label": label }, ...children);
+    this.undone = undo();
+    this.last = quiet("last");
+    const note = button("Add a note…", () => this.openNote(), { keys: "n", css: "plain vnb-blind-right" });
+    const skip = button("Skip", () => this.rate("skip"), { keys: "s", css: "plain" });
+    this.rating = bar("Your rating", choice("1", "A", "A better"), choice("2", "B", "B better"), choice("3", "tie", "Tie"),
+      this.undone, this.last, note, skip);
+    this.again = button("Rate the skipped", () => this.act("again"));
+    this.ending = bar("All rated", button("Show the results", () => this.act("finish"), { css: "main" }), this.again, undo());
+    this.actuals = button("", () => { if (!this.ended) this.model.send({ kind: "actuals" }); });
     this.sent = h("span", { class: "vnb-blind-quiet", role: "status" });
-    return h("div", { class: "vnb-blind-bar-of-keys" }, this.actuals, this.sent);
-  }
-
-  button(label, call, key) {
-    const parts = key ? [h("kbd", { "aria-hidden": "true" }, key), h("span", {}, label)] : [h("span", {}, label)];
-    const button = h("button", { type: "button", ...(key ? { "aria-keyshortcuts": key } : {}) }, ...parts);
-    button.addEventListener("click", call);
-    return button;
+    this.sends = bar("Actuals", this.actuals, this.sent);
   }
 
   key(event) {
     const inText = event.target === this.noteField;
-    if (inText && event.key === "Escape") {
-      this.root.focus();
-    } else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) {
-      return;
-    }
+    if (inText && event.key === "Escape") this.root.focus();
+    else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
   }
@@ -150,76 +126,67 @@ class Blind {
   }
 
   show() {
-    const told = this.model.get("view_model");
-    if (!told.state || this.ended) return;
-    const fresh = told.step !== this.step;
+    const now = this.model.get("view_model");
+    if (!now.state || this.ended) return;
+    const isNew = now.step !== this.step;
     const hadFocus = this.root.contains(this.root.getRootNode().activeElement);
-    this.root.setAttribute("aria-label", `Blind rating of ${told.title}`);
-    this.root.dataset.state = told.state;
-    say(this.facts, `${told.title} · two releases, shuffled per case`);
-    this.showProgress(told);
+    put(this.root, "aria-label", `Blind rating of ${now.title}`);
+    this.root.dataset.state = now.state;
+    say(this.facts, `${now.title} · two releases, shuffled per case`);
+    this.progress.hidden = !now.total;
+    const values = { max: now.total, now: now.rated, text: `${now.rated} of ${now.total} rated` };
+    for (const [name, value] of Object.entries(values)) put(this.bar, `aria-value${name}`, value);
+    this.bar.firstChild.style.width = `${(100 * now.rated) / Math.max(1, now.total)}%`;
+    say(this.count, figure(now.rated));
+    say(this.of, ` of ${figure(now.total)} rated`);
     const error = this.model.get("error");
     this.alert.hidden = !error;
     say(this.alert, error);
-    this.showState(told, fresh);
-    say(this.foot, told.foot);
-    if (fresh) this.settle(told, hadFocus);
-    this.step = told.step;
+    this.showState(now);
+    if (isNew && !(now.state === "asking" && !this.note.hidden && this.asking !== null)) {
+      this.noteField.value = now.note;
+      this.note.hidden = now.state !== "asking" || !now.note;
+    }
+    say(this.foot, now.foot);
+    if (isNew) this.settle(now, hadFocus);
+    this.step = now.step;
   }
 
-  showProgress(told) {
-    this.progress.hidden = !told.total;
-    this.bar.setAttribute("aria-valuemax", told.total);
-    this.bar.setAttribute("aria-valuenow", told.rated);
-    this.bar.setAttribute("aria-valuetext", `${told.rated} of ${told.total} rated`);
-    this.bar.firstChild.style.width = `${(100 * told.rated) / Math.max(1, told.total)}%`;
-    say(this.count, told.rated.toLocaleString("en-US"));
-    say(this.of, ` of ${told.total.toLocaleString("en-US")} rated`);
-  }
-
-  showState(told, fresh) {
-    const { state } = told;
-    const [rating, ending, sends] = this.bars;
-    this.asked.hidden = rating.hidden = state !== "asking";
-    ending.hidden = state !== "ready";
+  showState(now) {
+    const { state } = now;
+    this.asked.hidden = this.rating.hidden = state !== "asking";
+    this.ending.hidden = state !== "ready";
     this.words.hidden = state !== "ready" && state !== "empty";
     this.result.hidden = state !== "ended";
-    this.again.hidden = !told.skipped;
-    this.undone.hidden = !told.last;
-    say(this.last, told.last ? `last: ${LAST[told.last]}` : "");
-    say(this.question, told.question);
-    say(this.caption, told.caption);
-    fill(this.inputs, told.inputs);
-    fill(this.answers, told.a + told.b);
-    fill(this.result, told.result);
-    say(this.words, this.sentence(told));
+    this.again.hidden = !now.skipped;
+    this.undone.hidden = !now.last;
+    say(this.last, now.last ? `last: ${LAST[now.last]}` : "");
+    say(this.question, now.question);
+    say(this.caption, now.caption);
+    fill(this.inputs, now.inputs);
+    fill(this.answers, now.a + now.b);
+    fill(this.result, now.result);
+    const skipped = now.skipped ? `${now.rated} rated, ${now.skipped} skipped. Skipped cases are left out of the results.` : "All are rated. After the results nothing can be changed.";
+    const nothing = now.same ? "both releases gave the same outputs in every case" : "no case has an answer on both releases";
+    say(this.words, { ready: skipped, empty: `Nothing to rate: ${nothing}.` }[state] ?? "");
     const sending = this.model.get("sending");
-    sends.hidden = state !== "ended" || (!told.unsent && !sending);
-    this.actuals.hidden = !told.unsent;
+    this.sends.hidden = state !== "ended" || (!now.unsent && !sending);
+    this.actuals.hidden = !now.unsent;
     this.actuals.disabled = sending === "sending…";
-    say(this.actuals.firstChild, this.model.get("error") ? "Send again" : `Send ${told.unsent} ratings to Vellum as actuals`);
+    say(this.actuals.lastChild, this.model.get("error") ? "Send again" : `Send ${now.unsent} ratings to Vellum as actuals`);
     say(this.sent, sending);
-    if (!fresh || (state === "asking" && !this.note.hidden && this.asking !== null)) return;
-    this.noteField.value = told.note;
-    this.note.hidden = state !== "asking" || !told.note;
   }
 
-  sentence(told) {
-    if (told.state === "empty") return told.same ? "Nothing to rate: both releases gave the same outputs in every case." : "Nothing to rate: no case has an answer on both releases.";
-    if (told.state !== "ready") return "";
-    return told.skipped ? `${told.rated} rated, ${told.skipped} skipped. Skipped cases are left out of the results.` : "All are rated. After the results nothing can be changed.";
-  }
-
-  settle(told, hadFocus) {
+  settle(now, hadFocus) {
     clearTimeout(this.timer);
     this.asking = null;
-    const last = told.last && this.step ? `${LAST[told.last]}. ` : "";
-    const now = { asking: `${last}Case ${told.case}, ${told.rated} of ${told.total} rated`, ready: `${told.rated} of ${told.total} rated`, ended: "Results", empty: this.words.textContent }[told.state];
-    say(this.status, now);
+    const last = now.last && this.step ? `${LAST[now.last]}. ` : "";
+    const rated = `${now.rated} of ${now.total} rated`;
+    const words = { asking: `${last}Case ${now.case}, ${rated}`, ready: rated, ended: "Results", empty: this.words.textContent };
+    say(this.status, words[now.state]);
     const active = this.root.getRootNode().activeElement;
     if (!hadFocus || (this.root.contains(active) && active.checkVisibility())) return;
-    if (told.state === "ended") this.result.focus();
-    else this.root.focus();  // not the button: a key held down must not show the results
+    (now.state === "ended" ? this.result : this.root).focus();  // not the button: a key held down must not show the results
   }
 }
 

@@ -1,43 +1,40 @@
 // What a form needs from the browser: the focus never falls out of it when a button is disabled
 // (Jupyter would take the next key for a command), and screen readers learn what the style shows.
-const CONTROLS = "input, textarea, select";
-
-function idOf(node) {
-  if (!node.id) node.id = `vnb-${Math.random().toString(36).slice(2)}`;
-  return node.id;
-}
+import { h, put, say } from "./kit.js";
 
 function describe(field) {
   const bad = field.classList.contains("vnb-bad");
   const part = (name) => field.querySelector(`:scope > ${name}`);
-  const told = [part(".vnb-help"), bad && part(".vnb-problem")].filter((node) => node && node.textContent.trim());
-  const words = told.map(idOf).join(" ");
-  for (const control of field.querySelectorAll(CONTROLS)) {
+  const about = [part(".vnb-help"), bad && part(".vnb-problem")].filter((node) => node && node.textContent.trim());
+  for (const node of about) node.id ||= `vnb-${Math.random().toString(36).slice(2)}`;
+  for (const control of field.querySelectorAll("input, textarea, select")) {
     const turn = control.closest(".vnb-turn-row");
-    control.setAttribute("aria-invalid", String(bad && (!turn || turn.classList.contains("vnb-turn-bad"))));
-    if (words) control.setAttribute("aria-describedby", words);
+    put(control, "aria-invalid", bad && (!turn || turn.classList.contains("vnb-turn-bad")));
+    if (about.length) put(control, "aria-describedby", about.map((node) => node.id).join(" "));
     else control.removeAttribute("aria-describedby");
     const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
-    if (label && label.textContent.endsWith(" *")) control.setAttribute("aria-required", "true");
+    if (label && label.textContent.endsWith(" *")) put(control, "aria-required", true);
   }
-  const name = part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label");
-  group(field, name?.textContent);
+  group(field, part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label"));
 }
 
-function group(node, name, before = "", role = "group") {
-  if (!name) return;
-  node.setAttribute("role", role);
-  node.setAttribute("aria-label", before + name);
+function group(node, named, before = "", role = "group") {
+  if (!named?.textContent) return;
+  put(node, "role", role);
+  put(node, "aria-label", before + named.textContent);
 }
 
-function fold(button) {
-  button.setAttribute("aria-expanded", String(button.classList.contains("vnb-open")));
+function describeAll(root) {
+  root.querySelectorAll(".vnb-field").forEach(describe);
+  root.querySelectorAll(".vnb-fold").forEach((fold) => put(fold, "aria-expanded", fold.classList.contains("vnb-open")));
+  group(root, root.querySelector(".vnb-title"), "Form of ", "region");
+  for (const tags of root.querySelectorAll(".vnb-tags")) group(tags, { textContent: "Run on release tags" });
+  // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
+  root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
-function keepFocus(root, button, lost) {
-  if (!button.disabled || ![document.activeElement, lost].includes(button)) return;
-  const buttons = [...root.querySelectorAll(".vnb-run, .vnb-cancel")];
-  const move = () => buttons.find((other) => !other.disabled)?.focus();
+function keepFocus(root, button) {
+  const move = () => [...root.querySelectorAll(".vnb-run, .vnb-cancel")].find((other) => !other.disabled)?.focus();
   move();
   // Where no other button is enabled yet, one will be in a moment.
   if (document.activeElement === button) setTimeout(() => {
@@ -45,96 +42,73 @@ function keepFocus(root, button, lost) {
   }, 200);
 }
 
-// What stands below does not move while answers come in, nor when the last one is shorter than what
-// stood there: the place is kept until the next run.
-function holdHeight(root) {
+function watch(root) {
   const answers = root.querySelector(".vnb-answers");
+  const status = h("span", { class: "vnb-heard", role: "status" });
+  root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
+  let lost = null;  // the button that lost the focus by being disabled, before the observer is called
+  let timer = null;
+
+  // What stands below does not move while answers come in, nor when the last one is shorter than what
+  // stood there: the place is kept until the next run.
   const hold = () => { answers.style.minHeight = `${answers.offsetHeight}px`; };
-  const observer = new ResizeObserver(() => {
+  const sizes = new ResizeObserver(() => {
     const isRunning = root.querySelector(".vnb-cancel")?.disabled === false;
     if (isRunning && answers.offsetHeight > parseFloat(answers.style.minHeight || 0)) hold();
   });
-  observer.observe(answers);
-  return {
-    begin() { answers.style.minHeight = ""; hold(); },
-    stop: () => observer.disconnect(),
-  };
-}
 
-// Screen readers are told when runs begin and how they ended; eyes see the bar and the answers.
-function announcer(root) {
-  const status = document.createElement("span");
-  status.className = "vnb-heard";
-  status.setAttribute("role", "status");
-  root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
-  const ended = () => {
-    const answers = [...root.querySelectorAll(".vnb-answers .vnb-out-head")].map((head) => head.innerText.replace(/\s+/g, " ").trim());
+  // Screen readers learn when runs begin and how they ended; eyes see the bar and the answers.
+  function begin() {
+    answers.style.minHeight = "";
+    hold();
+    clearTimeout(timer);
+    say(status, "Running");
+  }
+
+  function end() {
+    const heads = [...answers.querySelectorAll(".vnb-out-head")].map((head) => head.innerText.replace(/\s+/g, " ").trim());
     const far = root.querySelector(".vnb-progress")?.textContent.trim();
-    status.textContent = [far, ...answers].filter(Boolean).join(", ");
-  };
-  let timer = null;
-  return {
-    begin() { clearTimeout(timer); status.textContent = "Running"; },
-    end() { timer = setTimeout(ended, 300); },  // when the answers are drawn
-    stop() { clearTimeout(timer); status.remove(); },
-  };
-}
+    say(status, [far, ...heads].filter(Boolean).join(", "));
+  }
 
-function describeAll(root) {
-  root.querySelectorAll(".vnb-field").forEach(describe);
-  root.querySelectorAll(".vnb-fold").forEach(fold);
-  group(root, root.querySelector(".vnb-title")?.textContent, "Form of ", "region");
-  for (const tags of root.querySelectorAll(".vnb-tags")) group(tags, "Run on release tags");
-  // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
-  root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
-}
+  function changed({ type, target, attributeName }) {
+    if (type === "childList") return;
+    if (attributeName === "disabled") {
+      if (target.disabled && [document.activeElement, lost].includes(target)) keepFocus(root, target);
+      lost = null;
+      if (!target.classList.contains("vnb-cancel")) return;
+      if (!target.disabled) begin();
+      else timer = setTimeout(end, 300);  // when the answers are drawn
+    } else if (target.matches(".vnb-field, .vnb-turn-row")) describe(target.closest(".vnb-field"));
+    else if (target.matches(".vnb-fold")) put(target, "aria-expanded", target.classList.contains("vnb-open"));
+  }
 
-function watch(root) {
-  const place = holdHeight(root);
-  const told = announcer(root);
-  let lost = null;  // the button that lost the focus by being disabled, before the observer hears of it
   const lose = ({ target }) => { lost = target.disabled ? target : null; };
-  root.addEventListener("focusout", lose);
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
-    for (const { target, attributeName } of changes) {
-      if (attributeName === "disabled") {
-        keepFocus(root, target, lost);
-        lost = null;
-        if (target.classList.contains("vnb-cancel")) {
-          if (target.disabled) told.end();
-          else { place.begin(); told.begin(); }
-        }
-      } else if (attributeName === "class") {
-        if (target.classList.contains("vnb-field")) describe(target);
-        else if (target.classList.contains("vnb-turn-row")) describe(target.closest(".vnb-field"));
-        else if (target.classList.contains("vnb-fold")) fold(target);
-      }
-    }
+    changes.forEach(changed);
   });
-  observer.observe(root, {
-    attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true,
-  });
+  root.addEventListener("focusout", lose);
+  sizes.observe(answers);
+  observer.observe(root, { attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true });
   describeAll(root);
   return () => {
     observer.disconnect();
-    place.stop();
-    told.stop();
+    sizes.disconnect();
+    clearTimeout(timer);
+    status.remove();
     root.removeEventListener("focusout", lose);
   };
 }
 
 function render({ el }) {
-  let stop = null;
+  let stop = () => {};
   let frame = requestAnimationFrame(function attach() {
     const root = el.closest(".vnb-form");
     if (root?.querySelector(".vnb-answers")) stop = watch(root);
     else frame = requestAnimationFrame(attach);
   });
-  return () => {
-    cancelAnimationFrame(frame);
-    if (stop) stop();
-  };
+  return () => { cancelAnimationFrame(frame); stop(); };
 }
 
 export default { render };

@@ -1,20 +1,16 @@
 // The heading of the lab panel: what it is, and the tabs that say which part is shown.
-import { h, resync } from "./kit.js";
+import { h, resync, say } from "./kit.js";
 
 function render({ model, el }) {
   resync(model);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
-  const title = h("b", { class: "vnb-lab-title" });
-  const source = h("span", { class: "vnb-lab-source" });
-  const count = h("span", { class: "vnb-lab-count" });
-  const list = h("div", { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab" });
-  const status = h("span", { class: "vnb-lab-count", role: "status" });
-  const tabs = model.get("tabs").map((_tab, at) => {
-    const tab = h("button", { type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}` });
-    tab.addEventListener("click", () => choose(at));
-    list.append(tab);
-    return tab;
-  });
+  const text = (css, role) => h("span", { class: css, role });
+  const [title, source, count, status] = [h("b", { class: "vnb-lab-title" }), text("vnb-lab-source"),
+    text("vnb-lab-count"), text("vnb-lab-count", "status")];
+  const tabs = model.get("tabs").map((_, at) => h("button", {
+    type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}`, onclick: () => choose(at),
+  }, h("span"), h("span", { class: "vnb-lab-detail" })));
+  const list = h("div", { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab", onkeydown: move }, tabs);
   const root = h("div", { class: "vnb-lab-head", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "vnb-lab-name" }, title, source, count), h("div", { class: "vnb-lab-bar" }, list, status));
   el.append(root);
@@ -25,7 +21,7 @@ function render({ model, el }) {
     show();
   }
 
-  list.addEventListener("keydown", (event) => {
+  function move(event) {
     const last = tabs.length - 1;
     const at = model.get("index");
     const to = { ArrowLeft: at ? at - 1 : last, ArrowRight: at < last ? at + 1 : 0, Home: 0, End: last }[event.key];
@@ -34,19 +30,21 @@ function render({ model, el }) {
     event.stopPropagation();
     choose(to);
     tabs[to].focus();
-  });
+  }
 
   function show() {
-    title.textContent = model.get("heading");
-    source.textContent = model.get("source");
+    say(title, model.get("heading"));
+    say(source, model.get("source"));
     source.hidden = !model.get("source");
-    count.textContent = model.get("count");
-    status.textContent = model.get("status");
+    say(count, model.get("count"));
+    say(status, model.get("status"));
     model.get("tabs").forEach((tab, at) => {
       const on = at === model.get("index");
       tabs[at].setAttribute("aria-selected", on);
       tabs[at].tabIndex = on ? 0 : -1;
-      tabs[at].replaceChildren(h("span", {}, tab.title), ...(tab.detail ? [h("span", { class: "vnb-lab-detail" }, tab.detail)] : []));
+      say(tabs[at].firstChild, tab.title);
+      say(tabs[at].lastChild, tab.detail);
+      tabs[at].lastChild.hidden = !tab.detail;
     });
     name();
   }
@@ -54,11 +52,8 @@ function render({ model, el }) {
   // The panes are other widgets, which come into the page when they like.
   function name() {
     const panes = root.closest(".vnb-lab")?.querySelectorAll(":scope > .vnb-lab-pane") ?? [];
-    panes.forEach((pane, at) => {
-      pane.id = `${id}-pane-${at}`;
-      pane.setAttribute("role", "tabpanel");
-      pane.setAttribute("aria-labelledby", `${id}-tab-${at}`);
-    });
+    panes.forEach((pane, at) => Object.assign(pane, { id: `${id}-pane-${at}`, role: "tabpanel" })
+      .setAttribute("aria-labelledby", `${id}-tab-${at}`));
     return panes.length === tabs.length;
   }
 

@@ -4,24 +4,22 @@ import { figure, h, icon, onKernelEnd, put, redraw, resync, say } from "./kit.js
 
 const FIGURES = [["done", "done"], ["failed", "failed"], ["running", "running"], ["to_go", "to go"], ["median", "median s"], ["cost", "cost $"]];
 const KINDS = ["done", "failed", "running"];
+const CELLS = ["time", "tag", "state", "seconds", "case", "short", "text"];
 const LATEST = 5;
 const PATIENCE_MS = 1500;
 const ACTIVE = ["running", "paused", "stopping"];
-const ENDED = "the kernel has ended: run the cells again and the sweep goes on";
 
-function clock(iso) {
-  if (!iso) return "";
-  const t = new Date(iso);
-  return [t.getHours(), t.getMinutes(), t.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
-}
+const two = (n) => String(n).padStart(2, "0");
+const clock = (t) => [t.getHours(), t.getMinutes(), t.getSeconds()].map(two).join(":");
 
 // The day too, where it is not today.
-function moment(iso) {
-  const t = new Date(iso);
-  if (t.toDateString() === new Date().toDateString()) return clock(iso);
-  const day = [t.getFullYear(), t.getMonth() + 1, t.getDate()].map((n) => String(n).padStart(2, "0")).join("-");
-  return `${day} ${clock(iso)}`;
+function moment(t) {
+  const day = [t.getFullYear(), t.getMonth() + 1, t.getDate()].map(two).join("-");
+  return t.toDateString() === new Date().toDateString() ? clock(t) : `${day} ${clock(t)}`;
 }
+
+function span(name, role, ...children) { return h("span", { class: `vnb-sweep-${name}`, role }, ...children); }
+function div(name, role, ...children) { return h("div", { class: `vnb-sweep-${name}`, role }, ...children); }
 
 class View {
   constructor(model, el) {
@@ -29,55 +27,61 @@ class View {
     this.rows = [];
     this.build();
     el.append(this.root);
-    const on = (names, call) => {
-      model.on(names, call);
-      this.offs = [...(this.offs ?? []), () => model.off(names, call)];
+    const show = () => this.show();
+    const listen = ({ kind }) => { if (kind === "received") this.received(); };
+    const names = "change:view_model change:hint change:error";
+    model.on(names, show);
+    model.on("msg:custom", listen);
+    const stop = onKernelEnd(model, () => { this.ended = true; this.show(); });
+    this.close = () => {
+      stop();
+      model.off(names, show);
+      model.off("msg:custom", listen);
+      clearTimeout(this.timer);
     };
-    on("change:view_model change:hint change:error", () => this.show());
-    on("msg:custom", (message) => { if (message.kind === "received") this.received(); });
-    this.offs.push(onKernelEnd(model, () => { this.ended = true; this.show(); }));
     this.show();
   }
 
-  close() {
-    this.offs.forEach((off) => off());
-    clearTimeout(this.timer);
-  }
-
   build() {
-    this.facts = h("span", { class: "vnb-sweep-facts" });
-    this.hint = h("span", { class: "vnb-sweep-hint", role: "note" });
+    this.facts = span("facts");
+    this.hint = span("hint", "note");
     this.pause = this.button("pause");
     this.stop = this.button("stop");
-    this.buttons = h("span", { class: "vnb-sweep-buttons" }, this.pause, this.stop);
-    this.alert = h("div", { class: "vnb-sweep-notice", role: "alert" }, icon("FAILED", "vnb-sweep-icon"), h("span"));
-    this.resumed = h("div", { class: "vnb-sweep-resumed" });
+    this.buttons = span("buttons", null, this.pause, this.stop);
+    this.alert = div("notice", "alert", icon("FAILED", "vnb-sweep-icon"), h("span"));
+    this.resumed = div("resumed");
     this.plan = h("span", { role: "columnheader" });
-    this.table = h("div", { role: "table", class: "vnb-sweep-table", "aria-label": "Release tags" },
-      h("div", { role: "row", class: "vnb-sweep-row vnb-sweep-heads" }, h("span", { role: "columnheader" }, "release tag"), this.plan,
-        ...FIGURES.map(([name, label]) => h("span", { role: "columnheader", class: `vnb-sweep-figure vnb-sweep-${name}` }, label))));
-    this.status = h("span", { class: "vnb-sweep-status", role: "status" });
-    const legend = h("div", { class: "vnb-sweep-legend" },
-      ...[...KINDS, "to go"].map((kind) => h("span", { "aria-hidden": "true" }, h("i", { class: `vnb-sweep-${kind.replace(" ", "-")}` }), kind)), this.status);
-    this.sums = h("div", { class: "vnb-sweep-sums" });
-    this.latest = h("div", { role: "table", class: "vnb-sweep-latest", "aria-label": "Latest outputs" });
-    this.outputs = Array.from({ length: LATEST }, () => this.output());
+    this.table = div("table", "table", div("row vnb-sweep-heads", "row", h("span", { role: "columnheader" }, "release tag"), this.plan,
+      FIGURES.map(([name, label]) => span(`figure vnb-sweep-${name}`, "columnheader", label))));
+    this.status = span("status", "status");
+    const legend = div("legend", null, ...[...KINDS, "to go"].map((kind) => h("span", { "aria-hidden": "true" },
+      h("i", { class: `vnb-sweep-${kind.replace(" ", "-")}` }), kind)), this.status);
+    this.sums = div("sums");
+    this.latest = div("latest", "table");
+    this.outputs = Array.from({ length: LATEST }, () => {
+      const cells = Object.fromEntries(CELLS.map((name) => [name, span(name, "cell")]));
+      cells.state.append(icon("", "vnb-sweep-icon"), h("span"));
+      const row = div("output", "row", ...Object.values(cells));
+      this.latest.append(row);
+      return { row, ...cells };
+    });
+    put(this.table, "aria-label", "Release tags");
+    put(this.latest, "aria-label", "Latest outputs");
     this.root = h("div", { class: "vnb-sweep", role: "region", "data-lm-suppress-shortcuts": "true" },
-      h("div", { class: "vnb-sweep-head" }, h("b", {}, "Sweep"), this.facts, this.hint, this.buttons),
-      this.alert, this.resumed, this.table, legend, this.sums,
-      h("div", { class: "vnb-sweep-title" }, h("b", {}, "Latest outputs"), h("span", {}, `newest first, the last ${LATEST}`)), this.latest);
+      div("head", null, h("b", {}, "Sweep"), this.facts, this.hint, this.buttons), this.alert, this.resumed, this.table, legend,
+      this.sums, div("title", null, h("b", {}, "Latest outputs"), h("span", {}, `newest first, the last ${LATEST}`)), this.latest);
   }
 
   // aria-disabled, not disabled: a button that is disabled loses the focus.
   button(name) {
-    const button = h("button", { type: "button", class: `vnb-sweep-${name}` }, icon("", "vnb-sweep-icon"), h("span"));
-    button.addEventListener("click", (event) => {
+    const onclick = (event) => {
       const second = event.detail > 1;  // of a double click: it was meant for what stood there before
       if (button.getAttribute("aria-disabled") === "true" || second) return;
       this.model.send({ kind: button.dataset.act });
       clearTimeout(this.timer);
       this.timer = setTimeout(() => say(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"), PATIENCE_MS);
-    });
+    };
+    const button = h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon("", "vnb-sweep-icon"), h("span"));
     return button;
   }
 
@@ -87,45 +91,36 @@ class View {
     this.showButtons(this.model.get("view_model").state);
   }
 
-  offer(button, act, label, enabled) {
-    button.dataset.act = act;
-    put(button, "aria-disabled", !enabled);
-    redraw(button.firstChild, { cut: "stop", resume: "play" }[act] ?? act);
-    say(button.lastChild, label);
-  }
-
-  output() {
-    const cells = Object.fromEntries(["time", "tag", "state", "seconds", "case", "short", "text"].map((name) => [name, h("span", { role: "cell", class: `vnb-sweep-${name}` })]));
-    cells.state.append(icon("", "vnb-sweep-icon"), h("span"));
-    const row = h("div", { role: "row", class: "vnb-sweep-output" }, ...Object.values(cells));
-    this.latest.append(row);
-    return { row, ...cells };
-  }
-
   show() {
     const now = this.model.get("view_model");
     if (!now.state) return;
     put(this.root, "aria-label", `Sweep of ${now.title}`);
-    say(this.facts, [now.title, now.runs, ...(now.began ? [`started ${clock(now.began)}`] : [])].join(" · "));
+    say(this.facts, [now.title, now.runs, ...(now.began ? [`started ${clock(new Date(now.began))}`] : [])].join(" · "));
     this.showButtons(now.state);
     this.showNotices(now);
     say(this.plan, now.plan);
     now.tags.forEach((tag, at) => this.showTag((this.rows[at] ??= this.tagRow()), tag));
-    this.showSums(now);
+    now.sums.forEach((sum, at) => this.showSum(this.sums.children[at] ?? this.sum(sum.label), sum, now.cost));
     say(this.status, this.ended && ACTIVE.includes(now.state) ? "as it was when the kernel ended" : now.status);
     this.outputs.forEach((output, at) => this.showOutput(output, now.latest[at]));
   }
 
   showButtons(state) {
-    const hint = this.ended && state !== "done" ? ENDED : this.model.get("hint");
+    const ended = this.ended && state !== "done" && "the kernel has ended: run the cells again and the sweep goes on";
+    const hint = ended || this.model.get("hint");
     if (hint || !this.timer) say(this.hint, hint);
     this.buttons.hidden = Boolean(hint);
-    const goesOn = state === "running";
-    const waits = state === "paused" || state === "stopped" || state === "ready";
-    const resume = !goesOn && state !== "stopping" && state !== "done";
-    this.offer(this.pause, resume ? "resume" : "pause", resume ? "Resume" : "Pause", goesOn || waits);
+    const offer = (button, act, label, enabled) => {
+      button.dataset.act = act;
+      put(button, "aria-disabled", !enabled);
+      redraw(button.firstChild, { cut: "stop", resume: "play" }[act] ?? act);
+      say(button.lastChild, label);
+    };
+    const waits = ["paused", "stopped", "ready"].includes(state);
+    if (waits) offer(this.pause, "resume", "Resume", true);
+    else offer(this.pause, "pause", "Pause", state === "running");
     const cut = state === "stopping";
-    this.offer(this.stop, cut ? "cut" : "stop", cut ? "Cut off" : "Stop", goesOn || cut || state === "paused");
+    offer(this.stop, cut ? "cut" : "stop", cut ? "Cut off" : "Stop", ACTIVE.includes(state));
     this.stop.title = cut ? "Do not wait for what runs; it is looked up when the sweep is resumed" : "";
     this.root.dataset.state = state;
   }
@@ -138,33 +133,28 @@ class View {
     const key = JSON.stringify([now.resumed, now.lost]);
     if (this.resumed.dataset.key === key) return;
     this.resumed.dataset.key = key;
-        const parts = now.resumed.map(([part, bold]) => (bold ? h("b", {}, part) : part));
-    this.resumed.replaceChildren(icon("FULFILLED", "vnb-sweep-icon"), h("span", {}, ...parts));
-    if (now.lost) this.resumed.append(h("small", { title: "Its last sign of life" }, `the kernel was lost at ${moment(now.lost)}`));
+    const parts = now.resumed.map(([part, bold]) => (bold ? h("b", {}, part) : part));
+    this.resumed.replaceChildren(icon("FULFILLED", "vnb-sweep-icon"), h("span", {}, parts));
+    if (now.lost) this.resumed.append(h("small", { title: "Its last sign of life" }, `the kernel was lost at ${moment(new Date(now.lost))}`));
   }
 
   tagRow() {
-    const name = h("b");
-    const note = h("span");
-    const bar = h("div", { role: "progressbar", class: "vnb-sweep-bar", "aria-valuemin": 0 }, ...KINDS.map((kind) => h("i", { class: `vnb-sweep-${kind}` })));
-    const figures = FIGURES.map(([key]) => h("span", { role: "cell", class: `vnb-sweep-figure vnb-sweep-${key}` }));
-    const row = h("div", { role: "row", class: "vnb-sweep-row" }, h("span", { role: "rowheader", class: "vnb-sweep-name" }, name, " ", note),
-      h("span", { role: "cell", class: "vnb-sweep-cell" }, bar), ...figures);
-    this.table.append(row);
+    const [name, note] = [h("b"), h("span")];
+    const bar = h("div", { role: "progressbar", class: "vnb-sweep-bar", "aria-valuemin": 0 }, KINDS.map((kind) => h("i", { class: `vnb-sweep-${kind}` })));
+    const figures = FIGURES.map(([key]) => span(`figure vnb-sweep-${key}`, "cell"));
+    this.table.append(div("row", "row", span("name", "rowheader", name, " ", note), span("cell", "cell", bar), ...figures));
     return { name, note, bar, figures };
   }
 
   showTag({ name, note, bar, figures }, tag) {
     say(name, tag.tag);
     say(note, tag.note);
-    put(bar, "aria-label", tag.tag);
-    put(bar, "aria-valuemax", tag.planned);
-    put(bar, "aria-valuenow", tag.done + tag.failed);
-    put(bar, "aria-valuetext", FIGURES.slice(0, 4).map(([key, label]) => `${figure(tag[key])} ${label}`).join(", "));
+    const words = FIGURES.slice(0, 4).map(([key, label]) => `${figure(tag[key])} ${label}`).join(", ");
+    const states = { label: tag.tag, valuemax: tag.planned, valuenow: tag.done + tag.failed, valuetext: words };
+    for (const [key, value] of Object.entries(states)) put(bar, `aria-${key}`, value);
     KINDS.forEach((kind, at) => {
-      const piece = bar.children[at];
-      piece.hidden = !tag[kind];
-      piece.style.width = `${(100 * tag[kind]) / tag.planned}%`;
+      bar.children[at].hidden = !tag[kind];
+      bar.children[at].style.width = `${(100 * tag[kind]) / tag.planned}%`;
     });
     FIGURES.forEach(([key], at) => {
       say(figures[at], figure(tag[key]));
@@ -173,36 +163,31 @@ class View {
     });
   }
 
-  showSums(now) {
-    now.sums.forEach((sum, at) => {
-      let group = this.sums.children[at];
-      if (!group) {
-        group = h("div", {}, h("span", { class: "vnb-sweep-label" }, sum.label),
-          h("div", { class: "vnb-sweep-value" }, h("span"), " ", h("small")),
-          h("div", { class: "vnb-sweep-below" }, h("span", { class: "vnb-sweep-used" }, h("i")), h("span")));
-        this.sums.append(group);
-      }
-      const [, value, below] = group.children;
-      say(value.firstChild, sum.value);
-      say(value.lastChild, sum.unit);
-      say(below.lastChild, sum.below);
-      const used = sum.label === "cost" ? now.cost : null;
-      below.firstChild.hidden = used === null;
-      if (used !== null) below.firstChild.firstChild.style.width = `${100 * used}%`;
-    });
+  sum(label) {
+    const group = h("div", {}, span("label", null, label), div("value", null, h("span"), " ", h("small")),
+      div("below", null, span("used", null, h("i")), h("span")));
+    this.sums.append(group);
+    return group;
+  }
+
+  showSum(group, sum, cost) {
+    const [, value, below] = group.children;
+    say(value.firstChild, sum.value);
+    say(value.lastChild, sum.unit);
+    say(below.lastChild, sum.below);
+    below.firstChild.hidden = sum.label !== "cost" || cost === null;
+    below.firstChild.firstChild.style.width = `${100 * cost}%`;
   }
 
   showOutput(output, run) {
     put(output.row, "aria-hidden", !run);
-    const shown = run ?? { time: null, tag: "", state: "", seconds: "", case: "", short: "", text: "" };
-    say(output.time, clock(shown.time));
+    const shown = run ?? Object.fromEntries(CELLS.map((name) => [name, ""]));
+    say(output.time, run ? clock(new Date(run.time)) : "");
     redraw(output.state.firstChild, shown.state);
     say(output.state.lastChild, shown.state);
     put(output.row, "data-state", shown.state);
-    for (const name of ["tag", "seconds", "case", "short", "text"]) {
-      say(output[name], shown[name]);
-      put(output[name], "title", name === "text" || name === "short" ? shown[name] : "");
-    }
+    for (const name of ["tag", "seconds", "case", "short", "text"]) say(output[name], shown[name]);
+    for (const name of ["short", "text"]) put(output[name], "title", shown[name]);
   }
 }
 

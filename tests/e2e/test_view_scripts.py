@@ -1,0 +1,107 @@
+"""The scripts of sweep and blind rating on a blank page: what is sent, and what axe finds wrong."""
+
+# ruff: noqa: E501, F811  # rows of data; fixtures of the other scripts
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from test_scripts import HOSTILE, Blank, _blank_page, blank  # noqa: F401
+
+from vellum_nb.widgets.markup import asset
+
+pytestmark = pytest.mark.browser
+
+TAG = {"note": "", "planned": 4, "done": 1, "failed": 1, "running": 1, "to_go": 1, "median": "2.30", "cost": "0.92"}  # fmt: skip
+RUN = {
+    "id": "r1", "time": "2026-11-24T12:00:00+00:00", "tag": "v1", "state": "FULFILLED", "seconds": "0.50",
+    "case": "case 1", "short": "billing", "text": HOSTILE,
+}  # fmt: skip
+SUMS = [
+    {"label": label, "value": "1", "unit": "of 4", "below": "so far"}
+    for label in ("all", "rate", "time left", "at once", "cost")
+]
+SWEEP: dict[str, Any] = {
+    "state": "running", "title": "triage", "runs": "8 runs", "began": "2026-11-24T12:00:00+00:00",
+    "resumed": [["resumed: ", False], ["2", True], [" runs", False]], "lost": "2026-11-24T11:00:00+00:00",
+    "notice": "Moved to another release since: v1", "plan": "4 cases", "sums": SUMS, "cost": 0.5,
+    "tags": [{**TAG, "tag": "v1"}, {**TAG, "tag": "v2", "failed": 0}], "latest": [RUN], "status": "on its way",
+}  # fmt: skip
+ROW = '<div class="vnb-out-row"><dt>reply</dt><dd><pre class="vnb-text">hello</pre></dd></div>'
+ANSWER = (
+    '<section class="vnb-out-run" style="grid-row:span 4" aria-label="Answer {0}">'
+    f'<h3 class="vnb-blind-letter">{{0}}</h3><dl class="vnb-out-rows">{ROW}</dl></section>'
+)
+BLIND: dict[str, Any] = {
+    "state": "asking", "title": "triage", "question": "Which answer is better?", "rated": 1, "skipped": 1,
+    "total": 3, "same": 0, "last": "A", "foot": "Ratings are saved as you go.", "kept": True, "step": 1,
+    "caption": "case 2", "inputs": '<div class="vnb-blind-input"><pre class="vnb-text">hi</pre></div>',
+    "a": ANSWER.format("A"), "b": ANSWER.format("B"), "note": "", "result": "", "unsent": 0, "case": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def sweep(blank: Blank) -> Blank:
+    blank.render("sweep.js", "panel.css", view_model=SWEEP, hint="", error="")
+    blank.page.add_style_tag(content=asset("sweep.css"))
+    return blank
+
+
+@pytest.fixture
+def rating(blank: Blank) -> Blank:
+    blank.render("blind.js", "outputs.css", view_model=BLIND, error="", sending="")
+    blank.page.add_style_tag(content=asset("panel.css", "blind.css"))
+    return blank
+
+
+def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep: Blank) -> None:
+    page = sweep.page
+    expect(page.get_by_role("progressbar", name="v1")).to_have_attribute("aria-valuenow", "2")
+    expect(page.get_by_text(HOSTILE)).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    sweep.set("view_model", {**SWEEP, "state": "paused"})
+    page.get_by_role("button", name="Resume").click()
+    sweep.set("view_model", {**SWEEP, "state": "stopping"})
+    page.get_by_role("button", name="Pause").click(force=True)  # it is disabled
+    page.get_by_role("button", name="Cut off").click()
+    assert [each["kind"] for each in sweep.sent()] == ["pause", "resume", "cut"]
+    sweep.answer(kind="received")
+    sweep.set("error", "The history was closed")
+    expect(page.get_by_role("alert")).to_have_text("The history was closed")
+    sweep.set("hint", "interrupt the kernel")
+    expect(page.get_by_role("button")).to_have_count(0)
+
+
+def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating: Blank) -> None:
+    page = rating.page
+    page.get_by_role("region", name="Blind rating of triage").focus()
+    page.keyboard.press("n")
+    page.keyboard.type("kinder")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    page.keyboard.press("2")  # the kernel has not answered yet
+    assert rating.sent() == [{"kind": "rate", "step": 1, "said": "A", "note": "kinder"}]
+    ready = {**BLIND, "state": "ready", "step": 2, "rated": 3, "a": "", "b": ""}
+    rating.set("view_model", ready)
+    page.get_by_role("button", name="Show the results").click()
+    assert rating.sent()[-1] == {"kind": "finish", "step": 2}
+    rating.set(
+        "view_model", {**ready, "state": "ended", "step": 3, "result": "<h3>v2</h3>", "unsent": 2}
+    )
+    expect(page.locator(".vnb-blind-result")).to_be_focused()
+    page.get_by_role("button", name="Send 2 ratings to Vellum as actuals").click()
+    assert rating.sent()[-1] == {"kind": "actuals"}
+
+
+def test_axe_finds_nothing_wrong_with_sweep_and_blind_rating(sweep: Blank, request: Any) -> None:
+    assert sweep.violations() == []
+    rating: Blank = request.getfixturevalue("rating")
+    rating.page.get_by_role("button", name="Add a note…").click()
+    assert rating.violations() == []
+    result = "<h3>v2 was preferred</h3><details open><summary>Which</summary><table><thead><tr>"
+    result += '<th scope="col">case</th></tr></thead><tbody><tr><th scope="row">1</th></tr></tbody>'
+    ended = {**BLIND, "state": "ended", "step": 2, "result": f"{result}</table></details>"}
+    rating.set("view_model", ended)
+    assert rating.violations() == []
