@@ -17,6 +17,7 @@ from vellum_nb.models.inputs import field_kind, plain, schema_problem
 from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     Readable,
@@ -29,18 +30,7 @@ from vellum_nb.widgets.base import (
 )
 from vellum_nb.widgets.cases import CaseSection
 from vellum_nb.widgets.chat_field import ChatField, next_turn
-from vellum_nb.widgets.fields import (
-    BoolField,
-    EnumField,
-    Field,
-    FieldSet,
-    Fold,
-    JsonField,
-    NumberField,
-    TagBar,
-    TextField,
-    styled,
-)
+from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar, styled
 from vellum_nb.widgets.markup import ALERT, WARN, asset, script
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
@@ -59,11 +49,11 @@ from vellum_nb.widgets.spec import (
 __all__ = ["FIELDS", "FORM_STYLE", "RunForm", "make_field"]
 
 FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
-    "text": TextField,
-    "number": NumberField,
-    "bool": BoolField,
-    "enum": EnumField,
-    "json": JsonField,
+    "text": fields.TextField,
+    "number": fields.NumberField,
+    "bool": fields.BoolField,
+    "enum": fields.EnumField,
+    "json": fields.JsonField,
     "chat": ChatField,
     "image": MediaField,
     "audio": MediaField,
