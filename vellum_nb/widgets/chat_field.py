@@ -26,7 +26,7 @@ from vellum_nb.widgets.fields import (
 )
 from vellum_nb.widgets.markup import page_safe
 
-__all__ = ["ChatField", "answer_text", "next_turn"]
+__all__ = ["ChatField", "next_turn"]
 
 Message = dict[str, Any]
 _SIGNS_PER_TOKEN = 4
@@ -209,7 +209,7 @@ class _Turn:
         self.text.disabled = content is not None  # parts are edited as JSON
 
 
-def answer_text(run: Run) -> str:
+def _answer_text(run: Run) -> str:
     """Return what `run` answered in a chat: the last turn it gave, else its longest text."""
     for name, kind in run.output_types.items():
         turns = run.outputs.get(name)
@@ -246,7 +246,7 @@ def next_turn(run: Run, fields: FieldSet) -> None:
     question = None if sent and sent[-1]["role"] == "USER" else next(asks, None)
     if question is not None:
         sent = [*sent, {"role": "USER", "text": run.inputs[question.name]}]
-    text = answer_text(run)
+    text = _answer_text(run)
     answered = [*sent, {"role": "ASSISTANT", "text": text}] if text else sent
     if question is not None:
         chat.typed = answered

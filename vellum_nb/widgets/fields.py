@@ -20,23 +20,6 @@ from vellum_nb.widgets.base import button, close_tree, note
 from vellum_nb.widgets.markup import ALERT, page_safe
 from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
 
-__all__ = [
-    "BoolField",
-    "EnumField",
-    "Field",
-    "FieldSet",
-    "Fold",
-    "JsonField",
-    "NumberField",
-    "TagBar",
-    "TextField",
-    "UnreadableError",
-    "problem_html",
-    "read_json",
-    "styled",
-    "write_json",
-]
-
 _ONE_LINE = 200  # characters of a text, at most, for a control of one line
 _SHORT_JSON = 80
 _CHIPS = 12

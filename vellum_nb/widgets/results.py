@@ -230,9 +230,6 @@ class AnswerBars(ThreadSafeWidget):
 
         self._executor.submit(self._boundary.guarded(work))
 
-    def __repr__(self) -> str:
-        return f"AnswerBars({', '.join(run.release_tag for run in self._runs)})"
-
 
 def outputs_text(run: Run) -> str:
     """Return what Copy copies: one output as it is, several with their names, or the error."""
@@ -409,13 +406,7 @@ class Answers:
 
 
 def live_facts(progressing: Progressing) -> str:
-    """Return how a stream gets on, in words.
-
-    Examples
-    --------
-    >>> live_facts(Progressing({"reply": "Thank you, I"}, first_s=0.62))
-    'streaming · first words after 0.62 s · 3 words'
-    """
+    """Return how a stream gets on, in words."""
     parts = ["streaming"]
     if progressing.first_s is not None:
         parts.append(f"first words after {progressing.first_s:.2f} s")
