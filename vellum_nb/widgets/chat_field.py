@@ -19,7 +19,6 @@ from vellum_nb.widgets.fields import (
     Field,
     FieldSet,
     TextField,
-    UnreadableError,
     problem_html,
     read_json,
     styled,
@@ -93,7 +92,7 @@ class ChatField(Field):
             return None
         if empty:
             msg = f"Turn {empty[0]} has no text: write it, or remove the turn."
-            raise UnreadableError(msg)
+            raise InputError(msg)
         return self.typed
 
     def _fill(self, value: Any) -> None:
@@ -157,7 +156,7 @@ class ChatField(Field):
     def _use_pasted(self) -> None:
         try:
             self.value = read_json(self._pasted.value or "[]")
-        except (UnreadableError, InputError) as exc:
+        except InputError as exc:
             self._why.value = problem_html(exc)
         else:
             self._paste.value = False

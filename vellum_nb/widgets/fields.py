@@ -25,10 +25,6 @@ _SHORT_JSON = 80
 _CHIPS = 12
 
 
-class UnreadableError(ValueError):
-    """What was typed is no value; the message says why, for people."""
-
-
 class Field:
     """One input variable: its control, label, type, description, and what is wrong with it.
 
@@ -66,7 +62,7 @@ class Field:
         return [self._control]
 
     def _parse(self) -> Any:
-        """Return what is typed as a natural value, None for nothing; raise `UnreadableError`."""
+        """Return what is typed as a natural value, None for nothing; raise `InputError`."""
         raise NotImplementedError
 
     def _fill(self, value: Any) -> None:
@@ -127,7 +123,7 @@ class Field:
     def _read(self) -> tuple[Any, str | None]:
         try:
             return self._parse(), None
-        except UnreadableError as exc:
+        except InputError as exc:
             return None, str(exc)
 
     def problem(self) -> str | None:
@@ -209,7 +205,7 @@ class NumberField(Field):
         except (ValueError, OverflowError):
             pass
         msg = f"“{text}” is not a number."
-        raise UnreadableError(msg)
+        raise InputError(msg)
 
     def _fill(self, value: Any) -> None:
         if isinstance(value, float) and value.is_integer():
@@ -356,9 +352,6 @@ class FieldSet:
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self._visible.values())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._visible
 
     def __getitem__(self, name: str) -> Field:
         return self._visible[name]
@@ -517,15 +510,15 @@ def problem_html(problem: object) -> str:
 
 
 def read_json(text: str) -> Any:
-    """Return what `text` stands for; raise `UnreadableError` in plain words."""
+    """Return what `text` stands for; raise `InputError` in plain words."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         msg = _json_problem(text, exc)
-        raise UnreadableError(msg) from None
+        raise InputError(msg) from None
     except RecursionError:
         msg = "Not valid JSON that can be sent: it is nested too deep."
-        raise UnreadableError(msg) from None
+        raise InputError(msg) from None
 
 
 def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
@@ -547,7 +540,7 @@ def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
 
 def _refuse_constant(word: str) -> NoReturn:
     msg = f"Not valid JSON: {word} is no JSON number."
-    raise UnreadableError(msg)
+    raise InputError(msg)
 
 
 def write_json(value: Any) -> str:

@@ -277,7 +277,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return found | more
 
     def _focus(self, name: str) -> None:
-        if name in self._fields:
+        if name in self._fields.typed:
             self._fields[name].focus()
         else:
             self._more.open()
@@ -330,10 +330,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         with self._lock:
             try:
                 self._show_head()
-                self._show_whether_edited()
             finally:
                 self.busy = False
-                self._show_bar()
+                self._refresh()
 
     def _tags_clicked(self) -> None:
         """Take up the ticks; releases that are not known are read in a thread first."""
@@ -420,15 +419,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def _refresh(self) -> None:
         self._show_problems()
         self._show_bar()
-        self._show_whether_edited()
+        edited = self._sent is not None and self._sent != self._fields.typed
+        self._runs.answers.compare_to(edited=edited)
 
     def _show_bar(self) -> None:
         doing = "Running…" if self.busy else "Reading…" if self._reading else ""
         self._bar.show(len(self.release_tags), doing=doing)
-
-    def _show_whether_edited(self) -> None:
-        edited = self._sent is not None and self._sent != self._fields.typed
-        self._runs.answers.compare_to(edited=edited)
 
     def _show_head(self) -> None:
         """Show the form's title, where runs go, and how many there are."""

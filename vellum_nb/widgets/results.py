@@ -20,7 +20,7 @@ from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.html import clipped
 from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
-from vellum_nb.widgets.fields import UnreadableError, read_json, styled, write_json
+from vellum_nb.widgets.fields import read_json, styled, write_json
 from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
@@ -256,7 +256,7 @@ def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
             continue
         try:
             value = text if isinstance(known[name], str) else read_json(text)
-        except UnreadableError as exc:
+        except InputError as exc:
             msg = f"{visible_name(name)}: {exc}"
             raise InputError(msg) from None
         if not same_value(value, known[name]):
