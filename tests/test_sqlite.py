@@ -16,14 +16,14 @@ import pytest
 
 from vellum_nb import HistoryError
 from vellum_nb.history import History
-from vellum_nb.history.sqlite_store import FORMAT, SqliteStore  # a made-up second version of it
+from vellum_nb.history.backends import FORMAT, SqliteStore  # a made-up second version of it
 from vellum_nb.sqlite import MEMORY, TEMPORARY, FileFormat, SqliteFile
 
 UPGRADE = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from vellum_nb.history.sqlite_store import FORMAT, SqliteStore
+from vellum_nb.history.backends import FORMAT, SqliteStore
 
 def second(transaction):
     transaction.execute("ALTER TABLE runs ADD COLUMN colour TEXT")

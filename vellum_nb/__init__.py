@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         HistoryError,
         InputError,
         NotFoundError,
+        OutOfReachError,
         RateLimitError,
         RegressionError,
         ServerError,
@@ -84,6 +85,7 @@ _HOMES = {
     "APIResponseError": "errors",
     "InputError": "errors",
     "HistoryError": "errors",
+    "OutOfReachError": "errors",
     "RegressionError": "errors",
 }
 
@@ -123,6 +125,7 @@ __all__ = [
     "APIResponseError",
     "InputError",
     "HistoryError",
+    "OutOfReachError",
     "RegressionError",
 ]
 

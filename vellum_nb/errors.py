@@ -15,6 +15,7 @@
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
       HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
+        OutOfReachError      its server cannot be reached, or takes no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
@@ -22,6 +23,7 @@ A rejected run is a value, not an exception: see `vellum_nb.Run`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-_OURS = f"{Path(__file__).parent}{os.sep}"
+_HIDDEN = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # our frames and what they use
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
 _MOST = 20
 _MOST_ROWS = 5
@@ -50,7 +52,7 @@ class VellumNBError(Exception):
         places = []
         for frame in extract_tb(self.__traceback__):
             path = frame.filename
-            if not path.startswith(_OURS) and "IPython" not in Path(path).parts:
+            if not path.startswith(_HIDDEN) and "IPython" not in Path(path).parts:
                 place = "The cell" if _A_CELL.search(path) else path
                 places.append(f"{place}, line {frame.lineno}: {frame.line}")
         notes = getattr(self, "__notes__", [])
@@ -203,6 +205,13 @@ class HistoryError(VellumNBError):
     """
 
     run: Any = None
+
+
+class OutOfReachError(HistoryError):
+    """The server of the history cannot be reached, or takes no writes.
+
+    Runs that begin and end are recorded locally then; a write under way may have been made.
+    """
 
 
 class RegressionError(VellumNBError, AssertionError):

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "widgets")]
 
 from lab import Lab, chromium, find_chromium  # noqa: E402
 from lab_server import lab_server  # noqa: E402

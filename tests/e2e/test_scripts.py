@@ -9,20 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
+import comm
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from view_kit import known, run
+from wire_kit import Page as Kernel
+from wire_kit import Wire
 
+from vellum_nb import Comparison, History
+from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.markup import asset, script
+from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.table import HistoryView
 
 pytestmark = pytest.mark.browser
 
 MODEL = """
 class Model {
-  constructor(traits) { this.traits = traits; this.sent = []; this.calls = []; this.saved = 0; }
+  constructor(traits) { this.traits = traits; this.sent = []; this.calls = []; this.queue = []; }
   get(name) { return this.traits[name]; }
   set(name, value) { this.traits[name] = value; this.emit(`change:${name}`); }
-  save_changes() { this.saved += 1; }
-  send(message) { this.sent.push(message); }
+  save_changes() { this.queue.push(["selected_ids", this.traits.selected_ids]); }
+  send(message) { this.sent.push(message); this.queue.push(["message", message]); this.last = message; }
+  waiting() { return this.queue.length > 0; }
+  take() { return this.queue.splice(0); }
   on(names, call) { for (const name of names.split(" ")) this.calls.push([name, call]); }
   off(names, call) {
     this.calls = this.calls.filter(([name, each]) => !names.split(" ").includes(name) || each !== call);
@@ -111,237 +121,210 @@ def blank(_blank_page: Page) -> Iterator[Blank]:
     assert not blank.errors
 
 
+TAGS = ["a", "b"]
 HOSTILE = '<img src=x onerror="document.title = 1">'
-COLUMNS = [
-    {"name": "state", "kind": "state", "sortable": True},
-    {"name": "release_tag", "kind": "tag", "sortable": True},
-    {"name": "latency_s", "kind": "seconds", "sortable": True},
-    {"name": "outputs", "kind": "outputs", "sortable": False},
-]
 
 
-def runs(offset: int, count: int, total: int = 250, **more: Any) -> dict[str, Any]:
-    rows = [
-        {
-            "id": f"run-{n}",
-            "state": "FULFILLED",
-            "moved": False,
-            "cells": ["FULFILLED", "v1", 0.5, f"text {n}"],
-        }
-        for n in range(offset, offset + count)
-    ]
-    names = [column["name"] for column in COLUMNS]
-    message = {"offset": offset, "limit": count, "total": total, "all": total, "rough": False}
-    return message | {"columns": names, "search": "", "rows": rows, "seq": 0, "view": ""} | more
+class Live:
+    """A view of the kernel on a blank page: messages go to and fro, as over a comm."""
+
+    def __init__(self, blank: Blank, view: Any, html: str) -> None:
+        self.blank, self.page, self.view = blank, blank.page, view
+        self.kernel = Kernel(view)
+        self._seen = len(view.comm.sent)
+        state = {name: value for name, value in view.get_state().items() if name[:4] != "_esm"}
+        blank.render("view.js", "view.css", html, **state)
+        self.exchange()
+
+    def exchange(self) -> None:
+        """Hand messages over until neither side has more to say."""
+        while True:
+            messages = self.page.evaluate("window.model.take()")
+            for name, value in messages:
+                if name == "message":
+                    self.kernel.send(**value)
+                else:
+                    self.kernel.set(**{name: value})
+            news, self._seen = self.view.comm.sent[self._seen :], len(self.view.comm.sent)
+            for data in news:
+                if data.get("method") == "custom":
+                    self.blank.answer(**data["content"])
+                for name, value in data.get("state", {}).items():
+                    self.blank.set(name, value)
+            if not (messages or news):
+                return
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.exchange()
+
+    def click(self, what: Any, **options: Any) -> None:
+        what.click(**options)
+        self.exchange()
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def row(self, text: str) -> Any:
+        return self.page.get_by_role("row").filter(has_text=text).first
+
+    @property
+    def status(self) -> Any:
+        return self.page.get_by_role("status").first
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    with History(tmp_path_factory.mktemp("history") / "runs.db") as history:
+        runs = [run(number, "v1", inputs={"ticket": f"ticket {number}."}) for number in range(249)]
+        hostile = {"inputs": {"ticket": f"\u202e{HOSTILE}"}, "outputs": {HOSTILE: HOSTILE}}
+        history.merge([*runs, run(300, HOSTILE, **hostile)])
+        yield history
 
 
 @pytest.fixture
-def table(blank: Blank) -> Blank:
-    names = [column["name"] for column in COLUMNS]
-    head = {"title": "triage", "chips": [], "columns": COLUMNS, "default": names, "note": ""}
-    head |= {"formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}]}
-    traits = {"search": "", "order_by": "state", "descending": True, "columns": names}
-    blank.render(
-        "view.js", "view.css", kind="runs", _head=head, _first=runs(0, 40), _side="", error="",
-        selected_ids=[], **traits,
-    )  # fmt: skip
-    return blank
+def table(blank: Blank, history: History, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    view = HistoryView(history, side_by_side=side_by_side_html)
+    yield Live(blank, view, '<div id="el"></div>')
+    view.close()
 
 
-def reply(blank: Blank, **more: Any) -> None:
-    """Answer the last question for rows as the kernel does."""
-    asked = blank.sent("rows")[-1]
-    fields = {"seq": asked["seq"], "view": asked["view"], "kind": "rows"} | more
-    count = min(asked["limit"], 250 - asked["offset"])
-    blank.answer(**(runs(asked["offset"], count) | fields))
+@pytest.fixture
+def grid(blank: Blank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    outputs = {f"o{number}": "long " * 200 for number in range(8)}
+    runs = [run(n, tag, outputs={"category": tag} | outputs) for n in range(40) for tag in TAGS]
+    runs += [run(40, "a")]
+    comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=known(*range(41)))
+    callbacks = Callbacks(rate=lambda each, *_: each, replay=lambda *_: run(40, "b"))
+    view = ComparisonView(comparison, callbacks)
+    live = Live(blank, view.table, '<div class="vnb-grid-view"><div id="el"></div></div>')
+    live.whole = view  # type: ignore[attr-defined]
+    yield live
+    view.close()
 
 
-def row(blank: Blank, text: str) -> Any:
-    return blank.page.get_by_role("row").filter(has_text=text)
-
-
-def test_a_table_shows_pages_of_rows_and_turns_them(table: Blank) -> None:
-    reply(table)
-    expect(table.page.locator(".vnb-table-row")).to_have_count(100)
+def test_a_table_shows_pages_of_rows_and_turns_them(table: Live) -> None:
+    rows = table.page.locator(".vnb-table-row")
+    expect(rows).to_have_count(100)
     expect(table.page.locator(".vnb-view-where")).to_have_text("1–100 of 250")  # noqa: RUF001
-    table.page.get_by_role("button", name="Next").click()
-    assert table.sent("rows")[-1]["offset"] == 100
-    reply(table)
-    expect(row(table, "text 100")).to_be_visible()
+    table.click(table.button("Next"))
+    expect(table.row("ticket 149.")).to_be_visible()
     table.page.get_by_role("grid").focus()
-    table.page.keyboard.press("End")
-    assert table.sent("rows")[-1]["offset"] == 200
-    reply(table)
-    expect(table.page.locator(".vnb-table-row")).to_have_count(50)
-    expect(table.page.locator(".vnb-view-active")).to_contain_text("text 249")
-    expect(table.page.get_by_role("button", name="Next")).to_be_disabled()
+    table.press("End")
+    expect(rows).to_have_count(50)
+    expect(table.page.locator(".vnb-view-active")).to_contain_text("ticket 0.")
+    expect(table.button("Next")).to_be_disabled()
 
 
-def test_what_does_not_fit_into_one_message_comes_in_the_next(table: Blank) -> None:
-    asked = table.sent("rows")[-1]
-    table.answer(**(runs(0, 60) | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
-    rest = table.sent("rows")[-1]
-    assert (rest["offset"], rest["limit"]) == (60, 40)
-    reply(table)
-    expect(table.page.locator(".vnb-table-row")).to_have_count(100)
-
-
-def test_a_header_sorts_and_the_filter_searches(table: Blank) -> None:
-    reply(table)
-    table.page.get_by_role("button", name="latency_s").click()
-    asked = table.sent("rows")[-1]
-    query = asked["query"]
-    assert (query["order_by"], query["descending"], asked["offset"]) == ("latency_s", True, 0)
-    reply(table)
-    expect(table.page.get_by_role("columnheader", name="latency_s")).to_have_attribute(
-        "aria-sort", "descending"
-    )
-    table.page.get_by_label("Filter runs by text").fill("charged")
+def test_a_header_sorts_and_the_filter_searches(table: Live) -> None:
+    table.click(table.button("input.ticket"))
+    header = table.page.get_by_role("columnheader", name="input.ticket")
+    expect(header).to_have_attribute("aria-sort", "ascending")
+    expect(table.page.locator(".vnb-table-row").first).to_contain_text("ticket 0.")
+    table.page.get_by_label("Filter runs by text").fill("ticket 7")
     table.page.keyboard.press("Enter")
-    table.page.wait_for_function("window.model.sent.at(-1).query.search === 'charged'")
+    table.page.wait_for_function("window.model.waiting()")
+    table.exchange()
+    expect(table.status).to_have_text("11 of 250 runs")
+    assert (table.view.order_by, table.view.search) == ("input.ticket", "ticket 7")
 
 
-def test_rows_are_selected_by_mouse_and_keyboard(table: Blank) -> None:
-    reply(table)
-    row(table, "text 3").first.locator("label").click()
-    assert table.get("selected_ids") == ["run-3"]
-    row(table, "text 5").first.locator("label").click(modifiers=["Shift"])
-    assert table.get("selected_ids") == ["run-3", "run-4", "run-5"]
-    table.page.keyboard.press("ArrowDown")
-    table.page.keyboard.press("Space")
-    assert table.get("selected_ids")[-1] == "run-6"
-    table.page.keyboard.press("Enter")
-    assert table.sent("side_by_side")[-1]["ids"] == ["run-3", "run-4", "run-5", "run-6"]
-    table.page.keyboard.press("Control+a")
-    assert table.sent("select_range")[-1] | {"keep": []} == {
-        "kind": "select_range", "from": 0, "to": 249, "keep": [],
-    }  # fmt: skip
-    table.page.keyboard.press("Escape")
-    assert table.get("selected_ids") == []
+def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table: Live) -> None:
+    def selected() -> list[int]:
+        return [int(each.split("-")[1]) for each in table.view.selected_ids]
+
+    table.click(table.row("ticket 243.").locator("label"))
+    assert selected() == [243]
+    table.click(table.row("ticket 241.").locator("label"), modifiers=["Shift"])
+    assert selected() == [243, 242, 241]
+    table.press("ArrowDown", "Space")
+    assert selected() == [243, 242, 241, 240]
+    table.press("Enter")
+    side = table.page.get_by_role("region", name="Selected runs side by side")
+    expect(side.locator(".vnb-out-run")).to_have_count(4)
+    table.press("Control+a")
+    assert len(selected()) == 250
+    table.press("Escape")
+    assert selected() == []
 
 
-def test_a_row_keeps_its_node_when_others_come_in_above_it(table: Blank) -> None:
-    reply(table)
-    table.page.evaluate("document.querySelector('.vnb-table-row').mine = true")
-    fresh = runs(0, 100)
-    fresh["rows"] = [{**fresh["rows"][0], "id": "new"}, *fresh["rows"][:99]]
-    asked = table.sent("rows")[-1]
-    table.answer(**(fresh | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
-    assert table.page.evaluate("document.querySelectorAll('.vnb-table-row')[0].mine") is None
-
-
-def test_columns_are_chosen_and_an_export_reports(table: Blank) -> None:
-    reply(table)
+def test_columns_are_chosen_and_an_export_reports(table: Live, tmp_path: Path) -> None:
+    table.view.export_folder = tmp_path
     table.page.get_by_role("button", name="Columns").click()
     table.page.get_by_label("latency_s").uncheck()
-    assert table.sent("rows")[-1]["query"]["columns"] == ["state", "release_tag", "outputs"]
-    table.page.keyboard.press("Escape")
-    table.page.get_by_role("button", name="Export…").click()
+    table.exchange()
+    assert "latency_s" not in table.view.columns
+    table.press("Escape")
+    table.button("Export…").click()
     table.page.get_by_label("File to write").fill("found.csv")
-    table.page.keyboard.press("Enter")
-    assert table.sent("export")[-1]["path"] == "found.csv"
-    table.answer(kind="exported", path="/x/found.csv", count=250)
-    expect(table.page.get_by_text("Wrote 250 runs to")).to_be_visible()
+    table.press("Enter")
+    expect(table.page.get_by_text(f"Wrote 250 runs to {tmp_path}/found.csv")).to_be_visible()
 
 
-def test_hostile_cells_stay_text(table: Blank) -> None:
-    fields = runs(0, 1, total=1)
-    fields["rows"][0]["cells"] = ["FULFILLED", HOSTILE, 0.5, ["\u202e", HOSTILE, ""]]
-    asked = table.sent("rows")[-1]
-    table.answer(**(fields | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
-    expect(row(table, "onerror")).to_be_visible()
-    assert table.page.title() == ""
-    cell = row(table, "onerror").locator(".vnb-table-outputs")
+def test_hostile_cells_stay_text(table: Live) -> None:
+    expect(table.row("onerror")).to_be_visible()
+    cell = table.row("onerror").locator(".vnb-table-text").first
     expect(cell).to_have_css("unicode-bidi", "isolate")  # U+202E turns nothing round it
+    table.click(table.row("onerror").locator("label"))
+    table.press("Enter")
+    assert table.page.locator("#el img").count() == 0
+    assert table.page.title() == ""
 
 
-def test_progress_and_errors_are_shown(table: Blank) -> None:
-    reply(table)
-    view = table.sent("rows")[-1]["view"]
-    table.answer(kind="progress", view=view, reach=[50, 200])
-    expect(table.page.get_by_role("status").first).to_have_text("Searching… 25 % of 200 runs")
-    table.set("error", "The history was closed")
+def test_progress_and_errors_are_shown(table: Live) -> None:
+    view = table.page.evaluate("window.model.last.view")
+    table.blank.answer(kind="progress", view=view, reach=[50, 200])
+    expect(table.status).to_have_text("Searching… 25 % of 200 runs")
+    table.view.error = "The history was closed"
+    table.exchange()
     expect(table.page.get_by_role("alert")).to_have_text("The history was closed")
-    expect(table.page.get_by_role("status").first).to_have_text("250 runs")
+    expect(table.status).to_have_text("250 runs")
 
 
-def cases(offset: int, count: int, total: int = 40) -> dict[str, Any]:
-    rows = [
-        {"id": f"case-{n}", "html": f"""<div role="row" class="vnb-grid-row">
-        <div role="rowheader" class="vnb-grid-cell vnb-grid-case">case {n + 1}</div>
-        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-baseline">old</div>
-        <div role="gridcell" class="vnb-grid-cell vnb-grid-at-worse">new {n}
-        <button type="button" class="vnb-view-button" data-replay="v2">Run</button></div></div>"""}
-        for n in range(offset, offset + count)
-    ]  # fmt: skip
-    return {"offset": offset, "total": total, "all": total, "rows": rows, "seq": 0, "view": ""}
-
-
-@pytest.fixture
-def grid(blank: Blank) -> Blank:
-    named = [{"name": name, "label": name, "worse": 2} for name in ("v1", "v2")]
-    summary = '<table class="vnb-grid-summary"><tbody><tr><th>v1</th></tr></tbody></table>'
-    head = {
-        "title": "triage", "about": "", "baseline": "v1", "columns": named, "releases": named,
-        "metrics": [{"name": "score", "label": "score"}], "metric": "score", "can": ["rate", "code"],
-        "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}], "filters":
-        [{"name": "regressions", "label": "Regressions", "count": 2}], "labels": [],
-        "summary": summary, "notes": [], "order": "regressions first", "foot": "",
-    }  # fmt: skip
-    html = '<div class="vnb-grid-view"><div id="el"></div></div>'
-    blank.render(
-        "view.js", "view.css", html, kind="cases", _head=head, _first=cases(0, 8), error="",
-        opened="", code="", search="", states=[], labels={},
-    )  # fmt: skip
-    asked = blank.sent("rows")[-1]
-    blank.answer(**(cases(0, 25) | {"seq": asked["seq"], "view": asked["view"], "kind": "rows"}))
-    return blank
-
-
-def test_a_grid_shows_cases_and_pages_of_them(grid: Blank) -> None:
+def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid: Live) -> None:
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(25)
-    expect(grid.page.get_by_text("40 cases, regressions first")).to_be_visible()
-    grid.page.get_by_role("button", name="Next").click()
-    assert grid.sent("rows")[-1]["offset"] == 25
+    assert len(grid.view.comm.customs("rows")) > 1
+    expect(grid.page.get_by_text("41 cases, regressions first")).to_be_visible()
+    grid.click(grid.button("Next"))
+    expect(grid.page.locator(".vnb-grid-row")).to_have_count(16)
 
 
-def test_keys_go_over_cases_rate_and_open(grid: Blank) -> None:
+def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid: Live) -> None:
     grid.page.get_by_role("grid").focus()
-    grid.page.keyboard.press("j")
-    grid.page.keyboard.press("j")
-    grid.page.keyboard.press("5")
-    assert grid.sent("rate")[-1] == {
-        "kind": "rate", "id": "case-1", "release": "v2", "quality": 1,
-    }  # fmt: skip
-    grid.page.keyboard.press("h")
-    grid.page.keyboard.press("Enter")
-    assert grid.sent("open")[-1]["id"] == "case-1"
-    expect(grid.page.locator(".vnb-view-active")).to_contain_text("old")
-    grid.page.get_by_role("button", name="Run").nth(2).click()
-    assert grid.sent("replay")[-1] == {"kind": "replay", "id": "case-2", "release": "v2"}
+    grid.press("j", "j", "5")
+    assert grid.whole.wait(10)  # type: ignore[attr-defined]
+    grid.exchange()
+    expect(grid.page.get_by_text("on b: rated 1")).to_have_count(1)
+    grid.press("h", "Enter")
+    assert grid.view.opened
+    expect(grid.page.locator(".vnb-view-active")).to_contain_text("o1: ")
+    grid.click(grid.button("Missing 1"))
+    grid.click(grid.button("Run this case on b"))
+    assert grid.whole.wait(10)  # type: ignore[attr-defined]
+    grid.exchange()
+    expect(grid.button("Missing 0")).to_be_visible()
 
 
-def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Blank) -> None:
+def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Live) -> None:
     grid.page.get_by_text("Code and prompts of the releases").click()
     expect(grid.page.get_by_text("Reading…")).to_be_visible()
-    grid.page.wait_for_function("window.model.sent.some(({ kind }) => kind === 'code')")
-    grid.set("code", "<h4>v2: 1 file differs</h4>")
-    expect(grid.page.get_by_role("heading", name="v2: 1 file differs")).to_be_visible()
+    grid.page.wait_for_function("window.model.waiting()")
+    grid.exchange()
+    assert grid.whole.wait(10)  # type: ignore[attr-defined]
+    grid.exchange()
+    expect(grid.page.get_by_text("No difference in code or prompts can be read.")).to_be_visible()
 
 
-def test_filters_are_pressed_and_survive_a_new_view(grid: Blank) -> None:
-    grid.page.get_by_role("button", name="Regressions").click()
-    assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
-    pressed = grid.page.get_by_role("button", name="Regressions")
-    expect(pressed).to_have_attribute("aria-pressed", "true")
-    grid.page.evaluate("""async () => {
-      window.close_();
-      document.getElementById("el").replaceChildren();
-      window.model.traits.states = window.model.sent.at(-1).query.states;
-      window.close_ = window.widget.render({model: window.model, el: document.getElementById("el")});
-    }""")
-    expect(pressed).to_have_attribute("aria-pressed", "true")
-    assert grid.sent("rows")[-1]["query"]["states"] == ["regressions"]
+def test_filters_are_pressed_and_survive_another_display(grid: Live) -> None:
+    grid.click(grid.button("Missing 1"))
+    expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
+    grid.page.evaluate("window.close_()")
+    again = Live(grid.blank, grid.view, '<div id="el"></div>')
+    expect(again.button("Missing 1")).to_have_attribute("aria-pressed", "true")
+    expect(again.page.locator(".vnb-grid-row")).to_have_count(1)
 
 
 def test_answers_are_copied_rated_and_corrected(blank: Blank) -> None:
@@ -407,22 +390,21 @@ def test_tabs_of_the_lab_work_from_the_keyboard(blank: Blank) -> None:
     expect(blank.page.get_by_role("tab", name="History")).to_be_focused()
 
 
-def test_closed_views_listen_to_nothing(table: Blank) -> None:
+def test_closed_views_listen_to_nothing(table: Live) -> None:
     table.page.evaluate("() => { window.close_(); window.close_ = null; }")
     assert table.page.evaluate("window.model.calls.length") == 0
 
 
-def test_axe_finds_nothing_wrong_with_the_table(table: Blank) -> None:
-    reply(table)
-    row(table, "text 3").first.locator("label").click()
+def test_axe_finds_nothing_wrong_with_the_table(table: Live) -> None:
+    table.click(table.row("ticket 243.").locator("label"))
     table.page.get_by_role("button", name="Columns").click()
-    assert table.violations() == []
+    assert table.blank.violations() == []
 
 
-def test_axe_finds_nothing_wrong_with_the_grid(grid: Blank) -> None:
-    grid.page.get_by_role("button", name="Regressions").click()
-    grid.page.get_by_role("button", name="Export…").click()
-    assert grid.violations() == []
+def test_axe_finds_nothing_wrong_with_the_grid(grid: Live) -> None:
+    grid.click(grid.button("Missing 1"))
+    grid.button("Export…").click()
+    assert grid.blank.violations() == []
 
 
 def test_scripts_are_modules_without_globals() -> None:

@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from vellum_nb import History, Run
-from vellum_nb.models import NodeRun, case_id
+from vellum_nb.models import case_id
 
-LONG = "long text " * 4_000
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
@@ -81,10 +81,10 @@ def make_run():
 
 
 @pytest.fixture
-def record(history, make_run):
-    """Record a run, from its beginning to its end, and return it as the history has it."""
+def put(make_run):
+    """Record a run in a history, from its beginning to its end, and return it as it is there."""
 
-    def record(**fields):
+    def put(history, **fields):
         ended = make_run(**{"state": "FULFILLED", **fields})
         begun = ended.model_copy(update={"state": "STARTED", "outputs": {}, "error": None})
         history.begin(begun)
@@ -92,39 +92,13 @@ def record(history, make_run):
             history.finish(ended)
         return history.get(ended.id)
 
-    return record
+    return put
 
 
 @pytest.fixture
-def odd(record):
-    """Ten runs a second apart with all that a run can hold."""
-
-    def of(number):
-        return record(
-            external_id=f"e{number}" if number % 2 else None,
-            inputs={
-                "n": 2**70 + number,
-                "t": "\ud800 \x00 é" + " refund" * (number % 3),
-                "doc": LONG,
-                "x": [1.5, None, {}],
-            },
-            case_id=f"c{number}",
-            outputs={} if number == 3 else {"a.b": number, "nan": float("nan"), "l": [LONG]},
-            state="REJECTED" if number == 3 else "FULFILLED",
-            error={"code": "E", "message": ""} if number == 3 else None,
-            quality=0.1 * number,
-            note="" if number else None,
-            tags=["a", "b"],
-            metadata={"k": number},
-            cost_usd=1e-9,
-            tokens_in=number,
-            tag_moved=bool(number % 2),
-            not_sent=("z",),
-            finished_at=None,
-            nodes=(NodeRun(name="n", error="e"),),
-        )
-
-    return [of(number) for number in range(10)]
+def record(history, put):
+    """Record a run in the history of the test."""
+    return partial(put, history)
 
 
 @pytest.fixture

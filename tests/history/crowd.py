@@ -1,90 +1,112 @@
-"""Eight writers, two of them sweeps, a reader, and two that hold the whole file, on one history.
+"""Many processes on one history: they record, sweep, annotate, delete, search, hold and are killed.
 
-Started as ``crowd.py PATH``. Prints ``ended ID`` for each run that was acknowledged, kills two
-writers in the midst of it, and prints ``gone STATUS...`` of the others at last.
+Started as ``crowd.py PLACE``. Prints ``ended ID`` for each run that was acknowledged, ``noted ID
+TEXT`` for each note, kills two writers in the midst of it, and prints ``gone STATUS...`` at last.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
+import pandas  # noqa: F401, ICN001 - once, for all
 from recorder import fork, record, say
 
 import vellum_nb as vnb
 
-RUNS = 25
-CASES = 12
-HELD_S = 0.7
+RUNS, CASES = 25, 12
 
 
-def write(path):
-    with vnb.History(path) as history:
-        for number in range(RUNS):
-            record(history, f"{os.getpid()}-{number}", "plain", say)
+def write(history):
+    for number in range(RUNS):
+        record(history, f"{os.getpid()}-{number}", "plain", say)
 
 
-def write_for_ever(path, begun):
+def write_for_ever(begun, history):
     def tell(line):
         say(line)
         os.write(begun, b".")
 
-    with vnb.History(path) as history:
-        for number in range(10**9):
-            record(history, f"{os.getpid()}-{number}", "victim", tell)
+    for number in range(10**9):
+        record(history, f"{os.getpid()}-{number}", "victim", tell)
 
 
-def sweep(path):
+def sweep(history):
     name = f"echo-{os.getpid()}"
     with vnb.LocalServer() as server:
         server.deploy(lambda text: {"reply": text}, name=name, release_tags=["v1"])
-        ws = vnb.connect(server, history=path)
-        cases = [{"text": f"{name} {number}"} for number in range(CASES)]
-        done = ws.sweep(name, cases, release_tags=["v1"], repeats=2, progress=False)
-        assert len(done.frame()) == 2 * CASES
-        for run_id in done.frame()["id"]:
-            say(f"ended {run_id}")
-        ws.close()
+        with vnb.connect(server, history=str(history.path)) as ws:
+            cases = [{"text": f"{name} {number}"} for number in range(CASES)]
+            done = ws.sweep(name, cases, release_tags=["v1"], repeats=2, progress=False)
+            ids = done.frame()["id"].tolist()
+    assert len(set(ids)) == 2 * CASES
+    for run_id in ids:
+        say(f"ended {run_id}")
 
 
-def read(path):
-    most = 0
-    deadline = time.monotonic() + 2
-    with vnb.History(path) as history:
-        while time.monotonic() < deadline or most == 0:
-            count = len(history.frame(limit=10_000))
-            assert count >= most, "a run that was there is there no more"
-            most = count
-            history.page(order_by="latency_s", limit=20)
+def note(history):
+    while not (runs := history.runs(deployment="plain", limit=20)):
+        time.sleep(0.01)
+    for run in runs:
+        text = f"note {time.time_ns()}"
+        with suppress(vnb.HistoryError):  # it was deleted
+            history.annotate(run.id, note=text)
+            say(f"noted {run.id} {text}")
 
 
-def hold(path):
+def delete(history):
+    for number in range(10):
+        found = [run.id for run in history.runs(deployment="plain", state="FULFILLED", limit=40)]
+        gone = history.delete(random.sample(found, min(3, len(found))))
+        if gone.runs and number % 2:
+            history.undelete(gone)
+        time.sleep(0.05)
+
+
+def read(history):
+    until, most = time.monotonic() + 2, 0
+    while time.monotonic() < until or most == 0:
+        count = history.count(deployment="victim")
+        assert count >= most, "a run that was there is there no more"
+        most = count
+        history.page(order_by="latency_s", limit=20)
+        history.search("echo", limit=20)
+        assert history.frame(deployment="plain")["id"].is_unique
+
+
+def hold(history):
     for _ in range(2):
-        with closing(sqlite3.connect(path, timeout=100, isolation_level=None)) as db:
+        with closing(sqlite3.connect(history.path, timeout=100, isolation_level=None)) as db:
             db.execute("BEGIN EXCLUSIVE")
-            time.sleep(HELD_S)
+            time.sleep(0.7)
             db.execute("ROLLBACK")
         time.sleep(0.2)
 
 
-def vacuum(path):
+def back_up(history):
     time.sleep(0.5)
-    with vnb.History(path) as history:
-        history.vacuum()
+    history.backup(f"{history.path}.copy")
 
 
-def main(path):
-    with vnb.History(path):
+def work(do, place):
+    with vnb.History(place) as history:
+        do(history)
+
+
+def main(place):
+    with vnb.History(place):
         pass
     seen, begun = os.pipe()
-    victims = [fork(partial(write_for_ever, path, begun)) for _ in range(2)]
-    works = [*[write] * 4, *[sweep] * 2, read, hold, vacuum]
-    others = [fork(partial(work, path)) for work in works]
+    victims = [fork(partial(work, partial(write_for_ever, begun), place)) for _ in range(2)]
+    works = [*[write] * 4, sweep, sweep, note, delete, read]
+    works += [] if place.startswith("postgresql:") else [hold, back_up]
+    others = [fork(partial(work, do, place)) for do in works]
     for pid in victims:
         os.read(seen, 7)  # not before some runs are acknowledged
         time.sleep(0.3)

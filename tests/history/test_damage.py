@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing, contextmanager, suppress
@@ -12,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from platformdirs import user_data_dir
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run, sqlite
@@ -106,13 +110,6 @@ def test_flipped_bytes_are_told_and_left(where, content, path, tmp_path):
     path.write_bytes(flipped(content, start, length))
     message = refused(path)
     assert "was left as it is" in message
-    assert not vnb.check_history(path).ok
-
-
-@pytest.mark.parametrize("name", [b"\xc2ayloads", b"\xff\xffyloads"])
-def test_a_name_that_is_no_text_any_more_is_told_and_left(name, content, path):
-    path.write_bytes(content.replace(b"payloads", name, 2))
-    assert "was left as it is" in refused(path)
     assert not vnb.check_history(path).ok
 
 
@@ -259,12 +256,6 @@ def test_without_permission_one_sentence_says_what_to_do(open_folder, file, fold
 
 
 @AS_ROOT
-def test_a_folder_that_cannot_be_made_says_so(open_folder):
-    with nobody(), pytest.raises(HistoryError, match="cannot be opened.*Permission denied"):
-        History(open_folder / "new" / "runs.db")
-
-
-@AS_ROOT
 def test_a_history_that_may_only_be_read_can_be_checked(open_folder):
     path = open_folder / "runs.db"
     path.chmod(0o444)
@@ -315,3 +306,223 @@ def test_whatever_is_damaged_every_error_is_a_sentence_of_ours(content, path, mo
                 except HistoryError:
                     refused_reads += 1
     assert refused_reads > 30
+
+
+def test_what_is_not_a_history_is_not_called_a_damaged_one(tmp_path):
+    file = tmp_path / "runs.csv"
+    file.write_text("a,b\n1,2\n")
+    assert "file is not a database" in vnb.check_history(file).problems[0]
+    with pytest.raises(HistoryError, match="There is no history"):
+        vnb.check_history(tmp_path / "nothing.db")
+
+
+def test_an_empty_file_is_reported(tmp_path):
+    file = tmp_path / "runs.db"
+    file.touch()
+    assert "not a history" in vnb.check_history(file).problems[0]
+
+
+def test_a_check_reports_runs_that_have_been_started_for_long(path, make_run):
+    with History(path) as history:
+        history.begin(make_run())
+        history.begin(make_run(timestamp=datetime.now(UTC)))
+        found = vnb.check_history(path)
+    assert found.ok
+    assert found.runs == 2
+    assert found.notes[0].startswith("1 run(s) have been STARTED for more than a day")
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("DELETE FROM payloads WHERE seq = 1", "1 run(s) without payloads"),
+        ("DELETE FROM runs WHERE seq = 1", "1 payload(s) without a run"),
+        ("UPDATE payloads SET inputs = '{\"torn' WHERE seq = 1", "Run 'run-0' in the history is"),
+        (
+            "UPDATE runs SET timestamp = timestamp | (1 << 62)",
+            "Run 'run-0' in the history is damaged",
+        ),
+        ("DELETE FROM large_values", "1 large value(s) of runs or cases are missing"),
+        ("INSERT INTO sweep_cases VALUES (9, 0, 'c', '{}', '{}', '{}', NULL)", "without a sweep"),
+    ],
+)
+def test_what_does_not_fit_together_is_a_problem(path, make_run, sql, problem):
+    with History(path) as history:
+        history.begin(make_run(inputs={"doc": "long text " * 4_000}))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(sql)
+    found = vnb.check_history(path)
+    assert any(problem in each for each in found.problems), found
+    assert ".recover" in str(found)
+
+
+@pytest.fixture
+def closed(path, make_run):
+    """Make a history with some runs, closed again."""
+    with History(path) as history:
+        for _ in range(50):
+            history.begin(make_run(inputs={"long": "x" * 900}))
+    return path
+
+
+UNRELEASED = "PRAGMA application_id = 0x766E6268; CREATE TABLE runs (seq INTEGER)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("PRAGMA application_id = 0x766E6231; PRAGMA user_version = 99", "version 99.*upgrade"),
+        (UNRELEASED, "vellum-nb history merge runs.jsonl"),
+        ("CREATE TABLE theirs (x)", "another program"),
+        ("PRAGMA journal_mode = wal; CREATE TABLE theirs (x)", "another program"),
+        ("PRAGMA application_id = 7", "another program"),
+    ],
+)
+def test_a_database_that_is_no_history_of_this_version_is_refused(path, sql, message):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(sql)
+    assert re.search(message, refused(path))
+
+
+@pytest.mark.parametrize("content", [b"name,age\n", b"x", b"SQLite format 2\0" + b"\0" * 99])
+def test_a_file_that_is_not_sqlite_is_refused(path, content):
+    path.write_bytes(content)
+    assert "not an SQLite file" in refused(path)
+
+
+def test_an_empty_file_becomes_a_history(path, make_run):
+    path.touch()
+    with History(path) as history:
+        history.begin(make_run())
+        assert history.count() == 1
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, ["runs.db"]])
+def test_what_is_no_path_is_no_history(wrong):
+    with pytest.raises(HistoryError, match=r"is not a history; name a file, such as 'runs.db'"):
+        History(wrong)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_file_and_folder_are_private(tmp_path):
+    path = tmp_path / "new" / "deep" / "runs.db"
+    with History(path) as history:
+        assert history.count() == 0
+        made = [path, path.with_name("runs.db-wal"), path.parent]
+        modes = [stat.S_IMODE(one.stat().st_mode) for one in made]
+    assert modes == [0o600, 0o600, 0o700]
+
+
+def test_two_names_of_one_file_are_refused(closed, tmp_path):
+    (tmp_path / "second.db").hardlink_to(closed)
+    assert "2 names (hard links)" in refused(closed)
+
+
+def test_names_that_cannot_be_files_are_refused_in_a_sentence(tmp_path):
+    (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
+    for name in ("loop.db", "x" * 400, "a\0b"):
+        with pytest.raises(HistoryError, match="cannot be (used|opened)|is not a history"):
+            History(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a b", "ä%20?#", "'\"$;", "日本", "\n"])
+def test_a_file_may_have_any_name(tmp_path, make_run, name):
+    with History(tmp_path / name) as history:
+        history.begin(make_run())
+    with History(tmp_path / name) as history:
+        assert history.count() == 1
+        assert history.backup(tmp_path / f"{name}2").exists()
+
+
+def test_the_default_file_is_the_environments_or_in_the_users_data_directory(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("VELLUM_NB_HISTORY", raising=False)
+    places = [History(), History("~/runs.db")]
+    monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "mine.db"))
+    places.append(History())
+    user = Path(user_data_dir("vellum_nb", appauthor=False))
+    paths = [history.path for history in places]
+    assert paths == [user / "runs.db", tmp_path / "runs.db", tmp_path / "mine.db"]
+    for history in places:
+        history.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("x" * 300, "The copy .* cannot be written: File name too long"),
+        ("there/is/no/folder.db", "The copy .* cannot be written: No such file"),
+        ("\0", "is not a history; name a file"),
+        (7, "is not a history; name a file"),
+        (None, "is not a history; name a file"),
+    ],
+)
+def test_a_backup_that_cannot_be_written_names_its_own_place(tmp_path, target, reason):
+    with History(tmp_path / "a.db") as history, pytest.raises(HistoryError, match=reason):
+        history.backup(target)
+
+
+FILLED = """
+import json, shutil, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from vellum_nb import History, HistoryError
+from vellum_nb.models import Run
+disk = Path(sys.argv[1])
+path, filler, found = disk / "runs.db", disk / "filler", {}
+
+def run(name):
+    return Run(id=name, deployment="d", release_tag="v", timestamp=datetime.now(UTC),
+               inputs={"text": "x" * 20_000}, case_id="c")
+
+def full(room):
+    filler.write_bytes(b"x" * (shutil.disk_usage(disk).free - room))
+
+with History(path) as history:
+    history.begin(run("first"))
+    acknowledged = 1
+    full(200_000)
+    try:
+        for number in range(100):
+            history.begin(run(str(number)))
+            acknowledged += 1
+    except HistoryError as exc:
+        found["a full disk"] = str(exc)
+    found["reads on"] = history.count() == acknowledged > 1
+    try:
+        history.backup(disk / "copy.db")
+    except HistoryError as exc:
+        found["no room for a backup"] = str(exc)
+    found["leftovers"] = sorted(file.name for file in disk.iterdir())
+    filler.unlink()
+    history.begin(run("after"))
+    found["goes on"] = history.count() == acknowledged + 1
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def on_a_small_disk(tmp_path):
+    """Return what runs a program with a disk of 1 MB and returns the JSON that it prints."""
+
+    def run(program):
+        done = subprocess.run([*command, program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=1M none "$1" && exec "$2" -c "$3" "$1"'
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", *rights, "--mount", "sh", "-c", script, "sh", disk, sys.executable]
+    return run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
+def test_a_full_disk_is_reported_loses_nothing_and_the_history_goes_on(on_a_small_disk):
+    found = on_a_small_disk(FILLED)
+    assert found["reads on"] is found["goes on"] is True
+    assert set(found["leftovers"]) == {"filler", "runs.db", "runs.db-shm", "runs.db-wal"}
+    for name in ("a full disk", "no room for a backup"):
+        assert "the disk is full; free some space and try again" in found[name]

@@ -1,8 +1,14 @@
 """Deleting says what goes, and can be taken back until a vacuum."""
 
+from __future__ import annotations
+
+import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from vellum_nb import History, HistoryError
@@ -52,12 +58,6 @@ def test_each_deletion_is_listed_and_can_be_chosen(history, record):
         history.undelete(7)
 
 
-def test_without_deletions_the_list_has_its_columns(history):
-    listed = history.deletions()
-    assert len(listed) == 0
-    assert str(listed["deleted_at"].dtype) == "datetime64[us, UTC]"
-
-
 def test_the_ids_of_a_deleted_run_stay_taken_until_a_vacuum(history, record, make_run):
     run = record(external_id="a")
     history.delete([run.id])
@@ -77,25 +77,6 @@ def test_undoing_an_empty_deletion_restores_nothing(history, record):
     back = history.undelete(nothing)
     assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 0)
     assert "nothing" in repr(back)
-
-
-def test_asking_for_a_deleted_run_says_where_it_went(history, record):
-    run = record()
-    history.delete([run.id])
-    with pytest.raises(HistoryError, match=r"was deleted on .* history.undelete\(1\) brings it"):
-        history.get(run.id)
-    with pytest.raises(HistoryError, match="was deleted on"):
-        history.annotate(run.id, note="x")
-    with pytest.raises(HistoryError, match="was deleted on"):
-        history.finish(run)
-
-
-def test_a_deletion_can_be_taken_back_by_another_process(history, record, path):
-    run = record()
-    history.delete([run.id])
-    with History(path) as other:
-        other.undelete()
-    assert history.get(run.id) == run
 
 
 def test_no_number_of_a_deletion_is_given_twice(history, record):
@@ -130,17 +111,6 @@ def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, 
     assert history.runs() == runs[::-1]
 
 
-def test_subscribers_hear_once_of_many_runs(history, record, place):
-    ids = [record().id for _ in range(3)]
-    heard, of_many = [], []
-    stop = history.subscribe(heard.append, on_bulk_change=lambda: of_many.append(history.count()))
-    history.delete(ids)
-    history.undelete()
-    stop()
-    history.delete(ids)
-    assert (heard, of_many) == ([], [0, 3])
-
-
 def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(history, make_run):
     run = make_run(inputs={"doc": LONG})
     history.begin(run)
@@ -154,9 +124,11 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
 
 def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, record):
     record(), record(), record()
-    for wrong in ([], "", [""], 7, None, [7], history.frame()["id"][:0], history.frame()[:0]):
-        with pytest.raises(HistoryError, match="with at least one in it, not "):
+    for wrong in ("", [""], 7, None, [7]):
+        with pytest.raises(HistoryError, match="delete needs runs, their ids or a frame of them"):
             history.delete(wrong)
+    for nothing in ([], history.frame()["id"][:0], history.frame(until="2020-01-01")):
+        assert repr(history.delete(nothing)) == "<Deletion: no run has these ids>"
     with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
         history.delete(history.frame()[["state"]])
     for right in (
@@ -171,3 +143,105 @@ def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, recor
     run, other, _ = history.runs()
     assert history.delete(run).runs == history.delete(other.id).runs == 1
     assert history.count() == 1
+
+
+LONG = "long text " * 40_000
+
+
+def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, path):
+    kept = record(inputs={"doc": "x" * 40_000})
+    gone = [record(inputs={"doc": LONG + str(n)}) for n in range(8)]
+    history.delete([run.id for run in gone])
+    done = history.vacuum()
+    assert (done.forgotten, done.dropped) == (8, 8)
+    assert done.before > 3_000_000
+    assert history.size == done.after < 300_000
+    assert path.stat().st_size == done.after
+    assert history.runs() == [kept]
+    with pytest.raises(HistoryError, match="nothing to restore"):
+        history.undelete()
+    assert repr(done).startswith("<Vacuumed: 3.")
+    assert "8 deleted run(s) forgotten for good; 8 large value(s) dropped" in repr(done)
+
+
+def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_index(history, record):
+    runs = [record(inputs={"q": f"refund {n}"}) for n in range(20)]
+    assert history.count(search="refund") == 20
+    history.delete([run.id for run in runs[:10]])
+    history.vacuum()
+    record(inputs={"q": "another"})
+    assert history.count(search="refund") == 10
+
+
+def test_a_vacuum_works_while_another_process_records(history, record, path):
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "import recorder; from vellum_nb.history import History\n"
+        "with History(sys.argv[1]) as history:\n"
+        "    for n in range(60): recorder.record(history, f'other-{n}', 'd', lambda _: None)\n"
+    )
+    record(inputs={"doc": LONG})
+    folder = str((path.parent / __file__).parent)
+    child = subprocess.Popen([sys.executable, "-c", program, str(path), folder])
+    while child.poll() is None:
+        history.vacuum()
+    assert child.returncode == 0
+    assert history.count(deployment="d", state="FULFILLED") == 60
+
+
+def test_the_size_is_told_where_it_says_something(history, record, path):
+    record()
+    assert repr(history) == f"<History {path}: 1 run>"
+    record(inputs={"doc": "".join(chr(0x4E00 + n % 20_000) for n in range(700_000))})
+    assert repr(history) == f"<History {path}: 2 runs, {history.size / 1e6:.1f} MB>"
+    connection = sqlite3.connect(path)
+    pages, size = (connection.execute(f"PRAGMA page_{x}").fetchone()[0] for x in ("count", "size"))
+    connection.close()
+    assert history.size == pages * size > 2_000_000
+
+
+def test_tables_of_others_in_the_same_schema_are_left_alone(postgres, postgres_url):
+    database = postgres_url.rpartition("/")[2]
+    postgres.execute("CREATE TABLE theirs AS SELECT generate_series(1, 1000) AS n", database)
+    file = "SELECT relfilenode FROM pg_class WHERE relname = '{}'"
+    with History(postgres_url) as history:
+        theirs, runs = (
+            postgres.execute(file.format(name), database) for name in ("theirs", "runs")
+        )
+        size = history.size
+        postgres.execute("INSERT INTO theirs SELECT generate_series(1, 50000)", database)
+        assert history.size == size
+        history.vacuum()
+    assert postgres.execute(file.format("theirs"), database) == theirs
+    assert postgres.execute(file.format("runs"), database) != runs
+
+
+def test_a_vacuum_while_runs_are_restored_leaves_none_without_its_values(postgres_url, make_run):
+    run = make_run()
+    with (
+        History(postgres_url) as history,
+        History(postgres_url) as other,
+        psycopg.connect(postgres_url) as blocker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        history.begin(run)
+        history.delete([run.id])
+        blocker.execute("SELECT 1 FROM runs FOR UPDATE")
+        restored = pool.submit(history.undelete)
+        wait_for_waiting(blocker, 1)
+        vacuumed = pool.submit(other.vacuum)
+        wait_for_waiting(blocker, 2)
+        blocker.rollback()
+        assert (restored.result().runs, vacuumed.result().forgotten) == ((run.id,), 0)
+        assert history.get(run.id).inputs == run.inputs
+
+
+def wait_for_waiting(db, number):
+    """Wait until so many sessions wait for a lock."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    until = time.monotonic() + 20
+    while db.execute(sql).fetchone()[0] < number and time.monotonic() < until:
+        time.sleep(0.02)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -33,12 +39,6 @@ def test_each_run_is_one_line_whatever_its_text_holds(history, record, tmp_path)
     assert outputs == {"x": "a\nb\r\u2028\x85", "nan": float("inf"), "half": "\ufffd"}
 
 
-def test_parquet_reads_back_to_the_same_frame(filled, tmp_path):
-    written = filled.frame(state="FULFILLED")
-    read = pd.read_parquet(filled.to_parquet(tmp_path / "a.parquet", state="FULFILLED"))
-    pd.testing.assert_frame_equal(read, written)
-
-
 def test_parquet_holds_mixed_columns_as_json_text(history, record, tmp_path):
     for value in ("1", 1, None, 2**80, float("inf")):
         record(outputs={"x": value})
@@ -52,43 +52,12 @@ def test_parquet_holds_mixed_columns_as_json_text(history, record, tmp_path):
     ]
 
 
-def test_an_empty_history_is_exported_too(history, tmp_path):
-    read = pd.read_parquet(history.to_parquet(tmp_path / "a.parquet"))
-    assert read.dtypes["timestamp"] == history.frame().dtypes["timestamp"]
-    assert list(read.columns) == list(history.frame().columns)
-    assert history.to_jsonl(tmp_path / "a.jsonl").read_bytes() == b""
-
-
-def test_exports_take_filters(filled, tmp_path):
-    path = filled.to_jsonl(tmp_path / "a.jsonl", state="FAILED")
-    assert len(path.read_text("utf-8").splitlines()) == 1
-
-
 def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
     file = io.StringIO()
     assert filled.to_csv(file) is filled.to_jsonl(file) is None
     csv_text = filled.to_csv(tmp_path / "a.csv").read_text("utf-8")
     json_text = filled.to_jsonl(tmp_path / "a.jsonl").read_text("utf-8")
     assert file.getvalue() == csv_text + json_text
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_an_export_that_fails_leaves_the_old_file_and_no_other(filled, tmp_path, write):
-    target = tmp_path / "out" / "runs.out"
-    target.parent.mkdir()
-    target.write_text("old")
-    with pytest.raises(HistoryError):
-        getattr(filled, write)(target, limit=-1)
-    assert target.read_text() == "old"
-    assert [path.name for path in target.parent.iterdir()] == ["runs.out"]
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_what_is_not_a_path_or_a_name_is_refused_in_a_sentence(filled, tmp_path, write):
-    with pytest.raises(HistoryError, match="path=5 is not a path"):
-        getattr(filled, write)(5)
-    with pytest.raises(HistoryError, match="columns=5: give a list of names"):
-        getattr(filled, write)(tmp_path / "runs", columns=5)
 
 
 @pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
@@ -107,27 +76,6 @@ def test_an_export_without_runs_says_which_name_none_has(filled, tmp_path, write
     assert path.exists()
 
 
-def test_an_export_without_runs_of_what_there_is_says_nothing(filled, tmp_path):
-    deployment = filled.runs()[0].deployment
-    path = filled.to_csv(tmp_path / "runs", deployment=deployment, since="2030-01-01")
-    assert len(read_csv(path)) == 0
-    assert len(read_csv(filled.to_csv(path, deployment=[deployment, "other"]))) == 3
-
-
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
-def test_a_folder_that_is_not_there_is_named(filled, tmp_path, write):
-    with pytest.raises(HistoryError, match=r"there is no folder .*nowhere, make it or"):
-        getattr(filled, write)(tmp_path / "nowhere" / "runs")
-    with pytest.raises(HistoryError, match="Is a directory; name a file in it"):
-        getattr(filled, write)(tmp_path)
-
-
-def test_parquet_without_pyarrow_names_the_extra(filled, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[parquet\]'"):
-        filled.to_parquet(tmp_path / "a.parquet")
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes here")
 def test_a_pipe_is_written_to_and_a_link_stays_one(filled, tmp_path):
     pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
@@ -140,11 +88,6 @@ def test_a_pipe_is_written_to_and_a_link_stays_one(filled, tmp_path):
         assert read.result(20) == (tmp_path / "behind.csv").read_text("utf-8")
     assert link.is_symlink()
     assert pipe.is_fifo()
-
-
-def test_a_name_may_be_as_long_as_the_disk_allows(filled, tmp_path):
-    path = filled.to_jsonl(tmp_path / f"{'n' * 249}.jsonl")
-    assert len(path.read_text("utf-8").splitlines()) == 3
 
 
 def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
@@ -161,17 +104,19 @@ def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (
-            read_jsonl,
-            '{"id": "a", "inputs": {}}\n',
-            "line 1 is not a run: deployment: Field",
-        ),
+        (read_jsonl, '{"id": "a", "inputs": {}}\n', "line 1 is not a run: deployment: Field"),
         (read_jsonl, '{"id": "a"}\n{"id"\n', "line 2: Expecting"),
         (read_jsonl, '{"id": "a"}\n{"state": "b"}\n', "line 2 has other names than the first"),
         (read_jsonl, "[1]\n", "line 1 is not a JSON object"),
-        (read_parquet, "PAR1", "a.file cannot be read: Parquet"),
+        (read_parquet, "PAR1", "a.file is not a Parquet file of a history: Parquet"),
+        (read_csv, '"id"\n"a', "row 2: the quotes of cell 1 do not fit"),
+        (read_csv, '"id"\n"a"b\n', "row 2: the quotes of cell 1 do not fit"),
+        (read_csv, "id,note\na\n", "row 2 has 1 cells, the header has 2"),
+        (read_csv, "id,id\na,b\n", "several columns are called id"),
+        (read_csv, "latency_s\nfast\n", "not a CSV of a history: row 2, latency_s: 'fast'"),
+        (read_csv, "timestamp\nnoon\n", "row 2, timestamp: 'noon'"),
+        *((read, None, "a.file cannot be read: No such") for read in (read_csv, read_jsonl)),
         (read_parquet, None, "a.file cannot be read: No such file"),
-        (read_jsonl, None, "a.file cannot be read: No such file"),
     ],
 )
 def test_a_file_that_is_no_export_is_refused_with_the_place(tmp_path, read, text, message):
@@ -196,21 +141,224 @@ def test_no_export_replaces_a_history(filled, tmp_path, write):
     assert filled.count() == 3
 
 
-@pytest.mark.parametrize(
-    ("path", "said"), [("a\0b.csv", "is not a path"), ("x" * 300, "cannot be written")]
-)
-def test_a_name_that_no_file_can_have_is_told(filled, tmp_path, path, said):
-    with pytest.raises(HistoryError, match=said):
-        filled.to_csv(str(tmp_path / path))
-
-
-def test_a_file_that_is_named_after_another_format_is_refused(filled, tmp_path):
-    for write, name, other in (
-        ("to_csv", "export.parquet", "to_parquet"),
-        ("to_jsonl", "export.CSV", "to_csv"),
-        ("to_parquet", "export.jsonl", "to_jsonl"),
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write, monkeypatch):
+    for target, options, message in (
+        (5, {}, "path=5 is not a path"),
+        (tmp_path / "runs", {"columns": 5}, "columns=5: give a list of names"),
+        (tmp_path / "nowhere" / "runs", {}, r"there is no folder .*nowhere, make it or"),
+        (tmp_path, {}, "Is a directory; name a file in it"),
+        (f"{tmp_path}/a\0b", {}, "is not a path"),
+        (tmp_path / ("x" * 300), {}, "cannot be written"),
     ):
-        with pytest.raises(HistoryError, match=rf"{write} does not write .*; use {other}, or"):
-            getattr(filled, write)(tmp_path / name)
-    assert list(tmp_path.glob("export.*")) == []
-    assert filled.to_csv(tmp_path / "export.txt").is_file()
+        with pytest.raises(HistoryError, match=message):
+            getattr(filled, write)(target, **options)
+    other = tmp_path / {"to_csv": "a.parquet", "to_jsonl": "a.CSV", "to_parquet": "a.jsonl"}[write]
+    with pytest.raises(HistoryError, match=rf"{write} does not write .*; use to_\w+, or"):
+        getattr(filled, write)(other)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[parquet\]'"):
+        filled.to_parquet(tmp_path / "a.parquet")
+
+
+READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
+every_export = pytest.mark.parametrize("write", READERS)
+
+
+class Stops(io.StringIO):
+    """A file that calls back when the first rows are written."""
+
+    def __init__(self, call):
+        super().__init__()
+        self._call = call
+
+    def write(self, text):
+        if "run-" in text and self._call is not None:
+            call, self._call = self._call, None
+            call()
+        return super().write(text)
+
+
+@pytest.fixture
+def many(history, make_run):
+    """Return a history that is read in several batches."""
+    for number in range(30):
+        reply = "x" * 30_000 if number % 2 else number
+        run = make_run(state="FULFILLED", outputs={"reply": reply})
+        history.begin(run)
+    return history
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_jsonl"])
+def test_what_is_written_meanwhile_is_not_in_it_and_nobody_waits(many, make_run, write):
+    file = io.StringIO()
+    getattr(many, write)(file)
+    before = file.getvalue()
+
+    def meanwhile():
+        many.begin(make_run(id="late", state="STARTED", outputs={"new": 1}))
+        many.annotate("run-3", note="late")
+        many.delete(["run-5", "run-29"])
+
+    stopped = Stops(lambda: _in_thread(meanwhile))
+    getattr(many, write)(stopped)
+    assert stopped.getvalue() == before
+    assert many.count() == 29
+
+
+def _in_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "a writer waits for the export"
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param({"reply": 1, "new": 2}, id="a name that only old runs have"),
+        pytest.param({"reply": 0.5}, id="integers that become floats"),
+        pytest.param({"reply": "text"}, id="integers beside texts"),
+        pytest.param({"b": 1, "reply": 1, "a": 1}, id="an order that the oldest run tells"),
+        pytest.param({}, id="gaps"),
+    ],
+)
+def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
+    history, record, tmp_path, monkeypatch, old
+):
+    monkeypatch.setattr("vellum_nb.history.export._ROWS", 1)  # private: 4,000 runs take long
+    monkeypatch.setattr("vellum_nb.history.query._STREAMED", 1)
+    record(outputs=old, inputs={})
+    for number in range(3):
+        record(outputs={"a": number, "reply": number, "b": "x"})
+    for write, read in READERS.items():
+        pd.testing.assert_frame_equal(
+            read(getattr(history, write)(tmp_path / "a")), history.frame(), check_exact=True
+        )
+
+
+@every_export
+def test_columns_choose_and_order(many, tmp_path, write):
+    columns = ["output.reply", "state", "timestamp", "id"]
+    path = getattr(many, write)(tmp_path / "a", columns=columns, limit=20)
+    pd.testing.assert_frame_equal(READERS[write](path), many.frame(limit=20)[columns])
+
+
+def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, record, tmp_path):
+    record(outputs={"docs": [{"b": 1}], "t": '{"a": 1}'}, tags=("x", "y"), metadata={"k": [1]})
+    record(outputs={})
+    columns = ["output.docs", "output.t", "tags", "metadata", "timestamp"]
+    lines = history.to_jsonl(tmp_path / "a", columns=columns).read_text().splitlines()
+    assert list(json.loads(lines[0]).values())[:4] == [None] * 4
+    assert json.loads(lines[1]) == {
+        "output.docs": [{"b": 1}],
+        "output.t": '{"a": 1}',
+        "tags": ["x", "y"],
+        "metadata": {"k": [1]},
+        "timestamp": "2026-07-01T12:00:00+00:00",
+    }
+
+
+@every_export
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["id", "stat"], r"no column 'stat'; there are: execution_id, .*, output\.<name>"),
+        (["input"], "no column 'input'"),
+        ([], "none is named"),
+        (["id", "state", "id"], "id is named twice"),
+        (["output.replies"], r"no run that is exported has 'output.replies'; .* output.reply$"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused_with_those_that_are(
+    many, tmp_path, write, columns, message
+):
+    with pytest.raises(HistoryError, match=message):
+        getattr(many, write)(tmp_path / "other", columns=columns)
+    assert [each.name for each in tmp_path.iterdir() if each.name[:4] != "runs"] == []
+
+
+@every_export
+def test_progress_is_shown_when_asked_for(many, tmp_path, capsys, write):
+    getattr(many, write)(tmp_path / "runs.out", progress=True)
+    shown = capsys.readouterr().err
+    assert "runs.out:   0%|" in shown
+    assert "runs.out: 100%|" in shown
+    getattr(many, write)(tmp_path / "runs.out")
+    assert capsys.readouterr().err == ""
+
+
+class Interrupts(io.StringIO):
+    """A terminal at which somebody stops an export when all is written but nothing in place."""
+
+    def write(self, text):
+        if "100%" in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+@every_export
+def test_an_export_that_is_interrupted_leaves_the_old_file(many, tmp_path, monkeypatch, write):
+    target = tmp_path / "runs.out"
+    target.write_text("old")
+    monkeypatch.setattr("sys.stderr", Interrupts())
+    with pytest.raises(KeyboardInterrupt):
+        getattr(many, write)(target, progress=True)
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir() if "runs.out" in p.name] == ["runs.out"]
+
+
+KILLED = """
+import sys, time
+from vellum_nb import History
+from vellum_nb.history import csv_text, export
+def slow(*args):
+    yield from csv_text.csv_lines(*args)
+    print("written", flush=True)
+    time.sleep(20)
+export.csv_lines = slow
+History(sys.argv[1]).to_csv(sys.argv[2], progress=False)
+"""
+
+
+def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path):
+    target = tmp_path / "runs.csv"
+    target.write_text("old")
+    command = [sys.executable, "-c", KILLED, str(path), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"written\n"
+        child.send_signal(signal.SIGKILL)
+    assert target.read_text() == "old"
+    (left,) = tmp_path.glob(".runs.csv.*.part")
+    many.to_csv(target)
+    assert len(read_csv(target)) == 30
+    assert left.exists(), "it may be that of an export that just began"
+    os.utime(left, (time.time() - 4_000,) * 2)
+    many.to_csv(tmp_path / "runs.cs")
+    assert left.exists(), "it is that of another file"
+    many.to_csv(target)
+    assert not left.exists()
+
+
+SIZED = """
+import resource, sys
+from vellum_nb import History
+history, folder = History(sys.argv[1]), sys.argv[2]
+def export(**options):
+    for write in (history.to_csv, history.to_jsonl, history.to_parquet):
+        write(f"{folder}/out", **options)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(export(limit=30), export())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted otherwise")
+def test_memory_does_not_grow_with_the_number_of_runs(history, path, make_run, tmp_path):
+    for number in range(250):
+        history.begin(make_run(inputs={"text": f"{number} " + "word " * 40_000}, case_id="c"))
+    command = [sys.executable, "-c", SIZED, str(path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    few, all_of_them = map(int, done.stdout.split())
+    assert all_of_them - few < 20_000_000
+    assert history.frame().memory_usage(deep=True).sum() > 50_000_000

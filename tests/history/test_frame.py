@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from vellum_nb import HistoryError
+
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
 DTYPES = {
     "execution_id": TEXT,
@@ -63,14 +65,6 @@ def test_the_dtypes_of_known_columns_do_not_depend_on_the_runs(history, record):
     assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
 
 
-def test_columns_keep_their_order_when_new_ones_come(history, record):
-    record(inputs={"z": 1, "a": 1})
-    before = [name for name in history.frame().columns if name.startswith("input.")]
-    record(inputs={"new": 1, "a": 1, "z": 1})
-    after = [name for name in history.frame().columns if name.startswith("input.")]
-    assert (before, after) == (["input.z", "input.a"], ["input.z", "input.a", "input.new"])
-
-
 @pytest.mark.parametrize(
     ("values", "dtype", "expected"),
     [
@@ -101,20 +95,6 @@ def test_an_output_column_has_the_dtype_of_its_values(history, record, values, d
     assert [(v, type(v)) for v in column.tolist()] == [(v, type(v)) for v in expected]
 
 
-def test_a_column_without_any_value_is_text(history, record):
-    record(outputs={"x": None})
-    record(outputs={"x": float("nan")})
-    column = history.frame()["output.x"]
-    assert str(column.dtype) == TEXT
-    assert column.isna().all()
-
-
-def test_states_are_categories_in_the_order_of_a_runs_life(history, record):
-    record(state="FAILED")
-    categories = history.frame()["state"].cat.categories.tolist()
-    assert categories == ["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
-
-
 def test_release_tags_are_the_categories_that_occur_sorted(history, record):
     for tag in ("v2", "v10", "v2"):
         record(release_tag=tag)
@@ -126,3 +106,55 @@ def test_moments_are_kept_to_the_microsecond(history, record):
     record(timestamp="9999-12-31T23:59:59.999999Z")
     texts = [stamp.isoformat() for stamp in history.frame()["timestamp"]]
     assert texts == ["9999-12-31T23:59:59.999999+00:00", "1969-12-31T23:59:59.999999+00:00"]
+
+
+NOON = "2026-07-01T12:00:00Z"
+
+
+@pytest.fixture
+def ids(history, make_run):
+    """Return the ids of a history in which many runs have the same time, newest first."""
+    for number in range(23):
+        fields = {"timestamp": NOON} if number % 3 else {"deployment": "other"}
+        history.begin(make_run(outputs={"n": number}, **fields))
+    return history.frame()["id"].tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 5, 22, 23, 1000])
+def test_the_frames_of_a_scan_are_the_frame_cut_up(history, ids, rows):
+    frames = list(history.scan(chunk_rows=rows))
+    assert [len(frame) for frame in frames[:-1]] == [rows] * (len(frames) - 1)
+    assert 0 < len(frames[-1]) <= rows
+    assert [run for frame in frames for run in frame["id"]] == ids
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [{"limit": 0}, {"limit": 7}, {"limit": 15, "deployment": "other"}, {"search": "13"}],
+    ids=str,
+)
+def test_a_scan_takes_the_filters_of_a_frame(history, ids, filters):
+    found = [run for frame in history.scan(chunk_rows=5, **filters) for run in frame["id"]]
+    assert found == history.frame(**filters)["id"].tolist()
+
+
+def test_runs_recorded_and_deleted_meanwhile_move_nothing(history, ids, record):
+    scan = history.scan(chunk_rows=5)
+    seen = next(scan)["id"].tolist()
+    record()
+    history.delete([seen[-1], ids[5]])
+    seen += [run for frame in scan for run in frame["id"]]
+    assert seen == [*ids[:5], *ids[6:]]
+
+
+def test_a_scan_holds_no_lock_between_its_frames(history, ids):
+    scan = history.scan(chunk_rows=5)
+    next(scan)
+    history.vacuum()
+    assert len(next(scan)) == 5
+
+
+@pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
+def test_frames_of_no_rows_are_refused(history, rows):
+    with pytest.raises(HistoryError, match=f"chunk_rows={rows!r} is not a number of rows"):
+        next(history.scan(chunk_rows=rows))

@@ -13,13 +13,14 @@ import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 
 import psycopg
 import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.models.sweeps import SweepRecord
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -89,38 +90,21 @@ def test_runs_of_the_time_without_a_server_are_merged_when_it_is_back(
         assert pending.count() == 0
 
 
-def test_the_next_process_that_opens_the_history_merges_them(postgres_url, down, make_run):
-    history = History(postgres_url)
-    with down, pytest.warns(UserWarning, match="are recorded in"):
-        history.begin(make_run(id="waits"))
-    with History(postgres_url) as other:
-        assert [run.id for run in other.runs()] == ["waits"]
-    history.close()
-
-
-def test_pending_runs_that_cannot_be_merged_do_not_keep_the_history_closed(
-    postgres_url, down, make_run, folder
-):
-    history = History(postgres_url)
-    with down, pytest.warns(UserWarning, match="are recorded in"):
-        history.begin(make_run(id="waits"))
-    history.close()
-    (file,) = folder.glob("pending-*.db")
-    whole = file.read_bytes()
-    file.write_bytes(b"damaged" * 400)
-    with pytest.warns(UserWarning, match="cannot be merged into the history"):
-        history = History(postgres_url)
-    assert history.count() == 0
-    history.close()
-    file.write_bytes(whole)
-    with History(postgres_url) as history:
-        assert history.count() == 1
-
-
 def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_run):
+    sweep = SweepRecord(
+        id="s",
+        deployment="d",
+        release_tags=("v1",),
+        cases=0,
+        signature="",
+        created=make_run().timestamp,
+    )
     with History(postgres_url) as history:
         history.begin(make_run(id="a"))
+        history.sweeps.add(sweep, [])
+        token = history.sweeps.acquire("s")
         with down:
+            assert history.sweeps.renew("s", token) is False
             for call in (
                 lambda: history.delete(["a"]),
                 lambda: history.annotate("a", note="x"),
@@ -129,6 +113,7 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
                 with pytest.raises(HistoryError, match=r"cannot be reached|was lost"):
                     call()
         assert history.count() == 1
+        assert history.sweeps.renew("s", token)
 
 
 def test_a_server_that_was_restarted_needs_no_word(postgres_url, down, make_run):
@@ -148,7 +133,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
     run = make_run(id="same", external_id="x")
     with History(postgres_url) as other:
         other.begin(run)
-    with warnings.catch_warnings(record=True):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         history = History(postgres_url)
         with down:
@@ -161,6 +146,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
             time.sleep(0.1)
         assert history.get("same").outputs == {"b": 2}
         history.close()
+    assert any("1 differ, ours kept: same (outputs)" in str(each.message) for each in caught)
 
 
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(
@@ -233,37 +219,6 @@ def test_a_sweep_whose_server_is_lost_on_the_way_loses_no_answer(postgres_url, d
     )
 
 
-def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
-    postgres_url, ask, make_run
-):
-    run = make_run()
-    setting(ask, "SET statement_timeout = '100ms'")
-    with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
-        history.begin(run)
-        other.execute("LOCK TABLE runs")  # as VACUUM FULL does
-        with pytest.warns(UserWarning, match="are recorded in"):
-            history.finish(ended(run, a=1))
-        other.rollback()
-        assert history.get(run.id).outputs == {"a": 1}
-
-
-def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
-    postgres_url, ask, make_run
-):
-    with History(postgres_url):
-        setting(ask, "SET default_transaction_read_only = on")
-    with History(postgres_url) as history:
-        with pytest.warns(UserWarning, match="are recorded in"):
-            history.begin(make_run(id="a"))
-        with pytest.raises(HistoryError, match=r"takes no writes \(it is a standby, or read-only"):
-            history.annotate("a", note="x")
-        assert history.count() == 0  # pending runs do not keep it from being read
-        ask("SET default_transaction_read_only = off")
-        setting(ask, "RESET default_transaction_read_only")
-    with History(postgres_url) as history:
-        assert [run.id for run in history.runs()] == ["a"]
-
-
 def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
     with History(postgres_url) as history:
         history.begin(make_run(id="there"))
@@ -278,18 +233,6 @@ def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
         assert history.count() == 2
 
 
-def test_a_server_without_a_free_connection_says_so(postgres, guest_url):
-    postgres.execute("ALTER ROLE reader CONNECTION LIMIT 1")
-    try:
-        with (
-            History(guest_url) as history,
-            pytest.raises(HistoryError, match="no connection left; end another program"),
-        ):
-            history.count()
-    finally:
-        postgres.execute("ALTER ROLE reader CONNECTION LIMIT -1")
-
-
 @pytest.fixture
 def stored(postgres_url, make_run):
     """Record 600 runs."""
@@ -297,29 +240,6 @@ def stored(postgres_url, make_run):
     with History(postgres_url) as history:
         history.sweeps.record(begun=runs)
     return runs
-
-
-@pytest.mark.usefixtures("stored")
-def test_a_scan_goes_on_over_a_restart(postgres_url, down):
-    with History(postgres_url) as history:
-        frames = history.scan(chunk_rows=250)
-        found = next(frames)["id"].tolist()
-        with down:
-            pass
-        for frame in frames:
-            found += frame["id"].tolist()
-    assert found == [f"run-{number}" for number in reversed(range(600))]
-
-
-@pytest.mark.usefixtures("stored")
-def test_a_read_waits_for_a_server_that_is_started_again(postgres, postgres_url):
-    with History(postgres_url) as history:
-        assert history.count() == 600
-        postgres.kill()
-        starting = threading.Timer(0.5, postgres.start)
-        starting.start()
-        assert history.count() == 600
-        starting.join()
 
 
 @pytest.mark.usefixtures("stored")
@@ -343,26 +263,6 @@ def test_an_export_whose_server_is_lost_says_so_and_leaves_the_old_file(
             with pytest.raises(HistoryError, match=r"The connection .* was lost; try again"):
                 getattr(history, export)(old, progress=True)
         assert [each.read_text() for each in old.parent.iterdir()] == ["old"]
-
-
-def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down, make_run, path):
-    runs = [make_run(state="FULFILLED", outputs={"n": number}) for number in range(900)]
-    with History(path) as other:
-        other.sweeps.record(begun=runs)
-    with History(postgres_url) as history:
-
-        def merge():
-            with suppress(HistoryError):
-                history.merge(path)
-
-        merging = threading.Thread(target=merge)
-        merging.start()
-        with down:
-            pass
-        merging.join()
-        report = history.merge(path)
-        assert report.added + report.known == 900
-        assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]
 
 
 def test_a_run_that_waits_ends_where_it_waits_when_the_server_is_just_back(

@@ -8,58 +8,38 @@ import select
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from vellum_nb import History
 
-ROUNDS = 50
 THREADS = 3
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the recorder forks")
 
 
-@pytest.fixture(scope="module")
-def recorder():
-    script = Path(__file__).with_name("recorder.py")
-    with subprocess.Popen(
-        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        process.stdin.close()
-
-
-def tell(recorder, *words):
-    print(*words, file=recorder.stdin, flush=True)
-
-
-def lines_until_gone(recorder):
-    lines = []
-    while True:
-        line = recorder.stdout.readline().strip()
-        assert line, "the recorder died"
-        if line.startswith("gone"):
-            return lines, line
-        lines.append(line)
-
-
 @pytest.mark.slow
-def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, path):
+@pytest.mark.usefixtures("folder")
+def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, place):
     chance = random.Random(20260701)  # noqa: S311  (no secret depends on it)
+    is_server = str(place).startswith("postgresql:")
+    rounds = 6 if is_server else 50
     acknowledged, started = 0, 0
-    for number in range(ROUNDS):
+    for number in range(rounds):
         name = f"round{number}"
-        tell(recorder, "kill", path, name)
+        print("kill", place, name, file=recorder.stdin, flush=True)
         pid = int(recorder.stdout.readline().split()[1])
-        # From before the file is open to the midst of some hundred runs.
-        select.select([], [], [], chance.uniform(0, 0.1))
+        # From before the history is open to the midst of some hundred runs.
+        most = chance.randrange(40) if is_server else 0
+        lines = [recorder.stdout.readline().split() for _ in range(most)]
+        select.select([], [], [], 0 if is_server else chance.uniform(0, 0.1))
         os.kill(pid, signal.SIGKILL)
-        lines, _ = lines_until_gone(recorder)
-        began = {line.split()[1] for line in lines if line.startswith("began")}
-        ended = {line.split()[1] for line in lines if line.startswith("ended")}
-        with History(path) as history:
+        while not (line := recorder.stdout.readline()).startswith("gone"):
+            assert line, "the recorder died"
+            lines.append(line.split())
+        began = {run_id for word, run_id in lines if word == "began"}
+        ended = {run_id for word, run_id in lines if word == "ended"}
+        with History(place) as history:
             runs = {run.id: run for run in history.runs(deployment=name)}
         assert began <= runs.keys()
         assert all(runs[one].state == "FULFILLED" for one in ended)
@@ -68,67 +48,62 @@ def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, path)
         assert len(in_flight) <= THREADS
         acknowledged += len(ended)
         started += len(in_flight)
-    assert acknowledged > ROUNDS
+    assert acknowledged > rounds
     assert started > 0, "no kill came in the midst of a run: the test has lost its teeth"
 
 
 @pytest.mark.slow
-def test_eight_processes_open_and_write_one_fresh_file_at_once(recorder, tmp_path):
-    for number in range(20):
-        path = tmp_path / f"fresh{number}.db"
-        tell(recorder, "race", path, 8, 25)
-        _, last = lines_until_gone(recorder)
-        assert last == f"gone {[0] * 8}"
-        with History(path) as history:
-            assert history.count(state="FULFILLED") == 8 * 25
+@pytest.mark.usefixtures("folder")
+def test_eight_processes_open_and_write_one_fresh_history_at_once(recorder, request, tmp_path):
+    places = [tmp_path / f"fresh{number}.db" for number in range(15)]
+    for place in (*places, request.getfixturevalue("postgres").fresh()):
+        print("race", place, 8, 10, file=recorder.stdin, flush=True)
+        assert recorder.stdout.readline().strip() == f"gone {[0] * 8}"
+        with History(place) as history:
+            assert history.count(state="FULFILLED") == 8 * 10
 
 
-def test_two_histories_on_one_file_see_each_others_runs(path, make_run):
-    with History(path) as one, History(path) as other:
-        one.begin(make_run(id="a"))
-        other.begin(make_run(id="b"))
-        other.finish(make_run(id="a", state="FULFILLED"))
-        assert [run.id for run in one.runs()] == ["b", "a"]
-        assert one.get("a").state == "FULFILLED"
-
-
-def test_a_forked_process_records_into_the_same_file(path):
-    code = """
-import os, sys, time
+FORKED = """
+import os, sys, threading
 from datetime import UTC, datetime
 from vellum_nb import History, HistoryError
 from vellum_nb.models import Run
 def run(name):
     now = datetime.now(UTC)
     return Run(id=name, deployment="d", release_tag="v", timestamp=now, inputs={}, case_id="c")
-with History(sys.argv[1]) as history, History(":memory:") as memory:
-    history.begin(run("parent"))
+def fork(work):
     pid = os.fork()
     if pid == 0:
+        os._exit(0 if work() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+
+
+def forked(place, code):
+    command = [sys.executable, "-W", "ignore", "-c", FORKED + code, str(place)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_forked_process_records_into_the_same_history(place):
+    code = """
+with History(sys.argv[1]) as history, History(":memory:") as memory:
+    history.begin(run("parent"))
+    def child():
         history.begin(run("child"))
         try:
             memory.count()
         except HistoryError:
-            os._exit(0 if history.count() == 2 else 1)
-        os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert {run.id for run in history.runs()} == {"parent", "child"}
+            return history.count() == 2
+    fork(child)
+    history.begin(run("after"))
+    assert {run.id for run in history.runs()} == {"parent", "child", "after"}
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(path)], check=False, timeout=60
-    )
-    assert done.returncode == 0
+    forked(place, code)
 
 
 def test_children_that_are_forked_while_threads_write_do_not_hang(path):
     code = """
-import os, sys, threading
-from datetime import UTC, datetime
-from vellum_nb import History
-from vellum_nb.models import Run
-def run(name):
-    now = datetime.now(UTC)
-    return Run(id=name, deployment="d", release_tag="v", timestamp=now, inputs={}, case_id="c")
 stop = threading.Event()
 def work(history, thread):
     number = 0
@@ -141,30 +116,10 @@ with History(sys.argv[1]) as history:
     for thread in threads:
         thread.start()
     for n in range(40):
-        pid = os.fork()
-        if pid == 0:
-            history.begin(run(f"child-{n}"))
-            os._exit(0 if history.count() > n else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        fork(lambda: history.begin(run(f"child-{n}")) and history.count() > n)
     stop.set()
     for thread in threads:
         thread.join()
-    ids = {run.id for run in history.runs()}
-    assert ids >= {f"child-{n}" for n in range(40)}
+    assert {run.id for run in history.runs()} >= {f"child-{n}" for n in range(40)}
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(path)], check=False, timeout=60
-    )
-    assert done.returncode == 0
-
-
-def test_reading_much_does_not_hold_up_recording(history, make_run):
-    scan = history.scan(chunk_rows=1)
-    history.begin(make_run())
-    history.begin(make_run())
-    next(scan)
-    with ThreadPoolExecutor(1) as pool, history._store.snapshot() as snapshot:
-        rows = snapshot.stream("SELECT * FROM runs", rows=1)
-        next(rows)
-        pool.submit(history.begin, make_run()).result(20)
-    assert history.count() == 3
+    forked(path, code)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vellum_nb import History, HistoryError
+from vellum_nb import History
 from vellum_nb.history import search as search_module
 from vellum_nb.models import RunError
 from vellum_nb.search_text import Search, document
@@ -124,11 +124,6 @@ def test_a_search_finds_words_by_their_beginning_and_quoted_phrases(typed, text,
     assert Search.of(typed).matches([text]) is found
 
 
-def test_a_phrase_does_not_reach_from_one_value_into_the_next():
-    assert not Search.of('"refund policy"').matches(["a refund", "policy"])
-    assert Search.of("refund policy").matches(["a refund", "policy"])
-
-
 @given(st.text(), st.text())
 def test_a_text_is_found_and_marked_by_any_of_its_words_and_by_itself(before, text):
     for word in document(json.dumps({"q": text}), None).split():
@@ -198,39 +193,6 @@ def test_the_index_finds_what_words_find(history, make_run, runs, typed):
     )
 
 
-def test_a_run_is_found_before_it_ends_and_after(history, make_run):
-    run = make_run(inputs={"q": "question common"})
-    history.begin(run)
-    assert history.count(search="question") == 1
-    history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": {"a": "answer"}}))
-    assert history.count(search="answer question") == 1
-    assert newly_indexed(history) == 0
-
-
-def test_notes_and_tags_are_found_as_they_are_now(history, record):
-    record(id="a", inputs={"q": "refund"})
-    record(id="b", inputs={"q": "other"}, tags=["Späße", "later"])
-    assert history.count(search="refund urgent") == 0
-    history.annotate("a", note="Urgent!")
-    assert [run.id for run in history.runs(search="refund urgent")] == ["a"]
-    assert [run.id for run in history.runs(search="spasse")] == ["b"]
-    history.annotate("a", note=None)
-    assert history.count(search="urgent") == 0
-
-
-def test_errors_are_found_and_names_of_values_are_not(history, record):
-    error = RunError(code="PROVIDER_ERROR", message="Too many requests")
-    record(state="REJECTED", error=error, inputs={"ticket": {"kind": "x"}})
-    assert history.count(search="provider requests") == 1
-    assert history.count(search="ticket") == history.count(search="kind") == 0
-
-
-def test_the_end_of_a_long_document_is_found(history, record):
-    record(id="a", inputs={"document": f"{'word ' * 20_000}needle"})
-    assert [run.id for run in history.runs(search="needle")] == ["a"]
-    assert history.search('"word needle"')["match"][0].endswith("word needle")
-
-
 def test_no_word_of_a_very_long_document_is_lost(history, record):
     # More places than a tsvector counts, more of one word than it stores, a phrase at each edge.
     many = " ".join(f"w{number}" for number in range(20_000))
@@ -256,20 +218,6 @@ def test_the_index_is_made_in_batches_and_takes_in_new_runs_only(history, make_r
     assert history.count(search="common") == 5
     fill(history, make_run, 1)
     assert newly_indexed(history) == 1
-
-
-@pytest.mark.usefixtures("small_batches")
-def test_deleted_runs_are_not_found_and_restored_ones_are(history, make_run):
-    fill(history, make_run, 3)
-    assert history.count(search="common") == 3
-    history.delete(["run-1"])
-    assert history.count(search="common") == 2
-    history.undelete()
-    assert history.count(search="common") == 3
-    history.delete(["run-0", "run-2"])
-    history.vacuum()
-    fill(history, make_run, 1)
-    assert [run.id for run in history.runs(search="common")] == ["run-3", "run-1"]
 
 
 OTHER_VERSION = """
@@ -301,18 +249,6 @@ def test_runs_are_compared_with_a_warning_where_the_index_cannot_be_made(history
         other.execute("CREATE VIEW search_words AS SELECT 1 AS rowid")
     with pytest.warns(UserWarning, match="search index cannot be written"):
         assert history.count(search="common") == 3
-
-
-def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_file(history, make_run, path):
-    for number in range(3):
-        fill(history, make_run, 1, inputs={"q": f"zebra{number} common"})
-        assert history.count(search="zebra") == number + 1
-    history.delete(["run-1"])
-    history.vacuum()
-    history.close()
-    assert b"zebra1" not in path.read_bytes()
-    with History(path) as again:
-        assert again.count(search="zebra") == 2
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -388,9 +324,3 @@ def test_a_search_is_complete_after_any_operations(history, make_run, operations
     runs = history.runs()
     assert history.count(search="common") == len(runs)
     assert history.count(search="noted") == len([run for run in runs if run.note])
-
-
-def test_a_search_of_a_closed_history_is_refused(history):
-    history.close()
-    with pytest.raises(HistoryError, match="was closed"):
-        history.search("refund")

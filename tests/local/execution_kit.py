@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from vellum_nb.local import State
@@ -111,3 +114,31 @@ def by(field: str, operator: str, value: Any) -> str:
     }
     group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
     return json.dumps({**group, "conditions": [condition]})
+
+
+def inputs(**values: tuple[str, Any]) -> list[dict[str, Any]]:
+    """Return typed inputs; each value is a (type, value) pair."""
+    return [{"name": n, "type": type_, "value": value} for n, (type_, value) in values.items()]
+
+
+def outputs(data: dict[str, Any]) -> dict[str, Any]:
+    assert data["state"] == "FULFILLED", data
+    return {output["name"]: output["value"] for output in data["outputs"]}
+
+
+def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until `condition` gives something true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -8,17 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from execution_kit import inputs, outputs
 from requests.adapters import HTTPAdapter
 
 from vellum_nb.local import LocalServer
-
-
-def inputs(**values):
-    return [{"name": n, "type": type_, "value": value} for n, (type_, value) in values.items()]
-
-
-def outputs(data):
-    return {output["name"]: output["value"] for output in data["outputs"]}
 
 
 def test_of_many_runs_with_one_external_id_just_one_runs(fresh, asking):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from execution_kit import is_alive, outputs, until
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -102,44 +101,22 @@ def ask(isolated, asking):
     return run
 
 
-def values(data):
-    assert data["state"] == "FULFILLED", data
-    return {output["name"]: output["value"] for output in data["outputs"]}
-
-
-def wait_until(is_so, what):
-    until = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
-
-
-def gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-        return stat.read().rpartition(")")[2].split()[0] == "Z"
-    return False
-
-
 def pids_in(place):
     def written():
         return place.exists() and len(place.read_text().split()) == 2
 
-    wait_until(written, "the run never began")
+    until(written)
     return [int(pid) for pid in place.read_text().split()]
 
 
 def test_each_run_has_a_process_of_its_own(ask):
-    first, second = (values(ask("flow", "abc")) for _ in range(2))
+    first, second = (outputs(ask("flow", "abc")) for _ in range(2))
     assert first["output"] == second["output"] == "abc"
     assert len({first["pid"], second["pid"], os.getpid()}) == 3
 
 
 def test_what_a_run_prints_disturbs_nothing(ask):
-    assert values(ask("flow", "print"))["output"] == "print"
+    assert outputs(ask("flow", "print"))["output"] == "print"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +137,7 @@ def test_a_crash_is_a_rejected_run_with_the_reason(ask, what, code, message):
     assert data["state"] == "REJECTED"
     assert data["error"]["code"] == code
     assert message in data["error"]["message"]
-    assert values(ask("flow", "fine"))["output"] == "fine"
+    assert outputs(ask("flow", "fine"))["output"] == "fine"
 
 
 def test_a_crash_shows_where_without_the_folders_of_this_machine(ask):
@@ -173,13 +150,13 @@ def test_a_crash_shows_where_without_the_folders_of_this_machine(ask):
 def test_memory_has_a_limit(ask):
     error = ask("small", "memory")["error"]
     assert error["message"].startswith("The run needed more than its memory_limit of 2,147,483,648")
-    assert values(ask("small", "fine"))["output"] == "fine"
+    assert outputs(ask("small", "fine"))["output"] == "fine"
 
 
 def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-1")
     monkeypatch.setenv("A_KEY", "secret-2")
-    seen = {name: values(ask(name, "environment"))["output"] for name in ("flow", "small")}
+    seen = {name: outputs(ask(name, "environment"))["output"] for name in ("flow", "small")}
     assert "PATH" in seen["flow"]
     assert "_KEY" not in seen["flow"]
     assert "OPENAI" not in seen["small"]
@@ -194,7 +171,7 @@ def test_the_state_of_an_execution_goes_on_in_the_next_process(isolated, asking)
         inputs = [{"name": "text", "type": "STRING", "value": text}]
         reply = api.send(**body, inputs=inputs).json()
         previous = reply["execution_id"]
-        said.append(values(reply["data"])["output"])
+        said.append(outputs(reply["data"])["output"])
     assert said == ["one", "one, two"]
 
 
@@ -229,7 +206,7 @@ def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
         assert data["error"]["code"] == "WORKFLOW_TIMEOUT"
         began = place.read_text().split() if place.exists() else []  # a slow machine has none
         for pid in map(int, began):
-            wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
+            until(lambda pid=pid: not is_alive(pid))
 
 
 @pytest.fixture
@@ -271,7 +248,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
     ]
     assert "was ended by SIG" in why.message
     for pid in pids:
-        wait_until(lambda pid=pid: gone(pid), f"{pid} runs on")
+        until(lambda pid=pid: not is_alive(pid))
 
 
 def test_a_run_that_is_cancelled_before_it_begins_starts_no_process(code):
@@ -317,7 +294,7 @@ def test_the_processes_of_a_killed_server_end_too(tmp_path):
         finally:
             server.send_signal(signal.SIGKILL)
     for pid in pids:
-        wait_until(lambda pid=pid: gone(pid), f"{pid} outlived its server")
+        until(lambda pid=pid: not is_alive(pid))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from execution_kit import START, event, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import Actual, Ledger
+from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 
@@ -62,16 +62,6 @@ def test_of_many_threads_one_gets_the_external_id_and_nothing_is_lost(ledger: Le
         thread.join()
     assert len(won) == 1
     assert ledger.records("deployment")[0] == 8 * 20 + 1
-
-
-def test_a_failed_write_leaves_nothing_behind(ledger: Ledger):
-    begun = record()
-    ledger.begin(begun)
-    with pytest.raises(TypeError):
-        ledger.add_actuals(begun.execution_id, [Actual(begun.execution_id, START, {"a": object()})])
-    assert ledger.latest_actual(begun.execution_id) is None
-    ledger.update(replace(begun, status="STREAMING"))
-    assert ledger.record(begun.execution_id) == replace(begun, status="STREAMING")
 
 
 def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger: Ledger):

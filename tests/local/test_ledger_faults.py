@@ -26,32 +26,6 @@ def not_a_database(path: Path) -> None:
     path.write_bytes(b"this is no database, and long enough to be sure of it" * 50)
 
 
-def newer(path: Path) -> None:
-    Ledger(path.parent).close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-
-
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (not_a_database, "is not an SQLite file and was left as it is"),
-        (newer, "written by a newer vellum_nb .*; upgrade to read it"),
-        (a_folder, "cannot be opened"),
-    ],
-)
-def test_a_file_that_is_none_of_ours_is_refused(
-    tmp_path: Path, spoil: Callable[[Path], None], reason: str
-):
-    spoil(tmp_path / "executions.db")
-    with pytest.raises(VellumNBError, match=reason):
-        Ledger(tmp_path)
-
-
 def damaged(path: Path) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:

@@ -6,33 +6,22 @@ import asyncio
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
 
+import execution_kit
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.executions import Executions, Limits, LiveExecution
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 
 
 def record(**more):
-    common = {
-        "execution_id": IDS[0],
-        "trace_id": IDS[1],
-        "deployment_id": "d",
-        "deployment_name": "name",
-        "release_id": "r",
-        "version_id": "v",
-        "tag": "LATEST",
-        "inputs": (),
-        "start": datetime.now(UTC),
-    }
-    return ExecutionRecord(**common | more)
+    return execution_kit.record(execution_id=IDS[0], trace_id=IDS[1], **more)
 
 
 def events_of(function):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
+from execution_kit import record
 
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
@@ -17,7 +17,6 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
-from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.routes.stream_lines import node_data
 from vellum_nb.models import ExpandMeta
 
@@ -28,17 +27,7 @@ with warnings.catch_warnings():
 NODE = {"id": "00000000-0000-4000-8000-00000000000a", "name": "Node", "module": ["m"]}
 EXECUTION = "00000000-0000-4000-8000-00000000000e"
 INNER = "00000000-0000-4000-8000-00000000000c"
-RECORD = ExecutionRecord(
-    execution_id=EXECUTION,
-    trace_id=EXECUTION,
-    deployment_id="d",
-    deployment_name="n",
-    release_id="r",
-    version_id="v",
-    tag="LATEST",
-    inputs=(),
-    start=datetime.now(UTC),
-)
+RECORD = record(execution_id=EXECUTION)
 ALL = ExpandMeta(usage=True, cost=True, model_name=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer, Reject, State
+from vellum_nb.local import Reject, State
 
 
 def chat(message: str, memory: State) -> str:
@@ -54,20 +54,6 @@ def test_a_previous_execution_without_a_state_is_an_empty_one(say):
     assert said is None
     assert say("a", rejected)[1] == "a"
     assert say("a", "00000000-0000-4000-8000-000000000000")[1] == "a"
-
-
-def test_a_state_survives_a_restart(tmp_path, asking):
-    message = [{"name": "message", "type": "STRING", "value": "a"}]
-    server = LocalServer(data=tmp_path)
-    server.deploy(chat)
-    with server:
-        body = {"workflow_deployment_name": "chat", "inputs": message}
-        first = asking(server).send(**body).json()["execution_id"]
-    again = LocalServer(data=tmp_path)
-    again.deploy(chat)
-    with again:
-        answer = asking(again).send(**body, previous_execution_id=first).json()
-    assert answer["data"]["outputs"][0]["value"] == "a a"
 
 
 def test_a_state_that_json_cannot_carry_rejects_the_run(fresh, asking):

@@ -12,19 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from execution_kit import until
 
 from vellum_nb.local import LocalServer
 
 TEXT = [{"name": "text", "type": "STRING", "value": "a"}]
-
-
-def until(condition):
-    """Wait until `condition` gives something true, and return it."""
-    end = time.monotonic() + 20
-    while not (found := condition()) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert found
-    return found
 
 
 def begin(api, name="gate", **body):

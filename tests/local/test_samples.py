@@ -118,16 +118,6 @@ def test_each_release_is_better_on_some_cases_and_worse_on_others(samples, name,
     assert sum(after < before for before, after in pairs) >= 3
 
 
-@pytest.mark.parametrize("name", RELEASES)
-def test_releases_differ_visibly_on_most_cases(samples, name):
-    texts = {"ticket-triage": "reply", "docs-qa": "answer", "summarise": "summary"}
-    text = texts.get(name, "digest")
-    for old, new in pairwise(RELEASES[name]):
-        pairs = zip(samples.answers(name, old), samples.answers(name, new), strict=True)
-        differ = [a.outputs[text] != b.outputs[text] for a, b in pairs]
-        assert sum(differ) > len(differ) / 4
-
-
 @pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
 def test_empty_text_is_rejected_with_a_sentence(samples, name, tag):
     main = next(v.key for v in samples.variables(name, tag) if v.is_required)

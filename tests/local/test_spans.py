@@ -61,23 +61,6 @@ def test_spans_come_in_the_order_in_which_they_began_with_what_they_ran_in():
     assert last["end_ts"] == "2026-01-31T00:00:04+00:00"
 
 
-def test_a_span_is_called_as_its_definition_says_and_has_an_id_in_any_case():
-    body = {"node_definition": {"id": "the-id", "name": "Classify", "module": ["flow"]}}
-    named, bare = spans_of(
-        [
-            event(NODE_INITIATED, "a", 0, body=body, kind="PROMPT"),
-            event(NODE_INITIATED, "b", 0, body={"node_definition": "odd"}),
-        ]
-    )
-    attributes = named["attributes"]
-    assert (attributes["label"], attributes["node_id"]) == ("Classify", "the-id")
-    assert bare["attributes"]["label"] == "node"
-    assert (
-        bare["attributes"]["node_id"]
-        == spans_of([event(NODE_INITIATED, "b", 9)])[0]["attributes"]["node_id"]
-    )
-
-
 def test_a_span_tells_what_its_models_used():
     (span,) = spans_of(
         [event(NODE_FULFILLED, "a", 0, usage=(Usage("m", 3, 4, 0.5), Usage("m", 1, 1, 0.25)))]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from execution_kit import is_alive, until
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -28,6 +29,7 @@ from vellum_nb.local.isolation.workflow_server import image_of_project
 pytestmark = pytest.mark.slow
 PROJECT = """
 import os
+import resource
 import time
 from typing import Optional
 
@@ -57,7 +59,8 @@ class Shout(BaseNode):
             raise ValueError("no such text")
         if self.text == "sleep":
             time.sleep(60)
-        where = f"{os.getpid()} {os.environ['VELLUM_API_URL']}"
+        memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+        where = f"{os.getpid()} {os.environ['VELLUM_API_URL']} {memory}"
         return self.Outputs(loud=self.text.upper() * int(self.times), where=where)
 
 
@@ -138,21 +141,6 @@ def outputs(data):
     return {output["name"]: (output["type"], output["value"]) for output in data["outputs"]}
 
 
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_a_project_runs_in_an_environment_of_its_own(python, project, server, asking):
     release = server.deploy(project, isolation="environment", python=python, release_tags=["v1"])
     variables = release.workflow_version.input_variables
@@ -163,7 +151,7 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
     api = asking(server)
     found = outputs(run(api))
     assert found["loud"] == ("STRING", "HI")
-    pid, url = found["where"][1].split()
+    pid, url, _ = found["where"][1].split()
     assert int(pid) != os.getpid()
     assert url == server.url
 
@@ -187,10 +175,12 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
     assert "text" in answer.json()["detail"]
 
 
-def test_a_failure_and_a_crash_are_rejections(python, project, tmp_path, asking):
+def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, project, asking):
+    limit = 2**34
     with LocalServer(timeout=60) as server:
-        server.deploy(project, isolation="environment", python=python)
+        server.deploy(project, isolation="environment", python=python, memory_limit=limit)
         api = asking(server)
+        assert outputs(run(api))["where"][1].split()[2] == str(limit)
         failed = run(api, "fail")["error"]
         assert (failed["code"], failed["message"]) == ("NODE_EXECUTION", "no such text")
         crashed = run(api, "crash")
@@ -402,7 +392,7 @@ def test_a_container_is_published_on_loopback_with_limits_and_removed(
 def test_a_container_reaches_the_local_server_through_its_bridge(docker, project, asking):
     with LocalServer() as server:
         server.deploy(project, isolation="container", image="mine:1")
-        _, url = outputs(run(asking(server)))["where"][1].split()
+        _, url, _ = outputs(run(asking(server)))["where"][1].split()
         host, _, port = url.removeprefix("http://").partition(":")
         assert host == "host.docker.internal"
         answer = requests.get(

@@ -11,7 +11,7 @@ import pytest
 import vellum_nb as vnb
 
 PLACES = (
-    "history/sqlite_store.py",
+    "history/backends.py",
     "workspace/runner.py",
     "workspace/live_runs.py",
 )

@@ -88,16 +88,6 @@ def test_an_execution_that_still_runs_is_waited_for(counting, ws):
     check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
 
 
-def test_a_call_that_is_told_of_very_late_is_refused_as_a_duplicate_and_then_found(counting, ws):
-    counting.lag = 1e9
-    counting.script.append("reset after")
-    sweep = swept(ws, background=True)
-    wait_for(lambda: counting.posts == 2)
-    counting.lag = 0.0
-    sweep.wait(LONG)
-    check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=counting.lookups)
-
-
 @pytest.mark.parametrize("fault", ["reset before", "reset after"])
 def test_a_server_that_can_tell_nothing_leaves_it_failed_with_that_reason(counting, ws, fault):
     counting.can_look_up = False

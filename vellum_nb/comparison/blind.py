@@ -145,20 +145,22 @@ class BlindSession:
 
     Nothing that is shown of it reveals which release is which before `finish`.
 
-    Parameters
+    Attributes
     ----------
-    cases : sequence of Case
-        The cases of the comparison.
     record : BlindRecord
         What is rated.
-    ratings : BlindRatings
-        Where ratings are kept.
+    pairs : list of BlindPair
+        The cases that were answered on both.
+    total, same, missing : int
+        How many cases there are to rate; with the same outputs on both, so that they are ties
+        without asking; without an answer on both, or whose runs are deleted.
+    is_kept : bool
+        Whether ratings outlive the kernel.
     """
 
     def __init__(self, cases: Sequence[Case], record: BlindRecord, ratings: BlindRatings) -> None:
         self.record = record
         self._ratings = ratings
-        self._number = len(cases)
         self._runs: dict[str, Run] = {
             each.id: each for case in cases for tries in case.tries.values() for each in tries
         }
@@ -168,6 +170,10 @@ class BlindSession:
             for each in self.pairs
             if not each.same and each.first in self._runs and each.second in self._runs
         ]
+        self.total = len(self._askable)
+        self.same = sum(pair.same for pair in self.pairs)
+        self.missing = len(cases) - self.same - self.total
+        self.is_kept = ratings.on_disk
         self._again: list[int] = []
         self._drafts: dict[int, str] = {}
         self._rated: dict[int, BlindRating] = {}
@@ -191,11 +197,6 @@ class BlindSession:
         return None if at is None else self.pairs[at]
 
     @property
-    def total(self) -> int:
-        """How many cases there are to rate."""
-        return len(self._askable)
-
-    @property
     def rated(self) -> int:
         """How many are rated."""
         return sum(each.choice != "skip" for each in self._rated.values())
@@ -204,21 +205,6 @@ class BlindSession:
     def skipped(self) -> int:
         """How many were skipped."""
         return len(self._rated) - self.rated
-
-    @property
-    def same(self) -> int:
-        """How many have the same outputs on both releases: ties, without asking."""
-        return sum(pair.same for pair in self.pairs)
-
-    @property
-    def missing(self) -> int:
-        """How many cases cannot be rated: without an answer on both, or their runs are deleted."""
-        return self._number - self.same - self.total
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether ratings outlive the kernel."""
-        return self._ratings.on_disk
 
     @property
     def last(self) -> Choice | None:

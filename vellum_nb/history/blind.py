@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.rows import clean, from_micros, micros
-from vellum_nb.history.store import Store, Transaction, insert
+from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 
 if TYPE_CHECKING:
@@ -21,22 +22,14 @@ RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "se
 _RATINGS = f"SELECT {', '.join(RATING)} FROM blind_ratings WHERE session = :session"
 _OPEN = "SELECT 1 FROM blind WHERE id = :session AND ended IS NULL"
 _FRAMED = {
+    **{
+        name: f"b.{name}" for name in ("deployment", "question", "seed", "first", "second", "ended")
+    },
+    **{name: f"r.{name}" for name in ("choice", "note", "rated", "undone", "sent", "a_first")},
     "session_id": "b.id",
-    "deployment": "b.deployment",
     "case_id": "p.case_id",
-    "choice": "r.choice",
-    "first": "b.first",
-    "second": "b.second",
-    "note": "r.note",
-    "rated": "r.rated",
-    "undone": "r.undone",
-    "sent": "r.sent",
-    "question": "b.question",
-    "seed": "b.seed",
     "first_run": "p.first",
     "second_run": "p.second",
-    "ended": "b.ended",
-    "a_first": "r.a_first",
 }
 _NAMES = (
     *("session_id", "deployment", "case_id", "choice", "preferred", "release_a", "release_b"),
@@ -62,46 +55,49 @@ class BlindRatings:
         """Store the plan of a blind rating; it is on disk when this returns."""
         blind = record.model_dump() | {"created": micros(record.created), "ended": None}
         rows = [
-            {"session": record.id} | {name: getattr(pair, name) for name in PAIR} for pair in pairs
+            {"session": record.id}
+            | {name: getattr(pair, name) for name in PAIR}
+            | {"same": int(pair.same)}
+            for pair in pairs
         ]
 
         def change(tx: Transaction) -> None:
             tx.execute(insert("blind", BLIND), blind)
-            tx.execute_many(
-                insert("blind_pairs", ("session", *PAIR)),
-                [row | {"same": int(row["same"])} for row in rows],
-            )
+            tx.execute_many(insert("blind_pairs", ("session", *PAIR)), rows)
 
         self._store.write(change)
 
     def newest(self, signature: str) -> BlindRecord | None:
         """Return the newest blind rating of this signature."""
-        sql = (
-            f"SELECT {', '.join(BLIND)} FROM blind WHERE signature = :signature "
-            "ORDER BY seq DESC LIMIT 1"
-        )
-        found = self._store.read(sql, {"signature": signature})
-        return _record(found[0]) if found else None
+        found = self._select("signature = :key ORDER BY seq DESC LIMIT 1", signature)
+        return found[0] if found else None
 
     def get(self, session_id: str) -> BlindRecord:
         """Return a blind rating as it is now."""
-        sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE id = :session"
-        found = self._store.read(sql, {"session": session_id})
+        found = self._select("id = :key", session_id)
         if not found:
             msg = f"The history has no blind rating {session_id!r}; was the file replaced?"
             raise HistoryError(msg)
-        return _record(found[0])
+        return found[0]
+
+    def _select(self, where: str, key: str) -> list[BlindRecord]:
+        records = []
+        sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE {where}"
+        for row in self._store.read(sql, {"key": key}):
+            found = dict(zip(BLIND, row, strict=True))
+            ended = None if found["ended"] is None else from_micros(found["ended"])
+            times = {"created": from_micros(found["created"]), "ended": ended}
+            records.append(BlindRecord(**found | times))
+        return records
 
     def pairs(self, session_id: str) -> list[BlindPair]:
         """Return the pairs of a blind rating, in their order."""
         sql = (
             f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = :session ORDER BY position"
         )
+        rows = self._store.read(sql, {"session": session_id})
         return [
-            BlindPair(position, number, case_id, first, second, same=bool(same))
-            for position, number, case_id, first, second, same in self._store.read(
-                sql, {"session": session_id}
-            )
+            BlindPair(**dict(zip(PAIR, row, strict=True)) | {"same": bool(row[-1])}) for row in rows
         ]
 
     def ratings(self, session_id: str) -> list[BlindRating]:
@@ -175,12 +171,6 @@ def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
     if choice in {"first", "second"}:
         choice = "A" if (choice == "first") == a_first else "B"
     return {**row, "choice": choice, "note": row["note"] or None, **hidden}
-
-
-def _record(row: Sequence[Any]) -> BlindRecord:
-    found = dict(zip(BLIND, row, strict=True))
-    ended = None if found["ended"] is None else from_micros(found["ended"])
-    return BlindRecord(**found | {"created": from_micros(found["created"]), "ended": ended})
 
 
 def _rating(row: Sequence[Any]) -> BlindRating:

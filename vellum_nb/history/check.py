@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large
-from vellum_nb.history.location import existing_file
-from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, micros, run_of
+from vellum_nb.history.backends import existing_file
+from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import open_read_only, text_or_bytes
 
 _SHOWN = 20
-_LONG = timedelta(days=1)
-_RELATIONS = {
+_COUNTS = {
     "run(s) without payloads": "FROM runs WHERE seq NOT IN (SELECT seq FROM payloads)",
     "payload(s) without a run": "FROM payloads WHERE seq NOT IN (SELECT seq FROM runs)",
     "case(s) without a sweep": "FROM sweep_cases WHERE sweep NOT IN (SELECT id FROM sweeps)",
@@ -30,7 +28,16 @@ _RELATIONS = {
         "FROM blind_ratings r WHERE NOT EXISTS (SELECT 1 FROM blind_pairs p "
         "WHERE p.session = r.session AND p.position = r.position)"
     ),
+    "large value(s) of runs or cases are missing": (
+        "FROM (SELECT DISTINCT value ->> 2 AS hash FROM (SELECT large FROM payloads UNION ALL "
+        "SELECT large FROM sweep_cases), json_each(large)) "
+        "WHERE hash NOT IN (SELECT hash FROM large_values)"
+    ),
 }
+_STARTED = (
+    "FROM runs WHERE state = 'STARTED' AND deletion IS NULL "
+    "AND timestamp < (julianday('now') - 2440588.5) * 86400000000"
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,22 +84,10 @@ class HistoryCheck:
         return f"<HistoryCheck: {self}>"
 
 
-@dataclass(slots=True)
-class _Findings:
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    runs: int | None = None
-
-
 def check_history(path: str | Path | None = None) -> HistoryCheck:
     """Read every page and every run of a history and report what is broken; nothing is changed.
 
-    Others may write to it during that.
-
-    Parameters
-    ----------
-    path : str or Path, optional
-        The file; default: as for `History`.
+    Others may write to it during that. `path` is the file; default: as for `History`.
 
     Raises
     ------
@@ -107,93 +102,84 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     True
     """
     file = existing_file(path)
-    found = _Findings()
+    problems: list[str] = []
+    notes: list[str] = []
+    runs: int | None = None
     try:
         with closing(open_read_only(file)) as opened:
             opened.text_factory = text_or_bytes
             opened.execute("PRAGMA busy_timeout = 30000")
-            _look(opened, found)
+            for look in (_unfit, _pages, _relations, _damaged):
+                problems += _collected(look(opened))  # damage in one place hides no other
+                if look is _unfit and problems and "SQLite" not in problems[0]:
+                    runs = 0
+                    break
+            else:
+                with suppress(sqlite3.DatabaseError, ValueError):
+                    runs = _count(opened, "FROM runs")
+                    if started := _count(opened, _STARTED):
+                        notes.append(
+                            f"{started:,} run(s) have been STARTED for more than a day: their "
+                            "answer was not recorded; ws.resume_pending() or ws.history.sync(...) "
+                            "looks them up"
+                        )
         size = file.stat().st_size
         log = file.with_name(f"{file.name}-wal")
         size += log.stat().st_size if log.exists() else 0
     except (sqlite3.Error, OSError) as exc:
         msg = f"The history {file} cannot be checked: {exc}"
         raise HistoryError(msg) from exc
-    return HistoryCheck(file, tuple(found.problems), tuple(found.notes), found.runs, size)
+    return HistoryCheck(file, tuple(dict.fromkeys(problems)), tuple(notes), runs, size)
 
 
-def _look(connection: sqlite3.Connection, found: _Findings) -> None:
-    """Look in every way; damage in one place does not hide what is broken in another."""
-    for look in (_format, _pages, _relations, _runs, _large, _long_started):
-        if found.problems and found.runs == 0:
-            return  # not a history
-        try:
-            look(connection, found)
-        except (sqlite3.DatabaseError, ValueError) as exc:
-            locked = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
-            if getattr(exc, "sqlite_errorcode", 0) & 0xFF in locked:
-                raise
-            text = f"SQLite cannot read all of it: {exc}"
-            found.problems += [] if text in found.problems else [text]
+def _collected(found: Iterator[str]) -> list[str]:
+    """Return what is found until SQLite cannot read on."""
+    problems: list[str] = []
+    try:
+        for problem in found:
+            problems.append(problem)  # noqa: PERF402  (what was found before an error counts)
+    except (sqlite3.DatabaseError, ValueError) as exc:
+        locked = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in locked:
+            raise
+        problems.append(f"SQLite cannot read all of it: {exc}")
+    return problems
 
 
-def _format(connection: sqlite3.Connection, found: _Findings) -> None:
+def _count(connection: sqlite3.Connection, where: str) -> int:
+    return int(connection.execute(f"SELECT count(*) {where}").fetchone()[0])
+
+
+def _unfit(connection: sqlite3.Connection) -> Iterator[str]:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    problem = None
     if application_id != APPLICATION_ID:
-        problem = refuse_old(application_id) or "it is not a history, or all of it is lost"
+        yield refuse_old(application_id) or "it is not a history, or all of it is lost"
     elif version > len(MIGRATIONS):
-        problem = f"it was written by a newer vellum_nb (version {version})"
-    if problem:
-        found.problems.append(problem)
-        found.runs = 0
+        yield f"it was written by a newer vellum_nb (version {version})"
 
 
-def _pages(connection: sqlite3.Connection, found: _Findings) -> None:
+def _pages(connection: sqlite3.Connection) -> Iterator[str]:
     for (text,) in connection.execute(f"PRAGMA integrity_check({_SHOWN})"):
         if text != "ok":
-            found.problems += [line for line in str(text).splitlines() if "***" not in line]
+            yield from (line for line in str(text).splitlines() if "***" not in line)
 
 
-def _relations(connection: sqlite3.Connection, found: _Findings) -> None:
-    for what, where in _RELATIONS.items():
-        count = connection.execute(f"SELECT count(*) {where}").fetchone()[0]
-        if count:
-            found.problems.append(f"{count:,} {what}")
+def _relations(connection: sqlite3.Connection) -> Iterator[str]:
+    for what, where in _COUNTS.items():
+        if count := _count(connection, where):
+            yield f"{count:,} {what}"
 
 
-def _runs(connection: sqlite3.Connection, found: _Findings) -> None:
-    damaged, count = [], 0
+def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
+    damaged = 0
     sql = f"SELECT {columns(WHOLE)} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
     for row in connection.execute(sql):
-        count += 1
         try:
             run_of(row)
         except DamagedRunError as exc:
-            damaged.append(str(exc).partition(";")[0])
-    found.runs = count
-    found.problems += damaged[:_SHOWN]
-    if len(damaged) > _SHOWN:
-        found.problems.append(f"… and {len(damaged) - _SHOWN:,} more damaged runs")
-
-
-def _large(connection: sqlite3.Connection, found: _Findings) -> None:
-    needed: set[str] = set()
-    for table in ("payloads", "sweep_cases"):
-        rows = connection.execute(f"SELECT large FROM {table} WHERE large IS NOT NULL")
-        needed = needed.union(*(large.place_hashes(text) for (text,) in rows))
-    needed -= {name for (name,) in connection.execute("SELECT hash FROM large_values")}
-    if needed:
-        found.problems.append(f"{len(needed):,} large value(s) of runs or cases are missing")
-
-
-def _long_started(connection: sqlite3.Connection, found: _Findings) -> None:
-    before = micros(datetime.now(UTC) - _LONG)
-    sql = "SELECT count(*) FROM runs WHERE state = 'STARTED' AND deletion IS NULL AND timestamp < ?"
-    count = connection.execute(sql, (before,)).fetchone()[0]
-    if count:
-        found.notes.append(
-            f"{count:,} run(s) have been STARTED for more than a day: their answer was not "
-            "recorded; ws.resume_pending() or ws.history.sync(...) looks them up"
-        )
+            damaged += 1
+            if damaged <= _SHOWN:
+                yield str(exc).partition(";")[0]
+    if damaged > _SHOWN:
+        yield f"… and {damaged - _SHOWN:,} more damaged runs"

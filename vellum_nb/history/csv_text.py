@@ -1,21 +1,18 @@
 r"""CSV that keeps types apart, and that no spreadsheet runs as formulas.
 
-Text is always quoted, a missing value is nothing at all, numbers and bools stand bare: so ``""``,
-missing, ``"1"`` and ``1`` differ, and pandas, Excel and LibreOffice read the file as usual.
-
-A spreadsheet runs text that starts with ``=``, ``+``, ``-`` or ``@`` (also after a tab or a line
-break, and as wide as East Asian letters) as a formula. Such text, and text that starts with an
-apostrophe, gets an apostrophe in front; reading removes it.
+Text is always quoted, a missing value is nothing at all, numbers and bools stand bare. Text that a
+spreadsheet would run, and text that starts with an apostrophe, gets an apostrophe in front.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Separator: TypeAlias = Literal[",", ";", "\t"]
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")
@@ -33,8 +30,6 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 
 _PARTS = 8
-_SECOND, _DAY = 1_000_000, 86_400
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBERS = frozenset({int, float, bool})
 
 
@@ -43,18 +38,18 @@ def header_line(names: Iterable[Any]) -> str:
     return ",".join(_quoted(str(name)) for name in names) + "\n"
 
 
-def csv_lines(columns: Sequence[tuple[Sequence[Any], str | None]], rows: int) -> Iterator[str]:
-    r"""Yield the lines of `rows` rows, several at once.
-
-    `columns` are values, None where one is missing, each with its kind: ``float`` writes integers
-    as floats, ``time`` takes microseconds; any other is written as its values are.
+def csv_lines(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    r"""Yield the lines of a frame, several at once; columns that it does not have are empty.
 
     Examples
     --------
-    >>> list(csv_lines([(["=1", 'a"b'], None), ([0, None], "time"), ([2, True], None)], rows=2))
-    ['"\'=1",1970-01-01 00:00:00+00:00,2\n', '"a""b",,True\n']
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"a": ["=1", 'a"b'], "n": [2.0, None]})
+    >>> list(csv_lines(frame, ["n", "x", "a"]))
+    ['2.0,,"\'=1"\n', ',,"a""b"\n']
     """
-    parts = [_pattern(values, kind) for values, kind in columns]
+    rows = len(frame)
+    parts = [_pattern(frame[name]) if name in frame else ("", ()) for name in names]
     line = ",".join([pattern for pattern, _ in parts]) + "\n"
     filled = [values for pattern, values in parts if pattern]
     lines = list(map(line.__mod__, zip(*filled, strict=True) if filled else repeat((), rows)))
@@ -63,8 +58,23 @@ def csv_lines(columns: Sequence[tuple[Sequence[Any], str | None]], rows: int) ->
         yield "".join(lines[start : start + step])
 
 
-def _pattern(values: Sequence[Any], kind: str | None) -> tuple[str, Sequence[Any]]:
+def values_of(series: pd.Series[Any]) -> list[Any]:
+    """Return the values of a column, None where one is missing."""
+    if series.hasnans:
+        series = series.astype("object").where(series.notna(), None)
+    return list(series.tolist())
+
+
+def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
     """Return what a column adds to the pattern of a line, and what is put into it, if anything."""
+    if str(series.dtype).startswith("datetime64"):
+        import numpy as np
+
+        texts = np.datetime_as_string(series.dt.tz_convert(None).to_numpy(), unit="us").tolist()
+        if not series.hasnans:
+            return "%s+00:00", texts
+        return "%s", ["" if text == "NaT" else f"{text}+00:00" for text in texts]
+    values = values_of(series)
     kinds = set(map(type, values))
     has_gaps = type(None) in kinds
     kinds.discard(type(None))
@@ -72,19 +82,15 @@ def _pattern(values: Sequence[Any], kind: str | None) -> tuple[str, Sequence[Any
         return "", ()
     if kinds == {str}:
         return _text_pattern(values, has_gaps=has_gaps)
-    if kind == "time":
-        return _each(values, _time_text)
-    if kind == "float" and kinds != {float}:
-        return _each(values, float)
-    if kinds <= _NUMBERS:
-        return "%s", ["" if value is None else value for value in values] if has_gaps else values
-    return _each(values, _cell)
+    if not kinds <= _NUMBERS:
+        return "%s", [_cell(value) for value in values]
+    return "%s", ["" if value is None else value for value in values] if has_gaps else values
 
 
 def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequence[Any]]:
     texts = [value for value in values if value is not None] if has_gaps else values
     if not _DANGEROUS.isdisjoint([text[:1] for text in texts]):
-        return _each(values, _quoted)
+        return "%s", [_cell(value) for value in values]
     if '"' in "".join(texts):
         values = [value and value.replace('"', '""') for value in values]
     if has_gaps:
@@ -92,18 +98,8 @@ def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequen
     return '"%s"', values
 
 
-def _each(values: Sequence[Any], cell: Callable[[Any], object]) -> tuple[str, Sequence[Any]]:
-    return "%s", ["" if value is None else cell(value) for value in values]
-
-
 def _quoted(text: str) -> str:
-    r"""Return `text` as a quoted cell, guarded where a spreadsheet would run it.
-
-    Examples
-    --------
-    >>> _quoted('=HYPERLINK("x")')
-    '"\'=HYPERLINK(""x"")"'
-    """
+    """Return `text` as a quoted cell, guarded where a spreadsheet would run it."""
     guard = _GUARD if text[:1] in _DANGEROUS else ""
     return f'"{guard}{text.replace(chr(34), chr(34) * 2)}"'
 
@@ -111,24 +107,7 @@ def _quoted(text: str) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
-    return float.__repr__(value) if isinstance(value, float) else str(value)
-
-
-def _time_text(micros: int) -> str:
-    seconds, rest = divmod(micros, _SECOND)
-    days, second = divmod(seconds, _DAY)
-    fraction = f".{rest:06}" if rest else ""
-    return f"{_date(days)} {_time(second)}{fraction}+00:00"
-
-
-@lru_cache(maxsize=4096)
-def _date(days: int) -> str:
-    return (_EPOCH + timedelta(days=days)).date().isoformat()
-
-
-@lru_cache(maxsize=_DAY)
-def _time(second: int) -> str:
-    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return "" if value is None else str(value)
 
 
 def unguarded(text: str) -> str:
@@ -164,13 +143,7 @@ def separator_of(text: str) -> Separator:
 
 
 def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:
-    """Yield rows of cells, each its text and whether it was quoted.
-
-    Raises
-    ------
-    ValueError
-        With the number of the row in which the quotes do not fit.
-    """
+    """Yield rows of cells, each its text and whether it was quoted; raise a ValueError else."""
     cell = _CELLS[separator]
     row: list[tuple[str, bool]] = []
     at, number = 0, 1

@@ -1,19 +1,5 @@
 """Rows to pandas: the order of the columns, and one dtype a column, for frames and every export.
 
-=====================================  ==========================================================
-columns                                dtype
-=====================================  ==========================================================
-text, tags, metadata, `id` and so on   ``str`` (pandas 2: object)
-``timestamp``, ``finished_at``         ``datetime64[us, UTC]``
-``latency_s quality cost_usd``         ``float64``
-``tokens_in``, ``tokens_out``          ``Int64``
-``repeat``                             ``int64``
-``state``, ``release_tag``             category; `state` has all five states
-``input.…``, ``output.…``,             text ``str``; bools ``boolean``; integers ``int64``, with
-``desired.…`` (where runs were rated)  gaps ``Int64``; other numbers ``float64``; mixed types, and
-                                       integers that fit no such column, object
-=====================================  ==========================================================
-
 NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` keeps it.
 """
 
@@ -75,7 +61,7 @@ INT64 = range(-(2**63), 2**63)
 EXACT = range(-(2**53), 2**53 + 1)
 NO_TIME = -(2**63)  # is NaT in numpy and pandas
 _STATES = get_args(RunState)
-_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
+TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
 _PANDAS_OF_OBJECT_TEXT = 2
 _AT_ONCE = 2000  # texts that are parsed as one
 _STRUCTURED = frozenset({dict, list})
@@ -86,112 +72,100 @@ _CUT = f",{_encode(_BETWEEN)},"
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) -> pd.DataFrame:
-    """Return the frame of rows of `SHOWN`.
-
-    Raises
-    ------
-    DamagedRunError
-        A row is not a run any more, unless these are skipped.
-    """
+    """Return the frame of rows of `SHOWN`; damaged ones raise, unless they are skipped."""
     try:
         return _frame(rows)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        damaged = {at: exc for at, row in enumerate(rows) if (exc := _damage(row)) is not None}
-        if not damaged:
+        whole = []
+        for row in rows:
+            try:
+                run_of((*row, None))
+                whole.append(row)
+            except DamagedRunError as exc:
+                if not skip_damaged:
+                    raise exc from None
+        if len(whole) == len(rows):
             raise
-        if not skip_damaged:
-            raise next(iter(damaged.values())) from None
-    return _frame([row for at, row in enumerate(rows) if at not in damaged])
-
-
-def _damage(row: Sequence[Any]) -> DamagedRunError | None:
-    try:
-        run_of((*row, None))
-    except DamagedRunError as exc:
-        return exc
-    return None
+    return _frame(whole)
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    found = {name: list(map(operator.itemgetter(at), rows)) for at, name in enumerate(SHOWN)}
-    number = len(rows)
-    _check_ranges(found)
+    found = dict(zip(SHOWN, zip(*rows, strict=True) if rows else ((),) * len(SHOWN), strict=False))
+    for name in ("timestamp", "finished_at"):
+        if not _all_in(TIMES, _given(found[name])):
+            raise ValueError(name)
+    if not set(found["state"]) <= set(_STATES):
+        msg = "state"
+        raise ValueError(msg)
     columns = {
         name: column(found.pop(name), kind)
         for name, kind in KINDS.items()
         if name in found and name != "metadata"
     }
-    columns["metadata"] = _text_column(_cells(found.pop("metadata")))
+    columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
     ordered = {name: columns[name] for name in _HEAD}
     for prefix, name in PAYLOAD_PREFIXES.items():
         for key, values in _members(found.pop(name)).items():
             ordered[clean(f"{prefix}.{key}")] = column(values, None)
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
     ordered |= {name: columns[name] for name in _TAIL if name not in empty}
-    return pd.DataFrame(ordered, index=pd.RangeIndex(number))
-
-
-def _check_ranges(found: Mapping[str, Sequence[Any]]) -> None:
-    """Raise for times that are out of range and for unknown states."""
-    for name in ("timestamp", "finished_at"):
-        times = _given(found[name])
-        if times and not (min(times) in _TIMES and max(times) in _TIMES):
-            raise ValueError(name)
-    if not set(found["state"]) <= set(_STATES):
-        msg = "state"
-        raise ValueError(msg)
+    return _data_frame(ordered, len(rows))
 
 
 def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
     """Return a frame of columns of plain values, None where one is missing, times in µs."""
-    import pandas as pd
-
-    rows = len(next(iter(values.values()), []))
-    columns = {name: column(each, KINDS.get(name)) for name, each in values.items()}
-    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
+    return _typed({name: (each, KINDS.get(name)) for name, each in values.items()})
 
 
 def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a frame of `rows` with these columns, each of its kind; times are µs since 1970."""
+    return _typed({name: ([row[name] for row in rows], kind) for name, kind in kinds.items()})
+
+
+def _typed(columns: Mapping[str, tuple[list[Any], str | None]]) -> pd.DataFrame:
+    rows = len(next(iter(columns.values()), ([], None))[0])
+    return _data_frame({name: column(*each) for name, each in columns.items()}, rows)
+
+
+def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     import pandas as pd
 
-    columns = {name: column([row[name] for row in rows], kind) for name, kind in kinds.items()}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(rows)))
+    return pd.DataFrame(columns, index=pd.RangeIndex(rows))
 
 
-def column(values: list[Any], kind: str | None) -> Any:
+def column(values: Sequence[Any], kind: str | None) -> Any:
     """Return a column of this kind; None finds the dtype that fits the values."""
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 
 def _times(values: Sequence[int | None]) -> Any:
-    import pandas as pd
-
     micros = [NO_TIME if value is None else value for value in values]
-    return pd.Series(micros, dtype="int64").astype("datetime64[us]").dt.tz_localize("UTC")
+    return _series(micros, "int64").astype("datetime64[us]").dt.tz_localize("UTC")
 
 
 def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
+    if dtype == "str":
+        is_modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
+        dtype = "str" if is_modern else "object"
+        if values.count(None) == len(values):  # faster, as most columns of most runs are empty
+            return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
     return pd.Series(values, dtype=dtype)
 
 
-def _category(values: list[Any], known: Sequence[str]) -> Any:
+def _category(values: Sequence[Any], known: Sequence[str]) -> Any:
     import pandas as pd
 
-    others = sorted({value for value in values if value is not None} - set(known))
-    categories = _text_column([*known, *others])
-    return pd.Series(pd.Categorical(values, categories=categories))
+    others = sorted(set(_given(values)) - set(known))
+    return pd.Series(pd.Categorical(values, categories=_series([*known, *others], "str")))
 
 
-def _inferred(values: list[Any]) -> Any:
+def _inferred(values: Sequence[Any]) -> Any:
     there = _given(values)
     kinds = set(map(type, there))
     if kinds <= {str}:
-        return _text_column(values)
+        return _series(values, "str")
     if kinds == {bool}:
         return _series(values, "boolean")
     integers = list(compress(there, map(partial(operator.is_, int), map(type, there))))
@@ -206,16 +180,8 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
     return not numbers or (min(numbers) in limits and max(numbers) in limits)
 
 
-def _text_column(values: Sequence[Any]) -> Any:
-    """Return the column of texts; None is missing."""
-    import pandas as pd
-
-    modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
-    return pd.Series(values, dtype="str" if modern else "object")
-
-
-_MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
-    "text": _text_column,
+_MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
+    "text": partial(_series, dtype="str"),
     "time": _times,
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
@@ -246,33 +212,28 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
 
     The names come in the order in which the oldest objects brought them.
     """
-    places = range(0, len(texts), _AT_ONCE)
-    chunks = [_members_of_some(texts[first : first + _AT_ONCE]) for first in places]
+    chunks: list[tuple[dict[str, list[Any]], int]] = []
+    for first in range(0, len(texts), _AT_ONCE):
+        objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
+        names = dict.fromkeys(chain.from_iterable(reversed(objects)))
+        members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
+        cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}
+        chunks.append((cells, len(objects)))
     found: dict[str, list[Any]] = {}
-    for name in dict.fromkeys(chain.from_iterable(chunk for chunk, _ in reversed(chunks))):
+    for name in dict.fromkeys(chain.from_iterable(cells for cells, _ in reversed(chunks))):
         found[name] = []
-        for chunk, size in chunks:
-            found[name] += chunk.pop(name) if name in chunk else [None] * size
+        for cells, size in chunks:
+            found[name] += cells.pop(name) if name in cells else [None] * size
     return found
-
-
-def _members_of_some(texts: Sequence[str | None]) -> tuple[dict[str, list[Any]], int]:
-    objects, has_halves = _parse(texts, "{}")
-    names = dict.fromkeys(chain.from_iterable(reversed(objects)))
-    each = {name: list(map(dict.get, objects, repeat(name))) for name in names}
-    cells = {name: _frame_values(values, has_halves=has_halves) for name, values in each.items()}
-    return cells, len(texts)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
     """Return the values, and whether there may be halves of surrogate pairs in them."""
-    there = list(filter(None, texts))
-    if len(there) < len(texts):
-        there = [text or missing for text in texts]
-    joined = f"[{','.join(there)}]"
+    there = [text or missing for text in texts] if None in texts else texts
+    joined = f"[{','.join(there)}]"  # type: ignore[arg-type]
     values = json.loads(joined)
     if len(values) != len(there):  # two damaged texts may be one value together
-        values = list(map(json.loads, there))
+        values = list(map(json.loads, there))  # type: ignore[arg-type]
     return values, "\\u" in joined and bool(_SURROGATE.search(joined))
 
 
@@ -315,35 +276,18 @@ _TRACE = {
 
 
 def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
-    """Return one row a node, in the order in which they began.
-
-    Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`, `tokens_in`,
-    `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself).
-
-    Examples
-    --------
-    >>> trace_frame([NodeRun(name="classify", state="FULFILLED")])["name"].tolist()
-    ['classify']
-    """
-    starts = [None if node.start is None else micros(node.start) for node in nodes]
-    order = sorted(range(len(nodes)), key=lambda at: (starts[at] is None, starts[at] or 0))
+    """Return one row a node, in the order in which they began; columns as of `History.trace`."""
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
-    return frame_of_records(_TRACE, [_trace_row(nodes[at], starts[at], parents) for at in order])
-
-
-def _trace_row(
-    node: NodeRun, start: int | None, parents: Mapping[str, str | None]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(node, name, None) for name in _TRACE}
-    row |= {"start": start, "depth": _depth(node, parents)}
-    return {name: clean(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-def _depth(node: NodeRun, parents: Mapping[str, str | None]) -> int:
-    """Return how many of the nodes are around this one; a circle of parents ends."""
-    around: set[str] = set()
-    parent = node.parent_span_id
-    while parent is not None and parent in parents and parent not in around:
-        around.add(parent)
-        parent = parents[parent]
-    return len(around)
+    rows = []
+    for node in nodes:
+        around: set[str] = set()
+        parent = node.parent_span_id
+        while parent is not None and parent in parents and parent not in around:
+            around.add(parent)
+            parent = parents[parent]
+        values = {name: getattr(node, name, None) for name in _TRACE}
+        row = {n: clean(value) if isinstance(value, str) else value for n, value in values.items()}
+        start = None if node.start is None else micros(node.start)
+        rows.append(row | {"start": start, "depth": len(around)})
+    rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
+    return frame_of_records(_TRACE, rows)

@@ -1,14 +1,9 @@
-"""`History`: every run, in one SQLite file or in PostgreSQL.
-
-A run is recorded before it is sent and completed when its answer came. A row that has ended is
-never overwritten; note, tags and quality are the reader's and may change.
-"""
+"""`History`: every run, in one SQLite file or in PostgreSQL."""
 
 from __future__ import annotations
 
 import copy
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -19,17 +14,23 @@ from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import export, merge, query, search, writes
+from vellum_nb.history.backends import (
+    Store,
+    Transaction,
+    file_location,
+    open_backend,
+    parse_location,
+)
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
-from vellum_nb.history.location import file_location, open_backend, parse_location
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
-from vellum_nb.history.query import Filters, Ids, OrderedRuns, PageFilters
+from vellum_nb.history.query import Filters, Ids, OrderedRuns
 from vellum_nb.history.rows import clean, run_of, tags_text
-from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Store, Transaction
+from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
 
 if TYPE_CHECKING:
@@ -37,48 +38,11 @@ if TYPE_CHECKING:
 
 _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
-_HTML_COLUMNS = ("execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s")
 
+Listener = Callable[[Run], None]
 View = Callable[..., Any]
 Sync = Callable[..., SyncReport]
 ReadNodes = Callable[[Run], Sequence[NodeRun]]
-
-
-class _Subscribers:
-    """The callbacks of a history; what one raises becomes a warning."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entries: list[tuple[Callable[[Run], None], Callable[[], None] | None]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
-
-    def add(
-        self, callback: Callable[[Run], None], on_bulk_change: Callable[[], None] | None
-    ) -> Callable[[], None]:
-        entry = (callback, on_bulk_change)
-        with self._lock:
-            self._entries.append(entry)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if entry in self._entries:
-                    self._entries.remove(entry)
-
-        return unsubscribe
-
-    def notify(self, run: Run) -> None:
-        with self._lock:
-            callbacks = [callback for callback, _ in self._entries]
-        for callback in callbacks:
-            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
-
-    def notify_bulk(self) -> None:
-        with self._lock:
-            callbacks = [callback for _, callback in self._entries if callback is not None]
-        for callback in callbacks:
-            _call(callback, f"{callback!r} failed")
 
 
 class History:
@@ -121,7 +85,7 @@ class History:
         is_shared = self._opened.dialect.name != "sqlite"
         self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
         self._author = writes.author_here(is_shared=is_shared)
-        self._subscribers = _Subscribers()
+        self._subscribers: list[tuple[Listener, Callable[[], None] | None]] = []
         if self._pending is not None:
             self._pending.merge_into(self._opened)
         self._view, self._sync, self._read_nodes = view, sync, trace
@@ -155,7 +119,7 @@ class History:
     @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._record, self._author)
+        return Sweeps(self._store, self._record)
 
     @property
     def blind_ratings(self) -> BlindRatings:
@@ -170,10 +134,7 @@ class History:
         HistoryError
             The history has a run with this id or external id, or cannot be written.
         """
-        if self._author is not None and run.author is None:
-            run = run.model_copy(update={"author": self._author})
-        self._write_run(partial(writes.begin, run=run), begun=(run,))
-        return run
+        return self._record((run,), ())[0]
 
     def finish(self, run: Run) -> None:
         """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
@@ -229,7 +190,11 @@ class History:
             some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
             scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
         if not isinstance(quality, EllipsisType):
-            scalars["quality"] = _checked_quality(quality)
+            rated: Any = quality
+            if rated is not None and not (isinstance(rated, int | float) and 0 <= rated <= 1):
+                msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
+                raise HistoryError(msg)
+            scalars["quality"] = None if quality is None else float(quality)
         payloads = {}
         if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
@@ -237,8 +202,8 @@ class History:
 
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
-        store = self._store
-        rows = query.read_rows(store, query.select({"ids": [_checked(str, "id", id)]}, store))
+        store, selection = self._selected({"ids": [_checked(str, "id", id)]})
+        rows = query.read_rows(store, selection)
         if not rows:
             raise writes.unknown_run(store, id)
         return run_of(rows[0])
@@ -249,15 +214,13 @@ class History:
         Parameters
         ----------
         **filters
-            Keywords, joined by "and"; None means all. `deployment`, `release_tag`, `state`,
-            `case_id`, `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a
-            list of them, `ids` also runs or a frame of them. `since` (inclusive) and `until`
-            (exclusive): a datetime or an ISO text, UTC when no zone is given. `search`: words, as
-            in `search`. `limit`: how many. `skip_damaged`: whether runs whose row is damaged are
-            left out; else they raise.
+            Joined by "and"; None means all. `deployment`, `release_tag`, `state`, `case_id`,
+            `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a list of
+            them, `ids` also runs or a frame of them. `since` (inclusive) and `until` (exclusive): a
+            datetime or an ISO text, UTC when no zone is given. `search`: words, as in `search`.
+            `limit`: how many. `skip_damaged`: leave out runs whose row is damaged; else they raise.
         """
-        store = self._store
-        return query.read_runs(store, query.select(filters, store))
+        return query.read_runs(*self._selected(filters))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
@@ -267,19 +230,16 @@ class History:
         hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
         were corrected, ``desired.<name>`` too.
         """
-        store = self._store
-        return query.read_frame(store, query.select(filters, store))
+        return query.read_frame(*self._selected(filters))
 
     def scan(
         self, *, chunk_rows: int = 50_000, **filters: Unpack[Filters]
     ) -> Iterator[pd.DataFrame]:
         """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
 
-        Only one of them is in memory at a time, and nothing is locked between them. What is
-        recorded in between is newer and is left out; a run that ends or is annotated in between
-        comes as it is when its turn has come. Each frame has the columns and dtypes of its own
-        runs: an input or output that none of them has is not a column there, and integers without
-        a gap are ``int64`` where with one they are ``Int64``.
+        Only one of them is in memory at a time, and nothing is locked between them: a run that is
+        recorded in between is left out, one that changes comes as it is when its turn has come.
+        Each frame has the columns and dtypes of its own runs.
 
         Examples
         --------
@@ -288,8 +248,7 @@ class History:
         ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
         0
         """
-        store = self._store
-        yield from query.scan_frames(store, query.select(filters, store), chunk_rows)
+        yield from query.scan_frames(*self._selected(filters), chunk_rows)
 
     def search(self, text: str, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return the runs in which all words of `text` are found, newest first.
@@ -297,33 +256,17 @@ class History:
         The frame is that of `frame`, and its last column `match` shows where: the column and the
         words around. A search first indexes the runs that are new since the last one.
 
-        Parameters
-        ----------
-        text : str
-            Words; each matches the beginning of a word in inputs, outputs, error, note or tags:
-            ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other.
-            Case and accents do not matter. Scripts without spaces are found anywhere.
-        **filters
-            As in `runs`; `limit`: how many of the newest.
+        Each word matches the beginning of a word in inputs, outputs, error, note or tags:
+        ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other. Case
+        and accents do not matter. Scripts without spaces are found anywhere. `filters` as in
+        `runs`.
 
         Examples
         --------
-        >>> from datetime import UTC, datetime
-        >>> from vellum_nb import History, Run
-        >>> history = History(":memory:")
-        >>> _ = history.begin(
-        ...     Run(
-        ...         id="1",
-        ...         deployment="ticket-triage",
-        ...         release_tag="v1",
-        ...         timestamp=datetime(2026, 11, 25, tzinfo=UTC),
-        ...         inputs={"ticket": "May I have a refund?"},
-        ...         case_id="c",
-        ...     )
-        ... )
-        >>> history.search("refunds")["match"].tolist()
-        []
-        >>> history.search("REFUND")["match"].tolist()
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> run = ws.run("ticket-triage", {"ticket": "May I have a refund?"}, release_tag="v1")
+        >>> ws.history.search("REFUND")["match"].tolist()
         ['input.ticket: May I have a refund?']
         """
         words = _checked(str, "text", text)
@@ -333,31 +276,28 @@ class History:
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """Return the number of runs; arguments as in `runs`."""
-        store = self._store
-        return query.count(store, query.select(filters, store))
+        return query.count(*self._selected(filters))
 
     def page(
         self,
         *,
         offset: int = 0,
-        limit: int = 100,
         order_by: str = "timestamp",
         descending: bool = True,
         whole: bool = True,
-        **filters: Unpack[PageFilters],
+        **filters: Unpack[Filters],
     ) -> list[Run]:
-        """Return `limit` runs from `offset` on, in any order; for tables.
+        """Return runs from `offset` on, in any order; for tables.
 
         `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
         runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`.
+        1,000 characters. `filters` as in `runs`; `limit` is 100 by default.
         """
-        store = self._store
-        selection = query.select({**filters, "limit": limit}, store)
-        numbers = query.ordered_numbers(
-            store, selection, offset=offset, order_by=order_by, descending=descending
-        )
-        rows = query.rows_at(store, numbers, whole=whole)
+        offset, limit = max(0, offset), filters.get("limit", 100)
+        most = None if limit is None else offset + limit
+        store, selection = self._selected({**filters, "limit": most})
+        numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
+        rows = query.rows_at(store, numbers[offset:], whole=whole)
         return query.runs_of(rows, skip_damaged=selection.skip_damaged)
 
     def ordered(
@@ -374,14 +314,11 @@ class History:
         `on_start` is called with a function that cancels the query from another thread; it then
         raises a HistoryError here.
         """
-        store = self._store
-        selection = query.select(filters, store)
+        store, selection = self._selected(filters)
         with store.snapshot() as snapshot:
             if on_start is not None:
                 on_start(snapshot.cancel)
-            numbers = query.ordered_numbers(
-                snapshot, selection, offset=0, order_by=order_by, descending=descending
-            )
+            numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
         return OrderedRuns(store, numbers, whole=whole)
 
     def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
@@ -432,36 +369,25 @@ class History:
     ) -> Path | None:
         r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
 
-        The file is what the history was when the export began, whatever is recorded during it, and
-        needs little memory, however many runs there are. It replaces an old one when it is
-        complete.
+        The file is what the history was when the export began, and needs little memory, however
+        many runs there are. It replaces an old one when it is complete.
 
         Parameters
         ----------
         path : str, Path or text file
-            Where to; an open file is written to and stays open.
+            Where to; an open file is written to and stays open, and None is returned.
         columns : str or sequence of str, optional
             Which columns, in this order. Default: all, as in `frame`.
         progress : bool, optional
             Whether to show the progress on standard error. Default: where it takes long.
         **filters
-            Which runs; as in `runs`.
-
-        Returns
-        -------
-        Path or None
-            The path; None for an open file.
+            Which runs; as in `runs`. A deployment, release tag or author that no run has warns.
 
         Raises
         ------
         HistoryError
             The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
             or there is no such column. The old file stays.
-
-        Warns
-        -----
-        UserWarning
-            The file has no run, as there is none of that deployment, release tag or author.
 
         Examples
         --------
@@ -507,9 +433,8 @@ class History:
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids; return which they were.
 
-        Runs may be given as well, or a frame of them with its column `id`. `undelete` restores
-        them until `vacuum` is called. The list must be given and not be empty: nothing is deleted
-        by a filter that was forgotten. `why` is for `deletions`.
+        Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
+        nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
 
         Examples
         --------
@@ -521,7 +446,7 @@ class History:
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
 
     def undelete(self, deletion: writes.Deletion | int | None = None) -> writes.Restored:
         """Restore the runs of a deletion: the last one, or the one of this number.
@@ -535,7 +460,7 @@ class History:
         try:
             return writes.undelete(self._store, deletion)
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
 
     def deletions(self) -> pd.DataFrame:
         """Return one row for each deletion that `undelete` can restore, newest first.
@@ -549,7 +474,7 @@ class History:
         """Forget deletions for good, drop what no run needs, and make the file smaller.
 
         Other processes may have the history open; a writer is waited for. Needs as much free
-        space as the history takes.
+        space as the history takes; on a server only the owner of the tables gets space back.
         """
         return writes.vacuum(self._store)
 
@@ -579,27 +504,23 @@ class History:
         is reported; so is one whose row there is damaged. Sweeps and blind ratings come along. A
         second call adds nothing.
 
-        Parameters
-        ----------
-        other : path, URL, History or list of Run
-            A file or server is only read. A file that ends in ``.jsonl`` is an export of runs. From
-            a list, runs that have ended are taken, in one transaction; those that are STARTED are
-            counted as running.
+        `other` is a file, a URL or a History, which is only read; a ``.jsonl`` export of runs; or a
+        list of runs, of which those that have ended are taken in one transaction and those that
+        are STARTED are counted as running.
         """
         other = parse_location(other)  # before anything can fail: a traceback may show it
         changed: Sequence[str] = ()
         try:
             if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
-                report, changed = merge.merge_jsonl(self._store, Path(other).expanduser())
+                report, changed = merge.merge(self._store, Path(other).expanduser())
             elif isinstance(other, str | Path | DatabaseUrl):
                 with closing(open_backend(other, read_only=True)) as source:
-                    report, changed = merge.merge_store(self._store, source)
-            elif isinstance(other, History):
-                report, changed = merge.merge_store(self._store, other._store)  # noqa: SLF001
+                    report, changed = merge.merge(self._store, source)
             else:
-                report, changed = merge.merge_runs(self._store, _checked_runs(other))
+                runs = other._store if isinstance(other, History) else _checked_runs(other)  # noqa: SLF001
+                report, changed = merge.merge(self._store, runs)
         finally:
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
         for run_id in changed:
             self._notify(run_id)
         return report
@@ -615,16 +536,8 @@ class History:
         """Import executions of `deployment` that were made elsewhere into this history.
 
         They come with release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; what is known stays as it is, so a second call adds nothing.
-
-        Parameters
-        ----------
-        deployment : str
-            The deployment's name.
-        since, until : datetime or str, optional
-            Executions that began from then on, and before then; UTC when no zone is given.
-        limit : int, optional
-            How many of the newest. Default: all.
+        completed; what is known stays as it is, so a second call adds nothing. `since` and `until`
+        are when they began, as in `runs`; `limit`: how many of the newest.
 
         Raises
         ------
@@ -646,7 +559,7 @@ class History:
         return self._view(self, **options)
 
     def subscribe(
-        self, callback: Callable[[Run], None], *, on_bulk_change: Callable[[], None] | None = None
+        self, callback: Listener, *, on_bulk_change: Callable[[], None] | None = None
     ) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated; return how to stop.
 
@@ -654,7 +567,14 @@ class History:
         `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
         What they raise becomes a warning: a view that breaks must not stop a run.
         """
-        return self._subscribers.add(callback, on_bulk_change)
+        entry = (callback, on_bulk_change)
+        self._subscribers.append(entry)
+
+        def unsubscribe() -> None:
+            with suppress(ValueError):
+                self._subscribers.remove(entry)
+
+        return unsubscribe
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
@@ -681,27 +601,29 @@ class History:
         return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
 
     def _repr_html_(self) -> str:
-        title, runs = repr(self), []
-        if not self._opened.closed:
-            try:
-                runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
-            except HistoryError as exc:
-                title = str(exc)
+        import pandas as pd
+
+        names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
+        try:
+            runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
+        except HistoryError as exc:
+            return f"<p>{escape(repr(self) if self._opened.closed else str(exc))}</p>"
         if not runs:
-            return f"<p>{escape(title)}</p>"
-        head = "".join(f"<th>{name}</th>" for name in _HTML_COLUMNS)
-        body = "".join(f"<tr>{_html_cells(run)}</tr>" for run in runs)
-        return (
-            f"<table><caption>{escape(title)}; the newest {len(runs)}:</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+            return f"<p>{escape(repr(self))}</p>"
+        newest = pd.DataFrame([{name: getattr(run, name) for name in names} for run in runs])
+        table = newest.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format)
+        return f"<p>{escape(repr(self))}; the newest {len(runs)}:</p>{table}"
 
     @property
     def _store(self) -> Store:
         """The open store, after runs that waited for its server were merged into it."""
         if self._pending is not None and self._pending.merge_into(self._opened):
-            self._subscribers.notify_bulk()
+            self._notify_bulk()
         return self._opened
+
+    def _selected(self, filters: Filters) -> tuple[Store, query.Selection]:
+        store = self._store
+        return store, query.select(filters, store)
 
     def _write_run(
         self,
@@ -710,14 +632,12 @@ class History:
         begun: Sequence[Run] = (),
         ended: Sequence[Run] = (),
     ) -> HistoryError | None:
-        """Write runs; while the server is away they go to the pending history.
-
-        They do too while others wait there: a run ends where it began.
-        """
+        """Write runs; while the server is away or runs wait for it, they wait in a local file."""
         store, pending = self._store, self._pending
+        if pending is not None and pending.may_have_runs:  # a run ends where it began
+            pending.record(begun, ended)
+            return None
         try:
-            if pending is not None:
-                pending.raise_if_waiting()
             problem = store.write(change)
         except OutOfReachError:
             if pending is None:
@@ -728,9 +648,14 @@ class History:
             self._notify(run.id)
         return problem
 
-    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
+    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> Sequence[Run]:
+        """Begin and complete runs; return those that began, with their author."""
+        if self._author is not None:
+            author = {"author": self._author}
+            begun = [r if r.author is not None else r.model_copy(update=author) for r in begun]
         change = partial(writes.record, begun=begun, ended=ended)
         self._write_run(change, begun=begun, ended=ended)
+        return begun
 
     def _update(self, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
         def change(transaction: Transaction) -> None:
@@ -747,7 +672,13 @@ class History:
             run = self.get(run_id)
         except HistoryError:  # deleted since, or pending
             return
-        self._subscribers.notify(run)
+        for callback, _ in list(self._subscribers):
+            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
+
+    def _notify_bulk(self) -> None:
+        for _, callback in list(self._subscribers):
+            if callback is not None:
+                _call(callback, f"{callback!r} failed")
 
 
 def _call(callback: Callable[[], None], failed: str) -> None:
@@ -767,29 +698,10 @@ def _checked(kind: type[Any], name: str, value: Any) -> Any:
 
 def _checked_runs(runs: Any) -> list[Run]:
     some = list(runs) if isinstance(runs, Iterable) else [runs]
-    for each in some:
-        if not isinstance(each, Run):
-            msg = (
-                "merge needs another history (its file, its URL or a History) or a list of "
-                f"Run, not {each!r:.100}"
-            )
-            raise HistoryError(msg)
-    return some
-
-
-def _checked_quality(quality: object) -> float | None:
-    if quality is None:
-        return None
-    if not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        msg = f"quality={quality!r:.60} is not a number from 0 (bad) to 1 (good)"
+    if wrong := [each for each in some if not isinstance(each, Run)]:
+        msg = (
+            "merge needs another history (its file, its URL or a History) or a list of Run, "
+            f"not {wrong[0]!r:.100}"
+        )
         raise HistoryError(msg)
-    return float(quality)
-
-
-def _html_cells(run: Run) -> str:
-    values = {name: getattr(run, name) for name in _HTML_COLUMNS}
-    values["timestamp"] = f"{run.timestamp:%Y-%m-%d %H:%M:%S}"
-    values["latency_s"] = None if run.latency_s is None else f"{run.latency_s:.3f}"
-    return "".join(
-        f"<td>{escape('' if value is None else str(value))}</td>" for value in values.values()
-    )
+    return some

@@ -1,9 +1,8 @@
 """Large values, an image or a long document, are stored once by their hash, beside the rows.
 
 In its place the payload holds the first `EXCERPT` characters, and the column `large` names each:
-``[column, path, hash]``, the hash that of the UTF-8 text. So nothing that a user may write can be
-taken for a reference. Below `LARGE` characters a second row would cost more than it saves. A text
-with half a surrogate pair or a NUL, which not every database can hold, stays in its row.
+``[column, path, hash]``. A text with half a surrogate pair or a NUL, which not every database can
+hold, stays in its row.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.backends import Reader, Transaction
 from vellum_nb.history.rows import encoded
-from vellum_nb.history.store import Reader, Row, Transaction
+from vellum_nb.history.store import Row, insert
 
 LARGE = 32_768
 EXCERPT = 1_000
@@ -25,10 +25,6 @@ _COLUMNS = ("inputs", "outputs", "desired", "nodes")
 _DAMAGED = "{"  # stands for a payload that cannot be read: who reads its row as a run names it
 _AT_ONCE = 100  # that many large values are in memory at a time
 _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
-_INSERT = (
-    "INSERT INTO large_values (hash, size, value) VALUES (:hash, :size, :value) "
-    "ON CONFLICT DO NOTHING"
-)
 Path = list[str | int]
 
 
@@ -88,65 +84,55 @@ def restore(
     """
     found = [row[:-1] for row in rows]
     at = [i for i, row in enumerate(rows) if row[-1] is not None]
-    lost = 0
+    one_of = reader.dialect.one_of("hash", "hashes")
+    lost: list[str] = []
     for start in range(0, len(at), _AT_ONCE):
-        chosen = at[start : start + _AT_ONCE]
-        hashes = {place[2] for i in chosen for place in _places(rows[i], names)}
-        values = _values(reader, hashes)
-        for i in chosen:
-            places = _places(rows[i], names)
-            absent = [place for place in places if place[2] and place[2] not in values]
+        places = {i: _places(rows[i][-1], names) for i in at[start : start + _AT_ONCE]}
+        hashes = {place[2] for some in places.values() for place in some}
+        sql = f"SELECT hash, value FROM large_values WHERE {one_of}"
+        values = dict(reader.read(sql, {"hashes": reader.dialect.listed(hashes)}))
+        for i, some in places.items():
+            row = dict(zip(names, found[i], strict=True))
+            absent = [place for place in some if place[2] and place[2] not in values]
+            lost += [".".join(map(str, (name, *path))) for name, path, _ in absent]
             if absent and missing == "raise":
-                raise _missing(dict(zip(names, found[i], strict=True)).get("id"), absent[0])
-            lost += len(absent)
-            found[i] = _filled(found[i], names, places, values)
+                msg = (
+                    f"A large value of run {row.get('id')!r} is missing from the history: "
+                    f"{lost[0]}; put a backup in its place, or read the run with frame(), where it "
+                    "is a missing value"
+                )
+                raise HistoryError(msg)
+            found[i] = _filled(row, some, values)
     if lost:
-        msg = f"{lost} large value(s) are missing from the history; they are read as missing"
+        msg = f"{len(lost)} large value(s) are missing from the history; they are read as missing"
         warnings.warn(msg, UserWarning, stacklevel=4)
     return found
 
 
-def _places(row: Row, names: Sequence[str]) -> list[Any]:
-    """Return the places of a row's `large` that are in the columns `names`."""
+def _places(large: str, names: Sequence[str]) -> list[Any]:
+    """Return the places of a column `large` that are in the columns `names`."""
     try:
-        return [(name, path, found) for name, path, found in json.loads(row[-1]) if name in names]
+        return [(name, path, found) for name, path, found in json.loads(large) if name in names]
     except (ValueError, TypeError):  # damaged: no value is known by a hash that is empty
         return [(name, [], "") for name in names if name in _COLUMNS]
 
 
-def _missing(run_id: object, place: Sequence[Any]) -> HistoryError:
-    name = ".".join(map(str, (place[0], *place[1])))
-    return HistoryError(
-        f"A large value of run {run_id!r} is missing from the history: {name} ({place[2][:12]}); "
-        "put a backup in its place, or read the run with frame(), where it is a missing value"
-    )
-
-
-def _filled(
-    row: Row, names: Sequence[str], places: Sequence[Any], values: Mapping[str, str]
-) -> Row:
-    texts = dict(zip(names, row, strict=True))
-    for name in dict.fromkeys(name for name, _, _ in places if texts.get(name) is not None):
+def _filled(row: dict[str, Any], places: Sequence[Any], values: Mapping[str, str]) -> Row:
+    for name in dict.fromkeys(name for name, _, _ in places if row.get(name) is not None):
         try:
-            whole = json.loads(texts[name])
+            whole = json.loads(row[name])
             for column, path, found in places:
                 if column == name:
                     _put(whole, path, values.get(found))
-            texts[name] = encoded(whole, name, "")
+            row[name] = encoded(whole, name, "")
         except (ValueError, TypeError, LookupError):
-            texts[name] = _DAMAGED
-    return tuple(texts.values())
-
-
-def _values(reader: Reader, hashes: Iterable[str]) -> dict[str, str]:
-    dialect = reader.dialect
-    sql = f"SELECT hash, value FROM large_values WHERE {dialect.one_of('hash', 'hashes')}"
-    return dict(reader.read(sql, {"hashes": dialect.listed(hashes)}))
+            row[name] = _DAMAGED
+    return tuple(row.values())
 
 
 def _store(transaction: Transaction, found: str, value: str) -> None:
-    row = {"hash": found, "size": len(value.encode()), "value": value}
-    transaction.execute(_INSERT, row)
+    sql = insert("large_values", ("hash", "size", "value")) + " ON CONFLICT DO NOTHING"
+    transaction.execute(sql, {"hash": found, "size": len(value.encode()), "value": value})
 
 
 def _large_in(whole: Any) -> list[tuple[Path, str]]:

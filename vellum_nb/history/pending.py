@@ -1,8 +1,4 @@
-"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached.
-
-It lies beside the user's own history. Its runs are merged into the team's history when the server
-is back, by the process that wrote them, or by the next one on this machine that opens the history.
-"""
+"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached."""
 
 from __future__ import annotations
 
@@ -14,24 +10,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import writes
-from vellum_nb.history.merge import merge_store
-from vellum_nb.history.sqlite_store import SqliteStore
-from vellum_nb.history.store import OutOfReachError, Store, Transaction
+from vellum_nb.history.backends import SqliteStore, Store, Transaction
+from vellum_nb.history.merge import merge
 from vellum_nb.models import Run
 
 _SHORTEST_PAUSE_S = 0.05
 
 
 class PendingRuns:
-    """The runs that wait for the server of the history at `url`.
-
-    Parameters
-    ----------
-    url : str
-        The URL of the history, without its password.
-    """
+    """The runs that wait for the server of the history at `url`, which has no password."""
 
     def __init__(self, url: str) -> None:
         from platformdirs import user_data_path
@@ -41,7 +30,8 @@ class PendingRuns:
         self._url = url
         self._lock = threading.RLock()
         self._store: SqliteStore | None = None
-        self._may_have_runs = self.path.exists()
+        self.may_have_runs = self.path.exists()
+        """Whether runs may wait here."""
         self._next_try = 0.0
 
     def record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
@@ -55,8 +45,8 @@ class PendingRuns:
                 writes.insert_run(transaction, run)
 
         with self._lock:
-            is_first = not self._may_have_runs
-            self._may_have_runs = True
+            is_first = not self.may_have_runs
+            self.may_have_runs = True
             self._open().write(change)
         if is_first:
             msg = (
@@ -65,18 +55,12 @@ class PendingRuns:
             )
             warnings.warn(msg, UserWarning, stacklevel=5)
 
-    def raise_if_waiting(self) -> None:
-        """Raise an `OutOfReachError` where runs wait: a run ends where it began."""
-        if self._may_have_runs:
-            msg = f"Runs in {self.path} wait for the history {self._url}"
-            raise OutOfReachError(msg)
-
     def merge_into(self, store: Store) -> bool:
         """Merge pending runs into `store`, unless its server is still away; return whether any.
 
         Other processes that record pending runs wait, so that none is removed unmerged.
         """
-        if not self._may_have_runs:  # without the lock, which a fork may find held
+        if not self.may_have_runs:  # without the lock, which a fork may find held
             return False
         with self._lock:
             began = time.monotonic()
@@ -90,11 +74,11 @@ class PendingRuns:
                 self._next_try = now + max(_SHORTEST_PAUSE_S, now - began)
                 return False
             except HistoryError as exc:
-                self._may_have_runs = False  # the next process tries again
+                self.may_have_runs = False  # the next process tries again
                 msg = f"Runs in {self.path} cannot be merged into the history {self._url}: {exc}"
                 warnings.warn(msg, UserWarning, stacklevel=5)
                 return False
-            self._may_have_runs = False
+            self.may_have_runs = False
             return merged
 
     def close(self) -> None:
@@ -114,9 +98,11 @@ def _merge(store: Store, transaction: Transaction) -> bool:
     """Merge what waits into `store` and remove it; one that is damaged keeps all of it there."""
     if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
         return False
-    report, _ = merge_store(store, transaction)
+    report, _ = merge(store, transaction)
     if report.unreadable:
         raise HistoryError(str(report))
+    if report.conflicts:
+        warnings.warn(f"Runs that waited for the history: {report}", UserWarning, stacklevel=8)
     for table in ("payloads", "runs", "large_values"):
         transaction.execute(f"DELETE FROM {table}")
     return True

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, leases, query, writes
+from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.history import large, query
+from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.history.store import OutOfReachError, Store, Transaction, insert
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
 
@@ -30,6 +35,8 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
+_LEASE = 60_000_000  # µs after which a lease that was not renewed is free
+_PROC = Path("/proc")
 _RECENT = 2_000
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _NONE: Mapping[Place, str] = MappingProxyType({})
@@ -47,29 +54,14 @@ class PastRun(NamedTuple):
 
 
 class Sweeps:
-    """The sweeps of a history; for `vellum_nb.Workspace.sweep`, which documents them for users.
+    """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users.
 
-    Parameters
-    ----------
-    store : Store
-        The history.
-    record : callable
-        Completes and begins runs, ``record(begun, ended)``, and notifies the subscribers.
-    author : str, optional
-        Who makes the runs that begin.
+    ``record(begun, ended)`` begins and completes runs, and notifies the subscribers.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        record: Callable[[Sequence[Run], Sequence[Run]], None],
-        author: str | None = None,
-    ) -> None:
+    def __init__(self, store: Store, record: Callable[[Sequence[Run], Sequence[Run]], Any]) -> None:
         self._store = store
         self._record = record
-        self._author = author
-
-    # ------------------------------------------------------------ plans
 
     def add(
         self,
@@ -79,15 +71,10 @@ class Sweeps:
         reused: Mapping[Place, str] = _NONE,
         allow_duplicate: bool = True,
     ) -> bool:
-        """Store the plan of a sweep; it is on disk when this returns.
+        """Store the plan of a sweep; `reused`: which runs stand for planned ones.
 
-        Parameters
-        ----------
-        reused
-            Which runs of the history stand for planned ones.
-        allow_duplicate
-            Whether there may be an unfinished sweep of the same plan; else, where there is one,
-            nothing is stored and this returns False.
+        Unless `allow_duplicate`, nothing is stored and False is returned where there is an
+        unfinished sweep of the same plan.
         """
         row = {name: _column(getattr(sweep, name)) for name in SWEEP}
         rows = [_case_row(case) for case in cases]
@@ -115,12 +102,14 @@ class Sweeps:
 
     def unfinished(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has not ended."""
-        where = "signature = :signature AND ended IS NULL"
-        return next(iter(self._select(where, {"signature": signature})), None)
+        return self._newest(signature, "NULL")
 
     def ended(self, signature: str) -> SweepRecord | None:
         """Return the newest sweep of this signature that has ended."""
-        where = "signature = :signature AND ended IS NOT NULL"
+        return self._newest(signature, "NOT NULL")
+
+    def _newest(self, signature: str, ended: str) -> SweepRecord | None:
+        where = f"signature = :signature AND ended IS {ended}"
         return next(iter(self._select(where, {"signature": signature})), None)
 
     def change(self, sweep_id: str, **fields: Any) -> None:
@@ -130,8 +119,7 @@ class Sweeps:
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
         with suppress(OutOfReachError):
             if not self._store.write(lambda tx: tx.execute(sql, {**values, "sweep": sweep_id})):
-                msg = f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are"
-                raise HistoryError(msg)
+                raise _no_sweep(sweep_id)
 
     def cases(self, sweep_id: str) -> list[SweepCase]:
         """Return the cases of a sweep, in their order."""
@@ -148,54 +136,82 @@ class Sweeps:
             "UPDATE sweep_cases SET expected = :expected, labels = :labels "
             "WHERE sweep = :sweep AND position = :position"
         )
-        names = ("position", "expected", "labels")
-        rows = [
-            {"sweep": sweep_id, **{name: row[name] for name in names}}
-            for row in map(_case_row, cases)
-        ]
+        rows = [{"sweep": sweep_id, **_case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
-    # ------------------------------------------------------------ who drives it
-
     def acquire(self, sweep_id: str) -> str:
-        """Take the lease of a sweep for this process; see `leases.acquire`."""
-        return leases.acquire(self._store, sweep_id)
+        """Take the lease of a sweep for this process; return the token that renews it."""
+        now = self._store.dialect.now
+        sql = (
+            "INSERT INTO leases (sweep, token, holder, expires_at) "
+            f"VALUES (:sweep, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
+            "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
+            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
+        )
+        lease = {"sweep": sweep_id, "token": uuid.uuid4().hex, "holder": _this_process()}
 
-    def renew(self, sweep_id: str, token: str) -> None:
-        """Keep the lease; see `leases.renew`. Does nothing while the history is out of reach."""
-        with suppress(OutOfReachError):
-            leases.renew(self._store, sweep_id, token)
+        def change(tx: Transaction) -> str:
+            if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep_id}):
+                raise _no_sweep(sweep_id)
+            dead = next((token for token, who, *_ in _leases(tx, sweep_id) if _has_ended(who)), "")
+            if not tx.read(sql, {**lease, "length": _LEASE, "dead": dead}):
+                raise _is_held(sweep_id, _leases(tx, sweep_id))
+            return lease["token"]
+
+        return self._store.write(change)
+
+    def renew(self, sweep_id: str, token: str) -> bool:
+        """Keep the lease for another minute; return False while the history is out of reach.
+
+        Where it was not renewed in time and another process has it, it raises.
+        """
+        sql = (
+            f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
+            "WHERE sweep = :sweep AND token = :token"
+        )
+        values = {"sweep": sweep_id, "token": token, "length": _LEASE}
+        try:
+            if self._store.write(lambda tx: tx.execute(sql, values)):
+                return True
+            held = _leases(self._store, sweep_id)
+        except OutOfReachError:
+            return False
+        raise _is_held(sweep_id, held)
 
     def release(self, sweep_id: str, token: str) -> None:
-        """Give the lease back."""
+        """Give the lease back; does nothing where another process has it."""
+        sql = "DELETE FROM leases WHERE sweep = :sweep AND token = :token"
         with suppress(OutOfReachError):  # it expires
-            leases.release(self._store, sweep_id, token)
+            self._store.write(lambda tx: tx.execute(sql, {"sweep": sweep_id, "token": token}))
 
     def held(self) -> set[str]:
         """Return the ids of the sweeps that a process drives now."""
-        return leases.held(self._store)
+        sql = f"SELECT sweep, holder FROM leases WHERE expires_at > {self._store.dialect.now}"
+        return {sweep_id for sweep_id, who in self._store.read(sql) if not _has_ended(who)}
 
     def lost(self, sweep_id: str) -> datetime | None:
         """Return when a driver that ended without releasing its lease last renewed it."""
-        return leases.lost_since(self._store, sweep_id)
-
-    # ------------------------------------------------------------ runs
+        for _, holder, expires_at, is_expired in _leases(self._store, sweep_id):
+            if is_expired or _has_ended(holder):
+                return from_micros(expires_at - _LEASE)
+        return None
 
     def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
         """Complete `ended` and begin `begun`, in one transaction, then notify the subscribers.
 
         The row of a run that ended otherwise, by a synchronisation, stays as it is.
         """
-        self._record([self._signed(run) for run in begun], ended)
+        self._record(begun, ended)
 
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were begun and never sent."""
         dialect = self._store.dialect
-        sql = f"SELECT seq FROM runs WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
+        where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
         values = {"ids": dialect.listed([run.id for run in runs])}
 
         def change(tx: Transaction) -> None:
-            writes.remove_runs(tx, [seq for (seq,) in tx.read(sql, values)])
+            tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
+            tx.execute(f"DELETE FROM runs {where}", values)
 
         with suppress(OutOfReachError):  # they are looked up by the next one who resumes
             self._store.write(change)
@@ -227,10 +243,8 @@ class Sweeps:
 
     def in_doubt(self, sweep_id: str) -> set[str]:
         """Return the ids of runs that FAILED, of which nobody knows whether they were executed."""
-        sql = (
-            "SELECT id FROM runs WHERE sweep_id = :sweep AND state = 'FAILED' "
-            f"AND deletion IS NULL AND {IN_DOUBT_SQL}"
-        )
+        where = f"state = 'FAILED' AND deletion IS NULL AND {IN_DOUBT_SQL}"
+        sql = f"SELECT id FROM runs WHERE sweep_id = :sweep AND {where}"
         return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
 
     def tallies(self) -> dict[str, Counter[str]]:
@@ -267,19 +281,15 @@ class Sweeps:
         self, sweep_id: str, *, last: int = 1_000
     ) -> dict[str, tuple[float | None, list[float]]]:
         """Return the cost of the runs of each release tag, and the seconds the last ones took."""
-        costs = (
-            "SELECT release_tag, sum(cost_usd) FROM runs WHERE sweep_id = :sweep "
-            "GROUP BY release_tag"
+        sql = (
+            "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
-        latencies = (
-            "SELECT latency_s FROM runs WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND latency_s IS NOT NULL ORDER BY seq DESC LIMIT :last"
-        )
-        found = {}
-        for tag, cost in self._store.read(costs, {"sweep": sweep_id}):
-            rows = self._store.read(latencies, {"sweep": sweep_id, "tag": tag, "last": last})
-            found[tag] = cost, [seconds for (seconds,) in reversed(rows)]
-        return found
+        costs: dict[str, float | None] = {}
+        latencies: dict[str, list[float]] = {}
+        for tag, cost, seconds in self._store.read(sql, {"sweep": sweep_id}):
+            costs[tag] = costs.get(tag) if cost is None else (costs.get(tag) or 0) + cost
+            latencies.setdefault(tag, []).extend([] if seconds is None else [seconds])
+        return {tag: (cost, latencies[tag][-last:]) for tag, cost in costs.items()}
 
     def seconds(self, sweep_id: str) -> float:
         """Return for how long any run of the sweep was under way."""
@@ -312,8 +322,6 @@ class Sweeps:
                 rows.append(tuple(changed.values()))
         rows = [row for row in rows if row[_ID] not in exclude]
         return frame_of_rows(sorted(rows, key=itemgetter(_TIME), reverse=True))
-
-    # ------------------------------------------------------------ reuse
 
     def past(self, deployment: str) -> list[PastRun]:
         """Return what the latest fulfilled runs of a deployment took and cost, some thousands."""
@@ -354,16 +362,9 @@ class Sweeps:
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {Place(*place): run for *place, run in rows}
 
-    # ------------------------------------------------------------
-
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
         return [_sweep(row) for row in self._store.read(sql, values)]
-
-    def _signed(self, run: Run) -> Run:
-        if self._author is None or run.author is not None:
-            return run
-        return run.model_copy(update={"author": self._author})
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
@@ -394,3 +395,59 @@ def _case_row(case: SweepCase) -> dict[str, Any]:
     names, where = CASE[2:-1], f"case {case.position}"
     texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
     return {"position": case.position, "case_id": case.case_id, **texts}
+
+
+# A driver renews its lease while it works, by the database's clock, so that two hosts can never
+# hold it at once. On one Linux machine the lease of a process that has ended is free at once.
+
+
+def _leases(reader: Reader, sweep_id: str) -> list[Row]:
+    """Return token, holder, end, and whether it has come."""
+    sql = (
+        "SELECT token, holder, expires_at, "
+        f"CASE WHEN expires_at <= {reader.dialect.now} THEN 1 ELSE 0 END "
+        "FROM leases WHERE sweep = :sweep"
+    )
+    return reader.read(sql, {"sweep": sweep_id})
+
+
+def _no_sweep(sweep_id: str) -> HistoryError:
+    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are")
+
+
+def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
+    if not leases:
+        return HistoryError(f"The lease of sweep {sweep_id} was released; resume the sweep")
+    holder = json.loads(leases[0][1])
+    is_mine = holder == json.loads(_this_process())
+    where = "in this process" if is_mine else f"in process {holder['pid']} on {holder['host']}"
+    return HistoryError(
+        f"Sweep {sweep_id} is under way {where}; wait until it ends or stop it there (a process "
+        "that was killed loses it within a minute), or start another with restart=True"
+    )
+
+
+def _this_process() -> str:
+    return json.dumps({"host": platform.node(), "pid": os.getpid(), "machine": _machine()})
+
+
+@cache
+def _machine() -> str | None:
+    """Return what no other machine, boot or container has; None where the system has no such id."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _has_ended(holder: str) -> bool:
+    """Return whether the holder is known to have ended: a process of this machine."""
+    known = json.loads(holder)
+    if _machine() is None or known["machine"] != _machine():
+        return False
+    try:
+        stat = (_PROC / str(known["pid"]) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}

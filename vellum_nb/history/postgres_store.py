@@ -8,9 +8,7 @@ stored in no variable; errors of connecting come without their cause, whose fram
 from __future__ import annotations
 
 import re
-import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -18,22 +16,19 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.schema import MIGRATIONS, TABLES
-from vellum_nb.history.store import DatabaseUrl, OutOfReachError, Parameters, Row
+from vellum_nb.history.store import DatabaseUrl, Parameters, Row
 from vellum_nb.sqlite import Link, survive_forks
 
 T = TypeVar("T")
 _Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
 _WAIT_S = 30  # for a lock
-_RESTART_S = 5.0  # a read waits for a server that is restarted
-_PAUSE_S = 0.2
 _SETTINGS = (
     f"SET lock_timeout = '{_WAIT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET extra_float_digits = 3; SET client_min_messages = warning; "
@@ -51,7 +46,6 @@ _CONNECT_DEFAULTS = {
     "keepalives_idle": 30,
     "tcp_user_timeout": 30_000,
 }
-_NO_SLOT = ("too many", "connection slots")
 _TRIES = 3
 _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
@@ -108,7 +102,7 @@ class PostgresDialect:
 _DIALECT = PostgresDialect()
 
 
-class _Transaction:
+class PostgresTransaction:
     """A transaction under way."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
@@ -136,7 +130,7 @@ class _Transaction:
         self.read(sql, {"name": name})
 
 
-class _Snapshot(_Transaction):
+class PostgresSnapshot(PostgresTransaction):
     """One state of the history, on a connection of its own."""
 
     def stream(
@@ -155,18 +149,7 @@ class _Snapshot(_Transaction):
 
 
 class PostgresStore:
-    """An open history in PostgreSQL.
-
-    Parameters
-    ----------
-    url : DatabaseUrl
-        The database.
-
-    Raises
-    ------
-    HistoryError
-        The database cannot be used.
-    """
+    """An open history in PostgreSQL; has the methods of `SqliteStore`."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
@@ -181,23 +164,19 @@ class PostgresStore:
         survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Return all rows of a query; a server that is restarted is waited for."""
-        until = time.monotonic() + _RESTART_S
-        with self._reader.lock:
-            while True:
-                try:
-                    with self._errors(self._reader):
-                        return _Transaction(self._reader.open()).read(sql, parameters)
-                except OutOfReachError:
-                    if time.monotonic() > until or not _is_lost(self._reader):
-                        raise
-                time.sleep(_PAUSE_S)
+        """Return all rows of a query; a connection that was lost is opened again."""
+        with self._reader.lock, self._errors(self._reader):
+            try:
+                return PostgresTransaction(self._reader.open()).read(sql, parameters)
+            except psycopg.Error:
+                if not _is_lost(self._reader):
+                    raise
+            return PostgresTransaction(self._reader.open()).read(sql, parameters)
 
     def write(self, change: Callable[[Any], T]) -> T:
         """Call `change` in one transaction, commit it, and return what it returned.
 
-        It is called once more where the connection was lost before the commit, or where the
-        transaction was the victim of a deadlock.
+        It is called again where the connection was lost before the commit, or after a deadlock.
         """
         link = self._writer
         with link.lock:
@@ -222,7 +201,7 @@ class PostgresStore:
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             if connection.prepare_threshold is None:  # behind a pooler
                 connection.execute(_POOLED)
-            result = change(_Transaction(connection))
+            result = change(PostgresTransaction(connection))
             self._is_committing = True  # what is lost from here on may be committed
             connection.execute("COMMIT")
         finally:
@@ -231,7 +210,7 @@ class PostgresStore:
         return result
 
     @contextmanager
-    def snapshot(self) -> Iterator[_Snapshot]:
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Hold one state of the history, on a connection of its own; no writer waits for it."""
         link = self._link(_SETTINGS + _READ_ONLY + _LONG_READ)
         try:
@@ -239,7 +218,7 @@ class PostgresStore:
                 connection = link.open()
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 connection.execute("SELECT 1")  # the state is that of the first read
-                yield _Snapshot(connection)
+                yield PostgresSnapshot(connection)
         finally:
             link.close()
 
@@ -254,24 +233,8 @@ class PostgresStore:
 
     def vacuum(self) -> None:
         """Give unused space back to the server's disk, where the user owns the tables."""
-        notices: list[str | None] = []
-
-        def on_notice(notice: psycopg.errors.Diagnostic) -> None:
-            notices.append(notice.message_primary)  # cannot be read later
-
         with self._writer.lock, self._errors(self._writer):
-            connection = self._writer.open()
-            connection.add_notice_handler(on_notice)
-            try:
-                connection.execute(f"VACUUM (FULL) {', '.join(TABLES)}")
-            finally:
-                connection.remove_notice_handler(on_notice)
-        if notices:
-            msg = (
-                f"The server did not give back all the space of the history {self.path}: only the "
-                f"owner of its tables can ({notices[0]})"
-            )
-            warnings.warn(msg, UserWarning, stacklevel=4)
+            self._writer.open().execute(f"VACUUM (FULL) {', '.join(TABLES)}")
 
     def close(self) -> None:
         """Close the connections; does nothing the second time. Waits for what is under way."""
@@ -353,85 +316,61 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     except psycopg.Error as exc:
         problem = url.masked(" ".join(str(exc).split()))
     if problem:
-        advice = (
-            "check that its server runs, and that host, database and user are right; a password "
-            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
+        msg = (
+            f"The history {url} cannot be reached: check that its server runs, and that host, "
+            "database and user are right; a password is looked for in the URL, PGPASSWORD and "
+            f"~/.pgpass ({problem})"
         )
-        if any(words in problem for words in _NO_SLOT):
-            advice = "its server has no connection left; end another program, or raise the limit"
-        msg = f"The history {url} cannot be reached: {advice} ({problem})"
         raise OutOfReachError(msg)
-    for kind, dumper in ((str, _Text), (bool, _Bool), (float, _Float)):
+    for kind, dumper in ((str, _Text), (float, _Float)):
         raw.adapters.register_dumper(kind, dumper)
     for name in ("text", "varchar", "name"):
         raw.adapters.register_loader(name, _Loader)
     return raw
 
 
-def _prepare(transaction: _Transaction) -> None:
+def _prepare(transaction: PostgresTransaction) -> None:
     """Make or migrate the tables; of several processes one does it."""
     transaction.serialize("schema")
-    version = _version(transaction)
-    reason = _unfit(transaction, version)
-    if reason:
-        msg = f"The history cannot be used: {reason}"
-        raise HistoryError(msg)
-    if version == len(MIGRATIONS):
-        return
-    for migrate in MIGRATIONS[version:]:
-        migrate(transaction)
-    transaction.execute("CREATE TABLE IF NOT EXISTS vnb_version (version BIGINT NOT NULL)")
-    transaction.execute("DELETE FROM vnb_version")
-    transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
-
-
-def _version(transaction: _Transaction) -> int:
     sql = "SELECT to_regclass(quote_ident(current_schema()) || '.vnb_version') IS NOT NULL"
-    if not transaction.read(sql)[0][0]:
-        return 0
-    return int(transaction.read("SELECT max(version) FROM vnb_version")[0][0])
-
-
-def _unfit(transaction: _Transaction, version: int) -> str | None:
-    """Return why this version cannot use the schema, or None."""
+    version = 0
+    if transaction.read(sql)[0][0]:
+        version = int(transaction.read("SELECT max(version) FROM vnb_version")[0][0])
+    sql = (
+        "SELECT string_agg(tablename, ', ') FROM pg_tables "
+        "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+    )
+    ((others,),) = transaction.read(sql, {"tables": list(TABLES)})
     ((encoding,),) = transaction.read("SHOW server_encoding")
+    reason = ""
     if encoding != "UTF8":
-        return (
+        reason = (
             f"its database is encoded as {encoding}, which cannot hold every text; make one with "
             "ENCODING 'UTF8' TEMPLATE template0"
         )
-    if version > len(MIGRATIONS):
-        return f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
-    if version == 0:
-        sql = (
-            "SELECT string_agg(tablename, ', ') FROM pg_tables "
-            "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
+    elif version > len(MIGRATIONS):
+        reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
+    elif version == 0 and others:
+        reason = (
+            f"its schema already has tables of these names ({others}), of another program or of a "
+            "version before the first release; use another schema or database"
         )
-        found = transaction.read(sql, {"tables": list(TABLES)})[0][0]
-        if found:
-            return (
-                f"its schema already has tables of these names ({found}), of another program or "
-                "of a version before the first release; use another schema or database"
-            )
-    return None
-
-
-def _escaped(text: str) -> str:
-    if "\0" in text or "\x01" in text:
-        return text.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
-    return text
+    if reason:
+        msg = f"The history cannot be used: {reason}"
+        raise HistoryError(msg)
+    if version < len(MIGRATIONS):
+        for migrate in MIGRATIONS[version:]:
+            migrate(transaction)
+        transaction.execute("CREATE TABLE IF NOT EXISTS vnb_version (version BIGINT NOT NULL)")
+        transaction.execute("DELETE FROM vnb_version")
+        transaction.execute("INSERT INTO vnb_version VALUES (:n)", {"n": len(MIGRATIONS)})
 
 
 class _Text(StrDumperUnknown):
     def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_escaped(obj))
-
-
-class _Bool(Dumper):
-    oid = psycopg.adapters.types["int8"].oid
-
-    def dump(self, obj: bool) -> Buffer | None:  # noqa: FBT001  (psycopg's signature)
-        return b"1" if obj else b"0"
+        if "\0" in obj or "\x01" in obj:
+            obj = obj.replace("\x01", "\x01\x02").replace("\0", "\x01\x01")
+        return super().dump(obj)
 
 
 class _Float(FloatDumper):

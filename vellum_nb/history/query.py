@@ -1,10 +1,8 @@
-"""Filters and orders as SQL, and rows, runs and frames of what they select.
-
-Values are always bound; names come from our own lists.
-"""
+"""Filters and orders as SQL, and rows, runs and frames of what they select."""
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedD
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
+from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
-from vellum_nb.history.store import Dialect, Reader, Row, Snapshot, Store
+from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
 
 if TYPE_CHECKING:
@@ -28,12 +27,8 @@ Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
 """Which runs: their ids, themselves, or a frame of them."""
 
 
-class PageFilters(TypedDict, total=False):
-    """Which runs, joined by "and"; None, like leaving it out, means all.
-
-    `since` is inclusive, `until` is not; without a zone they are UTC. `search`: words, as
-    `History.search` takes them. `skip_damaged`: whether damaged runs are left out.
-    """
+class Filters(TypedDict, total=False):
+    """Which runs, joined by "and"; None, like leaving it out, means all. See `History.runs`."""
 
     deployment: str | Sequence[str] | None
     release_tag: str | Sequence[str] | None
@@ -48,16 +43,9 @@ class PageFilters(TypedDict, total=False):
     ids: Ids | None
     search: str | None
     skip_damaged: bool
-
-
-class Filters(PageFilters, total=False):
-    """The same, and `limit`: how many of the newest."""
-
     limit: int | None
 
 
-_NAMES = ("deployment", "release_tag", "state", "case_id", "sweep_id", "execution_id")
-_ONE_OF = {name: f"r.{name}" for name in (*_NAMES, "external_id", "author")} | {"ids": "r.id"}
 _STATES = get_args(RunState)
 _STREAMED = 200  # rows that are fetched at a time
 _FEW = 8  # rows with large values that are in memory at a time
@@ -78,7 +66,7 @@ class Selection:
         return f"SELECT {terms} {source} WHERE {self.where} ORDER BY {NEWEST_FIRST}{limit}"
 
 
-def select(filters: Filters | PageFilters, store: Store) -> Selection:
+def select(filters: Filters, store: Store) -> Selection:
     """Return which runs `filters` mean; raise a TypeError for a name that is not a filter."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
@@ -88,27 +76,29 @@ def select(filters: Filters | PageFilters, store: Store) -> Selection:
     terms = ["r.deletion IS NULL"]
     bound: dict[str, Any] = {}
     for name, value in filters.items():
-        if value is not None and name not in {"limit", "search", "skip_damaged"}:
-            term, bound[name] = _term(name, value, store.dialect)
-            terms.append(term)
+        if value is None or name in {"limit", "search", "skip_damaged"}:
+            continue
+        if name in {"since", "until"}:
+            terms.append(f"r.timestamp {'>=' if name == 'since' else '<'} :{name}")
+            bound[name] = moment(name, value)  # type: ignore[arg-type]
+            continue
+        values, column = _names(name, value), "r.id" if name == "ids" else f"r.{name}"
+        is_one = len(values) == 1
+        terms.append(f"{column} = :{name}" if is_one else store.dialect.one_of(column, name))
+        bound[name] = values[0] if is_one else store.dialect.listed(values)
     words = filters.get("search")
     if words is not None and _text("search", words).strip():
         term, more = search.condition(store, words)
         terms.append(term)
         bound |= more
-    limit = _limit(filters.get("limit"))
+    limit: Any = filters.get("limit")
+    if limit is not None:
+        is_number = isinstance(limit, SupportsIndex) and not isinstance(limit, bool)
+        if not is_number or int(limit) < 0:
+            msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
+            raise HistoryError(msg)
+        limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
-
-
-def _term(name: str, value: Any, dialect: Dialect) -> tuple[str, object]:
-    if name == "since":
-        return "r.timestamp >= :since", moment(name, value)
-    if name == "until":
-        return "r.timestamp < :until", moment(name, value)
-    values = _names(name, value)
-    if len(values) == 1:
-        return f"{_ONE_OF[name]} = :{name}", values[0]
-    return dialect.one_of(_ONE_OF[name], name), dialect.listed(values)
 
 
 def ids_of(value: Any) -> Any:
@@ -156,15 +146,6 @@ def moment(name: str, value: datetime | date | str) -> int:
         raise HistoryError(msg) from exc
 
 
-def _limit(limit: object) -> int | None:
-    if limit is None:
-        return None
-    if not isinstance(limit, SupportsIndex) or isinstance(limit, bool) or int(limit) < 0:
-        msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
-        raise HistoryError(msg)
-    return min(int(limit), 2**63 - 1)
-
-
 def read_rows(
     reader: Reader,
     selection: Selection,
@@ -180,7 +161,7 @@ def read_rows(
 def stream_rows(
     snapshot: Snapshot, selection: Selection, names: Sequence[str]
 ) -> Iterator[list[Row]]:
-    """Yield the same a few hundred at a time."""
+    """Yield the same a few hundred at a time, few where they have large values."""
     sql = selection.sql(columns((*names, "large")), JOINED)
     for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
         step = _FEW if any(row[-1] for row in rows) else len(rows)
@@ -208,8 +189,14 @@ def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
 
 def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
     """Return the frame of the selected runs, newest first."""
-    rows = read_rows(reader, selection, SHOWN, missing="mark")
-    return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
+    collects = gc.isenabled()
+    gc.disable()  # it would look at each of the many new values again and again
+    try:
+        rows = read_rows(reader, selection, SHOWN, missing="mark")
+        return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
@@ -220,8 +207,7 @@ def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[
     if not isinstance(rows, int) or rows < 1:
         msg = f"chunk_rows={rows!r:.100} is not a number of rows; give one from 1"
         raise HistoryError(msg)
-    newest = ordered_numbers(reader, selection, offset=0, order_by="timestamp", descending=True)
-    numbers = array("q", newest)
+    numbers = array("q", ordered_numbers(reader, selection, "timestamp", descending=True))
     for first in range(0, len(numbers), rows):
         found = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
         if found:
@@ -239,15 +225,13 @@ def count(reader: Reader, selection: Selection) -> int:
 
 
 def ordered_numbers(
-    reader: Reader, selection: Selection, *, offset: int, order_by: str, descending: bool
+    reader: Reader, selection: Selection, order_by: str, *, descending: bool
 ) -> list[int]:
-    """Return the row numbers of runs from `offset` on in any order; missing values come last."""
+    """Return the row numbers of runs in any order; missing values come last."""
     terms, source, key = _order(order_by, reader.dialect, descending=descending)
     sql = f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms}"
-    if selection.limit is not None or offset > 0:
-        most = 2**63 - 1
-        number = most if selection.limit is None else selection.limit
-        sql += f" LIMIT {number} OFFSET {min(max(0, offset), most)}"
+    if selection.limit is not None:
+        sql += f" LIMIT {selection.limit}"
     return [seq for (seq,) in reader.read(sql, selection.parameters | key)]
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-
-from vellum_nb.history.store import Transaction
+from typing import Any
 
 APPLICATION_ID = 0x766E6231  # "vnb1"
 _UNRELEASED_ID = 0x766E6268  # the seven versions before the first release
@@ -24,26 +23,16 @@ CREATE TABLE runs (
     execution_id TEXT,
     external_id TEXT UNIQUE,
     deployment TEXT NOT NULL,
-    release_tag TEXT NOT NULL,
-    release_id TEXT,
+    release_tag TEXT NOT NULL, release_id TEXT,
     environment TEXT,
-    timestamp INTEGER NOT NULL,
-    finished_at INTEGER,
-    latency_s REAL,
+    timestamp INTEGER NOT NULL, finished_at INTEGER, latency_s REAL,
     state TEXT NOT NULL,
-    error_code TEXT,
-    error_message TEXT,
+    error_code TEXT, error_message TEXT,
     case_id TEXT NOT NULL,
-    sweep_id TEXT,
-    repeat INTEGER NOT NULL,
+    sweep_id TEXT, repeat INTEGER NOT NULL,
     previous_execution_id TEXT,
-    quality REAL,
-    note TEXT,
-    tags TEXT,
-    cost_usd REAL,
-    tokens_in INTEGER,
-    tokens_out INTEGER,
-    model TEXT,
+    quality REAL, note TEXT, tags TEXT,
+    cost_usd REAL, tokens_in INTEGER, tokens_out INTEGER, model TEXT,
     tag_moved INTEGER NOT NULL,
     author TEXT,
     deletion INTEGER
@@ -55,21 +44,12 @@ CREATE INDEX runs_of_execution ON runs (execution_id) WHERE execution_id IS NOT 
 CREATE INDEX runs_deleted ON runs (deletion) WHERE deletion IS NOT NULL;
 CREATE TABLE payloads (
     seq INTEGER PRIMARY KEY,
-    inputs TEXT NOT NULL,
-    outputs TEXT NOT NULL,
-    output_types TEXT NOT NULL,
-    not_sent TEXT NOT NULL,
-    metadata TEXT,
-    desired TEXT,
-    nodes TEXT,
+    inputs TEXT NOT NULL, outputs TEXT NOT NULL, output_types TEXT NOT NULL,
+    not_sent TEXT NOT NULL, metadata TEXT, desired TEXT, nodes TEXT,
     large TEXT
 );
 CREATE TABLE large_values (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, value TEXT NOT NULL);
-CREATE TABLE deletions (
-    number COUNTER,
-    deleted_at INTEGER NOT NULL,
-    why TEXT NOT NULL
-);
+CREATE TABLE deletions (number COUNTER, deleted_at INTEGER NOT NULL, why TEXT NOT NULL);
 CREATE TABLE sweeps (
     seq NUMBER,
     id TEXT NOT NULL UNIQUE,
@@ -77,74 +57,48 @@ CREATE TABLE sweeps (
     environment TEXT,
     workspace TEXT,
     release_tags TEXT NOT NULL,
-    repeats INTEGER NOT NULL,
-    cases INTEGER NOT NULL,
+    repeats INTEGER NOT NULL, cases INTEGER NOT NULL,
     signature TEXT NOT NULL,
-    created INTEGER NOT NULL,
-    round INTEGER NOT NULL,
-    ended INTEGER,
-    why TEXT,
-    releases TEXT NOT NULL,
-    options TEXT NOT NULL
+    created INTEGER NOT NULL, round INTEGER NOT NULL, ended INTEGER, why TEXT,
+    releases TEXT NOT NULL, options TEXT NOT NULL
 );
 CREATE INDEX sweeps_of_signature ON sweeps (signature);
 CREATE TABLE sweep_cases (
-    sweep TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    case_id TEXT NOT NULL,
-    inputs TEXT NOT NULL,
-    expected TEXT NOT NULL,
-    labels TEXT NOT NULL,
+    sweep TEXT NOT NULL, position INTEGER NOT NULL,
+    case_id TEXT NOT NULL, inputs TEXT NOT NULL, expected TEXT NOT NULL, labels TEXT NOT NULL,
     large TEXT,
     PRIMARY KEY (sweep, position)
 );
 CREATE TABLE sweep_reused (
-    sweep TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    release_tag TEXT NOT NULL,
-    repeat INTEGER NOT NULL,
+    sweep TEXT NOT NULL, position INTEGER NOT NULL,
+    release_tag TEXT NOT NULL, repeat INTEGER NOT NULL,
     run TEXT NOT NULL,
     PRIMARY KEY (sweep, position, release_tag, repeat)
 );
 CREATE TABLE leases (
-    sweep TEXT PRIMARY KEY,
-    token TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    expires_at INTEGER NOT NULL
+    sweep TEXT PRIMARY KEY, token TEXT NOT NULL, holder TEXT NOT NULL, expires_at INTEGER NOT NULL
 );
 CREATE TABLE blind (
     seq NUMBER,
     id TEXT NOT NULL UNIQUE,
     deployment TEXT NOT NULL,
-    first TEXT NOT NULL,
-    second TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    question TEXT NOT NULL,
+    first TEXT NOT NULL, second TEXT NOT NULL,
+    seed INTEGER NOT NULL, question TEXT NOT NULL,
     signature TEXT NOT NULL,
-    created INTEGER NOT NULL,
-    ended INTEGER
+    created INTEGER NOT NULL, ended INTEGER
 );
 CREATE INDEX blind_of_signature ON blind (signature);
 CREATE TABLE blind_pairs (
-    session TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    case_id TEXT NOT NULL,
-    first TEXT NOT NULL,
-    second TEXT NOT NULL,
-    same INTEGER NOT NULL,
+    session TEXT NOT NULL, position INTEGER NOT NULL,
+    number INTEGER NOT NULL, case_id TEXT NOT NULL,
+    first TEXT NOT NULL, second TEXT NOT NULL, same INTEGER NOT NULL,
     PRIMARY KEY (session, position)
 );
 CREATE TABLE blind_ratings (
     seq NUMBER,
-    session TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    choice TEXT NOT NULL,
-    a_first INTEGER NOT NULL,
-    note TEXT NOT NULL,
-    rated INTEGER NOT NULL,
-    undone INTEGER,
-    sent INTEGER
+    session TEXT NOT NULL, position INTEGER NOT NULL,
+    choice TEXT NOT NULL, a_first INTEGER NOT NULL, note TEXT NOT NULL,
+    rated INTEGER NOT NULL, undone INTEGER, sent INTEGER
 );
 CREATE UNIQUE INDEX blind_rated_once ON blind_ratings (session, position)
 WHERE undone IS NULL AND choice <> 'skip';
@@ -180,7 +134,7 @@ _POSTGRESQL = {
 TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 
-def make_first_version(transaction: Transaction) -> None:
+def make_first_version(transaction: Any) -> None:
     """Make the tables of version 1."""
     is_sqlite = transaction.dialect.name == "sqlite"
     types = _SQLITE if is_sqlite else _POSTGRESQL
@@ -193,7 +147,7 @@ def make_first_version(transaction: Transaction) -> None:
         transaction.execute(_MEMBER)
 
 
-MIGRATIONS: Sequence[Callable[[Transaction], None]] = (make_first_version,)
+MIGRATIONS: Sequence[Callable[[Any], None]] = (make_first_version,)
 
 
 def refuse_old(application_id: int) -> str | None:

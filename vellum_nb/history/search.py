@@ -1,11 +1,8 @@
 """Full-text search: normalised text in FTS5 (SQLite) or tsvector (PostgreSQL).
 
-The index is derived data in the history itself. Recording a run does not touch it: a search
-catches up first, in small transactions, so that writers hardly wait and any number of processes
-may do it at once. A change of a run that is indexed is noted in `search_due` by `mark_changed`.
-Runs that the index does not know (STARTED, or where it cannot be written) are compared by the
-same words. The version of the normaliser is stored with the index, together with the Unicode
-version of the Python that made it; another one rebuilds it.
+Recording a run does not touch the index: a search catches up first, in small transactions. A
+change of a run that is indexed is noted in `search_due`. Runs that the index does not know are
+compared by the same words. An index of another normaliser or Unicode version is rebuilt.
 """
 
 from __future__ import annotations
@@ -24,12 +21,9 @@ from vellum_nb.search_text import BREAK, LONGEST_PHRASE, VERSION, Search, docume
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vellum_nb.history.store import Reader, Store, Transaction
+    from vellum_nb.history.backends import Reader, Store, Transaction
 
-OnProgress = Callable[[int, int], object]
-
-Condition: TypeAlias = "tuple[str, dict[str, Any]]"
-"""SQL that is true or false of a run `r`, and its parameters."""
+Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false of a run `r`
 
 _BATCH, _AT_ONCE = 500, 100
 _SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
@@ -151,7 +145,12 @@ def condition(store: Store, text: str) -> Condition:
     _indexed_upto(store, index)  # raises when nothing can be read
     try:
         with progress_line("Indexing runs for the search", None) as line:
-            catch_up(store, partial(_show, line))
+
+            def show(done: int, total: int) -> None:
+                line.total = total
+                line.update(done - line.n)
+
+            catch_up(store, show)
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
@@ -162,12 +161,7 @@ def condition(store: Store, text: str) -> Condition:
     return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
 
 
-def _show(line: Any, done: int, total: int) -> None:
-    line.total = total
-    line.update(done - line.n)
-
-
-def catch_up(store: Store, on_progress: OnProgress | None = None) -> None:
+def catch_up(store: Store, on_progress: Callable[[int, int], object] | None = None) -> None:
     """Index the runs that are not indexed, in small transactions.
 
     `on_progress` is called with the number of runs indexed by this call, and of those to index.
@@ -216,8 +210,8 @@ def _rebuild(index: _Index, tx: Transaction) -> None:
     tx.execute(sql, {"name": _SETTING, "value": f"{VERSION} 0"})
 
 
+# Number of the run, number of its last change (or 0), and document (None: it is STARTED).
 _Batch: TypeAlias = "list[tuple[int, int, str | None]]"
-"""Number of the run, number of its last change (or 0), and document (None: it is STARTED)."""
 
 
 def _next_batch(store: Store, upto: int) -> _Batch:
@@ -269,8 +263,7 @@ def _matching_rest(store: Store, search: Search, upto: int | None) -> list[int]:
     """Return which of the runs that are not in the index a search finds."""
     new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
     sql = f"SELECT r.seq FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
-    parameters = {} if upto is None else {"upto": upto}
-    rest = [seq for (seq,) in store.read(sql, parameters)]
+    rest = [seq for (seq,) in store.read(sql, {} if upto is None else {"upto": upto})]
     texts = _texts_of(store, rest)
     return [seq for seq, _, *each in texts if search.matches_document(document(*each))]
 

@@ -1,112 +1,15 @@
-"""What the history needs of a database: reads, snapshots, writes, and the SQL that differs.
-
-All other SQL of this package is one text for SQLite and PostgreSQL, with named parameters
-(``:name``).
-"""
+"""What both databases share: one SQL text with named parameters (``:name``), and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
-
-from vellum_nb.errors import HistoryError
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET = ("password", "sslpassword")
-T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Mapping[str, Any]
-
-
-class OutOfReachError(HistoryError):
-    """The server cannot be reached; the write under way may have been made."""
-
-
-class Dialect(Protocol):
-    """The SQL that is not the same in both databases."""
-
-    @property
-    def name(self) -> str:
-        """``sqlite`` or ``postgresql``."""
-
-    @property
-    def now(self) -> str:
-        """A term: microseconds since 1970 by the database's clock."""
-
-    def one_of(self, column: str, name: str) -> str:
-        """Return a term that is true where `column` is in the list bound as `name`."""
-
-    def listed(self, values: Iterable[str | int]) -> Any:
-        """Return what to bind for `one_of`."""
-
-    def member(self, column: str, name: str) -> str:
-        """Return a term to sort by: the member, whose name is bound as `name`, of a JSON object."""
-
-
-class Reader(Protocol):
-    """Anything that answers a query."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """The SQL of this database."""
-
-    def read(self, sql: str, parameters: Parameters = ..., /) -> list[Row]:
-        """Return all rows of a query."""
-
-
-class Transaction(Reader, Protocol):
-    """A write under way."""
-
-    def execute(self, sql: str, parameters: Parameters = ..., /) -> int:
-        """Execute a statement; return how many rows it changed."""
-
-    def execute_many(self, sql: str, rows: Iterable[Parameters], /) -> None:
-        """Execute a statement once for each of `rows`."""
-
-    def serialize(self, name: str, /) -> None:
-        """Wait until no other transaction that called this with the same name is under way."""
-
-
-class Snapshot(Reader, Protocol):
-    """One state of the history for several reads; for one thread."""
-
-    def stream(
-        self, sql: str, parameters: Parameters = ..., /, *, rows: int = ...
-    ) -> Iterator[list[Row]]:
-        """Yield the rows of a query in lists of at most `rows`."""
-
-    def cancel(self) -> None:
-        """End the query under way, from another thread; it raises there."""
-
-
-class Store(Reader, Protocol):
-    """An open history: a file, memory, or a database on a server."""
-
-    @property
-    def path(self) -> Path | str:
-        """The file, ``:memory:``, or the URL without its password."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-
-    def write(self, change: Callable[[Any], T]) -> T:
-        """Call `change` with a `Transaction`, commit, and return what it returned."""
-
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Hold one state of the history for the block; no writer waits for it."""
-
-    def size(self) -> int:
-        """Return its bytes."""
-
-    def vacuum(self) -> None:
-        """Give unused space back to the disk."""
-
-    def close(self) -> None:
-        """Close it; does nothing the second time."""
 
 
 def insert(table: str, names: Iterable[str]) -> str:
@@ -119,10 +22,7 @@ def insert(table: str, names: Iterable[str]) -> str:
 class DatabaseUrl:
     """The URL of a PostgreSQL database.
 
-    Parameters
-    ----------
-    url : str
-        As libpq takes it. Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
+    Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""Writes: a run begins, ends, is annotated, deleted and brought back. Each is one transaction.
+"""Writes: a run begins, ends, is annotated, deleted and restored. Each is one transaction.
 
-An answer is never overwritten: only a row that is STARTED or in doubt is completed. A deleted run
-keeps its row, with the number of its deletion, until `vacuum` removes it.
+An answer is never overwritten: only a row that is STARTED or in doubt is completed.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
-from vellum_nb.history.frames import frame_of_records
+from vellum_nb.history.backends import Reader, Store, Transaction
+from vellum_nb.history.frames import TIMES, frame_of_records
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
     ENDED,
@@ -29,7 +28,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Reader, Row, Store, Transaction, insert
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -74,19 +73,20 @@ def author_here(*, is_shared: bool) -> str | None:
         return None
 
 
-def begin(transaction: Transaction, run: Run) -> None:
-    """Add the rows of `run`."""
-    if not insert_run(transaction, run):
-        raise _duplicate(transaction, run)
-
-
 def finish(transaction: Transaction, run: Run) -> HistoryError | None:
     """Complete the row of `run`, which must be STARTED; return the error where it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
     if not complete_run(transaction, run):
-        raise _not_started(transaction, clean(run.id))
+        sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
+        for (state,) in transaction.read(sql, {"id": clean(run.id)}):
+            msg = (
+                f"Run {run.id} has already ended as {state}, and what is recorded is not "
+                "overwritten; record another run under another id"
+            )
+            raise HistoryError(msg)
+        raise unknown_run(transaction, clean(run.id))
     sql = "SELECT 1 FROM runs WHERE id = :id AND deletion IS NOT NULL"
     is_deleted = transaction.read(sql, {"id": clean(run.id)})
     return unknown_run(transaction, clean(run.id)) if is_deleted else None
@@ -97,7 +97,8 @@ def record(transaction: Transaction, begun: Sequence[Run], ended: Sequence[Run])
     for run in ended:
         complete_run(transaction, run)
     for run in begun:
-        begin(transaction, run)
+        if not insert_run(transaction, run):
+            raise _duplicate(transaction, run)
 
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
@@ -173,17 +174,6 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
     )
 
 
-def _not_started(reader: Reader, run_id: str) -> HistoryError:
-    sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
-    found = reader.read(sql, {"id": run_id})
-    if not found:
-        return unknown_run(reader, run_id)
-    return HistoryError(
-        f"Run {run_id} has already ended as {found[0][0]}, and what is recorded is not "
-        "overwritten; record another run under another id"
-    )
-
-
 def _duplicate(reader: Reader, run: Run) -> HistoryError:
     for name in ("id", "external_id"):
         value = getattr(run, name)
@@ -228,8 +218,7 @@ class Deletion:
     def __repr__(self) -> str:
         if self.number is None:
             return "<Deletion: no run has these ids>"
-        more = len(self.deployments) - _NAMED
-        names = ", ".join(self.deployments[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        names = cut_list(self.deployments)
         times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
         span = f"{' to '.join(times)} UTC"
         return (
@@ -264,46 +253,35 @@ def _counted(runs: int) -> str:
 
 
 def delete(store: Store, ids: Ids, why: str) -> Deletion:
-    """Mark the runs with these ids as deleted."""
-    number, rows = store.write(partial(_delete, _named(ids), why))
+    """Mark the runs with these ids as deleted; no id deletes nothing."""
+    names = ids_of([ids] if isinstance(ids, str) else ids)
+    if not isinstance(names, list) or not all(n and isinstance(n, str) for n in names):
+        msg = f"delete needs runs, their ids or a frame of them, not {ids!r:.100}"
+        raise HistoryError(msg)
+    chosen = f"deletion IS NULL AND {store.dialect.one_of('id', 'ids')}"
+    bound = {"ids": store.dialect.listed([clean(each) for each in names])}
+
+    def change(tx: Transaction) -> tuple[int, list[Row]]:
+        tx.serialize("deletions")
+        if not tx.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
+            return 0, []
+        sql = "INSERT INTO deletions (deleted_at, why) VALUES (:at, :why) RETURNING number"
+        row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
+        ((number,),) = tx.read(sql, row)
+        sql = (
+            f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
+        )
+        return number, tx.read(sql, bound | {"number": number})
+
+    number, rows = store.write(change)
     if not rows:
         return Deletion()
     rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    span = _time_or_none(rows[0][1]), _time_or_none(rows[-1][1])
+    times = [from_micros(at) for _, at, _ in rows if at in TIMES]  # others are damaged
+    span = (times[0], times[-1]) if times else ()
     return Deletion(number, len(rows), ids_there, deployments, *span)
-
-
-def _time_or_none(at: int) -> datetime | None:
-    try:
-        return from_micros(at)
-    except OverflowError:  # of a damaged run
-        return None
-
-
-def _named(ids: Any) -> list[str]:
-    names = ids_of([ids] if isinstance(ids, str) else ids)
-    if not isinstance(names, list) or not names or not all(n and isinstance(n, str) for n in names):
-        msg = (
-            "delete needs runs, their ids or a frame of them, with at least one in it, "
-            f"not {ids!r:.100}"
-        )
-        raise HistoryError(msg)
-    return [clean(each) for each in names]
-
-
-def _delete(ids: Sequence[str], why: str, transaction: Transaction) -> tuple[int, list[Row]]:
-    transaction.serialize("deletions")
-    chosen = f"deletion IS NULL AND {transaction.dialect.one_of('id', 'ids')}"
-    bound = {"ids": transaction.dialect.listed(ids)}
-    if not transaction.read(f"SELECT 1 FROM runs WHERE {chosen} LIMIT 1", bound):
-        return 0, []
-    sql = "INSERT INTO deletions (deleted_at, why) VALUES (:at, :why) RETURNING number"
-    row = {"at": micros(datetime.now(UTC)), "why": clean(why)}
-    ((number,),) = transaction.read(sql, row)
-    sql = f"UPDATE runs SET deletion = :number WHERE {chosen} RETURNING id, timestamp, deployment"
-    return number, transaction.read(sql, bound | {"number": number})
 
 
 def undelete(store: Store, number: int | None) -> Restored:
@@ -317,16 +295,16 @@ def undelete(store: Store, number: int | None) -> Restored:
         listed = ", ".join(map(str, known[-20:]))
         msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
         raise HistoryError(msg)
-    back = store.write(partial(_undelete, {"number": number}))
-    return Restored(number, tuple(run_id for run_id, _ in sorted(back, key=lambda row: row[1])))
 
+    def change(tx: Transaction) -> list[Row]:
+        tx.serialize("deletions")
+        sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
+        back = tx.read(sql, {"number": number})
+        tx.execute("DELETE FROM deletions WHERE number = :number", {"number": number})
+        return back
 
-def _undelete(bound: Mapping[str, int], transaction: Transaction) -> list[Row]:
-    transaction.serialize("deletions")
-    sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
-    back = transaction.read(sql, bound)
-    transaction.execute("DELETE FROM deletions WHERE number = :number", bound)
-    return back
+    back = sorted(store.write(change), key=lambda row: row[1])
+    return Restored(number, tuple(run_id for run_id, _ in back))
 
 
 def deletions(reader: Reader) -> pd.DataFrame:
@@ -349,14 +327,6 @@ def deletions(reader: Reader) -> pd.DataFrame:
     return frame_of_records(
         _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
     )
-
-
-def remove_runs(transaction: Transaction, seqs: Sequence[int]) -> None:
-    """Remove the rows of runs for good."""
-    bound = {"seqs": transaction.dialect.listed(seqs)}
-    for table in ("payloads", "runs"):
-        sql = f"DELETE FROM {table} WHERE {transaction.dialect.one_of('seq', 'seqs')}"
-        transaction.execute(sql, bound)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -391,44 +361,40 @@ class Vacuumed:
 def vacuum(store: Store) -> Vacuumed:
     """Forget deletions, drop what no run needs, and give the space back."""
     before = store.size()
-    forgotten = store.write(_forget)
-    dropped = store.write(_drop_values)
+    forgotten, dropped = store.write(_forget)
     store.vacuum()
     return Vacuumed(forgotten, dropped, before, store.size())
 
 
-def _forget(transaction: Transaction) -> int:
-    transaction.serialize("deletions")
+def _forget(tx: Transaction) -> tuple[int, int]:
+    """Remove deleted runs and large values without a run; return how many of each."""
+    tx.serialize("deletions")
+    if tx.dialect.name == "postgresql":  # others may be about to refer to a value
+        tx.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
     sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
-    transaction.execute(sql)
-    forgotten = transaction.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
-    transaction.execute("DELETE FROM deletions")
+    tx.execute(sql)
+    forgotten = tx.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
+    tx.execute("DELETE FROM deletions")
     if forgotten:
-        search.clear(transaction)
-    return forgotten
-
-
-def _drop_values(transaction: Transaction) -> int:
-    if transaction.dialect.name == "postgresql":  # others may be about to refer to a value
-        transaction.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
+        search.clear(tx)
     needed: set[str] = set()
     for table in ("payloads", "sweep_cases"):
-        rows = transaction.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
+        rows = tx.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
         needed.update(*(large.place_hashes(text) for (text,) in rows))
-    unused = {found for (found,) in transaction.read("SELECT hash FROM large_values")} - needed
-    sql = f"DELETE FROM large_values WHERE {transaction.dialect.one_of('hash', 'hashes')}"
-    transaction.execute(sql, {"hashes": transaction.dialect.listed(unused)})
-    return len(unused)
+    unused = {found for (found,) in tx.read("SELECT hash FROM large_values")} - needed
+    sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
+    tx.execute(sql, {"hashes": tx.dialect.listed(unused)})
+    return forgotten, len(unused)
+
+
+def cut_list(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes as text.
-
-    Examples
-    --------
-    >>> format_bytes(512), format_bytes(3_400_000)
-    ('512 bytes', '3.4 MB')
-    """
+    """Return a number of bytes as text, such as ``3.4 MB``."""
     value, units = float(size), ["bytes", "kB", "MB", "GB"]
     while round(value, 1) >= 1_000 and len(units) > 1:  # noqa: PLR2004
         value /= 1_000

@@ -47,7 +47,6 @@ _LONGEST_HEAD = 100_000
 _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
-_STRUCTURED = ("{", "[")
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
 _MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
@@ -312,16 +311,16 @@ def _typed_value(value: Any, variable: VellumVariable | None, table: Table) -> A
         is_whole = type_ == "integer" and table.form == "frame" and isinstance(value, float)
         return int(value) if is_whole and value.is_integer() else value
     if variable is None:
-        found = value if table.form == "dicts" else _json_or_text(value)
+        found = value if table.form == "dicts" else _parsed(value, strict=False)
         return typed(found) if isinstance(found, Bare) else found
     kind = field_kind(variable)
     if variable.type in _NEVER_TEXT or (kind in _MEDIA and value.startswith("{")):
-        return _parsed(value)
+        return _parsed(str(value))
     is_text = kind in _MEDIA or kind == "text" or (kind == "enum" and variable.type == "STRING")
     if is_text or table.form == "dicts":
         return str(value)
     if table.form == "frame" or (table.stored and not isinstance(value, Bare)):
-        return _json_or_text(value)
+        return _parsed(value, strict=False)
     return _csv_value(str(value), kind, variable)
 
 
@@ -332,28 +331,22 @@ def _csv_value(text: str, kind: str, variable: VellumVariable) -> Any:
         return {"true": True, "false": False}.get(text.strip().lower(), text)
     if kind == "number":
         return typed(text.strip())
-    if text.startswith(_STRUCTURED):
+    if text.startswith(("{", "[")):
         return _parsed(text)
     with suppress(ValueError):
         return json.loads(text)
     return typed(text)
 
 
-def _json_or_text(text: str) -> Any:
-    """Return structured JSON as itself; all other text is text."""
-    if text.startswith(_STRUCTURED):
-        with suppress(ValueError, RecursionError):
-            return json.loads(text)
-    return text
-
-
-def _parsed(text: str) -> Any:
+def _parsed(text: str, *, strict: bool = True) -> Any:
     """Return the JSON that `text` is; what does not look like any stays text."""
-    if not text.lstrip().startswith(_STRUCTURED):
-        return str(text)
+    if not text.lstrip().startswith(("{", "[")):
+        return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as exc:
+        if not strict:
+            return text
         what = exc if isinstance(exc, ValueError) else "it is nested too deep"
         hint = "; json.dumps writes it" if "'" in text else ""
         msg = f"{format_value(str(text))} is no JSON: {what}{hint}"

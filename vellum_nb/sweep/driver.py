@@ -167,8 +167,8 @@ class Driver(threading.Thread):
     `runs` are to be begun, and are made as they are needed; those `in_doubt`, of earlier sessions,
     are looked up first. `calls` and `seconds` are what earlier sessions began, and took. `renew`
     keeps the lease of the sweep: it is called every ten seconds, also during a pause, and an error
-    of it stops the sweep. `on_change` is called after every turn, `on_end` when nothing is under
-    way any more. `clock` is for tests that do not wait.
+    of it stops the sweep; False: the lease may be lost. `on_change` is called after every turn,
+    `on_end` when nothing is under way any more. `clock` is for tests that do not wait.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Driver(threading.Thread):
         in_doubt: Iterable[PreparedRun] = (),
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
-        renew: Callable[[], None] = lambda: None,
+        renew: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
@@ -311,8 +311,7 @@ class Driver(threading.Thread):
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_EVERY
             self.has_lease = False
-            self._renew()
-            self.has_lease = True
+            self.has_lease = self._renew() is not False
         if self.paused and not self._under_way:
             self._counter.hold()
             self._failing_since = None

@@ -472,9 +472,8 @@ class Sweep:
             with suppress(HistoryError):  # closed, or out of reach: its lease expires
                 self._history.sweeps.release(self.id, lease)
 
-    def _renew_lease(self) -> None:
-        if self._lease is not None:
-            self._history.sweeps.renew(self.id, self._lease)
+    def _renew_lease(self) -> bool:
+        return self._lease is None or self._history.sweeps.renew(self.id, self._lease)
 
     def _go_on(self) -> None:
         driver = self._driver
@@ -583,35 +582,26 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     held, tallies = sweeps.held(), sweeps.tallies()
     rows = []
     for record in sweeps.every():
-        if deployment in {None, record.deployment}:
-            tally: Mapping[str, int] = tallies.get(record.id, {})
-            if record.round:  # of runs made again the latest counts
-                states = sweeps.states(record.id)
-                past = superseded(record, states)
-                tally = Tally(state for run, state in states.items() if run not in past)
-                tally["FULFILLED"] += len(sweeps.reused(record.id))
-            rows.append(_sweep_row(record, tally, is_driven=record.id in held))
+        if deployment not in {None, record.deployment}:
+            continue
+        tally = Tally(tallies.get(record.id, {}))
+        if record.round:  # of runs made again the latest counts
+            states = sweeps.states(record.id)
+            past = superseded(record, states)
+            tally = Tally(state for run, state in states.items() if run not in past)
+            tally["FULFILLED"] += len(sweeps.reused(record.id))
+        failed = sum(tally[state] for state in _NOT_DONE)
+        begun = tally["FULFILLED"] + tally["STARTED"] + failed
+        is_driven = record.id in held
+        why = None if is_driven else _why_unfinished(record, begun=begun)
+        idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"
+        row = {name: getattr(record, name, None) for name in _COLUMNS}
+        row |= {"sweep_id": record.id, "release_tags": ", ".join(record.release_tags)}
+        row |= {"done": tally["FULFILLED"], "failed": failed, "started": tally["STARTED"]}
+        row |= {"state": "running" if is_driven else idle, "to_go": record.planned - begun}
+        rows.append(row | {"why": "stopped by hand" if why == BY_HAND else why})
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     for name in _TIMES:
         frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
     texts = (*_TEXTS, "why", "environment")
     return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(_NUMBERS, "int64"))
-
-
-def _sweep_row(record: SweepRecord, tally: Mapping[str, int], *, is_driven: bool) -> dict[str, Any]:
-    done, started = tally.get("FULFILLED", 0), tally.get("STARTED", 0)
-    failed = sum(tally.get(state, 0) for state in _NOT_DONE)
-    begun = done + started + failed
-    why = None if is_driven else _why_unfinished(record, begun=begun)
-    idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"
-    row = {name: getattr(record, name, None) for name in _COLUMNS}
-    return row | {
-        "sweep_id": record.id,
-        "release_tags": ", ".join(record.release_tags),
-        "state": "running" if is_driven else idle,
-        "done": done,
-        "failed": failed,
-        "started": started,
-        "to_go": record.planned - begun,
-        "why": "stopped by hand" if why == BY_HAND else why,
-    }

@@ -6,7 +6,6 @@ import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic, sleep
 from typing import Any
 
 from vellum_nb.local.engine.events import Event, Rejection, RunContext, initiated
@@ -122,16 +121,6 @@ def in_thread(workflow: type, values: Mapping[str, Any] | None = None, **options
         return Told(told)
 
     return begun.cancel, wait
-
-
-def until(true: Any, *, seconds: float = 20) -> bool:
-    """Wait until `true()`; return whether it came."""
-    end = monotonic() + seconds
-    while monotonic() < end:
-        if true():
-            return True
-        sleep(0.01)
-    return False
 
 
 def text(value: str) -> list[dict[str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from execution_kit import until
 from sdk_flows import Chat, Inputs, Talk, of
-from sdk_kit import outputs, text, until
+from sdk_kit import outputs, text
 from vellum import WorkflowRequestStringInputRequest
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.nodes import BaseNode
@@ -71,9 +72,7 @@ def test_first_words_come_before_the_run_ends_and_no_thread_is_left(client):
         HOLD.set()
         assert list(events)[-1].state == "FULFILLED"
     names = ("_thread", "WorkflowRunner", "vellum_nb-run")
-    assert until(
-        lambda: not [t for t in threading.enumerate() if any(name in t.name for name in names)]
-    )
+    until(lambda: not [t for t in threading.enumerate() if any(name in t.name for name in names)])
 
 
 def test_a_time_limit_ends_a_run_that_a_node_holds_up():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from execution_kit import until
 from sdk_flows import Chat, Talk, mapped, of
-from sdk_kit import context, events_of, execution, in_thread, run, typed, until
+from sdk_kit import context, events_of, execution, in_thread, run, typed
 from vellum.workflows.context import monitoring_context_store
 from vellum.workflows.nodes import (
     BaseNode,
@@ -86,7 +87,7 @@ def test_cancelling_after_the_end_changes_nothing():
 def test_no_thread_is_left_after_a_run():
     before = set(threading.enumerate())
     run(mapped("x"), {"text": "-"})
-    assert until(lambda: set(threading.enumerate()) <= before)
+    until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_no_thread_is_left_when_the_node_of_a_cancelled_run_has_ended():
@@ -96,7 +97,7 @@ def test_no_thread_is_left_when_the_node_of_a_cancelled_run_has_ended():
     cancel()
     wait()
     GATE.set()
-    assert until(lambda: set(threading.enumerate()) <= before)
+    until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_nothing_is_kept_of_a_run_that_has_ended():

@@ -46,10 +46,8 @@ _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
-_FOREIGN = re.compile(
-    r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<(frozen|unknown)|"
-    r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]"
-)
+_OURS = re.compile(r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]|^<frozen")
+_LIBRARY = re.compile(r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +256,8 @@ def describe_exception(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def own_frames(text: str) -> str:
-    """Return a stack trace, or what was printed, with the workflow's own frames only.
+def own_frames(text: str, *, libraries: bool = True) -> str:
+    """Return a stack trace, or what was printed, without our own frames.
 
     Files are shown by name: folders, and the packages in which releases are loaded, are not shown.
     """
@@ -269,7 +267,7 @@ def own_frames(text: str) -> str:
         frame = _FRAME.fullmatch(line)
         if frame is not None:
             file = frame["file"]
-            is_own = not _FOREIGN.search(file)
+            is_own = not _OURS.search(file) and (libraries or not _LIBRARY.search(file))
             name = "<cell>" if "ipykernel_" in file else PurePath(file).name
             lines += [f'  File "{name}"{frame["rest"]}'] if is_own else []
         elif is_own or not line.startswith("    "):

@@ -393,6 +393,7 @@ class Executions:
             async with asyncio.timeout(grace):
                 for live in list(self._live.values()):
                     await live.ended()
+        self._waiting.clear()  # they do not begin while others are cancelled
         await asyncio.gather(*(live.cancel(message) for live in list(self._live.values())))
 
     def join(self, seconds: float) -> None:

@@ -97,8 +97,8 @@ def process_options(
 
 
 @dataclass(frozen=True)
-class ProcessCode:
-    """A workflow of a snapshot; each run is a process, and none of it is imported here."""
+class IsolatedCode:
+    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
 
     snapshot: Snapshot
     entry: str
@@ -106,6 +106,10 @@ class ProcessCode:
     input_variables: tuple[VellumVariable, ...]
     output_variables: tuple[VellumVariable, ...]
     description: str
+
+
+class ProcessCode(IsolatedCode):
+    """A workflow each run of which is a process."""
 
     @classmethod
     def described(

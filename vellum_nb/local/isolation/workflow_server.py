@@ -22,7 +22,6 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,9 @@ from vellum_nb.local.engine.events import (
     RunContext,
 )
 from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, ProcessOptions
+from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, IsolatedCode, ProcessOptions
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models import WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import utc
 
 _MODULE = "workflow"
@@ -119,16 +118,8 @@ def image_name(config: Mapping[str, Any]) -> str | None:
     return f"{name}:{tag or 'latest'}" if name else None
 
 
-@dataclass(frozen=True)
-class ServerCode:
-    """A workflow of a snapshot that a workflow server runs; none of it is imported here."""
-
-    snapshot: Snapshot
-    entry: str
-    options: ProcessOptions
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
-    description: str
+class ServerCode(IsolatedCode):
+    """A workflow that a workflow server runs."""
 
     @classmethod
     def described(

@@ -89,15 +89,6 @@ class ExecutionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Actual:
-    """The desired value or the quality of an output; `body` as it was submitted."""
-
-    execution_id: str
-    timestamp: datetime
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class StoredFile:
     """An uploaded file."""
 
@@ -229,10 +220,10 @@ class Ledger:
         found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
         return events_from_json(zlib.decompress(found[0])) if found and found[0] else []
 
-    def add_actuals(self, execution_id: str, actuals: Sequence[Actual]) -> None:
-        """Store actuals of an execution, all or none."""
+    def add_actuals(self, execution_id: str, actuals: Sequence[Mapping[str, Any]]) -> None:
+        """Store actuals of an execution, all or none; each has a `timestamp`."""
         rows = [
-            {"id": execution_id, "timestamp": micros(a.timestamp), "body": to_json(a.body)}
+            {"id": execution_id, "timestamp": micros(a["timestamp"]), "body": to_json(a)}
             for a in actuals
         ]
         insert = (
@@ -240,16 +231,15 @@ class Ledger:
         )
         self._db().write(lambda tx: tx.execute_many(insert, rows))
 
-    def latest_actual(self, execution_id: str) -> Actual | None:
+    def latest_actual(self, execution_id: str) -> dict[str, Any] | None:
         """Return the newest actual of an execution; of two at one time, the later submitted."""
         found = self._find(
-            "SELECT timestamp, body FROM actuals WHERE execution_id = :id "
+            "SELECT body FROM actuals WHERE execution_id = :id "
             "ORDER BY timestamp DESC, number DESC LIMIT 1",
             execution_id,
         )
-        if found is None:
-            return None
-        return Actual(execution_id, _EPOCH + timedelta(microseconds=found[0]), json.loads(found[1]))
+        latest: dict[str, Any] | None = json.loads(found[0]) if found else None
+        return latest
 
     def add_file(
         self, name: str, content: bytes, *, media_type: str = "", id_: str | None = None

@@ -15,7 +15,7 @@ from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
-from vellum_nb.local.ledger.ledger import Actual, ExecutionRecord
+from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.local.routes.common import (
     JSON,
@@ -166,15 +166,15 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
     record = _rated(state, body)
     ids = _output_ids(record, state.release_of(record))
     now = datetime.now(UTC)
-    actuals: list[Actual] = []
+    actuals: list[_Json] = []
     for number, actual in enumerate(body.actuals):
         name = actual.output_key or next((n for n, i in ids.items() if i == actual.output_id), None)
         if problem := _name_problem(actual, name, ids) or _value_problem(actual):
             msg = f"actuals[{number}]: {problem}"
             raise bad_request(msg)
-        content = {**actual.model_dump(exclude={"timestamp", "output_id"}), "output_key": name}
         when = now if actual.timestamp is None else datetime.fromtimestamp(actual.timestamp, UTC)
-        actuals.append(Actual(record.execution_id, when, content))
+        content = actual.model_dump(exclude={"output_id"})
+        actuals.append({**content, "output_key": name, "timestamp": when})
     state.ledger.add_actuals(record.execution_id, actuals)
     return {}
 
@@ -188,24 +188,22 @@ def _events(state: State, execution_id: str) -> Sequence[Event]:
 # Executions as the contract has them
 
 
-def slim_execution(
-    record: ExecutionRecord, release: Release | None, latest: Actual | None
-) -> _Json:
+def slim_execution(record: ExecutionRecord, release: Release | None, latest: _Json | None) -> _Json:
     """Return an execution as lists have it."""
     found: _Json = {**_common(record, release), "latest_actual": None, "metric_results": []}
     if latest is not None:
-        name = str(latest.body["output_key"])
+        name = str(latest["output_key"])
         ids = _output_ids(record, release)
         found["latest_actual"] = {
             "output": {
                 "id": ids.get(name) or derived_id(record.release_id, name),
                 "name": name,
-                "type": latest.body["output_type"],
-                "value": latest.body.get("desired_output_value"),
+                "type": latest["output_type"],
+                "value": latest.get("desired_output_value"),
             },
-            "timestamp": latest.timestamp.isoformat(),
-            "quality": latest.body.get("quality"),
-            "metadata": latest.body.get("metadata"),
+            "timestamp": latest["timestamp"],
+            "quality": latest.get("quality"),
+            "metadata": latest.get("metadata"),
         }
     return found
 

@@ -67,10 +67,17 @@ _E_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _LONG_NUMBER = re.compile(r"(?:\b[A-Z]{2,3}-)?\b\d(?:[ -]?\d){5,18}\b")
 _SHOUTED = re.compile(r"!!|\b[A-Z]{4,}\b(?:\W+[A-Z]{3,}\b)+")
 
-_TAG_WORDS = (
-    *("card", "invoice", "password", "export", "import", "api"),
-    *("mobile", "calendar", "seats"),
-)
+_TAG_WORDS = [
+    "card",
+    "invoice",
+    "password",
+    "export",
+    "import",
+    "api",
+    "mobile",
+    "calendar",
+    "seats",
+]
 
 
 class _Issue(NamedTuple):
@@ -81,21 +88,17 @@ class _Issue(NamedTuple):
 
 
 _ISSUES = tuple(
-    _Issue(*each)
-    for each in (
+    _Issue(tag, weight, apology, "|".join(patterns))
+    for tag, weight, apology, *patterns in (
         (
             *("double-charge", 2, "you were charged twice"),
-            (
-                r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b"
-                r"|double charge|(?:two|second) charges?"
-            ),
+            r"\b(?:charged?|billed|debited|paid|took|taken)\b.{0,30}\b(?:twice|two times|2x)\b",
+            r"double charge|(?:two|second) charges?",
         ),
         (
             *("wrong-invoice", 0, "the invoice is wrong"),
-            (
-                r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b"
-                r"|\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)"
-            ),
+            r"(?:wrong|incorrect|correct(?:ed)?|mistake)\b.{0,40}\b(?:invoice|bill)\b",
+            r"\b(?:invoice|bill)\b.{0,40}(?:wrong|incorrect|mistake|but we|instead)",
         ),
         (
             *("security", 3, "somebody else may have had access"),
@@ -111,25 +114,18 @@ _ISSUES = tuple(
         ),
         (
             *("blocked", 2, "your work is blocked"),
-            (
-                r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)"
-                r"|block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline"
-            ),
+            r"(?:whole|entire|every|all|nobody).{0,25}(?:team|company|office|users|everyone|work)",
+            r"block(?:ed|ing)|cannot work|can't work|production|\bshop\b.{0,15}offline",
         ),
         (
             *("deadline", 1, ""),
-            (
-                r"\b(?:before|by|until) "
-                r"(?:tomorrow|tonight|noon|monday|tuesday|wednesday|thursday|friday)"
-                r"|\btoday\b|\btonight\b|\bdeadline\b|audit|in an hour"
-            ),
+            r"\b(?:before|by|until) (?:tomorrow|tonight|noon)|\btoday\b|\btonight\b|\bdeadline\b",
+            r"\b(?:before|by|until) (?:mon|tues|wednes|thurs|fri)day|audit|in an hour",
         ),
         (
             *("unanswered", 1, "nobody answered"),
-            (
-                r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored"
-                r"|(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks"
-            ),
+            r"nobody (?:answers|answered|replies|replied)|no (?:answer|reply)|ignored",
+            r"(?:third|fourth|fifth) (?:mail|time|message)|still waiting|for weeks",
         ),
         ("churn-risk", 1, "", r"\bcancel\b(?! my old)|leave you|switch to|competitor|last chance"),
         ("legal", 2, "", r"lawyer|attorney|\bcourt\b|legal action|data protection authority"),

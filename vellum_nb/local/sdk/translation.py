@@ -186,7 +186,8 @@ def own_stacktrace(stacktrace: str | None) -> str | None:
     text = (stacktrace or "").rstrip()
     links = ["", *_LINK.findall(text)]
     found = ""
-    for link, block in zip(links, map(own_frames, _LINK.split(text)), strict=True):
+    blocks = (own_frames(block, libraries=False) for block in _LINK.split(text))
+    for link, block in zip(links, blocks, strict=True):
         if '  File "' in block:
             found = f"{found}{link if found else ''}{block}"
     return found or None

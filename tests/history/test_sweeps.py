@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
-from vellum_nb import History, check_history
-from vellum_nb.errors import HistoryError
+from vellum_nb import History, HistoryError, check_history
+from vellum_nb.history import plans
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 
@@ -56,13 +60,6 @@ def test_expectations_and_labels_of_cases_change_and_inputs_do_not(history, swee
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
 
-def test_an_unfinished_sweep_of_the_same_plan_is_not_added_twice(history, sweep):
-    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
-    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)
-    assert history.sweeps.add(twin, CASES)
-    assert history.sweeps.every() == [twin, sweep]
-
-
 def test_an_unknown_sweep_is_named(history):
     with pytest.raises(HistoryError, match="no sweep 'x'"):
         history.sweeps.change("x", why=None)
@@ -84,15 +81,6 @@ def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, mak
         "late": "STARTED",
     }
     assert notified[-2:] == [(begun[0].id, "FULFILLED"), ("late", "STARTED")]
-
-
-def test_a_run_that_was_completed_by_a_synchronisation_stays_as_it_is(history, sweep, make_run):
-    run = make_run(sweep_id=sweep.id, external_id="x")
-    history.sweeps.record(begun=[run])
-    history.merge([make_run(external_id="x", execution_id="e", state="FULFILLED")])
-    history.sweeps.record(ended=[run.model_copy(update={"state": "FAILED"})])
-    stored = history.get(run.id)
-    assert (stored.state, stored.execution_id, stored.sweep_id) == ("FULFILLED", "e", sweep.id)
 
 
 def test_runs_in_doubt_are_listed_and_completed_by_an_answer_only(history, sweep, make_run):
@@ -155,16 +143,6 @@ def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
     assert history.sweeps.deleted(sweep.id) == 1
 
 
-def test_a_deleted_run_of_a_sweep_counts_as_run_so_that_it_is_not_paid_twice(
-    history, sweep, record
-):
-    run = record(sweep_id=sweep.id)
-    history.delete([run.id])
-    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
-    assert history.sweeps.deleted(sweep.id) == 1
-    assert history.sweeps.frame(sweep.id).empty
-
-
 def test_planned_ids_are_all_different_and_never_change():
     sweep = a_sweep()
     ids = {planned_id(sweep.id, place, number) for place in sweep.places() for number in range(3)}
@@ -190,3 +168,97 @@ def test_a_large_input_is_stored_once_for_runs_and_cases(path, make_run, tmp_pat
             copy.merge(history)
             assert copy.sweeps.cases("s2") == cases
     assert check_history(tmp_path / "copy.db").ok
+
+
+SWEEP = a_sweep()
+
+
+def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
+    token = history.sweeps.acquire(sweep.id)
+    assert history.sweeps.held() == {sweep.id}
+    with pytest.raises(HistoryError, match="is under way in this process"):
+        history.sweeps.acquire(sweep.id)
+    history.sweeps.release(sweep.id, "another one's")
+    assert history.sweeps.renew(sweep.id, token)
+    assert history.sweeps.held() == {sweep.id}
+    history.sweeps.release(sweep.id, token)
+    assert history.sweeps.held() == set()
+    history.sweeps.release(sweep.id, history.sweeps.acquire(sweep.id))
+    assert history.sweeps.lost(sweep.id) is None
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let leases be those of another host while it is set."""
+    myself = plans._this_process  # private: another host is not at hand
+    other = {"host": "elsewhere", "pid": 7, "machine": "another boot"}
+
+    def switch(*, on):
+        monkeypatch.setattr(plans, "_this_process", (lambda: json.dumps(other)) if on else myself)
+
+    return switch
+
+
+def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
+    history, sweep, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(plans, "_LEASE", 1_000_000)
+    elsewhere(on=True)
+    token = history.sweeps.acquire(sweep.id)
+    elsewhere(on=False)
+    for _ in range(4):
+        threading.Event().wait(0.5)
+        history.sweeps.renew(sweep.id, token)
+        with pytest.raises(HistoryError, match="in process 7 on elsewhere"):
+            history.sweeps.acquire(sweep.id)
+    threading.Event().wait(1.2)
+    assert history.sweeps.held() == set()
+    assert history.sweeps.lost(sweep.id) is not None
+    mine = history.sweeps.acquire(sweep.id)
+    with pytest.raises(HistoryError, match="in this process"):
+        history.sweeps.renew(sweep.id, token)
+    history.sweeps.release(sweep.id, token)
+    assert history.sweeps.held() == {sweep.id}
+    history.sweeps.renew(sweep.id, mine)
+
+
+def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
+    with History(place) as history:
+        history.sweeps.add(SWEEP, [])
+    tokens, kernels = [], [History(place) for _ in range(6)]
+
+    def acquire(history):
+        try:
+            tokens.append(history.sweeps.acquire(SWEEP.id))
+        except HistoryError:
+            tokens.append(None)
+
+    threads = [threading.Thread(target=acquire, args=[kernel]) for kernel in kernels]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == 6
+    assert len([token for token in tokens if token]) == 1
+    for kernel in kernels:
+        kernel.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lease has to expire")
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
+    with History(path) as history:
+        history.sweeps.add(SWEEP, [])
+        code = (
+            "import sys; from vellum_nb import History; "
+            "History(sys.argv[1]).sweeps.acquire(sys.argv[2]); print('held', flush=True); input()"
+        )
+        command = [sys.executable, "-c", code, path, SWEEP.id]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout.readline() == "held\n"
+            with pytest.raises(HistoryError, match=f"under way in process {child.pid}"):
+                history.sweeps.acquire(SWEEP.id)
+            child.kill()
+        assert history.sweeps.lost(SWEEP.id) is not None
+        history.sweeps.acquire(SWEEP.id)

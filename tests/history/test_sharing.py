@@ -1,0 +1,153 @@
+"""Another process holds the file: writers wait, and lose nothing."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from vellum_nb import History, HistoryError, sqlite
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path):
+    """Hold the write lock in another process; yield it."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"held\n"
+        try:
+            yield child
+        finally:
+            child.stdin.close()
+
+
+def released(child, call):
+    """Return what `call` returns, which waits for `child`; release the lock after a moment."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(call)
+        time.sleep(0.3)
+        assert not done.done()
+        child.stdin.close()
+        return done.result()
+
+
+def test_an_answer_waits_for_a_long_transaction(history, path, make_run):
+    run = make_run()
+    history.begin(run)
+    ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"reply": "paid for"}})
+    with held(path) as child:
+        released(child, lambda: history.finish(ended))
+    assert history.get(run.id) == ended
+
+
+@pytest.mark.parametrize("call", [lambda h: h.vacuum(), lambda h: h.annotate("x", note="y")])
+def test_a_lock_that_never_ends_is_an_error_after_the_wait(history, path, monkeypatch, call):
+    monkeypatch.setattr(sqlite, "WAIT_S", 0.2)  # 30 s otherwise
+    with held(path):
+        with pytest.raises(HistoryError, match="another program has kept it locked"):
+            call(history)
+        assert history.count() == 0
+
+
+def test_a_write_within_a_write_raises_at_once(history, place, make_run):
+    def nested(run):
+        with pytest.raises(HistoryError, match="began within another write"):
+            history._store.write(lambda _: None)  # no public method nests writes
+        seen.append(run.id)
+
+    seen = []
+    history._store.write(lambda _: nested(make_run()))
+    assert seen == ["run-0"]
+
+
+def test_a_closed_history_says_so_and_closes_twice(path, make_run):
+    history = History(path)
+    history.close()
+    history.close()
+    assert repr(history) == f"<History {path}: closed>"
+    with pytest.raises(HistoryError, match="was closed"):
+        history.begin(make_run())
+
+
+def test_a_history_that_is_dropped_closes_its_file(path):
+    history = History(path)
+    connection = history._store._writer.open()
+    del history
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+ON_POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps open files in place")
+GONE = "was deleted, moved or replaced"
+
+
+@ON_POSIX
+def test_a_deleted_file_is_not_written_to(history, path, make_run):
+    history.begin(make_run())
+    path.unlink()
+    with pytest.raises(HistoryError, match=GONE):
+        history.begin(make_run())
+    with pytest.raises(HistoryError, match=GONE):
+        history.frame()
+    assert not path.exists()
+    assert repr(history) == f"<History {path}: cannot be read>"
+    assert GONE in history._repr_html_()
+
+
+@ON_POSIX
+def test_a_replaced_file_is_not_written_to(history, path, make_run, tmp_path):
+    history.begin(make_run())
+    with History(tmp_path / "other.db"):
+        pass
+    (tmp_path / "other.db").replace(path)
+    with pytest.raises(HistoryError, match=GONE):
+        history.begin(make_run())
+
+
+COME_AND_GO = """
+import sys
+from vellum_nb import History
+with History(sys.argv[1]) as history:
+    print(history.count())
+"""
+
+
+def count_elsewhere(path) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", COME_AND_GO, str(path)], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout)
+
+
+def test_a_second_history_in_one_process_leaves_the_locks_of_the_first(history, path, make_run):
+    history.begin(make_run())
+    with History(path):
+        assert count_elsewhere(path) == 1
+    assert path.with_name(path.name + "-wal").exists()
+    history.begin(make_run())
+    assert count_elsewhere(path) == 2
+    assert history.count() == 2
+    with History(path) as again:
+        assert again.count() == 2
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_run):
+    path.symlink_to(tmp_path / "elsewhere.db")
+    with History(path) as history:
+        history.begin(make_run())
+    assert count_elsewhere(tmp_path / "elsewhere.db") == 1

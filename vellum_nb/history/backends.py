@@ -1,0 +1,151 @@
+"""Where a history is and how to open it: a file or memory in SQLite, or a PostgreSQL database."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from vellum_nb.errors import HistoryError
+from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
+from vellum_nb.history.store import DatabaseUrl
+from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
+from vellum_nb.sqlite import Snapshot as FileSnapshot
+from vellum_nb.sqlite import Transaction as FileTransaction
+
+if TYPE_CHECKING:
+    from vellum_nb.history.postgres_store import (
+        PostgresDialect,
+        PostgresSnapshot,
+        PostgresStore,
+        PostgresTransaction,
+    )
+
+Dialect: TypeAlias = "SqliteDialect | PostgresDialect"
+Transaction: TypeAlias = "SqliteTransaction | PostgresTransaction"
+Snapshot: TypeAlias = "SqliteSnapshot | PostgresSnapshot"
+Store: TypeAlias = "SqliteStore | PostgresStore"
+Reader: TypeAlias = "Store | Transaction | Snapshot"
+"""Anything that answers a query."""
+
+_ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
+    r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
+)
+FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
+
+
+_JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
+
+
+class SqliteDialect:
+    """The SQL that only SQLite understands."""
+
+    name = "sqlite"
+    now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
+
+    def one_of(self, column: str, name: str) -> str:
+        """Return a term for one of many values, which are bound as one JSON list."""
+        return f"{column} IN (SELECT value FROM json_each(:{name}))"
+
+    def listed(self, values: Iterable[str | int]) -> str:
+        """Return the JSON list."""
+        return json.dumps(list(values))
+
+    def member(self, column: str, name: str) -> str:
+        """Return a member of a JSON object; a JSON path cannot express every name."""
+        value = f"(SELECT value FROM json_each({column}) WHERE key = :{name})"
+        return f"CASE WHEN json_valid({column}{_JSON5}) THEN {value} END"
+
+
+_DIALECT = SqliteDialect()
+
+
+class SqliteTransaction(FileTransaction):
+    """A write under way."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+
+    def serialize(self, name: str) -> None:
+        """Do nothing: SQLite has one writer at a time."""
+
+
+class SqliteSnapshot(FileSnapshot):
+    """One state of the history for several reads."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+
+
+class SqliteStore(SqliteFile):
+    """An open history in SQLite; see `SqliteFile`."""
+
+    dialect: ClassVar[SqliteDialect] = _DIALECT
+    transaction_class: ClassVar[type[FileTransaction]] = SqliteTransaction
+    snapshot_class: ClassVar[type[FileSnapshot]] = SqliteSnapshot
+
+    def __init__(
+        self, path: Path | str, file_format: FileFormat = FORMAT, *, read_only: bool = False
+    ) -> None:
+        super().__init__(path, file_format, read_only=read_only)
+
+
+def parse_location(path: Any) -> Any:
+    """Return a URL as `DatabaseUrl`, whose password no traceback shows; anything else as it is."""
+    if isinstance(path, str | Path) and _ANY_URL.match(str(path)):
+        return DatabaseUrl(str(path).strip())
+    return path
+
+
+def open_backend(path: Any, *, read_only: bool = False) -> Store:
+    """Open the history at `path`; with `read_only` it must exist, and is not changed."""
+    location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
+    if not isinstance(location, DatabaseUrl):
+        place = existing_file(location) if read_only else file_location(location)
+        return SqliteStore(place, read_only=read_only)
+    if not location.is_valid:
+        msg = (
+            "The URL of the history cannot be parsed: it begins with postgresql:// (a file is "
+            "named by its path), and special characters of a password are percent-encoded in it "
+            "(/ as %2F, @ as %40, # as %23, ? as %3F); PGPASSWORD or ~/.pgpass hold it better"
+        )
+        raise HistoryError(msg)
+    try:
+        from vellum_nb.history.postgres_store import PostgresStore
+    except ImportError as exc:
+        msg = f"The history {location} needs psycopg: pip install 'vellum-nb[postgres]' ({exc})"
+        raise HistoryError(msg) from exc
+    return PostgresStore(location)
+
+
+def existing_file(path: Any) -> Path:
+    """Return the file of a history that must exist."""
+    location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
+    if isinstance(location, DatabaseUrl):
+        msg = f"The history {location} is not a file; PostgreSQL has tools of its own for it"
+        raise HistoryError(msg)
+    found = file_location(location)
+    if not isinstance(found, Path) or not os.path.isfile(found):  # noqa: PTH113  (never raises)
+        msg = f"There is no history {found!s:.300}; name its file, such as runs.db"
+        raise HistoryError(msg)
+    return found
+
+
+def file_location(path: object) -> Path | str:
+    """Return the file that `path` names, or `MEMORY`; None is the user's own history."""
+    if path is None:
+        from platformdirs import user_data_path
+
+        return user_data_path("vellum_nb", appauthor=False) / "runs.db"
+    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+        msg = f"{path!r:.100} is not a history; name a file, such as 'runs.db', or ':memory:'"
+        raise HistoryError(msg)
+    if str(path) == MEMORY:
+        return MEMORY
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as exc:  # no home directory
+        msg = f"The history {path!s:.100} cannot be used: {exc}"
+        raise HistoryError(msg) from exc
