@@ -235,15 +235,11 @@ class SweepView(ThreadSafeWidget):
     ----------
     sweep : Sweep
         What is shown, paused and stopped.
-    same : mapping, optional
-        Release tag to the other tags that are on the same release.
-    numbers : mapping, optional
-        Case id to the number of the case.
+    same, numbers : mapping, optional
+        Release tag to the other tags on the same release; case id to the number of the case.
 
     Attributes
     ----------
-    sweep : Sweep
-        As given.
     hint, error : str
         What stands in place of the buttons while the kernel is busy; what went wrong when a button
         was pressed; traits.
