@@ -165,17 +165,17 @@ class Columns:
         raise InputError(msg)
 
 
-def split(runs: Sequence[Run], tags: Sequence[str], groups: Sequence[str] | None = None) -> Columns:
-    """Return the columns of `tags`, and the column of each of `runs`.
+def split(runs: Iterable[tuple[Run, str]], tags: Sequence[str], *, by_tag: bool = True) -> Columns:
+    """Return the columns of `tags`, and the column of each of `runs`, which come with their tag.
 
-    Runs of one tag on several releases, or in several environments, have columns of their own.
-    With `groups`, one for each run, the columns are those, and none is split.
+    Runs of one tag on several releases, or in several environments, have columns of their own;
+    without `by_tag`, where the columns are something else, none is split.
     """
     of_tag: dict[str, list[Run]] = {tag: [] for tag in tags}
-    for run, group in zip(runs, groups or [run.release_tag for run in runs], strict=True):
-        if group in of_tag:
-            of_tag[group].append(run)
-    if groups is not None:
+    for run, tag in runs:
+        if tag in of_tag:
+            of_tag[tag].append(run)
+    if not by_tag:
         placed = [(tag, run) for tag, own in of_tag.items() for run in own]
         return Columns({tag: (tag,) for tag in tags}, (), placed)
     placed = []

@@ -1,7 +1,4 @@
-"""Charts of a comparison as pictures, drawn by Altair; for readers who see no colours, too.
-
-The figures are made here: a chart of 100,000 runs is as light as of 40.
-"""
+"""Charts of a comparison as pictures, drawn by Altair; for readers who see no colours, too."""
 
 from __future__ import annotations
 

@@ -211,14 +211,16 @@ class Comparison:
         services: Services | None = None,
     ) -> None:
         if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
-            given = format_value(alpha)
-            msg = f"alpha={given} does not fit: give a number between 0 and 1, such as 0.05"
+            msg = f"alpha={format_value(alpha)} does not fit: give a number such as 0.05, below 1"
             raise InputError(msg)
         tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
         if not tags:
             msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
             raise InputError(msg)
-        columns = split([run for run in runs if run.deployment == deployment], tags, groups)
+        every = list(runs)
+        pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
+        own = [pair for pair in pairs if pair[0].deployment == deployment]
+        columns = split(own, tags, by_tag=groups is None)
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
@@ -413,10 +415,11 @@ class Comparison:
         are of the outputs, not of the metric.
         """
         self._check_release(release)
-        if status not in (known := dict.fromkeys(("same", "differs", "missing", *VERDICTS))):
+        by_outputs = ("same", "differs", "missing")
+        if status not in (known := dict.fromkeys((*by_outputs, *VERDICTS))):
             msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
             raise InputError(msg)
-        if status in {"same", "differs", "missing"}:
+        if status in by_outputs:
             found = self.statuses.get(release) or [case.status(release) for case in self.cases]
             return sum(each == status for each in found)
         return self.against(release).counts[status]  # type: ignore[index]  # checked above

@@ -84,7 +84,7 @@ def runs_table(
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
     keys = [
-        f"{run.state} {run.error!r} {value_key(run.outputs)}" if is_answer(run) else None
+        f"{run.state} {error_text(run)} {value_key(run.outputs)}" if is_answer(run) else None
         for run in runs
     ]
     table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]

@@ -59,13 +59,7 @@ class JudgeCalls:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JudgePlan:
-    """What the judges of a comparison are going to do; nothing was run yet.
-
-    Attributes
-    ----------
-    judges : tuple of JudgeCalls
-        One for each judge.
-    """
+    """What the judges of a comparison are going to do, one by one; nothing was run yet."""
 
     judges: tuple[JudgeCalls, ...]
 

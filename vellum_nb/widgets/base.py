@@ -51,11 +51,14 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self._bundle(repr(self), self._html(), **kwargs)
+
+    def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
-            data["text/plain"] = repr(self)
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{self._html()}</div>')
+            data["text/plain"] = text
+            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
         return bundle
 
 

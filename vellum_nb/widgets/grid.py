@@ -19,7 +19,7 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plural, visible_name
-from vellum_nb.rendering.html import clipped, value_html
+from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.rendering.values import plain_text
 from vellum_nb.widgets.base import (
     Debouncer,
@@ -119,14 +119,14 @@ class CasesTable(TableView):
             self._order = CaseOrder(comparison, self.metric)
             if reorder:
                 self._found.clear()
-            shown = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
+            page_head = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
             formats = [
                 {"name": name, "suffix": each.suffix, "label": each.label}
                 for name, each in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
             with self.hold_sync():
-                self._head = shown | {"formats": formats}
+                self._head = page_head | {"formats": formats}
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
             self.send({"kind": "changed", "restart": reorder})
 
@@ -136,12 +136,12 @@ class CasesTable(TableView):
 
     def formats(self) -> dict[str, Format]:
         """Return what Export can write."""
-        shown = self.comparison
+        comparison = self.comparison
         return {
-            "csv": Format("CSV", ".csv", shown.to_csv),
-            "html": Format("HTML", ".html", shown.to_html),
-            "markdown": Format("Markdown", ".md", shown.to_markdown),
-            "parquet": Format("Parquet", ".parquet", shown.to_parquet),
+            "csv": Format("CSV", ".csv", comparison.to_csv),
+            "html": Format("HTML", ".html", comparison.to_html),
+            "markdown": Format("Markdown", ".md", comparison.to_markdown),
+            "parquet": Format("Parquet", ".parquet", comparison.to_parquet),
         }
 
     @property
@@ -208,34 +208,14 @@ class Detail:
             # A column is known by its release, not by the tag alone, where a tag has moved.
             found = case.runs
             runs = tuple(found[e].model_copy(update={"release_tag": e}) for e in columns)
-            head_html = _case_html(case, [e for e in comparison.releases if e not in found])
+            missing = [e for e in comparison.releases if e not in found]
+            of = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
+            head_html = render("grid_case.html.j2", **of)
         self._edge.clear()
-        self._head.value = clean(head_html)
+        self._head.value = head_html
         self.bars.show(runs)
         self._answers.value = clean(side_by_side_html(runs)) if runs else ""
         (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
-
-
-def _case_html(case: Case, missing: list[str]) -> str:
-    labels = "".join(
-        f'<span class="vnb-source">{escape(visible_name(name))}: '
-        f"{escape(label_text(value))}</span> "
-        for name, value in case.labels.items()
-        if value is not None
-    )
-    inputs = {name: value for name, value in case.inputs.items() if value is not None}
-    shown = inputs | {f"{name} (expected)": value for name, value in case.expected.items()}
-    rows = "".join(
-        f"<div><dt>{escape(visible_name(name))}</dt><dd>{_input_html(value)}</dd></div>"
-        for name, value in shown.items()
-    )
-    lacks = ", ".join(f"<code>{escape(visible_name(each))}</code>" for each in missing)
-    note_html = f'<p class="vnb-case-note">Not run on {lacks}: missing there.</p>' if lacks else ""
-    return (
-        f'<div class="vnb-head"><b class="vnb-title">Case {case.number:,}</b> {labels}</div>'
-        f'<div class="vnb-out vnb-case-inputs"><dl class="vnb-case-rows">{rows}</dl>'
-        f"</div>{note_html}"
-    )
 
 
 def _input_html(value: object) -> str:
@@ -480,8 +460,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    gone = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
-                    text = f"{gone}, see history.deletions()" if self._deleted else _ALL_THERE
+                    deleted_text = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
+                    text = (
+                        f"{deleted_text}, see history.deletions()" if self._deleted else _ALL_THERE
+                    )
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 
@@ -505,9 +487,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._own = own
         table.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
         table.renew(reorder=reorder)
-        shown = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
-        if shown is not None:
-            self.open_case(shown)
+        opened = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
+        if opened is not None:
+            self.open_case(opened)
 
     def __repr__(self) -> str:
         comparison = self.comparison

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from itertools import pairwise
 from typing import Any
 
 from vellum_nb.models import Run
+from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search
-from vellum_nb.widgets.outputs import LEFT
 
 __all__ = [
     "JOINED",
@@ -181,23 +180,12 @@ def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
     """
     if not runs:
         return "<p>History: no runs.</p>"
-    sides = {
-        name: "" if column_kind(name) in {"number", "quality"} else LEFT
-        for name in columns
-        if column_kind(name) not in {"time", "seconds"}
-    }
-    head = "".join(f"<th{side}>{escape(name)}</th>" for name, side in sides.items())
-    lines = (zip(cells(run, list(sides)), sides.values(), strict=True) for run in runs)
-    body = "".join(
-        f"<tr>{''.join(f'<td{side}>{_escaped(cell)}</td>' for cell, side in line)}</tr>"
-        for line in lines
-    )
-    more = "" if total.split(maxsplit=1)[0] == str(len(runs)) else f", the first {len(runs)} shown"
-    return (
-        f"<table><caption{LEFT}>History: {total}{more}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _escaped(value: object) -> str:
-    return "" if value is None else escape(str(value))
+    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+    return render(
+        "history_table.html.j2",
+        columns=visible,
+        rows=[cells(run, visible) for run in runs],
+        kind=column_kind,
+        total=total,
+        more=total.split(maxsplit=1)[0] != str(len(runs)),
+    ).strip()

@@ -174,14 +174,14 @@ class TableView(ThreadSafeWidget):
 
         self.submit("rows", answer)
 
-    def _take_query(self, asked: object) -> list[str]:
+    def _take_query(self, query: object) -> list[str]:
         """Show what a page asks for; return what in it could not be understood."""
         problems = []
         with self.hold_sync():
             for name in self.QUERY:
-                if isinstance(asked, dict) and name in asked:
+                if isinstance(query, dict) and name in query:
                     try:
-                        setattr(self, name, asked[name])
+                        setattr(self, name, query[name])
                     except traitlets.TraitError as exc:
                         problems.append(str(exc)[:200])
         return problems

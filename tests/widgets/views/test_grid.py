@@ -6,6 +6,7 @@ import json
 import threading
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 from view_kit import FullCase, known, rejected, run, wrong
 from wire_kit import Page
 
@@ -272,3 +273,17 @@ def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
     assert "v3: 1 file differs" in page.state("code")
     assert "louder" in page.state("code")
     grid.close()
+
+
+def test_closed_views_leave_nothing_behind(ws):
+    comparison = ws.compare("echo", release_tags=["v1", "v2"])
+    before = set(_instances)
+    grid, table = comparison.view(), ws.history.view()
+    grid.open_case(grid.comparison.cases[0])
+    grid.rate_blind("v2")
+    grid.rate_blind()
+    table.selected_ids = [each.id for each in ws.history.runs()]
+    table.show_side_by_side()
+    for view in (grid, table):
+        view.close()
+    assert set(_instances) == before

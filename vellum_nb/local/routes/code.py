@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from pydantic import Json as JsonText
 
 from vellum_nb.local.deployments.registry import Registry
@@ -155,6 +155,10 @@ def _zip(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
+class Dataset(RootModel[list[dict[str, Any]]]):
+    """The cases of a project; FastAPI takes a bare list for a field that is sent many times."""
+
+
 @router.post("/v1/workflows/push")
 def push(
     state: Served,
@@ -163,7 +167,7 @@ def push(
     exec_config: Annotated[JsonText[dict[str, Any]] | None, Form()] = None,
     workflow_sandbox_id: Annotated[str | None, Form(max_length=60)] = None,
     deployment_config: Annotated[JsonText[DeploymentConfig] | None, Form()] = None,
-    dataset: Annotated[JsonText[list[dict[str, Any]]] | None, Form()] = None,
+    dataset: Annotated[JsonText[Dataset] | None, Form()] = None,
     dry_run: Annotated[bool, Form(description="Store nothing, return the differences.")] = False,
     strict: Annotated[bool, Form(description="Changes nothing here.")] = False,  # noqa: ARG001
 ) -> WorkflowPushResponse:
@@ -179,7 +183,7 @@ def push(
     if dry_run:
         diffs = _differences(_sandbox_texts(state.registry, old), files) if old else None
         return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs)
-    rows = dataset or []
+    rows = dataset.root if dataset else []
     for row in rows:  # node ids of mocks are made from the module's name
         row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
     pushed = Pushed(

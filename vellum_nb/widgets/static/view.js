@@ -321,12 +321,11 @@ class RunsTable extends View {
     this.title = h("span", { class: "vnb-view-subtitle" });
     this.chips = h("span", { class: "vnb-view-chips" });
     this.columnsButton = this.panelButton("columns", () => this.columnsPanel());
-    this.reached = h("span", { role: "progressbar", class: "vnb-view-quiet", "aria-label": "Searched so far", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true });
     this.clearSelection = button("bare", () => this.select([]), {}, "Clear");
     this.sideButton = button("button vnb-view-accent", () => this.showSide(), {}, "Side by side");
     this.sideBox = h("section", { class: "vnb-view-side", "aria-label": "Selected runs side by side", hidden: true });
     this.bar.append(h("b", { class: "vnb-view-title" }, "History"), this.title, this.search("Filter runs by text", "Filter runs"), this.chips, h("span", { class: "vnb-view-fill" }), this.columnsButton, this.panelButton("export", () => this.exportPanel("runs", "run", this.total), "Export…"));
-    this.foot.append(this.count, this.clearSelection, this.reached, h("span", { class: "vnb-view-fill" }), this.pager, this.sideButton);
+    this.foot.append(this.count, this.clearSelection, h("span", { class: "vnb-view-fill" }), this.pager, this.sideButton);
     this.root.append(this.bar, this.panel, this.alert, this.grid, this.empty, this.foot, this.sideBox, this.status);
     this.on("change:_side", () => this.side());
     this.on("change:selected_ids", () => this.selection());
@@ -491,7 +490,6 @@ class RunsTable extends View {
     this.clearSelection.hidden = !count;
     this.sideButton.disabled = !count;
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";
-    this.reached.hidden = true;
     super.footer(all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.");
   }
 
@@ -500,8 +498,6 @@ class RunsTable extends View {
     const percent = total ? Math.floor((100 * done) / total) : 100;
     clearTimeout(this.patience);
     this.busy(`Searching… ${percent} % of ${figure(total)} runs`);
-    this.reached.hidden = false;
-    put(this.reached, "aria-valuenow", percent);
   }
 
   // --- columns and side by side
