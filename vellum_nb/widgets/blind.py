@@ -223,8 +223,6 @@ class BlindView(ThreadSafeWidget):
 
     Attributes
     ----------
-    session : BlindSession
-        As given.
     error : str
         What went wrong; a trait.
 

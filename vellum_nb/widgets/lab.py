@@ -72,8 +72,6 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     Attributes
     ----------
-    form, history_view
-        The parts, as given.
     comparison_view : ComparisonView or None
         The grid, once Compare was opened.
     tab : str
