@@ -1,12 +1,13 @@
 """Copies of a history join: what the other knows is taken over, and nothing of ours is lost."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vellum_nb import History
+from vellum_nb import History, HistoryError
 from vellum_nb.history import merge
 from vellum_nb.models import NodeRun, case_id
 from vellum_nb.models.blind import BlindPair, BlindRecord
@@ -148,6 +149,17 @@ def test_an_answer_to_a_run_that_was_deleted_here_comes_back_with_it(history, pu
 def sweep_of(run, **fields):
     usual = {"id": "s", "deployment": "d", "release_tags": ("v1",), "cases": 1, "signature": "x"}
     return SweepRecord(**usual | {"created": run.timestamp} | fields)
+
+
+def test_a_damaged_sweep_is_left_out_and_named(history, other, put):
+    other.sweeps.add(sweep_of(put(other)), [], reused={})
+    with closing(sqlite3.connect(other.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE sweeps SET created = created | (1 << 62)")
+    with pytest.raises(HistoryError, match="Sweep 's' in the history is damaged"):
+        other.sweeps.every()
+    report = history.merge(other)
+    assert (report.added, report.sweeps, report.unreadable) == (1, 0, ("s",))
+    assert history.sweeps.every() == []
 
 
 def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other, put):
