@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
 
 import pytest
 
@@ -86,6 +88,21 @@ def test_the_second_head_of_a_connection_has_a_limit_too(quick):
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
         sock.sendall(b"GET /v1")
         assert b"HTTP/1.1" not in closed(sock, 10)
+
+
+def test_a_connection_that_httpx_would_use_again_is_still_open():
+    with (
+        LocalServer() as server,
+        closing(HTTPConnection(server.url.removeprefix("http://"))) as http,
+    ):
+        for idle in (5.5, 0):  # httpx, and so Vellum's client, uses what was idle for 5 s at most
+            http.request("GET", PATH, headers={"X-API-KEY": server.api_key})
+            answer, sock = http.getresponse(), http.sock
+            assert answer.status == 200
+            assert answer.read()
+            assert sock is not None
+            time.sleep(idle)
+            assert not select.select([sock], [], [], 0)[0]  # not closed by the server
 
 
 def test_bodies_that_do_not_come_are_408(quick, asking):

@@ -59,7 +59,7 @@ class LocalServer:
         What goes wrong on purpose. Default: nothing.
     memory_limit : int or None, default 2 GiB
         Bytes of address space of each run in a process of its own, where `deploy` gives no other.
-        None is no limit; it cannot be enforced on Windows.
+        None is no limit. It is not available on Windows.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.routes.app import create_app
 from vellum_nb.local.routes.common import State
-from vellum_nb.local.routes.middleware import Connections, Guard
+from vellum_nb.local.routes.middleware import KEPT_ALIVE, Connections, Guard
 
 _GRACE = 2  # seconds for answers that are on their way when the server stops
 _STOP = 10.0
@@ -159,5 +159,6 @@ def _config(connections: Connections) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=KEPT_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )

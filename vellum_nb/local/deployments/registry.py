@@ -74,7 +74,8 @@ class Registry:
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
         """Add a release; LATEST and `release_tags` move to it."""
-        name = _checked_name(_own_name(release) if name is None else name)
+        name = _own_name(release) if name is None else name
+        _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
             msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
@@ -199,11 +200,6 @@ def _own_name(release: Release) -> str:
         msg = "a lambda has no name; say deploy(..., name='my-workflow')"
         raise bad_request(msg)
     return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
-
-
-def _checked_name(name: str) -> str:
-    _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
-    return name
 
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:

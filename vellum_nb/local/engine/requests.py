@@ -9,11 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, ConfigDict, Field
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
@@ -189,41 +185,34 @@ def outer_context(given: Any) -> dict[str, Any] | None:
 
     None if the contract does not know it: readers of the contract are strict about it.
     """
-    contexts: list[dict[str, Any]] = []
-    while isinstance(given, dict):
-        contexts.append(given)
-        given = given.get("parent")
-        if len(contexts) > _MAX_DEPTH:
+    depth, context = 0, given
+    while isinstance(context, dict):
+        depth, context = depth + 1, context.get("parent")
+        if depth > _MAX_DEPTH:
             msg = "It would run inside of too many other workflows; does its deployment run itself?"
             raise bad_request(msg)
-    if not contexts or contexts[0].get("type") != "WORKFLOW_NODE":
-        return None
-    found = None
-    try:
-        for context in reversed(contexts):
-            found = _known_context(context, found)
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return None
-    return found
+    with suppress(ValueError, TypeError, LookupError, AttributeError):
+        return _known_context(given) if given["type"] == "WORKFLOW_NODE" else None
+    return None
 
 
-def _known_context(context: Mapping[str, Any], parent: Mapping[str, Any] | None) -> dict[str, Any]:
+def _known_context(context: Any) -> dict[str, Any] | None:
     """Return a context with the fields of its type; raises if they are not as the contract says."""
+    if not isinstance(context, dict):
+        return None
     kind = context["type"]
     content = {name: context[name] for name in ("type", "span_id", *_CONTEXTS[kind])}
+    for name, value in content.items():
+        if name.endswith("_id"):
+            uuid.UUID(value)
+        elif name.endswith("_definition"):
+            uuid.UUID(value["id"])
+            module = local_module(".".join(value["module"])).split(".")
+            content[name] = {"id": value["id"], "name": value["name"], "module": module}
     if kind == "WORKFLOW_RELEASE_TAG":
         content |= {name: context.get(name) for name in ("external_id", "metadata")}
     ParentContext.model_validate(content)
-    ids = [context[name] for name in content if name.endswith("_id") and name != "external_id"]
-    for name in ("node_definition", "workflow_definition"):
-        if name in content:
-            code = content[name]
-            ids.append(code["id"])
-            module = local_module(".".join(code["module"])).split(".")
-            content[name] = {"id": code["id"], "name": code["name"], "module": module}
-    for id_ in ids:
-        uuid.UUID(id_)
-    return {**content, "links": None, "parent": parent}
+    return {**content, "links": None, "parent": _known_context(context.get("parent"))}
 
 
 def derived_id(*parts: str) -> str:

@@ -24,7 +24,6 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshots
 from vellum_nb.local.engine.events import (
-    Event,
     Rejection,
     RunContext,
     describe_exception,
@@ -103,7 +102,11 @@ class ForkedChild:
                 return
             inputs = [WorkflowInput.model_validate(each) for each in self.job["inputs"]]
             for event in code.begin(inputs, RunContext(**context)).events():
-                send("event", self._with_limit_in_event(event))
+                body = event.body
+                if event.name.endswith(".rejected") and (error := body.get("error")):
+                    message = self._with_limit(error["message"], body.get("stacktrace"))
+                    body = {**body, "error": {**error, "message": message}}
+                send("event", replace(event, body=body))
         except CodeUnavailableError as exc:
             self._reject(send, not_loaded(exc) if context else Rejection(str(exc), ""))
         except Rejection as why:
@@ -116,13 +119,6 @@ class ForkedChild:
 
     def _reject(self, send: Send, why: Rejection) -> None:
         send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
-
-    def _with_limit_in_event(self, event: Event) -> Event:
-        error = event.body.get("error")
-        if not event.name.endswith(".rejected") or not error:
-            return event
-        message = self._with_limit(error["message"], event.body.get("stacktrace"))
-        return replace(event, body={**event.body, "error": {**error, "message": message}})
 
     def _with_limit(self, message: str, stacktrace: str | None) -> str:
         """Return the message of an error, with the limit when memory ran out."""

@@ -123,10 +123,7 @@ class ServerCode(IsolatedCode):
 
     @classmethod
     def described(
-        cls,
-        snapshot: Snapshot,
-        entry: str,  # noqa: ARG003 - the server runs the one workflow of workflow.py
-        options: ProcessOptions,
+        cls, snapshot: Snapshot, _entry: str, options: ProcessOptions
     ) -> tuple[str, ServerCode]:
         """Have the server read the code, and return its place and the code with its variables."""
         body = {"files": dict(snapshot.texts()), "module": _MODULE}

@@ -46,8 +46,15 @@ class Provider:
         if not self.timeout > 0:
             msg = f"A timeout of {self.timeout!r} cannot be kept; give seconds above 0"
             raise VellumNBError(msg)
-        for model, price in self.prices.items():
-            _check_price(model, price)
+        prices: Mapping[str, Any] = self.prices
+        for model, price in prices.items():
+            numbers = isinstance(price, tuple | list) and len(price) == 2  # noqa: PLR2004
+            if not numbers or not all(math.isfinite(part) and part >= 0 for part in price):
+                msg = (
+                    f"The price of {model!r} is {price!r}; give two numbers: US dollars for a "
+                    "million tokens in and a million tokens out"
+                )
+                raise VellumNBError(msg)
 
     def used(
         self, model: str, tokens_in: int, tokens_out: int, *, estimated: bool = False
@@ -85,13 +92,3 @@ class Models:
         """Return the calls of the node with this span."""
         with self._lock:
             return self._used.get(span_id, ())
-
-
-def _check_price(model: str, price: Any) -> None:
-    numbers = isinstance(price, tuple | list) and len(price) == 2  # noqa: PLR2004
-    if not numbers or not all(math.isfinite(part) and part >= 0 for part in price):
-        msg = (
-            f"The price of {model!r} is {price!r}; give two numbers: US dollars for a million "
-            "tokens in and a million tokens out"
-        )
-        raise VellumNBError(msg)

@@ -321,19 +321,19 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
 
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     """Return the execution that actuals belong to."""
-    if body.execution_id is not None:
-        record = state.execution(body.execution_id)
-        if body.external_id not in {None, record.external_id}:
-            msg = f"The execution {body.execution_id} does not have that external_id"
-            raise bad_request(msg)
-        return record
-    if body.external_id is None:
+    id_, external_id = body.execution_id, body.external_id
+    if not id_ and external_id is None:
         msg = "Give either execution_id or external_id"
         raise bad_request(msg)
-    found = state.ledger.by_external_id(body.external_id)
+    found = (
+        state.execution(id_) if id_ is not None else state.ledger.by_external_id(external_id or "")
+    )
     if found is None:
-        msg = f"No execution has the external_id {body.external_id!r:.160}"
+        msg = f"No execution has the external_id {external_id!r:.160}"
         raise not_found(msg)
+    if external_id not in {None, found.external_id}:
+        msg = f"The execution {id_} does not have that external_id"
+        raise bad_request(msg)
     return found
 
 

@@ -22,7 +22,7 @@ _HOST = re.compile(
 _OPEN = ("/openapi.json", "/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
-_KEPT_ALIVE = 6.0  # seconds; uvicorn closes a connection without another request after 5
+KEPT_ALIVE = 7  # seconds: clients that use httpx, as Vellum's, open a new connection after 5
 _PIECE = 16
 _ABRUPT = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
@@ -170,7 +170,7 @@ class Connections:
                 if transport is not None:
                     transport.abort()
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._wait(peer, max(_KEPT_ALIVE, self._timeout))
+                self._wait(peer, max(KEPT_ALIVE + 1, self._timeout))
 
         drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
         if drawn is None or transport is None:

@@ -50,13 +50,9 @@ class LocalContext(WorkflowContext):
     def vellum_client(self) -> Vellum:
         """The client that nodes use."""
         url = self._run.url or _NOWHERE
+        hooks: Any = {"request": [lambda request: request.extensions.update(trace=self._traced)]}
         self._http = httpx.Client(
-            timeout=self._run.timeout,
-            trust_env=False,
-            verify=_tls(),
-            event_hooks={
-                "request": [lambda request: request.extensions.update(trace=self._traced)]
-            },
+            timeout=self._run.timeout, trust_env=False, verify=_tls(), event_hooks=hooks
         )
         return Vellum(
             api_key=self._run.api_key,

@@ -94,7 +94,7 @@ class EventTranslator:
             name, delta = output.get("name", ""), output.get("delta", "")
             if "value" in output:
                 self._complete.add(name)
-            elif self._type(name) != "STRING" or not isinstance(delta, str):
+            elif getattr(self._outputs.get(name), "type", "") != "STRING" or type(delta) is not str:
                 return  # only text grows; a map streams the states of its items
             typed = typed_output(self._outputs, name, output.get("value"))
             yield self._own(event.name, body, event, (typed,))
@@ -167,10 +167,6 @@ class EventTranslator:
             outputs=outputs,
             timestamp=datetime.now(UTC) if event is None else event.timestamp.astimezone(UTC),
         )
-
-    def _type(self, name: str) -> str:
-        declared = self._outputs.get(name)
-        return declared.type if declared is not None else "JSON"
 
 
 def node_kind(node: type) -> str:
