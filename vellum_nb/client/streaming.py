@@ -44,7 +44,7 @@ class EventStream(Generic[E]):
     Iterate it once. Leaving the loop closes the connection, and so does `close`, from any thread;
     as a context manager it is closed in any case. A server may take that as a wish to cancel.
 
-    Blank lines, a final ``END``, ``data:`` framing and what is no event are skipped.
+    Blank lines, a final ``END``, ``data:`` framing and lines that are not events are skipped.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class EventStream(Generic[E]):
         While iterating, after everything that came: it was cut off, cancelled, or ended before the
         run did.
     APIResponseError
-        While iterating: what came is no stream of events, or a line is too long.
+        While iterating: what came is not a stream of events, or a line is too long.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class EventStream(Generic[E]):
             raise last
         what = self._body.what
         if self._invalid and not self._count:
-            why = f"no stream of events: {self._reason}"
+            why = f"not a stream of events: {self._reason}"
             raise bad_reply(what, 200, self._start, why, self._body.mask)
         if self._has_end:
             message = f"{what} ended after {self._count} events, but the run had not ended."
