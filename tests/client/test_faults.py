@@ -110,7 +110,7 @@ def test_an_execution_is_sent_again_when_the_server_says_when(
     "when",
     [
         *("0", "-3", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -0000"),
-        format_datetime(datetime.now(UTC), usegmt=True),
+        pytest.param(format_datetime(datetime.now(UTC), usegmt=True), id="now"),
     ],
 )
 def test_a_503_is_sent_again_whatever_says_when(

@@ -10,7 +10,7 @@ from report_kit import compared, run, wanted
 import vellum_nb as vnb
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.models import RunError
-from vellum_nb.models.secret import stands_in
+from vellum_nb.models.base import stands_in
 
 KEY = 'sk-"<&>-0123456789abcdef'
 WAYS = [

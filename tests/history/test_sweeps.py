@@ -1,4 +1,4 @@
-"""Sweeps in a history: plans, and rows that are begun, ended, withdrawn."""
+"""Sweeps and blind ratings in a history: plans, leases, rows that are begun, ended, withdrawn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from vellum_nb import History, HistoryError, check_history
 from vellum_nb.history import plans
 from vellum_nb.models import RunError
+from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 
 CASES = [SweepCase(0, "c0", {"a": 1}, {"b": 2}, {"who": "ann"}), SweepCase(1, "c1", {"a": None})]
@@ -101,6 +102,26 @@ def test_runs_in_doubt_are_listed_and_completed_by_an_answer_only(history, sweep
     assert set(history.sweeps.states(sweep.id).values()) == {"FULFILLED", "FAILED"}
     assert history.get("r0").error is None
     assert history.get("r3").error.code == "HTTP_404"
+
+
+def test_an_unfinished_sweep_of_the_same_plan_is_not_added_twice(history, sweep):
+    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
+    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)
+    assert history.sweeps.every() == [sweep]
+
+
+def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
+    history, sweep, make_run
+):
+    run = make_run(sweep_id=sweep.id, external_id="x")
+    history.sweeps.record(begun=[run])
+    history.merge([make_run(external_id="x", execution_id="e", state="FULFILLED")])
+    history.sweeps.record(ended=[run.model_copy(update={"state": "FAILED"})])
+    stored = history.get(run.id)
+    assert (stored.state, stored.execution_id, stored.sweep_id) == ("FULFILLED", "e", sweep.id)
+    history.delete([run.id])
+    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
+    assert history.sweeps.frame(sweep.id).empty
 
 
 def test_figures_of_a_sweep(history, sweep, make_run):
@@ -262,3 +283,67 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
             child.kill()
         assert history.sweeps.lost(SWEEP.id) is not None
         history.sweeps.acquire(SWEEP.id)
+
+
+RECORD = BlindRecord(
+    id="b1",
+    deployment="triage",
+    first="v1",
+    second="v2",
+    seed=-5,
+    question="Which?",
+    signature="s",
+    created=datetime(2026, 11, 25, tzinfo=UTC),
+)
+PAIRS = [
+    BlindPair(0, 1, "c1", "run-1", "run-2", same=False),
+    BlindPair(1, 3, "c3", "run-3", "run-4", same=True),
+]
+
+
+def test_a_blind_rating_reads_back_as_it_was(place):
+    with History(place) as history:
+        history.blind_ratings.add(RECORD, PAIRS)
+        assert history.blind_ratings.rate(
+            "b1", 0, "second", a_first=True, note="half \ud83d a pair"
+        )
+    with History(place) as history:
+        ratings = history.blind_ratings
+        assert ratings.newest("s") == RECORD
+        assert ratings.pairs("b1") == PAIRS
+        (rating,) = ratings.ratings("b1")
+        assert (rating.choice, rating.a_first) == ("second", True)
+        assert ratings.frame()["choice"].tolist() == ["B"]
+        assert ratings.frame("triage")["preferred"].isna().all()
+        assert ratings.frame("other").empty
+        ratings.end("b1")
+        ratings.mark_sent([rating.seq])
+        frame = ratings.frame()
+        assert frame["preferred"].tolist() == ["v2"]
+        assert frame["run_b"].tolist() == ["run-2"]
+        assert frame["seed"].tolist() == [-5]
+        assert frame["sent"].notna().all()
+
+
+def test_a_rating_counts_once_and_not_after_the_end(history):
+    history.blind_ratings.add(RECORD, PAIRS)
+    assert history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
+    assert not history.blind_ratings.rate("b1", 0, "first", a_first=True, note="")
+    assert history.blind_ratings.undo("b1", 1).choice == "tie"
+    assert history.blind_ratings.rate("b1", 0, "first", a_first=False, note="")
+    history.blind_ratings.end("b1")
+    ended = history.blind_ratings.get("b1").ended
+    history.blind_ratings.end("b1")
+    assert history.blind_ratings.get("b1").ended == ended
+    assert history.blind_ratings.undo("b1", 2) is None
+    assert not history.blind_ratings.rate("b1", 1, "first", a_first=False, note="")
+    assert history.blind_ratings.frame()["choice"].tolist() == ["B", "tie"]
+
+
+def test_a_history_without_any_has_the_same_columns(history):
+    empty = history.blind_ratings.frame()
+    assert empty.empty
+    history.blind_ratings.add(RECORD, PAIRS)
+    history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
+    assert list(empty.columns) == list(history.blind_ratings.frame().columns)
+    assert empty["rated"].dtype == history.blind_ratings.frame()["rated"].dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -194,7 +195,8 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
 
 def archive(files):
     buffer = BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    gz = gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0)  # the same bytes in each process
+    with gz, tarfile.open(fileobj=gz, mode="w") as tar:
         for name, text in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(text)

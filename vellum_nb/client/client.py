@@ -51,9 +51,9 @@ from vellum_nb.models import (
     WorkflowStreamEvent,
     WorkspaceRead,
 )
+from vellum_nb.models.base import stands_in
 from vellum_nb.models.checks import check_text, check_texts, refuse
 from vellum_nb.models.inputs import plain, to_wire
-from vellum_nb.models.secret import stands_in
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")

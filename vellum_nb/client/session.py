@@ -39,10 +39,9 @@ from vellum_nb.client.sockets import CANCELLED, TIMED_OUT, Call, RecordingAdapte
 from vellum_nb.client.streaming import StreamBody
 from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, InputError
 from vellum_nb.models import Cancellation
-from vellum_nb.models.base import read_json
+from vellum_nb.models.base import HIDDEN, SecretMask, read_json
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import plain
-from vellum_nb.models.secret import HIDDEN, SecretMask
 
 M = TypeVar("M", bound=BaseModel)
 _JSON = "application/json"

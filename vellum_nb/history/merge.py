@@ -226,8 +226,8 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     ]
     ours = _known(same, theirs)
     if ours is None:
-        is_taken = any(row["external_id"] == theirs["external_id"] for row in same)
-        writes.insert_run(tx, run.model_copy(update={"external_id": None}) if is_taken else run)
+        is_used = any(row["external_id"] == theirs["external_id"] for row in same)
+        writes.insert_run(tx, run.model_copy(update={"external_id": None}) if is_used else run)
         return "added", theirs["id"], ()
     if ours["deletion"] is not None:
         if _completes(ours, theirs):  # its answer comes back with it
@@ -293,8 +293,8 @@ def _late(ours: Values, theirs: Values) -> Values:
 def _place_in_sweep(same: Sequence[Values], ours: Values, theirs: Values) -> Values:
     """Return the place in a sweep that a run has there, where ours was read from Vellum."""
     external_id = theirs["external_id"]
-    is_taken = external_id and any(r["external_id"] == external_id for r in same if r is not ours)
-    if ours["id"] == theirs["id"] or ours["sweep_id"] or not theirs["sweep_id"] or is_taken:
+    is_used = external_id and any(r["external_id"] == external_id for r in same if r is not ours)
+    if ours["id"] == theirs["id"] or ours["sweep_id"] or not theirs["sweep_id"] or is_used:
         return {}
     return {n: theirs[n] for n in ("id", "external_id", "sweep_id", "repeat", "case_id")}
 

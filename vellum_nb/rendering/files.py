@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.files import refuse_other_ending, replacing
 from vellum_nb.history import write_csv_frame, write_parquet_frame
-from vellum_nb.models.secret import stands_in
+from vellum_nb.models.base import stands_in
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import heapq
 import math
+import os
 import queue
 import threading
 import time
@@ -204,7 +205,8 @@ class Driver(threading.Thread):
         self.paused = False
         self.error: BaseException | None = None
         self._lock = threading.Lock()
-        self._has_ended = threading.Event()
+        self._claim, self._has_ended = threading.Lock(), threading.Event()
+        self._process: int | None = None
         self._over = self._cut = self._exhausted = False
         self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
         self._number = self._unresolved = 0
@@ -250,7 +252,17 @@ class Driver(threading.Thread):
     @property
     def is_running(self) -> bool:
         """Whether it runs, in this process: a fork takes no threads along."""
-        return self.is_alive() and not self._has_ended.is_set()
+        return self._process == os.getpid() and not self._has_ended.is_set()
+
+    def start(self) -> None:
+        """Start the thread; where an interrupt breaks that, it runs, or never will."""
+        try:
+            self._process = os.getpid()
+            super().start()
+        except BaseException:
+            if self._claim.acquire(blocking=False):
+                self._has_ended.set()
+            raise
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end. An interrupt ends the waiting."""
@@ -264,6 +276,8 @@ class Driver(threading.Thread):
         What fails here stops the sweep, and is the `error`: what was under way ends first and, as
         far as possible, is recorded.
         """
+        if not self._claim.acquire(blocking=False):
+            return
         _RUNNING.add(self)
         try:
             while not self._is_over():

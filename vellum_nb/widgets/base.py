@@ -198,10 +198,10 @@ class SerialExecutor:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: deque[Callable[[], None]] = deque()  # the first one is under way
+        self._calls: deque[Callable[[], object]] = deque()  # the first one is under way
         self._changed = threading.Condition()
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, call: Callable[[], object]) -> None:
         """Have `call` called soon; returns at once."""
         with self._changed:
             self._calls.append(call)

@@ -223,8 +223,6 @@ class BlindView(ThreadSafeWidget):
 
     Attributes
     ----------
-    session : BlindSession
-        As given.
     error : str
         What went wrong; a trait.
 
@@ -297,7 +295,7 @@ class BlindView(ThreadSafeWidget):
             return
         kind = content.get("kind")
         if kind == "actuals":
-            self._executor.submit(self._send_all)
+            self._executor.submit(self.send_actuals)
             return
         try:
             if content.get("step") == self._step:  # else it was meant for an earlier case
@@ -307,9 +305,6 @@ class BlindView(ThreadSafeWidget):
             self.error = str(exc)
         finally:
             self._show()
-
-    def _send_all(self) -> None:
-        self.send_actuals()
 
     def _act(self, kind: object, content: Mapping[str, Any]) -> None:
         session = self.session

@@ -19,14 +19,13 @@ from vellum_nb.widgets.fields import (
     Field,
     FieldSet,
     TextField,
-    UnreadableError,
     problem_html,
     read_json,
     styled,
 )
 from vellum_nb.widgets.markup import page_safe
 
-__all__ = ["ChatField", "answer_text", "next_turn"]
+__all__ = ["ChatField", "next_turn"]
 
 Message = dict[str, Any]
 _SIGNS_PER_TOKEN = 4
@@ -93,7 +92,7 @@ class ChatField(Field):
             return None
         if empty:
             msg = f"Turn {empty[0]} has no text: write it, or remove the turn."
-            raise UnreadableError(msg)
+            raise InputError(msg)
         return self.typed
 
     def _fill(self, value: Any) -> None:
@@ -157,7 +156,7 @@ class ChatField(Field):
     def _use_pasted(self) -> None:
         try:
             self.value = read_json(self._pasted.value or "[]")
-        except (UnreadableError, InputError) as exc:
+        except InputError as exc:
             self._why.value = problem_html(exc)
         else:
             self._paste.value = False
@@ -209,7 +208,7 @@ class _Turn:
         self.text.disabled = content is not None  # parts are edited as JSON
 
 
-def answer_text(run: Run) -> str:
+def _answer_text(run: Run) -> str:
     """Return what `run` answered in a chat: the last turn it gave, else its longest text."""
     for name, kind in run.output_types.items():
         turns = run.outputs.get(name)
@@ -246,7 +245,7 @@ def next_turn(run: Run, fields: FieldSet) -> None:
     question = None if sent and sent[-1]["role"] == "USER" else next(asks, None)
     if question is not None:
         sent = [*sent, {"role": "USER", "text": run.inputs[question.name]}]
-    text = answer_text(run)
+    text = _answer_text(run)
     answered = [*sent, {"role": "ASSISTANT", "text": text}] if text else sent
     if question is not None:
         chat.typed = answered

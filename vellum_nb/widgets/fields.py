@@ -20,30 +20,9 @@ from vellum_nb.widgets.base import button, close_tree, note
 from vellum_nb.widgets.markup import ALERT, page_safe
 from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
 
-__all__ = [
-    "BoolField",
-    "EnumField",
-    "Field",
-    "FieldSet",
-    "Fold",
-    "JsonField",
-    "NumberField",
-    "TagBar",
-    "TextField",
-    "UnreadableError",
-    "problem_html",
-    "read_json",
-    "styled",
-    "write_json",
-]
-
 _ONE_LINE = 200  # characters of a text, at most, for a control of one line
 _SHORT_JSON = 80
 _CHIPS = 12
-
-
-class UnreadableError(ValueError):
-    """What was typed is no value; the message says why, for people."""
 
 
 class Field:
@@ -83,7 +62,7 @@ class Field:
         return [self._control]
 
     def _parse(self) -> Any:
-        """Return what is typed as a natural value, None for nothing; raise `UnreadableError`."""
+        """Return what is typed as a natural value, None for nothing; raise `InputError`."""
         raise NotImplementedError
 
     def _fill(self, value: Any) -> None:
@@ -144,7 +123,7 @@ class Field:
     def _read(self) -> tuple[Any, str | None]:
         try:
             return self._parse(), None
-        except UnreadableError as exc:
+        except InputError as exc:
             return None, str(exc)
 
     def problem(self) -> str | None:
@@ -226,7 +205,7 @@ class NumberField(Field):
         except (ValueError, OverflowError):
             pass
         msg = f"“{text}” is not a number."
-        raise UnreadableError(msg)
+        raise InputError(msg)
 
     def _fill(self, value: Any) -> None:
         if isinstance(value, float) and value.is_integer():
@@ -373,9 +352,6 @@ class FieldSet:
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self._visible.values())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._visible
 
     def __getitem__(self, name: str) -> Field:
         return self._visible[name]
@@ -534,15 +510,15 @@ def problem_html(problem: object) -> str:
 
 
 def read_json(text: str) -> Any:
-    """Return what `text` stands for; raise `UnreadableError` in plain words."""
+    """Return what `text` stands for; raise `InputError` in plain words."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         msg = _json_problem(text, exc)
-        raise UnreadableError(msg) from None
+        raise InputError(msg) from None
     except RecursionError:
         msg = "Not valid JSON that can be sent: it is nested too deep."
-        raise UnreadableError(msg) from None
+        raise InputError(msg) from None
 
 
 def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
@@ -564,7 +540,7 @@ def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
 
 def _refuse_constant(word: str) -> NoReturn:
     msg = f"Not valid JSON: {word} is no JSON number."
-    raise UnreadableError(msg)
+    raise InputError(msg)
 
 
 def write_json(value: Any) -> str:

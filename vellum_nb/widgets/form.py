@@ -17,6 +17,7 @@ from vellum_nb.models.inputs import field_kind, plain, schema_problem
 from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     Readable,
@@ -29,18 +30,7 @@ from vellum_nb.widgets.base import (
 )
 from vellum_nb.widgets.cases import CaseSection
 from vellum_nb.widgets.chat_field import ChatField, next_turn
-from vellum_nb.widgets.fields import (
-    BoolField,
-    EnumField,
-    Field,
-    FieldSet,
-    Fold,
-    JsonField,
-    NumberField,
-    TagBar,
-    TextField,
-    styled,
-)
+from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar, styled
 from vellum_nb.widgets.markup import ALERT, WARN, asset, script
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
@@ -59,11 +49,11 @@ from vellum_nb.widgets.spec import (
 __all__ = ["FIELDS", "FORM_STYLE", "RunForm", "make_field"]
 
 FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
-    "text": TextField,
-    "number": NumberField,
-    "bool": BoolField,
-    "enum": EnumField,
-    "json": JsonField,
+    "text": fields.TextField,
+    "number": fields.NumberField,
+    "bool": fields.BoolField,
+    "enum": fields.EnumField,
+    "json": fields.JsonField,
     "chat": ChatField,
     "image": MediaField,
     "audio": MediaField,
@@ -287,7 +277,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return found | more
 
     def _focus(self, name: str) -> None:
-        if name in self._fields:
+        if name in self._fields.typed:
             self._fields[name].focus()
         else:
             self._more.open()
@@ -340,10 +330,9 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         with self._lock:
             try:
                 self._show_head()
-                self._show_whether_edited()
             finally:
                 self.busy = False
-                self._show_bar()
+                self._refresh()
 
     def _tags_clicked(self) -> None:
         """Take up the ticks; releases that are not known are read in a thread first."""
@@ -430,15 +419,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def _refresh(self) -> None:
         self._show_problems()
         self._show_bar()
-        self._show_whether_edited()
+        edited = self._sent is not None and self._sent != self._fields.typed
+        self._runs.answers.compare_to(edited=edited)
 
     def _show_bar(self) -> None:
         doing = "Running…" if self.busy else "Reading…" if self._reading else ""
         self._bar.show(len(self.release_tags), doing=doing)
-
-    def _show_whether_edited(self) -> None:
-        edited = self._sent is not None and self._sent != self._fields.typed
-        self._runs.answers.compare_to(edited=edited)
 
     def _show_head(self) -> None:
         """Show the form's title, where runs go, and how many there are."""

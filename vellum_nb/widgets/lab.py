@@ -51,9 +51,6 @@ class LabHead(ThreadSafeWidget):
         if type(index) is int and 0 <= index < len(self.tabs):
             super().set_state({"index": index})
 
-    def __repr__(self) -> str:
-        return f"LabHead({self.heading!r})"
-
 
 class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
@@ -75,8 +72,6 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     Attributes
     ----------
-    form, history_view
-        The parts, as given.
     comparison_view : ComparisonView or None
         The grid, once Compare was opened.
     tab : str

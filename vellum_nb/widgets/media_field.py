@@ -70,9 +70,6 @@ class Uploader(ThreadSafeWidget):
             content, self._content = bytes(self._content), bytearray()
             self._received(name, mime, content)
 
-    def __repr__(self) -> str:
-        return f"Uploader({self.label!r})"
-
 
 class _Typed(NamedTuple):
     """What is given in all ways, of which one is chosen; `facts` is HTML about the upload."""
@@ -152,11 +149,6 @@ class FileChoice:
         how = self._how.value
         return self._uploaded if how == "Upload" else self._texts[how].value.strip() or None
 
-    @property
-    def is_path(self) -> bool:
-        """Whether `value` is a path."""
-        return bool(self._how.value == "Path")
-
     def focus(self) -> None:
         """Move the focus to the chosen way to give the file."""
         self._texts.get(self._how.value, self._uploader).focus()
@@ -191,13 +183,7 @@ class FileChoice:
 
 
 def facts_html(name: str, size: int, mime: str = "") -> str:
-    """Return name, size and type of a file.
-
-    Examples
-    --------
-    >>> facts_html("a.csv", 212_000, "text/csv")
-    '<code>a.csv</code> 212 kB · text/csv'
-    """
+    """Return name, size and type of a file."""
     kilo, mega = size >= 1e3, size >= 1e6  # noqa: PLR2004
     text = f"{size / 1e6:.1f} MB" if mega else f"{size / 1e3:.0f} kB" if kilo else f"{size} B"
     parts = [f"<code>{escape(visible_name(name))}</code> {text}", escape(mime)]
@@ -248,7 +234,7 @@ class MediaField(Field):
 
     def _parse(self) -> Any:
         value = self._choice.value
-        return Path(value) if value and self._choice.is_path else value
+        return Path(value) if value and self._choice.typed.how == "Path" else value
 
     def _fill(self, value: Any) -> None:
         """Show a path, bytes, an address, or ``{"src": ...}``; None empties the field."""

@@ -14,17 +14,6 @@ from vellum_nb.rendering.html import difference_html, error_html, value_html
 from vellum_nb.rendering.values import output_kind, same_value
 from vellum_nb.widgets.markup import asset, icon
 
-__all__ = [
-    "LEFT",
-    "OUTPUT_CSS",
-    "in_order",
-    "legend_html",
-    "output_rows",
-    "section_html",
-    "side_by_side_html",
-    "trace_html",
-]
-
 LEFT = ' style="text-align: left"'
 """For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
 OUTPUT_CSS = asset("colours.css", "outputs.css")
@@ -43,13 +32,7 @@ _NODE_STATES = {
 
 
 def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
-    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error.
-
-    Examples
-    --------
-    >>> "1 node" in trace_html([NodeRun(name="Reply", state="FULFILLED")])
-    True
-    """
+    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error."""
     if not nodes:
         return '<p class="vnb-note">No node of this run is known.</p>'
     starts = [start for node in nodes if (start := _utc(node.start))]
@@ -140,18 +123,9 @@ def side_by_side_html(
 ) -> str:
     """Return `runs` beside each other with their style, the differences marked against the first.
 
-    In less than 640 pixels the columns stand under each other.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-        The first is the baseline.
-    markdown : bool, default False
-        Show text outputs as Markdown; differences are then named, not marked.
-    legend : bool, default True
-        Explain above the columns how differences are marked.
-    live : mapping, optional
-        Release tag of each run that streams, to the texts of its outputs so far.
+    In less than 640 pixels the columns stand under each other. With `markdown` text is shown so,
+    and differences are named, not marked; `legend` explains above the columns how they are marked.
+    `live` maps the release tag of each run that streams to the texts of its outputs so far.
     """
     live = live or {}
     names = list(dict.fromkeys(chain(*(run.outputs for run in runs), *live.values())))
@@ -225,13 +199,7 @@ def _output_html(name: str, run: Run, baseline: Run | None, *, markdown: bool) -
 
 
 def legend_html(release_tag: str) -> str:
-    """Return how differences against `release_tag` are marked.
-
-    Examples
-    --------
-    >>> legend_html("v1").endswith(" against v1")
-    True
-    """
+    """Return how differences against `release_tag` are marked."""
     marked = " ".join(diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted")))
     return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
 

@@ -20,7 +20,7 @@ from vellum_nb.rendering.format import cut, plural, visible_name
 from vellum_nb.rendering.html import clipped
 from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
-from vellum_nb.widgets.fields import UnreadableError, read_json, styled, write_json
+from vellum_nb.widgets.fields import read_json, styled, write_json
 from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
@@ -230,9 +230,6 @@ class AnswerBars(ThreadSafeWidget):
 
         self._executor.submit(self._boundary.guarded(work))
 
-    def __repr__(self) -> str:
-        return f"AnswerBars({', '.join(run.release_tag for run in self._runs)})"
-
 
 def outputs_text(run: Run) -> str:
     """Return what Copy copies: one output as it is, several with their names, or the error."""
@@ -259,7 +256,7 @@ def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
             continue
         try:
             value = text if isinstance(known[name], str) else read_json(text)
-        except UnreadableError as exc:
+        except InputError as exc:
             msg = f"{visible_name(name)}: {exc}"
             raise InputError(msg) from None
         if not same_value(value, known[name]):
@@ -409,13 +406,7 @@ class Answers:
 
 
 def live_facts(progressing: Progressing) -> str:
-    """Return how a stream gets on, in words.
-
-    Examples
-    --------
-    >>> live_facts(Progressing({"reply": "Thank you, I"}, first_s=0.62))
-    'streaming · first words after 0.62 s · 3 words'
-    """
+    """Return how a stream gets on, in words."""
     parts = ["streaming"]
     if progressing.first_s is not None:
         parts.append(f"first words after {progressing.first_s:.2f} s")

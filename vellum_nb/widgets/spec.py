@@ -11,19 +11,6 @@ from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind
 from vellum_nb.rendering.format import visible_name
 
-__all__ = [
-    "FormSpec",
-    "Progressing",
-    "Releases",
-    "TagChoice",
-    "differences_html",
-    "expectations",
-    "not_sent",
-    "not_sent_html",
-    "type_name",
-    "union",
-]
-
 Variables = Sequence[VellumVariable]
 
 
@@ -134,13 +121,6 @@ def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
     """Return every variable of `releases` once; the last release decides type and order.
 
     What one of them requires is required.
-
-    Examples
-    --------
-    >>> v1 = [VellumVariable(key="ticket", type="STRING"), VellumVariable(key="old")]
-    >>> v2 = [VellumVariable(key="ticket", type="STRING"), VellumVariable(key="vip")]
-    >>> [variable.key for variable in union([v1, v2])]
-    ['ticket', 'vip', 'old']
     """
     found: dict[str, VellumVariable] = {}
     for variables in reversed(releases):
@@ -186,14 +166,7 @@ def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
 
 
 def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
-    """Return how the inputs of `tag` differ from LATEST: added, removed, changed type.
-
-    Examples
-    --------
-    >>> old = [VellumVariable(key="n", type="STRING")]
-    >>> differences_html("v1", old, [VellumVariable(key="n", type="NUMBER")])
-    '<b><code>v1</code></b> differs from LATEST: <code>n</code> is STRING (LATEST: NUMBER).'
-    """
+    """Return how the inputs of `tag` differ from LATEST: added, removed, changed type."""
     new = {variable.key: variable for variable in latest}
     own = {variable.key: variable for variable in variables}
     parts = []

@@ -13,12 +13,11 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
-from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, page_safe, script
+from vellum_nb.widgets.markup import asset, script
 
 __all__ = ["ACTIVE", "SweepView", "plan_html", "sweep_html", "sweep_view_model"]
 
@@ -235,15 +234,11 @@ class SweepView(ThreadSafeWidget):
     ----------
     sweep : Sweep
         What is shown, paused and stopped.
-    same : mapping, optional
-        Release tag to the other tags that are on the same release.
-    numbers : mapping, optional
-        Case id to the number of the case.
+    same, numbers : mapping, optional
+        Release tag to the other tags on the same release; case id to the number of the case.
 
     Attributes
     ----------
-    sweep : Sweep
-        As given.
     hint, error : str
         What stands in place of the buttons while the kernel is busy; what went wrong when a button
         was pressed; traits.
@@ -312,10 +307,7 @@ class SweepView(ThreadSafeWidget):
         """Return what a cell that ends in the sweep shows; `text` alone where the view stands."""
         if self.stands_here():
             return {"text/plain": text}, {}
-        bundle = self._repr_mimebundle_(**kwargs)
-        html = f'<div class="{NO_MATH}">{sweep_html(self.sweep, self._same)}</div>'
-        bundle[0].update({"text/plain": text, "text/html": page_safe(html)})
-        return bundle
+        return self._bundle(text, sweep_html(self.sweep, self._same), **kwargs)
 
     def _show(self) -> bool:
         """Show how it is now; return whether there is more to come."""
