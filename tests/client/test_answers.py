@@ -148,7 +148,7 @@ def test_a_host_name_that_cannot_be_is_said_to_be_unknown(host: str) -> None:
     "url", ["http://é℀.example", "http://x\n.example", "http://a b", "http://[x"]
 )
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(errors.VellumNBError, match="is no http:// or https:// URL"):
+    with pytest.raises(errors.VellumNBError, match="is not an http:// or https:// URL"):
         Client(api_key="k", base_url=url)
 
 

@@ -216,7 +216,7 @@ def test_an_answer_that_is_no_stream_is_said_to_be_none(
     states, error = states_until_broken(client)
     assert states == []
     assert isinstance(error, errors.APIResponseError)
-    assert "no stream of events" in str(error)
+    assert "not a stream of events" in str(error)
     assert body.decode()[:20] in str(error)
     assert key not in str(error)
 

@@ -71,7 +71,7 @@ def test_notes_tags_and_ratings_of_both_are_kept(history, other, put):
     report = history.merge(other)
     assert (report.updated, report.known) == (1, 0)
     assert [(c.id, c.fields) for c in report.conflicts] == [(run.id, ("quality", "desired"))]
-    assert f"1 differ, ours kept: {run.id} (quality, desired)" in str(report)
+    assert f"1 differ, ours stay: {run.id} (quality, desired)" in str(report)
     found = history.get(run.id)
     assert found.note.splitlines() == [
         "polite",

@@ -146,7 +146,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
             time.sleep(0.1)
         assert history.get("same").outputs == {"b": 2}
         history.close()
-    assert any("1 differ, ours kept: same (outputs)" in str(each.message) for each in caught)
+    assert any("1 differ, ours stay: same (outputs)" in str(each.message) for each in caught)
 
 
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(

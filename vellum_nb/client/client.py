@@ -71,7 +71,7 @@ class Client:
     ----------
     api_key : str, optional
         Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it, unseen. It
-        is never stored, shown or logged.
+        is never stored, printed or logged.
     base_url : str, optional
         Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept. With
         ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
@@ -80,7 +80,7 @@ class Client:
         Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
         `base_url` is another host, that host serves both.
     timeout : float, (float, float) or None
-        Seconds to connect, and to wait for data; None is for ever. A whole answer, streams apart,
+        Seconds to connect, and to wait for data; None: no limit. A whole answer, streams apart,
         takes at most the two together.
     api_version : str
         Value of the header X-API-Version.

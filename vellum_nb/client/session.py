@@ -301,7 +301,7 @@ def retry_after(header: str | None) -> float | None:
 def pause(attempt: int, requested: float | None = None) -> float:
     """Return the seconds to wait after the attempt numbered `attempt` (from 1), with jitter.
 
-    Never less than `requested`, the server's Retry-After, of which at most 30 seconds are kept.
+    Never less than `requested`, the server's Retry-After, of which at most 30 seconds count.
     """
     jitter = 1 + _JITTER * random.random()  # noqa: S311  # spreads load, guards nothing
     if requested is not None:

@@ -127,13 +127,13 @@ def warn_of_plain_http(*urls: str) -> None:
 
 
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
-    """Return `timeout` as seconds to connect and seconds to wait for data; None is for ever."""
+    """Return `timeout` as seconds to connect and seconds to wait for data; None: no limit."""
     pair = timeout if isinstance(timeout, tuple) and len(timeout) == 2 else (timeout, timeout)  # noqa: PLR2004
     given: tuple[Any, Any] = pair
     for seconds in given:
         is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
         if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
-            msg = f"A timeout of {seconds!r} cannot be kept; give seconds above 0, or None."
+            msg = f"A timeout of {seconds!r} is not possible; give seconds above 0, or None."
             raise InputError(msg)
     return pair
 
@@ -146,7 +146,7 @@ def _checked_url(url: str) -> str:
         is_url = False
     if not is_url:
         visible = url.rpartition("@")[2]  # what stands before it may be a password
-        msg = f"The address {visible!r} is no http:// or https:// URL with a host."
+        msg = f"The address {visible!r} is not an http:// or https:// URL with a host."
         raise VellumNBError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:
         msg = (

@@ -19,8 +19,7 @@ from vellum_nb.client.failures import (
 from vellum_nb.client.sockets import Call
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
-from vellum_nb.models.base import read_json
-from vellum_nb.models.secret import SecretMask
+from vellum_nb.models.base import SecretMask, read_json
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
@@ -44,7 +43,7 @@ class EventStream(Generic[E]):
     Iterate it once. Leaving the loop closes the connection, and so does `close`, from any thread;
     as a context manager it is closed in any case. A server may take that as a wish to cancel.
 
-    Blank lines, a final ``END``, ``data:`` framing and what is no event are skipped.
+    Blank lines, a final ``END``, ``data:`` framing and lines that are not events are skipped.
 
     Raises
     ------
@@ -54,7 +53,7 @@ class EventStream(Generic[E]):
         While iterating, after everything that came: it was cut off, cancelled, or ended before the
         run did.
     APIResponseError
-        While iterating: what came is no stream of events, or a line is too long.
+        While iterating: what came is not a stream of events, or a line is too long.
 
     Examples
     --------
@@ -185,7 +184,7 @@ class EventStream(Generic[E]):
             raise last
         what = self._body.what
         if self._invalid and not self._count:
-            why = f"no stream of events: {self._reason}"
+            why = f"not a stream of events: {self._reason}"
             raise bad_reply(what, 200, self._start, why, self._body.mask)
         if self._has_end:
             message = f"{what} ended after {self._count} events, but the run had not ended."

@@ -1,4 +1,4 @@
-"""Blind ratings: the plan of each, and every rating, also those that were taken back."""
+"""Blind ratings: the plan of each, and every rating, also those that were undone."""
 
 from __future__ import annotations
 

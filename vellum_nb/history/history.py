@@ -505,7 +505,7 @@ class History:
         second call adds nothing.
 
         `other` is a file, a URL or a History, which is only read; a ``.jsonl`` export of runs; or a
-        list of runs, of which those that have ended are taken in one transaction and those that
+        list of runs, of which those that have ended are added in one transaction and those that
         are STARTED are counted as running.
         """
         other = parse_location(other)  # before anything can fail: a traceback may show it

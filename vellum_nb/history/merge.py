@@ -89,7 +89,7 @@ class SyncReport:
     sweeps, blind, ratings : int
         Sweeps, blind ratings and single ratings of them that were not here.
     conflicts : tuple of Conflict
-        Runs that differ here and there: the `id`, and which `fields`. Ours are kept.
+        Runs that differ here and there: the `id`, and which `fields`. Ours stay.
     unreadable : tuple of str
         Ids of damaged runs and sweeps there, which were left out.
     """
@@ -126,7 +126,7 @@ class SyncReport:
             text += f"; {len(self.unreadable):,} damaged and left out: {cut_list(self.unreadable)}"
         if self.conflicts:
             named = [f"{each.id} ({', '.join(each.fields)})" for each in self.conflicts]
-            text += f"; {len(named):,} differ, ours kept: {cut_list(named)}"
+            text += f"; {len(named):,} differ, ours stay: {cut_list(named)}"
         return text
 
     def __repr__(self) -> str:
@@ -397,14 +397,14 @@ def _merge_plan(
 
 
 def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:
-    """Merge ratings; one of a pair that is rated here is stored as one that was taken back."""
+    """Merge ratings; one of a pair that is rated here is stored as one that was undone."""
     ours = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", session)}
     theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", session)}
     sql = (
         "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
         "sent = coalesce(sent, :sent) WHERE seq = :seq"
     )
-    for key in ours.keys() & theirs.keys():  # taken back or sent since
+    for key in ours.keys() & theirs.keys():  # undone or sent since
         tx.execute(sql, {**theirs[key], "seq": ours[key]["seq"]})
     rated = {row["position"] for row in _rows_of(tx, "blind_ratings", session) if _counts(row)}
     new = [row for key, row in theirs.items() if key not in ours]

@@ -1,4 +1,4 @@
-"""A blind rating as it is planned and kept: two releases, their runs by case, the ratings."""
+"""A blind rating as it is planned and stored: two releases, their runs by case, the ratings."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def format_value(value: object) -> str:
     try:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # an integer of too many digits, perhaps in a list
-        text = "that is too large to be shown"
+        text = "that is too large to display"
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST - 1]}…"
     kind = next((name for of, name in _KIND_NAMES if isinstance(value, of)), type(value).__name__)
@@ -552,7 +552,7 @@ def _sentence(error: ValidationError) -> str:
     if error.validator == "required":
         text = _cut(error.message.replace(" is a required property", " is missing"))
     if error.validator in {"anyOf", "oneOf"}:
-        text = f"{_short(value)} is none of what is allowed: {_choices(limit)}"
+        text = f"{_short(value)} is not one of: {_choices(limit)}"
     return f"{_place(error)}{text}"
 
 

@@ -66,7 +66,7 @@ class RunRequest(Model):
     """What is to be run: one case on one release tag.
 
     `inputs` is the whole case in natural Python values; `not_sent` names those that the release
-    does not know, which are kept with the run and not sent.
+    does not know, which are stored with the run and not sent.
     """
 
     deployment: str
@@ -166,7 +166,7 @@ class Run(Model):
     output_types : dict
         Output name to Vellum's type, for display.
     not_sent : tuple of str
-        Inputs of the case that this release does not know; kept, not sent.
+        Inputs of the case that this release does not know; stored, not sent.
     tag_moved : bool
         Whether the release tag pointed at another release after the call than before.
     desired : dict or None

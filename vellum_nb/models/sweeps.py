@@ -1,4 +1,4 @@
-"""A sweep as it is planned and kept: cases, release tags, repeats, and the ids of its runs."""
+"""A sweep as it is planned and stored: cases, release tags, repeats, and the ids of its runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SweepRecord(Model):
     why: str | None = None  # why it stopped before its end
     releases: dict[str, str | None] = Field(default_factory=dict)  # by tag, as it was planned
     options: dict[str, Any] = Field(default_factory=dict)  # limits, concurrency, cost
-    lost: datetime | None = None  # last sign of a driver that died; read, not kept
+    lost: datetime | None = None  # last sign of a driver that died; read, not stored
 
     @property
     def planned(self) -> int:
