@@ -381,3 +381,15 @@ def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down
         report = history.merge(path)
         assert report.added + report.known == 900
         assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]
+
+
+def test_a_server_without_a_free_connection_says_so(postgres, guest_url):
+    postgres.execute("ALTER ROLE reader CONNECTION LIMIT 1")
+    try:
+        with (
+            History(guest_url) as history,
+            pytest.raises(HistoryError, match="no connection left; end another program"),
+        ):
+            history.count()
+    finally:
+        postgres.execute("ALTER ROLE reader CONNECTION LIMIT -1")

@@ -270,3 +270,19 @@ def test_a_compared_run_still_finds_its_trace(ws):
     case = ws.compare("shout", release_tags=["v1"]).cases[0]
     assert case.runs["v1"].id == run.id
     assert ws.trace(case.runs["v1"].id).equals(ws.trace(run))
+
+
+def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):
+    def sometimes(text: str) -> dict[str, str]:
+        if text == "b":
+            raise vnb.Reject("not b")
+        return {"loud": text}
+
+    server.deploy(sometimes, name="shout", release_tags=["v3"])
+    for tag in ("v1", "v3"):
+        for text in ("a", "b"):
+            ws.run("shout", {"text": text}, release_tag=tag)
+    found = ws.compare("shout", release_tags=["v1", "v3"], metrics=lambda r: r.outputs["loud"] > "")
+    assert [found.verdict(case, "v3") for case in found.cases] == ["same", "worse"]
+    assert found.errors()["message"].tolist() == ["KeyError: 'loud'"]
+    assert found.regressions()["input.text"].tolist() == ["b"]

@@ -316,11 +316,13 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     except psycopg.Error as exc:
         problem = url.masked(" ".join(str(exc).split()))
     if problem:
-        msg = (
-            f"The history {url} cannot be reached: check that its server runs, and that host, "
-            "database and user are right; a password is looked for in the URL, PGPASSWORD and "
-            f"~/.pgpass ({problem})"
+        advice = (
+            "check that its server runs, and that host, database and user are right; a password "
+            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
         )
+        if "too many" in problem or "connection slots" in problem:
+            advice = "its server has no connection left; end another program, or raise the limit"
+        msg = f"The history {url} cannot be reached: {advice} ({problem})"
         raise OutOfReachError(msg)
     for kind, dumper in ((str, _Text), (float, _Float)):
         raw.adapters.register_dumper(kind, dumper)
