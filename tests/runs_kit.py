@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from IPython.core.formatters import HTMLFormatter
+from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
 
-__all__ = ["html_of", "later_run"]
+__all__ = ["bundle_of", "html_of", "later_run"]
 
 _NUMBERS = count(1)
 
@@ -30,8 +30,13 @@ def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fi
     return Run(**(known | fields))
 
 
+def bundle_of(value: object) -> dict[str, Any]:
+    """Return what a notebook stores of `value`, by its media types."""
+    data, _ = DisplayFormatter().format(value)
+    assert isinstance(data, dict)
+    return data
+
+
 def html_of(value: object) -> str:
     """Return what a notebook shows of `value`."""
-    html = HTMLFormatter()(value)
-    assert isinstance(html, str)
-    return html
+    return str(bundle_of(value)["text/html"])

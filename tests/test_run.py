@@ -7,6 +7,7 @@ import pickle
 from datetime import UTC, datetime
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.models import RunError
@@ -31,7 +32,7 @@ def test_repr_says_where_it_ran_and_what_came(run):
 
 
 def test_html_shows_every_output_as_text(run):
-    html = run._repr_html_()
+    html = html_of(run)
     assert "&lt;script&gt;alert(1)" in html
     assert "&lt;b&gt;triage · v1 · FULFILLED" in html
     assert "<script" not in html
@@ -43,7 +44,7 @@ def test_a_run_without_outputs_says_why(run):
     error = RunError(code="NODE_EXECUTION", message="<i>broke")
     rejected = run.model_copy(update={"state": "REJECTED", "outputs": {}, "error": error})
     assert repr(rejected) == "<Run <b>triage v1: REJECTED (NODE_EXECUTION)>"
-    assert "NODE_EXECUTION: &lt;i&gt;broke" in rejected._repr_html_()
+    assert "NODE_EXECUTION: &lt;i&gt;broke" in html_of(rejected)
 
 
 def test_a_run_travels_between_processes(run):

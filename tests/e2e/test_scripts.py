@@ -63,7 +63,7 @@ class Blank:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def render(self, name: str, css: str, html: str = '<div id="el"></div>', **traits: Any) -> None:
-        self.page.set_content(f"<style>{asset('colours.css', css)}</style><body>{html}</body>")
+        self.page.set_content(f"<style>{asset(css)}</style><body>{html}</body>")
         self.page.evaluate(
             """async ([code, model, traits]) => {
               const url = URL.createObjectURL(new Blob([code], {type: "text/javascript"}));

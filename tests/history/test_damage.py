@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from platformdirs import user_data_dir
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run, sqlite
@@ -298,7 +299,7 @@ READS = {
     "annotate": lambda history: history.annotate("run-1", note="x"),
     "delete": lambda history: history.delete(["run-2"]),
     "undelete": lambda history: history.undelete(),
-    "html": lambda history: history._repr_html_(),
+    "html": html_of,
     "vacuum": lambda history: history.vacuum(),
 }
 

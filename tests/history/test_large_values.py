@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs_kit import html_of
 
 from vellum_nb import History, HistoryError, read_csv
 from vellum_nb.history import large  # smaller values make the round trip below quick
@@ -66,7 +67,7 @@ def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
     assert history.page(whole=False)[0].inputs == short
     [found] = history.ordered(order_by="input.doc", whole=False).runs(offset=0, limit=1)
     assert (found.id, found.inputs) == (run.id, short)
-    assert "missing" not in history._repr_html_()
+    assert "missing" not in html_of(history)
 
 
 def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):

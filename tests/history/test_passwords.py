@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
@@ -52,7 +53,7 @@ def test_a_password_in_the_url_is_taken_out_at_once(guarded_url, make_run, tmp_p
     caplog.set_level(logging.DEBUG)
     with History(with_password(guarded_url, WRITTEN)) as history:
         history.begin(make_run())
-        shown = [repr(history), str(history.path), history._repr_html_(), repr(vars(history))]
+        shown = [repr(history), str(history.path), html_of(history), repr(vars(history))]
         shown += [
             repr(vars(history._store)),
             repr(pickle.dumps(DatabaseUrl(with_password(guarded_url, WRITTEN)))),

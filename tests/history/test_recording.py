@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
@@ -151,7 +152,7 @@ def test_repr_names_the_file_and_the_number_of_runs(history, record, path):
     assert repr(history) == f"<History {path}: 0 runs>"
     record(deployment="<script>alert(1)</script>")
     assert repr(history) == f"<History {path}: 1 run>"
-    html = history._repr_html_()
+    html = html_of(history)
     assert "&lt;script&gt;" in html
     assert "<script>" not in html
 

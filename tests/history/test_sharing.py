@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from runs_kit import html_of
 
 from vellum_nb import History, HistoryError, sqlite
 
@@ -106,7 +107,7 @@ def test_a_deleted_file_is_not_written_to(history, path, make_run):
         history.frame()
     assert not path.exists()
     assert repr(history) == f"<History {path}: cannot be read>"
-    assert GONE in history._repr_html_()
+    assert GONE in html_of(history)
 
 
 @ON_POSIX

@@ -83,7 +83,12 @@ class Recorder:
 
 def parts(form: Any, css: str) -> list[Any]:
     """Return every widget of the form that bears a CSS class."""
-    return [widget for widget in tree(form) if css in widget._dom_classes]
+    return [widget for widget in tree(form) if css in classes(widget)]
+
+
+def classes(widget: Any) -> Any:
+    """Return the CSS classes that the page gives a widget."""
+    return widget.get_state("_dom_classes")["_dom_classes"]
 
 
 def tree(widget: Any) -> list[Any]:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypedDict
 
+from wire_kit import Page
+
 import vellum_nb as vnb
 from vellum_nb.widgets import SweepView
 
@@ -62,4 +64,4 @@ def until(view: SweepView, holds: Callable[[dict[str, Any]], bool]) -> dict[str,
 
 def press(view: SweepView, kind: object) -> None:
     """Do what the browser does for a click."""
-    view._handle_custom_msg({"kind": kind}, [])
+    Page(view).send(kind=kind)

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from html_kit import assert_harmless
+from runs_kit import html_of
+from wire_kit import Page
 
 import vellum_nb as vnb
 
@@ -41,7 +43,7 @@ def view_of(compared, **options: Any) -> Any:
 
 
 def say(view: Any, kind: str, **more: Any) -> None:
-    view._on_message(None, {"kind": kind, "step": view.view_model["step"], **more}, [])
+    Page(view).send(kind=kind, step=view.view_model["step"], **more)
 
 
 def state_of(view: Any) -> str:
@@ -56,13 +58,13 @@ def test_no_trait_and_no_static_form_tells_which_release_is_which(compared, seed
     hidden = ["tag-alpha", "tag-omega", "latency", str(seed)]
     hidden += [x for run in runs for x in (run.id, run.execution_id, run.release_id)]
     while view.session.state == "asking":
-        seen = state_of(view) + repr(view) + view._html()
+        seen = state_of(view) + repr(view) + html_of(view)
         assert [each for each in hidden if each in seen] == []
         say(view, "rate", said="tie")
-    assert "tag-alpha" not in state_of(view) + view._html()
+    assert "tag-alpha" not in state_of(view) + html_of(view)
     say(view, "finish")
     assert "tag-alpha" in view.view_model["result"]
-    assert "tag-alpha" in view._html()
+    assert "tag-alpha" in html_of(view)
 
 
 def test_an_output_that_one_release_lacks_has_the_same_place_whoever_has_it(compared):
@@ -86,17 +88,17 @@ def test_hostile_outputs_are_text(compared):
         say(view, "rate", said="A", note="<script>note()</script>")
     say(view, "finish")
     assert_harmless(view.view_model["result"])
-    assert_harmless(view._html())
+    assert_harmless(html_of(view))
 
 
 def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
     view = view_of(compared)
     step = view.view_model["step"]
     say(view, "rate", said="A")
-    view._on_message(None, {"kind": "rate", "step": step, "said": "B"}, [])
+    Page(view).send(kind="rate", step=step, said="B")
     assert view.view_model["rated"] == 1
     for odd in (None, {}, {"kind": 5}, {"kind": "finish", "step": view.view_model["step"]}):
-        view._on_message(None, odd, [])
+        Page(view).send_data(method="custom", content=odd)
     assert view.view_model["state"] == "asking"
     say(view, "rate", said="C", note=7)
     assert "is no rating" in view.error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from form_kit import parts, variable
+from form_kit import classes, parts, variable
 from ipywidgets.widgets.widget import _instances
 from wire_kit import Page, Wire
 
@@ -130,7 +130,7 @@ def test_a_wrong_number_keeps_what_was_typed(field: Field, typed: str, problem: 
     assert field.problem() == problem
     field.show(field.problem())
     assert (control(field).value, control(field).description) == (typed, "x *")
-    assert "vnb-bad" in field.widget._dom_classes
+    assert "vnb-bad" in classes(field.widget)
 
 
 @of(JSON)

@@ -26,6 +26,7 @@ from form_kit import (
     variable,
 )
 from ipywidgets.widgets.widget import _instances
+from runs_kit import bundle_of, html_of
 
 from vellum_nb.errors import APIConnectionError, InputError
 from vellum_nb.models import Cancellation, Run, RunError, RunRequest, WorkflowDeploymentRelease
@@ -170,15 +171,15 @@ def test_options_go_with_every_run_and_an_external_id_stays_unique(make):
 
 def test_the_static_form_shows_what_would_be_run_and_never_changes_before_a_run(make):
     form, other = make()[0], make()[0]
-    bundle = form._repr_mimebundle_()
-    assert bundle["text/html"] == other._repr_mimebundle_()["text/html"]
+    bundle = bundle_of(form)
+    assert bundle["text/html"] == html_of(other)
     assert bundle["text/plain"] == repr(form)
     for text in ("Ticket &lt;triage&gt;", "Sorts &amp; answers", ">ticket *</td>", ">STRING</td>"):
         assert text in bundle["text/html"]
     assert "Ticket &lt;triage&gt;" in shown(form)
     assert "Ticket <triage>" not in shown(form)
     ran(form, ticket="<script>alert(1)</script>")
-    html = form._repr_mimebundle_()["text/html"]
+    html = html_of(form)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "from v2" in html
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from form_kit import PATIENCE, SPEC, answer, parts, press, ran, shown, variable
+from form_kit import PATIENCE, SPEC, answer, classes, parts, press, ran, shown, variable
 
 from vellum_nb.widgets import RunForm
 from vellum_nb.widgets.spec import FormSpec
@@ -62,7 +62,7 @@ def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
     assert "Turn 4 has no text" in shown(form)
     assert len(recorder.requests) == 1
     rows = parts(form, "vnb-turn-row")
-    assert ["vnb-turn-bad" in row._dom_classes for row in rows] == [False, False, False, True]
+    assert ["vnb-turn-bad" in classes(row) for row in rows] == [False, False, False, True]
 
 
 def test_continue_once_more_replaces_the_answer_and_keeps_what_was_begun(ask):
@@ -110,7 +110,7 @@ def test_an_answer_that_is_no_chat_adds_no_turn(ask, history: Any):
 def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask):
     form, recorder = ask([variable("ticket")], {"ticket": "hi"})
     press(form, "v2", "continue")
-    assert "vnb-open" in parts(form, "vnb-fold")[0]._dom_classes
+    assert "vnb-open" in classes(parts(form, "vnb-fold")[0])
     form.submit()
     form.wait(PATIENCE)
     assert [r.previous_execution_id for r in recorder.requests] == [None, "e-1"]

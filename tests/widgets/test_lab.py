@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from form_kit import classes, parts
+from runs_kit import bundle_of, html_of
+from wire_kit import Page
 
 import vellum_nb as vnb
 
@@ -64,7 +67,7 @@ def run(lab, ticket="help"):
 
 
 def html(lab):
-    return lab._selected.value
+    return "".join(each.value for each in parts(lab, "vnb-lab-compare"))
 
 
 def cases(lab):
@@ -72,30 +75,37 @@ def cases(lab):
 
 
 def hidden(lab):
-    return ["vnb-lab-hidden" in pane._dom_classes for pane in lab._panes]
+    return ["vnb-lab-hidden" in classes(pane) for pane in parts(lab, "vnb-lab-pane")]
+
+
+def head(lab):
+    return lab.children[0]
+
+
+def compared(lab):
+    return parts(lab, "vnb-lab-pane")[2].children
 
 
 def details(lab):
-    return [tab["detail"] for tab in lab._head.tabs]
+    return [tab["detail"] for tab in head(lab).tabs]
 
 
 def click_tab(lab, index):
-    data = {"method": "update", "state": {"index": index}, "buffer_paths": []}
-    lab._head._handle_msg({"content": {"data": data}, "buffers": []})
+    Page(head(lab)).set(index=index)
 
 
 def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab, changed):
-    assert repr(lab) == lab._repr_mimebundle_()["text/plain"] == "LabPanel('answer', Run)"
-    assert "History: no runs." in lab._repr_mimebundle_()["text/html"]
+    assert repr(lab) == bundle_of(lab)["text/plain"] == "LabPanel('answer', Run)"
+    assert "History: no runs." in html_of(lab)
     assert (lab.tab, hidden(lab)) == ("Run", [False, True, True])
     click_tab(lab, 1)
     assert (lab.tab, hidden(lab)) == ("History", [True, False, True])
     lab.tab = "Compare"
-    assert (lab._head.index, hidden(lab)) == (2, [True, True, False])
+    assert (head(lab).index, hidden(lab)) == (2, [True, True, False])
     assert details(lab)[1] == "0"
     run(lab)
-    assert changed(lab._head, "tabs", lambda tabs: tabs[1]["detail"] == "2")
-    assert lab._head.count == "2 runs"
+    assert changed(head(lab), "tabs", lambda tabs: tabs[1]["detail"] == "2")
+    assert head(lab).count == "2 runs"
 
 
 @pytest.mark.parametrize("index", [3, -1, "1", None, True, 1.0])
@@ -109,7 +119,7 @@ def test_compare_shows_the_grid_of_the_forms_tags(lab):
     assert lab.comparison_view is None
     lab.tab = "Compare"
     assert details(lab)[2] == "v1 · v2"
-    assert lab.comparison_view in lab._panes[2].children
+    assert lab.comparison_view in compared(lab)
     assert cases(lab) == [1]
     assert html(lab) == ""
 
@@ -117,13 +127,13 @@ def test_compare_shows_the_grid_of_the_forms_tags(lab):
 def test_two_runs_selected_in_the_history_stand_side_by_side_under_compare(lab):
     runs = run(lab)
     lab.history_view.selected_ids = [run.id for run in runs]
-    assert lab._head.status == "2 selected"
+    assert head(lab).status == "2 selected"
     assert details(lab)[2] == "2 selected"
     lab.tab = "Compare"
     assert lab.history_view.selected_html() in html(lab)
     lab.history_view.selected_ids = []
     assert "Selected runs" not in html(lab)
-    assert lab._head.status == ""
+    assert head(lab).status == ""
 
 
 def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every_run(lab, changed):
@@ -133,11 +143,11 @@ def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every
     run(lab, "second")
     assert changed(lab.history_view, "recorded", lambda count: count == 4)
     assert lab.comparison_view is grid
-    assert lab._again in lab._panes[2].children
-    lab._again.click()
+    (again,) = parts(lab, "vnb-lab-again")
+    again.click()
     assert cases(lab) == [1, 2]
     assert grid.comm is None
-    assert lab._again not in lab._panes[2].children
+    assert not parts(lab, "vnb-lab-again")
     grid = lab.comparison_view
     lab.tab = "Run"
     lab.tab = "Compare"
@@ -155,12 +165,13 @@ def test_hostile_text_stays_text(lab):
     lab.tab = "Compare"
     assert "onerror" in html(lab)
     assert "<img" not in html(lab)
-    assert "<img" not in lab._repr_mimebundle_()["text/html"]
+    assert "<img" not in html_of(lab)
 
 
 def test_an_error_of_the_comparison_is_shown_in_its_place(ws, lab):
     run(lab)
     ws.history.close()
     lab.tab = "Compare"
-    assert 'role="alert"' in lab._notice.value
-    assert "was closed" in lab._notice.value
+    (notice,) = parts(lab, "vnb-lab-notice")
+    assert 'role="alert"' in notice.value
+    assert "was closed" in notice.value

@@ -14,6 +14,7 @@ from html_kit import (
     run,
     shapes,
 )
+from runs_kit import html_of
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.models import NodeRun, RunError
@@ -43,7 +44,7 @@ def test_hostile_runs_are_harmless(text: str) -> None:
         assert_harmless(side_by_side_html([runs[1], one]))
     tags = [one.release_tag for one in runs]
 
-    assert_harmless(Comparison(runs, deployment=text, release_tags=tags)._repr_html_())
+    assert_harmless(html_of(Comparison(runs, deployment=text, release_tags=tags)))
 
 
 def test_side_by_side_marks_the_words_that_differ() -> None:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 from html_kit import HOSTILE, Page, assert_harmless
+from runs_kit import bundle_of, html_of
 from sweep_view_kit import PATIENCE, Gated, press, until
+from wire_kit import Page as WidgetPage
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models.sweeps import SweepRecord
@@ -97,7 +99,7 @@ def test_messages_that_mean_nothing_do_nothing(gated):
     view = gated.sweep().view()
     for kind in (None, "close", 3, ["pause"], {"kind": "pause"}):
         press(view, kind)
-    view._handle_custom_msg("pause", [])
+    WidgetPage(view).send_data(method="custom", content="pause")
     view.set_state({"view_model": {}, "error": "<b>", "hint": "x"})
     assert (view.error, view.hint) == ("", "")
     assert view.sweep.state == "running"
@@ -130,10 +132,10 @@ def test_as_text_and_static_html_it_is_the_same_every_time(gated):
     sweep.wait(PATIENCE)
     view = sweep.view()
     assert repr(view) == "SweepView(triage on v1, v2: 12 runs)"
-    data, _ = view._repr_mimebundle_()
+    data = bundle_of(view)
     assert data["text/plain"] == repr(view)
     assert Page(data["text/html"]).text == "Sweep of triage on v1, v2: 6 cases, 12 runs"
-    data, _ = sweep._repr_mimebundle_()
+    data = bundle_of(sweep)
     assert data["text/plain"] == repr(sweep)
     assert "application/vnd.jupyter.widget-view+json" in data
     page = Page(data["text/html"])
@@ -153,8 +155,8 @@ def test_hostile_text_stays_text_and_no_key_is_told(gated):
     view = sweep.view()
     assert view.wait(PATIENCE)
     sent = json.dumps(view.get_state(["view_model", "hint", "error"]))
-    assert gated.server.api_key not in sent + repr(view) + sweep._repr_mimebundle_()[0]["text/html"]
-    assert_harmless(sweep._repr_mimebundle_()[0]["text/html"].replace("left;", "right;"))
+    assert gated.server.api_key not in sent + repr(view) + html_of(sweep)
+    assert_harmless(html_of(sweep).replace("left;", "right;"))
 
 
 AGAIN = "1 sent again: the server knew no execution of"

@@ -13,6 +13,7 @@ import comm
 import pytest
 from form_kit import SPEC, answer, parts, variable
 from ipywidgets.widgets.widget import _instances
+from runs_kit import bundle_of
 from wire_kit import Page, Wire
 
 import vellum_nb as vnb
@@ -214,13 +215,13 @@ def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     shell.execution_count = next(count)
     first = ws.form("answer")
-    first._repr_mimebundle_()
+    bundle_of(first)
     twin = ws.form("answer")
-    twin._repr_mimebundle_()  # two in one cell stay
+    bundle_of(twin)  # two in one cell stay
     assert all((first.children, twin.children))
     shell.execution_count = next(count)
     second = ws.form("answer")
-    second._repr_mimebundle_()
+    bundle_of(second)
     assert not any((first.children, twin.children))
     assert second.children
     second.close()

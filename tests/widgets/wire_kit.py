@@ -40,7 +40,7 @@ class Page:
     def send(self, buffers=(), /, **content):
         data = {"method": "custom", "content": content}
         views = [memoryview(each) for each in buffers]
-        self.view._handle_msg({"content": {"data": data}, "buffers": views})
+        self.wire.handle_msg({"content": {"data": data}, "buffers": views})
 
     def state(self, name):
         """Return a part of the state as the page has it."""
@@ -51,4 +51,4 @@ class Page:
 
     def send_data(self, **data):
         """Send a message as it is."""
-        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+        self.wire.handle_msg({"content": {"data": data}, "buffers": []})

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.workspace.live_runs import PendingRun
@@ -150,7 +151,7 @@ def test_an_execution_that_the_server_forgot_says_so(ws, gate):
 def test_a_pending_run_says_what_it_is(ws):
     pending = ws.submit("shout", {"text": "x"}, release_tag="v1")
     assert repr(pending) == f"<PendingRun shout v1: STARTED {pending.execution_id}>"
-    assert pending.execution_id in pending._repr_html_()
+    assert pending.execution_id in html_of(pending)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 
@@ -65,7 +66,7 @@ def test_the_code_of_two_releases_is_shown_side_by_side(ws):
     assert repr(diff).startswith("<CodeDiff shout v1 → v2: 1 file differs (+")
     assert "--- v1/workflow.py\n+++ v2/workflow.py\n" in diff.text
     assert "+def shout(text: str, times: int = 1)" in diff.text
-    html = diff._repr_html_()
+    html = html_of(diff)
     assert "-&gt; dict[str, object]" in html
     assert "<ins " in html
     same = ws.code_diff("shout", "v1", "v1")

@@ -8,6 +8,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 
@@ -121,7 +122,7 @@ def test_a_stream_says_what_it_is(ws):
     stream = ws.stream("shout", {"text": "hi"}, release_tag="v2")
     assert repr(stream) == "<RunStream shout v2: STARTED>"
     list(stream)
-    assert stream._repr_html_() == "<p>RunStream shout v2: FULFILLED</p>"
+    assert html_of(stream) == "<p>RunStream shout v2: FULFILLED</p>"
 
 
 def workflow(state, **data):

@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pandas as pd
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, NotFoundError
@@ -77,7 +78,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_does_nothing(ws, deployed):
     assert (plan.seconds, plan.cost_usd) == (None, None)
     assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
     assert "flag: not sent to v1, which knows no such input" in str(plan)
-    assert "<td>v2</td>" in plan._repr_html_()
+    assert "<td>v2</td>" in html_of(plan)
     assert plan.frame()["calls"].tolist() == [6, 6]
     assert deployed.calls == []
     assert ws.sweeps().empty

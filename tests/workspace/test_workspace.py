@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 
@@ -167,7 +168,7 @@ def test_without_the_right_to_read_the_form_is_made_from_the_last_recorded_run(e
     executing.run("shout", {"text": "x", "times": 2})
     form = executing.form("shout")
     assert set(form.value) <= {"text", "times"}
-    assert "last recorded run" in form._repr_mimebundle_()["text/html"]
+    assert "last recorded run" in html_of(form)
     form.close()
 
 
@@ -189,7 +190,7 @@ def test_connect_without_a_key_says_that_it_is_local(capsys, tmp_path):
 def test_the_key_is_in_no_repr(server, ws):
     for thing in (ws, ws.client, server, ws.history):
         assert server.api_key not in repr(thing)
-    assert server.api_key not in ws._repr_html_()
+    assert server.api_key not in html_of(ws)
 
 
 @pytest.mark.parametrize(

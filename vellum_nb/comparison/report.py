@@ -278,7 +278,7 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
         is_answer=is_answer,
         total=len(cases),
         limit=limit,
-        css=stylesheet("comparison.css"),
+        css=stylesheet("colours.css") + stylesheet("comparison.css"),
         short=lambda value: cut(plain_text(value), _INPUT),
         state_html=error_html,
     )

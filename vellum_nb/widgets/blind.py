@@ -21,7 +21,7 @@ from vellum_nb.rendering.html import value_html
 from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
-from vellum_nb.widgets.outputs import OUTPUT_CSS, output_rows, section_html
+from vellum_nb.widgets.outputs import output_rows, section_html
 
 __all__ = ["BlindView"]
 
@@ -237,7 +237,7 @@ class BlindView(ThreadSafeWidget):
     """
 
     _esm = traitlets.Unicode(script("blind.js")).tag(sync=True)
-    _css = traitlets.Unicode(OUTPUT_CSS + asset("panel.css", "blind.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("outputs.css", "panel.css", "blind.css")).tag(sync=True)
 
     error = traitlets.Unicode("").tag(sync=True)
     sending = traitlets.Unicode("").tag(sync=True)

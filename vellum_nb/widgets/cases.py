@@ -62,12 +62,13 @@ class CaseSection:
         self._executor = SerialExecutor("vellum-nb-cases")
         self._choice: _Choice | None = None
         self._ready: _Choice | None = None  # the choice whose plan is shown
+        self._given: str | CaseFile | None = None
         self._own_tags = False  # whether tags were ticked here
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
         changed = boundary.guarded(self._changed)
         self._file = FileChoice(
-            changed,
+            boundary.guarded(self._file_given),
             lambda name, _, content: CaseFile(name, content),
             label="File of cases",
             name="cases",
@@ -117,6 +118,10 @@ class CaseSection:
         self._own_tags = True
         self._changed()
 
+    def _file_given(self) -> None:
+        self._given = self._file.value
+        self._changed()
+
     def _changed(self, *_: object) -> None:
         """Check what is chosen now, in a thread; Run waits for it."""
         with self._lock:
@@ -134,7 +139,7 @@ class CaseSection:
 
     def _chosen(self) -> _Choice | None:
         """Return what is chosen; None where there is no file yet."""
-        file, typed = self._file.value, self._repeats.value.strip()
+        file, typed = self._given, self._repeats.value.strip()
         if file is None:
             return None
         if not re.fullmatch("[1-9][0-9]{0,5}", typed):

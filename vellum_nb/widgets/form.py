@@ -60,7 +60,7 @@ FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
     "video": MediaField,
     "document": MediaField,
 }
-FORM_STYLE = f"<style>{asset('colours.css', 'form.css')}</style>"
+FORM_STYLE = f"<style>{asset('form.css')}</style>"
 
 _LONGEST = 2_000  # characters of an input in the static form
 _NAMED = 4  # problems that are named beside Run

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
@@ -189,7 +188,7 @@ def row(
         size = min(_INPUT, limit)
         html = render(
             "grid_row.html.j2",
-            icon=partial(icon, kind="vnb-view-icon"),
+            icon=icon,
             icons=_ICONS,
             case=case,
             labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],

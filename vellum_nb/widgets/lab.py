@@ -34,7 +34,7 @@ class LabHead(ThreadSafeWidget):
     """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
 
     _esm = traitlets.Unicode(script("lab.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "panel.css", "lab.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("panel.css", "lab.css")).tag(sync=True)
 
     heading = traitlets.Unicode("").tag(sync=True)
     source = traitlets.Unicode("").tag(sync=True)

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.rendering.html import stylesheet
 
 __all__ = [
     "ALERT",
@@ -29,8 +30,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def asset(*names: str) -> str:
-    """Return style sheets of ``static/`` as one text; ``icon(name)`` becomes an image in it."""
-    return _MASK.sub(lambda found: _mask(found[1]), "\n".join(map(_read, names)))
+    """Return the common style and that of ``static/``; ``icon(name)`` becomes an image in it."""
+    text = "\n".join([stylesheet("colours.css"), *map(_read, names)])
+    return _MASK.sub(lambda found: _mask(found[1]), text)
 
 
 def script(name: str) -> str:

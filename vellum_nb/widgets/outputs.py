@@ -16,7 +16,7 @@ from vellum_nb.widgets.markup import asset, icon
 
 LEFT = ' style="text-align: left"'
 """For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
-OUTPUT_CSS = asset("colours.css", "outputs.css")
+OUTPUT_CSS = asset("outputs.css")
 
 _MOST_OUTPUTS = 200
 _NODES = 200

@@ -253,7 +253,7 @@ class SweepView(ThreadSafeWidget):
     """
 
     _esm = traitlets.Unicode(script("sweep.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "panel.css", "sweep.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("panel.css", "sweep.css")).tag(sync=True)
 
     hint = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)

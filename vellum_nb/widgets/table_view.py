@@ -82,7 +82,7 @@ class TableView(ThreadSafeWidget):
     QUERY: ClassVar[tuple[str, ...]] = ("search",)
 
     _esm = traitlets.Unicode(script("view.js")).tag(sync=True)
-    _css = traitlets.Unicode(asset("colours.css", "view.css")).tag(sync=True)
+    _css = traitlets.Unicode(asset("view.css")).tag(sync=True)
 
     kind = traitlets.Unicode().tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)

@@ -1,7 +1,7 @@
 // A bar under each answer, and the text of those that stream. The answers are static HTML, which
 // the kernel draws again when one comes; the bars are kept and moved to their new places, so that an
 // open editor keeps what was typed.
-import { h, put, resync, say } from "./kit.js";
+import { Drawn, h, put, say, widget } from "./kit.js";
 
 const act = (name, onclick, ...words) => h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...words);
 
@@ -103,15 +103,11 @@ class Bar {
 
   close() {
     const isHere = this.editor.contains(document.activeElement);
-    this.clear();
-    this.draw();
-    if (isHere) this.correct.focus();
-  }
-
-  clear() {
     this.texts.clear();
     this.rows.replaceChildren();
     this.open = "";
+    this.draw();
+    if (isHere) this.correct.focus();
   }
 
   leave() {
@@ -120,7 +116,7 @@ class Bar {
   }
 
   fill() {
-    this.editor.setAttribute("aria-label", `Correct the outputs of ${this.state.tag}`);
+    put(this.editor, "aria-label", `Correct the outputs of ${this.state.tag}`);
     for (const { name, label, text, json } of this.state.editor) {
       const field = h("textarea", { class: json ? "vnb-json" : "", rows: "1", spellcheck: String(!json) });
       field.value = text;
@@ -145,8 +141,7 @@ class Bar {
   take(next) {
     const before = this.state;
     this.state = next;
-    if (next.id !== before.id) this.clear();
-    else if (next.saved > before.saved && this.open === "editor") this.close();
+    if (next.id !== before.id || (next.saved > before.saved && this.open === "editor")) this.close();
     const { tag } = next;
     for (const thumb of this.thumbs) {
       // While a click is being saved the thumb stays as it was clicked.
@@ -169,8 +164,8 @@ class Bar {
   }
 }
 
-function render({ model, el }) {
-  resync(model);
+function draw(model, el) {
+  const drawn = new Drawn(model, el);
   const bars = [];
   let answers = null;
   let focused = null;
@@ -209,13 +204,9 @@ function render({ model, el }) {
     observer.observe(answers, { childList: true, subtree: true });
     dress();
   });
-  const events = "change:texts change:bars change:live";
-  model.on(events, dress);
-  return () => {
-    cancelAnimationFrame(frame);
-    observer.disconnect();
-    model.off(events, dress);
-  };
+  drawn.on("change:texts change:bars change:live", dress);
+  drawn.ends.push(() => { cancelAnimationFrame(frame); observer.disconnect(); });
+  return drawn;
 }
 
-export default { render };
+export default widget(draw);

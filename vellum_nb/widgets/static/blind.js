@@ -1,11 +1,10 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
 // stays where it is. Answers come as safe HTML, everything else goes in as text.
-import { figure, h, onKernelEnd, put, resync, say } from "./kit.js";
+import { Drawn, figure, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
 
 const BUSY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
-const TRAITS = "change:view_model change:error change:sending";
 
 function fill(node, html) {
   if (node.vnbHtml !== html) node.innerHTML = html;
@@ -21,16 +20,14 @@ function button(label, onclick, { key = "", css = "", keys = key } = {}) {
   return h("button", { ...options, title: key ? null : keys || null }, hint, h("span", {}, label));
 }
 
-class Blind {
+class Blind extends Drawn {
   constructor(model, el) {
-    this.model = model;
+    super(model, el);
     this.asking = null;  // the step that the kernel was sent something about, and has not answered
     this.build();
     el.append(this.root);
-    const show = () => this.show();
-    model.on(TRAITS, show);
-    const stop = onKernelEnd(model, () => this.end());
-    this.close = () => { stop(); model.off(TRAITS, show); clearTimeout(this.timer); };
+    this.on("change:view_model change:error change:sending", () => this.show());
+    onKernelEnd(this, () => this.end());
     this.show();
   }
 
@@ -51,7 +48,7 @@ class Blind {
     this.count = h("b");
     this.of = h("span");
     this.progress = h("span", { class: "vnb-blind-count" }, this.bar, h("span", {}, this.count, this.of));
-    this.alert = h("div", { class: "vnb-blind-notice", role: "alert" });
+    this.alert = h("div", { class: "vnb-notice", role: "alert" });
     this.question = h("h3", { class: "vnb-blind-question" });
     this.caption = part("caption");
     this.inputs = h("div");
@@ -63,7 +60,7 @@ class Blind {
     this.note = part("note", this.noteField, quiet("", "kept with your rating of this case; Esc goes back to the keys"));
     this.note.hidden = true;
     this.foot = part("foot");
-    this.status = h("span", { class: "vnb-blind-heard", role: "status" });
+    this.status = h("span", { class: "vnb-heard", role: "status" });
     this.buildBars();
     this.root = h("div", {
       class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => this.key(event),
@@ -92,8 +89,7 @@ class Blind {
     const inText = event.target === this.noteField;
     if (inText && event.key === "Escape") this.root.focus();
     else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    swallow(event);
   }
 
   known(key) {
@@ -190,10 +186,4 @@ class Blind {
   }
 }
 
-export default {
-  render({ model, el }) {
-    resync(model);
-    const view = new Blind(model, el);
-    return () => view.close();
-  },
-};
+export default widget((model, el) => new Blind(model, el));

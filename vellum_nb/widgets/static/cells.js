@@ -20,11 +20,7 @@ function marked(value) {
   return value.map((piece, index) => (index % 2 ? h("b", {}, piece) : piece));
 }
 
-function seconds(value) { return value.toFixed(value !== 0 && Math.abs(value) < 0.1 ? 3 : 2); }
-
-function numberText(value) {
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
-}
+function numberText(value) { return String(Number.isInteger(value) ? value : Number(value.toPrecision(6))); }
 
 export function needOf(columns) { return columns.reduce((sum, column) => sum + WIDTHS[column.kind][0], 44); }
 
@@ -35,7 +31,7 @@ export function tracksOf(columns) {
 }
 
 const SHOW = {
-  state: (value) => [icon(value, `vnb-view-icon vnb-is-${value}`), ` ${value}`],
+  state: (value) => [icon(value, `vnb-glyph vnb-is-${value}`), ` ${value}`],
   tag: (value, row) => {
     const name = h("span", { class: "vnb-view-code vnb-view-cut" }, value);
     if (!row.moved) return [name];
@@ -43,7 +39,7 @@ const SHOW = {
     return [name, h("span", { class: "vnb-table-moved", title }, icon("moved"), h("span", {}, " moved"))];
   },
   time: (value) => [localTime(value)],
-  seconds: (value) => [seconds(value)],
+  seconds: (value) => [value.toFixed(value !== 0 && Math.abs(value) < 0.1 ? 3 : 2)],
   number: (value) => [numberText(value)],
   quality: (value) => {
     if (value !== 0 && value !== 1) return [numberText(value)];

@@ -23,7 +23,32 @@ export function refill(node, ...children) {
   if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
-export function icon(name, css = "vnb-view-icon") {
+// What draws a model in a place of the page; what it listens to ends with it.
+export class Drawn {
+  constructor(model, el) { Object.assign(this, { model, el, ends: [] }); }
+
+  on(names, call) {
+    this.model.on(names, call);
+    this.ends.push(() => this.model.off(names, call));
+  }
+
+  close() {
+    this.ends.forEach((end) => end());
+    clearTimeout(this.timer);
+  }
+}
+
+// What anywidget asks of a script, made of a function that returns what is drawn.
+export function widget(draw) {
+  const render = ({ model, el }) => {
+    resync(model);
+    const drawn = draw(model, el);
+    return () => drawn.close();
+  };
+  return { render };
+}
+
+export function icon(name, css = "vnb-glyph") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -37,6 +62,11 @@ export function icon(name, css = "vnb-view-icon") {
 
 export function redraw(svg, name) { put(svg.firstChild, "d", ICONS[name] ?? ""); }
 
+export function swallow(event) {
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 export function say(node, text) { if (node.textContent !== String(text)) node.textContent = text; }
 
 export function put(node, name, value) { if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value); }
@@ -46,16 +76,15 @@ export function figure(value) { return typeof value === "number" ? value.toLocal
 export function plural(count, word) { return count === 1 ? word : `${word}s`; }
 
 export function select(label, options, value, changed) {
-  const node = h("select", { "aria-label": label }, options.map(([name, text]) => h("option", { value: name }, text)));
+  const node = h("select", { "aria-label": label, onchange: () => changed(node.value) }, options.map(([name, text]) => h("option", { value: name }, text)));
   node.value = value;
-  node.addEventListener("change", () => changed(node.value));
   return node;
 }
 
 // anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would
 // be drawn all the same, and never receive a message again. Such a model is handed its messages
 // without anywidget (0.9 to 0.11: `_handle_comm_msg`), and asks for what it missed.
-export function resync(model) {
+function resync(model) {
   const raw = ownModel(model);
   if (typeof raw?._handle_comm_msg !== "function" || !raw.comm?.on_msg) return;
   const nothing = { content: { data: { method: "nothing" } } };
@@ -78,10 +107,10 @@ function ownModel(model) {
   return raw;
 }
 
-// Calls when the kernel behind the model ends, of which the model itself learns nothing; returns what stops that.
-export function onKernelEnd(model, call) {
-  const changed = ownModel(model)?.widget_manager?.kernel?.statusChanged;
+// Calls when the kernel behind what is drawn ends, of which its model learns nothing.
+export function onKernelEnd(drawn, call) {
+  const changed = ownModel(drawn.model)?.widget_manager?.kernel?.statusChanged;
   const listen = (_, status) => { if (["restarting", "autorestarting", "terminating", "dead"].includes(status)) call(); };
   changed?.connect(listen);
-  return () => changed?.disconnect(listen);
+  drawn.ends.push(() => changed?.disconnect(listen));
 }

@@ -1,11 +1,11 @@
 // The heading of the lab panel: what it is, and the tabs that say which part is shown.
-import { h, resync, say } from "./kit.js";
+import { Drawn, h, say, swallow, widget } from "./kit.js";
 
-function render({ model, el }) {
-  resync(model);
+function draw(model, el) {
+  const drawn = new Drawn(model, el);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
   const text = (css, role) => h("span", { class: css, role });
-  const [title, source, count, status] = [h("b", { class: "vnb-lab-title" }), text("vnb-lab-source"),
+  const [title, source, count, status] = [h("b", { class: "vnb-lab-title" }), text("vnb-source"),
     text("vnb-lab-count"), text("vnb-lab-count", "status")];
   const tabs = model.get("tabs").map((_, at) => h("button", {
     type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}`, onclick: () => choose(at),
@@ -26,8 +26,7 @@ function render({ model, el }) {
     const at = model.get("index");
     const to = { ArrowLeft: at ? at - 1 : last, ArrowRight: at < last ? at + 1 : 0, Home: 0, End: last }[event.key];
     if (to === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
+    swallow(event);
     choose(to);
     tabs[to].focus();
   }
@@ -57,12 +56,12 @@ function render({ model, el }) {
     return panes.length === tabs.length;
   }
 
-  const names = "change:heading change:source change:count change:status change:tabs change:index";
-  model.on(names, show);
+  drawn.on("change:heading change:source change:count change:status change:tabs change:index", show);
   show();
   let tries = 0;
   const timer = setInterval(() => { tries += 1; if (name() || tries > 50) clearInterval(timer); }, 100);
-  return () => { model.off(names, show); clearInterval(timer); };
+  drawn.ends.push(() => clearInterval(timer));
+  return drawn;
 }
 
-export default { render };
+export default widget(draw);

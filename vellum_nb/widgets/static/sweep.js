@@ -1,6 +1,6 @@
 // The live view of a sweep. Built once; after that only texts, widths and attributes change, so
 // that nothing jumps and the focus stays where it is. All text goes in as text.
-import { figure, h, icon, onKernelEnd, put, redraw, resync, say } from "./kit.js";
+import { Drawn, figure, h, icon, onKernelEnd, put, redraw, say, widget } from "./kit.js";
 
 const FIGURES = [["done", "done"], ["failed", "failed"], ["running", "running"], ["to_go", "to go"], ["median", "median s"], ["cost", "cost $"]];
 const KINDS = ["done", "failed", "running"];
@@ -9,36 +9,22 @@ const LATEST = 5;
 const PATIENCE_MS = 1500;
 const ACTIVE = ["running", "paused", "stopping"];
 
-const two = (n) => String(n).padStart(2, "0");
-const clock = (t) => [t.getHours(), t.getMinutes(), t.getSeconds()].map(two).join(":");
-
+const clock = (t) => t.toLocaleTimeString("en-GB");
 // The day too, where it is not today.
-function moment(t) {
-  const day = [t.getFullYear(), t.getMonth() + 1, t.getDate()].map(two).join("-");
-  return t.toDateString() === new Date().toDateString() ? clock(t) : `${day} ${clock(t)}`;
-}
+const moment = (t) => (t.toDateString() === new Date().toDateString() ? clock(t) : `${t.toLocaleDateString("sv")} ${clock(t)}`);
 
 function span(name, role, ...children) { return h("span", { class: `vnb-sweep-${name}`, role }, ...children); }
 function div(name, role, ...children) { return h("div", { class: `vnb-sweep-${name}`, role }, ...children); }
 
-class View {
+class View extends Drawn {
   constructor(model, el) {
-    this.model = model;
+    super(model, el);
     this.rows = [];
     this.build();
     el.append(this.root);
-    const show = () => this.show();
-    const listen = ({ kind }) => { if (kind === "received") this.received(); };
-    const names = "change:view_model change:hint change:error";
-    model.on(names, show);
-    model.on("msg:custom", listen);
-    const stop = onKernelEnd(model, () => { this.ended = true; this.show(); });
-    this.close = () => {
-      stop();
-      model.off(names, show);
-      model.off("msg:custom", listen);
-      clearTimeout(this.timer);
-    };
+    this.on("change:view_model change:hint change:error", () => this.show());
+    this.on("msg:custom", ({ kind }) => { if (kind === "received") this.received(); });
+    onKernelEnd(this, () => { this.ended = true; this.show(); });
     this.show();
   }
 
@@ -48,7 +34,7 @@ class View {
     this.pause = this.button("pause");
     this.stop = this.button("stop");
     this.buttons = span("buttons", null, this.pause, this.stop);
-    this.alert = div("notice", "alert", icon("FAILED", "vnb-sweep-icon"), h("span"));
+    this.alert = h("div", { class: "vnb-notice", role: "alert" }, icon("FAILED"), h("span"));
     this.resumed = div("resumed");
     this.plan = h("span", { role: "columnheader" });
     this.table = div("table", "table", div("row vnb-sweep-heads", "row", h("span", { role: "columnheader" }, "release tag"), this.plan,
@@ -60,7 +46,7 @@ class View {
     this.latest = div("latest", "table");
     this.outputs = Array.from({ length: LATEST }, () => {
       const cells = Object.fromEntries(CELLS.map((name) => [name, span(name, "cell")]));
-      cells.state.append(icon("", "vnb-sweep-icon"), h("span"));
+      cells.state.append(icon(""), h("span"));
       const row = div("output", "row", ...Object.values(cells));
       this.latest.append(row);
       return { row, ...cells };
@@ -81,7 +67,7 @@ class View {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => say(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"), PATIENCE_MS);
     };
-    const button = h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon("", "vnb-sweep-icon"), h("span"));
+    const button = h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon(""), h("span"));
     return button;
   }
 
@@ -134,7 +120,7 @@ class View {
     if (this.resumed.dataset.key === key) return;
     this.resumed.dataset.key = key;
     const parts = now.resumed.map(([part, bold]) => (bold ? h("b", {}, part) : part));
-    this.resumed.replaceChildren(icon("FULFILLED", "vnb-sweep-icon"), h("span", {}, parts));
+    this.resumed.replaceChildren(icon("FULFILLED"), h("span", {}, parts));
     if (now.lost) this.resumed.append(h("small", { title: "Its last sign of life" }, `the kernel was lost at ${moment(new Date(now.lost))}`));
   }
 
@@ -191,10 +177,4 @@ class View {
   }
 }
 
-export default {
-  render({ model, el }) {
-    resync(model);
-    const view = new View(model, el);
-    return () => view.close();
-  },
-};
+export default widget((model, el) => new View(model, el));

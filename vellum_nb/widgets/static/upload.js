@@ -1,13 +1,16 @@
 // Picks a file and sends it in pieces of 1 MiB, each after the last one was acknowledged.
-import { h, resync } from "./kit.js";
+import { Drawn, h, widget } from "./kit.js";
 
 const PIECE = 1024 * 1024;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 
-function render({ model, el }) {
-  resync(model);
+function draw(model, el) {
+  const drawn = new Drawn(model, el);
   let sending = null;
-  const input = h("input", { type: "file", accept: model.get("accept"), "aria-label": model.get("label") });
+  const input = h("input", { type: "file", accept: model.get("accept"), "aria-label": model.get("label"), onchange: () => {
+    if (input.files.length) start(input.files[0]);
+    input.value = "";
+  } });
   const status = h("span", { class: "vnb-upload-status", role: "status" });
   const drop = (event) => {
     event.preventDefault();
@@ -16,10 +19,6 @@ function render({ model, el }) {
   const label = h("label", { class: "vnb-upload", ondragover: (event) => event.preventDefault(), ondrop: drop },
     "Choose a file…", input);
   el.append(label, status);
-  input.addEventListener("change", () => {
-    if (input.files.length) start(input.files[0]);
-    input.value = "";
-  });
 
   function report(text, bad = false) {
     status.textContent = text;
@@ -60,8 +59,8 @@ function render({ model, el }) {
     sending = null;
   }
 
-  model.on("msg:custom", receive);
-  return () => model.off("msg:custom", receive);
+  drawn.on("msg:custom", receive);
+  return drawn;
 }
 
-export default { render };
+export default widget(draw);

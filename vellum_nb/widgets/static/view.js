@@ -1,6 +1,6 @@
 // The history table and the grid of a comparison: one view of pages of rows that the kernel renders.
 // The page sorts, filters, selects and acts by messages; all text goes in as text nodes.
-import { button, figure, h, icon, plural, put, refill, resync, say, select } from "./kit.js";
+import { Drawn, button, figure, h, icon, plural, put, refill, say, select, swallow, widget } from "./kit.js";
 import { needOf, runCell, tracksOf } from "./cells.js";
 
 const DEBOUNCE_MS = 200;
@@ -10,7 +10,6 @@ const NARROW = 640;
 const CHIPS = 6;  // label values that stand side by side; more are a list to choose from
 // What goes first where there is no room, unless the columns were chosen by hand.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
-let views = 0;
 
 // The one place where HTML is trusted: Python made and escaped it.
 function trusted(html) {
@@ -19,11 +18,15 @@ function trusted(html) {
   return node;
 }
 
-class View {
+function flipped(values, value) {
+  return values.includes(value) ? values.filter((each) => each !== value) : [...values, value];
+}
+
+class View extends Drawn {
   constructor(model, el, size, fields) {
-    views += 1;
-    Object.assign(this, { model, el, size, fields, seq: 0, offset: 0, total: 0, all: 0, rows: [], active: -1, nodes: new Map(), offs: [] });
-    this.id = `vnb-view-${views}-${Math.random().toString(36).slice(2, 8)}`;
+    super(model, el);
+    Object.assign(this, { size, fields, seq: 0, offset: 0, total: 0, all: 0, rows: [], active: -1, nodes: new Map() });
+    this.id = `vnb-view-${Math.random().toString(36).slice(2)}`;
     this.state = this.traits();
     this.bar = h("div", { class: "vnb-view-bar" });
     this.panel = h("div", { class: "vnb-view-panel", hidden: true, onkeydown: (event) => this.panelKey(event) });
@@ -34,7 +37,7 @@ class View {
       h("div", { role: "rowgroup", class: "vnb-view-headgroup" }, this.headRow), this.body);
     this.empty = h("div", { class: "vnb-view-empty", hidden: true });
     this.count = h("span", { role: "status", class: "vnb-view-count" });
-    this.status = h("span", { role: "status", class: "vnb-view-heard" });
+    this.status = h("span", { role: "status", class: "vnb-heard" });
     this.previous = button("button", () => this.page(this.offset - this.size), {}, "Previous");
     this.next = button("button", () => this.page(this.offset + this.size), {}, "Next");
     this.where = h("span", { class: "vnb-view-where" });
@@ -60,15 +63,9 @@ class View {
     this.ask(0, true);
   }
 
-  on(names, call) {
-    this.model.on(names, call);
-    this.offs.push(() => this.model.off(names, call));
-  }
-
   close() {
-    this.offs.forEach((off) => off());
+    super.close();
     this.observer.disconnect();
-    clearTimeout(this.timer);
     clearTimeout(this.patience);
   }
 
@@ -228,8 +225,7 @@ class View {
     else if (event.key === "End") { if (this.offset + this.rows.length < this.total) this.page(this.total - 1, last); else last(); }
     else if (event.key === "/") this.field.focus();
     else if (!this.key(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    swallow(event);
   }
 
   // --- search, panels, notes
@@ -251,8 +247,7 @@ class View {
     else if (event.key === "Escape" && this.field.value) { this.field.value = ""; this.typed(0); }
     else if (event.key === "ArrowDown") { this.grid.focus(); this.activate(Math.max(0, this.active)); }
     else return;
-    event.preventDefault();
-    event.stopPropagation();
+    swallow(event);
   }
 
   // A button that opens a panel under the bar, filled by `fill`.
@@ -273,8 +268,7 @@ class View {
 
   panelKey(event) {
     if (event.key !== "Escape" || !this.opened) return;
-    event.preventDefault();
-    event.stopPropagation();
+    swallow(event);
     const opener = this.bar.querySelector(`[data-key="${this.opened}"]`);
     this.toggle(this.opened, opener);
     opener.focus();
@@ -283,7 +277,8 @@ class View {
   exportPanel(stem, noun, count) {
     const { formats } = this.get("_head");
     let format = formats[0];
-    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": "File to write", spellcheck: "false", value: stem + format.suffix });
+    const entered = (event) => { if (event.key === "Enter") { event.preventDefault(); save(); } };
+    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": "File to write", spellcheck: "false", value: stem + format.suffix, onkeydown: entered });
     const kinds = formats.length < 2 ? format.label : select("Format", formats.map((each) => [each.name, each.label]), format.name, (name) => {
       format = formats.find((each) => each.name === name);
       field.value = field.value.replace(/\.[a-z]+$/, "") + format.suffix;
@@ -291,7 +286,6 @@ class View {
     this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
     this.noun = noun;
     const save = () => { this.outcome.className = "vnb-view-outcome"; say(this.outcome, "Writing…"); this.send("export", { format: format.name, path: field.value }); };
-    field.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); save(); } });
     this.panel.replaceChildren(h("div", { class: "vnb-view-export" }, h("span", {}, `${figure(count)} ${plural(count, noun)} as`), kinds, h("span", {}, "to"), field, button("button", save, {}, "Save"), this.outcome));
   }
 
@@ -389,13 +383,13 @@ class RunsTable extends View {
         const on = column.name === by;
         const sort = column.sortable && (on ? (descending ? "descending" : "ascending") : "none");
         const name = h("span", { class: "vnb-view-cut" }, column.name);
-        const arrow = on && icon(descending ? "down-arrow" : "up-arrow", "vnb-view-icon vnb-table-arrow");
+        const arrow = on && icon(descending ? "down-arrow" : "up-arrow", "vnb-glyph vnb-table-arrow");
         const sorts = { class: "vnb-table-sort", "data-key": column.name, title: `${column.name}: sort` };
         return h("div", { role: "columnheader", class: `vnb-table-cell vnb-table-${column.kind}`, "aria-sort": sort }, column.sortable ? button("", () => this.sort(column), sorts, arrow, name) : name);
       }));
       put(this.grid, "aria-colcount", this.drawn.length + 1);
     }
-    this.boxes();
+    this.footer();
   }
 
   sort({ name, kind }) {
@@ -448,10 +442,7 @@ class RunsTable extends View {
 
   flip() {
     const id = this.rows[this.active]?.id;
-    const ids = new Set(this.selected);
-    if (!id) return;
-    if (!ids.delete(id)) ids.add(id);
-    this.select([...ids]);
+    if (id) this.select(flipped(this.selected, id));
   }
 
   select(ids) {
@@ -471,20 +462,13 @@ class RunsTable extends View {
 
   selection() {
     this.draw();
-    this.boxes();
     this.footer();
   }
 
-  boxes() {
-    const count = this.selected.length;
-    if (!this.allBox) return;
-    this.allBox.checked = count > 0 && count >= this.total;
-    this.allBox.indeterminate = count > 0 && !this.allBox.checked;
-  }
-
   footer() {
-    const { total, all, latest } = this;
+    const { total, all, latest, allBox } = this;
     const count = this.selected.length;
+    if (allBox) Object.assign(allBox, { checked: count > 0 && count >= total, indeterminate: count > 0 && count < total });
     const words = total === all ? ` ${plural(total, "run")}` : ` of ${figure(all)} ${plural(all, "run")}`;
     refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, count && h("span", { class: "vnb-table-dot" }, "·"), count && `${figure(count)} selected`);
     this.clearSelection.hidden = !count;
@@ -521,9 +505,9 @@ class RunsTable extends View {
 
   showSide() {
     if (!this.selected.length) return;
-    this.reveals = true;
+    this.reveals = this.sideBox.hidden;
     this.send("side_by_side", { ids: this.selected });
-    if (!this.sideBox.hidden) this.reveal();
+    if (!this.reveals) this.sideBox.scrollIntoView({ block: "nearest" });
   }
 
   side() {
@@ -531,13 +515,10 @@ class RunsTable extends View {
     this.sideBox.hidden = !html;
     const shut = button("bare", () => { this.send("close_side"); this.sideButton.focus(); }, { "aria-label": "Close side by side", title: "Close" }, icon("close"));
     refill(this.sideBox, html && h("div", { class: "vnb-view-sidebar" }, h("b", {}, "Side by side"), h("span", { class: "vnb-view-fill" }), shut), html && trusted(html));
-    if (html && this.reveals) this.reveal();
+    if (html && this.reveals) this.sideBox.scrollIntoView({ block: "nearest" });
+    this.reveals = false;
   }
 
-  reveal() {
-    this.reveals = false;
-    this.sideBox.scrollIntoView({ block: "nearest" });
-  }
 }
 
 class CasesGrid extends View {
@@ -614,10 +595,7 @@ class CasesGrid extends View {
     this.codeBody.replaceChildren(html ? trusted(html) : "Reading…");
   }
 
-  fit() {
-    const narrow = this.root.clientWidth > 0 && this.root.clientWidth < NARROW;
-    this.root.classList.toggle("vnb-grid-narrow", narrow);
-  }
+  fit() { this.root.classList.toggle("vnb-grid-narrow", this.root.clientWidth > 0 && this.root.clientWidth < NARROW); }
 
   rowNode(row, index) {
     const node = trusted(row.html).firstElementChild;
@@ -668,14 +646,13 @@ class CasesGrid extends View {
   filterChips() {
     const { filters, labels } = this.get("_head");
     const { states, labels: picked } = this.state;
-    const flip = (values, value) => (values.includes(value) ? values.filter((each) => each !== value) : [...values, value]);
     const chip = (key, text, count, on, call) => h("button", { type: "button", class: "vnb-grid-toggle", "aria-pressed": String(on), "data-key": key, onclick: call }, on && icon("check"), text, " ", h("span", { class: "vnb-view-quiet" }, figure(count)));
-    refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flip(states, name) }))), ...labels.flatMap(({ name, label, values, more }) => {
+    refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flipped(states, name) }))), ...labels.flatMap(({ name, label, values, more }) => {
       const chosen = picked[name] ?? [];
       const choose = (some) => this.filter({ labels: { ...picked, [name]: some } });
       const options = [["", "all"], ...values.map(([value, text, count]) => [value, `${text} (${figure(count)})`])];
       return [h("span", { class: "vnb-grid-divider" }), h("span", { class: "vnb-grid-filters", role: "group", "aria-label": label }, h("span", { class: "vnb-view-quiet" }, label),
-        values.length + more > CHIPS ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : [])) : values.map(([value, text, count]) => chip(`${name} ${value}`, text, count, chosen.includes(value), () => choose(flip(chosen, value)))))];
+        values.length + more > CHIPS ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : [])) : values.map(([value, text, count]) => chip(`${name} ${value}`, text, count, chosen.includes(value), () => choose(flipped(chosen, value)))))];
     }));
   }
 
@@ -713,10 +690,4 @@ class CasesGrid extends View {
   }
 }
 
-export default {
-  render({ model, el }) {
-    resync(model);
-    const view = model.get("kind") === "cases" ? new CasesGrid(model, el) : new RunsTable(model, el);
-    return () => view.close();
-  },
-};
+export default widget((model, el) => (model.get("kind") === "cases" ? new CasesGrid(model, el) : new RunsTable(model, el)));
