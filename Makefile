@@ -27,12 +27,13 @@ test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browse
 TWO := -n 2 --dist loadfile
 OTHERS := -m "not browser" $(TWO) --no-loadscope-reorder # which puts files of few tests, the slow ones, last
 
-check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, unit tests
+check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
-	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest tests -m "not browser and not slow" -q $(ARGS); fi
+	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q $(TWO) $(ARGS); fi
+UNITS := tests/test_[^w]*.py $(addprefix tests/,client comparison history rendering sweep)
 
 coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
 	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)
@@ -40,11 +41,11 @@ coverage: $(VENV)/.dev programs ## How much of the package the tests run, but fo
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
 
-docs: $(VENV)/.dev programs ## Run the notebooks anew, keep their outputs, and take the README's picture
+docs: $(VENV)/.dev programs ## Run the notebooks again, keep their outputs, and take the README's picture
 	@echo "==> notebooks" && $(BIN)/python docs/execute.py
 	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
 
-lock: $(VENV)/.uv ## Resolve the lock files anew
+lock: $(VENV)/.uv ## Resolve the lock files again
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra charts --extra postgres --group dev -o requirements/dev.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra postgres -c requirements/dev.lock -o requirements/lab.lock

@@ -26,15 +26,15 @@ settings.load_profile("same")
 def pytest_collection_modifyitems(items):
     """Give each test one second try: servers, kernels, databases and a browser share two cores.
 
-    What failed at first is told at the end, so that nobody can overlook a race. Race hunters
-    turn it off with ``-p no:rerunfailures``.
+    What failed at first is printed at the end, so that a race is not overlooked. Turn it off with
+    ``-p no:rerunfailures``.
     """
     for item in items:
         item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Tell what failed at first, in full."""
+    """Print what failed at first, in full."""
     for report in terminalreporter.stats.get("rerun", []):
         terminalreporter.section(f"failed at first: {report.nodeid}")
         terminalreporter.line(report.longreprtext)

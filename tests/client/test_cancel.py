@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +99,18 @@ def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecut
             connection.recv(1)  # the client has begun to shake hands
             error = error_after(cancel, pending)
     assert error.sent is False
+
+
+def test_a_call_over_tls_is_cut_off(
+    tls_server: Any, authority: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    tls_server.will(tls_server.hang())
+    with Client(api_key="k", base_url=tls_server.url, timeout=PATIENCE_S) as client:
+        cancel = Cancellation()
+        pending = pool.submit(execute, client, cancel=cancel)
+        tls_server.arrived.acquire()
+        assert error_after(cancel, pending).sent is True
 
 
 def test_a_wait_between_tries_is_ended(

@@ -118,7 +118,8 @@ def test_this_machine_is_never_reached_through_a_proxy(
     monkeypatch.setenv(name, tls_server.url.replace("https", "http"))
     tls_server.will(tls_server.reply(502, {}))
     server.will(server.reply(200, fulfilled))
-    for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+    for host in ("127.0.0.1", "localhost", "127.1", "2130706433"):
+        url = server.url.replace("127.0.0.1", host)
         with Client(api_key="k", base_url=url) as client:
             assert execute(client).execution_id == "e-1"
     assert tls_server.seen == []

@@ -219,7 +219,7 @@ def test_a_stream_shows_no_key(server: Any, client: Client, key: str) -> None:
     server.will(server.hang(OPEN + BEGUN))
     with stream(client) as events:
         assert repr(events) == f"<EventStream of POST {server.url}/v1/execute-workflow-stream>"
-        shown = [repr(each) for each in (events, events._body, vars(events), events._body.hide)]
+        shown = [repr(each) for each in (events, events._body, vars(events), events._body.mask)]
     assert [text for text in shown if key in text] == []
 
 

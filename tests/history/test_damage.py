@@ -169,6 +169,28 @@ def test_a_damaged_run_can_be_deleted_and_is_not_merged(damage, content, path):
         assert len(history.runs()) == other.count()
 
 
+@pytest.mark.parametrize("places", ["{", "5", '[["inputs", 1]]', '[["inputs", 1, "x"]]'])
+def test_damaged_places_of_large_values_are_a_problem_of_their_run(path, make_run, places):
+    with History(path) as history:
+        run = history.begin(make_run(inputs={"doc": "long text " * 4_000}))
+        spoil(path, f"UPDATE payloads SET large = '{places}'")
+        for change in (history.vacuum, lambda: history.annotate(run.id, desired={"a": 1})):
+            with pytest.raises(HistoryError, match=f"Run '{run.id}' .* is damaged"):
+                change()
+        assert any(f"Run '{run.id}'" in each for each in vnb.check_history(path).problems)
+        history.delete([run.id])
+        assert history.vacuum().dropped == 1
+
+
+def test_desired_outputs_that_are_null_are_none(path, make_run):
+    with History(path) as history:
+        run = history.begin(make_run(state="FULFILLED"))
+        spoil(path, "UPDATE payloads SET desired = 'null'")
+        assert len(history.frame()) == 1
+        history.merge([run.model_copy(update={"desired": {"a": 1}})])
+        assert history.runs()[0].id == run.id
+
+
 def log_of_a_killed_process(path):
     code = "import sys; from vellum_nb import History; import os\n"
     code += "h = History(sys.argv[1]); h.annotate('run-1', note='in the log'); os._exit(0)"
@@ -417,6 +439,8 @@ def test_file_and_folder_are_private(tmp_path):
 def test_two_names_of_one_file_are_refused(closed, tmp_path):
     (tmp_path / "second.db").hardlink_to(closed)
     assert "2 names (hard links)" in refused(closed)
+    with pytest.raises(HistoryError, match=r"2 names \(hard links\)"):  # a log may have the rest
+        vnb.check_history(closed)
 
 
 def test_names_that_cannot_be_files_are_refused_in_a_sentence(tmp_path):

@@ -494,3 +494,11 @@ def test_a_file_with_semicolons_or_tabs_and_decimal_commas_is_read(tmp_path, sep
     assert frame["output.ok"].tolist() == [True, False]
     assert frame["output.t"].tolist() == ['a;b, c\t"d"', "=1"]
     assert frame["execution_id"].isna().tolist() == [False, True]
+
+
+def test_texts_larger_than_a_cell_of_the_csv_module_come_back(history, record, tmp_path):
+    for unit in ('=1"\r\n,;\t', "\ufeff\u2028é😀"):
+        text = unit * (200_000 // len(unit))
+        record(outputs={"text": text, "list": [text]}, note=text[:50_000])
+    for write, read in (("csv", read_csv), ("jsonl", read_jsonl), ("parquet", read_parquet)):
+        _assert_equal(read(getattr(history, f"to_{write}")(tmp_path / "a")), history.frame())

@@ -156,3 +156,9 @@ def test_ten_thousand_outputs_are_as_many_columns(history, record, tmp_path):
     ]
     read = read_csv(history.to_csv(tmp_path / "runs.csv"))
     assert read.columns.tolist() == frame.columns.tolist()
+
+
+def test_text_that_looks_like_a_reference_is_only_text(history, record):
+    digest = "a" * 64
+    inputs = {"x": f'["inputs", ["x"], "{digest}"]', "large": [["inputs", ["x"], digest]]}
+    assert history.get(record(inputs=inputs).id).inputs == inputs

@@ -1,12 +1,13 @@
 """Copies of a history join: what the other knows is taken over, and nothing of ours is lost."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vellum_nb import History
+from vellum_nb import History, HistoryError
 from vellum_nb.history import merge
 from vellum_nb.models import NodeRun, case_id
 from vellum_nb.models.blind import BlindPair, BlindRecord
@@ -148,6 +149,17 @@ def test_an_answer_to_a_run_that_was_deleted_here_comes_back_with_it(history, pu
 def sweep_of(run, **fields):
     usual = {"id": "s", "deployment": "d", "release_tags": ("v1",), "cases": 1, "signature": "x"}
     return SweepRecord(**usual | {"created": run.timestamp} | fields)
+
+
+def test_a_damaged_sweep_is_left_out_and_named(history, other, put):
+    other.sweeps.add(sweep_of(put(other)), [], reused={})
+    with closing(sqlite3.connect(other.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE sweeps SET created = created | (1 << 62)")
+    with pytest.raises(HistoryError, match="Sweep 's' in the history is damaged"):
+        other.sweeps.every()
+    report = history.merge(other)
+    assert (report.added, report.sweeps, report.unreadable) == (1, 0, ("s",))
+    assert history.sweeps.every() == []
 
 
 def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other, put):
@@ -400,3 +412,30 @@ def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two
             ours.merge(theirs)
             both.append(sorted_runs(ours))
     assert both[0] == both[1]
+
+
+def test_one_run_of_two_copies_takes_what_it_lacks_and_reports_what_differs(history, record):
+    ours = record(execution_id="e", external_id="x", outputs={"a": 1}, quality=0.25)
+    news = {"outputs": {"a": 2}, "quality": 1.0, "cost_usd": 0.5, "author": "ada"}
+    for theirs in (
+        ours.model_copy(update=news),
+        ours.model_copy(update=news | {"id": "of sync", "desired": {"a": 3}}),
+    ):
+        assert history.merge([theirs]).updated == 1
+        assert history.merge([theirs]).updated == 0
+    found = history.get(ours.id)
+    assert (found.outputs, found.quality, found.cost_usd) == ({"a": 1}, 0.25, 0.5)
+    assert (found.author, found.desired, history.count()) == ("ada", {"a": 3}, 1)
+    history.merge([ours.model_copy(update={"id": "new", "execution_id": "another"})])
+    assert history.runs(execution_id="another")[0].external_id is None
+
+
+def test_a_merge_leaves_the_other_file_and_itself_as_they_are(history, other, put, tmp_path, path):
+    run = put(other)
+    other.close()
+    file = tmp_path / "laptop.db"
+    before = file.read_bytes()
+    assert history.merge(file).added == 1
+    assert file.read_bytes() == before
+    assert history.merge(str(path)).known == history.merge(history).known == 1
+    assert history.runs() == [run]

@@ -125,6 +125,13 @@ def test_a_url_that_is_none_makes_no_file_and_is_refused_unseen(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("url", [" {}\n", "PostgreSQL:{}"])
+def test_spaces_and_capitals_make_no_other_url_of_it(postgres_url, url):
+    given = url.format(postgres_url.removeprefix("postgresql:") if "SQL" in url else postgres_url)
+    with History(given) as history:
+        assert history.path == postgres_url
+
+
 def test_a_lost_server_shows_no_password(postgres, guarded_url, make_run, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     history = History(with_password(guarded_url, WRITTEN))

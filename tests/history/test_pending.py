@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -300,3 +300,84 @@ def test_a_damaged_run_that_waits_is_reported_and_stays_where_it_is(
         assert [run.id for run in history.runs()] == ["good"]
     with closing(sqlite3.connect(file)) as db:
         assert db.execute("SELECT count(*) FROM runs WHERE id = 'damaged'").fetchone() == (1,)
+
+
+def test_pending_runs_in_a_damaged_file_do_not_keep_the_history_closed(
+    postgres_url, down, make_run, folder
+):
+    with History(postgres_url) as history, down, pytest.warns(UserWarning, match="recorded in"):
+        history.begin(make_run(id="waits"))
+    (file,) = folder.glob("pending-*.db")
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged" * 400)
+    with pytest.warns(UserWarning, match="cannot be merged into the history"):
+        history = History(postgres_url)
+    assert history.count() == 0
+    history.close()
+    file.write_bytes(whole)
+    with History(postgres_url) as history:
+        assert history.count() == 1
+
+
+def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
+    postgres_url, ask, make_run
+):
+    run = make_run()
+    setting(ask, "SET statement_timeout = '100ms'")
+    with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
+        history.begin(run)
+        other.execute("LOCK TABLE runs")  # as VACUUM FULL does
+        with pytest.warns(UserWarning, match="are recorded in"):
+            history.finish(ended(run, a=1))
+        other.rollback()
+        assert history.get(run.id).outputs == {"a": 1}
+
+
+def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
+    postgres_url, ask, make_run
+):
+    with History(postgres_url):
+        setting(ask, "SET default_transaction_read_only = on")
+    with History(postgres_url) as history:
+        with pytest.warns(UserWarning, match="are recorded in"):
+            history.begin(make_run(id="a"))
+        with pytest.raises(HistoryError, match=r"takes no writes \(it is a standby, or read-only"):
+            history.annotate("a", note="x")
+        assert history.count() == 0  # pending runs do not keep it from being read
+    ask("SET default_transaction_read_only = off")
+    setting(ask, "RESET default_transaction_read_only")
+    with History(postgres_url) as history:
+        assert [run.id for run in history.runs()] == ["a"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_scan_goes_on_over_a_restart_or_says_so_and_never_skips_a_run(postgres_url, down):
+    found = []
+    with History(postgres_url) as history:
+        frames = history.scan(chunk_rows=250)
+        found += next(frames)["id"].tolist()
+        with down:
+            pass
+        for frame in frames:
+            found += frame["id"].tolist()
+    assert found == [f"run-{number}" for number in reversed(range(600))]
+
+
+def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down, make_run, path):
+    runs = [make_run(state="FULFILLED", outputs={"n": number}) for number in range(900)]
+    with History(path) as other:
+        other.sweeps.record(begun=runs)
+    with History(postgres_url) as history:
+
+        def merge():
+            with suppress(HistoryError):
+                history.merge(path)
+
+        merging = threading.Thread(target=merge)
+        merging.start()
+        with down:
+            pass
+        merging.join()
+        report = history.merge(path)
+        assert report.added + report.known == 900
+        assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]

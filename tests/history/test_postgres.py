@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import select
 import shutil
 import socket
@@ -248,3 +249,57 @@ def test_several_writers_and_readers_share_the_sessions_of_a_pooler(
             assert len(history.to_jsonl(tmp_path / "runs.jsonl").read_text().splitlines()) == 80
             assert len(next(history.scan(chunk_rows=50))) == 50
     assert not list(tmp_path.rglob("pending-*"))
+    with psycopg.connect(pooled_url, autocommit=True) as other, other.transaction():
+        for name in ("lock_timeout", "default_transaction_read_only", "search_path"):
+            sql = "SELECT setting, reset_val FROM pg_settings WHERE name = %s"
+            now, before = other.execute(sql, (name,)).fetchone()
+            assert now == before, f"{name} is set for whoever has the session next"
+
+
+@pytest.fixture
+def tls_url(postgres, postgres_url, tmp_path):
+    """Return the URL of a history that is reached through TLS only, and its certificate."""
+    key, certificate = tmp_path / "server.key", tmp_path / "server.crt"
+    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -batch -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = [*made.split(), *names, "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    owner = postgres.data.stat()
+    for file in (key, certificate):
+        copy = postgres.data / file.name
+        copy.touch(mode=0o600)
+        copy.write_bytes(file.read_bytes())
+        os.chown(copy, owner.st_uid, owner.st_gid)
+    rules = postgres.data / "pg_hba.conf"
+    before = rules.read_text()
+    database = postgres_url.rpartition("/")[2]
+    rules.write_text(f"hostnossl {database} all 127.0.0.1/32 reject\n{before}")
+    postgres.execute("ALTER SYSTEM SET ssl = on")
+    postgres.execute("SELECT pg_reload_conf()")
+    yield postgres_url, certificate
+    rules.write_text(before)
+    postgres.execute("ALTER SYSTEM RESET ssl")
+    postgres.execute("SELECT pg_reload_conf()")
+
+
+def test_a_history_is_reached_through_tls_and_not_without_or_past_a_false_certificate(
+    tls_url, make_run
+):
+    url, certificate = tls_url
+    for options in ("sslmode=require", f"sslmode=verify-full&sslrootcert={certificate}"):
+        with History(f"{url}?{options}") as history:
+            history.begin(make_run(id=options))
+            assert history.frame()["id"][0] == options
+    for options in ("sslmode=disable", "sslmode=verify-full"):
+        with pytest.raises(HistoryError, match="cannot be reached"):
+            History(f"{url}?{options}")
+
+
+def test_odd_names_are_found_as_they_are(both, make_run):
+    odd = [*ODD, "'; DROP TABLE runs; --", '"', "%s", "%", "_", "\\", "{}", "$1", ":a"]
+    for history in both:
+        for text in odd:
+            history.begin(make_run(id=f"id {text}", release_tag=f"v{text}"))
+        for text in odd:
+            assert [run.id for run in history.runs(release_tag=f"v{text}")] == [f"id {text}"]
+        assert history.count(ids=[f"id {text}" for text in odd]) == len(odd)

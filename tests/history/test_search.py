@@ -324,3 +324,27 @@ def test_a_search_is_complete_after_any_operations(history, make_run, operations
     runs = history.runs()
     assert history.count(search="common") == len(runs)
     assert history.count(search="noted") == len([run for run in runs if run.note])
+
+
+def test_notes_tags_errors_and_answers_are_found_as_they_are_now(history, record, make_run, path):
+    record(id="a", inputs={"q": "zebra1 refund"})
+    error = RunError(code="PROVIDER_ERROR", message="Too many requests")
+    record(id="b", inputs={"q": "other"}, tags=["Späße"], state="REJECTED", error=error)
+    begun = make_run(id="c", inputs={"q": 'say "hi" \\ straße'})
+    history.begin(begun)
+    assert history.count(search="refund urgent") == 0
+    history.annotate("a", note="Urgent!")
+    history.finish(begun.model_copy(update={"state": "FULFILLED", "outputs": {"a": "answer"}}))
+    for text, found in (
+        ("urgent", "a"),
+        ("spasse provider", "b"),
+        ('answer say "hi" strasse', "c"),
+    ):
+        assert [run.id for run in history.runs(search=text)] == [found]
+    history.annotate("a", note=None)
+    assert history.count(search="urgent") == 0
+    history.delete(["a"])
+    assert history.count(search="zebra1") == 0
+    history.vacuum()
+    history.close()
+    assert b"zebra1" not in path.read_bytes()

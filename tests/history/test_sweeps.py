@@ -104,6 +104,26 @@ def test_runs_in_doubt_are_listed_and_completed_by_an_answer_only(history, sweep
     assert history.get("r3").error.code == "HTTP_404"
 
 
+def test_an_unfinished_sweep_of_the_same_plan_is_not_added_twice(history, sweep):
+    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
+    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)
+    assert history.sweeps.every() == [sweep]
+
+
+def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
+    history, sweep, make_run
+):
+    run = make_run(sweep_id=sweep.id, external_id="x")
+    history.sweeps.record(begun=[run])
+    history.merge([make_run(external_id="x", execution_id="e", state="FULFILLED")])
+    history.sweeps.record(ended=[run.model_copy(update={"state": "FAILED"})])
+    stored = history.get(run.id)
+    assert (stored.state, stored.execution_id, stored.sweep_id) == ("FULFILLED", "e", sweep.id)
+    history.delete([run.id])
+    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
+    assert history.sweeps.frame(sweep.id).empty
+
+
 def test_figures_of_a_sweep(history, sweep, make_run):
     for number in range(3):
         began = make_run().timestamp.replace(second=10 * number)

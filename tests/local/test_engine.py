@@ -33,6 +33,18 @@ def test_of_many_runs_with_one_external_id_just_one_runs(fresh, asking):
     assert len(calls) == 1
 
 
+def test_an_external_id_is_used_up_by_a_run_and_refused_by_every_way_to_execute(fresh, asking):
+    api = asking(fresh)
+    (variable,) = fresh.deploy(lambda text: text, name="echo").workflow_version.input_variables
+    body = {"workflow_deployment_name": "echo", "external_id": "every-way"}
+    assert api.send(**body, inputs=[]).status_code == 400  # it did not run: the id is still free
+    body["inputs"] = inputs(text=(variable.type, "a"))
+    assert api.send(**body).status_code == 200
+    for path in ("execute-workflow", "execute-workflow-async", "execute-workflow-stream"):
+        answer = api.call("POST", f"/v1/{path}", json=body)
+        assert (answer.status_code, "used before" in answer.text) == (400, True)
+
+
 def test_a_run_that_takes_too_long_is_rejected(asking, gate):
     with LocalServer(timeout=0.2) as server:
         server.deploy(gate.workflow, name="gate")

@@ -53,6 +53,24 @@ def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
     assert (tmp_path / "executions.db").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["executions.db", "registry.db"])
+def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left(
+    tmp_path: Path, name: str
+):
+    not_a_database(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(VellumNBError, match="is not an SQLite file and was left as it is"):
+        LocalServer(data=tmp_path).start()
+    assert (tmp_path / name).read_bytes() == before
+    (tmp_path / name).unlink()
+    with LocalServer(data=tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / name)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(VellumNBError, match="newer vellum_nb"):
+        LocalServer(data=tmp_path).start()
+
+
 def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path: Path):
     not_a_database(tmp_path / "server.lock")
     with pytest.raises(VellumNBError, match=r"cannot be locked .*server\.lock"):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -184,14 +185,14 @@ def test_a_snapshot_that_was_spoiled_is_not_run(tmp_path, project, asking, spoil
 
 
 @pytest.fixture
-def temporary_folders(tmp_path, monkeypatch):
+def temporary_folders(monkeypatch):
     """Return a function that lists the temporary folders of servers in a place of this test."""
-    place = tmp_path / "temporary"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp())  # a short path: the fork server's socket stands below it
     multiprocessing.util.get_temp_dir()  # that of the fork server outlives this test
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     monkeypatch.setenv("TMPDIR", str(place))
-    return lambda: set(place.glob("vellum_nb-sources-*"))
+    yield lambda: set(place.glob("vellum_nb-sources-*"))
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.parametrize("isolation", ["kernel", "process"])

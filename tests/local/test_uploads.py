@@ -149,3 +149,15 @@ def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_agai
     assert detail["inputs"][0]["value"] == {"src": address}
     for span in detail["spans"]:
         assert span["events"][0]["body"]["inputs"]["image"] == {"src": address}
+
+
+def test_a_file_that_is_not_there_is_refused_before_a_run(api):
+    for answer in (
+        api.get(f"{FILES}/{NO_ID}"),
+        api.call("PUT", f"{FILES}/{NO_ID}", files={"file": b"x"}),
+    ):
+        assert (answer.status_code, NO_ID in answer.json()["detail"]) == (404, True)
+    value = {"src": f"vellum:uploaded-file:{NO_ID}"}
+    values = [{"name": "image", "type": "IMAGE", "value": value}]
+    answer = api.send(workflow_deployment_name="media", inputs=values)
+    assert (answer.status_code, "upload it first" in answer.json()["detail"]) == (400, True)

@@ -273,3 +273,13 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
         sweep.wait(timeout=LONG)
     assert sweep.state == "stopped"
     assert states(history) == ["FULFILLED"] * 2
+
+
+def test_a_history_that_is_closed_meanwhile_is_an_error_not_a_hang(history):
+    gate = Gate()
+    sweep = swept(history, planned(history, 20), gate, concurrency=2).start()
+    gate.wait_for(2)
+    history.close()
+    gate.open.set()
+    with pytest.raises(HistoryError, match="closed"):
+        sweep.wait()

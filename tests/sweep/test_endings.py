@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import random
 import signal
@@ -72,6 +73,47 @@ def test_interrupts_at_any_instant_leave_a_sweep_that_goes_on(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert escaped <= 3  # between two statements, where nothing can catch it
+
+
+class Interrupt:
+    """Interrupts at one of the lines of a sweep and its driver, counted from 1.
+
+    Python itself never interrupts between a lock and its ``with``, a tracer would.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.at, self.place = at, ""
+
+    def __call__(self, frame, _event, _arg):
+        ours = frame.f_code.co_filename.endswith(("sweep/sweep.py", "sweep/driver.py"))
+        return self.line if ours else None
+
+    def line(self, frame, event, _arg):
+        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and not self.place and not source.startswith("with "):
+            self.at -= 1
+            if self.at == 0:
+                self.place = f"{frame.f_code.co_name}: {source}"
+                raise KeyboardInterrupt
+        return self.line
+
+
+def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
+    for number in range(1, 400):
+        with History(":memory:") as history:
+            sweep = swept(history, planned(history, 3), answered)
+            before, at_line = sys.gettrace(), Interrupt(number)
+            sys.settrace(at_line)
+            with suppress(KeyboardInterrupt):
+                sweep.run()
+            sys.settrace(before)
+            sweep.stop()
+            assert sweep.wait(timeout=LONG).state in {"ready", "stopped", "done"}, at_line.place
+            assert sweep.resume().state == "done", at_line.place
+            assert history.count(state="FULFILLED") == 3, at_line.place
+        if not at_line.place:
+            break
+    assert 30 < number < 399
 
 
 def run_script(text: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -105,3 +105,16 @@ def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
         sweep.stop()
         sweep.wait(timeout=LONG)
     assert {run.state for run in history.runs()} == {"STARTED", "FULFILLED"}
+
+
+def test_what_max_calls_let_begin_is_tried_again_until_it_ends(history):
+    refused: set[str] = set()
+
+    def busy_once(task, cancel):
+        if task.run.id not in refused:
+            refused.add(task.run.id)
+            return Retry(replace(task, tries=1), "HTTP 429", 0.0, busy=True)
+        return answered(task)
+
+    sweep = swept(history, planned(history, 30), busy_once, max_calls=5).run()
+    assert (sweep.progress().done, len(refused)) == (5, 5)

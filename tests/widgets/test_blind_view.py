@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 import pytest
 from html_kit import assert_harmless
 from runs_kit import html_of
@@ -174,3 +175,10 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
     ws.close()
     assert view.send_actuals() == 0
     assert "was closed" in view.error
+
+
+def test_nothing_to_rate_is_said():
+    one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
+    model = view_of(one).view_model
+    assert (model["state"], model["total"], model["same"]) == ("empty", 0, 0)
+    assert model["foot"].startswith("Run the deployment on both releases")

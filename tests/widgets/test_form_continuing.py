@@ -114,3 +114,11 @@ def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask)
     form.submit()
     form.wait(PATIENCE)
     assert [r.previous_execution_id for r in recorder.requests] == [None, "e-1"]
+
+
+@pytest.mark.parametrize("turn", [{"role": "KING"}, 7, None])
+def test_turns_of_an_old_run_that_cannot_be_read_are_left_out_and_what_is_typed_stays(ask, turn):
+    form, _ = ask([CHAT], {"messages": ASKED})
+    old = form.runs[0].model_copy(update={"inputs": {"messages": [turn]}})
+    form.continue_from(old)
+    assert turns(form) == [said("Not before Monday."), ASKED[1]]

@@ -90,6 +90,15 @@ def test_an_export_from_the_page_stays_in_the_working_directory(ws, wired, tmp_p
     assert "folder" in done["error"]
 
 
+def test_an_export_of_a_comparison_has_its_ending_and_stays_here(ws, wired, tmp_path):
+    view = ws.compare("answer").view()
+    for path in ("sitecustomize.py", "../report.md"):
+        Page(view.table).send(kind="export", format="markdown", path=path)
+    first, second = view.table.comm.customs("exported")
+    assert first["path"] == str(tmp_path / "sitecustomize.py.md")
+    assert "folder" in second["error"]
+
+
 def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
     page = variable("page", "IMAGE", required=False)
     form, _ = make(spec=replace(SPEC, variables=(page,)))
@@ -136,6 +145,10 @@ def test_a_pattern_of_a_schema_does_not_freeze_the_kernel():
     began = time.monotonic()
     value_problem("a" * 34 + "!", slow)
     assert time.monotonic() - began < 1
+
+
+def test_a_schema_that_cannot_be_computed_holds_nothing_back():
+    assert value_problem(10**400, variable("n", "JSON", schema={"multipleOf": 1e-320})) is None
 
 
 def test_ten_thousand_outputs_are_cut_with_a_sentence():

@@ -146,3 +146,16 @@ def test_what_is_no_known_image_stays_text(value: object, words: str) -> None:
     page = Page(value_html(value, "IMAGE"))
     assert page.all("img") == []
     assert words in page.text
+
+
+def test_deeply_nested_json_is_shown() -> None:
+    value: object = "bottom"
+    for _ in range(400):
+        value = [value, "x" * 50]
+    assert_harmless(value_html(value, "JSON"))
+
+
+def test_arrays_show_each_item_by_its_type_and_text_keeps_its_spaces() -> None:
+    items = [{"type": "NUMBER", "value": 2.0}, {"type": "ERROR", "value": {"message": "no"}}]
+    assert Page(value_html(items, "ARRAY")).text == "2error ERROR: no"
+    assert Page(value_html("a  b\n\n c", "STRING")).text == "a  b\n\n c"

@@ -226,6 +226,23 @@ def test_scalars_of_numpy_are_plain_and_nan_is_told_from_none(read):
     assert "NaN" in str(error)
 
 
+def test_a_label_may_be_anything(read):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    (case,) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}]).cases
+    assert case.labels["huge"] == "the number that is too large to be shown"
+    assert case.labels["deep"] == "the list that is too large to be shown"
+    assert case.labels["odd"] == "{1, 2}"
+
+
+def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
+    frame = pd.DataFrame({"text": map(str, range(4_000)), "n": 2, "flag": True, "who": "x"})
+    cases = read(frame, "v1", "v2").cases
+    assert [case.position for case in cases] == list(range(4_000))
+    assert cases[3_999].inputs == {"text": "3999", "n": 2, "flag": True}
+
+
 def test_two_columns_for_one_input_are_refused(read):
     error = refused(read, [{"text": "a", "input.text": "b"}])
     assert "text and input.text of the list are both the input text" in str(error)

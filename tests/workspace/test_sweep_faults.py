@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from counting_server import FAULTS, KEY, CountingServer
+from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer
 
 import vellum_nb as vnb
 
@@ -71,6 +71,62 @@ def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws)
     assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
     assert counting.posts == 8
     assert counting.lookups >= 16
+
+
+@pytest.mark.usefixtures("quick_look_ups")
+@pytest.mark.parametrize(
+    ("fault", "expected", "is_looked_up"),
+    [
+        ("429", ("FULFILLED", 1, 2), False),  # a busy server did nothing
+        ("503 with Retry-After", ("FULFILLED", 1, 2), False),
+        ("404", ("FAILED", 0, 1), False),
+        ("drip", ("FULFILLED", 1, 1), False),
+        ("reset meanwhile", ("FULFILLED", 1, 1), True),  # it ran, its answer was lost
+        ("reset after", ("FULFILLED", 1, 1), True),
+        ("502 after", ("FULFILLED", 1, 1), True),
+        ("truncated", ("FULFILLED", 1, 1), True),
+        ("garbage", ("FULFILLED", 1, 1), True),
+    ],
+)
+def test_one_fault_costs_as_many_calls_as_it_must(counting, ws, fault, expected, is_looked_up):
+    counting.script.append(fault)
+    sweep = swept(ws)
+    state, executed, posts = expected
+    assert (counting.lookups > 0) == is_looked_up
+    check(counting, sweep, state, executed=executed, posts=posts, lookups=counting.lookups)
+
+
+def test_a_call_that_is_listed_late_is_not_sent_again_to_a_server_that_would_execute_it(
+    counting, ws
+):
+    counting.refuses, counting.lag = False, 2.0
+    counting.script.append("reset after")
+    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+
+
+@pytest.mark.usefixtures("quick_look_ups")
+def test_faults_of_all_kinds_and_look_ups_that_fail_too(counting, ws):
+    counting.script.extend([*FAULTS, *[""] * 200])
+    counting.read_script.extend([*READ_FAULTS] * 2)
+    sweep = swept(ws, [{"text": f"text {number}"} for number in range(24)])
+    assert sweep.state == "done"
+    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
+    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+
+
+@pytest.mark.usefixtures("quick_look_ups")
+def test_what_was_cut_off_is_looked_up_and_not_sent_again(counting, ws):
+    counting.held = True
+    cases = [{"text": f"text {number}"} for number in range(12)]
+    sweep = swept(ws, cases, background=True)
+    wait_for(lambda: counting.posts == 4)
+    sweep.cut()
+    sweep.wait(LONG)
+    assert (sweep.state, ws.history.count(state="STARTED")) == ("stopped", 4)
+    counting.held = False
+    assert sweep.resume().state == "done"
+    assert counting.posts == len(cases)
+    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
 
 
 def test_a_call_that_hangs_is_given_up_in_time_and_its_end_adopted(counting, ws):

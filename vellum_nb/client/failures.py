@@ -22,6 +22,7 @@ from vellum_nb.errors import (
     RateLimitError,
     ServerError,
 )
+from vellum_nb.models.secret import SecretMask
 
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
@@ -84,7 +85,7 @@ def status_error(
 
 
 def connection_error(
-    what: str, exc: Exception, *, sent: bool, read: float | None
+    what: str, exc: Exception, mask: SecretMask, *, sent: bool, read: float | None
 ) -> APIConnectionError:
     """Return the error for `what` when no answer came."""
     outcome = _NOT_SENT_AGAIN if sent else _NOT_SENT
@@ -95,7 +96,7 @@ def connection_error(
     if _timed_out(exc):
         limit = f"within {read:g} s" if read else "in time"
         return APITimeoutError(f"{what} got no answer {limit}. {outcome}", sent=sent)
-    return APIConnectionError(f"{what} failed: {_cause(exc)}. {outcome}", sent=sent)
+    return APIConnectionError(f"{what} failed: {_cause(exc, mask)}. {outcome}", sent=sent)
 
 
 def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
@@ -125,20 +126,21 @@ def too_large_error(what: str, limit: int | None) -> APIResponseError:
     return APIResponseError(message)
 
 
-def interrupted_error(what: str, exc: Exception, *, read: float | None) -> APIConnectionError:
+def interrupted_error(
+    what: str, exc: Exception, mask: SecretMask, *, read: float | None
+) -> APIConnectionError:
     """Return the error for `what` when its answer broke off in the middle."""
-    outcome = "The server may go on with it; it was not sent again."
-    if _timed_out(exc):
-        limit = f"for {read:g} s" if read else "in time"
-        return APITimeoutError(f"{what} broke off: nothing more came {limit}. {outcome}", sent=True)
-    return APIConnectionError(f"{what} broke off: {_cause(exc)}. {outcome}", sent=True)
+    timed_out, limit = _timed_out(exc), f"for {read:g} s" if read else "in time"
+    reason = f"nothing more came {limit}" if timed_out else _cause(exc, mask)
+    message = f"{what} broke off: {reason}. The server may go on with it; it was not sent again."
+    return (APITimeoutError if timed_out else APIConnectionError)(message, sent=True)
 
 
-def bad_reply(what: str, status: int, body: bytes, reason: str) -> APIResponseError:
+def bad_reply(what: str, status: int, body: bytes, why: str, mask: SecretMask) -> APIResponseError:
     """Return the error for a 2xx answer that is not as the contract has it."""
-    start = _cut(body[:200].decode("utf-8", "replace"))
+    start = mask.hide(body[:4_000])[:200].decode("utf-8", "replace")
     message = (
-        f"{what} answered {status}, but not as the API does ({reason}). It begins with {start!r}. "
+        f"{what} answered {status}, but not as the API does ({why}). It begins with {start!r}. "
         "Check that the address is that of a Vellum API."
     )
     error = APIResponseError(message)
@@ -182,14 +184,14 @@ def _timed_out(exc: BaseException) -> bool:
     )
 
 
-def _cause(exc: BaseException) -> str:
-    """Return the innermost reason in words, without URL and object addresses."""
+def _cause(exc: BaseException, mask: SecretMask) -> str:
+    """Return the innermost reason in words; it may quote what the server sent."""
     for each in reversed(_chain(exc)):
         if isinstance(each, urllib3_errors.NameResolutionError | UnicodeError):
             return "the host name is unknown"
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
-    text = _cut(str(_chain(exc)[-1]))
+    text = _cut(mask.hide(str(_chain(exc)[-1]).encode("utf-8", "replace")).decode())
     return text.rstrip(".") or type(exc).__name__
 
 

@@ -77,6 +77,7 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: bytes
+    mask: SecretMask
     stream: StreamBody | None = None
 
     def __repr__(self) -> str:
@@ -86,7 +87,7 @@ class Answer(NamedTuple):
         """Return the body as a model, or raise `APIResponseError`."""
         parsed = read_json(model, self.content)
         if isinstance(parsed, str):
-            raise bad_reply(self.what, self.status, self.content, parsed)
+            raise bad_reply(self.what, self.status, self.content, parsed, self.mask)
         return parsed
 
 
@@ -200,19 +201,19 @@ class Session:
         content = _content(response.raw, limit, cut=not good)
         if content is None:
             return _Failure(too_large_error(request.what, limit))
-        hide = self._mask.hide_in_reply if good else self._mask.hide
-        return Answer(request.what, status, response.headers, hide(content))
+        content = self._mask.hide_in_reply(content) if good else self._mask.hide(content)
+        return Answer(request.what, status, response.headers, content, self._mask)
 
     def _opened(self, request: Request, response: Response, call: Call) -> Answer:
         """Return a good answer whose body is still to be read; the call goes on until then."""
         call.hold()
         read, limit = self._settings.timeout[1], self._settings.max_reply_bytes
-        hide = self._mask.hide_in_reply
-        body = StreamBody(request.what, response.raw, call, read, limit, hide)
-        return Answer(request.what, response.status_code, response.headers, b"", body)
+        body = StreamBody(request.what, response.raw, call, read, limit, self._mask)
+        return Answer(request.what, response.status_code, response.headers, b"", self._mask, body)
 
     def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:
-        error = connection_error(request.what, exc, sent=sent, read=self._settings.timeout[1])
+        read = self._settings.timeout[1]
+        error = connection_error(request.what, exc, self._mask, sent=sent, read=read)
         lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
         # What was sent may have run; what timed out would do so again.
         again = not sent or (request.method == "GET" and not isinstance(error, APITimeoutError))
@@ -361,9 +362,8 @@ def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
 def _redirect_target(request: Request, answer: Answer) -> str | None:
     """Return where the same host redirects the request to, or None."""
     location = answer.headers.get("Location")
-    if answer.status not in _REDIRECTS or not location:
-        return None
-    if request.method != "GET" and answer.status not in _KEEP_METHOD:
+    allowed = _REDIRECTS if request.method == "GET" else _KEEP_METHOD
+    if answer.status not in allowed or not location:
         return None
     try:
         old, new = urlsplit(request.url), urlsplit(urljoin(request.url, location))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from getpass import getpass
 from ipaddress import ip_address
 from numbers import Real
+from socket import inet_aton
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -100,8 +101,8 @@ def is_loopback(url: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        address = ip_address(host)
-    except ValueError:
+        address = ip_address(host if ":" in host else inet_aton(host))  # also 127.1
+    except (ValueError, OSError):
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

@@ -287,11 +287,6 @@ class RecordingAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: the TLS context verifies, and has loaded the certificates already."""
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._pools.clear()
-        super().close()
-
 
 @cache
 def _tls_context(ca: str | None) -> ssl.SSLContext:

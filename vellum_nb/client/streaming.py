@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from urllib3.exceptions import HTTPError
@@ -20,6 +20,7 @@ from vellum_nb.client.sockets import Call
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 from vellum_nb.models.base import read_json
+from vellum_nb.models.secret import SecretMask
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
@@ -27,14 +28,14 @@ _LINGER = 0.5  # seconds that a server may keep the connection open after the la
 
 
 class StreamBody(NamedTuple):
-    """A body that is not read yet; `what` is the request, `hide` removes the key from bytes."""
+    """A body that is not read yet; `what` is the request."""
 
     what: str
     raw: Any
     call: Call
     read_timeout: float | None
     max_line: int | None
-    hide: Callable[[bytes], bytes]
+    mask: SecretMask
 
 
 class EventStream(Generic[E]):
@@ -127,7 +128,7 @@ class EventStream(Generic[E]):
             try:
                 data = raw.read1(_CHUNK, decode_content=True) or b""
             except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
-                data = interrupted_error(what, exc, read=read_timeout)
+                data = interrupted_error(what, exc, self._body.mask, read=read_timeout)
             if not isinstance(data, bytes) or not data:
                 was_cut = call.release()
                 raw.close()
@@ -156,14 +157,14 @@ class EventStream(Generic[E]):
 
     def _parsed(self, lines: Sequence[bytes]) -> Iterator[E]:
         for line in lines:
-            text = self._body.hide(line).strip().removeprefix(b"data:").strip()
+            text = self._body.mask.hide_in_reply(line).strip().removeprefix(b"data:").strip()
             if not text or text == b"END":
                 continue
             event = read_json(self._kind, text)
             if isinstance(event, str):
                 self._invalid += 1
                 self._reason = self._reason or event
-                self._start = self._start or text[:200]
+                self._start = self._start or text[:4_000]
                 continue
             self._count += 1
             # The span of the workflow that the event is of: one may run inside of another.
@@ -184,7 +185,8 @@ class EventStream(Generic[E]):
             raise last
         what = self._body.what
         if self._invalid and not self._count:
-            raise bad_reply(what, 200, self._start, f"no stream of events: {self._reason}")
+            why = f"no stream of events: {self._reason}"
+            raise bad_reply(what, 200, self._start, why, self._body.mask)
         if self._has_end:
             message = f"{what} ended after {self._count} events, but the run had not ended."
             if self._invalid:

@@ -36,8 +36,6 @@ _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a pass
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
 )
 FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
-
-
 _JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import existing_file
+from vellum_nb.history.large import place_hashes
 from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
@@ -102,6 +103,9 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     True
     """
     file = existing_file(path)
+    if (names := file.stat().st_nlink) > 1:
+        msg = f"The history {file} has {names} names (hard links), each with a log; copy it first"
+        raise HistoryError(msg)
     problems: list[str] = []
     notes: list[str] = []
     runs: int | None = None
@@ -173,10 +177,11 @@ def _relations(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
     damaged = 0
-    sql = f"SELECT {columns(WHOLE)} FROM runs r JOIN payloads p ON p.seq = r.seq ORDER BY r.seq"
+    sql = f"SELECT {columns(WHOLE)}, large FROM runs r JOIN payloads p USING (seq) ORDER BY seq"
     for row in connection.execute(sql):
         try:
-            run_of(row)
+            run_of(row[:-1])
+            place_hashes(row[-1], row[0])
         except DamagedRunError as exc:
             damaged += 1
             if damaged <= _SHOWN:

@@ -215,6 +215,7 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
     chunks: list[tuple[dict[str, list[Any]], int]] = []
     for first in range(0, len(texts), _AT_ONCE):
         objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
+        objects = [{} if each is None else each for each in objects]  # desired may be null
         names = dict.fromkeys(chain.from_iterable(reversed(objects)))
         members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
         cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Reader, Transaction
-from vellum_nb.history.rows import encoded
+from vellum_nb.history.rows import DamagedRunError, encoded
 from vellum_nb.history.store import Row, insert
 
 LARGE = 32_768
@@ -46,19 +46,20 @@ def extract(
     return json.dumps(places) if places else None
 
 
-def merge_places(new: str | None, old: str | None, replaced: Iterable[str]) -> str | None:
-    """Return `large` after the columns `replaced` were written: `new`, and the rest of `old`."""
+def merge_places(
+    run_id: str, new: str | None, old: str | None, written: Container[str]
+) -> str | None:
+    """Return `large` after the columns `written` changed: `new`, and the rest of `old`."""
     if old is None:
         return new
-    written = set(replaced)
-    places = [place for place in json.loads(old) if place[0] not in written]
+    places = [place for place in _parsed(old, run_id) if place[0] not in written]
     places += json.loads(new or "[]")
     return json.dumps(places) if places else None
 
 
-def place_hashes(large: str | None) -> set[str]:
-    """Return which values a column `large` names."""
-    return {found for _, _, found in json.loads(large)} if large else set()
+def place_hashes(large: str | None, run_id: str) -> set[str]:
+    """Return which values a column `large` names; raise a `DamagedRunError` where it is damaged."""
+    return {found for _, _, found in _parsed(large or "[]", run_id)}
 
 
 def copy_values(transaction: Transaction, source: Reader, hashes: Iterable[str]) -> None:
@@ -112,9 +113,16 @@ def restore(
 def _places(large: str, names: Sequence[str]) -> list[Any]:
     """Return the places of a column `large` that are in the columns `names`."""
     try:
-        return [(name, path, found) for name, path, found in json.loads(large) if name in names]
-    except (ValueError, TypeError):  # damaged: no value is known by a hash that is empty
+        return [place for place in _parsed(large, "") if place[0] in names]
+    except DamagedRunError:  # no value is known by a hash that is empty
         return [(name, [], "") for name in names if name in _COLUMNS]
+
+
+def _parsed(large: str, run_id: str) -> list[tuple[str, Path, str]]:
+    try:
+        return [(str(name), list(path), str(found)) for name, path, found in json.loads(large)]
+    except (ValueError, TypeError) as exc:
+        raise DamagedRunError(run_id, "large") from exc
 
 
 def _filled(row: dict[str, Any], places: Sequence[Any], values: Mapping[str, str]) -> Row:

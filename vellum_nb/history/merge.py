@@ -18,7 +18,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING
-from vellum_nb.history.plans import CASE, REUSED, SWEEP
+from vellum_nb.history.plans import CASE, REUSED, SWEEP, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     ENDED,
@@ -91,7 +91,7 @@ class SyncReport:
     conflicts : tuple of Conflict
         Runs that differ here and there: the `id`, and which `fields`. Ours are kept.
     unreadable : tuple of str
-        Ids of damaged runs there, which were left out.
+        Ids of damaged runs and sweeps there, which were left out.
     """
 
     added: int = 0
@@ -159,9 +159,8 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []
     if not isinstance(other, list | Path):
-        for owner in ("sweeps", "blind"):
-            for plan in _rows_of(other, owner):
-                counts += store.write(partial(_merge_plan, other, renamed, owner, plan))
+        for owner, plan in _readable_plans(other, unreadable):
+            counts += store.write(partial(_merge_plan, other, renamed, owner, plan))
     report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
     return report, changed
 
@@ -195,6 +194,17 @@ def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, 
                     yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
             except HistoryError:  # damaged, or a large value of it is missing
                 unreadable.append(str(run_id))
+
+
+def _readable_plans(other: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
+    for owner in ("sweeps", "blind"):
+        for plan in _rows_of(other, owner):
+            try:
+                if owner == "sweeps":
+                    sweep_of([*plan.values()])
+                yield owner, plan
+            except HistoryError:
+                unreadable.append(str(plan["id"]))
 
 
 _Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id here, fields that differ
@@ -322,7 +332,7 @@ def _sorted_json(value: Any) -> str:
 
 def _people(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
     """Return quality, note, tags and desired outputs of both; ours where they differ."""
-    mine, others = json.loads(ours["desired"] or "{}"), json.loads(theirs["desired"] or "{}")
+    mine, others = (json.loads(row["desired"] or "{}") or {} for row in (ours, theirs))
     changes = {}
     if ours["quality"] is None:
         changes["quality"] = theirs["quality"]
@@ -343,7 +353,7 @@ def _overruled(ours: Values, theirs: Values) -> list[tuple[str, str]]:
     found = []
     if None not in (ours["quality"], theirs["quality"]) and ours["quality"] != theirs["quality"]:
         found.append(("quality", f"merged: quality {theirs['quality']}"))
-    mine = json.loads(ours["desired"] or "{}")
+    mine = json.loads(ours["desired"] or "{}") or {}
     for name, value in json.loads(theirs["desired"] or "{}").items():
         if name in mine and _sorted_json(mine[name]) != _sorted_json(value):
             line = f"merged: desired.{_sorted_json(name)} {_sorted_json(value)}"
@@ -369,7 +379,7 @@ def _merge_plan(
         if table in _CHILDREN[owner]:
             runs = [name for each, name in _REFERENCES if each == table]
             for row in _rows_of(other, table, plan["id"]):
-                large.copy_values(tx, other, large.place_hashes(row.get("large")))
+                large.copy_values(tx, other, large.place_hashes(row.get("large"), plan["id"]))
                 here = {name: renamed.get(row[name], row[name]) for name in runs}
                 _add(tx, table, {column: plan["id"], **row, **here})
     if owner == "sweeps":

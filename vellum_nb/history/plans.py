@@ -364,7 +364,7 @@ class Sweeps:
 
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
-        return [_sweep(row) for row in self._store.read(sql, values)]
+        return [sweep_of(row) for row in self._store.read(sql, values)]
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
@@ -382,13 +382,18 @@ def _column(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | tuple) else value
 
 
-def _sweep(row: Sequence[Any]) -> SweepRecord:
+def sweep_of(row: Sequence[Any]) -> SweepRecord:
+    """Return the sweep of a row of `SWEEP`."""
     found = dict(zip(SWEEP, row, strict=True))
-    for name in ("release_tags", "releases", "options"):
-        found[name] = json.loads(found[name])
-    found["created"] = from_micros(found["created"])
-    found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
-    return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
+    try:
+        for name in ("release_tags", "releases", "options"):
+            found[name] = json.loads(found[name])
+        found["created"] = from_micros(found["created"])
+        found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
+        return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
+    except (ValueError, TypeError, OverflowError) as exc:
+        msg = f"Sweep {row[0]!r:.100} in the history is damaged; put a backup in its place"
+        raise HistoryError(msg) from exc
 
 
 def _case_row(case: SweepCase) -> dict[str, Any]:

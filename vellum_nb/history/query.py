@@ -176,14 +176,13 @@ def read_runs(reader: Reader, selection: Selection) -> list[Run]:
 
 def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
     """Return the runs of rows of `WHOLE`; a damaged one raises, or is left out."""
-    if not skip_damaged:
-        return [run_of(row) for row in rows]
     found: list[Run] = []
     for row in rows:
         try:
             found.append(run_of(row))
         except DamagedRunError:
-            continue
+            if not skip_damaged:
+                raise
     return found
 
 

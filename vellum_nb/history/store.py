@@ -20,15 +20,7 @@ def insert(table: str, names: Iterable[str]) -> str:
 
 
 class DatabaseUrl:
-    """The URL of a PostgreSQL database.
-
-    Without a password libpq looks into ``PGPASSWORD`` and ``~/.pgpass``.
-
-    Examples
-    --------
-    >>> DatabaseUrl("postgresql://ada:secret@db.example/team")
-    postgresql://ada@db.example/team
-    """
+    """The URL of a PostgreSQL database; its password is in no `repr`."""
 
     __slots__ = ("_secrets", "is_valid", "public")
 

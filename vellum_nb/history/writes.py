@@ -128,7 +128,7 @@ def complete_run(transaction: Transaction, run: Run) -> bool:
         search.mark_changed(transaction, clean(run.id))
     if not found:
         return False
-    _set_payloads(transaction, found[0][0], payloads)
+    _set_payloads(transaction, run.id, found[0][0], payloads)
     return True
 
 
@@ -143,19 +143,19 @@ def update_run(
         return False
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
     if texts:
-        _set_payloads(transaction, found[0][0], texts)
+        _set_payloads(transaction, run_id, found[0][0], texts)
     search.mark_changed(transaction, run_id)
     return True
 
 
-def _set_payloads(transaction: Transaction, seq: int, texts: dict[str, str | None]) -> None:
-    new = large.extract(transaction, texts)
+def _set_payloads(tx: Transaction, run_id: str, seq: int, texts: dict[str, str | None]) -> None:
+    new = large.extract(tx, texts)
     sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = :seq RETURNING large"
-    ((old,),) = transaction.read(sql, texts | {"seq": seq})
+    ((old,),) = tx.read(sql, texts | {"seq": seq})
     if old or new:
-        places = large.merge_places(new, old, texts)
+        places = large.merge_places(run_id, new, old, texts)
         sql = "UPDATE payloads SET large = :large WHERE seq = :seq"
-        transaction.execute(sql, {"large": places, "seq": seq})
+        tx.execute(sql, {"large": places, "seq": seq})
 
 
 def unknown_run(reader: Reader, run_id: str) -> HistoryError:
@@ -220,9 +220,8 @@ class Deletion:
             return "<Deletion: no run has these ids>"
         names = cut_list(self.deployments)
         times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
-        span = f"{' to '.join(times)} UTC"
         return (
-            f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {span}; "
+            f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {' to '.join(times)} UTC; "
             f"undelete({self.number}) brings them back, until vacuum()>"
         )
 
@@ -350,11 +349,8 @@ class Vacuumed:
 
     def __repr__(self) -> str:
         text = f"{format_bytes(self.before)} before, {format_bytes(self.after)} after"
-        for number, what in (
-            (self.forgotten, "deleted run(s) forgotten for good"),
-            (self.dropped, "large value(s) dropped"),
-        ):
-            text += f"; {number:,} {what}" if number else ""
+        text += f"; {self.forgotten:,} deleted run(s) forgotten for good" if self.forgotten else ""
+        text += f"; {self.dropped:,} large value(s) dropped" if self.dropped else ""
         return f"<Vacuumed: {text}>"
 
 
@@ -378,9 +374,10 @@ def _forget(tx: Transaction) -> tuple[int, int]:
     if forgotten:
         search.clear(tx)
     needed: set[str] = set()
-    for table in ("payloads", "sweep_cases"):
-        rows = tx.read(f"SELECT large FROM {table} WHERE large IS NOT NULL")
-        needed.update(*(large.place_hashes(text) for (text,) in rows))
+    runs = "SELECT p.large, r.id FROM payloads p LEFT JOIN runs r ON r.seq = p.seq WHERE {}"
+    for sql in (runs, "SELECT large, sweep FROM sweep_cases WHERE {}"):
+        rows = tx.read(sql.format("large IS NOT NULL"))
+        needed.update(*(large.place_hashes(text, owner) for text, owner in rows))
     unused = {found for (found,) in tx.read("SELECT hash FROM large_values")} - needed
     sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
     tx.execute(sql, {"hashes": tx.dialect.listed(unused)})

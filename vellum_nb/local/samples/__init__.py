@@ -62,16 +62,6 @@ def cases(name: str) -> Path:
 
     Columns named like an input hold its value (JSON text for structured ones); columns
     `expected.…` hold what a good answer has; `label` is the kind of case.
-
-    Raises
-    ------
-    KeyError
-        When there is no such sample; the message lists them.
-
-    Examples
-    --------
-    >>> cases("ticket-triage").name
-    'ticket-triage.csv'
     """
     if name not in _SAMPLES:
         msg = f"there is no sample {name!r}; there are: {', '.join(_SAMPLES)}"
@@ -96,8 +86,7 @@ def declared(tag: str) -> Declared:
 def deploy_samples(server: Any) -> None:
     """Deploy every release of every sample on `server`, a `LocalServer`, oldest first, with tags.
 
-    A deployment that exists already is left as it is. A release has the same id in every process,
-    so that a history knows it again.
+    A deployment that exists is left as it is. A release has the same id in every process.
     """
     for name in [each for each in names() if each not in server.names()]:
         for target, tags, description in _SAMPLES[name]:

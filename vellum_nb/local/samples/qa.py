@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from pydantic import Field
 
 from vellum_nb.local.refusals import Reject
-from vellum_nb.local.samples.text import sentences, stem, stems, words
+from vellum_nb.local.samples.text import field, not_empty, sentences, stem, stems, words
 from vellum_nb.local.types import ChatHistory, SearchResults
 
 _HANDBOOK = Path(__file__).parent / "data" / "handbook.json"
@@ -23,40 +23,28 @@ _LONG = 4  # letters of a word that v1 counts
 _UNKNOWN_WEIGHT = 0.6  # a word that no article holds says less than one that some hold
 
 
-class Article(NamedTuple):
-    """One document: its title and its text."""
-
+class _Article(NamedTuple):
     title: str
     text: str
 
 
-class Hit(NamedTuple):
-    """An article with its score, and which of its sentences come nearest, best first."""
-
-    article: Article
+class _Hit(NamedTuple):
+    article: _Article
     score: float
-    best: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()  # its sentences, the nearest first
 
 
-def overlap(question: str, articles: Sequence[Article]) -> list[Hit]:
-    """Rank articles by the share of the question's longer words that they hold."""
-    query = {word for word in words(question) if len(word) >= _LONG}
-    texts = [(article, set(words(f"{article.title} {article.text}"))) for article in articles]
-    hits = [Hit(article, len(query & held) / max(1, len(query))) for article, held in texts]
-    return sorted(hits, key=lambda hit: -hit.score)
-
-
-class Index:
+class _Index:
     """BM25 over the stems of the articles; words of the question may stand for their synonyms."""
 
-    def __init__(self, articles: Sequence[Article], synonyms: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, articles: Sequence[_Article], synonyms: Mapping[str, Sequence[str]]) -> None:
         self.articles = articles
         self.synonyms = synonyms
         self._bags = [Counter(stems(f"{a.title} {a.title} {a.text}")) for a in articles]
         self._mean = sum(bag.total() for bag in self._bags) / max(1, len(self._bags))
         self._spread = Counter(term for bag in self._bags for term in bag)
 
-    def search(self, question: str) -> list[Hit]:
+    def search(self, question: str) -> list[_Hit]:
         """Rank the articles for a question, each with its sentences, best first."""
         query: dict[str, float] = {}
         for first, *others in self._groups(question):
@@ -68,17 +56,13 @@ class Index:
             held = set(stems(sentence))
             return sum(weight * self._idf(t) for t, weight in query.items() if t in held)
 
-        pairs = zip(self._bags, self.articles, strict=True)
-        scored = sorted(
-            ((self._score(query, bag), article) for bag, article in pairs),
-            key=lambda pair: -pair[0],
-        )
-        return [
-            Hit(article, score, tuple(sorted(sentences(article.text), key=nearness, reverse=True)))
-            for score, article in scored
-        ]
+        hits = []
+        for bag, article in zip(self._bags, self.articles, strict=True):
+            best = sorted(sentences(article.text), key=nearness, reverse=True)
+            hits.append(_Hit(article, self._score(query, bag), tuple(best)))
+        return sorted(hits, key=lambda hit: -hit.score)
 
-    def coverage(self, question: str, hit: Hit) -> float:
+    def coverage(self, question: str, hit: _Hit) -> float:
         """Return which share of the question, weighed by rarity, the article speaks about."""
         bag = Counter(stems(f"{hit.article.title} {hit.article.text}"))
         weights: list[tuple[float, bool]] = []
@@ -106,28 +90,21 @@ class Index:
 
 
 @cache
-def handbook() -> Index:
-    """Return the index of the built-in handbook, which describes a product that does not exist."""
+def _handbook() -> _Index:
     data: dict[str, Any] = json.loads(_HANDBOOK.read_text(encoding="utf-8"))
-    articles = [Article(item["title"], item["text"]) for item in data["articles"]]
-    synonyms = {
-        stem(word): tuple(stem(other) for other in others)
-        for word, others in data["synonyms"].items()
-    }
-    return Index(articles, synonyms)
+    articles = [_Article(item["title"], item["text"]) for item in data["articles"]]
+    synonyms = data["synonyms"].items()
+    return _Index(articles, {stem(word): [*map(stem, others)] for word, others in synonyms})
 
 
 _MAX_SOURCES = 3
+_EMPTY = "the question is empty; ask something in words"
 _ABSTAINED = "I could not find this in the documents."
 _SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
 _SHORT = 3  # a question of so few meaningful words leans on the conversation
-_POINTING = frozenset(
-    {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
-)
+_POINTING = {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
 
-Question = Annotated[
-    str, Field(description="what you want to know", json_schema_extra={"x-multiline": False})
-]
+Question = Annotated[str, field("what you want to know", long=False)]
 Documents = Annotated[
     list[dict[str, Any]] | None,
     Field(description='where to look: [{"title": ..., "text": ...}]; left out, the handbook'),
@@ -147,7 +124,10 @@ class Answer(TypedDict):
 
 def docs_qa_v1(question: Question, *, documents: Documents = None) -> Answer:
     """Show the beginning of the article that shares most words with the question."""
-    hits = overlap(_checked(question), _index(documents).articles)
+    query = {word for word in words(not_empty(question, _EMPTY)) if len(word) >= _LONG}
+    texts = [(each, set(words(f"{each.title} {each.text}"))) for each in _index(documents).articles]
+    hits = [_Hit(each, len(query & held) / max(1, len(query))) for each, held in texts]
+    hits.sort(key=lambda hit: -hit.score)
     answer = " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES])
     return _answer(answer, hits, hits[0].score)
 
@@ -158,7 +138,7 @@ def docs_qa_v2(
     """Answer with the nearest sentences of the best article; abstain below a threshold."""
     del chat_history  # kept in the conversation, not read yet
     index = _index(documents)
-    hits = index.search(_checked(question))
+    hits = index.search(not_empty(question, _EMPTY))
     sure = index.coverage(question, hits[0])
     nearest = sorted(hits[0].best[:2], key=hits[0].article.text.find)
     return _answer(" ".join(nearest) if sure >= _SURE_V2 else _ABSTAINED, hits, sure)
@@ -169,7 +149,7 @@ def docs_qa_v3(
 ) -> Answer:
     """Answer follow-ups too, as Markdown with the source; abstain unless quite sure."""
     index = _index(documents)
-    query = _in_context(_checked(question), chat_history or [])
+    query = _in_context(not_empty(question, _EMPTY), chat_history or [])
     hits = index.search(query)
     sure = index.coverage(query, hits[0])
     if sure < _SURE_V3:
@@ -180,24 +160,17 @@ def docs_qa_v3(
     return _answer(f"**{first}**{more}\n\n*Source: {hits[0].article.title}*", hits, sure)
 
 
-def _checked(question: str) -> str:
-    if not words(question):
-        msg = "the question is empty; ask something in words"
-        raise Reject(msg)
-    return question
-
-
-def _index(documents: Sequence[dict[str, Any]] | None) -> Index:
+def _index(documents: Sequence[dict[str, Any]] | None) -> _Index:
     if not documents:
-        return handbook()
+        return _handbook()
     articles = []
     for number, document in enumerate(documents, start=1):
         text = document.get("text")
         if not isinstance(text, str) or not text.strip():
             msg = f'document {number} has no "text"; each document is {{"title": ..., "text": ...}}'
             raise Reject(msg)
-        articles.append(Article(str(document.get("title") or f"Document {number}"), text))
-    return Index(articles, handbook().synonyms)
+        articles.append(_Article(str(document.get("title") or f"Document {number}"), text))
+    return _Index(articles, _handbook().synonyms)
 
 
 def _in_context(question: str, history: Sequence[dict[str, Any]]) -> str:
@@ -211,7 +184,7 @@ def _in_context(question: str, history: Sequence[dict[str, Any]]) -> str:
     return " ".join([*texts[-2:], question]) if leans else question
 
 
-def _answer(answer: str, hits: Sequence[Hit], sure: float) -> Answer:
+def _answer(answer: str, hits: Sequence[_Hit], sure: float) -> Answer:
     sources = [
         {
             "text": hit.best[0] if hit.best else hit.article.text,

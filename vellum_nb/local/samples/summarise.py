@@ -1,8 +1,7 @@
 """`summarise`: two releases that shorten a text and stream the summary.
 
-v1 keeps the first sentences; v2 ranks sentences by how much they share with the others (TextRank),
-prefers figures and requests, and avoids saying a thing twice (MMR). Texts that begin with their
-point are better served by v1.
+v2 ranks sentences by how much they share with the others (TextRank), prefers figures and requests,
+and avoids saying a thing twice (MMR). Texts that begin with their point are better served by v1.
 """
 
 from __future__ import annotations
@@ -14,27 +13,21 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local.refusals import Reject
+from vellum_nb.local.samples.text import field, not_empty, stems, words
 from vellum_nb.local.samples.text import sentences as split
-from vellum_nb.local.samples.text import stems, words
 
 _MOST_SENTENCES = 100  # of a very long text only the first are ranked
+_EMPTY = "the text is empty; nothing to summarise"
 _ROUNDS, _DAMPING = 15, 0.85
 _NOVELTY = 0.4  # how much a sentence loses for repeating one already chosen
 _BULLET_WORDS = 12
-_CUES = frozenset(
-    {"must", "please", "never", "cause", "therefore", "decided", "shown", "ask", "until"}
-)
+_CUES = {"must", "please", "never", "cause", "therefore", "decided", "shown", "ask", "until"}
 _CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a figure
 
-Text = Annotated[
-    str,
-    Field(description="the text to shorten", json_schema_extra={"x-multiline": True}),
-]
+Text = Annotated[str, field("the text to shorten", long=True)]
 Length = Annotated[int, Field(ge=1, le=10, description="how many sentences to keep")]
-Style = Annotated[
-    Literal["paragraph", "bullets"], Field(description="running text or one line a sentence")
-]
+_Styles = Literal["paragraph", "bullets"]
+Style = Annotated[_Styles, Field(description="running text or one line a sentence")]
 
 
 class Rest(TypedDict):
@@ -50,14 +43,14 @@ Summary = Generator[Chunk, None, Rest]
 
 def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
     """Keep the first sentences."""
-    chosen = _checked(text)[: int(sentences)]
+    chosen = split(not_empty(text, _EMPTY))[: int(sentences)]
     yield from _streamed(" ".join(chosen))
     return {"bullets": chosen, "word_count": sum(len(words(each)) for each in chosen)}
 
 
 def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph") -> Summary:
     """Keep the sentences that share most with the others, in their order, without repetition."""
-    found = _checked(text)[:_MOST_SENTENCES]
+    found = split(not_empty(text, _EMPTY))[:_MOST_SENTENCES]
     chosen = [found[place] for place in _choose(found, count=int(sentences))]
     bullets = style == "bullets"
     yield from _streamed("\n".join(f"- {s}" for s in chosen) if bullets else " ".join(chosen))
@@ -67,13 +60,6 @@ def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph
         rest = "…" if len(parts) > _BULLET_WORDS else ""
         short.append(" ".join(parts[:_BULLET_WORDS]) + rest)
     return {"bullets": short, "word_count": sum(len(words(each)) for each in chosen)}
-
-
-def _checked(text: str) -> list[str]:
-    if not words(text):
-        msg = "the text is empty; nothing to summarise"
-        raise Reject(msg)
-    return split(text)
 
 
 def _streamed(summary: str) -> Iterator[Chunk]:
@@ -88,26 +74,20 @@ def _streamed(summary: str) -> Iterator[Chunk]:
 def _choose(found: Sequence[str], *, count: int) -> list[int]:
     bags = [Counter(stems(sentence)) for sentence in found]
     alike = [[_likeness(a, b) if a is not b else 0.0 for b in bags] for a in bags]
-    rank = [
-        score * (_CUE_BONUS if _is_cue(sentence) else 1.0)
-        for score, sentence in zip(_text_rank(alike), found, strict=True)
-    ]
+    rank = _text_rank(alike)
+    for place, sentence in enumerate(found):
+        said = words(sentence)
+        if not _CUES.isdisjoint(said) or any(word.isdigit() for word in said):
+            rank[place] *= _CUE_BONUS
     chosen: list[int] = []
 
     def worth(place: int) -> tuple[float, int]:
         repeated = max((alike[place][other] for other in chosen), default=0.0) * _NOVELTY
         return rank[place] * (1 - min(1.0, repeated)), -place
 
-    left = set(range(len(found)))
-    while left and len(chosen) < count:
-        chosen.append(max(left, key=worth))
-        left.remove(chosen[-1])
+    while len(chosen) < min(count, len(found)):
+        chosen.append(max(set(range(len(found))) - {*chosen}, key=worth))
     return sorted(chosen)
-
-
-def _is_cue(sentence: str) -> bool:
-    found = words(sentence)
-    return not _CUES.isdisjoint(found) or any(word.isdigit() for word in found)
 
 
 def _likeness(a: Counter[str], b: Counter[str]) -> float:

@@ -1,12 +1,14 @@
-"""Words, stems and sentences for the samples: small, deterministic, no dependencies.
-
-It knows nothing of tickets, questions or summaries, and never touches a file or the network.
-"""
+"""Words, stems and sentences for the samples: small, deterministic, no dependencies."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
+
+from pydantic import Field
+
+from vellum_nb.local.refusals import Reject
 
 _COMMON = """
 a about after again all also am an and any are as at be because been before being but by can
@@ -26,6 +28,18 @@ _BOUNDARY = re.compile(
 _ABBREVIATIONS = ("e.g.", "i.e.", "dr.", "mr.", "mrs.", "ms.", "no.", "approx.", "vs.", "st.")
 _SHORTEST = 3  # letters that a stem keeps
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s")
+
+
+def field(description: str, *, long: bool) -> Any:
+    """Return the field of a text that a form shows in one line, or in several when it is `long`."""
+    return Field(description=description, json_schema_extra={"x-multiline": long})
+
+
+def not_empty(text: str, message: str, *, wordless: bool = False) -> str:
+    """Return `text`; reject the run with `message` where it is blank, or, as a rule, wordless."""
+    if not (text.strip() if wordless else words(text)):
+        raise Reject(message)
+    return text
 
 
 def words(text: str) -> list[str]:

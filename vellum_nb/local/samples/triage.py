@@ -6,57 +6,21 @@ import csv
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from pydantic import Field
 
-from vellum_nb.local.refusals import Reject
-from vellum_nb.local.samples.text import stems, words
+from vellum_nb.local.samples.text import field, not_empty, stems, words
 
-
-class NaiveBayes:
-    """Multinomial naive Bayes with add-half smoothing.
-
-    It learns from (label, text) pairs; `features` turns a text into what is counted.
-    """
-
-    def __init__(
-        self, examples: Iterable[tuple[str, str]], *, features: Callable[[str], Sequence[str]]
-    ) -> None:
-        self._features = features
-        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
-        sizes: Counter[str] = Counter()
-        for label, text in examples:
-            sizes[label] += 1
-            self._counts[label].update(features(text))
-        self._known = frozenset().union(*self._counts.values())
-        self._priors = {label: math.log(size / sizes.total()) for label, size in sizes.items()}
-
-    def probabilities(self, text: str) -> dict[str, float]:
-        """Return the probability of each label; long texts are tempered, words unseen ignored."""
-        seen = [feature for feature in self._features(text) if feature in self._known]
-        calm = max(1.0, math.sqrt(len(seen) / 4))
-        scores: dict[str, float] = {}
-        for label, prior in self._priors.items():
-            counts = self._counts[label]
-            size = counts.total() + len(self._known) / 2
-            scores[label] = (prior + sum(math.log((counts[f] + 0.5) / size) for f in seen)) / calm
-        best = max(scores.values())
-        weights = {label: math.exp(score - best) for label, score in scores.items()}
-        whole = sum(weights.values())
-        return {label: weight / whole for label, weight in weights.items()}
-
-
-def labelled_texts(path: Path, *, language: str | None = None) -> list[tuple[str, str]]:
-    """Read (label, text) pairs from a CSV file with the columns label, text, language."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [(label, text) for label, text, spoken in rows if language in {None, spoken}]
-
+_TRAINING = Path(__file__).parent / "data" / "triage-training.csv"
+_SURE_ENOUGH = 0.8  # below it a person reads the ticket
+_RUSH_HOURS = 4
+_HIGH_POINTS = 3
+_checked = partial(not_empty, message="the ticket is empty; nothing to sort", wordless=True)
 
 _AMOUNT = re.compile(
     r"[€$£]\s?\d(?:[\d.,]*\d)?|\b\d(?:[\d.,]*\d)?\s?(?:€|EUR\b|USD\b|GBP\b|CHF\b|euros?\b|dollars?\b)",
@@ -67,17 +31,7 @@ _E_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _LONG_NUMBER = re.compile(r"(?:\b[A-Z]{2,3}-)?\b\d(?:[ -]?\d){5,18}\b")
 _SHOUTED = re.compile(r"!!|\b[A-Z]{4,}\b(?:\W+[A-Z]{3,}\b)+")
 
-_TAG_WORDS = [
-    "card",
-    "invoice",
-    "password",
-    "export",
-    "import",
-    "api",
-    "mobile",
-    "calendar",
-    "seats",
-]
+_TAGS = ["card", "invoice", "password", "export", "import", "api", "mobile", "calendar", "seats"]
 
 
 class _Issue(NamedTuple):
@@ -138,46 +92,9 @@ _ISSUES = tuple(
 _BASE_POINTS = {"outage": 2, "bug": 1, "billing": 1, "refund": 1, "account": 1}
 
 
-class Facts:
-    """What a ticket says: first amount, first invoice number, issues and how angry it sounds."""
-
-    def __init__(self, ticket: str) -> None:
-        amount, invoice = _AMOUNT.search(ticket), _INVOICE.search(ticket)
-        self.amount = amount.group() if amount else ""
-        self.invoice = invoice.group() if invoice else ""
-        self.issues = [each for each in _ISSUES if re.search(each.pattern, ticket, re.IGNORECASE)]
-        self.tags = [issue.tag for issue in self.issues if issue.weight >= 0]
-        self.angry = bool(_SHOUTED.search(ticket))
-        self.by_card = "card" in ticket.casefold()
-
-
-def reply_to(category: str, facts: Facts, *, hours: int) -> str:
-    """Write the answer: thanks, an apology that names the issues, what happens next, a pointer."""
-    amount = f" of {facts.amount}" if facts.amount else ""
-    number = f" ({facts.invoice})" if facts.invoice else ""
-    in_time = f"within {hours} hour{'s' if hours != 1 else ''}"
-    place = "card" if facts.by_card else "account"
-    action = {
-        "billing": f"We are checking the charge{amount}{number} and answer {in_time}.",
-        "refund": f"The refund{amount}{number} is on its way and arrives within 5 working days.",
-        "outage": f"We are working on it; the next update reaches you {in_time}.",
-        "account": f"Account security writes to your registered address {in_time}.",
-        "bug": f"Our engineers have your report and answer {in_time} with a fix or a detour.",
-        "how-to": f"The short answer is in the handbook; what remains open we answer {in_time}.",
-    }[category]
-    if category == "billing" and "double-charge" in facts.tags:
-        charge = f"The second charge{amount}{number}"
-        action = f"{charge} will be back on your {place} within 5 working days."
-    elif category == "billing" and "wrong-invoice" in facts.tags:
-        action = f"A corrected invoice{number} reaches you {in_time}."
-    apologies = [issue.apology for issue in facts.issues if issue.apology]
-    sorry = f"We are sorry that {' and that '.join(apologies[:2])}. " if apologies else ""
-    return f"Thanks for writing. {sorry}{action} {_POINTERS[category]}"
-
-
+_BILLING_PAGE = "Please check your billing page for the current status."
 _POINTERS = {
-    "billing": "Please check your billing page for the current status.",
-    "refund": "Please check your billing page for the current status.",
+    **dict.fromkeys(("billing", "refund"), _BILLING_PAGE),
     "outage": "The status page shows what is affected.",
     "account": "Please do not share codes or passwords with anybody.",
     "bug": "If it happens again, a screenshot helps us.",
@@ -185,26 +102,13 @@ _POINTERS = {
 }
 
 
-_TRAINING = Path(__file__).parent / "data" / "triage-training.csv"
-_SURE_ENOUGH = 0.8  # below it a person reads the ticket
-_RUSH_HOURS = 4
-_HIGH_POINTS = 3
-
-Ticket = Annotated[
-    str,
-    Field(
-        description="the customer's message, as it came in",
-        json_schema_extra={"x-multiline": True},
-    ),
-]
-Tier = Annotated[
-    Literal["free", "pro", "enterprise"], Field(description="what the customer pays for")
-]
+Ticket = Annotated[str, field("the customer's message, as it came in", long=True)]
+_Tiers = Literal["free", "pro", "enterprise"]
+Tier = Annotated[_Tiers, Field(description="what the customer pays for")]
 Vip = Annotated[bool, Field(description="skips the first-line queue")]
 SlaHours = Annotated[float, Field(ge=1, le=72, description="hours until the first answer is due")]
-Context = Annotated[
-    dict[str, Any] | None, Field(description="what the CRM knows about the customer")
-]
+_Known = dict[str, Any] | None
+Context = Annotated[_Known, Field(description="what the CRM knows about the customer")]
 
 
 class Triage(TypedDict):
@@ -232,16 +136,11 @@ def ticket_triage_v1(ticket: Ticket, *, sla_hours: SlaHours = 24) -> Triage:
     low = _checked(ticket).casefold()
     category = next((name for name, keys in _KEYWORDS if any(k in low for k in keys)), "account")
     urgent = any(word in low for word in _URGENT) or category == "outage"
-    relaxed = category == "how-to"
-    reply = (
-        f"Thanks for writing. We have received your message about your {category} "
-        f"and will look into it within {sla_hours:g} hours. "
-        "Please check your billing page for the current status."
-    )
     return {
         "category": category,
-        "priority": "high" if urgent else "low" if relaxed else "normal",
-        "reply": reply,
+        "priority": "high" if urgent else "low" if category == "how-to" else "normal",
+        "reply": f"Thanks for writing. We have received your message about your {category} "
+        f"and will look into it within {sla_hours:g} hours. {_BILLING_PAGE}",
         "tags": [tag for tag in ("card", "password", "export", "mobile") if tag in low],
     }
 
@@ -252,10 +151,10 @@ def ticket_triage_v2(
     """Sort a ticket with a trained classifier and answer with what it says."""
     chances = _model_v2().probabilities(_checked(ticket))
     category = max(chances, key=lambda name: chances[name])
-    facts = Facts(ticket)
-    tags = [*_word_tags(ticket), *facts.tags]
-    hours, urgency = _urgency(sla_hours, customer_tier, vip=vip)
-    return _answer(category, facts, tags, hours, urgency + facts.angry)
+    hours, points = _urgency(sla_hours, customer_tier, vip=vip)
+    return _answer(
+        category, ticket, _word_tags(ticket), hours, points + bool(_SHOUTED.search(ticket))
+    )
 
 
 def ticket_triage_v3(
@@ -276,41 +175,51 @@ def ticket_triage_v3(
     category = "outage" if known.get("open_incident") else max(chances, key=lambda c: chances[c])
     invoices = known.get("invoices")
     number = f" {invoices[-1]}" if isinstance(invoices, list) and invoices else ""
-    facts = Facts(safe + number)
-    tags = [*_word_tags(safe), *facts.tags, *["redacted"] * bool(removed)]
-    hours, urgency = _urgency(sla_hours, customer_tier, vip=vip)
+    hours, points = _urgency(sla_hours, customer_tier, vip=vip)
+    answer = _answer(category, safe + number, _word_tags(safe), hours, points)
+    answer["tags"] += ["redacted"] * bool(removed)
     if chances[category] < _SURE_ENOUGH and not known.get("open_incident"):
-        reply = f"A colleague reads your message and answers within {hours} hours."
-        return {
-            "category": "review",
-            "priority": "normal",
-            "reply": f"Thanks for writing. {reply}{note}",
-            "tags": [*tags, "human-review"],
-        }
-    answer = _answer(category, facts, tags, hours, urgency)
+        reply = (
+            f"Thanks for writing. A colleague reads your message and answers within {hours} hours."
+        )
+        tags = [*answer["tags"], "human-review"]
+        answer = {"category": "review", "priority": "normal", "reply": reply, "tags": tags}
     return {**answer, "reply": answer["reply"] + note}
 
 
-def _answer(category: str, facts: Facts, tags: list[str], hours: int, points: int) -> Triage:
-    points += _BASE_POINTS.get(category, 0) + sum(issue.weight for issue in facts.issues)
+def _answer(category: str, ticket: str, tags: list[str], hours: int, points: int) -> Triage:
+    """Return thanks, an apology that names the issues, what happens next, and a pointer."""
+    found = [issue for issue in _ISSUES if re.search(issue.pattern, ticket, re.IGNORECASE)]
+    points += _BASE_POINTS.get(category, 0) + sum(issue.weight for issue in found)
+    names = [issue.tag for issue in found if issue.weight >= 0]
+    amount = f" of {match.group()}" if (match := _AMOUNT.search(ticket)) else ""
+    about = f"{amount} ({match.group()})" if (match := _INVOICE.search(ticket)) else amount
+    in_time = f"within {hours} hour{'s' if hours != 1 else ''}"
+    action = {
+        "billing": f"We are checking the charge{about} and answer {in_time}.",
+        "refund": f"The refund{about} is on its way and arrives within 5 working days.",
+        "outage": f"We are working on it; the next update reaches you {in_time}.",
+        "account": f"Account security writes to your registered address {in_time}.",
+        "bug": f"Our engineers have your report and answer {in_time} with a fix or a detour.",
+        "how-to": f"The short answer is in the handbook; what remains open we answer {in_time}.",
+    }[category]
+    if category == "billing" and "double-charge" in names:
+        place = "card" if "card" in ticket.casefold() else "account"
+        action = f"The second charge{about} will be back on your {place} within 5 working days."
+    elif category == "billing" and "wrong-invoice" in names:
+        action = f"A corrected invoice{about.removeprefix(amount)} reaches you {in_time}."
+    apologies = [issue.apology for issue in found if issue.apology]
+    sorry = f"We are sorry that {' and that '.join(apologies[:2])}. " if apologies else ""
     return {
         "category": category,
         "priority": "high" if points >= _HIGH_POINTS else "low" if points <= 0 else "normal",
-        "reply": reply_to(category, facts, hours=hours),
-        "tags": tags,
+        "reply": f"Thanks for writing. {sorry}{action} {_POINTERS[category]}",
+        "tags": [*tags, *names],
     }
 
 
-def _checked(ticket: str) -> str:
-    if not ticket.strip():
-        msg = "the ticket is empty; nothing to sort"
-        raise Reject(msg)
-    return ticket
-
-
 def _word_tags(ticket: str) -> list[str]:
-    low = ticket.casefold()
-    return [word for word in _TAG_WORDS if re.search(rf"\b{word}", low)]
+    return [word for word in _TAGS if re.search(rf"\b{word}", ticket.casefold())]
 
 
 def _urgency(sla_hours: float, tier: str, *, vip: bool) -> tuple[int, int]:
@@ -320,14 +229,39 @@ def _urgency(sla_hours: float, tier: str, *, vip: bool) -> tuple[int, int]:
     return max(1, round(min(sla_hours, limit))), points
 
 
-@cache
-def _model_v2() -> NaiveBayes:
-    return NaiveBayes(labelled_texts(_TRAINING, language="en"), features=stems)
+class _Model:
+    """Multinomial naive Bayes with add-half smoothing over the features of the training texts."""
+
+    def __init__(self, features: Callable[[str], Sequence[str]], *, languages: str) -> None:
+        self._features = features
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        sizes: Counter[str] = Counter()
+        with _TRAINING.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if languages in {"all", row["language"]}:
+                    sizes[row["category"]] += 1
+                    self._counts[row["category"]].update(features(row["text"]))
+        self._known = frozenset().union(*self._counts.values())
+        self._priors = {label: math.log(size / sizes.total()) for label, size in sizes.items()}
+
+    def probabilities(self, text: str) -> dict[str, float]:
+        """Return the probability of each label; long texts are tempered, words unseen ignored."""
+        seen = [feature for feature in self._features(text) if feature in self._known]
+        calm = max(1.0, math.sqrt(len(seen) / 4))
+        scores: dict[str, float] = {}
+        for label, prior in self._priors.items():
+            counts = self._counts[label]
+            size = counts.total() + len(self._known) / 2
+            scores[label] = (prior + sum(math.log((counts[f] + 0.5) / size) for f in seen)) / calm
+        best = max(scores.values())
+        weights = {label: math.exp(score - best) for label, score in scores.items()}
+        whole = sum(weights.values())
+        return {label: weight / whole for label, weight in weights.items()}
 
 
-@cache
-def _model_v3() -> NaiveBayes:
-    def features(text: str) -> list[str]:
-        return [*stems(text), *(f"{first} {second}" for first, second in pairwise(words(text)))]
+def _with_pairs(text: str) -> list[str]:
+    return [*stems(text), *(f"{first} {second}" for first, second in pairwise(words(text)))]
 
-    return NaiveBayes(labelled_texts(_TRAINING), features=features)
+
+_model_v2 = cache(partial(_Model, stems, languages="en"))
+_model_v3 = cache(partial(_Model, _with_pairs, languages="all"))
