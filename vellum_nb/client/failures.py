@@ -22,7 +22,7 @@ from vellum_nb.errors import (
     RateLimitError,
     ServerError,
 )
-from vellum_nb.models.secret import SecretMask
+from vellum_nb.models.base import SecretMask
 
 _LONGEST = 500
 _LEAVES: dict[int, type[APIStatusError]] = {

@@ -19,8 +19,7 @@ from vellum_nb.client.failures import (
 from vellum_nb.client.sockets import Call
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
-from vellum_nb.models.base import read_json
-from vellum_nb.models.secret import SecretMask
+from vellum_nb.models.base import SecretMask, read_json
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
