@@ -19,13 +19,6 @@ async function copy(text) {
   if (!done) throw new Error("refused");
 }
 
-// Text that grows is added to, never drawn again: what a reader has selected stays selected.
-function grow(place, text) {
-  const node = place.firstChild ?? place.appendChild(document.createTextNode(""));
-  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-  else node.data = text;
-}
-
 function showLive(section, live) {
   const facts = section.querySelector(".vnb-live-facts");
   if (facts && live.facts) say(facts, live.facts);
@@ -33,7 +26,10 @@ function showLive(section, live) {
   for (const place of section.querySelectorAll(".vnb-live")) {
     const at = Number(place.dataset.at);
     const text = live.texts?.[at] ?? "";
-    grow(place, text);
+    // Text that grows is added to, never drawn again: what a reader has selected stays selected.
+    const node = place.firstChild ?? place.appendChild(document.createTextNode(""));
+    if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
+    else node.data = text;
     place.classList.toggle("vnb-waiting", !text);
     place.classList.toggle("vnb-growing", Boolean(text) && at === live.growing);
   }

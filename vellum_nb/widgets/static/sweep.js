@@ -23,7 +23,12 @@ class View extends Drawn {
     this.build();
     el.append(this.root);
     this.on("change:view_model change:hint change:error", () => this.show());
-    this.on("msg:custom", ({ kind }) => { if (kind === "received") this.received(); });
+    this.on("msg:custom", ({ kind }) => {
+      if (kind !== "received") return;
+      clearTimeout(this.timer);
+      this.timer = 0;
+      this.showButtons(this.model.get("view_model").state);
+    });
     onKernelEnd(this, () => { this.ended = true; this.show(); });
     this.show();
   }
@@ -69,12 +74,6 @@ class View extends Drawn {
     };
     const button = h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon(""), h("span"));
     return button;
-  }
-
-  received() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    this.showButtons(this.model.get("view_model").state);
   }
 
   show() {

@@ -252,14 +252,13 @@ class View extends Drawn {
 
   // A button that opens a panel under the bar, filled by `fill`.
   panelButton(name, fill, ...children) {
-    const opener = button("button", () => this.toggle(name, opener, fill), { "aria-expanded": String(this.opened === name), "data-key": name }, ...children);
-    return opener;
+    return button("button", () => this.toggle(name, fill), { "aria-expanded": String(this.opened === name), "data-key": name }, ...children);
   }
 
-  toggle(name, opener, fill) {
+  toggle(name, fill) {
     this.opened = this.opened === name ? "" : name;
     this.panel.hidden = !this.opened;
-    for (const each of this.bar.querySelectorAll("[aria-expanded]")) put(each, "aria-expanded", each === opener && Boolean(this.opened));
+    for (const each of this.bar.querySelectorAll("[aria-expanded]")) put(each, "aria-expanded", each.dataset.key === this.opened);
     this.panel.replaceChildren();
     if (!this.opened) return;
     fill();
@@ -270,7 +269,7 @@ class View extends Drawn {
     if (event.key !== "Escape" || !this.opened) return;
     swallow(event);
     const opener = this.bar.querySelector(`[data-key="${this.opened}"]`);
-    this.toggle(this.opened, opener);
+    this.toggle(this.opened);
     opener.focus();
   }
 
