@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from requests import exceptions
-from urllib3 import exceptions as urllib3_errors
+from urllib3 import exceptions
 
 from vellum_nb.errors import (
     APIConnectionError,
@@ -91,7 +90,7 @@ def connection_error(
     outcome = _NOT_SENT_AGAIN if sent else _NOT_SENT
     if isinstance(exc, exceptions.SSLError):
         outcome += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
-    if isinstance(exc, exceptions.ConnectTimeout):
+    if isinstance(exc, exceptions.ConnectTimeoutError) and _timed_out(exc):
         return APITimeoutError(f"{what} could not connect in time. {outcome}", sent=sent)
     if _timed_out(exc):
         limit = f"within {read:g} s" if read else "in time"
@@ -177,9 +176,9 @@ def _detail(body: object) -> str:
 
 def _timed_out(exc: BaseException) -> bool:
     """Return whether it is a timeout; a refused connection is not one, though urllib3 says so."""
-    timeouts = (exceptions.Timeout, urllib3_errors.TimeoutError, TimeoutError)
+    timeouts = (exceptions.TimeoutError, TimeoutError)
     return any(
-        isinstance(each, timeouts) and not isinstance(each, urllib3_errors.NewConnectionError)
+        isinstance(each, timeouts) and not isinstance(each, exceptions.NewConnectionError)
         for each in _chain(exc)
     )
 
@@ -187,7 +186,7 @@ def _timed_out(exc: BaseException) -> bool:
 def _cause(exc: BaseException, mask: SecretMask) -> str:
     """Return the innermost reason in words; it may quote what the server sent."""
     for each in reversed(_chain(exc)):
-        if isinstance(each, urllib3_errors.NameResolutionError | UnicodeError):
+        if isinstance(each, exceptions.NameResolutionError | UnicodeError):
             return "the host name is unknown"
         if isinstance(each, OSError) and each.strerror:
             return each.strerror

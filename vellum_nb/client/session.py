@@ -12,18 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from importlib.metadata import version
 from numbers import Integral
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from pydantic import BaseModel
-from requests import PreparedRequest, RequestException, Response
-from requests.exceptions import InvalidProxyURL, InvalidURL, SSLError
-from requests.structures import CaseInsensitiveDict
-from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
+from requests import RequestException
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
 from vellum_nb.client.failures import (
     bad_reply,
@@ -34,7 +31,7 @@ from vellum_nb.client.failures import (
     status_error,
     too_large_error,
 )
-from vellum_nb.client.settings import ClientSettings, is_loopback
+from vellum_nb.client.settings import ClientSettings
 from vellum_nb.client.sockets import CANCELLED, TIMED_OUT, Call, RecordingAdapter, Watchdog
 from vellum_nb.client.streaming import StreamBody
 from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, InputError
@@ -115,7 +112,7 @@ class Session:
             }
         )
         self._closed = threading.Event()
-        self._proxies = cache(lambda url: {} if is_loopback(url) else get_environ_proxies(url))
+        self._timeout = Timeout(connect=connect, read=read)
         self._total = None if read is None or connect is None else connect + read
         self._begin()
 
@@ -174,16 +171,17 @@ class Session:
         self._watchdog.add(call)
         try:
             with call:
-                response = self._adapter.send(
-                    self._prepared(request),
-                    stream=True,
-                    timeout=cast("Any", self._settings.timeout),
-                    proxies=self._proxies(request.url[: request.url.find("/", 8)]),  # of the host
+                response = self._adapter.exchange(
+                    request.method,
+                    request.url,
+                    self._headers_of(request),
+                    request.data,
+                    self._timeout,
                 )
-                if request.stream and response.status_code in _GOOD:
+                if request.stream and response.status in _GOOD:
                     return self._opened(request, response, call)
                 outcome = self._read(request, response)
-        except (RequestException, HTTPError, OSError) as exc:
+        except (HTTPError, OSError) as exc:  # OSError: also what `requests` raises
             error = exc
         finally:
             self._watchdog.remove(call)
@@ -194,41 +192,38 @@ class Session:
             return _Failure(late_error(request.what, sent=call.sent, total=self._total or 0.0))
         return outcome if error is None else self._failed(request, error, sent=call.sent)
 
-    def _read(self, request: Request, response: Response) -> Answer | _Failure:
+    def _read(self, request: Request, response: BaseHTTPResponse) -> Answer | _Failure:
         """Read a whole answer, as far as its size is allowed."""
-        good, status = response.status_code in _GOOD, response.status_code
+        good, status = response.status in _GOOD, response.status
         limit = self._settings.max_reply_bytes if good else _MAX_ERROR_BYTES
-        content = _content(response.raw, limit, cut=not good)
+        content = _content(response, limit, cut=not good)
         if content is None:
             return _Failure(too_large_error(request.what, limit))
         content = self._mask.hide_in_reply(content) if good else self._mask.hide(content)
         return Answer(request.what, status, response.headers, content, self._mask)
 
-    def _opened(self, request: Request, response: Response, call: Call) -> Answer:
+    def _opened(self, request: Request, response: BaseHTTPResponse, call: Call) -> Answer:
         """Return a good answer whose body is still to be read; the call goes on until then."""
         call.hold()
         read, limit = self._settings.timeout[1], self._settings.max_reply_bytes
-        body = StreamBody(request.what, response.raw, call, read, limit, self._mask)
-        return Answer(request.what, response.status_code, response.headers, b"", self._mask, body)
+        body = StreamBody(request.what, response, call, read, limit, self._mask)
+        return Answer(request.what, response.status, response.headers, b"", self._mask, body)
 
     def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:
         read = self._settings.timeout[1]
         error = connection_error(request.what, exc, self._mask, sent=sent, read=read)
-        lasting = isinstance(exc, SSLError | InvalidURL | InvalidProxyURL)
+        lasting = isinstance(exc, SSLError | LocationValueError | RequestException)
         # What was sent may have run; what timed out would do so again.
         again = not sent or (request.method == "GET" and not isinstance(error, APITimeoutError))
         return _Failure(error, may_resend=again and not lasting)
 
-    def _prepared(self, request: Request) -> PreparedRequest:
-        prepared = PreparedRequest()
-        prepared.method, prepared.url, prepared.body = request.method, request.url, request.data
+    def _headers_of(self, request: Request) -> _Headers:
         headers = self._headers.copy()
         headers["Accept"] = request.accept
         if request.data is not None:
             headers["Content-Type"] = request.content_type
             headers["Content-Length"] = str(len(request.data))
-        prepared.headers = headers
-        return prepared
+        return headers
 
     def _error(self, request: Request, outcome: Answer | _Failure) -> APIError:
         if isinstance(outcome, _Failure):
@@ -244,7 +239,7 @@ class Session:
         )
 
 
-class _Headers(CaseInsensitiveDict[str]):
+class _Headers(dict[str, str]):
     """Headers whose `repr` hides the key."""
 
     def __repr__(self) -> str:

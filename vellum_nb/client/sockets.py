@@ -18,11 +18,13 @@ from typing import Any, Self
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from vellum_nb.client.settings import is_loopback
 from vellum_nb.models import Cancellation
 
 CANCELLED, TIMED_OUT = "cancelled", "timed out"
@@ -30,6 +32,7 @@ _THREAD = threading.local()
 _JOINED = 65536  # bytes; a body up to this is sent with its head: each write may wake threads
 _WATCH_INTERVAL = 0.5  # seconds
 _MAX_IDLE = 1000  # connections; a pool makes a place for each at once
+_NO_RETRIES = Retry(total=False)
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -243,13 +246,43 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 class RecordingAdapter(HTTPAdapter):
     """Sends without retries of its own, over connections that record on the thread's `Call`.
 
-    What `requests` looks up for each request (pool, proxy, certificates) is looked up once a host.
+    `requests` finds the pool, proxy and certificates of a host, once; urllib3 sends and receives.
+    What `requests` does around that for each request takes as long as the exchange itself.
     """
 
     def __init__(self, connections: int) -> None:
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
-        self._pools: dict[tuple[str, str | None], Any] = {}
+        self._routes: dict[str, tuple[Any, bool]] = {}
         super().__init__(pool_maxsize=min(connections, _MAX_IDLE))
+
+    def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout: Timeout
+    ) -> BaseHTTPResponse:
+        """Send a request; return the answer, whose body is still to be read."""
+        origin = url[: url.find("/", 8)]
+        pool, takes_urls = self._routes.get(origin) or self._route(origin)
+        answer: BaseHTTPResponse = pool.urlopen(
+            method,
+            url if takes_urls else url[len(origin) :],
+            body=body,
+            headers=headers,
+            timeout=timeout,
+            retries=_NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        return answer
+
+    def _route(self, origin: str) -> tuple[Any, bool]:
+        """Return the pool for a host, and whether it is a proxy's that is sent whole URLs."""
+        request = PreparedRequest()
+        request.method, request.url = "GET", f"{origin}/"
+        proxies = {} if is_loopback(origin) else get_environ_proxies(origin)
+        pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        found = self._routes[origin] = pool, self.request_url(request, proxies) != "/"
+        return found
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager, with our connections."""
@@ -262,19 +295,6 @@ class RecordingAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the pool for the request's host."""
-        url = request.url or ""
-        origin = url[: url.find("/", 8)]
-        key = (origin, select_proxy(url, proxies) if proxies else None)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            self._pools[key] = pool
-        return pool
-
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
@@ -284,8 +304,10 @@ class RecordingAdapter(HTTPAdapter):
             options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _tls_context(self._ca)}
         return host, options
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Do nothing: the TLS context verifies, and has loaded the certificates already."""
+    def close(self) -> None:
+        """Close the connections."""
+        self._routes.clear()
+        super().close()
 
 
 @cache

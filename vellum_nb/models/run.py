@@ -97,7 +97,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], object]] = []
+        self._callbacks: dict[Callable[[], object], None] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -122,7 +122,7 @@ class Cancellation:
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Have `callback` run on `cancel`; at once if it is cancelled already."""
         with self._lock:
-            self._callbacks.append(callback)
+            self._callbacks[callback] = None
             cancelled = self._event.is_set()
         if cancelled:
             with suppress(OSError):
@@ -131,7 +131,7 @@ class Cancellation:
     def remove_callback(self, callback: Callable[[], object]) -> None:
         """Forget a callback."""
         with self._lock:
-            self._callbacks.remove(callback)
+            self._callbacks.pop(callback, None)
 
 
 class RunError(Model):

@@ -14,14 +14,15 @@ import os
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Cancellation
@@ -37,8 +38,6 @@ from vellum_nb.sweep.retry_policy import (
     after_loss,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Result: TypeAlias = Outcome | BaseException
 
 _TURN = 0.25  # seconds; the longest a turn waits for something to end
@@ -58,108 +57,119 @@ Attempt: TypeAlias = Callable[..., Outcome]
 """Sends a `PreparedRun` once, or looks it up once, until its `cancel`; it may be pickled."""
 
 
-class DaemonThreadPool(Executor):
-    """An executor that never keeps the interpreter from ending, as `ThreadPoolExecutor` does."""
+class WorkerPool(ABC):
+    """Makes attempts. `wake` and `cut` are for any thread."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+    can_cut = False
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a thread call `fn`."""
-        future: Future[T] = Future()
-        self._calls.put((future, partial(fn, *args, **kwargs)))
-        if len(self._threads) < self._most:
-            thread = threading.Thread(target=self._work, name="vellum-nb-call", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        return future
+    def __init__(self) -> None:
+        self._done: queue.SimpleQueue[tuple[str, Result] | None] = queue.SimpleQueue()
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002  (as in Executor)
-        """End the threads; calls that were submitted are made."""
-        for _ in self._threads:
-            self._calls.put(None)
-        for thread in self._threads if wait else ():
-            thread.join()
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            future, function = call
-            try:
-                if future.set_running_or_notify_cancel():
-                    future.set_result(function())
-            except BaseException as exc:  # noqa: BLE001  (the future's owner gets it)
-                future.set_exception(exc)
-            del call, future, function  # an idle thread keeps nothing alive
-
-
-class WorkerPool:
-    """Makes each attempt by an executor, which `submit` hands it to.
-
-    `cancel` cuts attempts off, where they are made in this process; `close` is called when nothing
-    is under way any more. `wake` and `cut` are for any thread.
-    """
-
-    def __init__(
-        self,
-        submit: Callable[[PreparedRun], Future[Outcome]],
-        cancel: Cancellation | None = None,
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._submit = submit
-        self._cancel = cancel
-        self.can_cut = cancel is not None
-        self.close = close
-        self._under_way: dict[Future[Outcome], str] = {}
-        self._done: queue.SimpleQueue[Future[Outcome] | None] = queue.SimpleQueue()
-
-    @classmethod
-    def of_threads(cls, attempt: Attempt, most: int) -> WorkerPool:
-        """Return one of threads of this process."""
-        cancel, executor = Cancellation(), DaemonThreadPool(most)
-        submit = partial(executor.submit, attempt, cancel=cancel)
-        return cls(submit, cancel, executor.shutdown)
-
+    @abstractmethod
     def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
-        future = self._submit(prepared)
-        self._under_way[future] = prepared.run.id
-        future.add_done_callback(self._done.put)
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Take back what has not begun; the rest is ignored."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what the pool holds, when nothing is under way any more."""
 
     def ended(self, timeout: float) -> list[tuple[str, Result]]:
         """Wait for an attempt to end, or for `wake`; return those that did, by their run's id."""
-        found: list[tuple[str, Result]] = []
+        found: list[tuple[str, Result] | None] = []
         with suppress(queue.Empty):
-            future = self._done.get(timeout=timeout)
+            found.append(self._done.get(timeout=timeout))
             while True:
-                if future is not None and future in self._under_way:
-                    found.append((self._under_way.pop(future), _result(future)))
-                future = self._done.get_nowait()
-        return found
+                found.append(self._done.get_nowait())
+        return [each for each in found if each is not None]
 
     def wake(self) -> None:
         """End a wait."""
         self._done.put(None)
 
     def cut(self) -> None:
-        """Cut off what is under way."""
-        if self._cancel is not None:
-            self._cancel.cancel()
+        """Cut off what is under way, where it is in this process."""
         self.wake()
 
-    def drop(self) -> None:
-        """Take back what has not begun, and ignore the rest."""
-        for future in self._under_way:
+
+class ExecutorPool(WorkerPool):
+    """Makes each attempt by an executor, which `submit` hands it to."""
+
+    def __init__(
+        self,
+        submit: Callable[[PreparedRun], Future[Outcome]],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._submit, self._close = submit, close
+        self._futures: set[Future[Outcome]] = set()
+
+    def begin(self, prepared: PreparedRun) -> None:  # noqa: D102
+        future = self._submit(prepared)
+        self._futures.add(future)
+        future.add_done_callback(partial(self._take, prepared.run.id))
+
+    def _take(self, run_id: str, future: Future[Outcome]) -> None:
+        self._futures.discard(future)
+        try:
+            self._done.put((run_id, future.result()))
+        except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
+            self._done.put((run_id, exc))
+
+    def drop(self) -> None:  # noqa: D102
+        for future in list(self._futures):
             future.cancel()
-        self._under_way = {}
+
+    def close(self) -> None:  # noqa: D102
+        self._close()
 
 
-def _result(future: Future[Outcome]) -> Result:
-    try:
-        return future.result()
-    except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
-        return exc
+class ThreadPool(WorkerPool):
+    """Makes attempts in threads of this process, which never keep the interpreter from ending.
+
+    A future for each attempt would cost as much as recording it.
+    """
+
+    can_cut = True
+
+    def __init__(self, attempt: Attempt, most: int) -> None:
+        super().__init__()
+        self._attempt, self._most = attempt, most
+        self._cancel = Cancellation()
+        self._calls: queue.SimpleQueue[PreparedRun | None] = queue.SimpleQueue()
+        self._threads = 0
+
+    def begin(self, prepared: PreparedRun) -> None:  # noqa: D102
+        self._calls.put(prepared)
+        if self._threads < self._most:
+            threading.Thread(target=self._work, name="vellum-nb-call", daemon=True).start()
+            self._threads += 1
+
+    def cut(self) -> None:  # noqa: D102
+        self._cancel.cancel()
+        self.wake()
+
+    def drop(self) -> None:  # noqa: D102
+        with suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
+
+    def close(self) -> None:  # noqa: D102
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (prepared := self._calls.get()) is not None:
+            result: Result
+            try:
+                result = self._attempt(prepared, cancel=self._cancel)
+            except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
+                result = exc
+            self._done.put((prepared.run.id, result))
+            del prepared, result  # an idle thread keeps nothing alive
 
 
 class Driver(threading.Thread):

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from vellum_nb.sweep.driver import Attempt, WorkerPool
+from vellum_nb.sweep.driver import Attempt, ExecutorPool, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
@@ -32,8 +32,8 @@ def remote_pool(attempt: Attempt, executor: Executor) -> WorkerPool:
         if isinstance(executor, ClientExecutor):
             claims: list[str] = []
             submit = partial(_submit_to_dask, executor, attempt, claims)
-            return WorkerPool(submit, close=lambda: _give_up_claims(executor, claims))
-    return WorkerPool(partial(executor.submit, attempt))
+            return ExecutorPool(submit, close=lambda: _give_up_claims(executor, claims))
+    return ExecutorPool(partial(executor.submit, attempt))
 
 
 def _submit_to_dask(

@@ -17,7 +17,7 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
-from vellum_nb.sweep.driver import Attempt, Driver, WorkerPool
+from vellum_nb.sweep.driver import Attempt, Driver, ThreadPool, WorkerPool
 from vellum_nb.sweep.executors import remote_pool
 from vellum_nb.sweep.limits import LIMITS, SweepOptions
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
@@ -425,11 +425,7 @@ class Sweep:
         options, sweeps = self._options, self._history.sweeps
         most = options.concurrency or options.max_concurrency
         attempt, executor = self._worker.attempt(most), options.executor
-        pool = (
-            WorkerPool.of_threads(attempt, most)
-            if executor is None
-            else remote_pool(attempt, executor)
-        )
+        pool = ThreadPool(attempt, most) if executor is None else remote_pool(attempt, executor)
         planned = planned_runs(self.record, states, reused)
         return Driver(
             (self._worker.prepare(each) for each in planned if each.state is None),
