@@ -118,17 +118,9 @@ class Client:
     ) -> None:
         base, predict = find_urls(base_url, predict_url)
         warn_of_plain_http(base, predict)
-        settings = ClientSettings(
-            base_url=base,
-            predict_url=predict,
-            key=find_key(api_key),
-            timeout=checked_timeout(timeout),
-            api_version=api_version,
-            max_connections=max_connections,
-            max_tries=max_tries,
-            max_reply_bytes=max_reply_bytes,
-        )
-        self._open(settings)
+        limits = (max_connections, max_tries, max_reply_bytes)
+        key, times = find_key(api_key), checked_timeout(timeout)
+        self._open(ClientSettings(base, predict, key, times, api_version, *limits))
 
     def _open(self, settings: ClientSettings) -> None:
         self._settings, self._session = settings, Session(settings)

@@ -246,8 +246,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 class RecordingAdapter(HTTPAdapter):
     """Sends without retries of its own, over connections that record on the thread's `Call`.
 
-    `requests` finds the pool, proxy and certificates of a host, once; urllib3 sends and receives.
-    What `requests` does around that for each request takes as long as the exchange itself.
+    `requests` finds the pool, proxy and certificates of a host, once; urllib3 then sends faster.
     """
 
     def __init__(self, connections: int) -> None:
@@ -281,8 +280,8 @@ class RecordingAdapter(HTTPAdapter):
         request.method, request.url = "GET", f"{origin}/"
         proxies = {} if is_loopback(origin) else get_environ_proxies(origin)
         pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
-        found = self._routes[origin] = pool, self.request_url(request, proxies) != "/"
-        return found
+        takes_urls = self.request_url(request, proxies) != "/"
+        return self._routes.setdefault(origin, (pool, takes_urls))
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager, with our connections."""
@@ -303,11 +302,6 @@ class RecordingAdapter(HTTPAdapter):
         if host["scheme"] == "https":
             options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _tls_context(self._ca)}
         return host, options
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._routes.clear()
-        super().close()
 
 
 @cache

@@ -95,8 +95,7 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         if not _all_in(TIMES, _given(found[name])):
             raise ValueError(name)
     if not set(found["state"]) <= set(_STATES):
-        msg = "state"
-        raise ValueError(msg)
+        raise ValueError(_STATES)
     columns = {
         name: column(found.pop(name), kind)
         for name, kind in KINDS.items()
