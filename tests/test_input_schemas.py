@@ -23,7 +23,7 @@ def variable(type_: str, **more: Any) -> VellumVariable:
         ({"type": "boolean"}, "yes", "'yes' is given; true or false is expected"),
         ({"enum": ["a", "b"]}, "c", "'c' is not one of 'a', 'b'"),
         ({"required": ["a"]}, {}, "'a' is missing"),
-        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, 3, "allowed: null, text"),
+        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, 3, "3 is not one of: null, text"),
         ({"properties": {"a": {"minLength": 2}}}, {"a": "x"}, "at a: 'x' is shorter than 2"),
         ({"items": {"type": "string"}}, [1, 2, 3, 4], "and 1 more"),
         ({"type": "array", "uniqueItems": True}, [1, 1], "non-unique"),

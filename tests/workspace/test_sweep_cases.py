@@ -231,8 +231,8 @@ def test_a_label_may_be_anything(read):
     for _ in range(5000):
         deep = [deep]
     (case,) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}]).cases
-    assert case.labels["huge"] == "the number that is too large to be shown"
-    assert case.labels["deep"] == "the list that is too large to be shown"
+    assert case.labels["huge"] == "the number that is too large to display"
+    assert case.labels["deep"] == "the list that is too large to display"
     assert case.labels["odd"] == "{1, 2}"
 
 
