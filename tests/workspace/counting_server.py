@@ -263,9 +263,11 @@ async def _before(writer, fault):
     """Make the faults that keep a request from being served."""
     if fault.startswith(("429", "503", "500", "504", "403", "404", "401")):
         seconds = fault.partition(" for ")[2].removesuffix(" s") or 0.02
-        told = fault.startswith("429") or "Retry" in fault
-        wait = f"Retry-After: {seconds}\r\n" if told else ""
-        await _answer(writer, {"detail": "faulty on purpose"}, int(fault[:3]), wait)
+        names_time = fault.startswith("429") or "Retry" in fault
+        head = f"Retry-After: {seconds}\r\n" if names_time else ""
+        # Without this header the next request on the connection is lost, and its run in doubt.
+        head += "Connection: close\r\n"
+        await _answer(writer, {"detail": "faulty on purpose"}, int(fault[:3]), head)
         raise HangupError
     if fault == "reset before":
         _reset(writer)
