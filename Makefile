@@ -25,7 +25,7 @@ test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browse
 	@echo "==> all other tests"
 	@$(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 TWO := -n 2 --dist loadfile
-OTHERS := -m "not browser" $(TWO) --no-loadscope-reorder # which puts files of few tests, the slow ones, last
+OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Run every notebook anew and keep its outputs, without widget state or execution times."""
+"""Run every notebook and store its outputs, without widget state or execution times."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class BlindPage:
     def __init__(self, notebook: Notebook, *, cell: int = 0) -> None:
         self.notebook = notebook
         self.root = notebook.output(cell).get_by_role("region", name=re.compile("^Blind rating"))
-        self.status = self.root.locator(".vnb-heard")
+        self.status = self.root.locator(".vnb-sr-only")
         self.count = self.root.locator(".vnb-blind-count")
         self.a = self.root.get_by_role("region", name="Answer A")
         self.b = self.root.get_by_role("region", name="Answer B")

@@ -1,4 +1,4 @@
-"""Executions to keep, workflows to run, and ways to ask what became of them."""
+"""Executions to keep, workflows to run, and ways to read their end."""
 
 from __future__ import annotations
 

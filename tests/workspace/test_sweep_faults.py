@@ -152,7 +152,7 @@ def test_a_server_that_can_tell_nothing_leaves_it_failed_with_that_reason(counti
     sweep = swept(ws)
     run = only(sweep)
     assert (run.state, run.error.code) == ("FAILED", "UNKNOWN_FATE")
-    assert "the server cannot tell what became of it" in run.error.message
+    assert "the server cannot look it up" in run.error.message
     assert sum(counting.executed.values()) == ran
     assert counting.posts == 1
 

@@ -51,7 +51,7 @@ def test_a_tag_that_moves_is_told_and_its_runs_are_marked(ws, server):
     gate.may_end.release(100)
     sweep.wait()
     assert sweep.progress().moved == ("live",)
-    assert "moved meanwhile: live" in repr(sweep)
+    assert "moved during the sweep: live" in repr(sweep)
     runs = sweep.runs()
     assert {run.outputs["output"].split()[0] for run in runs} == {"old", "new"}
     assert {run.release_id for run in runs} == {old.id}

@@ -95,7 +95,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
     if now.moved:
-        lines.append(f"  moved meanwhile: {', '.join(now.moved)}")
+        lines.append(f"  moved during the sweep: {', '.join(now.moved)}")
     if now.untold:
         lines.append(f"  {now.untold}")
     print_safely("\n".join([*lines, f"  sweep {done.id}"]))

@@ -320,7 +320,7 @@ class Driver(threading.Thread):
         with self._lock:
             if nothing_left and self._unresolved and self.why is None:
                 what = plural(self._unresolved, "run is", "runs are")
-                rest = "in doubt: the server does not list what became of it; resume looks again"
+                rest = "in doubt: the server does not list it; resume looks it up again"
                 self.why = f"{what} {rest}"
             self._over = self.why is not None or nothing_left or self._counter.left <= 0
             return self._over

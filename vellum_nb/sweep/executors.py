@@ -2,7 +2,7 @@
 
 A pool of processes hands an attempt to one process, once. A Dask cluster hands that of a worker
 that died, or whose result was lost, to the next one: so there it first claims its name on the
-scheduler, and whoever comes second sends nothing.
+scheduler, and the second one sends nothing.
 """
 
 from __future__ import annotations

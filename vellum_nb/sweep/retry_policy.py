@@ -257,11 +257,11 @@ def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
 
 
 def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
-    """Return what follows where this server, or this key, cannot tell what became of a run."""
+    """Return what follows where this server, or this key, cannot look a run up."""
     doubt = prepared.doubt or Doubt(why)
     if prepared.force and not doubt.executed:
         return Retry(replace(prepared, doubt=None, force=False), why, after=0.0)
-    message = f"{doubt.why}; and the server cannot tell what became of it: {why}"
+    message = f"{doubt.why}; and the server cannot look it up: {why}"
     return _failed(prepared, RunError(code="UNKNOWN_FATE", message=message))
 
 

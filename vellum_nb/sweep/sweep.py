@@ -126,7 +126,7 @@ class Sweep:
         return "ready" if self._why is None else "stopped"
 
     def progress(self) -> Progress:
-        """Return how far it is."""
+        """Return the progress."""
         driver = self._last_driver
         return self._counter.progress(
             self.state,
@@ -180,7 +180,7 @@ class Sweep:
         """Go on, after a pause, a stop or a lost kernel. Waits for the end unless `background`.
 
         What may have been executed, failed runs too, is looked up first, and taken over where it
-        was. `progress` says whether it is shown how far it is.
+        was. `progress` says whether progress is shown.
         """
         self._shows_progress = progress
         if not background:
@@ -355,7 +355,7 @@ class Sweep:
         now = self.progress()
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
-        moved = f"; moved meanwhile: {', '.join(now.moved)}" if now.moved else ""
+        moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
         deleted = 0
         with suppress(HistoryError):  # it was closed: what is known can still be shown
             deleted = self._history.sweeps.deleted(self.id)

@@ -70,7 +70,7 @@ def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
     picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
-    spoken = "" if word else '<span class="vnb-heard">FULFILLED</span>'
+    spoken = "" if word else '<span class="vnb-sr-only">FULFILLED</span>'
     small = "".join(
         f' <span class="vnb-trace-kind">{escape(visible_name(each))}</span>'
         for each in filter(None, (node.kind, word))

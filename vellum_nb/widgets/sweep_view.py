@@ -88,7 +88,7 @@ def _tag_note(record: SweepRecord, tag: str, same: Names) -> str:
 
 
 def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
-    """Return what was there already, and what became of runs in doubt: texts, bold or not."""
+    """Return texts on reused runs and on runs in doubt, each bold or not."""
     goes_on = bool(now.kept or now.lost)
     runs = "run" if now.kept == 1 else "runs"
     them = "it" if now.resent == 1 else "them"

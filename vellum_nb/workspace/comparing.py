@@ -69,7 +69,7 @@ def compare(
     Raises
     ------
     InputError
-        There is no such column, no case can be told, or there are several deployments.
+        There is no such column, cases cannot be identified, or there are several deployments.
 
     Examples
     --------

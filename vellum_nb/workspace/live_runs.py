@@ -201,7 +201,7 @@ class PendingRun:
         self._stop = threading.Event()
 
     def status(self) -> str:
-        """Ask how far it is, and complete its row when it has ended.
+        """Poll the execution, and complete the row when it has ended.
 
         Returns PENDING, INITIATED, STREAMING, FULFILLED or REJECTED; raises `NotFoundError` when
         the server knows no such execution. On errors the row stays as it is.

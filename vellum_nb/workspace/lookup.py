@@ -115,7 +115,7 @@ _PASSING = frozenset({401, 408, 425, 429})
 
 
 class NoLookupError(Exception):
-    """The server cannot tell what became of an execution, and will not later."""
+    """Executions cannot be looked up on this server, or with this key."""
 
 
 class ExecutionLookup:
@@ -244,7 +244,7 @@ _UNREADABLE = (
 
 
 def texts_of(archive: bytes, what: str) -> dict[str, str]:
-    """Return path to text, by path; a file that is no text is told by its size.
+    """Return path to text, by path; a file that is not text is replaced by its size.
 
     Raises
     ------

@@ -44,6 +44,7 @@ from vellum_nb.workspace.comparing import (
     stored_comparison,
 )
 from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
+from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, submit
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -55,7 +56,6 @@ from vellum_nb.workspace.lookup import (
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
 from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
-from vellum_nb.workspace.views import form_spec, parse_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -571,7 +571,7 @@ class Workspace:
         expand_meta : bool, default False
             Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
         progress : bool, default True
-            Whether to show how far it is: in a notebook its view, in a terminal one line.
+            Whether to show progress: a view in a notebook, one line in a terminal.
         background : bool, default False
             Return at once; see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`.
         dry_run : bool, default False

@@ -42,8 +42,8 @@ class Bar {
     this.state = { id: "", tag: "", saved: 0 };
     this.open = "";  // which of "editor" and "trace" this view shows
     this.texts = new Map();
-    this.status = h("span", { role: "status", class: "vnb-heard" });
-    this.busy = h("span", { role: "status", class: "vnb-heard" });
+    this.status = h("span", { role: "status", class: "vnb-sr-only" });
+    this.busy = h("span", { role: "status", class: "vnb-sr-only" });
     this.note = h("div", { class: "vnb-act-note vnb-act-line" });
     this.problem = h("div", { class: "vnb-act-problem" });
     this.trace = h("div", { class: "vnb-act-trace" });

@@ -60,7 +60,7 @@ class Blind extends Drawn {
     this.note = part("note", this.noteField, quiet("", "kept with your rating of this case; Esc goes back to the keys"));
     this.note.hidden = true;
     this.foot = part("foot");
-    this.status = h("span", { class: "vnb-heard", role: "status" });
+    this.status = h("span", { class: "vnb-sr-only", role: "status" });
     this.buildBars();
     this.root = h("div", {
       class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => this.key(event),

@@ -44,7 +44,7 @@ function keepFocus(root, button) {
 
 function watch(root) {
   const answers = root.querySelector(".vnb-answers");
-  const status = h("span", { class: "vnb-heard", role: "status" });
+  const status = h("span", { class: "vnb-sr-only", role: "status" });
   root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
   let lost = null;  // the button that lost the focus by being disabled, before the observer is called
   let timer = null;

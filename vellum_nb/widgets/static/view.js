@@ -37,7 +37,7 @@ class View extends Drawn {
       h("div", { role: "rowgroup", class: "vnb-view-headgroup" }, this.headRow), this.body);
     this.empty = h("div", { class: "vnb-view-empty", hidden: true });
     this.count = h("span", { role: "status", class: "vnb-view-count" });
-    this.status = h("span", { role: "status", class: "vnb-heard" });
+    this.status = h("span", { role: "status", class: "vnb-sr-only" });
     this.previous = button("button", () => this.page(this.offset - this.size), {}, "Previous");
     this.next = button("button", () => this.page(this.offset + this.size), {}, "Next");
     this.where = h("span", { class: "vnb-view-where" });
@@ -476,7 +476,7 @@ class RunsTable extends View {
     super.footer(all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.");
   }
 
-  // A first search reads many runs: how far it is.
+  // Progress of a first search, which reads many runs.
   progress({ reach: [done, total] }) {
     const percent = total ? Math.floor((100 * done) / total) : 100;
     clearTimeout(this.patience);
