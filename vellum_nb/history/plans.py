@@ -216,14 +216,16 @@ class Sweeps:
         with suppress(OutOfReachError):  # they are looked up by the next one who resumes
             self._store.write(change)
 
-    def mark_moved(self, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
-        """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
-        dialect = self._store.dialect
+    def mark_moved(
+        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime
+    ) -> None:
+        """Mark runs on a release that began `since`, and all of its tag that have not ended."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            f"AND (state = 'STARTED' OR {dialect.one_of('id', 'ids')})"
+            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since))"
         )
-        values = {"sweep": sweep_id, "tag": release_tag, "ids": dialect.listed(run_ids)}
+        values: dict[str, Any] = {"sweep": sweep_id, "tag": release_tag, "release": release_id}
+        values["since"] = micros(since)
         try:
             self._store.write(lambda tx: tx.execute(sql, values))
         except OutOfReachError as exc:
