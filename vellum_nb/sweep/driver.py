@@ -250,7 +250,7 @@ class Driver(threading.Thread):
         try:
             self._pool.close()
             self._put_back()
-            self._counter.hold()
+            self._counter.run_clock(on=False)
             self._on_end(self)
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
@@ -288,11 +288,10 @@ class Driver(threading.Thread):
             self._renew_at = now + _RENEW_EVERY
             self.has_lease = False
             self.has_lease = self._renew() is not False
-        if self.paused and not self._under_way:
-            self._counter.hold()
+        is_idle = self.paused and not self._under_way
+        self._counter.run_clock(on=not is_idle)
+        if is_idle:
             self._failing_since = None
-        else:
-            self._counter.go()
         self._check_limits()
         halted = self.paused or self.why is not None
         room = 0 if halted else self.concurrency.room(len(self._under_way), now)
@@ -301,7 +300,10 @@ class Driver(threading.Thread):
         for prepared in fresh:
             self._wait_until(now, prepared)
         while room > 0 and self._waiting and self._waiting[0][0] <= now:
-            self._start(self._waiting[0][2], now)
+            prepared = self._waiting[0][2]
+            longest = max(prepared.lookup_s, self._lookup_s)
+            self._pool.begin(replace(prepared, lookup_s=longest))
+            self._under_way[prepared.run.id] = (prepared, now)
             heapq.heappop(self._waiting)
             room -= 1
 
@@ -338,12 +340,6 @@ class Driver(threading.Thread):
         self._calls += len(fresh)
         for prepared in fresh:
             self._counter.begun(prepared.run.release_tag)
-
-    def _start(self, prepared: PreparedRun, now: float) -> None:
-        if prepared.lookup_s < self._lookup_s:
-            prepared = replace(prepared, lookup_s=self._lookup_s)
-        self._pool.begin(prepared)
-        self._under_way[prepared.run.id] = (prepared, now)
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
         self._number += 1

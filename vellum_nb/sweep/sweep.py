@@ -42,9 +42,8 @@ class SweepInterrupt(KeyboardInterrupt):
     """A sweep was interrupted while it was waited for, and stopped; `sweep` can be resumed."""
 
     def __init__(self, sweep: Sweep) -> None:
-        super().__init__(
-            f"{sweep!r}; ws.open_sweep({sweep.id!r}).resume(), or the same call, goes on"
-        )
+        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, goes on"
+        super().__init__(f"{sweep!r}; {how}")
         self.sweep = sweep
 
 
@@ -84,6 +83,20 @@ class Sweep:
 
     Made by `vellum_nb.Workspace.sweep`. Of a run that was made again by `retry_failed` the latest
     counts; the history keeps all.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> cases = [{"ticket": "I was charged twice", "who": "ann"}]
+    >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
+    >>> sweep.compare()
+    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
+    >>> sweep.frame()[["state", "output.category", "label.who"]].head(1)
+           state output.category label.who
+    0  FULFILLED         billing       ann
+    >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
+    True
     """
 
     def __init__(
@@ -119,7 +132,8 @@ class Sweep:
     def state(self) -> State:
         """``ready``, ``running``, ``paused``, ``stopping``, ``stopped`` or ``done``."""
         if (driver := self._driver) is not None:
-            return "stopping" if driver.why else "paused" if driver.paused else "running"
+            how: State = "paused" if driver.paused else "running"
+            return how if driver.why is None else "stopping"
         if self._counter.left <= 0:
             return "done"
         return "ready" if self._why is None else "stopped"
@@ -167,10 +181,7 @@ class Sweep:
         runs the sweep.
         """
         self._shows_progress = progress
-        if not background:
-            return self._attend(self._go_on)
-        self._go_on()
-        return self
+        return self._attend(self._go_on, wait=not background)
 
     def stop(self) -> None:
         """Begin nothing more, and end when what is under way has ended."""
@@ -191,10 +202,7 @@ class Sweep:
         if self._driver is not None:
             msg = f"Sweep {self.id} is {self.state}: wait for it, or stop it, before retry_failed()"
             raise VellumNBError(msg)
-        if not background:
-            return self._attend(lambda: self._start(retry=True))
-        self._start(retry=True)
-        return self
+        return self._attend(lambda: self._start(retry=True), wait=not background)
 
     def apply(self, options: SweepOptions) -> None:
         """Apply the limits of `options`, also while it is under way.
@@ -247,16 +255,6 @@ class Sweep:
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
         tag and repeat that they stand for, and keep their own `sweep_id`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice", "who": "ann"}]
-        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v2"])
-        >>> sweep.frame()[["state", "output.category", "label.who"]]
-               state output.category label.who
-        0  FULFILLED         billing       ann
         """
         return self._frame()
 
@@ -279,14 +277,6 @@ class Sweep:
 
         The baseline is the first release tag by default; metrics see what the cases expect. All
         other options, and the errors, are those of `vellum_nb.Workspace.compare`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice"}]
-        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
-        <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
         return self._worker.compare(
             self,
@@ -302,20 +292,8 @@ class Sweep:
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.
 
-        Raises
-        ------
-        HistoryError
-            The file cannot be written.
-        VellumNBError
-            The API key stands in it. Nothing was written.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
-        True
+        Raises `HistoryError` where the file cannot be written, `VellumNBError` where the API key
+        stands in it: nothing was written.
         """
         return self._worker.save(path, self.frame())
 
@@ -337,10 +315,10 @@ class Sweep:
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
-        deleted = 0
+        note = ""
         with suppress(HistoryError):  # it was closed: what is known can still be shown
-            deleted = self._history.sweeps.deleted(self.id)
-        note = f"; {deleted} deleted, see history.deletions()" if deleted else ""
+            if deleted := self._history.sweeps.deleted(self.id):
+                note = f"; {deleted} deleted, see history.deletions()"
         return (
             f"<Sweep of {self.record.deployment} on {', '.join(self.record.release_tags)}: "
             f"{now.state}{why}, {now.ended} of {now.planned} runs{failed}{moved}{note}>"
@@ -456,9 +434,17 @@ class Sweep:
         self._start()
 
     def _attend(
-        self, begin: Callable[[], None], timeout: float | None = None, *, show: bool = True
+        self,
+        begin: Callable[[], None],
+        timeout: float | None = None,
+        *,
+        show: bool = True,
+        wait: bool = True,
     ) -> Sweep:
         """Begin and wait. An interrupt, which may come at any moment of both, stops it first."""
+        if not wait:
+            begin()
+            return self
         interrupts = 0
         watch = self._worker.watch(self, show=show) if self._shows_progress else nullcontext()
         with watch:
