@@ -301,8 +301,9 @@ class Driver(threading.Thread):
             self._wait_until(now, prepared)
         while room > 0 and self._waiting and self._waiting[0][0] <= now:
             prepared = self._waiting[0][2]
-            longest = max(prepared.lookup_s, self._lookup_s)
-            self._pool.begin(replace(prepared, lookup_s=longest))
+            if prepared.lookup_s < self._lookup_s:
+                prepared = replace(prepared, lookup_s=self._lookup_s)
+            self._pool.begin(prepared)
             self._under_way[prepared.run.id] = (prepared, now)
             heapq.heappop(self._waiting)
             room -= 1
