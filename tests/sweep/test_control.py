@@ -5,13 +5,18 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 import pytest
 from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.models import RunError
-from vellum_nb.sweep import driver
+from vellum_nb.sweep.driver import Driver
+from vellum_nb.sweep.executors import attempt_pool
+from vellum_nb.sweep.limits import SweepOptions
+from vellum_nb.sweep.plan import planned_runs
+from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import Retry
 
 
@@ -66,25 +71,6 @@ def test_stopped_it_ends_what_runs_and_a_later_kernel_makes_the_rest(history):
     assert states(history) == ["FULFILLED"] * 10
 
 
-def test_cut_off_it_leaves_what_runs_in_doubt_to_be_looked_up(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=3).start()
-    gate.wait_for(3)
-    sweep.cut()
-    assert sweep.wait().state == "stopped"
-    assert states(history) == ["STARTED"] * 3
-    doubts = []
-
-    def looked_up(task, cancel):
-        doubts.append(task.doubt)
-        return replace(answered(task), found=task.doubt is not None)
-
-    later = again_later(history, sweep, looked_up).run()
-    assert doubts.count(None) == 7
-    assert [doubt.why for doubt in doubts if doubt] == ["begun"] * 3
-    assert later.progress().found == 3
-
-
 def test_a_stop_is_taken_back_by_resume(history):
     gate = Gate()
     sweep = swept(history, planned(history, 6), gate, concurrency=2).start()
@@ -114,7 +100,7 @@ def test_any_thread_may_do_anything_at_any_time(history):
     assert all(tag.running == 0 for tag in sweep.progress().tags)
 
 
-def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_whoever_waits(history):
+def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_every_wait(history):
     def broken(task, cancel):
         if task.run.inputs["n"] == 5:
             raise ZeroDivisionError("a bug")
@@ -139,38 +125,11 @@ def test_a_listener_that_breaks_is_a_warning(history):
     with pytest.warns(RuntimeWarning, match="failed for sweep"):
         sweep.run()
     unsubscribe()
-    unsubscribe()
     assert sweep.state == "done"
 
 
-def test_busy_servers_are_tried_again_under_the_same_id(history):
-    refused: set[str] = set()
-
-    def busy_once(task, cancel):
-        if task.run.id not in refused:
-            refused.add(task.run.id)
-            return Retry(replace(task, tries=task.tries + 1), "HTTP 429", 0.0, busy=True)
-        return answered(task)
-
-    sweep = swept(history, planned(history, 20), busy_once).run()
-    assert (sweep.state, len(refused)) == ("done", 20)
-    assert {run.id for run in history.runs()} == refused
-    assert sweep.progress().note.startswith("lowered after HTTP 429 at ")
-    assert sweep.progress().limit < 16
-
-
-def test_a_wrong_key_stops_it_and_leaves_no_row_behind(history):
-    def refused(task, cancel):
-        return Retry(replace(task, tries=1), "HTTP 401", hopeless=True)
-
-    sweep = swept(history, planned(history, 20), refused).run()
-    assert (sweep.state, sweep.progress().why) == ("stopped", "HTTP 401")
-    assert history.runs() == []
-    assert sweep.progress().tags[0].to_go == 20
-
-
 def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, monkeypatch):
-    monkeypatch.setattr(driver, "_RENEW_EVERY", 0.5)  # private: else the test takes 10 s
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.5)  # else it takes 10 s
     arrived = threading.Event()
 
     def refused(task, cancel):
@@ -202,39 +161,7 @@ def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):
     assert (later.state, states(history)) == ("done", ["FULFILLED"])
 
 
-def test_failed_runs_are_retried_under_new_ids_when_asked(history):
-    failure = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_404")}
-
-    fails = {0, 1, 2}
-
-    def some_fail(task, cancel):
-        return answered(task, **failure) if task.run.inputs["n"] in fails else answered(task)
-
-    sweep = swept(history, planned(history, 10), some_fail).run()
-    assert (sweep.state, sweep.progress().failed, len(sweep.failed())) == ("done", 3, 3)
-    assert sweep.run().progress().failed == 3  # nothing is done twice without being asked
-    fails.clear()
-    assert sweep.retry_failed().progress().failed == 0
-    assert states(history) == ["FAILED"] * 3 + ["FULFILLED"] * 10
-
-
-def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 9), gate, concurrency=2).start()
-    gate.wait_for(2)
-    sweep.cut()
-    sweep.wait()
-    worker = Maker(history, sweep.record, answered)
-    later = swept(history, sweep.record, answered, worker=worker)
-    worker.breaks = True
-    with pytest.raises(HistoryError, match="just now"):
-        later.run()
-    assert (worker.opened, worker.closed) == (1, 1)
-    worker.breaks = False
-    assert later.run().state == "done"
-
-
-def test_an_executor_that_breaks_leaves_runs_in_doubt_and_is_told(history):
+def test_an_executor_that_was_shut_down_is_an_error(history):
     with ProcessPoolExecutor(1) as pool:
         pool.shutdown()
         sweep = swept(history, planned(history, 5), answered, executor=pool)
@@ -275,7 +202,25 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
     assert states(history) == ["FULFILLED"] * 2
 
 
-def test_a_history_that_is_closed_meanwhile_is_an_error_not_a_hang(history):
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_a_driver_takes_back_what_it_began_only_while_its_lease_is_sure(history, has_lease):
+    record, counter = planned(history, 3), Counter(("v1",), 3)
+    maker = Maker(history, record, lambda task, _: Retry(task, "HTTP 401", hopeless=True))
+    driver = Driver(
+        (maker.prepare(each, None) for each in planned_runs(record, {}, {})),
+        attempt_pool(maker.made, None, 2),
+        recorder=history.sweeps,
+        counter=counter,
+        options=SweepOptions(),
+        renew=lambda: has_lease,
+        clock=partial(next, count(0, 20)),  # a lease is renewed every ten seconds
+    )
+    driver.run()
+    assert (driver.why, driver.has_lease) == ("HTTP 401", has_lease)
+    assert states(history) == ([] if has_lease else ["STARTED"] * 3)
+
+
+def test_a_history_that_is_closed_under_a_sweep_is_an_error_not_a_hang(history):
     gate = Gate()
     sweep = swept(history, planned(history, 20), gate, concurrency=2).start()
     gate.wait_for(2)

@@ -32,18 +32,6 @@ def test_runs_in_doubt_are_looked_up_though_max_calls_is_reached(history):
     assert (later.progress().done, history.count()) == (5, 5)
 
 
-def test_max_cost_counts_what_earlier_sessions_spent(history):
-    def costs(task, cancel):
-        return answered(task, cost_usd=0.25)
-
-    sweep = swept(history, planned(history, 40), costs, max_cost_usd=1.0, concurrency=1).run()
-    assert sweep.progress().why == "max_cost_usd=1.0 is reached"
-    assert sweep.progress().cost_usd == 1.0
-    later = again_later(history, sweep, costs, max_cost_usd=1.5, concurrency=1)
-    assert later.progress().cost_usd == 1.0
-    assert later.run().progress().cost_usd == 1.5
-
-
 def test_stop_after_failures_forgives_what_is_retried(history):
     failing = [True]
 

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer
+from counting_server import FAULTS, KEY, CountingServer
 
 import vellum_nb as vnb
 
@@ -94,24 +94,6 @@ def test_one_fault_costs_as_many_calls_as_it_must(counting, ws, fault, expected,
     state, executed, posts = expected
     assert (counting.lookups > 0) == is_looked_up
     check(counting, sweep, state, executed=executed, posts=posts, lookups=counting.lookups)
-
-
-def test_a_call_that_is_listed_late_is_not_sent_again_to_a_server_that_would_execute_it(
-    counting, ws
-):
-    counting.refuses, counting.lag = False, 2.0
-    counting.script.append("reset after")
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
-
-
-@pytest.mark.usefixtures("quick_look_ups")
-def test_faults_of_all_kinds_and_look_ups_that_fail_too(counting, ws):
-    counting.script.extend([*FAULTS, *[""] * 200])
-    counting.read_script.extend([*READ_FAULTS] * 2)
-    sweep = swept(ws, [{"text": f"text {number}"} for number in range(24)])
-    assert sweep.state == "done"
-    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
 
 
 @pytest.mark.usefixtures("quick_look_ups")
