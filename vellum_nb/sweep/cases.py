@@ -51,13 +51,7 @@ _TYPED = "; in a DataFrame text stays text: give the path of the file, or conver
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    r"""A file of cases that is in memory; its name tells the format.
-
-    Examples
-    --------
-    >>> read_table(CaseFile("cases.csv", b"ticket\nlost my card\n")).rows
-    [{'ticket': 'lost my card'}]
-    """
+    """A file of cases that is in memory; the format is the ending of its name."""
 
     name: str
     content: bytes = field(repr=False)

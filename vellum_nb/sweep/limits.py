@@ -63,24 +63,12 @@ class SweepOptions:
 
     @property
     def stored(self) -> dict[str, Any]:
-        """What of it is kept with the sweep: all that is not the default.
-
-        Examples
-        --------
-        >>> SweepOptions(max_calls=5).stored
-        {'max_calls': 5}
-        """
+        """What of it is kept with the sweep: all that is not the default."""
         found = {name: getattr(self, name) for name in DEFAULTS}
         return {name: value for name, value in found.items() if value != DEFAULTS[name]}
 
     def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
-        """Return the limit that is reached.
-
-        Examples
-        --------
-        >>> SweepOptions(max_seconds=60).reached(calls=0, seconds=61.5, cost=0.0, failures=0)
-        'max_seconds=60 is reached'
-        """
+        """Return which limit is reached, and that it is."""
         used = (calls, seconds, cost, failures)
         for name, number in zip(LIMITS, used, strict=True):
             limit = getattr(self, name)

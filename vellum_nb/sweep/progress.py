@@ -233,13 +233,7 @@ class Counter:
 
 
 def speed(rate: float) -> str:
-    """Return how fast runs end.
-
-    Examples
-    --------
-    >>> speed(4.31), speed(231.4), speed(0.05), speed(0)
-    ('4.3 runs/s', '231 runs/s', '3.0 runs/min', '0 runs/s')
-    """
+    """Return how fast runs end."""
     if 0 < rate < 0.2:  # noqa: PLR2004
         return f"{60 * rate:.1f} runs/min"
     return f"{rate:.1f} runs/s" if 0 < rate < 100 else f"{rate:,.0f} runs/s"  # noqa: PLR2004
@@ -277,13 +271,7 @@ def terminal_bar(
 
 
 def facts(now: Progress) -> str:
-    """Return what stands behind the bar.
-
-    Examples
-    --------
-    >>> facts(Progress("running", (TagProgress("v1", 360, 285, 3, 12, 2.3, 0.92),), rate=4.3))
-    '4.3 runs/s, about 16.7 s left, 3 failed, $0.92'
-    """
+    """Return what stands behind the bar."""
     parts = []
     if now.state == "running":
         parts.append(speed(now.rate))

@@ -47,35 +47,25 @@ class SweepInterrupt(KeyboardInterrupt):
         self.sweep = sweep
 
 
-class Worker(Protocol):
-    """Makes the runs of a sweep, and shows it; its workspace's, which knows client and widgets."""
+class _Worker(Protocol):
+    """Makes the runs of a sweep, and shows it: its workspace does, which knows client and widgets.
+
+    `prepare` returns a run as it is sent, or looked up; with `retry` one in doubt may be resent.
+    `attempt` opens connections, and `close` closes them.
+    """
 
     @property
-    def compare(self) -> Callable[..., Comparison]: ...  # noqa: D102
-
+    def compare(self) -> Callable[..., Comparison]: ...
     @property
-    def moved(self) -> tuple[str, ...]:
-        """The release tags that pointed at more than one release while it ran."""
-
+    def moved(self) -> tuple[str, ...]: ...
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
-    ) -> PreparedRun:
-        """Return a planned run as it is sent, or looked up; `retry`: one in doubt may be resent."""
-
-    def attempt(self, options: SweepOptions) -> Attempt:
-        """Open connections, and return what sends."""
-
-    def close(self) -> None:
-        """Close the connections."""
-
-    def view(self, sweep: Sweep) -> Any:
-        """Return its live view."""
-
-    def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]:
-        """Show its progress while the context is open."""
-
-    def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
-        """Write a frame as CSV."""
+    ) -> PreparedRun: ...
+    def attempt(self, options: SweepOptions) -> Attempt: ...
+    def close(self) -> None: ...
+    def view(self, sweep: Sweep) -> Any: ...
+    def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]: ...
+    def save(self, path: str | Path, frame: pd.DataFrame) -> Path: ...
 
 
 class Sweep:
@@ -104,7 +94,7 @@ class Sweep:
         record: SweepRecord,
         *,
         history: History,
-        worker: Worker,
+        worker: _Worker,
         options: SweepOptions,
         plan: SweepPlan | None = None,
     ) -> None:

@@ -63,15 +63,11 @@ _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 ClientSession = tuple[Client, Uploads]
 
 
-def _new_session(settings: ClientSettings) -> ClientSession:
-    client = Client.of(settings)
-    return client, Uploads(client)
-
-
 @lru_cache(maxsize=8)
 def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noqa: ARG001
     """Return this process's session: connections do not survive a fork."""
-    return _new_session(settings)
+    client = Client.of(settings)
+    return client, Uploads(client)
 
 
 @dataclass
@@ -252,7 +248,8 @@ class SweepWorker:
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
-        attempt.session = _new_session(attempt.settings)
+        client = Client.of(attempt.settings)
+        attempt.session = client, Uploads(client)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         self._watch = threading.Thread(target=self._watch_tags, name="vellum-nb-tags", daemon=True)
         self._watch.start()
