@@ -395,7 +395,7 @@ class Workspace:
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
             elsewhere = None not in {here, run.environment} and run.environment != here
-            if run.execution_id is None or elsewhere or self._runner.recorder.has(run):
+            if run.execution_id is None or elsewhere or self._runner.is_under_way(run):
                 continue
             pending = PendingRun(self._runner, run)
             try:
