@@ -47,7 +47,7 @@ from vellum_nb.sweep.retry_policy import (
 from vellum_nb.sweep.sweep import Sweep, find_sweep
 from vellum_nb.workspace import views
 from vellum_nb.workspace.executions import run_fields
-from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class SweepAttempt:
     def _look_up(
         self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        lookup = ExecutionLookup(client, self.deployment_id)
+        external_id = str(prepared.run.external_id)
         try:
-            found = lookup.find(str(prepared.run.external_id), cancel)
+            found = find_execution(client, self.deployment_id, external_id, cancel)
             if found is LookupStatus.UNKNOWN and self.workspace is not None:
                 now = client.workspace_identity().id
                 if now != self.workspace:  # what it lists says nothing about this sweep
@@ -237,8 +237,9 @@ class SweepWorker:
             self._cases = self._cases or self._history.sweeps.cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
         for tag, release in self._releases.items():
-            version = release.workflow_version if release else None
-            self._types[tag] = version and {v.key: wire_type(v) for v in version.input_variables}
+            variables = release.workflow_version.input_variables if release else ()
+            types = {variable.key: wire_type(variable) for variable in variables}
+            self._types[tag] = types if release else None
             then = sweep.releases.get(tag)  # as it was planned
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
@@ -360,8 +361,10 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     table = read_table(cases)
     releases = {tag: services.runner.resolve(deployment, tag) for tag in tags}
     found, notes = checked_cases(table, releases, deployment, mocks=mocks)
-    facts = {"repeats": int(repeats), "options": options, "workspace": services.workspace_id()}
-    new = new_sweep(deployment, releases, found, **facts)
+    workspace = services.workspace_id()
+    new = new_sweep(
+        deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace
+    )
     plan = partial(
         plan_sweep, new, found, services.history.sweeps, options, notes=notes, restart=restart
     )
@@ -466,12 +469,12 @@ def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[Sw
         )
         and run.release_id in releases
         and run.sweep_id not in held
-        and not services.runner.recorder.has(run)
+        and not services.runner.is_under_way(run)
     ]
     if in_doubt:
-        lookup = ExecutionLookup(services.client, services.deployment_id(new.deployment))
+        settle = partial(services.runner.settle, services.deployment_id(new.deployment))
         with ThreadPoolExecutor(_LOOKUPS) as pool:
-            list(pool.map(partial(services.runner.settle, lookup), in_doubt))
+            list(pool.map(settle, in_doubt))
 
 
 def _refuse_mocks_elsewhere(client: Client) -> None:
