@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
@@ -106,7 +107,7 @@ class Sweep:
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
-        self._lease: str | None = None
+        self._token = uuid4().hex  # of its lease
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
@@ -349,10 +350,7 @@ class Sweep:
                 return
             sweeps = self._history.sweeps
             try:
-                if self._lease is None:
-                    self._lease = sweeps.acquire(self.id)
-                else:  # an interrupt broke the last start
-                    sweeps.renew(self.id, self._lease)
+                sweeps.acquire(self.id, self._token)  # it has it where an interrupt broke a start
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(retry=retry)
@@ -388,7 +386,7 @@ class Sweep:
             in_doubt=[prepare(each, options, retry=retry) for each in in_doubt],
             on_change=self._changed,
             on_end=self._end,
-            renew=partial(sweeps.renew, self.id, self._lease) if self._lease else lambda: True,
+            renew=partial(sweeps.renew, self.id, self._token),
         )
 
     def _end(self, driver: Driver) -> None:
@@ -412,10 +410,8 @@ class Sweep:
         self.record = self.record.model_copy(update=fields)
 
     def _release(self) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            with suppress(HistoryError):  # closed, or out of reach: its lease expires
-                self._history.sweeps.release(self.id, lease)
+        with suppress(HistoryError):  # closed, or out of reach: its lease expires
+            self._history.sweeps.release(self.id, self._token)
 
     def _go_on(self) -> None:
         driver = self._driver
