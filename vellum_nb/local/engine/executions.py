@@ -57,10 +57,10 @@ class Limits:
 class LiveExecution:
     """One execution between its request and its end, in a thread of its own.
 
-    Its thread hands over what happens; all else is decided on the event loop. It ends once: with
-    the last event that is published or a rejection, whichever comes first; what comes afterwards
-    is dropped. `prepare` is called first in the thread: it checks all that can be refused, and
-    returns the run. An `inner` one is part of another execution, which waits for it.
+    Its thread publishes events; the event loop reads them. It ends once: with the last event that
+    is published or a rejection, whichever comes first; what comes afterwards is dropped.
+    `prepare` is called first in the thread: it checks all that can be refused, and returns the
+    run. An `inner` one is part of another execution, which waits for it.
     """
 
     def __init__(
@@ -86,9 +86,8 @@ class LiveExecution:
         self._turn = threading.Event()
         self._waits = record.status == "PENDING"
         self._clock: asyncio.TimerHandle | None = None
-        self._ender: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()
-        self._recorded = self._over = False
+        self._lock = threading.RLock()
+        self._recorded = self._ending = self._over = False
         self._refusal: Exception | None = None
 
     def run(self) -> None:
@@ -97,22 +96,23 @@ class LiveExecution:
             self._execution = self._prepare()
             self._begin()
         except Rejection as why:
-            self._post(self._reject, why)
+            self._reject(why)
         except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
-            self._post(self._refuse, exc)
+            if self._claim_end():  # before it was recorded: as if it had never been
+                self._close(exc)
         else:
             self._post(self._wake)
             self._turn.wait()
-            if self._ender is None:
-                self._post(self._reject, self._run_code(self._execution))
+            if not self._ending:
+                self._reject(self._run_code(self._execution))
 
     def _run_code(self, execution: Execution) -> Rejection:
-        """Hand over the events of the code; return the rejection that counts if it has no end."""
+        """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
             if self._waits:
                 self._ledger.update(self.record)
             for event in execution.events():
-                self._post(self._publish, event)
+                self._publish(event)
         except Rejection as why:
             return why
         except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
@@ -127,23 +127,34 @@ class LiveExecution:
                 self._ledger.begin(self.record)
                 self._recorded = True
 
-    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have the event loop call a function; from any thread."""
+    def _claim_end(self) -> bool:
+        """Return whether the caller is the one that ends it."""
+        with self._lock:
+            is_first, self._ending = not self._ending, True
+        return is_first
+
+    def _post(self, function: Callable[[], None]) -> None:
+        """Have the event loop call a function."""
         with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(function)
 
     def start(self, timeout: float | None) -> None:
-        """Let it run, for at most `timeout` seconds."""
+        """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
             why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
-            self._clock = self._loop.call_later(timeout, self._reject, why)
-        if self._waits:
-            self.record = replace(self.record, status="INITIATED")
+            self._clock = self._loop.call_later(timeout, self._reject_elsewhere, why)
+        with self._lock:
+            if self._waits and not self._ending:
+                self.record = replace(self.record, status="INITIATED")
         self._turn.set()
 
-    def cancel(self, message: str) -> None:
-        """End it as cancelled, unless it has ended; from any thread."""
-        self._post(self._reject, Rejection(message, "WORKFLOW_CANCELLED"))
+    def cancel(self, message: str) -> asyncio.Future[None]:
+        """End it as cancelled, unless it has ended."""
+        return self._reject_elsewhere(Rejection(message, "WORKFLOW_CANCELLED"))
+
+    def _reject_elsewhere(self, why: Rejection) -> asyncio.Future[None]:
+        """Reject it in another thread: the event loop does not wait for the ledger."""
+        return self._loop.run_in_executor(None, self._reject, why)
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
@@ -193,67 +204,61 @@ class LiveExecution:
         self._changed.clear()
 
     def _publish(self, event: Event) -> None:
-        if self._ender is None and event.ends:
-            self._end([event])
-        elif self._ender is None:
+        if event.ends:
+            if self._claim_end():
+                self._end([event])
+            return
+        with self._lock:
+            if self._ending:
+                return
             self._events.append(self._with_inner_ids(event))
             if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
                 self.record = replace(self.record, status="STREAMING")
-            self._wake()
+        self._post(self._wake)
 
     def _reject(self, why: Rejection) -> None:
-        if self._ender is None:
-            self._end(self._closing_events(why), cancel=True)
-            self._turn.set()  # its thread ends
+        if self._claim_end():
+            self._turn.set()
+            if self._execution is not None:
+                self._execution.cancel()
+            self._end(self._closing_events(why))
 
-    def _refuse(self, why: BaseException) -> None:
-        """End it as if it had never been, unless it is recorded."""
-        if self._ender is None:
-            self._close(why)
-
-    def _end(self, events: Sequence[Event], *, cancel: bool = False) -> None:
-        async def end() -> None:
-            try:
-                self._close(*await asyncio.to_thread(self._record_end, events, cancel=cancel))
-            except Exception as exc:  # noqa: BLE001 - those who wait must get it
-                self._close(exc)
-
-        self._ender = asyncio.ensure_future(end())
-
-    def _record_end(
-        self, events: Sequence[Event], *, cancel: bool
-    ) -> tuple[ExecutionRecord, Sequence[Event]]:
-        """Record the end; return the last events, which are others where that fails."""
-        if cancel and self._execution is not None:
-            self._execution.cancel()
-        self._begin()
+    def _end(self, events: Sequence[Event]) -> None:
+        """Record the end, and then show it."""
         try:
+            self._begin()
             every = [*self._events, *events]
             record = _ended(self.record, every)
             self._ledger.finish(record, every)
-        except Exception as exc:  # noqa: BLE001 - the reason is in the run
+        except BaseException as exc:  # noqa: BLE001 - those who wait must get it
+            if not self._recorded:
+                self._close(exc)
+                return
             why = f"Its end could not be recorded: {describe_exception(exc)}"
             events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
             record = _ended(self.record, [*self._events, *events])
             with suppress(Exception):  # perhaps one of its events was what could not be recorded
                 self._ledger.finish(record, events)
-        return record, events
+        self._close(record, events)
 
     def _close(
         self, outcome: ExecutionRecord | BaseException, events: Sequence[Event] = ()
     ) -> None:
-        """Show the end, which is recorded."""
+        with self._lock:
+            self._events += events
+            if isinstance(outcome, ExecutionRecord):
+                self.record = outcome
+            elif isinstance(outcome, Exception) and not isinstance(outcome, StopIteration):
+                self._refusal = outcome
+            else:  # it would end the event loop
+                msg = f"The code could not be made ready to run: {describe_exception(outcome)}"
+                self._refusal = Refused(500, msg)
+            self._over = True
+        self._post(self._finish)
+
+    def _finish(self) -> None:
         if self._clock is not None:
             self._clock.cancel()
-        self._events += events
-        if isinstance(outcome, ExecutionRecord):
-            self.record = outcome
-        elif isinstance(outcome, Exception) and not isinstance(outcome, StopIteration):
-            self._refusal = outcome
-        else:  # what would end the event loop
-            msg = f"The code could not be made ready to run: {describe_exception(outcome)}"
-            self._refusal = Refused(500, msg)
-        self._over = True
         self._wake()
         self.on_end()
 
@@ -385,11 +390,7 @@ class Executions:
                 for live in list(self._live.values()):
                     await live.ended()
         self._waiting.clear()  # they do not begin while others are cancelled
-        lives = list(self._live.values())
-        for live in lives:
-            live.cancel(message)
-        for live in lives:
-            await live.ended()
+        await asyncio.gather(*(live.cancel(message) for live in list(self._live.values())))
 
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs; from any thread."""
