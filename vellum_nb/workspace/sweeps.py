@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
@@ -162,6 +162,8 @@ class SweepWorker:
     Without `releases`, cases and releases are those of the moment when it goes on.
     """
 
+    watch = staticmethod(views.watch)
+
     def __init__(
         self,
         services: SweepServices,
@@ -269,10 +271,6 @@ class SweepWorker:
         """Return the live view of the sweep."""
         cases = self._cases or self._history.sweeps.cases(sweep.id)
         return views.view_sweep(sweep, cases=cases, releases=self._releases)
-
-    def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]:
-        """Show the progress while the context is open."""
-        return views.watch(sweep, show=show)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless the key stands in it."""
@@ -382,7 +380,9 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         services.history.sweeps, planned, plan, found, restart=restart, reuse=reuse
     )
     worker = SweepWorker(services, record, found, releases)
-    sweep = _sweep(services, record, worker, options, shown)
+    sweep = _LIVE[record.id] = Sweep(
+        record, history=services.history, worker=worker, options=options, plan=shown
+    )
     if shown.ended is None:
         if progress:
             views.announce(shown)
@@ -400,8 +400,10 @@ def open_sweep(services: SweepServices, sweep_id: str, changes: Mapping[str, Any
     options = SweepOptions(**{**record.options, **changes})
     sweep = _live_sweep(record.id)
     if sweep is None:
-        return _sweep(services, record, SweepWorker(services, record), options)
-    if changes:
+        worker = SweepWorker(services, record)
+        sweep = Sweep(record, history=services.history, worker=worker, options=options)
+        _LIVE[record.id] = sweep
+    elif changes:
         sweep.apply(options)
     return sweep
 
@@ -410,18 +412,6 @@ def _live_sweep(sweep_id: str) -> Sweep | None:
     """Return the sweep where it is under way in this process."""
     sweep = _LIVE.get(sweep_id)
     return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
-
-
-def _sweep(
-    services: SweepServices,
-    record: SweepRecord,
-    worker: SweepWorker,
-    options: SweepOptions,
-    plan: SweepPlan | None = None,
-) -> Sweep:
-    sweep = Sweep(record, history=services.history, worker=worker, options=options, plan=plan)
-    _LIVE[record.id] = sweep
-    return sweep
 
 
 def _store(
@@ -462,11 +452,7 @@ def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[Sw
     in_doubt = [
         run
         for run in found
-        if is_in_doubt(
-            run.state,
-            run.error.code if run.error else None,
-            run.error.message if run.error else None,
-        )
+        if is_in_doubt(run.state, *((run.error.code, run.error.message) if run.error else ("", "")))
         and run.release_id in releases
         and run.sweep_id not in held
         and not services.runner.is_under_way(run)
