@@ -84,8 +84,10 @@ def check_all_once(server, sweep, cases, posts=None):
 @quick_look_ups
 def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(server, ws):
     server.script.extend(["503", "500", "504", "reset before"])
-    check_all_once(server, swept(ws, CASES[:4]), CASES[:4], posts=8)
+    sweep = swept(ws, CASES[:4])
+    check_all_once(server, sweep, CASES[:4], posts=8)
     assert server.lookups >= 16
+    assert (sweep.progress().adopted, sweep.progress().resent) == (0, 4)
 
 
 @quick_look_ups

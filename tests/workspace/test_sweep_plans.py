@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import subprocess
 import sys
@@ -252,17 +251,6 @@ def test_an_opened_sweep_asks_for_the_cost_where_it_did(server, path, options):
         assert first.progress().done == 1
     with vnb.connect(server, history=path) as ws:
         assert ws.open_sweep(first.id, max_calls=None).resume().progress().done == 6
-
-
-@pytest.mark.usefixtures("quick_look_ups")
-def test_a_run_that_is_sent_again_is_counted(server, deployed, path):
-    throws = [random.Random(seed) for seed in range(50)]  # noqa: S311  (the dice of the faults)
-    once = next(n for n, dice in enumerate(throws) if dice.random() < 0.5 <= dice.random())
-    server.faults = Faults(reset_before=0.5, seed=once, paths="/v1/execute-workflow")
-    with vnb.connect(server, history=path, timeout=(10, 1)) as ws:
-        now = ws.sweep("echo", CASES[:1], release_tags=["v1"], progress=False).progress()
-    assert (now.done, now.adopted, now.resent) == (1, 0, 1)
-    assert len(deployed.calls) == 1
 
 
 def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, deployed):
