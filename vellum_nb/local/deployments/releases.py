@@ -6,7 +6,7 @@ import inspect
 import os
 import textwrap
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,17 +27,12 @@ from vellum_nb.local.deployments.sources import (
     undefined_names,
 )
 from vellum_nb.local.engine.events import Code, new_id
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions, process_options
-from vellum_nb.local.isolation.workflow_server import (
-    ServerCode,
-    image_of_project,
-    server_options,
-)
+from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
+from vellum_nb.local.isolation.workflow_server import ServerCode, isolation_options
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import contract
 
 LATEST = "LATEST"
-_IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 
 
@@ -159,7 +154,7 @@ class Deployment:
 
 
 def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
-    return ServerCode if options.isolation in _IN_SERVERS else ProcessCode
+    return ProcessCode if options.isolation == "process" else ServerCode
 
 
 def build(
@@ -173,7 +168,7 @@ def build(
     **options: Any,
 ) -> Release:
     """Return a release of `target`; see `LocalServer.deploy`."""
-    process = _process_options(target, isolation, **options)
+    process = isolation_options(isolation, target, **options)
     if isinstance(target, Mapping):
         files, name = check_files(target, "The project"), ""
     elif isinstance(target, os.PathLike):
@@ -194,22 +189,6 @@ def build(
         if undefined_names(source) and process is None:
             return _of_code(code_of(target), name, entry, snapshot=snapshots.add(files))
     return _from_source(snapshots.add(files), entry or "", process, name, declared)
-
-
-def _process_options(
-    target: Target,
-    isolation: str,
-    *,
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
-) -> ProcessOptions | None:
-    if isolation not in _IN_SERVERS:
-        return process_options(isolation, memory_limit=memory_limit, env=env)
-    if isolation == "container" and image is None and isinstance(target, os.PathLike):
-        image = image_of_project(Path(target).expanduser().resolve())
-    return server_options(isolation, image=image, python=python, memory_limit=memory_limit, env=env)
 
 
 def _from_source(

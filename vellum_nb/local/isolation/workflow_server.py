@@ -22,7 +22,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,19 +30,18 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
-from vellum_nb.local.engine.events import (
-    NODE_FULFILLED,
-    WORKFLOW_FULFILLED,
-    WORKFLOW_STREAMING,
-    Event,
-    Rejection,
-    RunContext,
+from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.inputs import check_inputs
+from vellum_nb.local.isolation.process import (
+    PASSED_ON,
+    VARIABLES,
+    IsolatedCode,
+    ProcessOptions,
+    process_options,
 )
-from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, IsolatedCode, ProcessOptions
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import WorkflowInput, WorkflowOutput
-from vellum_nb.models.base import utc
+from vellum_nb.local.sdk.translation import EventTranslator
+from vellum_nb.models import WorkflowInput
 
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
@@ -59,22 +58,26 @@ _SUPERVISE = """
 end() {{ {clean_up}; kill -9 0; }}
 {{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; end
 """
-_LEFT_OUT = frozenset({"initial_state", "display_context", "workflow_version_exec_config"})
 
 
-def server_options(
+def isolation_options(
     isolation: str,
+    target: object,
     *,
-    image: str | None,
-    python: str | os.PathLike[str] | None,
-    memory_limit: int | None,
-    env: Sequence[str],
-) -> ProcessOptions:
-    """Return the options of a release that runs in a workflow server."""
-    limits = memory_limit, tuple(env), isolation
+    memory_limit: int | None = None,
+    env: Sequence[str] = (),
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+) -> ProcessOptions | None:
+    """Return the options of a release of `target`; see `LocalServer.deploy`."""
+    options = process_options(isolation, memory_limit=memory_limit, env=env)
+    if options is None or isolation == "process":
+        return options
     if isolation == "container":
+        if image is None and isinstance(target, os.PathLike):
+            image = image_of_project(Path(target).expanduser().resolve())
         if image:
-            return ProcessOptions(*limits, image, _digest(_docker(), image))
+            return replace(options, image=image, digest=_digest(_docker(), image))
         msg = (
             'isolation="container" needs an image: give image="name:tag", or name it in '
             "pyproject.toml or vellum.lock.json (container_image_name)"
@@ -94,7 +97,7 @@ def server_options(
             "pip install vellum-workflow-server there"
         )
         raise bad_request(msg)
-    return ProcessOptions(*limits, python=found)
+    return replace(options, python=found)
 
 
 def image_of_project(path: Path) -> str | None:
@@ -162,7 +165,6 @@ class ServerExecution:
         self._code = code
         self._inputs = inputs
         self._context = context
-        self._outputs = {variable.key: variable for variable in code.output_variables}
         self._cancelled = False
         self._socket: socket.socket | None = None
 
@@ -175,21 +177,32 @@ class ServerExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
+        outputs = {variable.key: variable for variable in self._code.output_variables}
+        translator = EventTranslator(outputs, self._context, lambda m: m.partition(".")[2] or m)
         server = _server_of(self._code.snapshot.package, self._code.options)
+        failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as (answer, connected):
             self._socket = connected
             if self._cancelled:  # before there was a socket
                 self.cancel()
-            yield from self._events(filter(None, map(bytes.strip, answer)))
+            # To the END: one that hangs up earlier has the server do work, in a thread, of which
+            # the next run gets a part that hangs, as each run is a fork of the server.
+            for line in answer:
+                if not line.startswith(b"{"):
+                    continue  # WAITING, while nothing happens, or END
+                event = json.loads(line)
+                if event["name"].startswith("vembda."):
+                    failure = _failure(event["body"]) or failure
+                else:
+                    yield from translator.translate(event)
             message = "The workflow server ended the run without a result"
-            raise server.rejection(message)
+            raise translator.rejection or failure or server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
         context = self._context
         url = server.url_from_inside(context.url)
         names = self._code.options.env
         variables = {name: os.environ[name] for name in names if name in os.environ}
-        variables = {"VELLUM_API_URL": url, "VELLUM_API_KEY": context.api_key, **variables}
         return {
             "files": dict(self._code.snapshot.texts()),
             "module": _MODULE,
@@ -202,59 +215,27 @@ class ServerExecution:
                 "parent_context": context.parent and dict(context.parent),
             },
             "environment_api_key": context.api_key,
-            "environment_variables": variables,
+            "environment_variables": {
+                "VELLUM_API_URL": url,
+                "VELLUM_API_KEY": context.api_key,
+                **variables,
+            },
             "vembda_public_url": url,
             "timeout": int(context.timeout or 0) + 1 if context.timeout else 86_400,
             "trigger_id": context.trigger,
             "event_filter": "ALL",
         }
 
-    def _events(self, lines: Iterator[bytes]) -> Iterator[Event]:
-        """Yield the events up to the END, or to the one that ends the run."""
-        for line in lines:
-            if line == b"END":
-                return
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue  # WAITING, while nothing happens
-            name, body = str(content.get("name", "")), content.get("body") or {}
-            if name.startswith("vembda.") and body.get("timed_out"):
-                message = "The run took longer than the workflow server allows"
-                raise Rejection(message, "WORKFLOW_TIMEOUT")
-            if name.startswith("vembda.") and body.get("exit_code"):
-                reason = body.get("stderr") or "it gave no reason"
-                message = f"The workflow server could not finish the run: {reason}"
-                raise Rejection(message, "NODE_EXECUTION")
-            if event := self._event(name, content):
-                yield event
 
-    def _event(self, name: str, content: Mapping[str, Any]) -> Event | None:
-        """Return one of the server's events as ours; None for those that the contract lacks."""
-        is_node, span = name.startswith("node."), str(content.get("span_id"))
-        is_own = name.startswith("workflow.") and span == self._context.execution_id
-        if name.endswith(".snapshotted") or not (is_node or is_own):
-            return None
-        body = {k: v for k, v in content["body"].items() if k not in _LEFT_OUT}
-        outputs: tuple[WorkflowOutput, ...] = ()
-        if name == WORKFLOW_STREAMING and "name" in (output := body.get("output") or {}):
-            outputs = (typed_output(self._outputs, output["name"], output.get("value")),)
-        elif name == WORKFLOW_FULFILLED:
-            values = body.get("outputs") or {}
-            outputs = tuple(typed_output(self._outputs, key, values[key]) for key in values)
-        usage = self._context.usage(span) if name == NODE_FULFILLED else ()
-        return Event(
-            name=name,
-            span_id=span,
-            trace_id=self._context.trace_id,
-            body=body,
-            parent=content.get("parent") if is_node else self._context.parent,
-            outputs=outputs,
-            kind="PROMPT" if usage else "",
-            usage=usage,
-            id=str(content["id"]),
-            timestamp=utc(datetime.fromisoformat(str(content["timestamp"]))),
-        )
+def _failure(body: Mapping[str, Any]) -> Rejection | None:
+    """Return why the server itself ended a run."""
+    if body.get("timed_out"):
+        return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
+    if not body.get("exit_code"):
+        return None
+    reason = body.get("stderr") or "it gave no reason"
+    message = f"The workflow server could not finish the run: {reason}"
+    return Rejection(message, "NODE_EXECUTION")
 
 
 # Servers
