@@ -15,9 +15,9 @@ from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, 
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.runner import (
+    CANCELLED,
     Runner,
     StreamAccumulator,
-    cancelled,
     ended,
     open_stream,
     options_of,
@@ -62,7 +62,7 @@ class RunStream:
         expand_meta: bool = False,
     ) -> None:
         self._types = _checked_types(event_types, expand_meta=expand_meta)
-        self._recorder, self._fail = runner.recorder, runner.fail
+        self._runner = runner
         self._closed = self._iterated = False
         self._lock = threading.RLock()
         with runner.begun(request) as (run, inputs):
@@ -106,7 +106,7 @@ class RunStream:
         try:
             for event in self._events:
                 self._so_far.take(event)
-                self.run = self._recorder.set_execution_id(self.run, event.execution_id)
+                self.run = self._runner.set_execution_id(self.run, event.execution_id)
                 if self._so_far.end is not None:
                     self._end()
                 if event.type in self._types:
@@ -126,10 +126,10 @@ class RunStream:
             has_ended = self._so_far.end is not None
             try:
                 if exc is not None and not has_ended:
-                    self.run = self._fail(self.run, exc, so_far=self._so_far)
+                    self.run = self._runner.fail(self.run, exc, so_far=self._so_far)
                 else:
-                    how = self._so_far.fields() | ({} if has_ended else cancelled())
-                    self.run = self._recorder.finish(self.run, how)
+                    how = {**self._so_far.fields(), **({} if has_ended else CANCELLED)}
+                    self.run = self._runner.finish(self.run, how)
             except HistoryError:
                 self._over = True
                 raise
@@ -194,8 +194,7 @@ class PendingRun:
     def __init__(self, runner: Runner, run: Run) -> None:
         self.run = run
         self.execution_id = str(run.execution_id)
-        self._client = runner.client
-        self._recorder = runner.recorder
+        self._runner = runner
         self._since = time.monotonic()
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -208,17 +207,17 @@ class PendingRun:
         """
         if self.run.state != "STARTED":
             return self.run.state
-        reply = self._client.workflow_execution_status(self.execution_id)
+        reply = self._runner.client.workflow_execution_status(self.execution_id)
         if not reply.ended:
             return reply.status
         how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
         with suppress(APIError):  # an execution has ended without types, times and cost, too
-            detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
+            detail = self._runner.client.retrieve_workflow_execution_detail(self.execution_id)
             if detail.status == reply.status:
                 how |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
             if self.run.state == "STARTED":
-                self.run = self._recorder.finish(self.run, how)
+                self.run = self._runner.finish(self.run, how)
         return reply.status
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
@@ -271,5 +270,5 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
         except APIError as exc:
             runner.fail(run, exc)
             raise
-        runner.recorder.release(run)
-    return PendingRun(runner, runner.recorder.set_execution_id(run, reply.execution_id))
+        runner.leave(run)
+    return PendingRun(runner, runner.set_execution_id(run, reply.execution_id))

@@ -118,53 +118,34 @@ class NoLookupError(Exception):
     """Executions cannot be looked up on this server, or with this key."""
 
 
-class ExecutionLookup:
-    """Looks executions of one deployment up by their external id.
+def find_execution(
+    client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
+) -> SlimWorkflowExecutionRead | LookupStatus:
+    """Return the execution with an external id if it has ended, or else where it is.
 
-    Parameters
-    ----------
-    client
-        Whose reads are not repeated by itself.
-    deployment_id
-        None where the key may not read deployments.
+    `deployment_id` is None where the key may not read deployments. `APIError`: no usable answer
+    came this time.
     """
-
-    def __init__(self, client: Client, deployment_id: str | None) -> None:
-        self._client = client
-        self._deployment_id = deployment_id
-
-    def find(
-        self, external_id: str, cancel: Cancellation | None = None
-    ) -> SlimWorkflowExecutionRead | LookupStatus:
-        """Return the execution if it has ended, or else where it is.
-
-        Raises
-        ------
-        NoLookupError
-            This server, or this key, cannot tell.
-        APIError
-            No usable answer came this time.
-        """
-        if self._deployment_id is None:
-            msg = "executions cannot be looked up with this key"
-            raise NoLookupError(msg)
-        filters = all_of(("external_id", "==", external_id))
-        try:
-            page = self._client.list_workflow_deployment_event_executions(
-                self._deployment_id, filters=filters, limit=1, cancel=cancel
-            )
-        except APIStatusError as exc:
-            if exc.status_code >= 500 or exc.status_code in _PASSING:  # noqa: PLR2004
-                raise
-            raise NoLookupError(str(exc)) from exc
-        if not page.results:
-            return LookupStatus.UNKNOWN
-        found = page.results[0]
-        if found.parent_context is None or found.parent_context.external_id != external_id:
-            msg = "it answers a look-up of one external id with another execution"
-            raise NoLookupError(msg)
-        has_ended = found.end is not None or found.error is not None
-        return found if has_ended else LookupStatus.RUNNING
+    if deployment_id is None:
+        msg = "executions cannot be looked up with this key"
+        raise NoLookupError(msg)
+    filters = all_of(("external_id", "==", external_id))
+    try:
+        page = client.list_workflow_deployment_event_executions(
+            deployment_id, filters=filters, limit=1, cancel=cancel
+        )
+    except APIStatusError as exc:
+        if exc.status_code >= 500 or exc.status_code in _PASSING:  # noqa: PLR2004
+            raise
+        raise NoLookupError(str(exc)) from exc
+    if not page.results:
+        return LookupStatus.UNKNOWN
+    found = page.results[0]
+    if found.parent_context is None or found.parent_context.external_id != external_id:
+        msg = "it answers a look-up of one external id with another execution"
+        raise NoLookupError(msg)
+    has_ended = found.end is not None or found.error is not None
+    return found if has_ended else LookupStatus.RUNNING
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:

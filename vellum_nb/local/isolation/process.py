@@ -26,7 +26,7 @@ from typing import Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
-from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot, Snapshots
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     Event,
@@ -190,7 +190,7 @@ class _Child:
         context: RunContext | None = None,
     ) -> None:
         self._job = Job(
-            str(snapshot.folder),
+            snapshot,
             entry,
             inputs,
             context and replace(context, usage=no_usage),
@@ -327,7 +327,7 @@ class Job:
     do the process and its group.
     """
 
-    snapshot: str
+    snapshot: Snapshot
     entry: str
     inputs: Sequence[WorkflowInput]
     context: RunContext | None
@@ -386,8 +386,7 @@ class Job:
 
     def _do(self, send: Send) -> None:
         try:
-            folder = Path(self.snapshot)
-            place, code = load(Snapshots(folder.parent).get(folder.name), self.entry)
+            place, code = load(self.snapshot, self.entry)
             if self.context is None:
                 variables = code.input_variables, code.output_variables
                 send("described", [place, *variables, code.description])
