@@ -27,8 +27,8 @@ from vellum_nb.local.deployments.sources import (
     undefined_names,
 )
 from vellum_nb.local.engine.events import Code, new_id
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
-from vellum_nb.local.isolation.workflow_server import ServerCode, isolation_options
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.workflow_server import IsolatedCode, isolation_options
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import contract
 
@@ -98,8 +98,8 @@ class Release(Declared):
                 code = load(self.snapshot, self.code)[1]
             else:
                 variables = self.input_variables, self.output_variables
-                kind = _code_kind(self.process)
-                code = kind(self.snapshot, self.code, self.process, *variables, self.summary)
+                parts = self.snapshot, self.code, self.process, *variables, self.summary
+                code = IsolatedCode(*parts)
             if code.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
                 raise CodeUnavailableError(msg)
@@ -153,10 +153,6 @@ class Deployment:
         return replace(self, tags={**self.tags, **moved})
 
 
-def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
-    return ProcessCode if options.isolation == "process" else ServerCode
-
-
 def build(
     target: Target,
     snapshots: Snapshots,
@@ -205,7 +201,7 @@ def _from_source(
     code: Code
     try:
         if process is not None:
-            place, code = _code_kind(process).described(snapshot, place, process)
+            place, code = IsolatedCode.described(snapshot, place, process)
         else:
             place, code = load(snapshot, place)
     except CodeUnavailableError as exc:

@@ -19,12 +19,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver, reduction
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
@@ -41,9 +39,8 @@ from vellum_nb.local.engine.events import (
     own_frames,
     to_json,
 )
-from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models import WorkflowInput
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
@@ -54,7 +51,6 @@ _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
-VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
 # fmt: off
 PASSED_ON = frozenset({
     "CONDA_PREFIX", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME",
@@ -104,65 +100,43 @@ def process_options(
     return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
-@dataclass(frozen=True)
-class IsolatedCode:
-    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
+def describe_in_process(
+    snapshot: Snapshot, entry: str, options: ProcessOptions
+) -> tuple[str, Any, Any, str]:
+    """Import the source in a process; return its place, its variables and its description."""
+    try:
+        child = _Child(snapshot, entry, options)
+    except OSError as exc:
+        msg = f"no process could be started to import it: {exc}"
+        raise CodeUnavailableError(msg) from exc
+    timer = threading.Timer(_DESCRIBE_S, child.kill)
+    timer.start()
+    try:
+        kind, content = next(child.messages(), ("", [""]))
+    finally:
+        is_late = not timer.is_alive()
+        timer.cancel()
+        ended, output = child.end()
+    if kind == "described":
+        place, inputs, outputs, description = content
+        return place, inputs, outputs, description
+    msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
+    if is_late:
+        msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
+    raise CodeUnavailableError(msg)
+
+
+@dataclass
+class ProcessExecution:
+    """One run in a process; `cancel` ends it with all that it started."""
 
     snapshot: Snapshot
     entry: str
     options: ProcessOptions
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
-    description: str
-
-
-class ProcessCode(IsolatedCode):
-    """A workflow each run of which is a process."""
-
-    @classmethod
-    def described(
-        cls, snapshot: Snapshot, entry: str, options: ProcessOptions
-    ) -> tuple[str, ProcessCode]:
-        """Import the source in a process, and return its place and the code with its variables."""
-        try:
-            child = _Child(snapshot, entry, options)
-        except OSError as exc:
-            msg = f"no process could be started to import it: {exc}"
-            raise CodeUnavailableError(msg) from exc
-        timer = threading.Timer(_DESCRIBE_S, child.kill)
-        timer.start()
-        try:
-            kind, content = next(child.messages(), ("", [""]))
-        finally:
-            is_late = not timer.is_alive()
-            timer.cancel()
-            ended, output = child.end()
-        if kind == "described":
-            place, inputs, outputs, description = content
-            variables = VARIABLES.validate_python(inputs), VARIABLES.validate_python(outputs)
-            return place, cls(snapshot, place, options, *variables, description)
-        msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
-        if is_late:
-            msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
-        raise CodeUnavailableError(msg)
-
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ProcessExecution:
-        """Check the inputs and return the run; nothing has run yet."""
-        check_inputs(self.input_variables, inputs)
-        return ProcessExecution(self, inputs, context)
-
-
-class ProcessExecution:
-    """One run in a process; `cancel` ends it with all that it started."""
-
-    def __init__(
-        self, code: ProcessCode, inputs: Sequence[WorkflowInput], context: RunContext
-    ) -> None:
-        self._code = code
-        self._inputs = inputs
-        self._context = context
-        self._cancelled = threading.Event()
-        self._child: _Child | None = None
+    inputs: Sequence[WorkflowInput]
+    context: RunContext
+    _child: _Child | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
         """End the process, whatever it does."""
@@ -174,9 +148,8 @@ class ProcessExecution:
         """Run the process and yield its events; a crash is a `Rejection`."""
         if self._cancelled.is_set():
             return
-        code, context = self._code, self._context
         try:
-            child = _Child(code.snapshot, code.entry, code.options, self._inputs, context)
+            child = _Child(self.snapshot, self.entry, self.options, self.inputs, self.context)
         except OSError as exc:
             message = f"No process could be started for the run: {exc}"
             raise Rejection(message, "INTERNAL_ERROR") from exc
@@ -188,14 +161,14 @@ class ProcessExecution:
                 if kind != "event":
                     raise Rejection(*content)
                 if content.name == NODE_FULFILLED and content.kind == "PROMPT":
-                    usage = content.usage or context.usage(content.span_id)
+                    usage = content.usage or self.context.usage(content.span_id)
                     content = replace(content, usage=usage)  # noqa: PLW2901 - only known here
                 yield content
                 if content.ends:
                     return
         finally:
             ended, output = child.end()
-        limit = code.options.memory_limit
+        limit = self.options.memory_limit
         is_limited = limit is not None and "was ended" in ended  # want of memory ends by a signal
         hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
         message = f"The process of the run {ended} before the run was over{hint}"
@@ -217,7 +190,7 @@ class _Child:
         context: RunContext | None = None,
     ) -> None:
         self._job = Job(
-            str(snapshot.folder),
+            snapshot,
             entry,
             inputs,
             context and replace(context, usage=no_usage),
@@ -354,7 +327,7 @@ class Job:
     do the process and its group.
     """
 
-    snapshot: str
+    snapshot: Snapshot
     entry: str
     inputs: Sequence[WorkflowInput]
     context: RunContext | None
@@ -413,7 +386,7 @@ class Job:
 
     def _do(self, send: Send) -> None:
         try:
-            place, code = load(Snapshot(Path(self.snapshot)), self.entry)
+            place, code = load(self.snapshot, self.entry)
             if self.context is None:
                 variables = code.input_variables, code.output_variables
                 send("described", [place, *variables, code.description])

@@ -22,27 +22,28 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
     PASSED_ON,
-    VARIABLES,
-    IsolatedCode,
+    ProcessExecution,
     ProcessOptions,
+    describe_in_process,
     process_options,
 )
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.translation import EventTranslator
-from vellum_nb.models import WorkflowInput
+from vellum_nb.models import VellumVariable, WorkflowInput
 
+_VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
 _READY_S = 120.0
@@ -121,52 +122,68 @@ def image_name(config: Mapping[str, Any]) -> str | None:
     return f"{name}:{tag or 'latest'}" if name else None
 
 
-class ServerCode(IsolatedCode):
-    """A workflow that a workflow server runs."""
+@dataclass(frozen=True)
+class IsolatedCode:
+    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
+
+    snapshot: Snapshot
+    entry: str
+    options: ProcessOptions
+    input_variables: tuple[VellumVariable, ...]
+    output_variables: tuple[VellumVariable, ...]
+    description: str
 
     @classmethod
     def described(
-        cls, snapshot: Snapshot, _entry: str, options: ProcessOptions
-    ) -> tuple[str, ServerCode]:
-        """Have the server read the code, and return its place and the code with its variables."""
-        body = {"files": dict(snapshot.texts()), "module": _MODULE}
+        cls, snapshot: Snapshot, entry: str, options: ProcessOptions
+    ) -> tuple[str, IsolatedCode]:
+        """Have the code read where it runs; return its place and the code with its variables."""
+        describe = describe_in_process if options.isolation == "process" else _describe_in_server
         try:
-            server = _server_of(snapshot.package, options)
-            with server.request("/workflow/serialize", body) as (answer, _):
-                config = json.loads(answer.read())["exec_config"]
-            place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
-            inputs = VARIABLES.validate_python(config["input_variables"])
-            outputs = VARIABLES.validate_python(config["output_variables"])
-            return place, cls(snapshot, place, options, inputs, outputs, "")
+            place, *variables, description = describe(snapshot, entry, options)
+            inputs, outputs = map(_VARIABLES.validate_python, variables)
         except Rejection as exc:
             raise CodeUnavailableError(exc.message) from exc
-        except (ValueError, KeyError, TypeError, ValidationError) as exc:
+        except (ValueError, KeyError, TypeError) as exc:
             msg = f"the workflow server answered with something unknown ({type(exc).__name__})"
             raise CodeUnavailableError(msg) from exc
+        return place, cls(snapshot, place, options, inputs, outputs, description)
 
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ServerExecution:
+    def begin(
+        self, inputs: Sequence[WorkflowInput], context: RunContext
+    ) -> ProcessExecution | ServerExecution:
         """Check the inputs and return the run; nothing has run yet."""
         check_inputs(self.input_variables, inputs)
+        if self.options.isolation == "process":
+            return ProcessExecution(self.snapshot, self.entry, self.options, inputs, context)
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
             raise bad_request(msg)
         return ServerExecution(self, inputs, context)
 
 
+def _describe_in_server(
+    snapshot: Snapshot, _entry: str, options: ProcessOptions
+) -> tuple[str, Any, Any, str]:
+    body = {"files": dict(snapshot.texts()), "module": _MODULE}
+    with _server_of(snapshot.package, options).request("/workflow/serialize", body) as (answer, _):
+        config = json.loads(answer.read())["exec_config"]
+    place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
+    return place, config["input_variables"], config["output_variables"], ""
+
+
+@dataclass
 class ServerExecution:
     """One run in a workflow server; `cancel` hangs up.
 
     The server asks now and then whether a run is cancelled, and then ends it, too.
     """
 
-    def __init__(
-        self, code: ServerCode, inputs: Sequence[WorkflowInput], context: RunContext
-    ) -> None:
-        self._code = code
-        self._inputs = inputs
-        self._context = context
-        self._cancelled = False
-        self._socket: socket.socket | None = None
+    code: IsolatedCode
+    inputs: Sequence[WorkflowInput]
+    context: RunContext
+    _cancelled: bool = False
+    _socket: socket.socket | None = None
 
     def cancel(self) -> None:
         """End the run at once."""
@@ -177,9 +194,9 @@ class ServerExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
-        outputs = {variable.key: variable for variable in self._code.output_variables}
-        translator = EventTranslator(outputs, self._context, lambda m: m.partition(".")[2] or m)
-        server = _server_of(self._code.snapshot.package, self._code.options)
+        outputs = {variable.key: variable for variable in self.code.output_variables}
+        translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
+        server = _server_of(self.code.snapshot.package, self.code.options)
         failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as (answer, connected):
             self._socket = connected
@@ -199,14 +216,14 @@ class ServerExecution:
             raise translator.rejection or failure or server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
-        context = self._context
+        context = self.context
         url = server.url_from_inside(context.url)
-        names = self._code.options.env
+        names = self.code.options.env
         variables = {name: os.environ[name] for name in names if name in os.environ}
         return {
-            "files": dict(self._code.snapshot.texts()),
+            "files": dict(self.code.snapshot.texts()),
             "module": _MODULE,
-            "inputs": [each.model_dump(mode="json") for each in self._inputs],
+            "inputs": [each.model_dump(mode="json") for each in self.inputs],
             "state": None if context.state is None else dict(context.state),
             "execution_id": context.execution_id,
             "workflow_span_id": context.execution_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ _WITHOUT_STACK = frozenset({"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT", "NODE_CANC
 _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 
+@dataclass
 class EventTranslator:
     """Translates the events of one run; `module` is called for each module name in them.
 
@@ -42,19 +44,13 @@ class EventTranslator:
     the workflows that hold them are left out, as are snapshots of the state.
     """
 
-    def __init__(
-        self,
-        outputs: Mapping[str, VellumVariable],
-        context: RunContext,
-        module: Callable[[str], str] = local_module,
-    ) -> None:
-        self._outputs = outputs
-        self._context = context
-        self._module = module
-        self._complete: set[str] = set()  # outputs whose value was streamed
-        self._inner: dict[str, list[tuple[int, str]]] = {}  # by span of a node: what ran inside it
-        self._has_ended = False
-        self.rejection: Rejection | None = None  # where the SDK says otherwise
+    outputs: Mapping[str, VellumVariable]
+    context: RunContext
+    module: Callable[[str], str] = local_module
+    rejection: Rejection | None = None  # where the SDK says otherwise
+    _complete: set[str] = field(default_factory=set)  # outputs whose value was streamed
+    _inner: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by span of a node
+    _has_ended: bool = False
 
     def translate(self, raw: Mapping[str, Any]) -> Iterator[Event]:
         """Yield the events of an event of the SDK.
@@ -67,7 +63,7 @@ class EventTranslator:
         if name.startswith("node."):
             if name in _BODIES:
                 yield self._node(raw)
-        elif span == self._context.execution_id:
+        elif span == self.context.execution_id:
             yield from self._workflow(raw)
         elif name == names.WORKFLOW_INITIATED and raw.get("parent"):
             inputs = raw["body"].get("inputs") or {}
@@ -82,9 +78,9 @@ class EventTranslator:
             key, delta = output.get("name", ""), output.get("delta", "")
             if "value" in output:
                 self._complete.add(key)
-            elif getattr(self._outputs.get(key), "type", "") != "STRING" or type(delta) is not str:
+            elif getattr(self.outputs.get(key), "type", "") != "STRING" or type(delta) is not str:
                 return  # only text grows; a map streams the states of its items
-            yield self._own(raw, (typed_output(self._outputs, key, output.get("value")),))
+            yield self._own(raw, (typed_output(self.outputs, key, output.get("value")),))
         elif name == names.WORKFLOW_FULFILLED:
             yield from self._fulfilled(raw)
         elif name == _PAUSED:
@@ -107,7 +103,7 @@ class EventTranslator:
             message = f"The output {where!r} is not a finite number, which JSON cannot carry"
             self._reject(message, "INVALID_OUTPUTS")
             return
-        outputs = [typed_output(self._outputs, name, value) for name, value in values.items()]
+        outputs = [typed_output(self.outputs, name, value) for name, value in values.items()]
         for output in outputs:
             if output.name not in self._complete:
                 part = {"output": {"name": output.name, "value": values[output.name]}}
@@ -118,15 +114,15 @@ class EventTranslator:
         yield self._own(raw, tuple(outputs))
 
     def _own(self, raw: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()) -> Event:
-        return self._event(raw, parent=self._context.parent, outputs=outputs)
+        return self._event(raw, parent=self.context.parent, outputs=outputs)
 
     def _node(self, raw: Mapping[str, Any]) -> Event:
         name, span, parent = raw["name"], raw["span_id"], raw.get("parent") or {}
         has_ended = name in {names.NODE_FULFILLED, names.NODE_REJECTED}
         inner = sorted(self._inner.pop(span, [])) if has_ended else []
-        usage = self._context.usage(span) if name == names.NODE_FULFILLED else ()
+        usage = self.context.usage(span) if name == names.NODE_FULFILLED else ()
         is_inner = parent.get("type") == "WORKFLOW"
-        is_inner = is_inner and parent["span_id"] != self._context.execution_id
+        is_inner = is_inner and parent["span_id"] != self.context.execution_id
         return self._event(
             raw,
             parent=self._without_inner(parent or None),
@@ -146,7 +142,7 @@ class EventTranslator:
         return Event(
             name=raw["name"],
             span_id=raw["span_id"],
-            trace_id=self._context.trace_id,
+            trace_id=self.context.trace_id,
             body={**body, key: self._definition(raw["body"][key])},
             id=raw["id"],
             timestamp=utc(datetime.fromisoformat(raw["timestamp"])),
@@ -155,7 +151,7 @@ class EventTranslator:
 
     def _definition(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the definition of a node or workflow, without the package of its release."""
-        module = self._module(".".join(raw["module"]))
+        module = self.module(".".join(raw["module"]))
         return {"id": str(raw["id"]), "name": raw["name"], "module": module.split(".")}
 
     def _without_inner(self, parent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -28,14 +28,11 @@ from vellum.workflows.context import (
     set_execution_context,
 )
 from vellum.workflows.events.types import WorkflowDeploymentParentContext
-from vellum.workflows.events.workflow import WorkflowEvent
 from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import BaseNode
 from vellum.workflows.nodes.mocks import MockNodeExecution
 from vellum.workflows.nodes.utils import cast_to_output_type
-from vellum.workflows.resolvers.base import BaseWorkflowResolver
-from vellum.workflows.resolvers.types import LoadStateResult
 from vellum.workflows.state import BaseState
 from vellum.workflows.state.context import WorkflowContext
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
@@ -166,21 +163,18 @@ class SdkExecution:
         context = self._context
         set_execution_context(ExecutionContext())
         spans = {context.execution_id, (context.parent or {}).get("span_id", "")}
-        state = context.state
-        resolvers: list[Any] = []
-        if state is not None:
-            resolvers = [_StoredState(state, self._target.get_state_class())]
         try:
             arguments = dict(self._arguments)
+            if context.state is not None:
+                arguments["state"] = _stored(context.state, self._target.get_state_class())
             if "inputs" in arguments:
                 inputs = self._target.get_inputs_class()
                 arguments["inputs"] = _filled(inputs, arguments["inputs"])
-            workflow = self._target(context=self._local, resolvers=resolvers or None)
+            workflow = self._target(context=self._local)
             stream = workflow.stream(
                 **arguments,
                 event_filter=all_workflow_event_filter,
                 execution_id=UUID(context.execution_id),
-                previous_execution_id=None if state is None else context.execution_id,
                 cancel_signal=self._cancelled,
             )
             for event in stream:  # drained to its end: that is when the SDK's threads end
@@ -270,39 +264,19 @@ def _as_json(event: Any) -> dict[str, Any]:
     return raw
 
 
-class _StoredState(BaseWorkflowResolver):
-    """Loads the state that it was made with, whatever execution is asked for.
+def _stored(state: Mapping[str, Any], kind: type[BaseState]) -> BaseState:
+    """Return the state of an earlier execution.
 
     What the state class does not know any more is left out; what does not fit its annotation comes
     as it was stored.
     """
-
-    def __init__(self, state: Mapping[str, Any], state_class: type[BaseState]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._state = state
-        self._class = state_class
-
-    def get_latest_execution_events(self) -> Iterator[WorkflowEvent]:
-        """Return no events: only the state is stored here."""
-        return iter(())
-
-    def get_state_snapshot_history(self) -> Iterator[BaseState]:
-        """Return no snapshots: only the final state is stored."""
-        return iter(())
-
-    def load_state(self, previous_execution_id: UUID | str | None = None) -> LoadStateResult:
-        """Return the state."""
-        values = {
-            name: self._state[name]
-            for name in typing.get_type_hints(self._class)
-            if name in self._state and name != "meta"
-        }
-        for name, hint in typing.get_type_hints(self._class).items():
-            if values.get(name) is not None:
-                with suppress(NodeException):  # it stays as it was stored
-                    values[name] = cast_to_output_type(values[name], hint)
-        previous = str(previous_execution_id)
-        return LoadStateResult(self._class(**values), previous, previous, previous, previous)
+    values: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in state and name != "meta":
+            values[name] = state[name]
+            with suppress(NodeException):
+                values[name] = state[name] and cast_to_output_type(state[name], hint)
+    return kind(**values)
 
 
 def _filled(inputs: type[BaseInputs], values: Mapping[str, Any]) -> BaseInputs:
