@@ -93,8 +93,8 @@ def test_leaving_at_the_last_event_keeps_the_run_as_it_ended(ws):
 def test_a_stream_is_iterated_over_once(ws):
     stream = ws.stream("shout", {"text": "hi"})
     list(stream)
-    with pytest.raises(vnb.VellumNBError, match="iterated over once"):
-        iter(stream)
+    with pytest.raises(vnb.VellumNBError, match="only once"):
+        list(stream)
 
 
 def test_node_events_bring_the_nodes(ws):

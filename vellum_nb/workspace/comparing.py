@@ -46,6 +46,9 @@ def compare(
 ) -> Comparison:
     """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
 
+    `InputError`: there is no such column, cases cannot be identified, or there are several
+    deployments. The other options are as in `vellum_nb.Workspace.compare`.
+
     Parameters
     ----------
     frame : DataFrame
@@ -57,19 +60,8 @@ def compare(
         ``"environment"`` (local against the cloud), or any other.
     baseline : str, optional
         The value that the others are compared with. Default: the one that was run first.
-    metrics : metric or sequence, optional
-        As of `vellum_nb.Comparison`.
     deployment : str, optional
         Which one, where the frame has runs of several.
-    alpha, seed
-        As of `vellum_nb.Comparison`.
-    max_calls, max_cost_usd, progress
-        Of judges among the metrics; as of `vellum_nb.Workspace.compare`.
-
-    Raises
-    ------
-    InputError
-        There is no such column, cases cannot be identified, or there are several deployments.
 
     Examples
     --------
@@ -90,8 +82,8 @@ def compare(
         alpha=alpha,
         seed=seed,
     )
-    limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-    return judged(comparison, None, progress=progress, **limits)  # type: ignore[arg-type]
+    limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+    return judged(comparison, None, progress=progress, **limits)
 
 
 class CompareOptions(TypedDict, total=False):

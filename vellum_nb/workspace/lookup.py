@@ -153,9 +153,9 @@ def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataF
     columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
     rows = []
     for each in deployments:
-        texts = (each.name, each.label, each.description or "")
-        variables = (_signature(each.input_variables), _signature(each.output_variables))
-        rows.append((*texts, *variables, each.status or "", each.created, each.id))
+        variables = _signature(each.input_variables), _signature(each.output_variables)
+        texts = (each.name, each.label, each.description or "", *variables, each.status or "")
+        rows.append((*texts, each.created, each.id))
     return _frame(rows, columns)
 
 
@@ -165,21 +165,23 @@ def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFram
     rows = []
     for each in releases:
         version, tags = each.workflow_version, ", ".join(tag.name for tag in each.release_tags)
-        variables = (_signature(version.input_variables), _signature(version.output_variables))
-        ids = (each.created, each.id, version.container_image or "")
-        rows.append((tags, each.description or "", *variables, *ids))
+        variables = _signature(version.input_variables), _signature(version.output_variables)
+        image = version.container_image or ""
+        rows.append((tags, each.description or "", *variables, each.created, each.id, image))
     frame = _frame(rows, columns)
     return frame if frame["image"].any() else frame.drop(columns="image")
 
 
-def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Return the cases of a pulled project as a DataFrame.
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
 
-    Raises
-    ------
-    InputError
-        There are none.
-    """
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
+    return frame.astype({column: "str" for column in frame if column != "created"})
+
+
+def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return the cases of a pulled project as a DataFrame."""
     import pandas as pd
 
     rows = json.loads(texts.get("dataset.json", "[]"))
@@ -195,14 +197,6 @@ def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
         mocks = {"mocks": row["mocks"]} if row.get("mocks") else {}
         found.append({"label": row.get("label", ""), **inputs, **mocks})
     return pd.DataFrame(found)
-
-
-def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(rows, columns=list(columns))
-    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
-    return frame.astype({column: "str" for column in frame if column != "created"})
 
 
 def _signature(variables: Iterable[VellumVariable]) -> str:
@@ -227,11 +221,8 @@ _UNREADABLE = (
 def texts_of(archive: bytes, what: str) -> dict[str, str]:
     """Return path to text, by path; a file that is not text is replaced by its size.
 
-    Raises
-    ------
-    APIResponseError
-        It is no ZIP archive, one that grows beyond 64 MiB, or one with paths that lead out of the
-        folder that somebody may write it to.
+    `APIResponseError`: it is not a ZIP archive, grows beyond 64 MiB, or has paths that lead out of
+    the folder that somebody may write it to.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.client import Client, EventStream
+from vellum_nb.client import Client
 from vellum_nb.errors import (
     APIConnectionError,
     APIError,
@@ -58,7 +58,7 @@ Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
-_META = {"usage": True, "cost": True, "model_name": True}
+META = {"usage": True, "cost": True, "model_name": True}
 _CANCELLED = RunError(code="CANCELLED", message="cancelled before an answer came")
 CANCELLED: Mapping[str, Any] = {"state": "CANCELLED", "error": _CANCELLED}
 """What giving up adds to the run."""
@@ -335,32 +335,20 @@ def send_run(
         how = ended(reply.data.state, reply.data.outputs, reply.data.error)
         how["execution_id"] = reply.execution_id
     else:
-        with open_stream(client, run, inputs, cancel, expand_meta=True) as events:
-            for event in events:
+        stream = client.execute_workflow_stream(
+            inputs,
+            **options_of(run),
+            event_types=["NODE", "WORKFLOW"],
+            expand_meta=META,
+            cancel=cancel,
+        )
+        with stream:
+            for event in stream:
                 so_far.take(event)
                 if on_event is not None:
                     on_event(so_far)
         how = so_far.fields()
     return {"latency_s": round(time.perf_counter() - clock, 6), **how}
-
-
-def open_stream(
-    client: Client,
-    run: Run,
-    inputs: Inputs,
-    cancel: Cancellation | None = None,
-    *,
-    event_types: Iterable[str] = ("NODE", "WORKFLOW"),
-    expand_meta: bool = False,
-) -> EventStream[WorkflowStreamEvent]:
-    """Execute `run` as a stream."""
-    return client.execute_workflow_stream(
-        inputs,
-        **options_of(run),
-        event_types=sorted(event_types),
-        expand_meta=_META if expand_meta else None,
-        cancel=cancel,
-    )
 
 
 def options_of(run: Run) -> dict[str, Any]:
