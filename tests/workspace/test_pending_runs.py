@@ -109,10 +109,10 @@ def test_runs_of_another_server_are_left_as_they_are(ws, tmp_path):
     assert len(ws.resume_pending()) == 1
 
 
-@pytest.mark.parametrize("other", [{"environment": "elsewhere"}, {"execution_id": "not a uuid"}])
-def test_runs_of_another_environment_or_kind_are_not_asked_for(ws, other):
+@pytest.mark.parametrize("id_", ["not a uuid", "..", "0" * 32])
+def test_runs_of_another_kind_are_left_as_they_are(ws, id_):
     run = ws.submit("shout", {"text": "x"}).run
-    ws.history.begin(run.model_copy(update={"id": "o", "external_id": None, **other}))
+    ws.history.begin(run.model_copy(update={"id": "o", "external_id": None, "execution_id": id_}))
     assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
 
 

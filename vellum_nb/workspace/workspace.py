@@ -360,25 +360,19 @@ class Workspace:
         runs that this server does not know, and those whose execution id never came, which
         ``history.sync`` finds by their external id.
         """
-        try:
-            here = self.client.environment_identity().name
-        except APIStatusError:  # this key may not know
-            here = None
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
-            elsewhere = None not in {here, run.environment} and run.environment != here
-            if run.execution_id is None or elsewhere or self._runner.is_under_way(run):
+            if run.execution_id is None or self._runner.is_under_way(run):
                 continue
             pending = PendingRun(self._runner, run)
             try:
                 pending.status()
-            except InputError:  # its id is no part of an address
-                continue
+                pending_runs.append(pending)
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
+            except InputError:  # its id is no part of an address
                 continue
-            pending_runs.append(pending)
         return pending_runs
 
     def read_inputs(
