@@ -124,12 +124,12 @@ class RunStream:
         with self._lock:
             if self._over:
                 return
-            how = self._so_far.fields()
+            how = {**self._so_far.fields(), **({} if self._so_far.end else CANCELLED)}
             try:
                 if exc is not None and self._so_far.end is None:
                     self.run = self._runner.fail(self.run, exc, so_far=self._so_far)
                 else:
-                    self.run = self._runner.finish(self.run, {**CANCELLED, **how})
+                    self.run = self._runner.finish(self.run, how)
             except HistoryError:
                 self._over = True
                 raise
