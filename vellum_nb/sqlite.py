@@ -497,7 +497,7 @@ def text_or_bytes(content: bytes) -> str | bytes:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a file to read it, also where its folder cannot be written and no other has it open."""
-    uri = f"{path.as_uri()}?mode=ro"
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = _connect(uri, uri=True)
     try:
         _pragma(connection, "schema_version")
