@@ -73,14 +73,14 @@ class Client:
         Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it, unseen. It
         is never stored, printed or logged.
     base_url : str, optional
-        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept. With
+        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix stays. With
         ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
         refused for Vellum's own hosts.
     predict_url : str, optional
         Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
         `base_url` is another host, that host serves both.
     timeout : float, (float, float) or None
-        Seconds to connect, and to wait for data; None: no limit. A whole answer, streams apart,
+        Seconds to connect, and to wait for data; None: no limit. A whole answer, except a stream,
         takes at most the two together.
     api_version : str
         Value of the header X-API-Version.
@@ -587,7 +587,7 @@ def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iter
     for _ in range(_MAX_PAGES):
         current = call(*args, offset=count or None, **options)
         if current.results and current.results == last:
-            msg = f"The server sends the same page again after {count} items; the rest is unknown"
+            msg = f"The server sent the same page twice after {count} items; the rest is unknown"
             raise APIResponseError(msg)
         last = current.results
         yield from current.results
@@ -621,7 +621,7 @@ def _plain(value: object) -> Any:
 
 
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
-    """Return an actual as sent; what is None stays absent."""
+    """Return an actual as sent, without fields that are None."""
     given = dict(actual) if isinstance(actual, ActualRequest) else actual
     try:
         checked = ActualRequest.model_validate(plain(given))

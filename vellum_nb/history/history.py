@@ -223,7 +223,7 @@ class History:
         return query.read_runs(*self._selected(filters))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
+        """Return runs as a DataFrame, newest first, one row per run; arguments as in `runs`.
 
         Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
         `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
@@ -490,7 +490,7 @@ class History:
             msg = f"The history {self.path} is on a server: back it up with pg_dump"
             raise HistoryError(msg)
         if not isinstance(target, Path) or os.path.lexists(target):
-            msg = f"{target} exists; a backup overwrites nothing, so choose another name"
+            msg = f"{target} exists; a backup never overwrites a file; choose another name"
             raise HistoryError(msg)
         copy_to(target)
         return target
@@ -554,7 +554,7 @@ class History:
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are filters and those of the table."""
         if self._view is None:
-            msg = "This history came without a table: use vnb.connect(...).history, or frame()"
+            msg = "This history has no interactive table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
         return self._view(self, **options)
 

@@ -66,9 +66,14 @@ _LONGEST = 2_000  # characters of an input in the static form
 _NAMED = 4  # problems that are named beside Run
 _SHORTEST = 0.1  # seconds
 _OPTIONS = (
-    ("external id", "STRING", "yours, unique; several releases get -tag", {"x-multiline": False}),
-    ("metadata", "JSON", "a JSON object kept with the run", {"type": "object"}),
-    ("previous execution", "STRING", "the id to go on from", {"x-multiline": False}),
+    (
+        "external id",
+        "STRING",
+        "your own unique id; with several releases, -tag is added",
+        {"x-multiline": False},
+    ),
+    ("metadata", "JSON", "a JSON object stored with the run", {"type": "object"}),
+    ("previous execution", "STRING", "the execution to continue", {"x-multiline": False}),
 )
 
 
@@ -96,7 +101,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     release : callable
         Retrieves the release that a tag points at.
     count : callable, optional
-        Returns how many runs of the deployment the history holds; None where it cannot tell.
+        Returns how many runs of the deployment the history holds; None if it does not know.
     rate, trace : callable, optional
         Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
     cases : callable, optional
@@ -519,7 +524,7 @@ class RunBar:
         self.stream = styled(
             ipw.Checkbox(description="Stream", indent=False), "vnb-check vnb-stream"
         )
-        self.stream.tooltip = "Show the text of the answers while it grows"
+        self.stream.tooltip = "Show the text of the answers as it arrives"
         parts = [self._run, self._cancel, self._progress, self._problems]
         self.widget = styled(ipw.Box([*parts, *([self.stream] * streams)]), "vnb-runbar")
 

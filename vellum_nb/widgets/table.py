@@ -106,7 +106,7 @@ class HistorySource:
     def drop(self, name: object) -> None:
         """Take a filter away."""
         if name not in self._filters or name == "deployment":
-            refuse(f"there is no filter {name!r:.60} to take away")
+            refuse(f"there is no filter {name!r:.60} to remove")
         del self._filters[str(name)]
 
     @property
@@ -471,7 +471,7 @@ class HistoryView(TableView):
         names = [value] if name == "order_by" else list(dict.fromkeys(value))[:_MAX_COLUMNS]
         if unknown := [each for each in names if each not in known]:
             what = "order" if name == "order_by" else "column"
-            msg = f"no {what} is called {', '.join(unknown)}; there are: {', '.join(known)}"
+            msg = f"there is no {what} {', '.join(unknown)}; there are: {', '.join(known)}"
             raise traitlets.TraitError(msg)
         return value if name == "order_by" else names
 
