@@ -35,7 +35,8 @@ numpydoc_show_class_members = False
 
 html_theme = "furo"
 html_title = f"vellum_nb {release}"
-html_extra_path = ["site"]  # the index.html that leads to the first page
+html_extra_path = ["site"]  # index.html, which leads to the first page; a style sheet
+html_css_files = ["../vellum_nb.css"]
 
 
 def setup(app: Sphinx) -> None:

@@ -110,14 +110,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     Attributes
     ----------
     value : dict
-        Input name to natural Python value, of all inputs that have a readable one. Set it to fill
-        the form: inputs that are not named go back to their defaults.
+        Input name to natural Python value, of all inputs with a valid one. Set it to fill the form:
+        inputs that are not named get their defaults.
     release_tags : list of str
         The tags to run on; set it to choose others.
     runs : tuple of Run
-        The newest answers, one a release tag.
+        The newest answers, one per release tag.
     busy, streaming : bool
-        Whether runs are under way; whether they show their text while it grows: the Stream switch.
+        Whether runs are in progress; whether they show text as it arrives: the Stream switch.
 
     Examples
     --------
@@ -222,7 +222,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     @property
     def errors(self) -> dict[str, str]:
-        """What keeps the form from running, by the input's name."""
+        """Why the form cannot run, by the input's name."""
         return self._fields.problems()
 
     @property
@@ -289,7 +289,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._options[name].focus()
 
     def cancel(self) -> None:
-        """Cut off the runs that are under way; those that have ended stay."""
+        """Cancel the runs in progress; ended ones stay."""
         if self._runs.cancel():
             self._bar.cancelling()
 
@@ -302,7 +302,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return tuple(self.runs)
 
     def continue_from(self, run: Run) -> None:
-        """Go on from the answer of `run`, as its Continue does; nothing is sent.
+        """Continue from the answer of `run`, as its Continue does; nothing is sent.
 
         Its execution becomes the previous one, its answer the next turn of the chat, if any.
         """

@@ -238,14 +238,14 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     Parameters
     ----------
     comparison : Comparison
-        What is shown. Ratings and runs that are made here give the view another comparison.
+        The comparison to display. Ratings and runs made here give the view another one.
     callbacks : Callbacks, optional
-        What can be done beside looking.
+        What the grid can do in addition.
 
     Attributes
     ----------
     comparison : Comparison
-        As it is shown now: compared with the baseline that was chosen.
+        The current one, with the baseline that was chosen.
     table : TableView
         The widget that draws the rows.
     export_folder : Path or None
@@ -292,7 +292,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     @property
     def comparison(self) -> Comparison:
-        """The comparison as it is shown now."""
+        """The current comparison, with the baseline that was chosen."""
         return self.table.comparison
 
     @property
@@ -323,7 +323,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.opened = case.case_id
 
     def close_case(self) -> None:
-        """Show the case in full no more."""
+        """Close the case."""
         self._detail.show(self.comparison, None)
         self.table.opened = ""
 
@@ -345,7 +345,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._work(case, release, "saving the rating…", save)
 
     def replay(self, case: Case, release: str) -> None:
-        """Run `case` on `release`, in a thread; its cell shows the answer when it has come."""
+        """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
         replay = self._callbacks.replay
         if replay is None or release not in self._callbacks.replayed(self.comparison):
             msg = f"Case {case.number} cannot be run on {release} from here"

@@ -233,15 +233,14 @@ class SweepView(ThreadSafeWidget):
     Parameters
     ----------
     sweep : Sweep
-        What is shown, paused and stopped.
+        The sweep to display, pause and stop.
     same, numbers : mapping, optional
         Release tag to the other tags on the same release; case id to the number of the case.
 
     Attributes
     ----------
     hint, error : str
-        What stands in place of the buttons while the kernel is busy; what went wrong when a button
-        was pressed; traits.
+        The text in place of the buttons while the kernel is busy; the error of a button; traits.
 
     Examples
     --------
@@ -285,7 +284,7 @@ class SweepView(ThreadSafeWidget):
         self._debouncer.poke()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the sweep has come to an end and that is shown; return whether it is."""
+        """Wait until the sweep has ended and the view shows it; return whether it does."""
         return self._debouncer.wait(timeout)
 
     def close(self) -> None:

@@ -227,7 +227,7 @@ class HistoryView(TableView):
     order_by, descending : str, bool
         The column that is sorted by, and which way; traits.
     columns : list of str
-        The columns that are shown: names of the history frame, and ``outputs``; a trait.
+        The visible columns: names of the history frame, and ``outputs``; a trait.
     total, recorded : int
         How many runs the filters find, and how many of the deployment there are; traits.
     export_folder : Path or None
@@ -304,7 +304,7 @@ class HistoryView(TableView):
         self.guarded("rows", self._refresh)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is read or counted; return whether that is so."""
+        """Wait until reading and counting have ended; return whether they have."""
         return self._executor.wait(timeout) and self._counting.wait(timeout)
 
     def close(self) -> None:
