@@ -14,15 +14,15 @@ from uuid import UUID
 from vellum_nb.client import Client
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
-from vellum_nb.history import History, trace_frame
+from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
-    NodeRun,
     Run,
     RunRequest,
     VellumVariable,
@@ -39,6 +39,7 @@ from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
     WorkspaceJudges,
+    same_releases,
     stored_comparison,
 )
 from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
@@ -112,6 +113,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
+        self._judges = WorkspaceJudges(self.history, self.sweep)
         self._sweep_services = SweepServices(
             client, self.history, self._lookup, self._runner, self._compare_sweep
         )
@@ -217,18 +219,34 @@ class Workspace:
             last recorded run.
         """
         from vellum_nb.widgets import RunForm
+        from vellum_nb.widgets.spec import Progressing
 
-        spec = form_spec(
-            deployment, self._lookup, self.history, source=self.source, variables=variables
-        )
+        execute = self._runner.execute
+
+        def stream(
+            request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
+        ) -> Run:
+            def report(so_far: StreamAccumulator) -> None:
+                texts = dict(so_far.texts)
+                show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
+
+            return execute(request, cancel, on_event=report)[0]
+
+        def count() -> int | None:
+            with suppress(HistoryError):  # a run will say why
+                return self.history.count(deployment=deployment)
+            return None
+
         return RunForm(
-            spec,
-            run=lambda request, cancel: self._runner.execute(request, cancel)[0],
-            release=lambda tag: self._lookup.release(deployment, tag),
-            count=partial(self._run_count, deployment),
-            stream=self._stream_of_form,
-            rate=self._rate_of_form,
-            trace=self._nodes,
+            form_spec(
+                deployment, self._lookup, self.history, source=self.source, variables=variables
+            ),
+            run=lambda request, cancel: execute(request, cancel)[0],
+            release=partial(self._lookup.release, deployment),
+            count=count,
+            stream=stream,
+            rate=self._rate_or_clear,
+            trace=self.history.nodes,
             cases=partial(self.sweep, deployment),
         )
 
@@ -340,25 +358,19 @@ class Workspace:
         runs that this server does not know, and those whose execution id never came, which
         ``history.sync`` finds by their external id.
         """
-        try:
-            here = self.client.environment_identity().name
-        except APIStatusError:  # this key may not know
-            here = None
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
-            elsewhere = None not in {here, run.environment} and run.environment != here
-            if run.execution_id is None or elsewhere or self._runner.is_under_way(run):
+            if run.execution_id is None or self._runner.is_under_way(run):
                 continue
             pending = PendingRun(self._runner, run)
             try:
                 pending.status()
-            except InputError:  # its id is no part of an address
-                continue
+                pending_runs.append(pending)
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
+            except InputError:  # its id is no part of an address
                 continue
-            pending_runs.append(pending)
         return pending_runs
 
     def read_inputs(
@@ -428,7 +440,7 @@ class Workspace:
         `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). They are read
         from Vellum once, and kept in the history. `run` is as in `rate`.
         """
-        return trace_frame(self._nodes(run))
+        return self.history.trace(find_run(self.history, run))
 
     @overload
     def sweep(
@@ -665,30 +677,23 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        title = "" if of is None else views.sweep_title(of.record)
         comparison = stored_comparison(
-            self.history,
-            self._runner.resolve,
+            self._runner,
             deployment,
             tags,
             sweep=of,
             since=since,
             cases=cases,
-            services=self._services(deployment, title),
+            services=self._services(deployment, of),
             baseline=baseline,
             metrics=metrics,
             alpha=alpha,
             seed=seed,
         )
         if dry_run:
-            return plan_judges(comparison, self._judges())
-        return judged(
-            comparison,
-            self._judges(),
-            max_calls=max_calls,
-            max_cost_usd=max_cost_usd,
-            progress=progress,
-        )
+            return plan_judges(comparison, self._judges)
+        limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        return judged(comparison, self._judges, progress=progress, **limits)
 
     def judge(
         self,
@@ -714,7 +719,7 @@ p = 1.00 · noise floor unknown>
             lower_is_better=lower_is_better,
             rejected=rejected,
         )
-        return made.replaced(service=self._judges())
+        return made.replaced(service=self._judges)
 
     def bisect(
         self,
@@ -755,50 +760,49 @@ p = 1.00 · noise floor unknown>
         'v2'
         """
         return bisect(
-            deployment,
-            case,
-            check,
-            runner=self._runner,
-            lookup=self._lookup,
-            history=self.history,
-            first=first,
-            last=last,
-            repeats=repeats,
+            self._runner, deployment, case, check, first=first, last=last, repeats=repeats
         )
 
-    def _judges(self) -> WorkspaceJudges:
-        return WorkspaceJudges(self.history, self.sweep)
-
-    def _services(self, deployment: str, title: str) -> Services:
+    def _services(self, deployment: str, sweep: Sweep | None) -> Services:
         """Return what a comparison of this workspace acts with and is shown by."""
+
+        def code_diff(old: str, new: str) -> CodeDiff | None:
+            with suppress(APIError):  # then it cannot be read
+                return self.code_diff(deployment, old, new)
+            return None
+
+        def replay(case: Case, tag: str) -> Run:
+            request = RunRequest(
+                deployment=deployment, inputs=case.inputs, release_tag=tag, not_sent=None
+            )
+            return self._runner.execute(request)[0]
+
+        def grid(comparison: Comparison) -> ComparisonView:
+            from vellum_nb.widgets.grid import Callbacks
+
+            when = None if sweep is None else sweep.record.created.astimezone()
+            callbacks = Callbacks(
+                rate=self._rate_or_clear,
+                trace=self.history.nodes,
+                replay=replay,
+                blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
+                history=self.history,
+                about="" if when is None else f"sweep of {when.day} {when:%b %H:%M}",
+                same=same_releases(self._runner, comparison),
+            )
+            return views.view_grid(comparison, callbacks)
+
+        def rate_blind(run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
+            return self.rate(run, quality=quality, metadata=metadata)
+
         return Services(
             sweep=lambda name, rows, options: self.sweep(name, rows, **options),
             leaks=self.client.leaks,
-            grid=partial(self._grid, title=title),
-            blind=partial(views.view_blind, rate=self._rate_blind),
+            grid=grid,
+            blind=partial(views.view_blind, rate=rate_blind),
             ratings=self.history.blind_ratings,
-            code_diff=partial(self._code_diff_or_none, deployment),
+            code_diff=code_diff,
         )
-
-    def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
-        from vellum_nb.widgets.grid import Callbacks, ComparisonView
-
-        callbacks = Callbacks(
-            rate=self._rate_of_form,
-            trace=self._nodes,
-            replay=partial(views.replay, self._runner, comparison.deployment),
-            blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
-            history=self.history,
-            about=title,
-            same=views.same_releases(self._runner, comparison),
-        )
-        return ComparisonView(comparison, callbacks)
-
-    def _code_diff_or_none(self, deployment: str, old: str, new: str) -> CodeDiff | None:
-        """Return how the code of two releases differs; None where it cannot be read."""
-        with suppress(APIError):
-            return self.code_diff(deployment, old, new)
-        return None
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
         record = sweep.record
@@ -806,41 +810,11 @@ p = 1.00 · noise floor unknown>
         compared: Comparison = self.compare(record.deployment, **options)
         return compared
 
-    def _run_count(self, deployment: str) -> int | None:
-        """Return how many runs there are, or None where that cannot be read: a run will say why."""
-        with suppress(HistoryError):
-            return self.history.count(deployment=deployment)
-        return None
-
-    def _stream_of_form(
-        self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
-    ) -> Run:
-        """Run for the form, and show what has come with each event."""
-        from vellum_nb.widgets.spec import Progressing
-
-        def report(so_far: StreamAccumulator) -> None:
-            texts = dict(so_far.texts)
-            show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
-
-        return self._runner.execute(request, cancel, on_event=report)[0]
-
-    def _rate_of_form(
+    def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
     ) -> Run:
-        """Rate for the form; with neither the rating is removed here, Vellum keeps its own."""
+        """Rate for a view; with neither the rating is removed here, Vellum keeps its own."""
         if quality is None and not desired:
             self.history.annotate(run.id, quality=None)
             return self.history.get(run.id)
         return self.rate(run, quality=quality, desired=desired)
-
-    def _rate_blind(self, run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
-        return self.rate(run, quality=quality, metadata=metadata)
-
-    def _nodes(self, run: Run | str) -> Sequence[NodeRun]:
-        found = run if isinstance(run, Run) and run.nodes else find_run(self.history, run)
-        if found.nodes:
-            return found.nodes
-        nodes = nodes_of(self.client, found)
-        if nodes and found.state != "STARTED" and self.history.count(ids=[found.id]):
-            self.history.set_nodes(found.id, nodes)
-        return nodes
