@@ -22,7 +22,7 @@ from typing import Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
-from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshots
+from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     Rejection,
     RunContext,
@@ -94,8 +94,7 @@ class ForkedChild:
     def _do(self, send: Send) -> None:
         context = self.job["context"]
         try:
-            folder = Path(self.job["snapshot"])
-            place, code = load(Snapshots(folder.parent).get(folder.name), self.job["entry"])
+            place, code = load(Snapshot(Path(self.job["snapshot"])), self.job["entry"])
             if context is None:
                 variables = code.input_variables, code.output_variables
                 send("described", [place, *variables, code.description])
