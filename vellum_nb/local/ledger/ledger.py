@@ -177,9 +177,7 @@ class Ledger:
         try:
             return self._file.write(reject)
         except (ValueError, KeyError, TypeError) as exc:
-            msg = (
-                f"The executions in {self._path} cannot be read ({exc}); they are left as they are"
-            )
+            msg = f"The executions in {self._path} cannot be read ({exc}) and were left as they are"
             raise VellumNBError(msg) from exc
 
     def record(self, execution_id: str) -> ExecutionRecord | None:
