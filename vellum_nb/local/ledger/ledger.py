@@ -114,7 +114,7 @@ class Ledger:
         self._path = TEMPORARY if folder is None else folder / "executions.db"
         self._folder = folder
         self._lock: sqlite3.Connection | None = None
-        self._file = SqliteFile(self._path, _FORMAT)
+        self.store = SqliteFile(self._path, _FORMAT)
         self.identity = str(uuid.UUID(bytes=self.secret("identity")[:16], version=4))
         """Id of what it remembers: another one after a restart that has forgotten everything."""
 
@@ -122,13 +122,13 @@ class Ledger:
         """Keep other servers off the folder, until `close`."""
         if self._folder is not None and self._lock is None:
             self._lock = lock_folder(self._folder)
-            if self._file.closed:
-                self._file = SqliteFile(self._path, _FORMAT)
+            if self.store.closed:
+                self.store = SqliteFile(self._path, _FORMAT)
 
     def close(self) -> None:
         """Close the file, until `hold`. Without a folder all stays as it is."""
         if self._folder is not None:
-            self._file.close()
+            self.store.close()
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -140,7 +140,7 @@ class Ledger:
         except RecursionError:
             msg = "The inputs or the metadata are nested too deeply to be stored"
             raise bad_request(msg) from None
-        if not self._file.write(lambda tx: tx.execute(_INSERT, row)):
+        if not self.store.write(lambda tx: tx.execute(_INSERT, row)):
             used = f"external_id {record.external_id!r} was used before"
             msg = f"{used}; it must be unique in the workspace"
             raise bad_request(msg)
@@ -148,7 +148,7 @@ class Ledger:
     def update(self, record: ExecutionRecord) -> None:
         """Store an execution as it is now, unless it has ended."""
         update = f"{_UPDATE} AND state NOT IN ('FULFILLED', 'REJECTED')"
-        self._file.write(lambda tx: tx.execute(update, _row_of(record)))
+        self.store.write(lambda tx: tx.execute(update, _row_of(record)))
 
     def finish(self, record: ExecutionRecord, events: Sequence[Event]) -> None:
         """Store an execution that has ended, with all its events."""
@@ -156,7 +156,7 @@ class Ledger:
         # Each event repeats where it belongs, which compresses well.
         row["events"] = zlib.compress(to_json(tuple(events)).encode("ascii"), level=1)
         update = _UPDATE.replace("SET", "SET events = :events,")
-        self._file.write(lambda tx: tx.execute(update, row))
+        self.store.write(lambda tx: tx.execute(update, row))
 
     def reject_running(self, message: str) -> int:
         """Reject the executions that no server runs any more; return how many there were.
@@ -175,7 +175,7 @@ class Ledger:
             return len(rows)
 
         try:
-            return self._file.write(reject)
+            return self.store.write(reject)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"The executions in {self._path} cannot be read ({exc}) and were left as they are"
             raise VellumNBError(msg) from exc
@@ -203,8 +203,8 @@ class Ledger:
         """
         condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
         values = {**where.values, "deployment": deployment_id}
-        count: int = self._file.read(f"SELECT count(*) {condition}", values)[0][0]
-        rows = self._file.read(
+        count: int = self.store.read(f"SELECT count(*) {condition}", values)[0][0]
+        rows = self.store.read(
             f"SELECT record {condition} ORDER BY {ordering} LIMIT :limit OFFSET :offset",
             {**values, "limit": limit, "offset": min(offset, _MAX_OFFSET)},
         )
@@ -224,7 +224,7 @@ class Ledger:
         insert = (
             "INSERT INTO actuals (execution_id, timestamp, body) VALUES (:id, :timestamp, :body)"
         )
-        self._file.write(lambda tx: tx.execute_many(insert, rows))
+        self.store.write(lambda tx: tx.execute_many(insert, rows))
 
     def latest_actual(self, execution_id: str) -> dict[str, Any] | None:
         """Return the newest actual of an execution; of two at one time, the later submitted."""
@@ -241,7 +241,7 @@ class Ledger:
         id_ = id_ or new_id()
         row = {"id": id_, "name": storable(name), "type": storable(media_type), "content": content}
         insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :type, :content)"
-        self._file.write(lambda tx: tx.execute(insert, row))
+        self.store.write(lambda tx: tx.execute(insert, row))
         return id_
 
     def file(self, id_: str) -> StoredFile | None:
@@ -252,7 +252,7 @@ class Ledger:
     def secret(self, name: str) -> bytes:
         """Return 32 random bytes, the same for the same name as long as the ledger is kept."""
         row = {"name": name, "value": secrets.token_bytes(32)}
-        self._file.write(
+        self.store.write(
             lambda tx: tx.execute("INSERT OR IGNORE INTO secrets VALUES (:name, :value)", row)
         )
         found = self._find("SELECT value FROM secrets WHERE name = :id", name)
@@ -263,7 +263,7 @@ class Ledger:
         return None if row is None else _record_of(row[0])
 
     def _find(self, sql: str, id_: str) -> tuple[Any, ...] | None:
-        rows = self._file.read(sql, {"id": storable(id_)})
+        rows = self.store.read(sql, {"id": storable(id_)})
         return rows[0] if rows else None
 
 
