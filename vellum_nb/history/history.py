@@ -339,12 +339,11 @@ class History:
         Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
         `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Nodes that are
         not in the history are read from Vellum once and stored.
-
-        Raises
-        ------
-        HistoryError
-            The nodes are not here, and this history has no workspace to read them from.
         """
+        return trace_frame(self.nodes(run))
+
+    def nodes(self, run: Run | str) -> Sequence[NodeRun]:
+        """Return what `trace` shows; `HistoryError` where no workspace can read what is missing."""
         run = run if isinstance(run, Run) else self.get(run)
         nodes: Sequence[NodeRun] = run.nodes
         if not nodes:
@@ -357,7 +356,7 @@ class History:
             nodes = self._read_nodes(run)
             if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
                 self.set_nodes(run.id, nodes)
-        return trace_frame(nodes)
+        return nodes
 
     def to_csv(
         self,

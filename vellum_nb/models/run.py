@@ -65,14 +65,14 @@ def new_run_id() -> str:
 class RunRequest(Model):
     """What is to be run: one case on one release tag.
 
-    `inputs` is the whole case in natural Python values; `not_sent` names those that the release
-    does not know, which are stored with the run and not sent.
+    `inputs` is the whole case in natural Python values; `not_sent` names those that are stored
+    with the run and not sent, None all that the release does not know.
     """
 
     deployment: str
     inputs: Mapping[str, Any]
     release_tag: str = "LATEST"
-    not_sent: tuple[str, ...] = ()
+    not_sent: tuple[str, ...] | None = ()
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None

@@ -364,7 +364,7 @@ class Answers:
             timestamp=self._sent,
             inputs={},
             case_id=case_id,
-            not_sent=request.not_sent,
+            not_sent=request.not_sent or (),
         )
 
     def _live(self, run: Run, before: Mapping[str, Any]) -> dict[str, Any]:
