@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.plan import PlannedRun
 from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
-from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.sweep.sweep import Sweep
 
 LONG = 60.0  # seconds; waits that end long before
 
@@ -72,7 +72,7 @@ class Maker:
         self.opened = self.closed = 0
         self.breaks = False
 
-    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
+    def prepare(self, planned: PlannedRun, options: Any, *, retry: bool = False) -> PreparedRun:
         if self.breaks:
             raise HistoryError("cannot be read just now")
         if planned.state is not None:
@@ -91,12 +91,15 @@ class Maker:
         )
         return PreparedRun(run, ())
 
-    def attempt(self, at_once: int) -> Attempt:  # noqa: ARG002  (as in Worker)
+    def attempt(self, options: SweepOptions) -> Attempt:  # noqa: ARG002  (as in Worker)
         self.opened += 1
         return self.made
 
     def close(self) -> None:
         self.closed += 1
+
+    def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
 
 
 def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> SweepRecord:
@@ -122,7 +125,6 @@ def swept(
         history=history,
         worker=worker or Maker(history, record, attempt),
         options=SweepOptions(**options),
-        actions=SweepActions(None, None, lambda *_, **__: nullcontext(), None),
     )
 
 

@@ -144,7 +144,7 @@ class Process:
     def wake(self):
         pass
 
-    cut = drop = close = wake
+    cut = close = wake
 
 
 def planned_run(number):

@@ -52,11 +52,11 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.errors import InputError
-from vellum_nb.history import BlindRatings, History
+from vellum_nb.files import write_file
+from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
@@ -816,11 +816,11 @@ class Comparison:
         VellumNBError
             The API key stands in it. Nothing was written.
         """
-        return save_frame(path, self._checked_frame(rows, path), "csv")
+        return write_csv_frame(self._checked_frame(rows, path), path)
 
     def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write the same as Parquet; columns of mixed types as JSON text. Needs pyarrow."""
-        return save_frame(path, self._checked_frame(rows, path), "parquet")
+        return write_parquet_frame(self._checked_frame(rows, path), path)
 
     @overload
     def to_markdown(self, path: None = None, *, only: Names = None) -> str: ...
@@ -870,11 +870,11 @@ class Comparison:
         frames = self._checked_frames("the HTML" if target is None else str(path), html)
         if target is None:
             return html
-        others = [file for file in files.values() if not report.is_named_in(target, file)]
-        refuse_existing(others, overwrite=overwrite)
+        if not overwrite:
+            report.refuse_others(target, files.values())
         for rows, file in files.items():
-            save_frame(file, frames[rows], "csv")
-        return save_text(target, html)
+            write_csv_frame(frames[rows], file)
+        return _written(html, target)
 
     def to_junit(
         self,
@@ -915,11 +915,11 @@ class Comparison:
     def _saved(self, text: str, path: str | Path | None, what: str) -> str | Path:
         """Return `text`, or the path that it was written to."""
         self._checked_frames(what if path is None else str(path), text)
-        return text if path is None else save_text(path, text)
+        return text if path is None else _written(text, path)
 
     def _checked_frames(self, what: str, text: str = "") -> dict[str, pd.DataFrame]:
         frames = {"cases": self.frame(), "runs": self.long()}
-        refuse_key(what, self._services.leaks, frames.values(), text)
+        report.refuse_key(what, self._services.leaks, frames.values(), text)
         return frames
 
     def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
@@ -927,7 +927,7 @@ class Comparison:
             msg = f"rows={format_value(rows)}: there are 'cases' and 'runs'; nothing was written"
             raise InputError(msg)
         frame = self.frame() if rows == "cases" else self.long()
-        refuse_key(str(path), self._services.leaks, [frame])
+        report.refuse_key(str(path), self._services.leaks, [frame])
         return frame
 
     def _metric_names(self, metric: Names) -> list[str]:
@@ -986,6 +986,11 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
+
+
+def _written(text: str, path: str | Path) -> Path:
+    write_file(text.encode(errors="replace"), path)
+    return Path(path)
 
 
 def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:

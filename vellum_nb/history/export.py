@@ -102,15 +102,19 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
     return Path(path)
 
 
-def write_csv_frame(frame: pd.DataFrame, file: TextIO) -> None:
-    """Write any frame to an open file as `to_csv` writes that of a history."""
-    file.write(header_line(frame))
-    for start in range(0, len(frame), _ROWS):
-        file.writelines(csv_lines(frame.iloc[start : start + _ROWS], [*map(str, frame)]))
+def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write any frame as `to_csv` writes that of a history."""
+    refuse_other_ending(path, "to_csv")
+    with replacing(path) as file:
+        file.write(header_line(frame))
+        for start in range(0, len(frame), _ROWS):
+            file.writelines(csv_lines(frame.iloc[start : start + _ROWS], [*map(str, frame)]))
+    return Path(path)
 
 
 def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as Parquet as `to_parquet` writes that of a history."""
+    """Write any frame as `to_parquet` writes that of a history."""
+    refuse_other_ending(path, "to_parquet")
     pyarrow("to_parquet")
     mixed = [str(name) for name in frame if _is_mixed(frame[name])]
     with replacing_bytes(path) as file:

@@ -19,8 +19,9 @@ from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
-from vellum_nb.history import History, trace_frame
+from vellum_nb.history import History, trace_frame, write_csv_frame
 from vellum_nb.models import (
     Cancellation,
     NodeRun,
@@ -30,7 +31,6 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
 from vellum_nb.sweep.plan import SweepPlan
@@ -934,7 +934,7 @@ p = 1.00 · noise floor unknown>
 
         def save(path: str | Path, frame: pd.DataFrame) -> Path:
             refuse_key(str(path), self.client.leaks, [frame])
-            return save_frame(path, frame, "csv")
+            return write_csv_frame(frame, path)
 
         return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
 
