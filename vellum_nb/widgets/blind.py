@@ -113,7 +113,7 @@ def _cases(session: BlindSession) -> str:
     more = len(rows) - _CASES
     rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
     return (
-        f"<details><summary>Which was which, case by case</summary><table><thead><tr>{heads}</tr>"
+        f"<details><summary>Which was which, case by case</summary><table class="vnb-rows"><thead><tr>{heads}</tr>"
         f"</thead><tbody>{body}</tbody></table>{rest}</details>"
     )
 
