@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 FREEZE = r"""() => { const w = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); let n;
  while ((n = w.nextNode())) { const t = n.data.replace(/\d+ ms|\d+\.\d+ s\b/g, "5 ms").replace(/\b\d\d:\d\d:\d\d\b/g, "12:00:00").replace(/\d\d Nov/g, "01 Nov"); if (t !== n.data) n.data = t; } }"""
 
+
 def shots(page, name):
     OUT.mkdir(exist_ok=True, parents=True)
     for theme, colours in (("light", {}), ("dark", DARK)):
@@ -27,6 +28,7 @@ def shots(page, name):
             page.screenshot(path=OUT / f"{name}-{theme}-{width}.png", animations="disabled")
     page.set_viewport_size({"width": 1280, "height": 900})
 
+
 def test_table(table):
     table.click(table.row("ticket 243.").locator("label"))
     table.click(table.row("ticket 242.").locator("label"))
@@ -36,6 +38,7 @@ def test_table(table):
     table.button("Export…").click()
     shots(table.page, "table-export")
 
+
 def test_grid(grid):
     shots(grid.page, "grid")
     grid.click(grid.button("Missing 1"))
@@ -44,36 +47,68 @@ def test_grid(grid):
     grid.exchange()
     shots(grid.page, "grid-missing")
 
+
 def test_sweep(sweep):
     shots(sweep.page, "sweep")
     sweep.set("error", "The history was closed")
     shots(sweep.page, "sweep-error")
+
 
 def test_blind(rating):
     rating.page.get_by_role("button", name="Add a note…").click()
     shots(rating.page, "blind")
     result = "<h3>v2 was preferred</h3><div class='vnb-blind-sum'><b>v1</b><div class='vnb-blind-bar'><span class='vnb-blind-wins' style='flex-grow:3'></span><span class='vnb-blind-ties' style='flex-grow:1'></span><span class='vnb-blind-losses' style='flex-grow:2'></span></div></div><details open><summary>Which</summary><table class=vnb-rows><thead><tr>"
     result += '<th scope="col">case</th></tr></thead><tbody><tr><th scope="row">1</th></tr></tbody>'
-    rating.set("view_model", {**BLIND, "state": "ended", "step": 2, "unsent": 2, "result": f"{result}</table></details>"})
+    rating.set(
+        "view_model",
+        {
+            **BLIND,
+            "state": "ended",
+            "step": 2,
+            "unsent": 2,
+            "result": f"{result}</table></details>",
+        },
+    )
     shots(rating.page, "blind-ended")
+
 
 def test_lab(blank):
     tabs = [{"title": title, "detail": "x"} for title in ("Run", "History", "Compare")]
-    blank.render("lab.js", "panel.css", '<div class="vnb-lab"><div id="el"></div></div>', heading="triage", source="local", count="2 runs", status="s", tabs=tabs, index=0)
+    blank.render(
+        "lab.js",
+        "panel.css",
+        '<div class="vnb-lab"><div id="el"></div></div>',
+        heading="triage",
+        source="local",
+        count="2 runs",
+        status="s",
+        tabs=tabs,
+        index=0,
+    )
     blank.page.add_style_tag(content=asset("lab.css"))
     shots(blank.page, "lab")
 
+
 def test_overview(blank):
-    runs = [run(n, tag, outputs={"category": tag, "reply": f"some words {tag} {n}"}) for n in range(5) for tag in TAGS] + [run(6, "a")]
+    runs = [
+        run(n, tag, outputs={"category": tag, "reply": f"some words {tag} {n}"})
+        for n in range(5)
+        for tag in TAGS
+    ] + [run(6, "a")]
     comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=known(*range(7)))
     blank.page.set_content(comparison._repr_html_())
     shots(blank.page, "overview")
     blank.page.set_content(comparison.to_html())
     shots(blank.page, "report")
     from typed_runs import OUTPUTS, TYPES
-    more = [run(n, tag, outputs=OUTPUTS[t], output_types=TYPES) for n, (tag, t) in enumerate((("a", "v1"), ("b", "v2")))]
+
+    more = [
+        run(n, tag, outputs=OUTPUTS[t], output_types=TYPES)
+        for n, (tag, t) in enumerate((("a", "v1"), ("b", "v2")))
+    ]
     blank.page.set_content(side_by_side_html(more))
     shots(blank.page, "outputs")
+
 
 FORM = """
 import vellum_nb as vnb
@@ -81,12 +116,21 @@ ws = vnb.connect("local")
 form = ws.form("ticket-triage")
 form
 """
+
+
 def test_form(lab):
     names = """
 for n in [d for d in ws.deployments()['name'] if d != 'ticket-triage']:
     display(ws.form(n))
 """
-    notebook = lab.run_notebook([FORM, names, "ws.lab('ticket-triage')", "ws.sweep('ticket-triage', [{'ticket': 'a'}, {'ticket': 'bug'}], release_tags=['v1', 'v2'], progress=False).compare().view()"])
+    notebook = lab.run_notebook(
+        [
+            FORM,
+            names,
+            "ws.lab('ticket-triage')",
+            "ws.sweep('ticket-triage', [{'ticket': 'a'}, {'ticket': 'bug'}], release_tags=['v1', 'v2'], progress=False).compare().view()",
+        ]
+    )
     form = FormPage(notebook)
     form.field("ticket *").fill("I was charged twice for March")
     form.run_on("v1", "v2")

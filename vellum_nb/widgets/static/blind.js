@@ -1,15 +1,10 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
 // stays where it is. Answers come as safe HTML, everything else goes in as text.
-import { Drawn, figure, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
+import { Drawn, figure, fill, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
 
 const BUSY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
-
-function fill(node, html) {
-  if (node.vnbHtml !== html) node.innerHTML = html;
-  node.vnbHtml = html;
-}
 
 function part(name, ...children) { return h("div", { class: `vnb-blind-${name}` }, ...children); }
 function quiet(name, ...children) { return h("span", { class: `vnb-blind-quiet vnb-blind-${name}` }, ...children); }

@@ -62,6 +62,12 @@ export function icon(name, css = "vnb-glyph") {
 
 export function redraw(svg, name) { put(svg.firstChild, "d", ICONS[name] ?? ""); }
 
+// The one place where HTML is trusted: Python made and escaped it.
+export function fill(node, html) {
+  if (node.vnbHtml !== html) node.innerHTML = html;
+  node.vnbHtml = html;
+}
+
 export function swallow(event) {
   event.preventDefault();
   event.stopPropagation();

@@ -1,6 +1,6 @@
 // The history table and the grid of a comparison: one view of pages of rows that the kernel renders.
 // The page sorts, filters, selects and acts by messages; all text goes in as text nodes.
-import { Drawn, button, figure, h, icon, plural, put, refill, say, select, swallow, widget } from "./kit.js";
+import { Drawn, button, figure, fill, h, icon, plural, put, refill, say, select, swallow, widget } from "./kit.js";
 import { needOf, runCell, tracksOf } from "./cells.js";
 
 const DEBOUNCE_MS = 200;
@@ -11,10 +11,9 @@ const CHIPS = 6;  // label values that stand side by side; more are a list to ch
 // What goes first where there is no room, unless the columns were chosen by hand.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 
-// The one place where HTML is trusted: Python made and escaped it.
 function trusted(html) {
   const node = h("div");
-  node.innerHTML = html;
+  fill(node, html);
   return node;
 }
 
