@@ -32,9 +32,8 @@ class Blind extends Drawn {
     clearTimeout(this.timer);
     for (const each of this.root.querySelectorAll("button")) each.disabled = true;
     this.alert.hidden = false;
-    const { kept, state } = this.model.get("view_model");
-    const what = state === "ended" ? "The results are" : "What was rated is";
-    say(this.alert, `The kernel behind this has ended${kept ? `. ${what} kept: run the cell again.` : ", and the ratings with it: there was no history."}`);
+    const rest = this.model.get("view_model").kept ? ". What was rated is kept: run the cell again." : ", and the ratings with it: there was no history.";
+    say(this.alert, `The kernel behind this has ended${rest}`);
   }
 
   build() {
@@ -81,19 +80,16 @@ class Blind extends Drawn {
   }
 
   key(event) {
-    const inText = event.target === this.noteField;
-    if (inText && event.key === "Escape") this.root.focus();
-    else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) return;
-    swallow(event);
-  }
-
-  known(key) {
     const { state } = this.model.get("view_model");
-    if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
+    const { key } = event;
+    const inText = event.target === this.noteField;
+    if (inText ? key !== "Escape" : event.ctrlKey || event.metaKey || event.altKey) return;
+    if (inText) this.root.focus();
+    else if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
     else if (state === "asking" && key === "n") this.openNote();
     else if ((state === "asking" || state === "ready") && key === "u") this.act("undo");
-    else return false;
-    return true;
+    else return;
+    swallow(event);
   }
 
   rate(said) {
