@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import ComparisonFigures, summary_rows
+from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
@@ -144,7 +144,7 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
         span=_span(figures),
         summary={each: rows[each] for each in releases},
         metrics={
-            metric.name: [_metric_row(figures, each, metric.name, rows[each]) for each in releases]
+            metric.name: [_metric_row(figures, each, metric.name) for each in releases]
             for metric in figures.metrics
         },
         groups=_grouped(figures),
@@ -152,16 +152,10 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
     )
 
 
-def _metric_row(
-    figures: ComparisonFigures, release: str, metric: str, summary: Mapping[str, Any]
-) -> dict[str, Any]:
-    key, head = (release, metric), f"metric.{metric}"
+def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
+    key = release, metric
     found = figures.against.get(key)
-    row: dict[str, Any] = {
-        name.removeprefix(head).lstrip(".") or "mean": value
-        for name, value in summary.items()
-        if name == head or name.startswith(f"{head}.")
-    }
+    row = {name or "mean": value for name, value in metric_figures(figures, *key).items()}
     row |= {"release": release, "counts": found.counts if found else {}, "finding": "baseline"}
     if found is None:
         return row | {"line": "", "remark": ""}
@@ -356,21 +350,23 @@ def refuse_key(
     column and the case, and not the key.
     """
 
-    def holds(part: str) -> bool:
+    def holds(part: object) -> bool:
+        if not isinstance(part, str):
+            return False
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
-    place = ""
+    place = "it" if holds(text) else ""
     for frame in frames:
-        for name in frame.columns:
+        for name, column in frame.items():
+            values = column.tolist()
             if holds(str(name)):
                 place = "the name of a column"
-            values = [value if isinstance(value, str) else "" for value in frame[name].tolist()]
-            if not place and holds("\n".join(values)):  # rows are searched only then
+            elif holds("\n".join(value for value in values if isinstance(value, str))):
                 row = next(at for at, value in enumerate(values) if holds(value))
                 case = f" of case {frame['case_id'].iloc[row]}" if "case_id" in frame else ""
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
                 place = f"{name}{case}. {advice} another key"
-    if place or holds(text):
-        msg = f"{what} was not written: the API key stands in {place or 'it'}"
+    if place:
+        msg = f"{what} was not written: the API key stands in {place}"
         raise VellumNBError(msg)

@@ -901,7 +901,7 @@ p = 1.00 · noise floor unknown>
             leaks=self.client.leaks,
             grid=partial(self._grid, title=title),
             blind=partial(views.view_blind, rate=self._rate_blind),
-            ratings=self.history.blind_ratings,
+            history=self.history,
             code_diff=partial(self._code_diff_or_none, deployment),
         )
 
