@@ -15,7 +15,6 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
-from vellum_nb.workspace.views import in_notebook
 
 PATIENCE = 60
 SCRIPT = """
@@ -102,7 +101,3 @@ def test_the_facts_tell_what_matters_in_each_state():
         "stopped: no answer for a minute, 1 failed, $0.50"
     )
     assert facts(Progress("done", (TagProgress("v1", 1, 1, 0, 0, 1.0, None),))) == ""
-
-
-def test_this_is_no_notebook():
-    assert not in_notebook()

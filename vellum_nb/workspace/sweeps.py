@@ -48,7 +48,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.sweep import Sweep, SweepActions
 from vellum_nb.workspace.executions import run_fields
-from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 from vellum_nb.workspace.views import announce, view_sweep
 
@@ -133,9 +133,9 @@ class SweepAttempt:
     def _look_up(
         self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        lookup = ExecutionLookup(client, self._deployment_id)
+        external_id = str(prepared.run.external_id)
         try:
-            found = lookup.find(str(prepared.run.external_id), cancel)
+            found = find_execution(client, self._deployment_id, external_id, cancel)
             if found is LookupStatus.UNKNOWN and self._workspace is not None:
                 now = client.workspace_identity().id
                 if now != self._workspace:  # what it lists says nothing about this sweep
@@ -479,12 +479,12 @@ class SweepStarter:
             if _is_in_doubt(run)
             and run.release_id in releases
             and run.sweep_id not in held
-            and not self._runner.recorder.has(run)
+            and not self._runner.is_under_way(run)
         ]
         if in_doubt:
-            lookup = ExecutionLookup(self._client, self._deployment_id(request.deployment))
+            id_ = self._deployment_id(request.deployment)
             with ThreadPoolExecutor(_LOOKUPS) as pool:
-                list(pool.map(partial(self._runner.settle, lookup), in_doubt))
+                list(pool.map(partial(self._runner.settle, id_), in_doubt))
 
     def _made(self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions) -> Sweep:
         cases, releases = request.checked.cases, request.releases

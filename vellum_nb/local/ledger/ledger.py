@@ -150,8 +150,9 @@ class Ledger:
             raise bad_request(msg)
 
     def update(self, record: ExecutionRecord) -> None:
-        """Store an execution as it is now."""
-        self._db().write(lambda tx: tx.execute(_UPDATE, _row_of(record)))
+        """Store an execution as it is now, unless it has ended."""
+        update = f"{_UPDATE} AND state NOT IN ('FULFILLED', 'REJECTED')"
+        self._db().write(lambda tx: tx.execute(update, _row_of(record)))
 
     def finish(self, record: ExecutionRecord, events: Sequence[Event]) -> None:
         """Store an execution that has ended, with all its events."""
