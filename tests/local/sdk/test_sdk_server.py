@@ -6,14 +6,13 @@ import threading
 
 import pytest
 from execution_kit import until
-from sdk_flows import Chat, Inputs, Talk, of
-from sdk_kit import outputs, text
+from sdk_flows import Inputs, Talk, of
+from sdk_kit import text
 from vellum import WorkflowRequestStringInputRequest
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.nodes import BaseNode
 from vellum.workflows.outputs import BaseOutput
 
-from vellum_nb.client import Client
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 
@@ -73,27 +72,3 @@ def test_first_words_come_before_the_run_ends_and_no_thread_is_left(client):
         assert list(events)[-1].state == "FULFILLED"
     names = ("_thread", "WorkflowRunner", "vellum_nb-run")
     until(lambda: not [t for t in threading.enumerate() if any(name in t.name for name in names)])
-
-
-def test_a_time_limit_ends_a_run_that_a_node_holds_up():
-    HOLD.clear()
-    with (
-        LocalServer(timeout=0.3) as server,
-        Client(base_url=server.url, api_key=server.api_key) as client,
-    ):
-        server.deploy(of(Slow, said=Slow.Outputs.said), name="slow")
-        reply = client.execute_workflow(text("x"), workflow_deployment_name="slow")
-        assert reply.data.error.code == "WORKFLOW_TIMEOUT"
-        HOLD.set()
-
-
-def test_a_run_goes_on_from_the_state_of_the_one_before(server, client):
-    server.deploy(Chat, name="chat")
-    previous = None
-    for turn in (1, 2):
-        reply = client.execute_workflow(
-            text("x"), workflow_deployment_name="chat", previous_execution_id=previous
-        )
-        previous = reply.execution_id
-        assert outputs(reply)["turn"] == turn
-    assert len(client.retrieve_state(previous).state["said"]) == 2
