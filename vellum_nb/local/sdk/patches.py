@@ -106,7 +106,7 @@ def fail_with_nodes(workflow: type[BaseWorkflow[Any, Any]]) -> None:
             run: Any = vars(base).get("run")
             is_own = inspect.isfunction(run) and not base.__module__.startswith("vellum.")
             if is_own and not hasattr(run, "__guarded__"):
-                setattr(base, "run", _guarded(run))
+                base.run = _guarded(run)  # type: ignore[attr-defined]
 
 
 def _guarded(run: Callable[..., Any]) -> Callable[..., Any]:
