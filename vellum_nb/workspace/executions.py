@@ -35,7 +35,7 @@ from vellum_nb.workspace.lookup import Lookup, all_of
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
-_LATEST = micros(datetime.max)
+_LATEST = micros(datetime.max.replace(tzinfo=UTC))
 
 
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.client import Client, EventStream
+from vellum_nb.client import Client
 from vellum_nb.errors import (
     APIConnectionError,
     APIError,
@@ -58,7 +58,7 @@ Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
-_META = {"usage": True, "cost": True, "model_name": True}
+META = {"usage": True, "cost": True, "model_name": True}
 _CANCELLED = RunError(code="CANCELLED", message="cancelled before an answer came")
 CANCELLED: Mapping[str, Any] = {"state": "CANCELLED", "error": _CANCELLED}
 """What giving up adds to the run."""
@@ -112,10 +112,14 @@ class Runner:
     def begun(self, request: RunRequest) -> Iterator[tuple[Run, list[WorkflowInput]]]:
         """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
         release = self.resolve(request.deployment, request.release_tag)
-        sent = {k: v for k, v in request.inputs.items() if k not in request.not_sent}
         variables = release.workflow_version.input_variables if release else None
+        not_sent = request.not_sent
+        if not_sent is None:
+            known = request.inputs if variables is None else {each.key for each in variables}
+            not_sent = tuple(name for name in request.inputs if name not in known)
+        sent = {k: v for k, v in request.inputs.items() if k not in not_sent}
         wire = to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
-        run = _started(request, release, wire)
+        run = _started(request, release, wire, not_sent)
         self._under_way[run.id] = time.perf_counter()
         try:
             try:
@@ -283,32 +287,16 @@ def run_request(  # noqa: PLR0917  (as `Workspace.run` has them)
     return request
 
 
-def case_request(
-    deployment: str,
-    inputs: Mapping[str, Any],
-    tag: str,
-    release: WorkflowDeploymentRelease | None,
-) -> RunRequest:
-    """Return the request of a stored case on a tag; what its release does not know is not sent."""
-    known = set(inputs)
-    if release is not None:
-        known = {variable.key for variable in release.workflow_version.input_variables}
-    not_sent = tuple(name for name in inputs if name not in known)
-    return RunRequest(
-        deployment=deployment, inputs=dict(inputs), release_tag=tag, not_sent=not_sent
-    )
-
-
 def _started(
-    request: RunRequest, release: WorkflowDeploymentRelease | None, wire: list[WorkflowInput]
+    request: RunRequest,
+    release: WorkflowDeploymentRelease | None,
+    wire: list[WorkflowInput],
+    not_sent: tuple[str, ...],
 ) -> Run:
-    """Return the run of `request` as it is recorded before it is sent.
-
-    Its inputs are the whole case in plain values: also what this release does not know.
-    """
+    """Return the run of `request` as it is recorded before it is sent, with its whole case."""
     run_id = new_run_id()
     values = {item.name: item.value for item in wire}
-    values |= {name: plain(request.inputs[name]) for name in request.not_sent}
+    values |= {name: plain(request.inputs[name]) for name in not_sent}
     inputs = {name: values[name] for name in request.inputs if name in values}
     return Run(
         id=run_id,
@@ -319,7 +307,7 @@ def _started(
         environment=release.environment.name if release and release.environment else None,
         timestamp=datetime.now(UTC),
         inputs=inputs,
-        not_sent=request.not_sent,
+        not_sent=not_sent,
         case_id=case_id(inputs),
         metadata=plain(request.metadata),
         previous_execution_id=request.previous_execution_id,
@@ -347,8 +335,15 @@ def send_run(
         how = ended(reply.data.state, reply.data.outputs, reply.data.error)
         how["execution_id"] = reply.execution_id
     else:
-        with open_stream(client, run, inputs, cancel, expand_meta=True) as events:
-            for event in events:
+        stream = client.execute_workflow_stream(
+            inputs,
+            **options_of(run),
+            event_types=["NODE", "WORKFLOW"],
+            expand_meta=META,
+            cancel=cancel,
+        )
+        with stream:
+            for event in stream:
                 so_far.take(event)
                 if on_event is not None:
                     on_event(so_far)
@@ -356,34 +351,10 @@ def send_run(
     return {"latency_s": round(time.perf_counter() - clock, 6), **how}
 
 
-def open_stream(
-    client: Client,
-    run: Run,
-    inputs: Inputs,
-    cancel: Cancellation | None = None,
-    *,
-    event_types: Iterable[str] = ("NODE", "WORKFLOW"),
-    expand_meta: bool = False,
-) -> EventStream[WorkflowStreamEvent]:
-    """Execute `run` as a stream."""
-    return client.execute_workflow_stream(
-        inputs,
-        **options_of(run),
-        event_types=sorted(event_types),
-        expand_meta=_META if expand_meta else None,
-        cancel=cancel,
-    )
-
-
 def options_of(run: Run) -> dict[str, Any]:
     """Return the options of the request that executes `run`."""
-    return {
-        "workflow_deployment_name": run.deployment,
-        "release_tag": run.release_tag,
-        "external_id": run.external_id,
-        "metadata": run.metadata,
-        "previous_execution_id": run.previous_execution_id,
-    }
+    names = ("release_tag", "external_id", "metadata", "previous_execution_id")
+    return {"workflow_deployment_name": run.deployment, **{n: getattr(run, n) for n in names}}
 
 
 def check_external_id(run: Run, external_id: str | None) -> None:
