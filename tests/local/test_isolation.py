@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from execution_kit import is_alive, outputs, until
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.deployments.sources import Snapshots
+from vellum_nb.local.deployments.sources import Snapshot, Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
 from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.isolation.workflow_server import IsolatedCode
@@ -243,10 +244,12 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
 
 
 def test_a_release_that_is_spoiled_says_to_deploy_it_again(code):
+    after_a_restart = replace(code, snapshot=Snapshot(code.snapshot.folder))
     (code.snapshot.folder / "more.py").touch()
-    (why,) = until_rejected(run_of(code, "abc"))
-    assert why.code == "INVALID_WORKFLOW"
-    assert "was changed on disk" in why.message
+    for each in (code, after_a_restart):
+        (why,) = until_rejected(run_of(each, "abc"))
+        assert why.code == "INVALID_WORKFLOW"
+        assert "was changed on disk" in why.message
 
 
 @pytest.mark.slow

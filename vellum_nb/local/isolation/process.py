@@ -150,6 +150,8 @@ class ProcessExecution:
             return
         try:
             child = _Child(self.snapshot, self.entry, self.options, self.inputs, self.context)
+        except CodeUnavailableError as exc:
+            raise not_loaded(exc) from exc
         except OSError as exc:
             message = f"No process could be started for the run: {exc}"
             raise Rejection(message, "INTERNAL_ERROR") from exc
@@ -168,10 +170,7 @@ class ProcessExecution:
                     return
         finally:
             ended, output = child.end()
-        limit = self.options.memory_limit
-        is_limited = limit is not None and "was ended" in ended  # want of memory ends by a signal
-        hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
-        message = f"The process of the run {ended} before the run was over{hint}"
+        message = f"The process of the run {ended} before the run was over"
         raise Rejection(message, "NODE_EXECUTION", output or None)
 
 
