@@ -179,7 +179,7 @@ class InputError(VellumNBError, ValueError):
         self.problems = tuple(problems)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a problem: `row` (from 1, where there are many), `variable`, `problem`.
+        """Return one row per problem: `row` (from 1, where there are many), `variable`, `problem`.
 
         Examples
         --------

@@ -140,7 +140,7 @@ def test_no_export_replaces_a_history(filled, tmp_path, write):
         path = other.path
     before = path.read_bytes()
     for taken in [path] if isinstance(filled.path, str) else [path, filled.path]:
-        with pytest.raises(HistoryError, match="stays; name another file"):
+        with pytest.raises(HistoryError, match="was not replaced; name another file"):
             getattr(filled, write)(taken)
     assert path.read_bytes() == before
     assert filled.count() == 3

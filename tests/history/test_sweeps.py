@@ -197,7 +197,7 @@ SWEEP = a_sweep()
 def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
     token = history.sweeps.acquire(sweep.id)
     assert history.sweeps.held() == {sweep.id}
-    with pytest.raises(HistoryError, match="is under way in this process"):
+    with pytest.raises(HistoryError, match="is running in this process"):
         history.sweeps.acquire(sweep.id)
     history.sweeps.release(sweep.id, "another one's")
     assert history.sweeps.renew(sweep.id, token)
@@ -278,7 +278,7 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as child:
             assert child.stdout.readline() == "held\n"
-            with pytest.raises(HistoryError, match=f"under way in process {child.pid}"):
+            with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
                 history.sweeps.acquire(SWEEP.id)
             child.kill()
         assert history.sweeps.lost(SWEEP.id) is not None

@@ -182,7 +182,7 @@ def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, mo
     with closing(sqlite3.connect(history.path)) as db:  # as another host does that takes it over
         db.execute("UPDATE leases SET token = 'other'")
         db.commit()
-    with pytest.raises(HistoryError, match="is under way"):
+    with pytest.raises(HistoryError, match="is running"):
         sweep.wait()
     assert states(history) == ["STARTED"] * len(history.runs())
     assert history.runs()
@@ -269,7 +269,7 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
         db.commit()
     history.sweeps.acquire(sweep.id)
     gate.open.set()
-    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is under way in this process"):
+    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is running in this process"):
         sweep.wait(timeout=LONG)
     assert sweep.state == "stopped"
     assert states(history) == ["FULFILLED"] * 2

@@ -94,7 +94,7 @@ def test_history_sync_brings_what_ran_elsewhere(key, recorded, tmp_path):
     history = tmp_path / "other.db"
     arguments = ("history", "sync", "shout", "--since", "2026-01-01", "--history", history)
     assert vellum_nb(*arguments, **key).stdout.startswith("2 added, 0 completed")
-    assert "2 known already" in vellum_nb(*arguments, **key).stdout
+    assert "2 already here" in vellum_nb(*arguments, **key).stdout
     with vnb.History(history) as kept, vnb.History(recorded) as first:
         assert {run.execution_id for run in kept.runs()} == {
             run.execution_id for run in first.runs()
@@ -132,14 +132,14 @@ def test_histories_are_merged_and_vacuumed(recorded, tmp_path, postgres_url):
     assert "shout" in vellum_nb("compare", "shout", *team).stdout
     history = ("--history", tmp_path / "mine.db")
     done = vellum_nb("history", "merge", recorded, *history)
-    assert done.stdout == "2 added, 0 completed, 0 updated, 0 known already\n"
+    assert done.stdout == "2 added, 0 completed, 0 updated, 0 already here\n"
     with vnb.History(tmp_path / "mine.db") as mine:
         mine.delete([mine.runs()[0].id])
     done = vellum_nb("history", "vacuum", *history, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "1 deleted runs could not be brought back any more; add --yes" in done.stderr
     done = vellum_nb("history", "vacuum", "--yes", *history)
-    assert "1 deleted run(s) forgotten for good" in done.stderr
+    assert "1 deleted run(s) removed for good" in done.stderr
 
 
 def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
@@ -204,7 +204,7 @@ def test_inputs_are_checked_on_every_tag_before_any_runs(tmp_path, tags):
     inputs = ("--input", "ticket=x", "--input", "vip=true")
     done = vellum_nb("run", "ticket-triage", *inputs, *chosen, "--history", history, check=False)
     assert done.returncode == 1
-    assert "vip: is no input of ticket-triage v1" in done.stderr
+    assert "vip: is not an input of ticket-triage v1" in done.stderr
     with vnb.History(history) as kept:
         assert kept.count() == 0
 
@@ -219,8 +219,9 @@ def test_an_error_on_one_tag_does_not_hide_the_answer_of_another(key, execute_on
     assert "500 Internal Server Error: out of order \ufffd[2J" in done.stderr
 
 
-def test_deployments_lists_names_and_inputs():
+def test_deployments_lists_names_inputs_and_release_tags():
     done = vellum_nb("deployments")
+    assert "  tags  LATEST, v1, v2, production, v3\n" in done.stdout
     assert "ticket-triage" in done.stdout
     assert "sla_hours?: NUMBER" in done.stdout
     names = {row["name"] for row in json.loads(vellum_nb("deployments", "--json").stdout)}

@@ -1,4 +1,4 @@
-"""``vellum-nb compare``; and the commands of docs/ci.md, as processes of their own."""
+"""``vellum-nb compare``; and the commands of docs/how-to/ci.md, as processes of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import vellum_nb as vnb
 from vellum_nb.local import samples
 
-CI = Path(__file__).parents[2] / "docs" / "ci.md"
+CI = Path(__file__).parents[2] / "docs" / "how-to" / "ci.md"
 TAGS = ("--release-tag", "v1", "--release-tag", "v2")
 
 

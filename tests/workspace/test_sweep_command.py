@@ -54,8 +54,8 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
     first = json.loads(out)
     assert status == 2
     assert (first["state"], first["done"], first["planned"]) == ("stopped", 3, 4)
-    assert "max_calls=3 is reached: 3 of 4 runs are kept; the same command with more, " in err
-    assert "or no, --max-calls goes on with the other 1" in err
+    assert "max_calls=3 is reached: 3 of 4 runs are recorded; the same command with more, " in err
+    assert "or no, --max-calls runs the other 1" in err
     plan = json.loads(ended(command("shout", *TAGS, "--dry-run", "--json"))[1])
     assert (plan["resumes"], plan["found"], plan["calls"]) == (first["sweep_id"], 3, 1)
     status, out, err = ended(command("shout", *TAGS, "--resume"))
@@ -101,7 +101,7 @@ def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, case
     kept = len(calls)
     assert status == 130
     assert out.startswith(f"slow: stopped, {kept} of 200 runs")
-    assert f"interrupted: {kept} of 200 runs are kept; the same command goes on" in err
+    assert f"interrupted: {kept} of 200 runs are recorded; the same command runs" in err
     status, _, _ = ended(command("slow"))
     assert status == 0
     assert len(calls) == len(set(calls)) == 200

@@ -308,9 +308,9 @@ def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(HistoryError, match=f"under way in process {other.pid} on "):
+        with pytest.raises(HistoryError, match=f"running in process {other.pid} on "):
             ws.sweep("echo", CASES, **BOTH)
-        with pytest.raises(HistoryError, match="under way"):
+        with pytest.raises(HistoryError, match="is running"):
             first.resume()
         assert ws.sweeps()["state"].tolist() == ["running"]
         other.kill()

@@ -1,4 +1,4 @@
-r"""CSV that keeps types apart, and that no spreadsheet runs as formulas.
+r"""CSV that preserves types, and that no spreadsheet runs as formulas.
 
 Text is always quoted, a missing value is nothing at all, numbers and bools stand bare. Text that a
 spreadsheet would run, and text that starts with an apostrophe, gets an apostrophe in front.

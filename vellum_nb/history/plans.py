@@ -308,7 +308,7 @@ class Sweeps:
     ) -> pd.DataFrame:
         """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
 
-        A reused run is shown as the planned one that it stands for.
+        A reused run appears as the planned one that it replaces.
         """
         places = {run: place for place, run in self.reused(sweep_id).items()}
         own = query.select({"sweep_id": sweep_id, "state": states}, self._store)
@@ -417,7 +417,7 @@ def _leases(reader: Reader, sweep_id: str) -> list[Row]:
 
 
 def _no_sweep(sweep_id: str) -> HistoryError:
-    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are")
+    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists all")
 
 
 def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
@@ -427,7 +427,7 @@ def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
     is_mine = holder == json.loads(_this_process())
     where = "in this process" if is_mine else f"in process {holder['pid']} on {holder['host']}"
     return HistoryError(
-        f"Sweep {sweep_id} is under way {where}; wait until it ends or stop it there (a process "
+        f"Sweep {sweep_id} is running {where}; wait until it ends or stop it there (a process "
         "that was killed loses it within a minute), or start another with restart=True"
     )
 

@@ -28,9 +28,9 @@ _LINES = "JSON lines of a history"
 def read_csv(path: str | Path) -> pd.DataFrame:
     """Read a CSV of a history: the frame is equal to the one that was written.
 
-    Columns, dtypes and values are the same; text keeps apart from numbers, ``""`` from missing.
+    Columns, dtypes and values are the same; text stays distinct from numbers, ``""`` from missing.
     The apostrophe that `History.to_csv` puts before text like ``=1+1`` is removed. A file that a
-    spreadsheet saved again is read too, as far as it kept the types: also one whose cells are
+    spreadsheet saved again is read too, as far as it preserved the types: also one whose cells are
     separated by semicolons or tabs, with decimal commas.
 
     Raises

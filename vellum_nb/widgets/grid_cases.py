@@ -207,7 +207,7 @@ def _worse(comparison: Comparison, release: str, metric: str | None) -> dict[str
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "nothing distinguishes better from worse here: give metrics=… or rate answers"
+        return "no metric: give metrics=… or rate answers to see what is better"
     text = "sign test over cases with a difference"
     has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
     noise = " · a difference inside the grey band is noise between repeats of one release"

@@ -239,7 +239,7 @@ def _cell(
     if unlike:
         text, title = (
             f"differs in {unlike:,} of {answers:,} repeats",
-            "Repeats brought other answers",
+            "Repeats have different answers",
         )
         chips.append((text, "warn", title, "unstable"))
     if found.quality is not None:
