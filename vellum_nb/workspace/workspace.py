@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
@@ -30,11 +29,10 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.limits import SweepArguments, SweepLimits, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
@@ -56,7 +54,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
+from vellum_nb.workspace.sweeps import SweepServices, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +110,8 @@ class Workspace:
         )
         self._runner = Runner(client, self.history, self._lookup)
         self._judges = WorkspaceJudges(self.history, self.sweep)
-        self._starter = SweepStarter(
-            client, self.history, self._lookup, self._runner, self._sweep_actions
+        self._sweep_services = SweepServices(
+            client, self.history, self._lookup, self._runner, self._compare_sweep
         )
 
     def close(self) -> None:
@@ -528,8 +526,7 @@ class Workspace:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
         <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
         """
-        options = checked_options(
-            executor,
+        options = SweepOptions(
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
@@ -538,15 +535,17 @@ class Workspace:
             stop_after_failures=stop_after_failures,
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
+            executor=executor,
         )
-        if mocks:
-            refuse_mocks_elsewhere(self.client)
-        request = self._starter.request(deployment, cases, release_tags, repeats, mocks=mocks)
-        if dry_run:
-            return self._starter.plan(request, options, restart=restart, reuse=reuse)
-        return self._starter.run(
-            request,
+        return start_sweep(
+            self._sweep_services,
+            deployment,
+            cases,
+            release_tags,
+            repeats,
             options,
+            mocks=mocks,
+            dry_run=dry_run,
             restart=restart,
             reuse=reuse,
             background=background,
@@ -573,9 +572,7 @@ class Workspace:
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
         `stop_after_failures`; None lifts a limit.
         """
-        record = find_sweep(self.history.sweeps, sweep_id)
-        chosen = stored_options(record.options, options)
-        return self._starter.open(record, chosen, apply=bool(options))
+        return open_sweep(self._sweep_services, sweep_id, options)
 
     @overload
     def compare(
@@ -772,18 +769,11 @@ p = 1.00 · noise floor unknown>
             code_diff=code_diff,
         )
 
-    def _sweep_actions(self, view: Callable[[Sweep], Any]) -> SweepActions:
-        def compare(sweep: Sweep, **options: Any) -> Comparison:
-            record = sweep.record
-            options |= {"sweep": sweep, "release_tags": record.release_tags}
-            compared: Comparison = self.compare(record.deployment, **options)
-            return compared
-
-        def save(path: str | Path, frame: pd.DataFrame) -> Path:
-            refuse_key(str(path), self.client.leaks, [frame])
-            return save_frame(path, frame, "csv")
-
-        return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
+    def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
+        record = sweep.record
+        options |= {"sweep": sweep, "release_tags": record.release_tags}
+        compared: Comparison = self.compare(record.deployment, **options)
+        return compared
 
     def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
