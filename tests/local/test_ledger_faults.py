@@ -48,7 +48,7 @@ def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
     spoil(tmp_path / "executions.db")
     before = (tmp_path / "executions.db").read_bytes()
     for _ in range(2):
-        with pytest.raises(VellumNBError, match="is damaged and was left|and were left"):
+        with pytest.raises(VellumNBError, match="is damaged and was not changed|and were left"):
             LocalServer(data=tmp_path).start()
     assert (tmp_path / "executions.db").read_bytes() == before
 
@@ -59,7 +59,7 @@ def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left(
 ):
     not_a_database(tmp_path / name)
     before = (tmp_path / name).read_bytes()
-    with pytest.raises(VellumNBError, match="is not an SQLite file and was left as it is"):
+    with pytest.raises(VellumNBError, match="is not an SQLite file and was not changed"):
         LocalServer(data=tmp_path).start()
     assert (tmp_path / name).read_bytes() == before
     (tmp_path / name).unlink()

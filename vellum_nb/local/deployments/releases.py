@@ -6,7 +6,7 @@ import inspect
 import os
 import textwrap
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,17 +27,12 @@ from vellum_nb.local.deployments.sources import (
     undefined_names,
 )
 from vellum_nb.local.engine.events import Code, new_id
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions, process_options
-from vellum_nb.local.isolation.workflow_server import (
-    ServerCode,
-    image_of_project,
-    server_options,
-)
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.workflow_server import IsolatedCode, isolation_options
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import contract
 
 LATEST = "LATEST"
-_IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 
 
@@ -103,8 +98,8 @@ class Release(Declared):
                 code = load(self.snapshot, self.code)[1]
             else:
                 variables = self.input_variables, self.output_variables
-                kind = _code_kind(self.process)
-                code = kind(self.snapshot, self.code, self.process, *variables, self.summary)
+                parts = self.snapshot, self.code, self.process, *variables, self.summary
+                code = IsolatedCode(*parts)
             if code.input_variables != self.input_variables:
                 msg = f"{self.code} has other input variables now"
                 raise CodeUnavailableError(msg)
@@ -158,10 +153,6 @@ class Deployment:
         return replace(self, tags={**self.tags, **moved})
 
 
-def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
-    return ServerCode if options.isolation in _IN_SERVERS else ProcessCode
-
-
 def build(
     target: Target,
     snapshots: Snapshots,
@@ -173,7 +164,7 @@ def build(
     **options: Any,
 ) -> Release:
     """Return a release of `target`; see `LocalServer.deploy`."""
-    process = _process_options(target, isolation, **options)
+    process = isolation_options(isolation, target, **options)
     if isinstance(target, Mapping):
         files, name = check_files(target, "The project"), ""
     elif isinstance(target, os.PathLike):
@@ -196,22 +187,6 @@ def build(
     return _from_source(snapshots.add(files), entry or "", process, name, declared)
 
 
-def _process_options(
-    target: Target,
-    isolation: str,
-    *,
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
-) -> ProcessOptions | None:
-    if isolation not in _IN_SERVERS:
-        return process_options(isolation, memory_limit=memory_limit, env=env)
-    if isolation == "container" and image is None and isinstance(target, os.PathLike):
-        image = image_of_project(Path(target).expanduser().resolve())
-    return server_options(isolation, image=image, python=python, memory_limit=memory_limit, env=env)
-
-
 def _from_source(
     snapshot: Snapshot,
     place: str,
@@ -226,7 +201,7 @@ def _from_source(
     code: Code
     try:
         if process is not None:
-            place, code = _code_kind(process).described(snapshot, place, process)
+            place, code = IsolatedCode.described(snapshot, place, process)
         else:
             place, code = load(snapshot, place)
     except CodeUnavailableError as exc:

@@ -179,6 +179,11 @@ def not_loaded(reason: object) -> Rejection:
     return Rejection(message, "INVALID_WORKFLOW")
 
 
+def no_usage(_span_id: str) -> tuple[Usage, ...]:
+    """Return no usage: that of nodes which run elsewhere is not known here."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Context of one run: its ids, its limits and the server it belongs to."""
@@ -190,7 +195,7 @@ class RunContext:
     timeout: float | None = None  # for code that can stop itself; the engine enforces it anyway
     url: str = field(default="", repr=False)  # the server, for nodes that call Vellum
     api_key: str = field(default="", repr=False)
-    usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)  # by span
+    usage: Callable[[str], tuple[Usage, ...]] = field(default=no_usage, repr=False)  # by span
     trigger: str | None = None
     mocks: Sequence[Mapping[str, Any]] = ()  # nodes of a Workflows SDK class that do not run
 
