@@ -130,8 +130,8 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
         raise InputError(msg) from exc
     except (ImportError, OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
-        what = getattr(exc, "strerror", None) or exc
-        msg = f"{name} cannot be read as {suffix.removeprefix('.')}: {what}"
+        kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
+        msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
 
 
