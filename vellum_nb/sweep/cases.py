@@ -140,7 +140,7 @@ def _content(path: Path) -> bytes:
     if not path.exists() or (path.is_file() and path.stat().st_size <= _LARGEST):
         return path.read_bytes()
     limit = f"{_LARGEST // 10**6:,} MB"
-    msg = f"{path} cannot be read: it is no regular file of at most {limit}; split it"
+    msg = f"{path} cannot be read: it is not a regular file of at most {limit}; split it"
     raise InputError(msg)
 
 
