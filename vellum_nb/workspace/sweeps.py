@@ -23,7 +23,7 @@ from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, Sweeps
+from vellum_nb.history import History, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
