@@ -47,11 +47,9 @@ def test_plan_and_cases_read_back_as_they_were(history, sweep):
     assert history.sweeps.every("3f2a") == [sweep]
     assert history.sweeps.every("%") == []
     assert history.sweeps.cases(sweep.id) == CASES
-    assert history.sweeps.unfinished(sweep.signature) == sweep
-    assert history.sweeps.ended(sweep.signature) is None
+    assert history.sweeps.of_plan(sweep.signature) == [sweep]
     history.sweeps.change(sweep.id, ended=datetime.now(UTC))
-    assert history.sweeps.unfinished(sweep.signature) is None
-    assert history.sweeps.ended(sweep.signature).id == sweep.id
+    assert [each.ended is None for each in history.sweeps.of_plan(sweep.signature)] == [False]
 
 
 def test_expectations_and_labels_of_cases_change_and_inputs_do_not(history, sweep):
@@ -141,7 +139,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
         )
     sweeps = history.sweeps
     assert sweeps.seconds(sweep.id) == 35
-    assert sweeps.spent(sweep.id, last=2) == {"v1": (0.75, [1.5, 2.5])}
+    assert sweeps.spent(sweep.id) == {"v1": (0.75, [0.5, 1.5, 2.5])}
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
