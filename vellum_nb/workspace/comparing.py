@@ -204,7 +204,7 @@ def _chosen_cases(
     if any(isinstance(each, str) for each in ids):
         for each in ids:
             if not (isinstance(each, str) and _CASE_ID.match(each)):
-                msg = f"{format_value(each)} is no case_id; frame() has them: 16 hex digits each"
+                msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids
     releases = {tag: _release(runner, deployment, tag) for tag in tags}

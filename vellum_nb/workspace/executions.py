@@ -126,7 +126,7 @@ def _run(
 
 
 def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return what an end, as the server tells it, adds to the run."""
+    """Return what an end, as the server reports it, adds to the run."""
     if state == "FULFILLED":
         values = {output.name: (output.value, output.type) for output in outputs}
         return {
@@ -257,7 +257,7 @@ def _checked_desired(
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
+            message = f"is not an output; there are: {', '.join(known) or 'none'}.{hint}"
             problems.append(InputProblem(str(name), message))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"

@@ -348,7 +348,7 @@ class Workspace:
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
-            except InputError:  # its id is no part of an address
+            except InputError:  # its id cannot be part of an address
                 continue
         return pending_runs
 
@@ -618,7 +618,7 @@ class Workspace:
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
         metrics, alpha, seed
-            What tells better from worse, and how surely; as of `vellum_nb.Comparison`.
+            What distinguishes better from worse, and how surely; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
         max_calls, max_cost_usd, progress : optional
