@@ -760,7 +760,7 @@ p = 1.00 · noise floor unknown>
             leaks=self.client.leaks,
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
-            ratings=self.history.blind_ratings,
+            history=self.history,
             code_diff=code_diff,
         )
 
