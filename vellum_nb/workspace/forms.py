@@ -111,7 +111,7 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
         return VellumVariable.model_validate(item)
     except ValidationError as exc:
         msg = (
-            f"variables has {format_value(item)}, which is no input variable; "
+            f"variables has {format_value(item)}, which is not an input variable; "
             'write one like {"key": "ticket", "type": "STRING", "required": True}'
         )
         raise InputError(msg) from exc

@@ -218,9 +218,9 @@ def texts_of(archive: bytes, what: str) -> dict[str, str]:
                 try:
                     found[info.filename] = content.decode("utf-8").replace("\r\n", "\n")
                 except UnicodeDecodeError:
-                    found[info.filename] = f"({len(content)} bytes that are no text)\n"
+                    found[info.filename] = f"({len(content)} bytes that are not text)\n"
     except Exception as exc:  # a broken archive raises almost anything
-        msg = f"{what} is no ZIP archive that can be read: {exc}"
+        msg = f"{what} is not a ZIP archive that can be read: {exc}"
         raise APIResponseError(msg) from exc
     if size > _MOST_BYTES:
         msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
