@@ -60,6 +60,15 @@ def test_every_field_of_a_run_is_in_the_reference(reference):
     assert [name for name in vellum_nb.Run.model_fields if f"`{name}`" not in reference] == []
 
 
+def test_every_error_is_in_the_tree_of_the_reference(reference):
+    for name in _modules():
+        importlib.import_module(name)
+    kinds = [vellum_nb.VellumNBError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        assert kind.__name__ in reference
+
+
 def test_the_package_is_marked_as_typed():
     assert (Path(vellum_nb.__file__).parent / "py.typed").is_file()
 

@@ -15,7 +15,7 @@
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
       HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
-        OutOfReachError      its server cannot be reached, or takes no writes
+        OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.

@@ -70,8 +70,8 @@ class Client:
     Parameters
     ----------
     api_key : str, optional
-        Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it without echo. It
-        is never stored, printed or logged.
+        Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it without
+        echo. It is never stored, printed or logged.
     base_url : str, optional
         Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix stays. With
         ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
@@ -94,8 +94,8 @@ class Client:
     Notes
     -----
     A request is sent again if it never left, and after 429 and 503 with Retry-After; reads also
-    after a lost connection, 502, 503 and 504. An execution that may have run is never sent again: see
-    `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
+    after a lost connection, 502, 503 and 504. An execution that may have run is never sent again:
+    see `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
 
     Examples
     --------

@@ -534,7 +534,7 @@ class History:
         """Import executions of `deployment` that were made elsewhere into this history.
 
         They have release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; existing values do not change, so importing again adds nothing. `since` and `until`
+        completed; existing values do not change: importing again adds nothing. `since` and `until`
         are when they began, as in `runs`; `limit`: how many of the newest.
 
         Raises

@@ -454,7 +454,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def _html(self) -> str:
         """Return a table of the inputs, below it the answers and traces there are.
 
-        The same form gives the same text; there is no time in it before a run.
+        The same form gives the same text, without a time before a run.
         """
         spec, values = self._spec, self._fields.values
         head = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))

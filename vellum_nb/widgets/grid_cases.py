@@ -293,7 +293,7 @@ def _figures(
 
 
 def _delta(by: float, text: str) -> str:
-    """Return a difference with its sign; nothing where there is none to be seen."""
+    """Return a difference with its sign; nothing for a difference of zero."""
     visible = abs(by) >= 0.0005  # noqa: PLR2004  (half a millisecond, a twentieth of a percent)
     return f"{_MINUS if by < 0 else '+'}{text}" if visible else ""
 
