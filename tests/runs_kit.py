@@ -10,7 +10,20 @@ from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
 
-__all__ = ["bundle_of", "html_of", "later_run"]
+__all__ = ["HOSTILE", "bundle_of", "html_of", "later_run"]
+
+HOSTILE = [
+    "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
+    "[x](javascript:alert(1))", "![x](https://evil.example/a.png)", "https://evil.example",
+    "www.evil.example", "me@evil.example", "mailto:me@evil.example", "@somebody #1 GH-1 :smile:",
+    "| a | b |", "# head", "- item", "1. item", "> quote", "```\ncode\n```", "*a* _b_ ~~c~~ `d`",
+    "$x$ $$y$$", "<!-- a -->", "&lt;b&gt; &#64;", "\\*a\\*", "a\\", "[a]: https://evil.example",
+    "</style><script>alert(1)</script>", "<link rel=stylesheet href=https://evil.example/a.css>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>", "javascript:alert(1)",
+    "</title><base href=https://evil.example>", "</code></td></tr></table>",
+    "line\n\nline\n---\nline", "<pre>\n</pre>", "-]{+x+}",
+]  # fmt: skip
+"""What a workflow returns to become more than text in HTML, in Markdown or on GitHub."""
 
 _NUMBERS = count(1)
 

@@ -111,6 +111,8 @@ def test_search_results_come_in_order_with_score_and_document() -> None:
     ]
     page = Page(value_html(hits, "SEARCH_RESULTS"))
     assert page.text == "two.md score 0.823 kbone.md score 0.5a"
+    large = [{"text": "c", "score": 10**400}]  # larger than any float
+    assert Page(value_html(large, "SEARCH_RESULTS")).text.startswith("no document score 1000")
 
 
 @pytest.mark.parametrize(
