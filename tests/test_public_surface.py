@@ -1,7 +1,5 @@
 """The door: what is public, that it is documented, and that it costs nothing to open."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import json
@@ -62,7 +60,7 @@ def test_the_package_is_marked_as_typed():
     assert (Path(vellum_nb.__file__).parent / "py.typed").is_file()
 
 
-def _modules() -> list[str]:
+def _modules():
     found = pkgutil.walk_packages(vellum_nb.__path__, "vellum_nb.")
     return [module.name for module in found if not module.name.endswith("__main__")]
 

@@ -1,7 +1,5 @@
 """The SQLite store helper: versions, copies, kills; the history's tests cover the rest."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

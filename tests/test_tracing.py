@@ -1,9 +1,6 @@
 """From events and spans to nodes, and to what they cost."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -19,22 +16,22 @@ from vellum_nb.models import (
 )
 
 
-def at(second: float) -> str:
+def at(second):
     return f"2026-01-15T09:30:{second:09.6f}Z"
 
 
-def node(state: str, key: str = "n1", **data: Any) -> WorkflowStreamEvent:
+def node(state, key="n1", **data):
     fields = {"id": key, "node_id": f"{key}-definition", "node_result_id": key, "state": state}
     return WorkflowStreamEvent.model_validate(
         {"execution_id": "e-1", "type": "NODE", "data": fields | data}
     )
 
 
-def prompt(**meta: Any) -> dict[str, Any]:
+def prompt(**meta):
     return {"type": "PROMPT", "data": {"output_id": "o", "execution_meta": meta}}
 
 
-def test_events_of_a_node_become_one_node() -> None:
+def test_events_of_a_node_become_one_node():
     (found,) = nodes_of_stream(
         [
             WorkflowStreamEvent.model_validate({"execution_id": "e-1", "data": {"state": "X"}}),
@@ -67,7 +64,7 @@ def test_events_of_a_node_become_one_node() -> None:
     assert found.duration_s == 2.5
 
 
-def test_a_node_that_has_not_ended_has_no_end() -> None:
+def test_a_node_that_has_not_ended_has_no_end():
     begun, failed = nodes_of_stream(
         [
             node("INITIATED", ts=at(1).rstrip("Z")),  # which is UTC
@@ -80,7 +77,7 @@ def test_a_node_that_has_not_ended_has_no_end() -> None:
     assert (failed.state, failed.error, failed.duration_s) == ("REJECTED", "boom", 1.0)
 
 
-def test_nodes_are_called_as_the_server_calls_them_or_by_kind() -> None:
+def test_nodes_are_called_as_the_server_calls_them_or_by_kind():
     answer = {"type": "TERMINAL", "data": {"output": {"name": "answer", "type": "STRING"}}}
     found = nodes_of_stream(
         [
@@ -94,7 +91,7 @@ def test_nodes_are_called_as_the_server_calls_them_or_by_kind() -> None:
     assert [each.parent_span_id for each in found] == ["b", "inner", "e-1", "e-1"]
 
 
-def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) -> VellumSpan:
+def span(id_, kind="node", parent="e-1", **more):
     start = more.pop("start_ts", at(0))
     events = [{"name": f"{kind}.execution.initiated", "span_id": id_}]
     if "ended" in more:
@@ -105,7 +102,7 @@ def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) 
     return VellumSpan.model_validate(fields | times | {"events": events} | more)
 
 
-def test_spans_become_nodes_in_the_order_they_began() -> None:
+def test_spans_become_nodes_in_the_order_they_began():
     used = {"usage": [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]}
     first, second, rejected, strange = nodes_of_spans(
         [
@@ -129,7 +126,7 @@ def test_spans_become_nodes_in_the_order_they_began() -> None:
     assert (strange.model, strange.tokens_in) == ("m", 3)
 
 
-def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node() -> None:
+def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node():
     spans = [
         span("e-1", "workflow", None),
         span("outer"),
@@ -143,7 +140,7 @@ def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node() -> None:
     assert len(nodes_of_spans([*circle, span("w3", "workflow", "w3"), span("b", parent="w3")])) == 2
 
 
-def test_costs_and_tokens_are_summed_where_they_are_known() -> None:
+def test_costs_and_tokens_are_summed_where_they_are_known():
     nodes = [
         NodeRun(name="a", model="gpt", tokens_in=3, tokens_out=1, cost_usd=0.1),
         NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),
@@ -155,7 +152,7 @@ def test_costs_and_tokens_are_summed_where_they_are_known() -> None:
     assert set(totals([]).values()) == {None}
 
 
-def test_usage_results_give_the_same_figures() -> None:
+def test_usage_results_give_the_same_figures():
     result = WorkflowExecutionUsageResult.model_validate(
         {
             "usage": [

@@ -1,7 +1,5 @@
 """What is installed: the wheel holds everything that is read at run time."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tomllib
@@ -15,7 +13,7 @@ READ_AT_RUN_TIME = {".css", ".csv", ".js", ".json", ".py", ".typed"}
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory) -> set[str]:
+def names(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True)

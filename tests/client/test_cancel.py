@@ -1,14 +1,9 @@
 """Cancelling ends a call wherever it waits, and no other call."""
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from client_kit import execute
@@ -23,18 +18,18 @@ PATIENCE_S = 50
 
 
 @pytest.fixture
-def client(server: Any, key: str) -> Iterator[Client]:
+def client(server, key):
     with Client(api_key=key, base_url=server.url, timeout=PATIENCE_S) as made:
         yield made
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
+def pool():
     with ThreadPoolExecutor(8) as made:
         yield made
 
 
-def error_after(cancel: Cancellation, pending: Future[Any]) -> APIConnectionError:
+def error_after(cancel, pending):
     """Cancel, and return the error, which comes long before the client's patience ends."""
     cancel.cancel()
     with pytest.raises(APIConnectionError, match="cancelled") as caught:
@@ -42,7 +37,7 @@ def error_after(cancel: Cancellation, pending: Future[Any]) -> APIConnectionErro
     return caught.value
 
 
-def wait_until_stuck_in(function: str) -> None:
+def wait_until_stuck_in(function):
     """Return once some thread has stayed on one line of `function` for a while."""
     seen, times = None, 0
     while times < 5:
@@ -55,12 +50,8 @@ def wait_until_stuck_in(function: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"HTTP/1.1 200 OK\r\nX-Half: ", BODY_HEAD, UNTIL_CLOSED])
 def test_a_call_that_waits_is_cut_off_and_the_next_is_served(
-    server: Any,
-    client: Client,
-    pool: ThreadPoolExecutor,
-    fulfilled: dict[str, Any],
-    content: bytes,
-) -> None:
+    server, client, pool, fulfilled, content
+):
     server.will(server.hang(content), server.reply(200, fulfilled))
     cancel = Cancellation()
     pending = pool.submit(execute, client, cancel=cancel)
@@ -72,9 +63,7 @@ def test_a_call_that_waits_is_cut_off_and_the_next_is_served(
     assert execute(client).execution_id == "e-1"
 
 
-def test_a_call_that_waits_for_a_connection_is_cut_off(
-    full_url: str, pool: ThreadPoolExecutor
-) -> None:
+def test_a_call_that_waits_for_a_connection_is_cut_off(full_url, pool):
     with Client(api_key="k", base_url=full_url, timeout=PATIENCE_S) as client:
         cancel = Cancellation()
         pending = pool.submit(execute, client, cancel=cancel)
@@ -83,7 +72,7 @@ def test_a_call_that_waits_for_a_connection_is_cut_off(
     assert error.sent is False
 
 
-def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecutor) -> None:
+def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool):
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         Client(
@@ -101,9 +90,7 @@ def test_a_call_that_waits_for_a_tls_handshake_is_cut_off(pool: ThreadPoolExecut
     assert error.sent is False
 
 
-def test_a_call_over_tls_is_cut_off(
-    tls_server: Any, authority: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_over_tls_is_cut_off(tls_server, authority, pool, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     tls_server.will(tls_server.hang())
     with Client(api_key="k", base_url=tls_server.url, timeout=PATIENCE_S) as client:
@@ -113,9 +100,7 @@ def test_a_call_over_tls_is_cut_off(
         assert error_after(cancel, pending).sent is True
 
 
-def test_a_wait_between_tries_is_ended(
-    server: Any, client: Client, pool: ThreadPoolExecutor
-) -> None:
+def test_a_wait_between_tries_is_ended(server, client, pool):
     server.will(server.reply(429, {}, headers={"Retry-After": "30"}))
     cancel = Cancellation()
     waiting = threading.Event()
@@ -129,16 +114,16 @@ def test_a_wait_between_tries_is_ended(
 class Watched(Cancellation):
     """Tells when somebody waits on it; cancelled with `other`."""
 
-    def __init__(self, other: Cancellation, waiting: threading.Event) -> None:
+    def __init__(self, other, waiting):
         super().__init__()
         self._other, self._waiting = other, waiting
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds):
         self._waiting.set()
         return self._other.wait(seconds)
 
 
-def test_what_is_cancelled_already_sends_nothing(server: Any, client: Client) -> None:
+def test_what_is_cancelled_already_sends_nothing(server, client):
     cancel = Cancellation()
     cancel.cancel()
     with pytest.raises(APIConnectionError, match="cancelled; nothing was sent") as caught:
@@ -147,12 +132,10 @@ def test_what_is_cancelled_already_sends_nothing(server: Any, client: Client) ->
     assert server.seen == []
 
 
-def test_one_switch_ends_all_its_calls_and_no_other(
-    server: Any, client: Client, pool: ThreadPoolExecutor, fulfilled: dict[str, Any]
-) -> None:
+def test_one_switch_ends_all_its_calls_and_no_other(server, client, pool, fulfilled):
     release = threading.Event()
 
-    def held(sock: Any) -> bool:
+    def held(sock):
         release.wait(20)
         return bool(server.reply(200, fulfilled)(sock))
 
@@ -170,9 +153,7 @@ def test_one_switch_ends_all_its_calls_and_no_other(
     assert spared.result(20).execution_id == "e-1"
 
 
-def test_cancelling_a_finished_call_harms_nobody(
-    server: Any, client: Client, fulfilled: dict[str, Any]
-) -> None:
+def test_cancelling_a_finished_call_harms_nobody(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
     for _ in range(3):
         cancel = Cancellation()
@@ -181,18 +162,16 @@ def test_cancelling_a_finished_call_harms_nobody(
     assert {seen.connection for seen in server.seen} == {1}
 
 
-def test_many_threads_share_one_client_while_others_cancel(
-    server: Any, client: Client, pool: ThreadPoolExecutor, fulfilled: dict[str, Any]
-) -> None:
+def test_many_threads_share_one_client_while_others_cancel(server, client, pool, fulfilled):
     server.will(server.reply(200, fulfilled))
 
-    def often(run: Callable[[], str]) -> list[str]:
+    def often(run):
         return [run() for _ in range(60)]
 
     def plain() -> str:
         return str(execute(client).execution_id)
 
-    def cancelled() -> str:
+    def cancelled():
         cancel = Cancellation()
         with ThreadPoolExecutor(1) as side:
             side.submit(cancel.cancel)

@@ -4,18 +4,14 @@
 and says what came of them. The seeds are fixed.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import jsonschema
@@ -46,7 +42,7 @@ CHECKS = [
 ]
 NDJSON = "application/x-ndjson"
 TEXT = {"name": "text", "type": "STRING", "value": "hällo"}
-INPUTS: dict[str, list[dict[str, Any]]] = {
+INPUTS = {
     "echo": [TEXT],
     "echo-json": [{"name": "value", "type": "JSON", "value": [None]}],
     "talk": [TEXT],
@@ -66,8 +62,8 @@ class Report:
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
     seconds: float = 0.0
 
-    def __str__(self) -> str:
-        by_status: Counter[int] = Counter()
+    def __str__(self):
+        by_status = Counter()
         for (_, status), number in self.statuses.items():
             by_status[status] += number
         counts = ", ".join(f"{number} x {status}" for status, number in sorted(by_status.items()))
@@ -81,7 +77,7 @@ class Report:
 class Examples:
     """Examples for the operations of one server."""
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server):
         self._session = requests.Session()
         self._session.trust_env = False
         self._key = {"X-API-KEY": server.api_key}
@@ -93,10 +89,10 @@ class Examples:
         self._known = _known(server)
         self.report = Report()
 
-    def close(self) -> None:
+    def close(self):
         self._session.close()
 
-    def run(self, total: int) -> Report:
+    def run(self, total):
         """Ask for `total` examples or a few more, the same number for each operation.
 
         Operations that take nothing have one example a round.
@@ -111,11 +107,11 @@ class Examples:
         self.report.seconds = time.monotonic() - began
         return self.report
 
-    def operations(self) -> Iterator[Any]:
+    def operations(self):
         for result in self._schema.get_all_operations():
             yield result.ok()
 
-    def ask(self, operation: Any, mode: schemathesis.GenerationMode, seed: int) -> None:
+    def ask(self, operation, mode, seed):
         """Ask for five examples of one kind."""
         try:
             strategy = operation.as_strategy(generation_mode=mode)
@@ -131,7 +127,7 @@ class Examples:
             suppress_health_check=list(hypothesis.HealthCheck),
         )
         @hypothesis.given(strategy)
-        def example(case: schemathesis.Case) -> None:
+        def example(case):
             self._example(case, truthful=mode is schemathesis.GenerationMode.POSITIVE)
 
         with warnings.catch_warnings():
@@ -141,7 +137,7 @@ class Examples:
             except hypothesis.errors.Unsatisfiable:
                 return
 
-    def _example(self, case: schemathesis.Case, *, truthful: bool) -> None:
+    def _example(self, case, *, truthful):
         self._anchor(case, truthful=truthful)
         answer = case.call(self._url, self._session, headers=self._key, timeout=20)
         self.report.examples += 1
@@ -151,7 +147,7 @@ class Examples:
         if lines:
             self._check_lines(case, answer.content)
 
-    def _check_lines(self, case: schemathesis.Case, content: bytes) -> None:
+    def _check_lines(self, case, content):
         operation = self._document["paths"][case.operation.path][case.operation.method.lower()]
         schema = operation["responses"]["200"]["content"][NDJSON]["schema"]
         whole = {**schema, "components": self._document["components"]}
@@ -161,7 +157,7 @@ class Examples:
         for line in lines:
             validator.validate(json.loads(line))
 
-    def _anchor(self, case: schemathesis.Case, *, truthful: bool) -> None:
+    def _anchor(self, case, *, truthful):
         """Put what is there in the place of most names that are only allowed."""
         dice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
         if dice % 4 == 0:
@@ -177,7 +173,7 @@ class Examples:
         if "filters" in (case.query or {}):
             case.query["filters"] = _filters(case.query["filters"])
 
-    def _anchor_body(self, body: dict[str, Any], path: str, dice: int) -> None:
+    def _anchor_body(self, body, path, dice):
         if path.startswith("/v1/execute-workflow"):
             name = NAMES[dice % len(NAMES)]
             body["workflow_deployment_name"] = name
@@ -196,7 +192,7 @@ class Examples:
                 actual["output_key"] = "output"
 
 
-def _filters(value: Any) -> str:
+def _filters(value):
     """Return a filter that is well formed, for text of any kind."""
     condition = {
         "type": "LOGICAL_CONDITION",
@@ -208,7 +204,7 @@ def _filters(value: Any) -> str:
     return json.dumps({**group, "conditions": [condition]})
 
 
-def _known(server: LocalServer) -> dict[str, list[dict[str, str]]]:
+def _known(server):
     """Execute a little, and return what path parameters can be, together."""
     client = official(server)
     places = []
@@ -223,7 +219,7 @@ def _known(server: LocalServer) -> dict[str, list[dict[str, str]]]:
     return {"deployment": places, "file": [{"id": str(file)}]}
 
 
-def ask(total: int) -> Report:
+def ask(total):
     """Ask a server of its own."""
     with model_server() as model, LocalServer() as server:
         deploy_all(server)

@@ -1,7 +1,5 @@
 """Deployments, releases, release tags and the deprecated history, by the official client."""
 
-from __future__ import annotations
-
 import pytest
 from conformance_kit import FUNCTIONS, UUID, ApiError, echo
 

@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow, by the official client."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 

@@ -1,7 +1,5 @@
 """Execution events, detail, state and actuals, by the official client."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Uploaded files, pulled code and identity, by the official client."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 

@@ -1,7 +1,5 @@
 """Every type of input and output, by the official client."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest

@@ -3,8 +3,6 @@
 The whole of it, 2,000 examples: ``python tests/conformance/openapi_examples.py 2000``.
 """
 
-from __future__ import annotations
-
 import jsonschema
 import pytest
 import requests

@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow-stream and …/execute-stream, by the official client."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest

@@ -1,11 +1,8 @@
 """Run on a file of cases, in a form, as a user meets it."""
 
-from __future__ import annotations
-
 import re
 
-from form_page import FormPage
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 __all__ = ["CasesPage"]
 
@@ -13,7 +10,7 @@ __all__ = ["CasesPage"]
 class CasesPage:
     """The folded part of a form; opens it."""
 
-    def __init__(self, form: FormPage) -> None:
+    def __init__(self, form):
         self.form = form
         self.root = form.root.locator(".vnb-options").filter(has_text="Run on a file of cases")
         self.fold = self.root.get_by_role("button", name="Run on a file of cases")
@@ -27,25 +24,25 @@ class CasesPage:
         self.fold.click()
         expect(self.run).to_be_disabled()
 
-    def upload(self, name: str, content: str) -> None:
+    def upload(self, name, content):
         """Pick a file, as in the file picker."""
         file = {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
         picker = self.root.get_by_label("Choose a file for cases…")
         picker.set_input_files(file)  # type: ignore[arg-type]
 
-    def way(self, name: str) -> None:
+    def way(self, name):
         """Choose Upload or Path."""
         self.root.locator(".vnb-how label").filter(has_text=name).click()
 
-    def tag(self, name: str) -> Locator:
+    def tag(self, name):
         """Return the check box of a release tag."""
         return self.root.get_by_role("checkbox", name=name, exact=True)
 
-    def tick(self, name: str) -> None:
+    def tick(self, name):
         """Click a release tag."""
         self.root.locator(".vnb-chip label").filter(has_text=name).click()
 
-    def problems(self) -> list[list[str]]:
+    def problems(self):
         """Return the rows of the table of problems."""
         rows = self.root.locator(".vnb-case-problems tbody tr")
         return [row.locator("td").all_inner_texts() for row in rows.all()]

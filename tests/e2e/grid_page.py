@@ -1,8 +1,6 @@
 """The grid of a comparison in a notebook: what it is made of, and how a person uses it."""
 
-from __future__ import annotations
-
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 __all__ = ["SETUP", "GridPage", "open_grid"]
 
@@ -94,21 +92,21 @@ SHOWN = f"{SETUP}\ncmp = compared()\nview = ComparisonView(cmp, HANDS)\nview"
 class GridPage:
     """The grid in an output of a notebook."""
 
-    def __init__(self, notebook, cell: int = 0) -> None:
+    def __init__(self, notebook, cell=0):
         self.notebook = notebook
         self.page = notebook.page
-        self.output: Locator = notebook.output(cell)
+        self.output = notebook.output(cell)
         self.root = self.output.locator(".vnb-grid")
         self.grid = self.root.get_by_role("grid", name="Cases and releases")
         self.rows = self.grid.locator(".vnb-grid-row")
         self.case = self.output.get_by_role("region", name="The case in full")
         expect(self.rows.first).to_be_visible()
 
-    def numbers(self) -> list[str]:
+    def numbers(self):
         """Return the captions of the rows that are drawn, from above."""
         return self.rows.locator(".vnb-grid-caption > span:first-child").all_inner_texts()
 
 
-def open_grid(lab, code: str = SHOWN, *, width: int = 1400) -> GridPage:
+def open_grid(lab, code=SHOWN, *, width=1400):
     """Run one cell that ends in a grid."""
     return GridPage(lab.run_notebook([code], width=width))

@@ -1,7 +1,5 @@
 """The process of a JupyterLab that keeps everything in one folder, as the browser tests need it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -11,9 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from warm_kernels import warm_kernels
 
@@ -45,7 +41,7 @@ A_HISTORY_EACH = (
 
 
 @contextmanager
-def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
+def lab_server(folder, *, python=sys.executable):
     """Run one JupyterLab that keeps everything in `folder`; yield its address."""
     env = _environment(folder)
     root = folder / "notebooks"
@@ -74,7 +70,7 @@ def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
                 process.wait()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("VELLUM_", "JUPYTER", "COV_"))}
     for name in OWN_FOLDERS:
         place = folder / name.lower()
@@ -93,7 +89,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return env
 
 
-def _options(port: int, root: Path) -> list[str]:
+def _options(port, root):
     return [
         "--no-browser",
         "--allow-root",
@@ -110,13 +106,13 @@ def _options(port: int, root: Path) -> list[str]:
     ]
 
 
-def _free_port() -> int:
+def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_up(url, process, log):
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         with (

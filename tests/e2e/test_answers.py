@@ -1,7 +1,5 @@
 """The answers below the form: copied as plain text, and in their place while a run is under way."""
 
-from __future__ import annotations
-
 import pytest
 from form_page import FormPage
 from playwright.sync_api import expect

@@ -1,7 +1,5 @@
 """A file of cases run from the form, in a real JupyterLab: plan, problems, Run, the history."""
 
-from __future__ import annotations
-
 import pytest
 from cases_page import CasesPage
 from form_page import open_form
@@ -14,7 +12,7 @@ FORM = GATE + 'form = ws.form("triage")'
 GOOD = "ticket,expected.category,who\ncharged twice,billing,ann\nno login,access,bob\nbad,none,cy\n"
 
 
-def under_way(cases: CasesPage) -> SweepPage:
+def under_way(cases):
     return SweepPage(cases.form.notebook)
 
 

@@ -1,7 +1,5 @@
 """The form in a real JupyterLab, on the sample deployments: from a name to answers and rows."""
 
-from __future__ import annotations
-
 import pytest
 from form_page import FormPage, open_form
 from playwright.sync_api import expect

@@ -1,7 +1,5 @@
 """The form when things go wrong: slow runs, cancels, dying servers, hostile answers, uploads."""
 
-from __future__ import annotations
-
 import base64
 import time
 

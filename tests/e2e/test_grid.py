@@ -1,7 +1,5 @@
 """The grid of a comparison in a real JupyterLab: room, the case in full, hostile answers."""
 
-from __future__ import annotations
-
 import pytest
 from grid_page import SETUP, open_grid
 from playwright.sync_api import expect

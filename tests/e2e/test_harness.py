@@ -1,7 +1,5 @@
 """The harness itself: it shows widgets, and its guard catches what it is there for."""
 
-from __future__ import annotations
-
 import pytest
 
 pytestmark = pytest.mark.browser

@@ -1,7 +1,5 @@
 """The history table in a real JupyterLab: mouse, keyboard, live rows, hostile text."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

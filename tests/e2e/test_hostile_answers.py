@@ -1,11 +1,9 @@
 """A server that answers with hostile text everywhere: streams, nodes, errors, rating, a chat."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
-from form_page import FormPage, open_form
+from form_page import open_form
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -103,7 +101,7 @@ form.streaming = True
 ACTIVE = "script, iframe, object, embed, [onerror], [onload], .vnb-form img"
 
 
-def harmless(form: FormPage) -> None:
+def harmless(form):
     expect(form.notebook.output(0).locator(ACTIVE)).to_have_count(0)
     assert form.root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
     assert form.notebook.page.evaluate("() => window.pwned") is None

@@ -1,7 +1,5 @@
 """A server whose deployment is hostile in every name, label, description, default and tag."""
 
-from __future__ import annotations
-
 import pytest
 from form_page import FormPage
 from playwright.sync_api import expect

@@ -1,10 +1,8 @@
 """Answers that are rated, corrected, continued and traced, in a real JupyterLab."""
 
-from __future__ import annotations
-
 import pytest
 from form_page import FormPage
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +18,7 @@ form.wait()
 KEPT = "ws.history.frame()[['release_tag', 'quality']].sort_values('release_tag').values.tolist()"
 
 
-def pressed(thumb: Locator, *, is_pressed: bool) -> None:
+def pressed(thumb, *, is_pressed):
     expect(thumb).to_have_attribute("aria-pressed", str(is_pressed).lower())
 
 

@@ -1,7 +1,5 @@
 """The lab panel in a real JupyterLab: run, find the runs, select two, compare; narrow too."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

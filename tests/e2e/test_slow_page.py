@@ -1,7 +1,5 @@
 """A page so busy that anywidget gives its models up before they have loaded: they hear again."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

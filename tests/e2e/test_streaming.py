@@ -1,9 +1,7 @@
 """Answers that stream, in a real JupyterLab on a real server: text grows, keeps its place, ends."""
 
-from __future__ import annotations
-
 import pytest
-from form_page import FormPage, open_form
+from form_page import open_form
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -44,7 +42,7 @@ form.value = {"messages": [("SYSTEM", "Be brief."), ("USER", "I was charged twic
 STATES = "ws.history.frame()['state'].tolist()"
 
 
-def streaming(lab, *, words: int) -> FormPage:
+def streaming(lab, *, words):
     """Open the form, switch Stream on, run, and let some words come."""
     form = open_form(lab, STREAMS)
     form.stream().check(force=True)
@@ -54,7 +52,7 @@ def streaming(lab, *, words: int) -> FormPage:
     return form
 
 
-def finish(form: FormPage) -> None:
+def finish(form):
     form.kernel("more.release(1000)")
     form.wait()
 

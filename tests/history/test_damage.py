@@ -1,7 +1,5 @@
 """Each kind of damage and of bad luck with the disk: one plain sentence, and nothing is changed."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Deleting says what goes, and can be taken back until a vacuum."""
 
-from __future__ import annotations
-
 import sqlite3
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """JSON lines and Parquet, and what an export that fails leaves behind."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

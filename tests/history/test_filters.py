@@ -1,7 +1,5 @@
 """Which runs a filter names, and in which order they come."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd

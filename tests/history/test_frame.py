@@ -1,7 +1,5 @@
 """Columns, their order and their dtypes."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 

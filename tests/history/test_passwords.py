@@ -1,7 +1,5 @@
 """The password of a history on a server: libpq gets it, and nobody else."""
 
-from __future__ import annotations
-
 import logging
 import pickle
 import sys

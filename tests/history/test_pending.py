@@ -1,7 +1,5 @@
 """A PostgreSQL server that goes away while runs are recorded, and comes back; or refuses them."""
 
-from __future__ import annotations
-
 import io
 import os
 import random

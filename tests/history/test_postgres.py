@@ -1,7 +1,5 @@
 """What PostgreSQL keeps is what a file keeps; and what is no history is left alone."""
 
-from __future__ import annotations
-
 import math
 import os
 import select

@@ -1,7 +1,5 @@
 """What is recorded, when, and what may change afterwards."""
 
-from __future__ import annotations
-
 import getpass
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Searching: how texts become words, and that the index finds what words find."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

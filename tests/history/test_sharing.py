@@ -1,7 +1,5 @@
 """Another process holds the file: writers wait, and lose nothing."""
 
-from __future__ import annotations
-
 import gc
 import sqlite3
 import subprocess
@@ -128,7 +126,7 @@ with History(sys.argv[1]) as history:
 """
 
 
-def count_elsewhere(path) -> int:
+def count_elsewhere(path):
     done = subprocess.run(
         [sys.executable, "-c", COME_AND_GO, str(path)], check=True, capture_output=True, text=True
     )

@@ -1,7 +1,5 @@
 """Sweeps and blind ratings in a history: plans, leases, rows that are begun, ended, withdrawn."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, s
 CASES = [SweepCase(0, "c0", {"a": 1}, {"b": 2}, {"who": "ann"}), SweepCase(1, "c1", {"a": None})]
 
 
-def a_sweep(**fields) -> SweepRecord:
+def a_sweep(**fields):
     usual = {
         "id": "3f2a0000-0000-0000-0000-000000000001",
         "deployment": "echo",

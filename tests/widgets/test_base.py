@@ -1,7 +1,5 @@
 """What all widgets are built on: calls in turn, calls put off, state sent from several threads."""
 
-from __future__ import annotations
-
 import threading
 
 import comm
@@ -90,11 +88,11 @@ def test_a_poke_that_comes_too_soon_waits(debounced):
 
 
 def test_calls_are_made_in_turn_and_an_error_stops_none(monkeypatch):
-    errors: list[str] = []
+    errors = []
     monkeypatch.setattr(threading, "excepthook", lambda args: errors.append(str(args.exc_value)))
     executor, done, gate = SerialExecutor("vellum-nb-test"), [], threading.Event()
 
-    def fail() -> None:
+    def fail():
         assert gate.wait(PATIENCE)
         msg = "planted"
         raise RuntimeError(msg)

@@ -1,10 +1,7 @@
 """Run on a file of cases in a form, without a browser; on a real server and history."""
 
-from __future__ import annotations
-
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 from form_kit import parts, shown, tick
@@ -16,7 +13,7 @@ from wire_kit import Page
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.widgets import RunForm, SweepView
+from vellum_nb.widgets import SweepView
 from vellum_nb.widgets.cases import case_plan_html, problems_html
 
 GOOD = b"ticket\ncharged twice\nno login\n"
@@ -25,7 +22,7 @@ GOOD = b"ticket\ncharged twice\nno login\n"
 class Cases:
     """The folded part of a form, by its controls."""
 
-    def __init__(self, form: RunForm) -> None:
+    def __init__(self, form):
         self.form = form
         self.section = form._cases
         assert parts(form, "vnb-case-run") == []  # the page gets it when it is opened
@@ -35,16 +32,16 @@ class Cases:
         [self.repeats] = parts(form, "vnb-case-repeats")
 
     @property
-    def plan(self) -> str:
+    def plan(self):
         assert self.section.wait(PATIENCE)
         return parts(self.form, "vnb-case-plan")[0].value
 
     @property
-    def label(self) -> str:
+    def label(self):
         assert self.section.wait(PATIENCE)
         return self.run.description
 
-    def choose(self, file: str | bytes, name: str = "cases.csv") -> None:
+    def choose(self, file, name="cases.csv"):
         if isinstance(file, bytes):
             page = Page(parts(self.form, "vnb-uploader")[0])
             page.send(kind="start", id="1", name=name, size=len(file), type="")
@@ -55,16 +52,16 @@ class Cases:
         [row] = parts(self.form, "vnb-media-row")
         row.children[0].value = file
 
-    def tick(self, tag: str) -> None:
+    def tick(self, tag):
         [bar] = parts(self.form, "vnb-case-tags")
         box = next(b for b in parts(bar, "vnb-check") if b.description == tag)
         box.value = not box.value
 
-    def becomes(self, label: str) -> None:
+    def becomes(self, label):
         """Wait until Run reads so, as it does soon after a sweep has ended."""
         seen = threading.Event()
 
-        def look(*_: object) -> None:
+        def look(*_):
             if self.run.description == label:
                 seen.set()
 
@@ -81,14 +78,14 @@ class Cases:
 
 
 @pytest.fixture
-def gated() -> Iterator[Gated]:
+def gated():
     found = Gated()
     yield found
     found.close()
 
 
 @pytest.fixture
-def cases(gated) -> Iterator[Cases]:
+def cases(gated):
     form = gated.ws.form("triage")
     yield Cases(form)
     gated.gate.release(1000)
@@ -188,7 +185,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
 def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts(make):
     go_on, begun, asked = threading.Event(), threading.Event(), []
 
-    def plan(file: CaseFile | str, *, repeats: int, dry_run: bool, **_: object) -> SweepPlan:
+    def plan(file, *, repeats, dry_run, **_):
         assert dry_run  # nothing is run
         asked.append(repeats)
         begun.set()

@@ -1,12 +1,9 @@
 """The form without a browser: what is sent, what is shown, what is kept, what goes wrong."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from form_kit import (
@@ -29,7 +26,7 @@ from ipywidgets.widgets.widget import _instances
 from runs_kit import bundle_of, html_of
 
 from vellum_nb.errors import APIConnectionError, InputError
-from vellum_nb.models import Cancellation, Run, RunError, RunRequest, WorkflowDeploymentRelease
+from vellum_nb.models import RunError, WorkflowDeploymentRelease
 from vellum_nb.widgets import RunForm
 from vellum_nb.widgets.results import FormRuns
 from vellum_nb.widgets.spec import TagChoice
@@ -37,14 +34,14 @@ from vellum_nb.widgets.spec import TagChoice
 TURNED, WRITTEN = "v1\u202e2v", "v1[U+202E]2v"
 
 
-def raiser(exc: Exception) -> Any:
-    def call(*_: object) -> Any:
+def raiser(exc):
+    def call(*_):
         raise exc
 
     return call
 
 
-def until_cancelled(request: RunRequest, cancel: Cancellation) -> Run:
+def until_cancelled(request, cancel):
     assert cancel.wait(PATIENCE)
     return answer(request, state="CANCELLED", outputs={})
 
@@ -54,7 +51,7 @@ def test_a_click_runs_the_values_on_the_chosen_tags(make):
     assert form.release_tags == ["v2"]  # the newest
     assert repr(form) == "RunForm('ticket-triage', run on: v2)"
     assert "2 releases · history: 128 runs" in shown(form)
-    seen: list[Any] = []
+    seen = []
     form.observe(lambda change: seen.append(change["new"]), ["value", "runs"])
     form.release_tags = ["LATEST"]
     form.value = {"ticket": "charged twice", "sla_hours": 8}
@@ -209,7 +206,7 @@ def test_names_and_tags_that_turn_text_round_are_written_out(make):
 def test_a_click_while_running_is_ignored_and_the_buttons_come_back(make):
     gate = threading.Event()
 
-    def slow(request: RunRequest, _: Cancellation) -> Run:
+    def slow(request, _):
         assert gate.wait(PATIENCE)
         return answer(request)
 
@@ -231,7 +228,7 @@ def test_runs_go_on_side_by_side_and_cancel_keeps_what_has_ended(make):
     meeting = threading.Barrier(2, timeout=PATIENCE)
     shows_one = threading.Event()
 
-    def run(request: RunRequest, cancel: Cancellation) -> Run:
+    def run(request, cancel):
         meeting.wait()
         return answer(request) if request.release_tag == "v1" else until_cancelled(request, cancel)
 
@@ -253,8 +250,8 @@ def test_an_interrupt_while_waiting_cancels_the_runs(make):
     form.submit()
     main = threading.get_ident()
 
-    def interrupt() -> None:
-        codes: list[Any] = []
+    def interrupt():
+        codes = []
         while FormRuns.wait.__code__ not in codes:
             frame, codes = sys._current_frames()[main], []
             while frame is not None:
@@ -309,7 +306,7 @@ def test_a_fault_while_reading_a_release_is_shown_and_the_tick_removed(make, mon
 def test_a_click_on_run_while_a_release_is_read_runs_on_what_is_ticked(make):
     gate, done = threading.Event(), threading.Event()
 
-    def slow(tag: str) -> WorkflowDeploymentRelease:
+    def slow(tag):
         assert gate.wait(PATIENCE)
         return release("v2")
 

@@ -1,22 +1,16 @@
 """Going on from an answer: the next turn of a chat, the next question, the previous execution."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, classes, parts, press, ran, shown, variable
-
-from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.spec import FormSpec
 
 CHAT = variable("messages", "CHAT_HISTORY")
 ASKED = [{"role": "SYSTEM", "text": "Be brief."}, {"role": "USER", "text": "When?"}]
 EMPTY = {"role": "USER", "text": ""}
 
 
-def spec(*variables: Any) -> FormSpec:
+def spec(*variables):
     return replace(SPEC, variables=variables)
 
 
@@ -26,7 +20,7 @@ def said(text: str) -> dict[str, str]:
 
 @pytest.fixture
 def ask(make):
-    def ask(variables: Any, value: dict[str, Any], **more: Any) -> tuple[RunForm, Any]:
+    def ask(variables, value, **more):
         outputs = {"outputs": {"kind": "date", "reply": "Not before Monday."}}
         fields = {"execution_id": "e-1", **outputs, **more}
         form, recorder = make(lambda request, _: answer(request, **fields), spec=spec(*variables))
@@ -36,7 +30,7 @@ def ask(make):
     return ask
 
 
-def turns(form: RunForm) -> list[Any]:
+def turns(form):
     return list(form._fields["messages"].typed)
 
 
@@ -99,7 +93,7 @@ def test_a_chat_that_a_workflow_answers_with_gives_its_last_turn(ask):
 
 
 @pytest.mark.parametrize("history", [[], None, "text", ["x"], [{"role": "ASSISTANT", "text": 5}]])
-def test_an_answer_that_is_no_chat_adds_no_turn(ask, history: Any):
+def test_an_answer_that_is_no_chat_adds_no_turn(ask, history):
     more = {"outputs": {"history": history}, "output_types": {"history": "CHAT_HISTORY"}}
     form, _ = ask([CHAT], {"messages": ASKED}, **more)
     form.continue_from(form.runs[0])

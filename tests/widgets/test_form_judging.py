@@ -1,18 +1,13 @@
 """Answers that are rated, corrected and traced in the form."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 from form_kit import PATIENCE, answer, bar, bars, press, ran, release, shown
 from wire_kit import Page
 
 from vellum_nb.errors import APIConnectionError
-from vellum_nb.models import NodeRun, Run, RunError
-from vellum_nb.widgets import RunForm
+from vellum_nb.models import NodeRun, RunError
 from vellum_nb.widgets.base import static_html
 
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"]}
@@ -21,11 +16,11 @@ OUTPUTS = {"category": "account", "score": 1, "tags": ["card"]}
 class Judge:
     """Rates as a workspace does, and collects what it is called with."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, float | None, Any]] = []
-        self.problem: Exception | None = None
+    def __init__(self):
+        self.calls = []
+        self.problem = None
 
-    def __call__(self, run: Run, quality: float | None, desired: Mapping[str, Any] | None) -> Run:
+    def __call__(self, run, quality, desired):
         self.calls.append((run.release_tag, quality, desired))
         if self.problem:
             raise self.problem
@@ -33,12 +28,12 @@ class Judge:
 
 
 @pytest.fixture
-def judge() -> Judge:
+def judge():
     return Judge()
 
 
 @pytest.fixture
-def form(make, judge) -> RunForm:
+def form(make, judge):
     more = {"outputs": OUTPUTS, "execution_id": "e1"}
     form = make(lambda request, _: answer(request, **more), rate=judge)[0]
     ran(form)
@@ -145,12 +140,12 @@ def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
     gate, rating = threading.Event(), threading.Event()
     numbers = iter("1234")
 
-    def slow(run: Run, quality: float | None, desired: Mapping[str, Any] | None) -> Run:
+    def slow(run, quality, desired):
         rating.set()
         assert gate.wait(PATIENCE)
         return judge(run, quality, desired)
 
-    def execute(request: Any, _: Any) -> Run:
+    def execute(request, _):
         return answer(request).model_copy(update={"id": next(numbers)})
 
     form, _ = make(execute, rate=slow)
@@ -168,7 +163,7 @@ def test_a_rating_goes_to_its_own_answer_though_others_have_come(make, judge):
 def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
     gate, first = threading.Event(), threading.Event()
 
-    def execute(request: Any, _: Any) -> Run:
+    def execute(request, _):
         if request.release_tag == "v2":
             assert gate.wait(PATIENCE)
         return answer(request)
@@ -190,9 +185,9 @@ def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
 
 def test_a_trace_is_read_once_and_shown(make):
     nodes = [NodeRun(name="Draft <reply>", state="FULFILLED")]
-    read: list[str] = []
+    read = []
 
-    def trace(run: Run) -> Sequence[NodeRun]:
+    def trace(run):
         read.append(run.release_tag)
         return nodes
 
@@ -206,7 +201,7 @@ def test_a_trace_is_read_once_and_shown(make):
 
 
 def test_a_trace_that_the_run_brings_is_not_read_and_one_that_cannot_be_read_is_explained(make):
-    def trace(run: Run) -> Sequence[NodeRun]:
+    def trace(run):
         raise APIConnectionError(f"no trace of {run.execution_id}")
 
     nodes = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)

@@ -1,14 +1,9 @@
 """Form and sweep in a real kernel, spoken to as a front end does: by comm messages."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
 PATIENCE = 60
@@ -56,7 +51,7 @@ live = RunForm(spec, run=run, release=release, stream=stream, rate=rate)
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[BlockingKernelClient]:
+def kernel():
     manager, client = start_new_kernel(startup_timeout=PATIENCE)
     client.manager = manager
     shown(client, SETUP)
@@ -67,11 +62,11 @@ def kernel() -> Iterator[BlockingKernelClient]:
     manager.cleanup_resources()
 
 
-def shown(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
+def shown(client, code):
     """Run code; return what its cell shows, by type of content."""
-    found: list[dict[str, Any]] = []
+    found = []
 
-    def receive(message: dict[str, Any]) -> None:
+    def receive(message):
         content = message["content"]
         assert message["msg_type"] != "error", "\n".join(content["traceback"])
         if message["msg_type"] in {"display_data", "execute_result"}:
@@ -81,21 +76,21 @@ def shown(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
     return found
 
 
-def becomes(client: BlockingKernelClient, code: str, text: str) -> None:
+def becomes(client, code, text):
     end = time.monotonic() + PATIENCE  # a request that an interrupt aborts shows nothing
     while (found := [each["text/plain"] for each in shown(client, code)]) != [text]:
         assert time.monotonic() < end, (found, text)
 
 
-def model_of(client: BlockingKernelClient, code: str) -> str:
+def model_of(client, code):
     return str(shown(client, f"{code}.model_id")[0]["text/plain"].strip("'"))
 
 
-def part(client: BlockingKernelClient, css: str, form: str = "form") -> str:
+def part(client, css, form="form"):
     return model_of(client, f"parts({form}, {css!r})[0]")
 
 
-def send(client: BlockingKernelClient, model: str, value: Any = None, **content: Any) -> None:
+def send(client, model, value=None, **content):
     """Send what a front end sends: the new value of a control, or a message."""
     data = {"method": "custom", "content": content}
     if value is not None:
@@ -104,7 +99,7 @@ def send(client: BlockingKernelClient, model: str, value: Any = None, **content:
     client.shell_channel.send(message)
 
 
-def until(client: BlockingKernelClient, model: str, text: str, *, trait: str = "value") -> None:
+def until(client, model, text, *, trait="value"):
     """Read what the kernel sends its front ends, until a widget shows `text`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -201,7 +196,7 @@ def test_an_interrupt_stops_a_sweep_that_a_cell_waits_for(kernel):
     becomes(kernel, "sweep.view().hint", "''")
 
 
-def await_status(client: BlockingKernelClient, text: str) -> None:
+def await_status(client, text):
     """Read what the kernel sends its front ends, until the view of a sweep says `text`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:

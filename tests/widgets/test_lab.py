@@ -1,7 +1,5 @@
 """The lab panel: three tabs on one deployment, over a real server and a real history."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

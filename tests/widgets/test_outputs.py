@@ -1,10 +1,7 @@
 """Runs as HTML, one or several side by side, and the trace of one: shown, marked, copied."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from html_kit import (
@@ -23,9 +20,9 @@ from vellum_nb.widgets.results import outputs_text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_runs_are_harmless(text: str) -> None:
+def test_hostile_runs_are_harmless(text):
     outputs = {f"{text}{number}": value for number, value in enumerate(shapes(text))}
-    fields: dict[str, Any] = {
+    fields = {
         "output_types": dict.fromkeys(outputs, text),
         "deployment": text,
         "not_sent": (text,),
@@ -47,7 +44,7 @@ def test_hostile_runs_are_harmless(text: str) -> None:
     assert_harmless(html_of(Comparison(runs, deployment=text, release_tags=tags)))
 
 
-def test_side_by_side_marks_the_words_that_differ() -> None:
+def test_side_by_side_marks_the_words_that_differ():
     a = run("v1", {"reply": "We will look into it", "tags": ["card"], "score": 1}, latency_s=1.84)
     b = run("v2", {"reply": "We looked into it", "tags": ["card", "risk"], "score": 1.0})
     text = Page(side_by_side_html([a, b])).text
@@ -57,7 +54,7 @@ def test_side_by_side_marks_the_words_that_differ() -> None:
     assert "2 of 3 outputs differ" in text
 
 
-def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
+def test_a_missing_output_says_missing_and_counts_as_a_difference():
     a, b = run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})
     text = Page(side_by_side_html([a, b])).text
     assert "missing" in text
@@ -73,7 +70,7 @@ def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
         ("CANCELLED", "CANCELLED", "the workflow may have run all the same"),
     ],
 )
-def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, words: str) -> None:
+def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
     failed = run("v1", state=state, error=RunError(code=code, message="details: 1 < 2"))
     text = Page(side_by_side_html([failed])).text
     assert f"v1 {' '}{state}".replace("  ", " ") in re.sub(r"\s+", " ", text)
@@ -81,7 +78,7 @@ def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, wo
     assert ("details: 1 < 2" in text) is (code != state)
 
 
-def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs() -> None:
+def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
     waiting = run("v2", inputs={}, state="STARTED")
     assert "no answer yet" in Page(side_by_side_html([waiting])).text
     text = Page(side_by_side_html([run("v1"), waiting])).text
@@ -90,7 +87,7 @@ def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs() -> None:
     assert Page(side_by_side_html([])).text == "No runs to show."
 
 
-def test_markdown_shows_form_and_tells_differences_in_words() -> None:
+def test_markdown_shows_form_and_tells_differences_in_words():
     a, b = run("v1", {"reply": "**a**"}), run("v2", {"reply": "**b**"})
     page = Page(side_by_side_html([a, b], markdown=True))
     assert len(page.all("strong")) == 2
@@ -98,7 +95,7 @@ def test_markdown_shows_form_and_tells_differences_in_words() -> None:
     assert "differs" in page.text
 
 
-def test_runs_with_different_inputs_or_deployments_are_named() -> None:
+def test_runs_with_different_inputs_or_deployments_are_named():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = Page(side_by_side_html(runs)).text
     assert "different inputs" in text
@@ -108,7 +105,7 @@ def test_runs_with_different_inputs_or_deployments_are_named() -> None:
     assert "in this order: triage, digest, triage" in Page(side_by_side_html(runs)).text
 
 
-def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
+def test_what_a_release_was_not_sent_stands_above_the_answers():
     runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
     words = "v1 was not sent vip, tier"
     assert Page(side_by_side_html(runs)).text.count(words) == 1
@@ -116,7 +113,7 @@ def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
     assert "not sent" not in Page(side_by_side_html(runs[1:])).text
 
 
-def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
+def test_the_text_to_copy_has_no_marks_and_tells_an_error():
     assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
     assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
         'n: 3\ntags: ["a"]'
@@ -129,8 +126,8 @@ def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def node(name: str, start: float | None, end: float | None = None, **more: object) -> NodeRun:
-    def moment(seconds: float | None) -> datetime | None:
+def node(name, start, end=None, **more):
+    def moment(seconds):
         return None if seconds is None else BEGIN + timedelta(seconds=seconds)
 
     fields = {"state": "FULFILLED", "span_id": name, **more}
@@ -139,7 +136,7 @@ def node(name: str, start: float | None, end: float | None = None, **more: objec
     )
 
 
-def bars(html: str) -> list[tuple[float, float]]:
+def bars(html):
     found = re.findall(r"margin-left:([\d.]+)%;width:([\d.]+)%", html)
     return [(float(left), float(width)) for left, width in found]
 
@@ -201,7 +198,7 @@ def test_errors_models_tokens_and_cost_are_told():
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_traces_are_harmless(text: str):
+def test_hostile_traces_are_harmless(text):
     hostile = {"kind": text, "state": text, "error": text, "model": text, "parent_span_id": text}
     html = trace_html([node(text, 0, 1, **hostile), node(text, None)], title=text)
     assert_harmless(html)

@@ -1,10 +1,7 @@
 """The live view of a sweep, without a browser."""
 
-from __future__ import annotations
-
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +17,7 @@ from vellum_nb.widgets.sweep_view import sweep_view_model
 
 
 @pytest.fixture
-def gated() -> Iterator[Gated]:
+def gated():
     found = Gated()
     yield found
     found.close()
@@ -163,11 +160,11 @@ AGAIN = "1 sent again: the server knew no execution of"
 LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
 
 
-def resumed(*, again: int = 0, done: int = 300, **counts) -> str:
+def resumed(*, again=0, done=300, **counts):
     return "".join(part for part, _ in now_of(again=again, done=done, **counts)["resumed"])
 
 
-def now_of(*, again: int = 0, done: int = 300, **counts) -> dict:
+def now_of(*, again=0, done=300, **counts):
     record = SweepRecord(
         id="1",
         deployment="ticket-triage",

@@ -1,7 +1,5 @@
 """What a page, a file of cases, a schema or an answer may not do to the kernel."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -228,7 +226,7 @@ def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
 
 
 def test_a_path_typed_into_a_field_is_read_when_it_is_used(make, tmp_path, monkeypatch):
-    looked: list[str] = []
+    looked = []
     stat = os.stat
 
     def watched(path, *more, **named):

@@ -1,7 +1,5 @@
 """Runs made by hand, and pages that speak to the history's table and to the grid."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """A history in a real file with its table, and the grid of runs made by hand, each in a page."""
 
-from __future__ import annotations
-
 import comm
 import pytest
 from view_kit import GridPage, TablePage, run

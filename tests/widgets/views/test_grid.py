@@ -1,7 +1,5 @@
 """The grid of a comparison: its cells, the case in full, ratings, replay; what others change."""
 
-from __future__ import annotations
-
 import json
 import threading
 

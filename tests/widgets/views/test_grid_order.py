@@ -1,7 +1,5 @@
 """Which cases the grid shows, and in which order."""
 
-from __future__ import annotations
-
 import pytest
 from view_kit import known, run, wrong
 

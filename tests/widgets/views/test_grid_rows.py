@@ -1,7 +1,5 @@
 """What travels to the page: bounded, plain, harmless."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """What a page may say to a table and to a grid, and what comes of it."""
 
-from __future__ import annotations
-
 import threading
 from html import escape
 

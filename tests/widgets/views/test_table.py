@@ -1,7 +1,5 @@
 """Which rows, columns and cells the history's table shows; it follows what is recorded."""
 
-from __future__ import annotations
-
 import json
 import threading
 
