@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
@@ -327,7 +328,7 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     return Z95 * math.sqrt(total)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ComparisonFigures:
     """What is known of a comparison, as data.
 
@@ -374,7 +375,7 @@ class ComparisonFigures:
         """The releases without the baseline."""
         return tuple(each for each in self.releases if each != self.baseline)
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
