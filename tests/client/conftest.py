@@ -7,8 +7,9 @@ import ssl
 import struct
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class ScriptedServer:
         self.seen = []
         self.arrived = threading.Semaphore(0)
         self.hung_up = threading.Semaphore(0)
+        self.closed = defaultdict(threading.Event)  # by the number of the connection
         self._script = deque()
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -157,6 +159,7 @@ class ScriptedServer:
                     if not behaviour(sock):
                         break
         plain.close()
+        self.closed[number].set()
 
 
 def _read(stream, number):
@@ -211,6 +214,12 @@ def key():
 @pytest.fixture
 def client(server):
     with Client(api_key=KEY, base_url=server.url, timeout=5) as made:
+        yield made
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as made:
         yield made
 
 

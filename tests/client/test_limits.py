@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import socket
 import threading
 import time
@@ -72,17 +73,12 @@ def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(server, client, bod
     ],
     ids=["until closed", "chunked", "length"],
 )
-def test_an_answer_without_end_is_dropped(server, small, behaviour):
+def test_an_answer_without_end_is_dropped_and_a_line_ends_a_stream(server, small, behaviour):
     server.will(behaviour)
-    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
-        execute(small)
-    assert len(server.seen) == 1
-
-
-def test_a_line_without_end_ends_a_stream(server, small):
-    server.will(endless(HEAD + b"\r\n", b"x" * 65536))
-    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
-        list(stream(small))
+    for call in (lambda: execute(small), lambda: list(stream(small))):
+        with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
+            call()
+    assert len(server.seen) == 2
 
 
 def test_an_error_without_end_keeps_its_status(server, client):
@@ -93,7 +89,7 @@ def test_an_error_without_end_keeps_its_status(server, client):
 
 def test_an_answer_of_just_the_limit_is_read(server, fulfilled):
     server.will(server.reply(200, fulfilled))
-    size = len(__import__("json").dumps(fulfilled))
+    size = len(json.dumps(fulfilled))
     for limit, fits in ((size, True), (size - 1, False), (None, True)):
         with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as client:
             try:
@@ -139,9 +135,7 @@ def test_a_stream_may_last_longer_than_an_answer(server, hurried):
 
 def test_a_large_request_has_the_time_of_its_answer_to_leave(server):
     """The time to connect is not the time to send: a slow line takes longer than that."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
+    listener = socket.create_server(("127.0.0.1", 0))
     body = b'{"id": "f-1"}'
 
     def read_late():
@@ -179,10 +173,3 @@ def test_a_list_without_end_ends(server, client, monkeypatch, *, counted):
     with pytest.raises(errors.APIResponseError, match="The list has no end: 50 items in 50 pages"):
         found.extend(client.iter_workflow_deployments())
     assert len(server.seen) == 50
-
-
-@pytest.mark.parametrize("option", ["max_connections", "max_tries", "max_reply_bytes"])
-@pytest.mark.parametrize("value", [0, -1, "5", 1.5, True])
-def test_a_limit_that_is_no_number_is_refused(option, value):
-    with pytest.raises(errors.InputError, match=f"{option}={value!r} does not fit: give a whole"):
-        Client(api_key="k", **{option: value})

@@ -61,14 +61,6 @@ def test_proxies_of_the_environment_are_used(server, fulfilled, monkeypatch):
     assert seen.headers["host"] == "vellum.example"
 
 
-def test_no_proxy_of_the_environment_is_honoured(server, dead_url, fulfilled, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", dead_url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server.will(server.reply(200, fulfilled))
-    with Client(api_key="k", base_url=server.url) as client:
-        assert execute(client).execution_id == "e-1"
-
-
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_certificate_authorities_of_the_environment_are_trusted(
     tls_server, fulfilled, authority, name, monkeypatch
@@ -115,11 +107,8 @@ def test_a_key_is_not_sent_to_vellum_in_clear(url):
 def test_a_key_in_clear_to_another_machine_warns_once(recwarn):
     for _ in range(3):
         Client(api_key="k", base_url="http://plain.example/api").close()
+    for host in ("127.0.0.1:9", "127.8.8.8", "localhost", "a.localhost", "[::1]"):  # this machine
+        Client(api_key="k", base_url=f"http://{host}").close()
     (warning,) = recwarn.list
     assert "API key and all inputs go to plain.example unencrypted" in str(warning.message)
     assert warning.filename == __file__
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:9", "127.8.8.8", "localhost", "a.localhost", "[::1]"])
-def test_a_key_in_clear_to_this_machine_does_not_warn(host):
-    Client(api_key="k", base_url=f"http://{host}").close()

@@ -9,6 +9,8 @@ from vellum_nb.errors import APIConnectionError, InputError, VellumNBError
 from vellum_nb.models import ExpandMeta, WorkflowInput
 
 IDENTITY = {"name": "production"}
+VELLUM = ("https://api.vellum.ai", "https://predict.vellum.ai")
+PREDICT = {"VELLUM_PREDICT_API_URL": "https://p"}
 
 
 def sent_key(server, **options):
@@ -52,23 +54,13 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key, said)
 @pytest.mark.parametrize(
     ("base_url", "predict_url", "environment", "expected"),
     [
-        (None, None, {}, ("https://api.vellum.ai", "https://predict.vellum.ai")),
-        (
-            "https://api.vellum.ai/",
-            None,
-            {},
-            ("https://api.vellum.ai", "https://predict.vellum.ai"),
-        ),
+        (None, None, {}, VELLUM),
+        ("https://api.vellum.ai/", None, {}, VELLUM),
         ("https://a/b/", None, {}, ("https://a/b", "https://a/b")),
         ("https://a", "https://p/", {}, ("https://a", "https://p")),
         (None, None, {"VELLUM_API_URL": "https://e/"}, ("https://e", "https://e")),
-        (
-            None,
-            None,
-            {"VELLUM_API_URL": "https://e", "VELLUM_PREDICT_API_URL": "https://p"},
-            ("https://e", "https://p"),
-        ),
-        ("https://a", None, {"VELLUM_PREDICT_API_URL": "https://p"}, ("https://a", "https://a")),
+        (None, None, {"VELLUM_API_URL": "https://e"} | PREDICT, ("https://e", "https://p")),
+        ("https://a", None, PREDICT, ("https://a", "https://a")),
     ],
 )
 def test_addresses_come_from_the_arguments_then_the_environment(
@@ -84,8 +76,8 @@ def test_addresses_come_from_the_arguments_then_the_environment(
 @pytest.mark.parametrize(
     "url",
     [
-        *("vellum.ai", "ftp://a", "http://", "http://a?b=1", "http://a:99999"),
-        *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a"),
+        *("vellum.ai", "ftp://a", "http://", "http://a?b=1", "http://a:99999", "http://[x"),
+        *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a", "http://é℀.example", "http://x\n.example"),
     ],
 )
 def test_an_address_that_is_none_is_refused(url):
@@ -94,15 +86,17 @@ def test_an_address_that_is_none_is_refused(url):
     assert "pw" not in str(caught.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan, "5"])
-def test_a_timeout_that_cannot_be_kept_is_refused(timeout):
-    with pytest.raises(VellumNBError, match="above 0, or None|does not fit: give a number"):
-        Client(api_key="k", timeout=timeout)
-
-
-@pytest.mark.parametrize("timeout", [None, 5, (None, 5), (5, None)])
-def test_no_timeout_is_for_ever(server, timeout):
-    assert sent_key(server, api_key="k", timeout=timeout) == "k"
+def test_a_timeout_that_cannot_be_kept_is_refused_and_none_is_for_ever(server):
+    for timeout in (0, -1, (5, 0), math.nan, "5"):
+        with pytest.raises(VellumNBError, match="above 0, or None|does not fit: give a number"):
+            Client(api_key="k", timeout=timeout)
+    for timeout in (None, 5, (None, 5), (5, None)):
+        assert sent_key(server, api_key="k", timeout=timeout) == "k"
+    for option in ("max_connections", "max_tries", "max_reply_bytes"):
+        for value in (0, -1, "5", 1.5, True):
+            message = f"{option}={value!r} does not fit: give a whole"
+            with pytest.raises(InputError, match=message):
+                Client(api_key="k", **{option: value})
 
 
 @pytest.mark.parametrize(
@@ -116,18 +110,16 @@ def test_names_are_percent_encoded(server, client, name, segment):
     assert server.seen[0].target == expected
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
-def test_names_that_would_change_the_path_are_refused(client, name):
-    with pytest.raises(InputError, match="cannot name a deployment"):
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800", None, 5])
+def test_names_that_would_change_the_path_or_are_no_text_are_refused(server, client, name):
+    with pytest.raises(InputError, match="cannot name a deployment|does not fit"):
         client.retrieve_workflow_deployment(name)
+    assert server.seen == []
 
 
 def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
-    typed = [
-        WorkflowInput(name="q", type="STRING", value="é"),
-        WorkflowInput(name="j", type="JSON"),
-    ]
+    typed = [WorkflowInput(name="q", value="é"), WorkflowInput(name="j", type="JSON")]
     client.execute_workflow(
         typed, workflow_deployment_name="w", expand_meta=ExpandMeta(cost=True), metadata={"a": None}
     )
@@ -150,29 +142,18 @@ def test_what_cannot_be_written_is_never_sent(server, client, value):
 
 def test_lists_are_walked_page_by_page_without_following_links(server, client):
     link = "http://other.example/v1/workflow-deployments?offset=2"
-    page = {
-        "count": 3,
-        "next": link,
-        "results": [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}],
-    }
-    last = {"count": 3, "next": None, "results": [{"id": "3", "name": "c"}]}
-    server.will(server.reply(200, page), server.reply(200, last))
+    a, b, c = ({"id": name, "name": name} for name in "abc")
+    pages = [{"count": 3, "next": link, "results": [a, b]}, {"count": 3, "results": [c]}]
+    server.will(*(server.reply(200, page) for page in pages))
     names = [each.name for each in client.iter_workflow_deployments(ordering="name")]
     assert names == ["a", "b", "c"]
     assert {seen.headers["x-api-version"] for seen in server.seen} == {"2025-07-30"}
-    assert [seen.target.partition("?")[2] for seen in server.seen] == [
-        "ordering=name",
-        "offset=2&ordering=name",
-    ]
+    asked = [seen.target.partition("?")[2] for seen in server.seen]
+    assert asked == ["ordering=name", "offset=2&ordering=name"]
 
 
 @pytest.mark.parametrize(
-    "page",
-    [
-        {"count": 9, "results": []},
-        {"results": [{"id": "1", "name": "a"}]},
-        {"count": 1, "next": "x"},
-    ],
+    "page", [{"count": 9, "results": []}, {"results": [{"id": "1"}]}, {"count": 1, "next": "x"}]
 )
 def test_a_list_that_says_more_than_it_has_ends(server, client, page):
     server.will(server.reply(200, page))

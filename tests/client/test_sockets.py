@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from vellum_nb.client import Client
-from vellum_nb.client.session import Session
-
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_the_private_method_of_urllib3_is_as_it_was():
+def test_the_private_method_of_urllib3_is_as_it_was_and_its_version_has_an_upper_bound():
     """`_new_conn` is overridden: it must go on being how a connection makes its socket."""
     for kind in (HTTPConnection, HTTPSConnection):
         assert kind._new_conn is HTTPConnection._new_conn
@@ -25,9 +22,6 @@ def test_the_private_method_of_urllib3_is_as_it_was():
     for used in ("self._dns_host", "self.port", "self.timeout", "self.socket_options"):
         assert used in source
     assert list(inspect.signature(HTTPConnection._new_conn).parameters) == ["self"]
-
-
-def test_the_version_of_urllib3_has_an_upper_bound():
     needed = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     (urllib3,) = [each for each in needed if each.startswith("urllib3")]
     assert ",<3" in urllib3
@@ -74,9 +68,3 @@ def test_a_child_calls_with_the_client_of_its_parent_over_connections_of_its_own
     client.execute_workflow({}, workflow_deployment_name="w")
     first, of_child, last = (request.connection for request in server.seen)
     assert first == last != of_child
-
-
-def test_a_session_shows_no_key(key):
-    with Client(api_key=key) as client:
-        session = next(each for each in vars(client).values() if isinstance(each, Session))
-        assert key not in str(vars(session))

@@ -33,41 +33,9 @@ EVAL = f"""async ([id, code]) => {{
         return {{error: reply.content.traceback?.join('\\n') ?? reply.content.status}};
     return {{text}};
 }}"""
-START = f"""async ([id, index]) => {{
-    {FIND}
-    window.jupyterapp.shell.activateById(id);
-    panel.content.activeCellIndex = index;
-    void window.jupyterapp.commands.execute('notebook:run-cell');
-}}"""
-EDIT = f"""async ([id, index, text]) => {{
-    {FIND}
-    panel.content.widgets[index].model.sharedModel.setSource(text);
-}}"""
 SAVE = f"""async (id) => {{
     {FIND}
     await panel.context.save();
-}}"""
-INTERRUPT = f"""async (id) => {{
-    {FIND}
-    await panel.sessionContext.session.kernel.interrupt();
-}}"""
-KILL = f"""async (id) => {{
-    {FIND}
-    const {{kernel}} = panel.sessionContext.session;
-    const again = new Promise(resolve => {{
-        let died = false;
-        kernel.statusChanged.connect((_, status) => {{
-            died ||= status === 'autorestarting';
-            if (died && status === 'idle') resolve();
-        }});
-    }});
-    const code = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)';
-    kernel.requestExecute({{code, store_history: false}}).done.catch(() => {{}});
-    await again;
-}}"""
-RESTART = f"""async (id) => {{
-    {FIND}
-    await panel.sessionContext.restartKernel();
 }}"""
 CLOSE = f"""async (id) => {{
     {FIND}
@@ -121,14 +89,6 @@ class Notebook:
             msg = "A cell raised:\n" + "\n".join(errors)
             raise AssertionError(COLOUR.sub("", msg))
 
-    def edit(self, cell, text):
-        """Write other code into a cell."""
-        self.page.evaluate(EDIT, [self._id, cell, text])
-
-    def start(self, cell):
-        """Run one cell, and do not wait for its end."""
-        self.page.evaluate(START, [self._id, cell])
-
     def output(self, index=0):
         """Return the output area of a code cell, counted from 0."""
         return self.scope.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
@@ -154,19 +114,6 @@ class Notebook:
             if time.monotonic() > deadline:
                 msg = f"{code} in the kernel: expected {text}, found {found}"
                 raise AssertionError(msg)
-
-    def interrupt(self):
-        """Interrupt the kernel, as the Stop button does."""
-        self.page.evaluate(INTERRUPT, self._id)
-
-    def kill_kernel(self):
-        """Kill the kernel's process; wait for the new one, of which JupyterLab tells in a box."""
-        self.page.evaluate(KILL, self._id)
-        self.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
-
-    def restart(self):
-        """Restart the kernel; its memory is gone, the outputs stay."""
-        self.page.evaluate(RESTART, self._id)
 
     def screenshot(self, name, of=None):
         """Take a picture of an output (default: all cells), however tall it is."""

@@ -29,11 +29,7 @@ def copilot(messages: ChatHistory) -> Generator[tuple[Literal["reply"], str], No
         yield "reply", word if number == 0 else " " + word
     return {"actions": ["refund INV-20931"]}
 
-def plain(messages: ChatHistory) -> dict[str, object]:
-    return {"reply": "I found nothing.", "actions": []}
-
 server = LocalServer()
-server.deploy(plain, name="support-copilot", release_tags=["v1"])
 server.deploy(copilot, name="support-copilot", release_tags=["v2", "production"])
 ws = vnb.connect(server)
 form = ws.form("support-copilot")
