@@ -82,10 +82,11 @@ def test_a_call_over_tls_is_cut_off(tls_server, authority, pool, monkeypatch):
 
 def test_a_wait_between_tries_is_ended(server, client, pool):
     class Watched(Cancellation):
-        """Tells when somebody waits on it."""
+        """Tells when somebody waits on it after a request was sent."""
 
         def wait(self, seconds):
-            waiting.set()
+            if server.seen:
+                waiting.set()
             return super().wait(seconds)
 
     server.will(server.reply(429, {}, headers={"Retry-After": "30"}))

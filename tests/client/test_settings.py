@@ -119,12 +119,12 @@ def test_names_that_would_change_the_path_or_are_no_text_are_refused(server, cli
 
 def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
-    typed = [WorkflowInput(name="q", value="é"), WorkflowInput(name="j", type="JSON")]
+    typed = [WorkflowInput(name=name, type="STRING", value="é") for name in "qj"]
     client.execute_workflow(
         typed, workflow_deployment_name="w", expand_meta=ExpandMeta(cost=True), metadata={"a": None}
     )
     assert server.seen[0].body.decode() == (
-        '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"JSON"}],'
+        '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"STRING","value":"é"}],'
         '"expand_meta":{"cost":true},"workflow_deployment_name":"w","metadata":{"a":null}}'
     )
 
@@ -153,7 +153,12 @@ def test_lists_are_walked_page_by_page_without_following_links(server, client):
 
 
 @pytest.mark.parametrize(
-    "page", [{"count": 9, "results": []}, {"results": [{"id": "1"}]}, {"count": 1, "next": "x"}]
+    "page",
+    [
+        {"count": 9, "results": []},
+        {"results": [{"id": "1", "name": "a"}]},
+        {"count": 1, "next": "x"},
+    ],
 )
 def test_a_list_that_says_more_than_it_has_ends(server, client, page):
     server.will(server.reply(200, page))
