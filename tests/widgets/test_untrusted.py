@@ -48,15 +48,6 @@ def wired(monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
 
 
-@pytest.fixture
-def no_widget_left():
-    """Check that a test leaves no widget behind."""
-    before = set(_instances)
-    yield
-    left = [type(_instances[key]).__name__ for key in set(_instances) - before]
-    assert not left, f"{len(left)} widgets left: {sorted(left)}"
-
-
 def record(ws, outputs, number=0):
     run = Run(
         id=f"run-{number}",
@@ -70,31 +61,20 @@ def record(ws, outputs, number=0):
     ws.history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": outputs}))
 
 
-@pytest.mark.parametrize("name", ["evil.pth", "conftest.py", "x.csv.pth"])
-def test_an_export_from_the_page_has_the_ending_of_its_format(ws, wired, tmp_path, name):
-    view = ws.history.view()
-    Page(view).send(kind="export", path=name)
-    [done] = view.comm.customs("exported")
-    assert not (tmp_path / name).exists()
-    assert done["path"] == str(tmp_path / f"{name}.csv")
-
-
-@pytest.mark.parametrize("name", ["../out.csv", "/vnb-out.csv", "~/vnb-out.csv", "a/../../b.csv"])
-def test_an_export_from_the_page_stays_in_the_working_directory(ws, wired, tmp_path, name):
+@pytest.mark.parametrize("kind", ["csv", "markdown"])
+def test_an_export_from_the_page_has_the_ending_of_its_format_and_stays_here(
+    ws, wired, tmp_path, kind
+):
     (tmp_path / "a").mkdir()
-    view = ws.history.view()
-    Page(view).send(kind="export", path=name)
-    [done] = view.comm.customs("exported")
-    assert "folder" in done["error"]
-
-
-def test_an_export_of_a_comparison_has_its_ending_and_stays_here(ws, wired, tmp_path):
-    view = ws.compare("answer").view()
-    for path in ("sitecustomize.py", "../report.md"):
-        Page(view.table).send(kind="export", format="markdown", path=path)
-    first, second = view.table.comm.customs("exported")
-    assert first["path"] == str(tmp_path / "sitecustomize.py.md")
-    assert "folder" in second["error"]
+    view = ws.history.view() if kind == "csv" else ws.compare("answer").view().table
+    names = ["evil.pth", "conftest.py", "x.csv.pth", "sitecustomize.py"]
+    outside = ["../out.csv", "/vnb-out.csv", "~/vnb-out.csv", "a/../../b.md"]
+    for name in names + outside:
+        Page(view).send(kind="export", format=kind, path=name)
+    done = view.comm.customs("exported")
+    ending = kind.replace("markdown", "md")
+    assert [each["path"] for each in done[:4]] == [str(tmp_path / f"{n}.{ending}") for n in names]
+    assert all("folder" in each["error"] for each in done[4:])
 
 
 def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
@@ -108,13 +88,13 @@ def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
     assert uploader.max_bytes == limit
 
 
-@pytest.mark.parametrize("path", ["/dev/zero", "pipe.csv"])
-def test_a_device_or_pipe_is_no_file_of_cases(tmp_path, monkeypatch, path):
+def test_a_device_or_pipe_is_no_file_of_cases(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.csv")
     Path("zero.csv").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="no regular file"):
-        read_table("zero.csv" if path.startswith("/dev") else path)
+    for path in ("zero.csv", "pipe.csv"):
+        with pytest.raises(InputError, match="no regular file"):
+            read_table(path)
 
 
 def test_a_file_of_cases_with_very_many_columns_is_refused_soon():
@@ -138,15 +118,12 @@ def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(tmp_path):
         read_table(tmp_path / "bomb.parquet")
 
 
-def test_a_pattern_of_a_schema_does_not_freeze_the_kernel():
+def test_a_schema_that_cannot_be_computed_holds_nothing_back_and_freezes_nothing():
+    assert value_problem(10**400, variable("n", "JSON", schema={"multipleOf": 1e-320})) is None
     slow = variable("code", schema={"type": "string", "pattern": "^(a+)+$"})
     began = time.monotonic()
     value_problem("a" * 34 + "!", slow)
     assert time.monotonic() - began < 1
-
-
-def test_a_schema_that_cannot_be_computed_holds_nothing_back():
-    assert value_problem(10**400, variable("n", "JSON", schema={"multipleOf": 1e-320})) is None
 
 
 def test_ten_thousand_outputs_are_cut_with_a_sentence():
@@ -191,13 +168,6 @@ def test_names_with_dollar_signs_are_no_mathematics(ws):
         assert found
         assert "tex2jax_ignore" in before
     form.close()
-
-
-def test_closed_views_leave_no_widgets(ws, no_widget_left):
-    ws.compare("answer").view().close()
-    ws.lab("answer").close()
-    ws.form("answer").close()
-    ws.history.view().close()
 
 
 def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
