@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from form_kit import SPEC, Recorder, answer, release
+from sweep_view_kit import Gated
 
 from vellum_nb.widgets import RunForm
 
@@ -24,3 +25,10 @@ def make():
     yield make
     for form in forms:
         form.close()
+
+
+@pytest.fixture
+def gated():
+    found = Gated()
+    yield found
+    found.close()

@@ -10,7 +10,7 @@ from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, RunError
 from vellum_nb.widgets.base import static_html
 
-OUTPUTS = {"category": "account", "score": 1, "tags": ["card"]}
+OUTPUTS = {"category": "account", "score": 1, "tags": ["card"], "long": "a" * 50_000}
 
 
 class Judge:
@@ -68,6 +68,7 @@ def test_a_correction_keeps_what_was_changed_and_the_thumb(form, judge):
     press(form, "v2", "correct")
     offered = [(each["name"], each["text"], each["json"]) for each in bar(form, "v2")["editor"]]
     tags = ("tags", '["card"]', True)
+    assert "Too long to correct here: long." in bar(form, "v2")["problem"]
     assert offered == [("category", "account", False), ("score", "1", True), tags]
     texts = {"category": "billing", "score": "1", "tags": '["card", "risk"]'}
     press(form, "v2", "save", texts=texts)
@@ -92,15 +93,6 @@ def test_a_correction_that_cannot_be_saved_is_explained_and_stays_open(form, jud
     press(form, "v2", "save", texts={"category": "billing"})
     state = bar(form, "v2")
     assert (state["problem"], state["saved"], len(state["editor"])) == ("refused", 0, 3)
-
-
-def test_an_output_too_long_to_correct_in_the_page_is_named(make, judge):
-    outputs = {"long": "a" * 50_000, "short": "b"}
-    form, _ = make(lambda request, _: answer(request, outputs=outputs), rate=judge)
-    ran(form)
-    press(form, "v2", "correct")
-    assert [each["name"] for each in bar(form, "v2")["editor"]] == ["short"]
-    assert "Too long to correct here: long." in bar(form, "v2")["problem"]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +175,7 @@ def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
     assert judge.calls[-1] == ("v2", 0, None)
 
 
-def test_a_trace_is_read_once_and_shown(make):
+def test_a_trace_is_read_once_and_shown_or_explained(make):
     nodes = [NodeRun(name="Draft <reply>", state="FULFILLED")]
     read = []
 
@@ -198,18 +190,17 @@ def test_a_trace_is_read_once_and_shown(make):
     press(form, "v2", "trace")
     assert (read, form.runs[0].nodes) == (["v2"], tuple(nodes))
     assert "Draft &lt;reply&gt;" in static_html(form)  # also where the kernel has ended
-
-
-def test_a_trace_that_the_run_brings_is_not_read_and_one_that_cannot_be_read_is_explained(make):
-    def trace(run):
-        raise APIConnectionError(f"no trace of {run.execution_id}")
-
-    nodes = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)
-    form, _ = make(lambda request, _: answer(request, nodes=nodes), trace=trace)
+    own = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)
+    form, _ = make(lambda request, _: answer(request, nodes=own), trace=trace)
     ran(form)
     press(form, "v2", "trace")
     assert "too &lt;long&gt;" in bar(form, "v2")["trace"]
-    form, _ = make(lambda request, _: answer(request, execution_id="e1"), trace=trace)
+    assert read == ["v2"]  # the run brought it
+
+    def refuse(run):
+        raise APIConnectionError(f"no trace of {run.execution_id}")
+
+    form, _ = make(lambda request, _: answer(request, execution_id="e1"), trace=refuse)
     ran(form)
     press(form, "v2", "trace")
     assert (bar(form, "v2")["problem"], bar(form, "v2")["trace"]) == ("no trace of e1", "")

@@ -22,12 +22,8 @@ from vellum_nb.widgets.results import outputs_text
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_runs_are_harmless(text):
     outputs = {f"{text}{number}": value for number, value in enumerate(shapes(text))}
-    fields = {
-        "output_types": dict.fromkeys(outputs, text),
-        "deployment": text,
-        "not_sent": (text,),
-        "inputs": {text: text},
-    }
+    fields = {"output_types": dict.fromkeys(outputs, text), "deployment": text}
+    fields |= {"not_sent": (text,), "inputs": {text: text}}
     error = RunError(code=text, message=text)
     runs = [
         run(text, outputs, **fields),
@@ -52,11 +48,7 @@ def test_side_by_side_marks_the_words_that_differ():
     assert '["card"+, "risk"]' in text
     assert "FULFILLED · 1.84 s baseline" in text
     assert "2 of 3 outputs differ" in text
-
-
-def test_a_missing_output_says_missing_and_counts_as_a_difference():
-    a, b = run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})
-    text = Page(side_by_side_html([a, b])).text
+    text = Page(side_by_side_html([run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})])).text
     assert "missing" in text
     assert "1 of 2 outputs differ" in text
 
@@ -95,7 +87,7 @@ def test_markdown_shows_form_and_tells_differences_in_words():
     assert "differs" in page.text
 
 
-def test_runs_with_different_inputs_or_deployments_are_named():
+def test_runs_with_different_inputs_or_deployments_and_what_was_not_sent_are_named():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = Page(side_by_side_html(runs)).text
     assert "different inputs" in text
@@ -103,14 +95,10 @@ def test_runs_with_different_inputs_or_deployments_are_named():
     assert "changed words are marked" not in Page(side_by_side_html(runs, legend=False)).text
     runs = [run("v1"), run("v2", deployment="digest"), run("v3")]
     assert "in this order: triage, digest, triage" in Page(side_by_side_html(runs)).text
-
-
-def test_what_a_release_was_not_sent_stands_above_the_answers():
     runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
-    words = "v1 was not sent vip, tier"
-    assert Page(side_by_side_html(runs)).text.count(words) == 1
-    assert words in Page(side_by_side_html([runs[0]])).text
-    assert "not sent" not in Page(side_by_side_html(runs[1:])).text
+    for shown, count in ((runs, 1), (runs[:1], 1), (runs[1:], 0)):
+        text = Page(side_by_side_html(shown)).text
+        assert text.count("v1 was not sent vip, tier") == count
 
 
 def test_the_text_to_copy_has_no_marks_and_tells_an_error():
@@ -148,22 +136,10 @@ def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
         node("outer", 0, 3, parent_span_id="the workflow"),
         node("inner a", 1, 2, parent_span_id="outer"),
     ]
-    assert [(depth, each.name) for depth, each in in_order(nodes)] == [
-        (0, "outer"),
-        (1, "inner a"),
-        (1, "inner b"),
-        (0, "late"),
-    ]
-
-
-def test_nodes_that_run_in_each_other_or_in_themselves_are_shown_once():
-    nodes = [
-        node("a", 0, 1, parent_span_id="b"),
-        node("b", 0, 1, parent_span_id="a"),
-        node("c", 0, 1, parent_span_id="c"),
-        node("d", 0, 1),
-    ]
-    assert sorted(each.name for _, each in in_order(nodes)) == ["a", "b", "c", "d"]
+    found = [(depth, each.name) for depth, each in in_order(nodes)]
+    assert found == [(0, "outer"), (1, "inner a"), (1, "inner b"), (0, "late")]
+    circles = [node(name, 0, 1, parent_span_id=parent) for name, parent in ("ab", "ba", "cc")]
+    assert sorted(each.name for _, each in in_order(circles)) == ["a", "b", "c"]
 
 
 def test_bars_are_aligned_in_time():
@@ -174,13 +150,10 @@ def test_bars_are_aligned_in_time():
     assert "0 ms" in Page(html).text
 
 
-def test_a_node_that_has_not_ended_reaches_to_the_end_and_says_so():
+def test_nodes_that_have_not_ended_and_times_that_are_unknown_or_without_a_zone_do_no_harm():
     html = trace_html([node("a", 0, 2), node("b", 1, None, state="INITIATED")])
     assert bars(html)[1] == (50, 50)
     assert "not ended" in Page(html).text
-
-
-def test_times_that_are_unknown_or_without_a_zone_do_no_harm():
     naive = NodeRun(name="naive", state="FULFILLED", start=datetime(2026, 11, 24, 12))  # noqa: DTZ001
     html = trace_html([naive, node("aware", 1, 2), node("timeless", None)])
     assert Page(html).text.index("timeless") < Page(html).text.index("naive")
