@@ -40,6 +40,11 @@ class PrivatePostgres(TryoutPostgres):
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
+    def role(self, name, options=""):
+        """See to it that there is a user of this name."""
+        if not self.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+            self.execute(f"CREATE ROLE {name} LOGIN {options}")
+
     def fresh(self, template="template0"):
         """Return the URL of a new database."""
         self._number += 1
