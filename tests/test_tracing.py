@@ -32,20 +32,14 @@ def prompt(**meta):
 
 
 def test_events_of_a_node_become_one_node():
+    cost = {"value": 0.25, "unit": "USD"}
+    usage = {"input_token_count": 12, "output_token_count": 5}
     (found,) = nodes_of_stream(
         [
             WorkflowStreamEvent.model_validate({"execution_id": "e-1", "data": {"state": "X"}}),
             node("INITIATED", ts=at(1)),
             node("STREAMING", ts=at(2), data={"type": "PROMPT", "data": {"delta": "He"}}),
-            node(
-                "FULFILLED",
-                ts=at(3.5),
-                data=prompt(
-                    usage={"input_token_count": 12, "output_token_count": 5},
-                    cost={"value": 0.25, "unit": "USD"},
-                    model_name="gpt-4o",
-                ),
-            ),
+            node("FULFILLED", ts=at(3.5), data=prompt(model_name="gpt-4o", cost=cost, usage=usage)),
         ]
     )
     assert found == NodeRun(

@@ -22,7 +22,7 @@ def names(tmp_path_factory):
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_every_file_of_the_package(names):
+def test_the_wheel_holds_every_file_of_the_package_the_tutorial_and_nothing_else(names):
     files = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "vellum_nb").rglob("*")
@@ -31,15 +31,10 @@ def test_the_wheel_holds_every_file_of_the_package(names):
     assert files
     assert files <= names
 
-
-def test_the_wheel_holds_the_tutorial(names):
     files = [path for path in (ROOT / "notebooks").iterdir() if path.suffix in {".ipynb", ".py"}]
     tutorial = {f"vellum_nb/notebooks/{path.name}" for path in files}
     assert tutorial
     assert tutorial <= names
-
-
-def test_the_wheel_holds_nothing_else_of_the_project(names):
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
 
 
