@@ -96,7 +96,7 @@ def test_flipped_bytes_and_a_missing_end_are_reported_and_left(where, content, p
     kind, at, length = where
     start = pages_of(content, tmp_path).get(kind, 0) * PAGE + at
     path.write_bytes(flipped(content, start, length) if length else content[:at])
-    assert "was left as it is" in refused(path)
+    assert "was not changed" in refused(path)
     assert not vnb.check_history(path).ok
 
 

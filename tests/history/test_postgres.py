@@ -91,7 +91,7 @@ def test_who_may_not_make_tables_is_told_so(postgres):
     database = url.rpartition("/")[2]
     postgres.role("guest")
     guest_url = postgres.url(database, user="guest")
-    with pytest.raises(HistoryError, match="has no right to do that; ask for the rights on its"):
+    with pytest.raises(HistoryError, match="the user may not do that; grant the rights on its"):
         History(guest_url)
     History(url).close()
     rights = "SELECT, INSERT, UPDATE, DELETE"
