@@ -32,10 +32,7 @@ ENDPOINTS = [
     (rf"GET {DEPLOYMENT}/history/([^/]+)", Client.workflow_deployment_history_item_retrieve),
     (rf"GET {DEPLOYMENT}/execution-events", Client.list_workflow_deployment_event_executions),
     (rf"GET {DEPLOYMENT}/execution-events/([^/]+)", Client.workflow_deployment_event_execution),
-    (
-        r"GET /v1/workflow-executions/([^/]+)/detail",
-        Client.retrieve_workflow_execution_detail,
-    ),
+    (r"GET /v1/workflow-executions/([^/]+)/detail", Client.retrieve_workflow_execution_detail),
     (r"POST /v1/workflow-sandboxes/([^/]+)/deploy", Client.deploy_workflow),
     (r"GET /v1/uploaded-files/([^/]+)", Client.retrieve_uploaded_file),
     (r"GET /v1/environments/identity", Client.environment_identity),

@@ -85,9 +85,7 @@ def every_type(*, empty: bool = False) -> EveryType:
 
 
 def count(
-    text: str,
-    times: Annotated[int, Field(ge=1, le=3)] = 1,
-    tier: Literal["free", "pro"] = "free",
+    text: str, times: Annotated[int, Field(ge=1, le=3)] = 1, tier: Literal["free", "pro"] = "free"
 ) -> dict[str, Any]:
     """Count words."""
     return {"words": len(text.split()) * times, "tier": tier}

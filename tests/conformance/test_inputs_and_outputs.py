@@ -3,15 +3,7 @@
 import uuid
 
 import pytest
-from conformance_kit import (
-    chat,
-    json_input,
-    number,
-    outputs,
-    run,
-    text,
-    v,
-)
+from conformance_kit import chat, json_input, number, outputs, run, text, v
 
 TEXTS = ["", "hällo wörld", "\u2028 \u2029 \u0085 \ufeff", "x" * 300_000, "{{ jinja }} {% raw %}"]
 TEXTS += ["🙂👩\u200d👩\u200d👧 \U0010ffff", "\x00\x07\x1b[31m", "line\r\nbreaks\n\ttabs"]

@@ -111,16 +111,8 @@ class Guard:
 class Lab:
     """One page on one JupyterLab, used for one notebook after the other.
 
-    Parameters
-    ----------
-    browser : Browser
-        From `chromium`.
-    url, folder
-        From `lab_server`.
-    screenshots : Path
-        Where pictures go.
-    scale : int, default 1
-        Pixels of a picture for each pixel of the page.
+    `browser` is that of `chromium`, `url` and `folder` are those of `lab_server`; pictures have
+    `scale` pixels for each pixel of the page.
     """
 
     def __init__(self, browser, url, folder, *, screenshots, scale=1):

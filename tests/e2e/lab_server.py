@@ -15,25 +15,21 @@ from warm_kernels import warm_kernels
 
 __all__ = ["lab_server"]
 
+QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 SETTINGS = {
-    "apputils-extension/notification": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": True,
-    },
+    "apputils-extension/notification": QUIET,
     "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
 # It covers the page for a moment after each change of the theme, and fails after two quick ones.
 PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:splash": True}}
-OWN_FOLDERS = (
-    "JUPYTER_CONFIG_DIR",
-    "JUPYTER_DATA_DIR",
-    "JUPYTER_RUNTIME_DIR",
-    "JUPYTERLAB_SETTINGS_DIR",
-    "JUPYTERLAB_WORKSPACES_DIR",
-    "IPYTHONDIR",
-)
+OWN_FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+OWN_FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
+OPTIONS = """
+--no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0
+--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True
+--LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly
+"""
 # Each notebook lies in a folder of its own, which is where its kernel starts.
 A_HISTORY_EACH = (
     "import os\nos.environ['VELLUM_NB_HISTORY'] = os.path.join(os.getcwd(), 'runs.db')\n"
@@ -44,14 +40,15 @@ A_HISTORY_EACH = (
 def lab_server(folder, *, python=sys.executable):
     """Run one JupyterLab that keeps everything in `folder`; yield its address."""
     env = _environment(folder)
-    root = folder / "notebooks"
-    root.mkdir()
-    port = _free_port()
+    (root := folder / "notebooks").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    options = [*OPTIONS.split(), f"--port={port}", f"--ServerApp.root_dir={root}"]
     log_path = folder / "jupyterlab.log"
     with log_path.open("wb") as log, warm_kernels(folder, env, python=python) as env:
         process = subprocess.Popen(
-            [python, "-m", "jupyterlab", *_options(port, root)],
+            [python, "-m", "jupyterlab", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -87,29 +84,6 @@ def _environment(folder):
     startup.mkdir(parents=True)
     (startup / "00-history.py").write_text(A_HISTORY_EACH, encoding="utf-8")
     return env
-
-
-def _options(port, root):
-    return [
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True",
-        f"--ServerApp.root_dir={root}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.extension_manager=readonly",
-        "--KernelRestarter.time_to_dead=0.5",  # seconds until a killed kernel is missed, not 3
-    ]
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_up(url, process, log):

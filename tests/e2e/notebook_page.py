@@ -56,24 +56,7 @@ CELLS = """(panel) => {
 
 
 class Notebook:
-    """A notebook that is open in the page.
-
-    Parameters
-    ----------
-    page : Page
-        The page that shows JupyterLab.
-    panel_id : str
-        The panel's id in JupyterLab.
-    folder : Path
-        Where the notebook lies and its kernel runs.
-    screenshots : Path
-        Where pictures go.
-
-    Attributes
-    ----------
-    scope : Locator
-        The panel; look for labels here, as JupyterLab has some of the same.
-    """
+    """A notebook that is open in the page: a panel of JupyterLab, which is its `scope`."""
 
     def __init__(self, page, panel_id, *, folder, screenshots):
         self.page = page

@@ -62,10 +62,7 @@ def test_every_control_has_a_name_and_the_focus_is_seen_in_a_sane_order(lab):
         assert [each for each in walk if not each["seen"]] == []
     tags = places[1].get_by_role("group", name="Run on release tags")
     assert tags.get_by_role("checkbox").count() > 0
-    for place, name, rows, columns in (
-        (places[2], "Runs", 10, 8),
-        (places[3], "Cases", 3, 3),
-    ):
+    for place, name, rows, columns in ((places[2], "Runs", 10, 8), (places[3], "Cases", 3, 3)):
         grid = place.get_by_role("grid", name=name)
         assert grid.get_by_role("row").count() > rows
         assert grid.get_by_role("columnheader").count() >= columns

@@ -20,20 +20,10 @@ from pathlib import Path
 __all__ = ["WARM", "warm_kernels"]
 
 WARM = "warm"
-IMPORTED = (
-    "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "altair",
-    "pandas",
-    "rapidfuzz.distance",
-    "rapidfuzz.fuzz",
-    "scipy.stats",
-    "vellum_nb.workspace.comparing",
-    "vellum_nb.sweep.driver",
-    "vellum_nb.local.serving",
-    "vellum_nb.widgets",
-    "vellum_nb.widgets.grid",
-)
+IMPORTED = ["ipykernel.kernelapp", "ipykernel.ipkernel", "altair", "pandas", "rapidfuzz.distance"]
+IMPORTED += ["rapidfuzz.fuzz", "scipy.stats"]
+IMPORTED += [f"vellum_nb.{name}" for name in ("sweep.driver", "local.serving", "widgets.grid")]
+IMPORTED += ["vellum_nb.workspace.comparing"]
 
 
 @contextmanager

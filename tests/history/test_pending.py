@@ -123,6 +123,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
     assert any("1 differ, ours stay: same (outputs)" in str(each.message) for each in caught)
 
 
+@pytest.mark.slow
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(
     postgres_url, down, recorder, opened, folder
 ):

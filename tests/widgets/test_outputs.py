@@ -4,13 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from html_kit import (
-    HOSTILE,
-    Page,
-    assert_harmless,
-    run,
-    shapes,
-)
+from html_kit import HOSTILE, Page, assert_harmless, run, shapes
 from runs_kit import html_of
 
 from vellum_nb.comparison import Comparison

@@ -1,16 +1,7 @@
 """One output value as HTML: right for each type, and safe whatever a workflow returns."""
 
 import pytest
-from html_kit import (
-    HOSTILE,
-    PNG,
-    SVG,
-    TYPES,
-    Page,
-    assert_harmless,
-    data_url,
-    shapes,
-)
+from html_kit import HOSTILE, PNG, SVG, TYPES, Page, assert_harmless, data_url, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 
