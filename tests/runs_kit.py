@@ -7,8 +7,6 @@ from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
 
-__all__ = ["bundle_of", "html_of", "later_run"]
-
 _NUMBERS = count(1)
 
 

@@ -4,8 +4,6 @@ import re
 
 from playwright.sync_api import expect
 
-__all__ = ["CONNECT", "RUN", "VIEW", "BlindPage"]
-
 FIRST, SECOND = "tag-alpha", "tag-omega"
 
 CONNECT = f"""

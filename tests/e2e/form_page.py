@@ -4,8 +4,6 @@ import json
 
 from playwright.sync_api import expect
 
-__all__ = ["FormPage", "open_form"]
-
 
 class FormPage:
     """The form in one output of a notebook; `cell` counts from 0, `name` is its variable."""

@@ -14,8 +14,6 @@ from notebook_page import Notebook
 from playwright.sync_api import sync_playwright
 from warm_kernels import WARM
 
-__all__ = ["Guard", "Lab", "chromium", "find_chromium"]
-
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # CI runs as root
     "--disable-gpu",

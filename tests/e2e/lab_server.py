@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 
 from warm_kernels import warm_kernels
 
-__all__ = ["lab_server"]
-
 QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 SETTINGS = {
     "apputils-extension/notification": QUIET,

@@ -4,8 +4,6 @@ import json
 import re
 import time
 
-__all__ = ["Notebook"]
-
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FIND = "const panel = [...window.jupyterapp.shell.widgets('main')].find(w => w.id === id);"
 RUN = f"""async ([id, index]) => {{

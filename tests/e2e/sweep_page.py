@@ -4,8 +4,6 @@ import re
 
 from playwright.sync_api import expect
 
-__all__ = ["GATE", "SweepPage"]
-
 # Every run waits for a permit; the kernel gives as many as a test wants to see ended.
 GATE = """
 import threading

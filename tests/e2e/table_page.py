@@ -4,8 +4,6 @@ import re
 
 from playwright.sync_api import expect
 
-__all__ = ["SETUP", "TablePage"]
-
 SETUP = """
 from datetime import UTC, datetime, timedelta
 import vellum_nb as vnb

@@ -17,8 +17,6 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["WARM", "warm_kernels"]
-
 WARM = "warm"
 IMPORTED = ["ipykernel.kernelapp", "ipykernel.ipkernel", "altair", "pandas", "rapidfuzz.distance"]
 IMPORTED += ["rapidfuzz.fuzz", "scipy.stats"]

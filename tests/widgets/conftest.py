@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from form_kit import SPEC, Recorder, answer, release
 from sweep_view_kit import Gated
 
+import vellum_nb as vnb
 from vellum_nb.widgets import RunForm
 
 
@@ -32,3 +33,18 @@ def gated():
     found = Gated()
     yield found
     found.close()
+
+
+@pytest.fixture
+def ws(tmp_path):
+    def calm(ticket: str) -> dict[str, object]:
+        return {"reply": f"calm {ticket}"}
+
+    def loud(ticket: str) -> dict[str, object]:
+        return {"reply": f"loud {ticket}"}
+
+    with vnb.LocalServer() as server:
+        server.deploy(calm, name="answer", release_tags=["v1"])
+        server.deploy(loud, name="answer", release_tags=["v2"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            yield ws

@@ -7,27 +7,6 @@ from form_kit import classes, parts
 from runs_kit import bundle_of, html_of
 from wire_kit import Page
 
-import vellum_nb as vnb
-
-
-def calm(ticket: str) -> dict[str, object]:
-    """Answer calmly."""
-    return {"reply": f"calm {ticket}"}
-
-
-def loud(ticket: str) -> dict[str, object]:
-    """Answer loudly."""
-    return {"reply": f"loud {ticket}"}
-
-
-@pytest.fixture
-def ws(tmp_path):
-    with vnb.LocalServer() as server:
-        server.deploy(calm, name="answer", release_tags=["v1"])
-        server.deploy(loud, name="answer", release_tags=["v2"])
-        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
-            yield ws
-
 
 @pytest.fixture
 def lab(ws):

@@ -10,8 +10,6 @@ from vellum_nb import Run
 from vellum_nb.models import RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 
-__all__ = ["NOON", "FullCase", "GridPage", "TablePage", "ids", "known", "rejected", "run", "wrong"]
-
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 

@@ -4,8 +4,6 @@ import threading
 
 from comm.base_comm import BaseComm
 
-__all__ = ["Page", "Wire"]
-
 
 class Wire(BaseComm):
     """A comm that keeps what goes to the browser."""
