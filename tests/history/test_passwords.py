@@ -44,7 +44,9 @@ def everything_of(exc):
     return "\n".join(map(str, found))
 
 
-def test_a_password_in_the_url_is_taken_out_at_once(guarded_url, make_run, tmp_path, caplog):
+def test_a_password_in_the_url_is_taken_out_at_once(
+    postgres, guarded_url, make_run, tmp_path, caplog
+):
     caplog.set_level(logging.DEBUG)
     with History(with_password(guarded_url, WRITTEN)) as history:
         history.begin(make_run())
@@ -58,8 +60,9 @@ def test_a_password_in_the_url_is_taken_out_at_once(guarded_url, make_run, tmp_p
             history.begin(history.runs()[0])
         shown.append(everything_of(caught.value))
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        for (table,) in history._store.read(tables):
-            shown.append(repr(history._store.read(f"SELECT * FROM {table}")))
+        database = guarded_url.rpartition("/")[2]
+        for (table,) in postgres.execute(tables, database):
+            shown.append(repr(postgres.execute(f"SELECT * FROM {table}", database)))
     assert "s3cret" not in "\n".join([*shown, repr(history), caplog.text])
 
 

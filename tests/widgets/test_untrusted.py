@@ -124,14 +124,15 @@ def test_ten_thousand_outputs_are_cut_with_a_sentence_and_their_table_opens_soon
     began = time.monotonic()
     view = ws.history.view()
     assert time.monotonic() - began < 3
-    assert len(view._head["columns"]) < 600
-    assert "10,001 outputs" in view._head["note"]
+    head = Page(view).state("_head")
+    assert len(head["columns"]) < 600
+    assert "10,001 outputs" in head["note"]
 
 
 def test_every_value_that_the_history_keeps_opens_everywhere(ws, wired):
     record(ws, BROKEN)
     view, lab = ws.history.view(), ws.lab("answer")
-    row = Page(view).view._first["rows"][0]
+    row = Page(view).state("_first")["rows"][0]
     assert "NaN" in str(row["cells"])
     assert "\ud83d" not in str(row["cells"])
     lab.tab = "Compare"
