@@ -132,7 +132,7 @@ def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run
         other.begin(make_run())
         assert (other.view(), history.count()) == ("other", 1)
         assert history.view() == (path, {})
-    with History(":memory:") as bare, pytest.raises(HistoryError, match="without a table"):
+    with History(":memory:") as bare, pytest.raises(HistoryError, match="no interactive table"):
         bare.view()
     assert list(path.parent.iterdir()) == [path]  # one in memory leaves no file
 
