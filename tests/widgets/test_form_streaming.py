@@ -88,37 +88,21 @@ def live(form, at=0):
     return dict(bars(form).live[at]) if len(bars(form).live) > at else {}
 
 
-def test_text_grows_while_the_run_goes_on_and_the_answer_takes_its_place(make, stream):
+def test_text_grows_also_of_an_output_that_nobody_expected_until_the_answer_comes(make, stream):
     form, recorder = make(stream=stream, spec=WITH_OUTPUTS)
     seen = Seen(start(form))
-    stream.tell("v2", texts={"reply": "Thank"}, node="Draft reply", nodes_done=2, first_s=0.62)
-    seen.until(lambda: live(form).get("texts") == ["Thank", ""])
-    stream.tell("v2", texts={"reply": "Thank you, Ann"}, first_s=0.62, node="Draft", nodes_done=2)
-    seen.until(lambda: live(form).get("texts") == ["Thank you, Ann", ""])
-    assert live(form)["facts"] == "streaming · first words after 0.62 s · 3 words"
-    assert live(form)["growing"] == 0
-    stream.tell("v2", texts={"reply": "Thank you, Ann", "actions": "a"}, node="Draft", nodes_done=2)
-    seen.until(lambda: live(form).get("growing") == 1)
-    seen.until(lambda: "node 3 · Draft · " in shown(form))
-    assert "run recorded" in shown(form)
-    assert bars(form).bars[0]["rates"] is False
-    stream.end("v2", outputs={"reply": "Thank you, Ann."})
-    (run,) = form.wait(PATIENCE)
-    assert run.outputs == {"reply": "Thank you, Ann."}
-    assert "Thank you, Ann." in shown(form)
-    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
-    assert bars(form).live == []
-    assert "1 of 1" in shown(form)
-    assert recorder.requests == []
-
-
-def test_an_output_that_nobody_expected_gets_a_place_of_its_own(make, stream):
-    form, _ = make(stream=stream, spec=WITH_OUTPUTS)
-    seen = Seen(start(form))
-    stream.tell("v2", texts={"reply": "Hi", "<new>": "there"})
+    stream.tell(
+        "v2", texts={"reply": "Hi", "<new>": "there"}, node="Draft", nodes_done=2, first_s=0.62
+    )
     seen.until(lambda: live(form).get("texts") == ["Hi", "", "there"])
     assert "<dt>&lt;new&gt;</dt>" in shown(form)
-    stream.end("v2")
+    assert live(form)["facts"] == "streaming · first words after 0.62 s · 2 words"
+    seen.until(lambda: "node 3 · Draft · " in shown(form))
+    assert bars(form).bars[0]["rates"] is False
+    stream.end("v2", outputs={"reply": "Hi, Ann."})
+    assert form.wait(PATIENCE)[0].outputs == {"reply": "Hi, Ann."}
+    assert (bars(form).live, recorder.requests) == ([], [])
+    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
 
 
 def test_the_answer_before_stays_until_there_are_words(make, stream):
