@@ -111,12 +111,8 @@ def test_spans_become_nodes_in_the_order_they_began():
     assert [first.kind, second.kind] == ["", "MAP"]
     assert (first.duration_s, second.duration_s) == (8.0, 7.0)
     assert (rejected.state, rejected.error) == ("REJECTED", "boom")
-    assert (strange.name, strange.state, strange.start, strange.end) == (
-        "x",
-        "INITIATED",
-        None,
-        None,
-    )
+    found = (strange.name, strange.state, strange.start, strange.end)
+    assert found == ("x", "INITIATED", None, None)
     assert (strange.model, strange.tokens_in) == ("m", 3)
 
 
@@ -147,20 +143,11 @@ def test_costs_and_tokens_are_summed_where_they_are_known():
 
 
 def test_usage_results_give_the_same_figures():
-    result = WorkflowExecutionUsageResult.model_validate(
-        {
-            "usage": [
-                {"ml_model_name": "gpt", "ml_model_usage": {"input_token_count": 12}},
-                {"ml_model_name": "gpt", "ml_model_usage": None},
-            ],
-            "cost": [{"value": 0.5, "unit": "USD"}, {"value": None}],
-        }
-    )
+    used = ({"input_token_count": 12}, None)
+    usage = [{"ml_model_name": "gpt", "ml_model_usage": each} for each in used]
+    cost = [{"value": 0.5, "unit": "USD"}, {"value": None}]
+    result = WorkflowExecutionUsageResult.model_validate({"usage": usage, "cost": cost})
     failed = WorkflowExecutionUsageResult.model_validate({"error": {"code": "UNKNOWN"}})
-    assert usage_totals([result, failed]) == {
-        "cost_usd": 0.5,
-        "tokens_in": 12,
-        "tokens_out": None,
-        "model": "gpt",
-    }
+    figures = {"cost_usd": 0.5, "tokens_in": 12, "tokens_out": None, "model": "gpt"}
+    assert usage_totals([result, failed]) == figures
     assert set(usage_totals(None).values()) == {None}

@@ -50,10 +50,6 @@ class FormPage:
         """Return a thumb under the answer of a release tag: "good" or "bad"."""
         return self.act(f"Rate the answer of {tag}: {verdict}")
 
-    def editor(self, tag):
-        """Return the place where the outputs of a release tag are corrected."""
-        return self.root.get_by_role("group", name=f"Correct the outputs of {tag}", exact=True)
-
     def stream(self):
         """Return the Stream switch."""
         return self.root.get_by_role("checkbox", name="Stream", exact=True)
