@@ -74,7 +74,7 @@ def test_an_execution_that_a_server_failed_is_not_sent_again(server, client, ful
     error = failure(client)
     assert isinstance(error, errors.ServerError)
     assert (error.status_code, error.body) == (status, {"detail": "boom"})
-    assert "boom. The server failed; look whether the execution ran" in str(error)
+    assert "boom. The server failed; check whether the execution ran" in str(error)
     assert len(server.seen) == 1
 
 
