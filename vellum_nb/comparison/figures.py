@@ -412,7 +412,7 @@ class ComparisonFigures:
             found[each] = np.where((own < 0) | (base < 0), "missing", status).tolist()
         return found
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
