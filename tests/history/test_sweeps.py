@@ -128,7 +128,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     for number in range(3):
         began = make_run().timestamp.replace(second=10 * number)
         ended = began.replace(second=10 * number + 15)  # five seconds overlap
-        history.begin(run := make_run(sweep_id=sweep.id, timestamp=began))
+        history.begin(run := make_run(sweep_id=sweep.id, timestamp=began, release_id="r"))
         history.finish(
             run.model_copy(
                 update={
@@ -145,7 +145,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
-    history.sweeps.mark_moved(sweep.id, "v1", [run.id])
+    history.sweeps.mark_moved(sweep.id, "v1", "r", since=began)
     assert [each.tag_moved for each in history.runs()] == [True, False, False]
 
 

@@ -209,7 +209,7 @@ def _chosen_cases(
                 raise InputError(msg)
         return [], ids
     releases = {tag: _release(runner, deployment, tag) for tag in tags}
-    found = checked_cases(read_table(given), releases, deployment).cases  # type: ignore[arg-type]
+    found, _ = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
     return found, [case.case_id for case in found]
 
 

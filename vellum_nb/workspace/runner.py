@@ -353,13 +353,8 @@ def send_run(
 
 def options_of(run: Run) -> dict[str, Any]:
     """Return the options of the request that executes `run`."""
-    return {
-        "workflow_deployment_name": run.deployment,
-        "release_tag": run.release_tag,
-        "external_id": run.external_id,
-        "metadata": run.metadata,
-        "previous_execution_id": run.previous_execution_id,
-    }
+    names = ("release_tag", "external_id", "metadata", "previous_execution_id")
+    return {"workflow_deployment_name": run.deployment, **{n: getattr(run, n) for n in names}}
 
 
 def check_external_id(run: Run, external_id: str | None) -> None:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
@@ -30,11 +29,10 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.limits import SweepArguments, SweepLimits, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
@@ -56,7 +54,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
+from vellum_nb.workspace.sweeps import SweepServices, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,16 +74,12 @@ class Workspace:
     what there is, for a deployment or release tag that does not exist, `InputError` for what does
     not fit, before anything is sent, and `APIError` when no usable answer comes.
 
-    Parameters
+    Attributes
     ----------
     client, history : Client, History
-        Where runs go, and where they are kept.
-    source : str
-        What the client talks to, in a word or two, for headings.
-    server : LocalServer, optional
-        The local server behind the client, if there is one.
-    keep_open : bool, default False
-        Whether `close` leaves the history open, for its owner.
+        Where runs go, and where they are kept; `close` leaves the latter open with `keep_open`.
+    source, server : str, LocalServer or None
+        What the client talks to, in a word or two, and the local server behind it, if any.
 
     Examples
     --------
@@ -116,8 +110,8 @@ class Workspace:
         )
         self._runner = Runner(client, self.history, self._lookup)
         self._judges = WorkspaceJudges(self.history, self.sweep)
-        self._starter = SweepStarter(
-            client, self.history, self._lookup, self._runner, self._sweep_actions
+        self._sweep_services = SweepServices(
+            client, self.history, self._lookup, self._runner, self._compare_sweep
         )
 
     def close(self) -> None:
@@ -141,16 +135,15 @@ class Workspace:
     def deployments(self) -> pd.DataFrame:
         """Return one row a deployment, by name.
 
-        Columns: `name`, `label`, `description`, `inputs`, `outputs` (as text, optional inputs
-        with ``?``), `status`, `created` (UTC), `id`.
+        Columns: `name`, `label`, `description`, `inputs`, `outputs`, `status`, `created`, `id`.
         """
         return deployments_frame(self._lookup.deployments())
 
     def releases(self, deployment: str) -> pd.DataFrame:
-        """Return one row a release of `deployment`, newest first.
+        """Return one row a release, newest first.
 
         Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
-        and `image` where a release of a local server runs in a container.
+        and `image` where one runs in a container.
         """
         return releases_frame(self._lookup.releases(deployment))
 
@@ -159,15 +152,9 @@ class Workspace:
     ) -> WorkflowReleaseTagRead:
         """Have the release tag `tag` point at another release, and return it.
 
-        Everybody who runs `deployment` on this tag gets the other release from then on.
-
-        Parameters
-        ----------
-        tag, to : str
-            The release tag to move, which must be there; where to: a release tag, or a release id.
-        confirm : bool, default True
-            Whether to ask first. Any answer but yes leaves the tag where it is; `VellumNBError`
-            where there is nobody to ask.
+        Everybody who runs `deployment` on this tag gets the other release from then on. `to` is a
+        release tag or a release id. With `confirm` any answer but yes leaves the tag where it is;
+        where there is nobody to ask, `VellumNBError` is raised.
         """
         return move_tag(self.client, self._lookup, deployment, tag, to, confirm=confirm)
 
@@ -213,12 +200,9 @@ class Workspace:
     ) -> RunForm:
         """Return a form for `deployment`, made from its input variables.
 
-        Parameters
-        ----------
-        variables : sequence, optional
-            The input variables, where the API key may not read the deployment: dicts such as
-            ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the
-            last recorded run.
+        Where the API key may not read the deployment, name the `variables`: dicts such as
+        ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last
+        recorded run.
         """
         from vellum_nb.widgets import RunForm
         from vellum_nb.widgets.spec import Progressing
@@ -289,10 +273,9 @@ class Workspace:
             documents as a path, bytes, data URL or http URL.
         release_tag : str, default "LATEST"
             Which release to run.
-        external_id : str or UUID, optional
-            Your id for the run, unique in the workspace. Default: the run's own id.
-        metadata : mapping, optional
-            Kept by Vellum and by the history with the run.
+        external_id, metadata : optional
+            Your id for the run, unique in the workspace (default: the run's own), and a dict; both
+            are kept by Vellum and by the history.
         previous_execution_id : str or UUID, optional
             The execution whose state this one continues.
         expand_meta : bool, default False
@@ -321,12 +304,8 @@ class Workspace:
     ) -> RunStream:
         """Execute `deployment` and return its events as they arrive; else as `run`.
 
-        Parameters
-        ----------
-        event_types : sequence of str, default ("WORKFLOW",)
-            Which events to get: WORKFLOW, NODE or both. With NODE the run gets its `nodes`.
-        expand_meta : bool, default False
-            As in `run`; NODE events have it, so they come too.
+        `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
+        these events have, the run gets its `nodes`.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -407,10 +386,9 @@ class Workspace:
             The run, its `id`, its execution id or its external id.
         quality : float, optional
             From 0 (bad) to 1 (good); of the outputs in `desired`, or of all of them.
-        desired : mapping, optional
-            Output name to what it should have been. Others keep what they have.
-        metadata : mapping, optional
-            Kept by Vellum with the actuals.
+        desired, metadata : mapping, optional
+            Output name to what it should have been (others keep what they have), and what Vellum
+            keeps with the actuals.
 
         Examples
         --------
@@ -438,9 +416,7 @@ class Workspace:
     def trace(self, run: Run | str) -> pd.DataFrame:
         """Return the nodes of a run, one row a node, in the order in which they began.
 
-        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
-        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). They are read
-        from Vellum once, and kept in the history. `run` is as in `rate`.
+        As `History.trace`, for a run as in `rate`: read from Vellum once, and kept.
         """
         return self.history.trace(find_run(self.history, run))
 
@@ -497,6 +473,8 @@ class Workspace:
         as Vellum documents it, or lists executions in time.
 
         Interrupt the kernel to stop it: what is under way ends, then KeyboardInterrupt is raised.
+        `HistoryError`: another process runs this very sweep. While this process does, other limits
+        are applied, and another concurrency or executor is a `VellumNBError`.
 
         Parameters
         ----------
@@ -506,10 +484,8 @@ class Workspace:
             is what the answer should be; all others are labels. Cells of a CSV are read as the
             type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
             cases as well, ``desired.<output>`` as what is expected.
-        release_tags : sequence of str, default ("LATEST",)
-            The release tags; the first is the baseline.
-        repeats : int, default 1
-            How often each case is run on each tag.
+        release_tags, repeats : sequence of str, int
+            The release tags, of which the first is the baseline, and how often each case is run.
         concurrency, max_concurrency : int, optional
             How many calls are under way at once. Default: as many as the server takes well, from
             16 on, and never more than `max_concurrency` (128).
@@ -521,10 +497,9 @@ class Workspace:
         progress, background : bool
             Whether to show a view in a notebook, one line in a terminal; whether to return at
             once (see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`).
-        dry_run : bool, default False
-            Check and plan, send and keep nothing: return the `SweepPlan`.
-        restart : bool, default False
-            Run all of it again, though the history has a sweep of the same plan.
+        dry_run, restart : bool, default False
+            Only check and plan: return the `SweepPlan`. Run all of it again, though the history
+            has a sweep of the same plan.
         reuse : bool, default False
             Use fulfilled runs that the history has of the same case on the same release, and send
             only the others. Runs of these cases that may have been executed are looked up first.
@@ -541,13 +516,6 @@ class Workspace:
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
             the server; the history stays here. Default: threads.
 
-        Raises
-        ------
-        HistoryError
-            Another process runs this very sweep; the message says which.
-        VellumNBError
-            This process runs it, with another concurrency or executor. Other limits are applied.
-
         Examples
         --------
         >>> import vellum_nb as vnb
@@ -558,8 +526,7 @@ class Workspace:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
         <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
         """
-        options = checked_options(
-            executor,
+        options = SweepOptions(
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
@@ -568,15 +535,17 @@ class Workspace:
             stop_after_failures=stop_after_failures,
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
+            executor=executor,
         )
-        if mocks:
-            refuse_mocks_elsewhere(self.client)
-        request = self._starter.request(deployment, cases, release_tags, repeats, mocks=mocks)
-        if dry_run:
-            return self._starter.plan(request, options, restart=restart, reuse=reuse)
-        return self._starter.run(
-            request,
+        return start_sweep(
+            self._sweep_services,
+            deployment,
+            cases,
+            release_tags,
+            repeats,
             options,
+            mocks=mocks,
+            dry_run=dry_run,
             restart=restart,
             reuse=reuse,
             background=background,
@@ -598,18 +567,12 @@ class Workspace:
         `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
         point at then and the options it was last given.
 
-        Parameters
-        ----------
-        sweep_id : str
-            Its id, or how the id begins; `sweeps` lists them. `HistoryError`: there is none.
-        **options
-            Other ones than it was given, as in `sweep`: `concurrency`, `max_concurrency` and
-            `expand_meta`, which cannot be changed under way, `max_calls`, `max_seconds`,
-            `max_cost_usd`, `stop_after_failures`; None lifts a limit.
+        `sweep_id` is its id, or how that begins; `sweeps` lists them. `options` are other ones
+        than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
+        cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
+        `stop_after_failures`; None lifts a limit.
         """
-        record = find_sweep(self.history.sweeps, sweep_id)
-        chosen = stored_options(record.options, options)
-        return self._starter.open(record, chosen, apply=bool(options))
+        return open_sweep(self._sweep_services, sweep_id, options)
 
     @overload
     def compare(
@@ -653,10 +616,9 @@ class Workspace:
         release_tags, baseline : optional
             The tags, in the order of the columns, and the one that the others are compared with.
             Default: all that were run, and the first.
-        sweep : Sweep or str, optional
-            Only the runs of this sweep; a `vellum_nb.Sweep` or its id.
-        since : datetime or str, optional
-            Only runs from then on (UTC when no zone is given).
+        sweep, since : optional
+            Only the runs of this sweep (or of the sweep with this id); only runs from this time on
+            (UTC when no zone is given).
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
@@ -807,18 +769,11 @@ p = 1.00 · noise floor unknown>
             code_diff=code_diff,
         )
 
-    def _sweep_actions(self, view: Callable[[Sweep], Any]) -> SweepActions:
-        def compare(sweep: Sweep, **options: Any) -> Comparison:
-            record = sweep.record
-            options |= {"sweep": sweep, "release_tags": record.release_tags}
-            compared: Comparison = self.compare(record.deployment, **options)
-            return compared
-
-        def save(path: str | Path, frame: pd.DataFrame) -> Path:
-            refuse_key(str(path), self.client.leaks, [frame])
-            return save_frame(path, frame, "csv")
-
-        return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
+    def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
+        record = sweep.record
+        options |= {"sweep": sweep, "release_tags": record.release_tags}
+        compared: Comparison = self.compare(record.deployment, **options)
+        return compared
 
     def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
