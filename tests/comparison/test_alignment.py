@@ -170,18 +170,6 @@ def test_structured_outputs_are_canonical_json_in_the_frame():
     assert frame["output.answer@v1"].tolist() == ['["b",{"a":2,"z":1}]']
 
 
-def test_the_repr_counts_and_says_where_there_is_nothing():
-    found = compared(run("v1"), run("v2", answer="no"), run("v1", "b"), tags=TAGS)
-    against = "v2 1 differs, 1 missing; v3 2 missing"
-    assert repr(found) == f"<Comparison of words against v1, 2 cases: {against}>"
-    empty = compared()
-    assert repr(empty) == "<Comparison of words: no stored runs on v1, v2>"
-    assert empty.frame().empty
-    assert all(
-        "no stored runs on v1, v2" in each for each in (empty.to_html(), empty.to_markdown())
-    )
-
-
 @pytest.mark.parametrize(
     ("a", "b", "same"),
     [

@@ -22,7 +22,7 @@ def made(at: int, tag: str, **fields: Any) -> Run:
 
 def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), *more: Run):
     runs = [made(at, tag) for at in range(number) for tag in tags]
-    services = Services(ratings=history.blind_ratings)
+    services = Services(history=history)
     return report_kit.compared(*runs, *more, tags=tags, services=services)
 
 

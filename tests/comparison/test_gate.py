@@ -112,15 +112,6 @@ def test_lower_is_better_for_latency_and_each_metric_is_told():
         cmp.assert_no_regressions("latency_s", release="v2")
 
 
-def test_a_long_list_is_cut_and_says_where_the_rest_is():
-    cmp = judged({"v1": [YES] * 30, "v2": [NO] * 30})
-    with pytest.raises(RegressionError) as caught:
-        cmp.assert_no_regressions()
-    assert str(caught.value).count("\n  - case ") == 20
-    assert "… and 10 more; regressions('exact', release='v2') has them all" in str(caught.value)
-    assert len(caught.value.case_ids) == 30
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -176,13 +167,6 @@ def test_junit_has_a_suite_for_each_release_and_metric_a_test_case_for_each_case
     assert "1 case is worse; max_regressions=0" in worse[-1].find("failure").get("message")
     good = found["words v3 against v1: exact"]
     assert (good.get("failures"), good.get("errors")) == ("1", "1")  # case c was not run
-
-
-def test_the_release_all_in_all_passes_where_as_many_may_be_worse():
-    cmp = judged({"v1": [YES] * 9, "v2": [NO] + [YES] * 8})
-    (suite,) = suites(cmp.to_junit(max_regressions=1)).values()
-    assert suite[-1].find("failure") is None
-    assert suite[-1].find("system-out").text.startswith("v2: 0 better · 1 worse")
 
 
 @pytest.mark.parametrize("text", ["<a>&\"'", "\x00\x1b[2J\ufffe", "]]>", "\ud83d"])

@@ -127,12 +127,6 @@ def test_only_some_cases_are_listed_and_the_others_counted():
         cmp.to_markdown(only="bad")
 
 
-def test_the_file_is_what_is_returned(tmp_path):
-    cmp = judged({"v1": ["yes"], "v2": ["\ud83d"]})
-    path = cmp.to_markdown(tmp_path / "report.md")
-    assert path.read_text(encoding="utf-8") == cmp.to_markdown()
-
-
 def test_rows_of_a_frame_without_times_have_none():
     frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})
     markdown = vnb.compare(frame, by="model").to_markdown()

@@ -79,13 +79,6 @@ def test_figures_of_the_run_itself():
 
 
 @pytest.mark.parametrize(
-    "metric", [m.exact(), m.score(), m.contains(""), m.regex(""), m.json_valid()]
-)
-def test_a_rejected_run_meets_nothing(metric):
-    assert metric(REJECTED, {"a": "x"}) == 0
-
-
-@pytest.mark.parametrize(
     ("fn", "told"),
     [
         (lambda run: run.outputs["no"], "KeyError: 'no'"),

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from test_scripts import HOSTILE, Blank, _blank_page, blank  # noqa: F401
 
 from vellum_nb.widgets.markup import asset
+from vellum_nb.widgets.sweep_view import figures_html
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +45,9 @@ BLIND: dict[str, Any] = {
 
 @pytest.fixture
 def sweep(blank: Blank) -> Blank:
-    blank.render("sweep.js", "panel.css", view_model=SWEEP, hint="", error="")
+    blank.render(
+        "sweep.js", "panel.css", view_model=SWEEP, parts=figures_html(SWEEP), hint="", error=""
+    )
     blank.page.add_style_tag(content=asset("sweep.css"))
     return blank
 
@@ -100,7 +103,7 @@ def test_axe_finds_nothing_wrong_with_sweep_and_blind_rating(sweep: Blank, reque
     rating: Blank = request.getfixturevalue("rating")
     rating.page.get_by_role("button", name="Add a note…").click()
     assert rating.violations() == []
-    result = "<h3>v2 was preferred</h3><details open><summary>Which</summary><table><thead><tr>"
+    result = "<h3>v2 was preferred</h3><details open><summary>Which</summary><table class='vnb-rows'><thead><tr>"
     result += '<th scope="col">case</th></tr></thead><tbody><tr><th scope="row">1</th></tr></tbody>'
     ended = {**BLIND, "state": "ended", "step": 2, "result": f"{result}</table></details>"}
     rating.set("view_model", ended)

@@ -52,11 +52,11 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.errors import InputError
-from vellum_nb.history import BlindRatings, History
+from vellum_nb.files import write_file
+from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Services:
         Returns whether the API key stands in a text.
     grid, blind : callable or None
         Make the grid of a comparison, and the widget of a `BlindSession`.
-    ratings : BlindRatings or None
+    history : History or None
         Where blind ratings are kept. Without it they live as long as the comparison.
     code_diff : callable or None
         Called with two release tags; returns how their code differs, or None where that cannot be
@@ -108,7 +108,7 @@ class Services:
     leaks: Callable[[str], bool] | None = None
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
-    ratings: BlindRatings | None = None
+    history: History | None = None
     code_diff: Callable[[str, str], Any] | None = None
 
 
@@ -655,7 +655,7 @@ class Comparison:
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self._services.ratings or History(":memory:").blind_ratings
+        return (self._services.history or History(":memory:")).blind_ratings
 
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None
@@ -816,11 +816,11 @@ class Comparison:
         VellumNBError
             The API key stands in it. Nothing was written.
         """
-        return save_frame(path, self._checked_frame(rows, path), "csv")
+        return write_csv_frame(self._frames(str(path), rows)[rows], path)
 
     def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write the same as Parquet; columns of mixed types as JSON text. Needs pyarrow."""
-        return save_frame(path, self._checked_frame(rows, path), "parquet")
+        return write_parquet_frame(self._frames(str(path), rows)[rows], path)
 
     @overload
     def to_markdown(self, path: None = None, *, only: Names = None) -> str: ...
@@ -867,14 +867,14 @@ class Comparison:
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
         html = report.page(report.report_model(self.figures, self.code_diffs), names)
-        frames = self._checked_frames("the HTML" if target is None else str(path), html)
+        frames = self._frames("the HTML" if target is None else str(path), text=html)
         if target is None:
             return html
-        others = [file for file in files.values() if not report.is_named_in(target, file)]
-        refuse_existing(others, overwrite=overwrite)
+        if not overwrite:
+            report.refuse_others(target, files.values())
         for rows, file in files.items():
-            save_frame(file, frames[rows], "csv")
-        return save_text(target, html)
+            write_csv_frame(frames[rows], file)
+        return write_file(html.encode(errors="replace"), target)
 
     def to_junit(
         self,
@@ -914,21 +914,18 @@ class Comparison:
 
     def _saved(self, text: str, path: str | Path | None, what: str) -> str | Path:
         """Return `text`, or the path that it was written to."""
-        self._checked_frames(what if path is None else str(path), text)
-        return text if path is None else save_text(path, text)
+        self._frames(what if path is None else str(path), text=text)
+        return text if path is None else write_file(text.encode(errors="replace"), path)
 
-    def _checked_frames(self, what: str, text: str = "") -> dict[str, pd.DataFrame]:
-        frames = {"cases": self.frame(), "runs": self.long()}
-        refuse_key(what, self._services.leaks, frames.values(), text)
-        return frames
-
-    def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
-        if rows not in {"cases", "runs"}:
+    def _frames(self, what: str, rows: str = "", *, text: str = "") -> dict[str, pd.DataFrame]:
+        """Return the frames that are written, or only that of `rows`, where no key stands in it."""
+        frames = {"cases": self.frame, "runs": self.long}
+        if rows and rows not in frames:
             msg = f"rows={format_value(rows)}: there are 'cases' and 'runs'; nothing was written"
             raise InputError(msg)
-        frame = self.frame() if rows == "cases" else self.long()
-        refuse_key(str(path), self._services.leaks, [frame])
-        return frame
+        found = {name: frame() for name, frame in frames.items() if rows in {"", name}}
+        report.refuse_key(what, self._services.leaks, found.values(), text)
+        return found
 
     def _metric_names(self, metric: Names) -> list[str]:
         names = [metric] if isinstance(metric, str) or metric is None else list(metric)

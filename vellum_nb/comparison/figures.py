@@ -652,8 +652,9 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
     for column, release in enumerate(figures.releases):
         own = figures.table[figures.table["release"] == column]
         row = _counts(figures, release, own)
-        for name, scored in figures.scored.items():
-            row |= _metric_figures(figures, scored, column, (release, name))
+        for metric in figures.scored:
+            found = metric_figures(figures, release, metric)
+            row |= {f"metric.{metric}{'.' if name else ''}{name}": found[name] for name in found}
         if figures.metrics:
             row |= _verdict_figures(figures, column, (release, figures.metrics[0].name))
         seconds = own.loc[own["is_answer"], "latency_s"].dropna()
@@ -702,30 +703,24 @@ def _listed(values: Iterable[str | None]) -> str | None:
     return ", ".join(dict.fromkeys(filter(None, values))) or None
 
 
-def _metric_figures(
-    figures: ComparisonFigures, scored: Scored, column: int, key: Key
-) -> dict[str, Any]:
+def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
+    scored, column = figures.scored[metric], figures.releases.index(release)
     own = scored.estimate(column, seed=figures.seed)
-    found = figures.against.get(key)
+    found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
-    values = {
+    return {
         "": own.mean,
-        ".low": own.low,
-        ".high": own.high,
-        ".n": int((scored.count[:, column] > 0).sum()),
-        ".errors": int(scored.failed[:, column].sum()),
-        ".delta": change.mean,
-        ".delta_low": change.low,
-        ".delta_high": change.high,
-        ".p": _number(figures.p.get(key)),
-        ".noise": _number(found.band if found else None),
+        "low": own.low,
+        "high": own.high,
+        "n": int((scored.count[:, column] > 0).sum()),
+        "errors": int(scored.failed[:, column].sum()),
+        "delta": change.mean,
+        "delta_low": change.low,
+        "delta_high": change.high,
+        "p": math.nan if p is None else p,
+        "noise": math.nan if found is None or found.band is None else found.band,
     }
-    return {f"metric.{key[1]}{name}": value for name, value in values.items()}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:

@@ -207,18 +207,11 @@ def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 
     """
 
     def close(run: Run, expected: Expected) -> bool | None:
-        numbers = {name: _number(each) for name, each in _part(expected, output).items()}
-        found = [
-            (_number(run.outputs.get(name)), number)
-            for name, number in numbers.items()
-            if number is not None
-        ]
-        if not found:
+        targets = {name: _number(each) for name, each in _part(expected, output).items()}
+        pairs = [(_number(run.outputs.get(n)), w) for n, w in targets.items() if w is not None]
+        if not pairs:
             return None
-        return all(
-            n is not None and math.isclose(n, number, rel_tol=rel, abs_tol=abs)
-            for n, number in found
-        )
+        return all(n is not None and math.isclose(n, w, rel_tol=rel, abs_tol=abs) for n, w in pairs)
 
     return _built_in(close, "numeric_close", output, rejected=False)
 

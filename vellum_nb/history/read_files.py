@@ -164,7 +164,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line; raise a `ValueError` for one that is none."""
+    """Yield the object of each line; raise a `ValueError` for a line that is not an object."""
     for number, line in enumerate(lines, 1):
         try:
             found = json.loads(line)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, Sweeps
+from vellum_nb.history import History, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
 from vellum_nb.sweep.limits import SweepOptions, checked_tags
 from vellum_nb.sweep.plan import PlannedRun, Reused, SweepPlan, new_sweep, plan_sweep
@@ -275,7 +275,7 @@ class SweepWorker:
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless the key stands in it."""
         refuse_key(str(path), self._services.client.leaks, [frame])
-        return save_frame(path, frame, "csv")
+        return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
         place = planned.place
