@@ -45,7 +45,7 @@ def test_any_json_of_any_type_is_shown(value: object, kind: str, markdown: bool)
 
 def test_a_very_long_text_is_cut_with_a_sentence() -> None:
     text = Page(value_html("x" * 150_000, "STRING")).text
-    assert text.endswith("… 50,000 characters more; the run holds the whole text")
+    assert text.endswith("… 50,000 more characters; the run has the whole text")
 
 
 @pytest.mark.parametrize(

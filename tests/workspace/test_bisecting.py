@@ -86,7 +86,7 @@ def test_a_run_a_case_id_and_a_case_of_a_comparison_are_cases(server, ws):
         assert ws.bisect("words", given).first_changed == "v2"
     with pytest.raises(vnb.InputError, match="the history has no run of words with the case_id"):
         ws.bisect("words", "0123456789abcdef")
-    with pytest.raises(vnb.InputError, match="the number 7 is no case: give a dict of inputs"):
+    with pytest.raises(vnb.InputError, match="the number 7 is not a case: give a dict of inputs"):
         ws.bisect("words", 7)
     with pytest.raises(vnb.InputError, match="txt: no input of any release of words; they know"):
         ws.bisect("words", {"txt": "a"})

@@ -23,7 +23,7 @@ def zipped(files):
 def test_texts_come_by_path_and_what_is_no_text_by_its_size():
     archive = zipped({"b/": "", "b/x.py": "x = 1\r\n", "a.png": b"\x89PNG\xff", "ä.py": "ä"})
     assert texts_of(archive, "The code") == {
-        "a.png": "(5 bytes that are no text)\n",
+        "a.png": "(5 bytes that are not text)\n",
         "b/x.py": "x = 1\n",
         "ä.py": "ä",
     }

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
-from vellum_nb.comparison.metrics import Evaluation, Metric
+from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
     Estimate,
@@ -61,7 +62,7 @@ def runs_table(
     metrics: Sequence[Metric],
     known: Mapping[str, Mapping[str, Evaluation]],
 ) -> pd.DataFrame:
-    """Return one row a run, with a column for each metric.
+    """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
     its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
@@ -95,7 +96,15 @@ def runs_table(
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in found], dtype="object")
         table[f"metric_error.{metric.name}"] = errors
+        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
     return table
+
+
+def _warn_of_errors(metric: Metric, errors: Sequence[str], answers: int) -> None:
+    """Warn of a metric that fails on most runs; a judge is limited and reported by its plan."""
+    if not isinstance(metric, Judge) and 2 * len(errors) > answers:
+        text = f"The metric {metric.name} failed on {len(errors):,} of {plural(answers, 'run')}"
+        warnings.warn(clean(f"{text}, see cmp.errors(). First: {errors[0]}"), stacklevel=2)
 
 
 def _evaluated(
@@ -104,7 +113,7 @@ def _evaluated(
     expected: Sequence[Mapping[str, Any]],
     known: Mapping[str, Evaluation],
 ) -> list[Evaluation]:
-    """Return the figure of each run, or why there is none."""
+    """Return the figure of each run, or why it is missing."""
     name = metric.looks_at
     answers = [run for run in runs if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
@@ -340,7 +349,7 @@ class ComparisonFigures:
     cases, metrics : tuple
         In their order; the first metric decides.
     table : DataFrame
-        One row a run, with a column for each metric.
+        One row per run, with a column for each metric.
     statuses : dict
         Release but the baseline to the status of each case.
     scored : dict
@@ -550,7 +559,7 @@ def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
 
 
 def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
-    """Return one row a case; the first metric gives the verdicts."""
+    """Return one row per case; the first metric gives the verdicts."""
     cases, releases = figures.cases, figures.releases
     rows = list(zip(*figures.statuses.values(), strict=True)) or [()] * len(cases)
     cells: dict[str, list[Any]] = {
@@ -593,7 +602,7 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 def run_frame(
     table: pd.DataFrame, cases: Sequence[Case], releases: Sequence[str], metrics: Sequence[Metric]
 ) -> pd.DataFrame:
-    """Return one row a run."""
+    """Return one row per run."""
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
         "case_id": [cases[at].case_id for at in table["case"].tolist()],
@@ -647,7 +656,7 @@ def _numbers(values: Iterable[float]) -> list[float | None]:
 
 
 def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
-    """Return one row a release: counts, figures of each metric, verdicts, latency and cost."""
+    """Return one row per release: counts, figures of each metric, verdicts, latency and cost."""
     rows = []
     for column, release in enumerate(figures.releases):
         own = figures.table[figures.table["release"] == column]

@@ -30,7 +30,7 @@ class JudgeService(Protocol):
         max_cost_usd: float | None,
         progress: bool,
     ) -> Sequence[Run | str]:
-        """Run each set of inputs, in this order; return its run, or why there is none."""
+        """Run each set of inputs, in this order; return its run, or why it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

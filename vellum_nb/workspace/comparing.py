@@ -44,7 +44,7 @@ def compare(
     max_cost_usd: float | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
+    """Put the rows of a DataFrame side by side, one row per case, one column a value of `by`.
 
     `InputError`: there is no such column, cases cannot be identified, or there are several
     deployments. The other options are as in `vellum_nb.Workspace.compare`.
@@ -52,7 +52,7 @@ def compare(
     Parameters
     ----------
     frame : DataFrame
-        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
+        One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
         read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
         and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
     by : str, default "release_tag"
@@ -205,7 +205,7 @@ def _chosen_cases(
     if any(isinstance(each, str) for each in ids):
         for each in ids:
             if not (isinstance(each, str) and _CASE_ID.match(each)):
-                msg = f"{format_value(each)} is no case_id; frame() has them: 16 hex digits each"
+                msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids
     releases = {tag: _release(runner, deployment, tag) for tag in tags}

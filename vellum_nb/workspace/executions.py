@@ -41,7 +41,7 @@ _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     """Read the nodes of `run`; `HistoryError` where no execution id of it ever came."""
     if run.execution_id is None:
-        msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
+        msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
     found: dict[str, VellumSpan] = {}
     last: str | None = None
@@ -174,7 +174,7 @@ def find_run(history: History, run: Run | str) -> Run:
             return found[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
-        "ws.history.sync(deployment) brings runs that were made elsewhere"
+        "ws.history.sync(deployment) imports runs that were made elsewhere"
     )
     raise HistoryError(msg)
 
@@ -196,7 +196,7 @@ def rate_run(
     if quality is not None:
         quality = _checked_quality(quality)
     elif not desired:
-        msg = "Nothing to say about this run: give quality=, desired=, or both"
+        msg = "Nothing to rate this run with: give quality=, desired=, or both"
         raise InputError(msg)
     names = [name for name in run.outputs or output_names(run) if name]
     checked = _checked_desired(desired or {}, names, run)
@@ -247,7 +247,7 @@ def _checked_desired(
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
+            message = f"is not an output; there are: {', '.join(known) or 'none'}.{hint}"
             problems.append(InputProblem(str(name), message))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"

@@ -370,7 +370,7 @@ def check_external_id(run: Run, external_id: str | None) -> None:
 def ended(
     state: str, outputs: Iterable[WorkflowOutput], error: WorkflowEventError | None
 ) -> dict[str, Any]:
-    """Return what an end, as the server tells it, adds to the run."""
+    """Return what an end, as the server reports it, adds to the run."""
     if state == "FULFILLED":
         outputs = tuple(outputs)
         return {
@@ -382,7 +382,7 @@ def ended(
         code = error.code if error else "INTERNAL_SERVER_ERROR"
         message = error.message if error else "the server gave no reason"
         return {"state": "REJECTED", "error": RunError(code=code, message=message)}
-    message = f"the server answered with the state {state!r}, which ends no run"
+    message = f"the server answered with the state {state!r}, which is not an end state"
     return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
 
 
