@@ -43,7 +43,7 @@ def compare(
     max_cost_usd: float | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
+    """Put the rows of a DataFrame side by side, one row per case, one column a value of `by`.
 
     `InputError`: there is no such column, cases cannot be identified, or there are several
     deployments. The other options are as in `vellum_nb.Workspace.compare`.
@@ -51,7 +51,7 @@ def compare(
     Parameters
     ----------
     frame : DataFrame
-        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
+        One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
         read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
         and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
     by : str, default "release_tag"

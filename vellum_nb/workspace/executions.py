@@ -41,7 +41,7 @@ _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     """Read the nodes of `run`; `HistoryError` where no execution id of it ever came."""
     if run.execution_id is None:
-        msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
+        msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
     found: dict[str, VellumSpan] = {}
     last: str | None = None
@@ -138,7 +138,7 @@ def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
         code = error.code if error else "INTERNAL_SERVER_ERROR"
         message = error.message if error else "the server gave no reason"
         return {"state": "REJECTED", "error": RunError(code=code, message=message)}
-    message = f"the server answered with the state {state!r}, which ends no run"
+    message = f"the server answered with the state {state!r}, which is not an end state"
     return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
 
 
@@ -184,7 +184,7 @@ def find_run(history: History, run: Run | str) -> Run:
             return found[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
-        "ws.history.sync(deployment) brings runs that were made elsewhere"
+        "ws.history.sync(deployment) imports runs that were made elsewhere"
     )
     raise HistoryError(msg)
 
@@ -206,7 +206,7 @@ def rate_run(
     if quality is not None:
         quality = _checked_quality(quality)
     elif not desired:
-        msg = "Nothing to say about this run: give quality=, desired=, or both"
+        msg = "Nothing to rate this run with: give quality=, desired=, or both"
         raise InputError(msg)
     names = [name for name in run.outputs or output_names(run) if name]
     checked = _checked_desired(desired or {}, names, run)

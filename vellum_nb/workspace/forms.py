@@ -100,7 +100,7 @@ def _recorded(name: str, history: History, exc: AuthenticationError) -> tuple[Ve
             for key, value in run.inputs.items()
         )
     exc.add_note(
-        f"To have a form all the same, name its inputs: "
+        f"For a form without it, name the inputs: "
         f'ws.form({name!r}, variables=[{{"key": "...", "type": "STRING"}}])'
     )
     raise exc
