@@ -38,7 +38,7 @@ from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
 from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
 from vellum_nb.models.base import Model
 
@@ -172,8 +172,7 @@ def push(
     config = deployment_config
     old = _pushed(state.ledger, workflow_sandbox_id) if workflow_sandbox_id else None
     if workflow_sandbox_id and old is None:
-        msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
-        raise not_found(msg)
+        raise Refused(404, f"There is no workflow sandbox {workflow_sandbox_id!r:.60}")
     module = PurePath(artifact.filename or "workflow").name.partition(".")[0].replace("__", ".")
     files = _unpacked(artifact, module)
     sandbox_id = old.sandbox_id if old else str(uuid.uuid4())
@@ -229,13 +228,12 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
                 size += member.size
                 if size > MAX_BYTES or len(files) >= MAX_FILES:
                     msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
-                    raise bad_request(msg)
+                    raise Refused(400, msg)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
                     files[member.name] = content.read()
     except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
-        msg = f"The artifact is not a tar.gz archive: {exc}"
-        raise bad_request(msg) from None
+        raise Refused(400, f"The artifact is not a tar.gz archive: {exc}") from None
     return check_files(files, f"The module {module}")
 
 
@@ -263,7 +261,7 @@ def _sandbox_texts(registry: Registry, pushed: Pushed) -> dict[str, str]:
         return dict(registry.snapshots.get(pushed.snapshot).texts())
     except CodeUnavailableError as exc:
         msg = f"The code of this sandbox cannot be read ({exc}); push it again"
-        raise not_found(msg) from exc
+        raise Refused(404, msg) from exc
 
 
 def _metadata(pushed: Pushed | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vellum_nb.local.engine.requests import (
     parse_stream_request,
 )
 from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
-from vellum_nb.local.refusals import Refused, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import (
     Body,
     Lines,
@@ -155,4 +155,4 @@ async def execute_prompt() -> PromptEvent:
         "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
         "of the workflow"
     )
-    raise not_found(msg)
+    raise Refused(404, msg)
