@@ -22,7 +22,7 @@ BOTH = {"release_tags": ["v1", "v2"], "progress": False}
 
 
 class Deployment:
-    """A workflow that refuses what it is told to, and can be made to wait."""
+    """A workflow that refuses some texts, and can be made to wait."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -311,13 +311,13 @@ def _tags(
         costs = [run.cost_usd for run in own if run.cost_usd is not None]
         begun = sum(number for (of, _), number in counts.items() if of == tag)
         doubtful = counts.get((tag, "STARTED"), 0)
-        taken = sum(place.release_tag == tag for place in reused)
+        reusing = sum(place.release_tag == tag for place in reused)
         yield TagPlan(
             tag,
             release_id,
-            calls=record.cases * record.repeats - begun - taken,
+            calls=record.cases * record.repeats - begun - reusing,
             found=begun - doubtful,
-            reused=taken,
+            reused=reusing,
             doubtful=doubtful,
             median_s=median(run.latency_s for run in own) if own else None,
             cost_usd=fmean(costs) if costs else None,
