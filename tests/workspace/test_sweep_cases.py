@@ -242,7 +242,7 @@ def test_the_message_is_short_however_many_problems_there_are(read):
 def test_mistyped_and_doubled_columns_are_named(read):
     assert "is the column txt meant?" in str(refused(read, [{"txt": "a"}]))
     error = refused(read, [{"text": "a", "input.nn": 1}])
-    assert "input.nn: is no input of echo on v2" in str(error)
+    assert "input.nn: is not an input of echo on v2" in str(error)
     (case,), notes = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
     assert case.labels == {"flg": True}
     assert "is flag meant?" in notes[0]
@@ -284,7 +284,7 @@ def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
     assert a.expected == {"output": "better"}
     assert set(a.labels) == {"execution_id"}
     assert (b.position, a.position) == (0, 1)
-    assert "3 runs are of 2 cases, each taken once" in notes
+    assert "3 runs are of 2 cases, each used once" in notes
 
 
 def test_stored_inputs_that_no_release_knows_stay_part_of_the_case(read):

@@ -375,7 +375,7 @@ class Driver(threading.Thread):
     def _retry(self, outcome: Retry, began: float, now: float) -> None:
         not_before, after = self.concurrency.not_before, outcome.after
         if outcome.busy and (after or 0.0) > _LONGEST_BUSY:
-            self.stop(f"{outcome.why}: the server asks to wait {after:,.0f} s")
+            self.stop(f"{outcome.why}: wait {after:,.0f} s")
         elif outcome.busy and self.concurrency.busy(began, now, after):
             self.note = f"lowered after {outcome.why} at {datetime.now().astimezone():%H:%M:%S}"
         if isinstance(outcome, InDoubt) and outcome.answered:

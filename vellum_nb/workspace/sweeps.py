@@ -329,7 +329,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
     elif lost is not None:
         sent = lost + _RENEWED_WITHIN
     waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
-    why = "it was begun, and no answer was seen" if run.error is None else run.error.code
+    why = "it was started, and no answer was recorded" if run.error is None else run.error.code
     return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 
