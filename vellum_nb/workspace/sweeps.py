@@ -29,8 +29,15 @@ from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
 from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
-from vellum_nb.sweep.limits import SweepOptions, checked_tags
-from vellum_nb.sweep.plan import PlannedRun, Reused, SweepPlan, new_sweep, plan_sweep
+from vellum_nb.sweep.plan import (
+    PlannedRun,
+    Reused,
+    SweepOptions,
+    SweepPlan,
+    checked_tags,
+    new_sweep,
+    plan_sweep,
+)
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
     Doubt,
