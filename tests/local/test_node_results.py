@@ -133,8 +133,9 @@ def test_a_prompt_tells_what_it_used_as_far_as_it_is_asked():
         ]
 
     whole = meta(ALL)
-    assert (whole["usage"]["input_token_count"], whole["usage"]["output_token_count"]) == (4, 5)
-    assert whole["cost"] == {"value": 0.5, "unit": "USD"}
+    assert whole["usage"]["input_token_count"] == 4
+    assert (whole["usage"]["output_token_count"], whole["cost"]) == (None, None)  # known in part
+    assert meta(ALL, USED[:1])["cost"] == {"value": 0.5, "unit": "USD"}
     assert whole["model_name"] == "big, small"
     assert meta(ExpandMeta()) is None
     assert meta(ALL, ()) is None

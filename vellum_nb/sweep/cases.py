@@ -130,8 +130,8 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
         raise InputError(msg) from exc
     except (ImportError, OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
-        what = getattr(exc, "strerror", None) or exc
-        msg = f"{name} cannot be read as {suffix.removeprefix('.')}: {what}"
+        kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
+        msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
 
 
@@ -140,7 +140,7 @@ def _content(path: Path) -> bytes:
     if not path.exists() or (path.is_file() and path.stat().st_size <= _LARGEST):
         return path.read_bytes()
     limit = f"{_LARGEST // 10**6:,} MB"
-    msg = f"{path} cannot be read: it is no regular file of at most {limit}; split it"
+    msg = f"{path} cannot be read: it is not a regular file of at most {limit}; split it"
     raise InputError(msg)
 
 

@@ -19,6 +19,7 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -120,6 +121,11 @@ class WorkerPool:
         for _ in range(self._threads):
             self._calls.put(None)
         self._on_close()
+
+
+def thread_pool(attempt: Attempt, most: int) -> WorkerPool:
+    """Return a pool for so many attempts at once in threads."""
+    return WorkerPool(lambda prepared, cancel: partial(attempt, prepared, cancel), most)
 
 
 class Driver(threading.Thread):

@@ -18,8 +18,8 @@ from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
-from vellum_nb.sweep.driver import Attempt, Driver
-from vellum_nb.sweep.executors import attempt_pool
+from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
+from vellum_nb.sweep.executors import executor_pool
 from vellum_nb.sweep.limits import LIMITS, SweepOptions
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
@@ -373,11 +373,13 @@ class Sweep:
             return None
         self._why = None
         options, sweeps, prepare = self._options, self._history.sweeps, self._worker.prepare
-        attempt = self._worker.attempt(options)
+        attempt, most = self._worker.attempt(options), options.at_once
+        executor = options.executor
+        pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)
         return Driver(
             (prepare(each, options) for each in planned if each.state is None),
-            attempt_pool(attempt, options.executor, options.at_once),
+            pool,
             recorder=sweeps,
             counter=self._counter,
             options=options,

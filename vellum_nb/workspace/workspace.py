@@ -28,7 +28,6 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowReleaseTagRead,
 )
-from vellum_nb.models.inputs import to_wire
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.limits import SweepArguments, SweepLimits, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
@@ -359,13 +358,10 @@ class Workspace:
     ) -> dict[str, object]:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
-        Text stays text, other variables are read as JSON, ``@path`` reads a file.
+        They are read as the cells of a CSV of cases; ``@path`` reads a file.
         """
         release = self._runner.resolve(deployment, release_tag)
-        variables = release.workflow_version.input_variables if release else None
-        values = parse_arguments(pairs, variables)
-        to_wire(values, variables, where=f"{deployment} {release_tag}")
-        return values
+        return parse_arguments(pairs, release, deployment, release_tag)
 
     def rate(
         self,

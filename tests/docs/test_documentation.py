@@ -20,7 +20,7 @@ from traitlets.config import Config
 import vellum_nb
 from vellum_nb.workspace.connect import embedded_server
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 NOTE = re.compile(r"<!-- (not run|file|exit status|sql on the history|run by)\b:? ?(.*?) -->")
