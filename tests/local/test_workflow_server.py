@@ -274,14 +274,16 @@ def _parent(pid):
         return 0
 
 
-def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking):
+@pytest.mark.parametrize("isolation", ["process", "environment"])
+def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking, isolation):
     def echo(text: str) -> str:
         return text * 2
 
     server.deploy(echo)
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "workflow.py").write_text(NESTED)
-    server.deploy(tmp_path / "outer", isolation="environment", python=python)
+    options = {"python": python} if isolation == "environment" else {}
+    server.deploy(tmp_path / "outer", isolation=isolation, **options)
     assert outputs(run(asking(server), "ab", name="outer"))["said"] == ("STRING", "abab")
 
 
