@@ -231,20 +231,6 @@ def test_without_a_history_ratings_live_as_long_as_the_comparison():
     assert comparison.view(blind=True).rated == 1
 
 
-def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since(history, tmp_path):
-    session = compared(history).blind()
-    session.rate("A")
-    with History(tmp_path / "runs.db") as other:
-        later = compared(other).blind()
-        later.rate("B")
-        assert session.last == "A"
-        assert session.undo()
-        assert later.last == "B"
-        assert later.undo()
-        later.refresh()
-        assert (later.rated, later.current.position) == (0, 0)
-
-
 def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
     outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
     runs = [run(tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from report_kit import compared, failed, judged, run, wanted
-from runs_kit import html_of
+from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
@@ -18,16 +18,6 @@ from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import RunError
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</style><script>alert(1)</script>",
-    '" onmouseover="alert(1)',
-    "<img src=x onerror=alert(1)>",
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    "<link rel=stylesheet href=https://evil.example/a.css>",
-    "javascript:alert(1)",
-    "</title><base href=https://evil.example>",
-]
 OURS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table",
     "thead", "tbody", "tr", "th", "td", "span", "data", "details", "summary", "section", "dl",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +12,6 @@ from scipy import stats
 
 from vellum_nb.comparison.statistics import (
     cases_needed,
-    detectable_share,
     holm,
     mean_interval,
     paired,
@@ -61,16 +59,6 @@ def test_holms_correction_of_a_published_example():
     wanted = [0.0015, 0.0056, 0.0247, 0.1140, 0.2211, 0.2780, 0.2780, 0.2780, 0.3213]
     assert holm(given) == pytest.approx(wanted + [1.0] * 6)
     assert holm(given[::-1]) == pytest.approx([1.0] * 6 + wanted[::-1])
-
-
-@given(st.lists(st.none() | st.floats(0, 1), max_size=8))
-def test_corrected_p_values_keep_their_order_and_are_never_smaller(values):
-    found = holm(values)
-    known = [(p, q) for p, q in zip(values, found, strict=True) if p is not None]
-    assert all(q >= p or math.isclose(p, q) for p, q in known)
-    assert all(q <= 1 for _, q in known)
-    assert [q for _, q in sorted(known)] == sorted(q for _, q in known)
-    assert all((p is None) == (q is None) for p, q in zip(values, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -157,12 +145,3 @@ def test_how_many_cases_would_show_a_difference_is_rs_answer():
     assert cases_needed(-0.2, 1.0) == 197
     assert cases_needed(0.0, 1.0) is None
     assert cases_needed(0.9, 0.01) == 6  # fewer can never be shown: 2 / 2**5 > 0.05
-
-
-def test_six_cases_are_the_least_that_a_sign_test_can_tell_apart():
-    assert sign_test(5, 0) > 0.05 >= sign_test(6, 0)
-    assert detectable_share(6) == 1.0
-    assert detectable_share(60) == 0.1
-    assert detectable_share(5) is None
-    assert detectable_share(12, alpha=0.01) == pytest.approx(8 / 12)
-    assert sign_test(7, 0) > 0.01 >= sign_test(8, 0)

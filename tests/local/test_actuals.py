@@ -81,15 +81,6 @@ def test_an_actual_that_makes_no_sense_is_refused_and_nothing_is_kept(api, actua
     assert read(api, "turn", id_)["latest_actual"] is None
 
 
-def test_an_actual_that_names_two_outputs_is_refused(api):
-    id_ = run(api, "turn", "hi")
-    other = next(each for each in read(api, "turn", id_)["outputs"] if each["name"] == "turns")
-    actual = {"output_type": "STRING", "output_key": "text", "output_id": other["id"]}
-    answer = api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]})
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == "actuals[0]: output_id belongs to another output than 'text'"
-
-
 def test_an_output_that_a_rejected_run_never_gave_can_be_judged(api):
     id_ = run(api, "boom", "x")
     release = api.get("/v1/workflow-deployments/boom/releases/LATEST").json()

@@ -25,18 +25,6 @@ def answers(word, *, extra=False):
     return more if extra else plain
 
 
-@pytest.fixture
-def server():
-    with vnb.LocalServer() as server:
-        yield server
-
-
-@pytest.fixture
-def ws(server, tmp_path):
-    with vnb.connect(server, history=tmp_path / "runs.db") as workspace:
-        yield workspace
-
-
 def deployed(server, words, *, tags=None, name="words"):
     for number, word in enumerate(words, 1):
         tag = f"v{number}" if tags is None else tags[number - 1]

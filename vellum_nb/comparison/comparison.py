@@ -35,7 +35,6 @@ from vellum_nb.comparison.figures import (
     Verdict,
     case_frame,
     error_frame,
-    figures_of,
     run_frame,
     runs_table,
     summary_frame,
@@ -362,10 +361,10 @@ class Comparison:
     @cached_property
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
-        return figures_of(
-            self.answers,
-            self.cases,
-            self.metrics,
+        return ComparisonFigures(
+            table=self.answers,
+            cases=self.cases,
+            metrics=self.metrics,
             releases=self.releases,
             baseline=self.baseline,
             alpha=self.alpha,
@@ -487,7 +486,7 @@ class Comparison:
 
     def long(self) -> pd.DataFrame:
         """Return one row per run: its case, release, state, figures, outputs and metrics."""
-        return run_frame(self.answers, self.cases, self.releases, self.metrics)
+        return run_frame(self.figures)
 
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
@@ -524,7 +523,7 @@ class Comparison:
 
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
-        return error_frame(self.answers, self.releases, self.metrics)
+        return error_frame(self.figures)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
@@ -336,9 +337,9 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     return Z95 * math.sqrt(total)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ComparisonFigures:
-    """What is known of a comparison, as data.
+    """What is known of a comparison, computed when it is asked for.
 
     Attributes
     ----------
@@ -350,15 +351,6 @@ class ComparisonFigures:
         In their order; the first metric decides.
     table : DataFrame
         One row per run, with a column for each metric.
-    statuses : dict
-        Release but the baseline to the status of each case.
-    scored : dict
-        Metric's name to its figures.
-    against : dict
-        (release, metric's name) to how the release compares with the baseline.
-    p, sign_p : dict
-        (release, metric's name) to the p value of the mean difference, and of better against worse
-        cases; corrected for several releases.
     alpha, seed
         As of the comparison.
     """
@@ -370,11 +362,6 @@ class ComparisonFigures:
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
-    statuses: Mapping[str, Sequence[Status]]
-    scored: Mapping[str, Scored]
-    against: Mapping[Key, Against]
-    p: Mapping[Key, float | None]
-    sign_p: Mapping[Key, float | None]
     alpha: float
     seed: int
 
@@ -383,7 +370,58 @@ class ComparisonFigures:
         """The releases without the baseline."""
         return tuple(each for each in self.releases if each != self.baseline)
 
-    @property
+    @cached_property
+    def scored(self) -> dict[str, Scored]:
+        """Metric's name to its figures."""
+        shape = len(self.cases), len(self.releases)
+        return {each.name: _scored(self.table, each, shape) for each in self.metrics}
+
+    @cached_property
+    def against(self) -> dict[Key, Against]:
+        """(release, metric's name) to how the release compares with the baseline."""
+        base = self.releases.index(self.baseline)
+        options: Any = {"seed": self.seed, "alpha": self.alpha / max(1, len(self.others))}  # Holm's
+        return {
+            (each, name): _against(scored, base, self.releases.index(each), **options)
+            for name, scored in self.scored.items()
+            for each in self.others
+        }
+
+    @cached_property
+    def p(self) -> dict[Key, float | None]:
+        """(release, metric's name) to the p value of the mean difference, corrected."""
+        return self._corrected(lambda found: found.change.p)
+
+    @cached_property
+    def sign_p(self) -> dict[Key, float | None]:
+        """(release, metric's name) to the p value of better against worse cases, corrected."""
+        return self._corrected(lambda found: found.sign_p)
+
+    def _corrected(self, p_of: Callable[[Against], float | None]) -> dict[Key, float | None]:
+        """Return p values corrected for several releases."""
+        found: dict[Key, float | None] = {}
+        for name in self.scored:
+            keys = [(each, name) for each in self.others]
+            found |= zip(keys, holm([p_of(self.against[key]) for key in keys]), strict=True)
+        return found
+
+    @cached_property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Release but the baseline to whether each case's answer differs from the baseline's."""
+        import numpy as np
+
+        rows = self.table[self.table["counts"]]
+        kinds = np.full((len(self.cases), len(self.releases)), -1)
+        kinds[rows["case"], rows["release"]] = rows["kind"]
+        base = kinds[:, self.releases.index(self.baseline)]
+        found: dict[str, list[Status]] = {}
+        for each in self.others:
+            own = kinds[:, self.releases.index(each)]
+            status = np.where(own == base, "same", "differs")
+            found[each] = np.where((own < 0) | (base < 0), "missing", status).tolist()
+        return found
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
@@ -490,69 +528,6 @@ def _too_few(found: Against, figures: Scored) -> str:
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 
-def figures_of(
-    table: pd.DataFrame,
-    cases: tuple[Case, ...],
-    metrics: tuple[Metric, ...],
-    *,
-    releases: tuple[str, ...],
-    baseline: str,
-    alpha: float,
-    seed: int,
-    **names: Any,
-) -> ComparisonFigures:
-    """Return the figures of a table of runs that has a column for each metric."""
-    others = [each for each in releases if each != baseline]
-    found = {each.name: _scored(table, each, (len(cases), len(releases))) for each in metrics}
-    base = releases.index(baseline)
-    share = alpha / max(1, len(others))  # what Holm leaves of it for each
-    against: dict[Key, Against] = {}
-    p: dict[Key, float | None] = {}
-    sign_p: dict[Key, float | None] = {}
-    for name, figures in found.items():
-        own = {
-            (each, name): _against(figures, base, releases.index(each), seed=seed, alpha=share)
-            for each in others
-        }
-        against |= own
-        p |= zip(own, holm([each.change.p for each in own.values()]), strict=True)
-        sign_p |= zip(own, holm([each.sign_p for each in own.values()]), strict=True)
-    return ComparisonFigures(
-        cases=cases,
-        metrics=metrics,
-        releases=releases,
-        baseline=baseline,
-        table=table,
-        statuses=_statuses(table, len(cases), releases, baseline),
-        scored=found,
-        against=against,
-        p=p,
-        sign_p=sign_p,
-        alpha=alpha,
-        seed=seed,
-        **names,
-    )
-
-
-def _statuses(
-    table: pd.DataFrame, number: int, releases: Sequence[str], baseline: str
-) -> dict[str, list[Status]]:
-    """Return of each release but the baseline whether each case's answer differs from its."""
-    import numpy as np
-
-    rows = table[table["counts"]]
-    kinds = np.full((number, len(releases)), -1)
-    kinds[rows["case"], rows["release"]] = rows["kind"]
-    base = kinds[:, releases.index(baseline)]
-    found: dict[str, list[Status]] = {}
-    for at, release in enumerate(releases):
-        if release != baseline:
-            own = kinds[:, at]
-            status = np.where(own == base, "same", "differs")
-            found[release] = np.where((own < 0) | (base < 0), "missing", status).tolist()
-    return found
-
-
 def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
     """Return a frame of columns of plain values; names of columns come from models and files."""
     return frame_of_cells({clean(name): values for name, values in cells.items()})
@@ -599,10 +574,9 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
     return cells
 
 
-def run_frame(
-    table: pd.DataFrame, cases: Sequence[Case], releases: Sequence[str], metrics: Sequence[Metric]
-) -> pd.DataFrame:
+def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per run."""
+    table, cases, releases = figures.table, figures.cases, figures.releases
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
         "case_id": [cases[at].case_id for at in table["case"].tolist()],
@@ -617,7 +591,7 @@ def run_frame(
         "cost_usd": [run.cost_usd for run in runs],
     }
     cells |= _dict_cells("output.", [run.outputs for run in runs])
-    for metric in metrics:
+    for metric in figures.metrics:
         cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
         errors = table[f"metric_error.{metric.name}"]
         if errors.notna().any():
@@ -628,21 +602,16 @@ def run_frame(
     return _frame_of(cells)
 
 
-def error_frame(
-    table: pd.DataFrame, releases: Sequence[str], metrics: Sequence[Metric]
-) -> pd.DataFrame:
+def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row for each run that a metric raised on."""
-    cells: dict[str, list[Any]] = {
-        name: [] for name in ("metric", "case_id", "release", "message", "id")
-    }
-    for metric in metrics:
-        rows = table[table[f"metric_error.{metric.name}"].notna()]
+    found = []
+    for metric in figures.metrics:
+        rows = figures.table[figures.table[f"metric_error.{metric.name}"].notna()]
         columns = (rows["run"], rows["release"], rows[f"metric_error.{metric.name}"])
-        for run, release, message in zip(*columns, strict=True):
-            row = (metric.name, run.case_id, releases[release], cell(message), run.id)
-            for name, value in zip(cells, row, strict=True):
-                cells[name].append(value)
-    return _frame_of(cells)
+        for run, at, message in zip(*columns, strict=True):
+            found.append((metric.name, run.case_id, figures.releases[at], cell(message), run.id))
+    names = ("metric", "case_id", "release", "message", "id")
+    return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -324,9 +324,7 @@ def checked_cases(
 
 class _Checker:
     def __init__(self, table: Table, releases: Releases, deployment: str, *, mocks: bool) -> None:
-        self._table = table
-        self._deployment = deployment
-        self._mocks = mocks
+        self._table, self._deployment, self._mocks = table, deployment, mocks
         self._tags = tuple(releases)
         versions = [each.workflow_version for each in releases.values() if each is not None]
         self._outputs = {v.key: v for each in versions for v in each.output_variables}

@@ -268,13 +268,14 @@ def plan_sweep(
 
 def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
     """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    ended = sweeps.ended(new.signature)
-    now = new.releases.items()
-    if ended is not None and not all(
-        release is None or ended.releases.get(tag) in {None, release} for tag, release in now
+    found = sweeps.of_plan(new.signature)
+    ended = next((each for each in found if each.ended is not None), None)
+    if ended is not None and any(
+        release and ended.releases.get(tag) not in {None, release}
+        for tag, release in new.releases.items()
     ):
         ended = None
-    return sweeps.unfinished(new.signature) or ended
+    return next((each for each in found if each.ended is None), ended)
 
 
 def _reusable(

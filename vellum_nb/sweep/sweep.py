@@ -99,11 +99,8 @@ class Sweep:
         options: SweepOptions,
         plan: SweepPlan | None = None,
     ) -> None:
-        self.record = record
-        self.plan = plan
-        self._history = history
-        self._worker = worker
-        self._options = options
+        self.record, self.plan = record, plan
+        self._history, self._worker, self._options = history, worker, options
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()

@@ -171,11 +171,8 @@ class SweepWorker:
         cases: Sequence[SweepCase] = (),
         releases: Releases | None = None,
     ) -> None:
-        self._services = services
-        self._history = services.history
-        self._sweep = sweep
-        self._cases = cases
-        self._releases = dict(releases or {})
+        self._services, self._history, self._sweep = services, services.history, sweep
+        self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
         _, read = services.client.settings(max_connections=1, max_tries=1).timeout
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)

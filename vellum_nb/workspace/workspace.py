@@ -17,7 +17,7 @@ from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
-from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
+from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
@@ -37,7 +37,6 @@ from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
-    WorkspaceJudges,
     same_releases,
     stored_comparison,
 )
@@ -108,7 +107,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = WorkspaceJudges(self.history, self.sweep)
+        self._judges = JudgeService(self.history, self.sweep)
         self._sweep_services = SweepServices(
             client, self.history, self._lookup, self._runner, self._compare_sweep
         )
@@ -349,7 +348,7 @@ class Workspace:
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
-            except InputError:  # its id is no part of an address
+            except InputError:  # its id cannot be part of an address
                 continue
         return pending_runs
 
