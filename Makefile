@@ -19,7 +19,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browser, every notebook
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync check programs
 	@echo "==> notebooks, against their stored outputs"
-	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
+	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
 	@echo "==> tests in a real browser"
 	@$(BIN)/python -m pytest tests -m browser $(TWO) $(ARGS)
 	@echo "==> all other tests"

@@ -79,8 +79,8 @@ def test_a_second_build_is_the_same(packages, tmp_path):
 def test_the_wheel_runs_the_quickstart_in_a_fresh_environment(packages, tmp_path):
     uv = Path(sys.executable).with_name("uv")
     python = tmp_path / "venv" / "bin" / "python"
-    outside = {"HOME": str(tmp_path), "UV_CACHE_DIR": str(_cache(uv)), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"} | outside
+    cache = subprocess.check_output([uv, "cache", "dir"], text=True).strip()
+    environment = os.environ | {"HOME": str(tmp_path), "UV_CACHE_DIR": cache}
     constraints = ["--constraint", str(ROOT / "requirements" / "dev.lock")]
     package = f"vellum-nb[local] @ {packages[1].as_uri()}"
     for command in (
@@ -104,7 +104,3 @@ def test_the_wheel_runs_the_quickstart_in_a_fresh_environment(packages, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "runs.db").exists()
-
-
-def _cache(uv: Path) -> Path:
-    return Path(subprocess.check_output([uv, "cache", "dir"], text=True).strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from html import escape
 from typing import Any
 
@@ -203,6 +204,7 @@ def sweep_html(sweep: Sweep, same: Names) -> str:
     """Return how far a sweep is, as a table."""
     record, now = sweep.record, sweep.progress()
     why = f" ({escape(now.reason)})" if now.reason else ""
+    began = f", started {now.began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if now.began else ""
     left, right = ' style="text-align: left;"', ' style="text-align: right;"'
     figures = ("done", "failed", "running", "to go")
     head = "".join(f'<th scope="col"{right}>{name}</th>' for name in figures)
@@ -215,7 +217,7 @@ def sweep_html(sweep: Sweep, same: Names) -> str:
     )
     return (
         f"<p><b>Sweep</b> of {_name(record.deployment)}: {_plan_text(record)}, "
-        f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}</p>"
+        f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}{began}</p>"
         f'<table><thead><tr><th scope="col"{left}>release tag</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
