@@ -36,11 +36,16 @@ def _browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def _page(tmp_path_factory: pytest.TempPathFactory, _browser: Browser) -> Iterator[Lab]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Return the address of a JupyterLab, and its folder; it also has the other front ends."""
     folder = tmp_path_factory.mktemp("jupyterlab")
-    screenshots = HERE.parents[1] / "screenshots"
     with lab_server(folder) as url:
-        yield Lab(_browser, url, folder, screenshots=screenshots)
+        yield url, folder
+
+
+@pytest.fixture(scope="session")
+def _page(server: tuple[str, Path], _browser: Browser) -> Lab:
+    return Lab(_browser, *server, screenshots=HERE.parents[1] / "screenshots")
 
 
 @pytest.hookimpl(wrapper=True)

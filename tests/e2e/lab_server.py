@@ -105,6 +105,7 @@ def _options(port: int, root: Path) -> list[str]:
         "--ServerApp.disable_check_xsrf=True",
         f"--ServerApp.root_dir={root}",
         "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
         "--KernelRestarter.time_to_dead=0.5",  # seconds until a killed kernel is missed, not 3
     ]
