@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test test-lowest test-newer check coverage bench docs lock clean programs
+.PHONY: help lab test test-lowest test-newer check coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -16,8 +16,8 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: $(VENV)/.dev ## Everything: lint, types, imports, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync check programs
+test: $(VENV)/.dev ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync check docs programs
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
 	@echo "==> tests in a real browser"
@@ -48,7 +48,10 @@ coverage: $(VENV)/.dev programs ## How much of the package the tests run, but fo
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
 
-docs: $(VENV)/.dev programs ## Run the notebooks again, keep their outputs, and take the README's picture
+docs: $(VENV)/.dev ## The site of the documentation in build/site; a broken link or a missing page is an error
+	@echo "==> site in build/site" && $(BIN)/sphinx-build -qEW --keep-going -c docs . build/site
+
+notebooks: $(VENV)/.dev programs ## Run the notebooks again, store their outputs, and take the README's picture
 	@echo "==> notebooks" && $(BIN)/python docs/execute.py
 	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
 

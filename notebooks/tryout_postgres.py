@@ -1,6 +1,6 @@
 """A PostgreSQL server to try a team's history on: in a temporary folder, for this machine only.
 
-For the notebook beside it, the tests and the benchmarks; a team has a server of its own.
+For the notebook next to it, the tests and the benchmarks; a team has a server of its own.
 """
 
 from __future__ import annotations

@@ -37,4 +37,4 @@ def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
     shell.run_cell(cell + "try:\n    ws.sweep('docs-qa', 'none.csv')\nfinally:\n    ws.close()\n")
     place, message = shown
     assert place.endswith("line 4: ws.sweep('docs-qa', 'none.csv')")
-    assert message.endswith(": none.csv cannot be read: No such file or directory")
+    assert message.endswith(": none.csv cannot be read as csv: No such file or directory")

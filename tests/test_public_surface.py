@@ -36,26 +36,37 @@ def test_the_import_loads_nothing_heavy():
     assert HEAVY.isdisjoint(json.loads(out.stdout))
 
 
-def test_every_public_name_has_a_heading_in_the_reference():
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    headings = set(re.findall(r"^#+ `(?:vnb\.)?([A-Za-z_]+)", text, re.MULTILINE))
+@pytest.fixture(scope="module")
+def reference():
+    return "\n".join(path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+
+
+def test_every_public_name_has_a_heading_or_a_row_in_the_reference(reference):
+    headings = set(re.findall(r"^(?:#+|\|) `([A-Za-z_]+)`", reference, re.MULTILINE))
     assert set(vellum_nb.__all__) <= headings
 
 
 @pytest.mark.parametrize(
     "name", ["Workspace", "Client", "History", "LocalServer", "Comparison", "Sweep", "SweepPlan"]
 )
-def test_every_public_method_is_in_the_reference(name):
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+def test_every_public_method_is_in_the_reference(name, reference):
     methods = [method for method in dir(getattr(vellum_nb, name)) if not method.startswith("_")]
     assert methods
-    missing = [method for method in methods if not re.search(rf"[`.]{method}\b", text)]
+    missing = [method for method in methods if not re.search(rf"[`.]{method}\b", reference)]
     assert missing == []
 
 
-def test_every_field_of_a_run_is_in_the_reference():
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert [name for name in vellum_nb.Run.model_fields if f"`{name}`" not in text] == []
+def test_every_field_of_a_run_is_in_the_reference(reference):
+    assert [name for name in vellum_nb.Run.model_fields if f"`{name}`" not in reference] == []
+
+
+def test_every_error_is_in_the_tree_of_the_reference(reference):
+    for name in _modules():
+        importlib.import_module(name)
+    kinds = [vellum_nb.VellumNBError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        assert kind.__name__ in reference
 
 
 def test_the_package_is_marked_as_typed():

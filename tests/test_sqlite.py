@@ -77,7 +77,7 @@ def test_a_second_version_upgrades_a_file_after_a_copy(filled):
     out, err = upgrade(filled).communicate(timeout=60)
     assert out.split() == ["ready", "50"]
     (copy,) = filled.parent.glob("runs.db.v1-backup-*")
-    assert f"is brought from version 1 to 2; a copy of the old one is {copy}" in err
+    assert f"is upgraded from version 1 to 2; a copy of the old one is {copy}" in err
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert (version_of(filled), version_of(copy)) == (2, 1)
     with History(copy) as history:

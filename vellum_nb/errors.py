@@ -15,7 +15,7 @@
         APIResponseError     2xx that is not our contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
       HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
-        OutOfReachError      its server cannot be reached, or takes no writes
+        OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
 A rejected run is a value, not an exception: see `vellum_nb.Run`.
@@ -179,7 +179,7 @@ class InputError(VellumNBError, ValueError):
         self.problems = tuple(problems)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a problem: `row` (from 1, where there are many), `variable`, `problem`.
+        """Return one row per problem: `row` (from 1, where there are many), `variable`, `problem`.
 
         Examples
         --------

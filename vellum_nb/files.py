@@ -93,7 +93,7 @@ def _refuse_database(path: str | Path, target: Path) -> None:
         with target.open("rb") as file:
             is_database = file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
     if is_database:
-        msg = f"{path} is an SQLite file and stays; name another file"
+        msg = f"{path} is an SQLite file and was not replaced; name another file"
         raise HistoryError(msg)
 
 

@@ -51,13 +51,13 @@ _CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each
 _SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
 _NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
-_NOT_SQLITE = "it is not an SQLite file and was left as it is; choose another file"
+_NOT_SQLITE = "it is not an SQLite file and was not changed; choose another file"
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: f"another program has kept it locked for more than {WAIT_S:.0f} seconds; "
+    sqlite3.SQLITE_BUSY: f"another program has locked it for more than {WAIT_S:.0f} seconds; "
     "end that program or its transaction and try again",
     sqlite3.SQLITE_READONLY: "it cannot be written; change its permissions or choose another file",
     sqlite3.SQLITE_CANTOPEN: _CANNOT_OPEN,
-    sqlite3.SQLITE_CORRUPT: "it is damaged and was left as it is; put a backup in its place, or "
+    sqlite3.SQLITE_CORRUPT: "it is damaged and was not changed; put a backup in its place, or "
     "save what can be read with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_NOTADB: _NOT_SQLITE,
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
@@ -317,7 +317,7 @@ class SqliteFile:
             msg = f"{noun} was closed; open it again"
             raise self._format.error(msg)
         if self._forked:
-            msg = f"{noun} stays with the process that made it; a forked one needs a file"
+            msg = f"{noun} belongs to the process that made it; a forked process needs a file"
             raise self._format.error(msg)
         if self._file_now() != self._identity:
             msg = (
@@ -414,7 +414,7 @@ class SqliteFile:
             return
         found, reason = _pragma(connection, "application_id"), None
         if found != ours.application_id:
-            foreign = "it is a database of another program and was left as it is; choose another"
+            foreign = "it is a database of another program and was not changed; choose another"
             reason = ours.refuse(found) or foreign
         elif version > ours.version:
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
@@ -434,7 +434,7 @@ class SqliteFile:
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._read_only:
-            msg = f"The {self._format.name} {self.path} was opened to be read only"
+            msg = f"The {self._format.name} {self.path} was opened read-only"
             raise self._format.error(msg)
         connection = _connect(str(self.path))
         deadline = time.monotonic() + WAIT_S
@@ -462,7 +462,7 @@ class SqliteFile:
             copy = _copy_beside(self.path, version)
             if sys.stderr is not None:
                 sys.stderr.write(
-                    f"The {self._format.name} {self.path} is brought from version {version} to "
+                    f"The {self._format.name} {self.path} is upgraded from version {version} to "
                     f"{target}; a copy of the old one is {copy}\n"
                 )
         for migrate in self._format.migrations[version:]:
@@ -497,7 +497,7 @@ def text_or_bytes(content: bytes) -> str | bytes:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a file to read it, also where its folder cannot be written and no other has it open."""
-    uri = f"{path.as_uri()}?mode=ro"
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = _connect(uri, uri=True)
     try:
         _pragma(connection, "schema_version")

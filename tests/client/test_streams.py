@@ -205,7 +205,7 @@ def test_a_broken_stream_says_how_far_it_came(server: Any, client: Client) -> No
     server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, b"{}", b"?")))
     _, error = states_until_broken(client)
     assert "ended after 1 events, but the run had not ended." in str(error)
-    assert "Lines that were no events: 2 (execution_id: Field required)." in str(error)
+    assert "Lines that are not events: 2 (execution_id: Field required)." in str(error)
 
 
 @pytest.mark.parametrize("body", [b"<html>Please log in</html>", b'{"detail": "hello"}'])
@@ -228,7 +228,7 @@ def test_a_server_that_falls_silent_is_a_timeout(server: Any) -> None:
     assert states == ["INITIATED"]
     assert isinstance(error, errors.APITimeoutError)
     assert error.sent is True
-    assert "nothing more came for 0.3 s" in str(error)
+    assert "nothing more arrived for 0.3 s" in str(error)
 
 
 def test_errors_before_the_first_event_are_raised_by_the_call(server: Any, client: Client) -> None:
@@ -236,7 +236,7 @@ def test_errors_before_the_first_event_are_raised_by_the_call(server: Any, clien
     with pytest.raises(errors.BadRequestError, match="'foo'"):
         stream(client)
     server.will(server.reply(500, {"detail": "boom"}))
-    with pytest.raises(errors.ServerError, match="look whether the execution ran"):
+    with pytest.raises(errors.ServerError, match="check whether the execution ran"):
         stream(client)
     assert len(server.seen) == 2
 

@@ -1,4 +1,4 @@
-"""`docs/api.md` names every route of the local server and every method of the client."""
+"""`docs/reference/api.md` names every route of the local server and every method of the client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import requests
 
 from vellum_nb.client import Client
 
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text("utf-8")
 OURS = {"base_url", "predict_url", "leaks", "settings", "of", "close"}  # no endpoints
 METHODS = [name for name in dir(Client) if not name.startswith("_") and name not in OURS]
 

@@ -30,7 +30,7 @@ def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
 
     expect(view.button("Pause").locator("path")).to_have_attribute("d", re.compile("^M"))
     view.button("Pause").click()
-    expect(view.status).to_have_text("paused: nothing new begins")
+    expect(view.status).to_have_text("paused: no new runs start")
     view.let(4)
     view.ended("7 of 24")
     expect(view.status).to_have_text("paused")
@@ -44,10 +44,10 @@ def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
     expect(view.button("Pause")).to_be_focused()
 
     view.button("Stop").click()
-    expect(view.status).to_have_text("stopping: what runs ends first")
+    expect(view.status).to_have_text("stopping: running calls end first")
     expect(view.button("Cut off")).to_be_visible()
     view.let(4)
-    expect(view.status).to_have_text("stopped at 16 of 24; resume goes on from here")
+    expect(view.status).to_have_text("stopped at 16 of 24; resume continues from here")
     notebook.kernel_becomes(THREADS, "[]")
 
     view.button("Resume").click()

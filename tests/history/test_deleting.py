@@ -22,7 +22,7 @@ def test_deleting_says_what_went_and_how_to_get_it_back(history, record):
     assert (gone.runs, gone.ids) == (2, (runs[0].id, runs[1].id))
     assert repr(gone) == (
         "<Deletion 1: 2 runs of other, ticket-triage, 2026-07-01 12:00 to 2026-07-01 12:00 UTC; "
-        "undelete(1) brings them back, until vacuum()>"
+        "undelete(1) restores them, until vacuum()>"
     )
     assert gone.first == runs[0].timestamp
     assert repr(history.delete(["nobody"])) == "<Deletion: no run has these ids>"
@@ -116,7 +116,7 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
     history.begin(run)
     history.delete([run.id])
     ended = run.model_copy(update={"state": "FULFILLED", "outputs": {"doc": LONG + "!", "n": 1}})
-    with pytest.raises(HistoryError, match=r"was deleted on .*undelete\(1\) brings it back"):
+    with pytest.raises(HistoryError, match=r"was deleted on .*undelete\(1\) restores it"):
         history.finish(ended)
     history.undelete()
     assert history.get(run.id) == ended
@@ -161,7 +161,7 @@ def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, pa
     with pytest.raises(HistoryError, match="nothing to restore"):
         history.undelete()
     assert repr(done).startswith("<Vacuumed: 3.")
-    assert "8 deleted run(s) forgotten for good; 8 large value(s) dropped" in repr(done)
+    assert "8 deleted run(s) removed for good; 8 large value(s) dropped" in repr(done)
 
 
 def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_index(history, record):

@@ -38,7 +38,7 @@ def test_a_merge_brings_every_field_of_the_other_and_says_how_much(history, othe
         for _ in range(3)
     ]
     report = history.merge(other)
-    assert repr(report) == ("<SyncReport: 3 added, 0 completed, 0 updated, 0 known already>")
+    assert repr(report) == ("<SyncReport: 3 added, 0 completed, 0 updated, 0 already here>")
     assert repr(history.runs()) == repr([*theirs[::-1], ours])
     assert [run.nodes for run in history.runs()[:3]] == [run.nodes for run in theirs]
     assert other.runs() == other.runs()
@@ -121,7 +121,7 @@ def test_a_run_that_was_deleted_here_stays_deleted(history, other, put):
     history.delete([run.id])
     report = history.merge(other)
     assert (report.deleted, history.count()) == (1, 0)
-    assert "1 deleted here and left so" in str(report)
+    assert "1 deleted here, and still deleted" in str(report)
     history.undelete()
     assert history.runs() == [run]
 

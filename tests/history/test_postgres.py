@@ -110,7 +110,7 @@ def test_who_may_not_make_tables_is_told_so(postgres):
     if not postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
         postgres.execute("CREATE ROLE guest LOGIN")
     with pytest.raises(
-        HistoryError, match="has no right to do that; ask for the rights on its schema"
+        HistoryError, match="the user may not do that; grant the rights on its schema"
     ):
         History(postgres.url(database, user="guest"))
     History(url).close()

@@ -59,7 +59,7 @@ def test_an_answer_waits_for_a_long_transaction(history, path, make_run):
 def test_a_lock_that_never_ends_is_an_error_after_the_wait(history, path, monkeypatch, call):
     monkeypatch.setattr(sqlite, "WAIT_S", 0.2)  # 30 s otherwise
     with held(path):
-        with pytest.raises(HistoryError, match="another program has kept it locked"):
+        with pytest.raises(HistoryError, match="another program has locked it"):
             call(history)
         assert history.count() == 0
 

@@ -128,7 +128,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     for number in range(3):
         began = make_run().timestamp.replace(second=10 * number)
         ended = began.replace(second=10 * number + 15)  # five seconds overlap
-        history.begin(run := make_run(sweep_id=sweep.id, timestamp=began))
+        history.begin(run := make_run(sweep_id=sweep.id, timestamp=began, release_id="r"))
         history.finish(
             run.model_copy(
                 update={
@@ -145,7 +145,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
-    history.sweeps.mark_moved(sweep.id, "v1", [run.id])
+    history.sweeps.mark_moved(sweep.id, "v1", "r", since=began)
     assert [each.tag_moved for each in history.runs()] == [True, False, False]
 
 
@@ -197,7 +197,7 @@ SWEEP = a_sweep()
 def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
     token = history.sweeps.acquire(sweep.id)
     assert history.sweeps.held() == {sweep.id}
-    with pytest.raises(HistoryError, match="is under way in this process"):
+    with pytest.raises(HistoryError, match="is running in this process"):
         history.sweeps.acquire(sweep.id)
     history.sweeps.release(sweep.id, "another one's")
     assert history.sweeps.renew(sweep.id, token)
@@ -278,7 +278,7 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as child:
             assert child.stdout.readline() == "held\n"
-            with pytest.raises(HistoryError, match=f"under way in process {child.pid}"):
+            with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
                 history.sweeps.acquire(SWEEP.id)
             child.kill()
         assert history.sweeps.lost(SWEEP.id) is not None

@@ -16,7 +16,8 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.workflow_server import IsolatedCode
 from vellum_nb.models import WorkflowInput
 
 SOURCE = '''
@@ -212,7 +213,7 @@ def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
 @pytest.fixture
 def code(tmp_path):
     snapshot = Snapshots(tmp_path / "sources").add({"workflow.py": SOURCE.encode()})
-    return ProcessCode.described(snapshot, "flow", ProcessOptions())[1]
+    return IsolatedCode.described(snapshot, "flow", ProcessOptions())[1]
 
 
 def run_of(code, what, **more):

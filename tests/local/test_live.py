@@ -95,8 +95,8 @@ def test_it_ends_once_and_drops_what_comes_after(ledger):
 
     async def cancel(live):
         await asyncio.to_thread(steps.reached.wait, 20)
-        live.cancel("enough")
-        live.cancel("too late")
+        await live.cancel("enough")
+        await live.cancel("too late")
         steps.go_on.set()
 
     ended, names = run_alone(ledger, lambda: steps, while_it_runs=cancel)

@@ -46,7 +46,7 @@ def cell(shell, server, capsys):
 
 
 def source(server, name, tag="LATEST"):
-    return server._registry.get(name).release(tag).source
+    return server._registry.get(name).release(tag).snapshot.texts()
 
 
 def answer(api, name, tag="LATEST"):

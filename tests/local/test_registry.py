@@ -167,7 +167,9 @@ def test_a_sample_that_is_there_is_left_alone(tmp_path):
         server.move_tag("docs-qa", "x", "v2")
 
 
-@pytest.mark.parametrize("damage", ["UPDATE releases SET content = 'no'", "DROP TABLE releases"])
+@pytest.mark.parametrize(
+    "damage", ["UPDATE deployments SET content = x''", "DROP TABLE deployments"]
+)
 def test_a_damaged_file_is_refused(tmp_path, damage):
     LocalServer(data=tmp_path).deploy(whisper)
     with sqlite3.connect(tmp_path / "registry.db") as db:

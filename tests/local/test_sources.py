@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.util
 import os
 import shutil
@@ -68,7 +69,8 @@ def test_source_runs_after_a_restart_without_its_folder(tmp_path, project, askin
         api = asking(server)
         assert api.get("/v1/workflow-deployments/my-project/releases").json() == before
         assert answer(api, "my-project", "v1") == "AB"
-        assert set(release_of(server, "my-project").source) == {"helpers.py", "workflow.py"}
+        texts = release_of(server, "my-project").snapshot.texts()
+        assert set(texts) == {"helpers.py", "workflow.py"}
 
 
 def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
@@ -136,7 +138,7 @@ def test_what_is_hidden_or_made_by_python_is_left_out(project):
     server = LocalServer()
     server.deploy(project)
     release = release_of(server, "my-project")
-    assert set(release.source) == {"helpers.py", "words.txt", "workflow.py"}
+    assert set(release.snapshot.texts()) == {"helpers.py", "words.txt", "workflow.py"}
     kept = {path.name for path in release.snapshot.folder.iterdir()} - {"__pycache__"}
     assert kept == {"helpers.py", "picture.png", "words.txt", "workflow.py"}
 
@@ -196,7 +198,7 @@ def temporary_folders(monkeypatch):
 
 
 @pytest.mark.parametrize("isolation", ["kernel", "process"])
-def test_without_a_data_folder_a_stopped_server_leaves_no_files(
+def test_without_a_data_folder_a_server_leaves_no_files_when_it_goes(
     project, asking, isolation, temporary_folders
 ):
     (project / "workflow.py").write_text(
@@ -204,11 +206,14 @@ def test_without_a_data_folder_a_stopped_server_leaves_no_files(
     )
     server = LocalServer()
     server.deploy(project, isolation=isolation)
+    api = asking(server)
     for _ in range(2):
         with server:
-            assert answer(asking(server), "my-project") == "AB"
+            assert answer(api, "my-project") == "AB"
             assert len(temporary_folders()) == 1
-        assert not temporary_folders()
+    del server, api.server
+    gc.collect()
+    assert not temporary_folders()
 
 
 @pytest.mark.slow
@@ -245,7 +250,7 @@ def test_files_of_a_project_are_deployed_as_a_folder_is(fresh, asking):
     files = {"workflow.py": FLOW.encode(), "helpers.py": b"def change(t): return t * 2", ".x": b""}
     fresh.deploy(files, name="files")
     assert answer(asking(fresh), "files") == "AbAb"
-    assert set(release_of(fresh, "files").source) == {"helpers.py", "workflow.py"}
+    assert set(release_of(fresh, "files").snapshot.texts()) == {"helpers.py", "workflow.py"}
     for path in ("../x.py", "/x.py", "a/../../x.py", "a\\x.py"):
         with pytest.raises(VellumNBError, match="is not a path within The project"):
             fresh.deploy({path: b""}, name="files")
@@ -289,5 +294,5 @@ def test_a_file_is_deployed_as_workflow_py_by_its_entry(tmp_path, asking, entry)
         names = {server.deploy(file, entry=entry).deployment.name for _ in range(2)}
         assert names == {"say-it"}
         assert answer(asking(server), "say-it") == "AbAb"
-        assert release_of(server, "say-it").source == {"workflow.py": file.read_text()}
+        assert release_of(server, "say-it").snapshot.texts() == {"workflow.py": file.read_text()}
         assert len(list((tmp_path / "data" / "sources").iterdir())) == 1

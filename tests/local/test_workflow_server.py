@@ -190,6 +190,47 @@ def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, proj
         assert outputs(run(api))["loud"] == ("STRING", "HI")
 
 
+CRASHING = """#!{python}
+import http.server, json, select, socketserver, sys
+if "-c" in sys.argv:
+    sys.exit()
+CONFIG = {{"workflow_raw_data": {{"definition": {{"name": "F"}}}}, "input_variables": [],
+          "output_variables": []}}
+CRASH = {{"name": "vembda.execution.fulfilled", "body": {{"exit_code": -1, "stderr": "crashed"}}}}
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+        if self.path == "/workflow/serialize":
+            self.wfile.write(json.dumps({{"exec_config": CONFIG}}).encode())
+            return
+        self.wfile.write(json.dumps(CRASH).encode() + b"\\n")
+        has_hung_up = bool(select.select([self.connection], [], [], 0.5)[0])
+        open({log!r}, "w").write(str(has_hung_up))
+        self.wfile.write(b"END\\n")
+
+place = sys.argv[sys.argv.index("--bind") + 1].removeprefix("unix:")
+socketserver.ThreadingUnixStreamServer(place, Handler).serve_forever()
+"""
+
+
+def test_the_answer_of_a_crash_is_read_to_its_end(project, tmp_path, asking):
+    """The real server forks a run for each request: after a hang-up the next one may hang."""
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
+    python.chmod(0o700)
+    with LocalServer(timeout=20) as server:
+        server.deploy(project, isolation="environment", python=python)
+        answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
+    assert answer["data"]["error"]["message"].endswith("could not finish the run: crashed")
+    assert log.read_text() == "False"
+
+
 def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
     with LocalServer(timeout=2) as server:
         server.deploy(project, isolation="environment", python=python)

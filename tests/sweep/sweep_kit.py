@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vellum_nb import History, HistoryError
+from vellum_nb import History
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.plan import PlannedRun
 from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
-from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.sweep.sweep import Sweep
 
 LONG = 60.0  # seconds; waits that end long before
 
@@ -31,28 +32,20 @@ def answered(task: PreparedRun, cancel: Cancellation | None = None, **fields: An
 class Gate:
     """An attempt that waits until it is let through."""
 
-    def __init__(self, attempt: Attempt = answered) -> None:
+    def __init__(self) -> None:
         self.open = threading.Event()
         self.arrived = threading.Semaphore(0)
         self.seen: list[str] = []
-        self._attempt = attempt
 
     def __call__(self, task: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         self.seen.append(task.run.id)
         self.arrived.release()
-        if cancel is None:
-            self.open.wait(LONG)
-        else:
+        if cancel is not None:
             cancel.add_callback(self.open.set)
-            self.open.wait(LONG)
-            cancel.remove_callback(self.open.set)
-            if cancel.cancelled:
-                return InDoubt(
-                    PreparedRun(task.run, task.inputs, doubt=Doubt("cut off")),
-                    "cut off",
-                    answered=False,
-                )
-        return self._attempt(task, cancel)
+        self.open.wait(LONG)
+        if cancel is not None and cancel.cancelled:
+            return InDoubt(replace(task, doubt=Doubt("cut off")), "cut off", answered=False)
+        return answered(task, cancel)
 
     def wait_for(self, number: int) -> None:
         """Wait until so many are here."""
@@ -66,15 +59,9 @@ class Maker:
     moved: tuple[str, ...] = ()
 
     def __init__(self, history: History, record: SweepRecord, attempt: Attempt) -> None:
-        self.history = history
-        self.record = record
-        self.made = attempt
-        self.opened = self.closed = 0
-        self.breaks = False
+        self.history, self.record, self.made = history, record, attempt
 
-    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
-        if self.breaks:
-            raise HistoryError("cannot be read just now")
+    def prepare(self, planned: PlannedRun, _options: Any, *, retry: bool = False) -> PreparedRun:
         if planned.state is not None:
             run = self.history.get(planned.run_id)
             return PreparedRun(run, (), doubt=Doubt("begun"), may_resend=retry)
@@ -91,12 +78,13 @@ class Maker:
         )
         return PreparedRun(run, ())
 
-    def attempt(self, at_once: int) -> Attempt:  # noqa: ARG002  (as in Worker)
-        self.opened += 1
+    def attempt(self, _options: SweepOptions) -> Attempt:
         return self.made
 
-    def close(self) -> None:
-        self.closed += 1
+    def close(self) -> None: ...
+
+    def watch(self, _sweep: Sweep, **_: Any) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> SweepRecord:
@@ -113,17 +101,10 @@ def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> Sw
     return record
 
 
-def swept(
-    history: History, record: SweepRecord, attempt: Attempt, worker: Any = None, **options: Any
-) -> Sweep:
+def swept(history: History, record: SweepRecord, attempt: Attempt, **options: Any) -> Sweep:
     """Return a sweep that makes its calls by `attempt`."""
-    return Sweep(
-        record,
-        history=history,
-        worker=worker or Maker(history, record, attempt),
-        options=SweepOptions(**options),
-        actions=SweepActions(None, None, lambda *_, **__: nullcontext(), None),
-    )
+    worker = Maker(history, record, attempt)
+    return Sweep(record, history=history, worker=worker, options=SweepOptions(**options))
 
 
 def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:

@@ -1,73 +1,39 @@
 from __future__ import annotations
 
 import heapq
-import random
-from collections.abc import Callable
 
 import pytest
 
 from vellum_nb.sweep.limits import AdaptiveConcurrency
 
-
-class Server:
-    """A server on paper: when calls end that begin now, and whether they are refused."""
-
-    def __init__(
-        self,
-        latency: Callable[[random.Random], float],
-        *,
-        a_second: float | None = None,
-        at_once: int | None = None,
-    ) -> None:
-        self.latency = latency
-        self.a_second = a_second
-        self.at_once = at_once
-        self.random = random.Random(7)  # noqa: S311  (a model of a server)
-        self.free = 0.0
-
-    def end(self, now: float) -> float:
-        if self.a_second is None:
-            return now + self.latency(self.random)
-        self.free = max(self.free, now) + 1 / self.a_second
-        return self.free + self.latency(self.random)
-
-    def drive(self, pace: AdaptiveConcurrency, calls: int) -> tuple[float, list[int]]:
-        """Return when so many calls have ended, and the limits on the way."""
-        now, number, under_way, limits = 0.0, 0, [], [pace.limit]
-        while calls:
-            for _ in range(min(pace.room(len(under_way), now), calls - len(under_way))):
-                number += 1
-                refused = self.at_once is not None and len(under_way) >= self.at_once
-                end = now + 0.005 if refused else self.end(now)
-                heapq.heappush(under_way, (end, number, now, refused))
-            if not under_way:
-                now = pace.not_before
-                continue
-            now, _, began, refused = heapq.heappop(under_way)
-            if refused:
-                pace.busy(began, now, 0.2)
-            else:
-                calls -= 1
-                pace.ended(began, now, len(under_way) + 1)
-            limits.append(pace.limit)
-        return now, limits
+LATENCY = 0.05
 
 
-def always(seconds: float) -> Callable[[random.Random], float]:
-    return lambda _: seconds
+def drive(pace: AdaptiveConcurrency, calls: int, a_second: float = 1e9) -> tuple[float, list[int]]:
+    """Return when so many calls have ended on a server on paper, and the limits on the way."""
+    now, number, free, limits = 0.0, 0, 0.0, [pace.limit]
+    under_way: list[tuple[float, int, float]] = []
+    while calls:
+        for _ in range(min(pace.room(len(under_way), now), calls - len(under_way))):
+            number += 1
+            free = max(free, now) + 1 / a_second
+            heapq.heappush(under_way, (free + LATENCY, number, now))
+        now, _, began = heapq.heappop(under_way)
+        calls -= 1
+        pace.ended(began, now, len(under_way) + 1)
+        limits.append(pace.limit)
+    return now, limits
 
 
 def test_it_grows_from_16_to_the_most_on_a_server_that_keeps_up():
-    pace = AdaptiveConcurrency(most=128)
-    seconds, limits = Server(always(0.05)).drive(pace, 4000)
+    seconds, limits = drive(AdaptiveConcurrency(most=128), 4000)
     assert (limits[0], limits[-1], max(limits)) == (16, 128, 128)
     assert seconds < 2.0  # 1.6 at best
 
 
 @pytest.mark.parametrize(("a_second", "low", "high"), [(400, 16, 40), (1200, 50, 125)])
 def test_it_grows_no_further_than_helps(a_second, low, high):
-    pace = AdaptiveConcurrency(most=1000)
-    seconds, limits = Server(always(0.05), a_second=a_second).drive(pace, 6000)
+    seconds, limits = drive(AdaptiveConcurrency(most=1000), 6000, a_second)
     later = limits[len(limits) // 2 :]
     assert low <= min(later) <= max(later) <= high
     assert seconds < 1.15 * 6000 / a_second

@@ -1,22 +1,42 @@
+"""A sweep under way: paused, stopped, cut off, limited, broken; and how a later kernel goes on."""
+
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
+import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 import pytest
 from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import RunError
-from vellum_nb.sweep import driver
-from vellum_nb.sweep.retry_policy import Retry
+from vellum_nb.sweep.driver import Driver
+from vellum_nb.sweep.executors import attempt_pool
+from vellum_nb.sweep.limits import SweepOptions
+from vellum_nb.sweep.plan import planned_runs
+from vellum_nb.sweep.progress import Counter
+from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
+
+FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
 
 
 def states(history):
     return sorted(run.state for run in history.runs())
+
+
+def begun(history, runs, at_once, **options):
+    """Return a sweep so many of whose calls are under way, and the gate where they wait."""
+    gate = Gate()
+    sweep = swept(history, planned(history, runs), gate, concurrency=at_once, **options).start()
+    gate.wait_for(at_once)
+    return sweep, gate
 
 
 def test_it_runs_to_its_end_and_says_so(history):
@@ -29,18 +49,11 @@ def test_it_runs_to_its_end_and_says_so(history):
 
 
 def test_paused_it_begins_nothing_and_goes_on_when_resumed(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
-    gate.wait_for(2)
+    sweep, gate = begun(history, 10, 2)
+    halted = threading.Event()
+    sweep.subscribe(lambda: halted.set() if sweep.progress().at_once == 0 else None)
     sweep.pause()
     gate.open.set()
-    halted = threading.Event()
-
-    def look() -> None:
-        if sweep.progress().at_once == 0:
-            halted.set()
-
-    sweep.subscribe(look)
     assert halted.wait(LONG)
     assert (sweep.state, len(gate.seen), sweep.progress().ended) == ("paused", 2, 2)
     assert sweep.wait(timeout=0.3).state == "paused"
@@ -52,9 +65,10 @@ def test_paused_it_begins_nothing_and_goes_on_when_resumed(history):
 
 
 def test_stopped_it_ends_what_runs_and_a_later_kernel_makes_the_rest(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=3).start()
-    gate.wait_for(3)
+    sweep, gate = begun(history, 10, 3)
+    sweep.stop()
+    sweep.resume(background=True)  # takes it back
+    assert sweep.state == "running"
     sweep.stop()
     assert sweep.state == "stopping"
     gate.open.set()
@@ -64,36 +78,6 @@ def test_stopped_it_ends_what_runs_and_a_later_kernel_makes_the_rest(history):
     assert later.state == "stopped"
     assert later.run().progress().found == 3
     assert states(history) == ["FULFILLED"] * 10
-
-
-def test_cut_off_it_leaves_what_runs_in_doubt_to_be_looked_up(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=3).start()
-    gate.wait_for(3)
-    sweep.cut()
-    assert sweep.wait().state == "stopped"
-    assert states(history) == ["STARTED"] * 3
-    doubts = []
-
-    def looked_up(task, cancel):
-        doubts.append(task.doubt)
-        return replace(answered(task), found=task.doubt is not None)
-
-    later = again_later(history, sweep, looked_up).run()
-    assert doubts.count(None) == 7
-    assert [doubt.why for doubt in doubts if doubt] == ["begun"] * 3
-    assert later.progress().found == 3
-
-
-def test_a_stop_is_taken_back_by_resume(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 6), gate, concurrency=2).start()
-    gate.wait_for(2)
-    sweep.stop()
-    sweep.resume(background=True)
-    assert sweep.state == "running"
-    gate.open.set()
-    assert sweep.wait().state == "done"
 
 
 def test_any_thread_may_do_anything_at_any_time(history):
@@ -114,7 +98,7 @@ def test_any_thread_may_do_anything_at_any_time(history):
     assert all(tag.running == 0 for tag in sweep.progress().tags)
 
 
-def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_whoever_waits(history):
+def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_every_wait(history):
     def broken(task, cancel):
         if task.run.inputs["n"] == 5:
             raise ZeroDivisionError("a bug")
@@ -131,46 +115,14 @@ def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_whoever_waits(h
 
 def test_a_listener_that_breaks_is_a_warning(history):
     sweep = swept(history, planned(history, 3), answered)
-
-    def broken() -> None:
-        raise ZeroDivisionError
-
-    unsubscribe = sweep.subscribe(broken)
+    sweep.subscribe(lambda: 1 / 0)
     with pytest.warns(RuntimeWarning, match="failed for sweep"):
         sweep.run()
-    unsubscribe()
-    unsubscribe()
     assert sweep.state == "done"
 
 
-def test_busy_servers_are_tried_again_under_the_same_id(history):
-    refused: set[str] = set()
-
-    def busy_once(task, cancel):
-        if task.run.id not in refused:
-            refused.add(task.run.id)
-            return Retry(replace(task, tries=task.tries + 1), "HTTP 429", 0.0, busy=True)
-        return answered(task)
-
-    sweep = swept(history, planned(history, 20), busy_once).run()
-    assert (sweep.state, len(refused)) == ("done", 20)
-    assert {run.id for run in history.runs()} == refused
-    assert sweep.progress().note.startswith("lowered after HTTP 429 at ")
-    assert sweep.progress().limit < 16
-
-
-def test_a_wrong_key_stops_it_and_leaves_no_row_behind(history):
-    def refused(task, cancel):
-        return Retry(replace(task, tries=1), "HTTP 401", hopeless=True)
-
-    sweep = swept(history, planned(history, 20), refused).run()
-    assert (sweep.state, sweep.progress().why) == ("stopped", "HTTP 401")
-    assert history.runs() == []
-    assert sweep.progress().tags[0].to_go == 20
-
-
 def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, monkeypatch):
-    monkeypatch.setattr(driver, "_RENEW_EVERY", 0.5)  # private: else the test takes 10 s
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.5)  # else it takes 10 s
     arrived = threading.Event()
 
     def refused(task, cancel):
@@ -182,66 +134,61 @@ def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, mo
     with closing(sqlite3.connect(history.path)) as db:  # as another host does that takes it over
         db.execute("UPDATE leases SET token = 'other'")
         db.commit()
-    with pytest.raises(HistoryError, match="is under way"):
+    with pytest.raises(HistoryError, match="is running"):
         sweep.wait()
     assert states(history) == ["STARTED"] * len(history.runs())
     assert history.runs()
     assert (sweep.state, history.sweeps.every()[0].why) == ("stopped", None)
 
 
+def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(history, monkeypatch):
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.05)
+    sweep, gate = begun(history, 10, 2)
+    sweep.pause()
+    with closing(sqlite3.connect(history.path)) as db:  # as when it expired
+        db.execute("DELETE FROM leases")
+        db.commit()
+    history.sweeps.acquire(sweep.id)
+    gate.open.set()
+    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is running in this process"):
+        sweep.wait(timeout=LONG)
+    assert (sweep.state, states(history)) == ("stopped", ["FULFILLED"] * 2)
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_a_driver_takes_back_what_it_began_only_while_its_lease_is_sure(history, has_lease):
+    record, counter = planned(history, 3), Counter(("v1",), 3)
+    maker = Maker(history, record, lambda task, _: Retry(task, "HTTP 401", hopeless=True))
+    driver = Driver(
+        (maker.prepare(each, None) for each in planned_runs(record, {}, {})),
+        attempt_pool(maker.made, None, 2),
+        recorder=history.sweeps,
+        counter=counter,
+        options=SweepOptions(),
+        renew=lambda: has_lease,
+        clock=partial(next, count(0, 20)),  # a lease is renewed every ten seconds
+    )
+    driver.run()
+    assert (driver.why, driver.has_lease) == ("HTTP 401", has_lease)
+    assert states(history) == ([] if has_lease else ["STARTED"] * 3)
+
+
 def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):
-    record = planned(history, 2)
-    gate = Gate()
-    sweep = swept(history, record, gate, concurrency=2).start()
-    gate.wait_for(2)
+    sweep, _ = begun(history, 2, 2)
     sweep.cut()
     sweep.wait()
-    (run, _) = history.runs()
-    history.delete([run.id])
+    history.delete(history.runs()[:1])
     later = again_later(history, sweep, answered).run()
     assert (later.state, states(history)) == ("done", ["FULFILLED"])
 
 
-def test_failed_runs_are_retried_under_new_ids_when_asked(history):
-    failure = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_404")}
-
-    fails = {0, 1, 2}
-
-    def some_fail(task, cancel):
-        return answered(task, **failure) if task.run.inputs["n"] in fails else answered(task)
-
-    sweep = swept(history, planned(history, 10), some_fail).run()
-    assert (sweep.state, sweep.progress().failed, len(sweep.failed())) == ("done", 3, 3)
-    assert sweep.run().progress().failed == 3  # nothing is done twice without being asked
-    fails.clear()
-    assert sweep.retry_failed().progress().failed == 0
-    assert states(history) == ["FAILED"] * 3 + ["FULFILLED"] * 10
-
-
-def test_a_start_that_fails_leaves_nothing_open_and_holds_nothing_back(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 9), gate, concurrency=2).start()
-    gate.wait_for(2)
-    sweep.cut()
-    sweep.wait()
-    worker = Maker(history, sweep.record, answered)
-    later = swept(history, sweep.record, answered, worker=worker)
-    worker.breaks = True
-    with pytest.raises(HistoryError, match="just now"):
-        later.run()
-    assert (worker.opened, worker.closed) == (1, 1)
-    worker.breaks = False
-    assert later.run().state == "done"
-
-
-def test_an_executor_that_breaks_leaves_runs_in_doubt_and_is_told(history):
+def test_an_executor_that_was_shut_down_is_an_error(history):
     with ProcessPoolExecutor(1) as pool:
         pool.shutdown()
         sweep = swept(history, planned(history, 5), answered, executor=pool)
         with pytest.raises(RuntimeError, match="shutdown"):
             sweep.run()
-    assert sweep.state == "stopped"
-    assert history.runs() == []  # nothing was sent
+    assert (sweep.state, history.runs()) == ("stopped", [])
     assert again_later(history, sweep, answered).run().state == "done"
 
 
@@ -255,31 +202,120 @@ def test_cut_off_it_does_not_wait_for_calls_that_it_cannot_reach(history):
         assert states(history) == ["STARTED"] * 4
         gate.open.set()
     assert sweep.progress().at_once == 0
+    assert len(gate.seen) == 2
     assert again_later(history, sweep, answered).run().state == "done"
 
 
-def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(history, monkeypatch):
-    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.05)
-    gate = Gate()
-    sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
-    gate.wait_for(2)
-    sweep.pause()
-    with closing(sqlite3.connect(history.path)) as db:  # as when it expired
-        db.execute("DELETE FROM leases")
-        db.commit()
-    history.sweeps.acquire(sweep.id)
-    gate.open.set()
-    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is under way in this process"):
-        sweep.wait(timeout=LONG)
-    assert sweep.state == "stopped"
-    assert states(history) == ["FULFILLED"] * 2
-
-
-def test_a_history_that_is_closed_meanwhile_is_an_error_not_a_hang(history):
-    gate = Gate()
-    sweep = swept(history, planned(history, 20), gate, concurrency=2).start()
-    gate.wait_for(2)
+def test_a_history_that_is_closed_under_a_sweep_is_an_error_not_a_hang(history):
+    sweep, gate = begun(history, 20, 2)
     history.close()
     gate.open.set()
     with pytest.raises(HistoryError, match="closed"):
         sweep.wait()
+
+
+def test_max_calls_holds_to_the_call_over_sessions_and_lets_what_began_end(history):
+    refused: set[str] = set()
+
+    def busy_once(task, cancel):
+        if task.run.id not in refused:
+            refused.add(task.run.id)
+            return Retry(replace(task, tries=1), "HTTP 429", 0.0, busy=True)
+        return answered(task)
+
+    sweep = swept(history, planned(history, 30), busy_once, max_calls=12).run()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "max_calls=12 is reached")
+    assert len(refused) == history.count(state="FULFILLED") == 12
+    for most, calls in ((12, 12), (15, 15)):
+        again_later(history, sweep, answered, max_calls=most).run()
+        assert history.count() == calls
+
+
+def test_runs_in_doubt_are_looked_up_though_max_calls_is_reached(history):
+    sweep, _ = begun(history, 30, 5)
+    sweep.cut()
+    sweep.wait()
+    doubts = []
+
+    def looked_up(task, cancel):
+        doubts.append(task.doubt)
+        return replace(answered(task), found=True)
+
+    later = again_later(history, sweep, looked_up, max_calls=5).run().progress()
+    assert (later.done, later.found, history.count()) == (5, 5, 5)
+    assert [doubt.why for doubt in doubts] == ["begun"] * 5
+
+
+def test_stop_after_failures_forgives_what_is_retried(history):
+    failing = [True]
+
+    def fails(task, cancel):
+        return answered(task, **FAILURE if failing else {})
+
+    sweep = swept(history, planned(history, 20), fails, stop_after_failures=3, concurrency=1).run()
+    assert sweep.progress().why == "stop_after_failures=3 is reached"
+    assert (sweep.progress().failed, sweep.run().progress().failed) == (3, 3)
+    failing.clear()
+    assert sweep.retry_failed().progress().done == 20
+
+
+def test_max_seconds_leaves_pauses_out_and_counts_earlier_sessions(history):
+    slow = threading.Event()
+
+    def takes_time(task, cancel):
+        slow.wait(0.05)
+        return answered(task)
+
+    limited = {"max_seconds": 0.3, "concurrency": 1}
+    sweep = swept(history, planned(history, 100), takes_time, **limited).run()
+    assert (sweep.state, sweep.progress().why) == ("stopped", "max_seconds=0.3 is reached")
+    assert history.sweeps.seconds(sweep.id) == pytest.approx(0.3, rel=0.7)
+    done = history.count()
+    assert 0 < done <= 7
+    again_later(history, sweep, takes_time, max_seconds=0.1, concurrency=1).run()
+    assert history.count() == done
+
+
+def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):
+    monkeypatch.setattr("vellum_nb.sweep.driver._FAILING", 0.2)
+
+    def gone(task, cancel):
+        return Retry(replace(task, tries=task.tries + 1), "connection refused", 0.05)
+
+    sweep = swept(history, planned(history, 50), gone).start()
+    assert sweep.wait(timeout=LONG).state == "stopped"
+    assert sweep.progress().why == "no answer for 60 s: connection refused"
+    assert history.count() == 0
+
+
+def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
+    ended = threading.Semaphore(0)
+
+    def first_ones_lost(task, cancel):
+        if task.run.inputs["n"] < 8:
+            return InDoubt(replace(task, doubt=Doubt("cut off")), "cut off", 10 * LONG)
+        ended.release()
+        return answered(task)
+
+    sweep = swept(history, planned(history, 20), first_ones_lost, concurrency=2).start()
+    try:
+        for _ in range(12):
+            assert ended.acquire(timeout=LONG)
+    finally:
+        sweep.stop()
+        sweep.wait(timeout=LONG)
+    assert {run.state for run in history.runs()} == {"STARTED", "FULFILLED"}
+
+
+def test_a_hundred_thousand_planned_calls_cost_little_memory(history):
+    record = planned(history, 50_000, ("v1", "v2"))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        sweep = swept(history, record, answered, max_calls=2_000, concurrency=128).run()
+        assert sum(tag.to_go for tag in sweep.progress().tags) == 98_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    later = again_later(history, sweep, answered, max_calls=2_100)
+    assert later.run().progress().done == 2_100

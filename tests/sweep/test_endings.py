@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,12 +33,9 @@ def test_an_interrupt_lets_what_runs_end_and_a_second_one_cuts_it_off(history, i
 
     def interrupting(task, cancel):
         if task.run.inputs["n"] == 2:
-            sweep.subscribe(lambda: next(acts, int)() if is_stopping() else None)
+            sweep.subscribe(lambda: next(acts, int)() if sweep.state == "stopping" else None)
             interrupt()
         return gate(task, cancel)
-
-    def is_stopping():
-        return sweep.state == "stopping"
 
     sweep = swept(history, planned(history, 20), interrupting, concurrency=3)
     with pytest.raises(KeyboardInterrupt) as raised:
@@ -116,31 +112,29 @@ def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
     assert 30 < number < 399
 
 
-def run_script(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    head = f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", head + textwrap.dedent(text)],
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        cwd=folder,
-        check=False,
+HEAD = f"""
+import os, sys
+sys.path.insert(0, {str(HERE)!r})
+from sweep_kit import Gate, planned, swept
+from vellum_nb import History
+history, gate = History("runs.db"), Gate()
+sweep = swept(history, planned(history, 10), gate, concurrency=4).start()
+gate.wait_for(4)
+"""
+
+
+def output_of(script: str, folder: Path) -> str:
+    """Return what a script prints whose sweep is under way."""
+    command = [sys.executable, "-W", "ignore", "-c", HEAD + script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONG, cwd=folder, check=True
     )
+    assert done.stderr == ""
+    return done.stdout
 
 
 def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path):
-    done = run_script(
-        """
-        from sweep_kit import Gate, planned, swept
-        from vellum_nb import History
-
-        history, gate = History("runs.db"), Gate()
-        sweep = swept(history, planned(history, 1000), gate, concurrency=4).start()
-        gate.wait_for(4)
-        """,
-        tmp_path,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert output_of("", tmp_path) == ""
     with History(tmp_path / "runs.db") as history:
         assert history.count() == history.count(state="STARTED") == 4
         record = history.sweeps.every()[0]
@@ -150,25 +144,14 @@ def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_has_no_part_in_it(tmp_path):
-    done = run_script(
-        """
-        import os
-        from sweep_kit import Gate, planned, swept
-        from vellum_nb import History
-
-        history, gate = History("runs.db"), Gate()
-        sweep = swept(history, planned(history, 10), gate, concurrency=2).start()
-        gate.wait_for(2)
-        child = os.fork()
-        if not child:
-            sweep.stop()
-            print(sweep.wait().state, flush=True)
-            sys.exit(0)  # with what is done at exit
-        print(os.waitpid(child, 0)[1], sweep.state, flush=True)
-        gate.open.set()
-        print(sweep.wait().state)
-        """,
-        tmp_path,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "ready\n0 running\ndone\n"
+    script = """
+child = os.fork()
+if not child:
+    sweep.stop()
+    print(sweep.wait().state, flush=True)
+    sys.exit(0)  # with what is done at exit
+print(os.waitpid(child, 0)[1], sweep.state, flush=True)
+gate.open.set()
+print(sweep.wait().state)
+"""
+    assert output_of(script, tmp_path) == "ready\n0 running\ndone\n"

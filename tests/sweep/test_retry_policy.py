@@ -24,15 +24,9 @@ from vellum_nb.sweep.retry_policy import (
     no_lookup,
 )
 
-RUN = Run(
-    id="1",
-    external_id="1",
-    deployment="d",
-    release_tag="v1",
-    timestamp=datetime(2026, 1, 1, tzinfo=UTC),
-    inputs={},
-    case_id="c",
-)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CASE = {"deployment": "d", "release_tag": "v1", "inputs": {}, "case_id": "c", "timestamp": NOW}
+RUN = Run(id="1", external_id="1", **CASE)
 SENT = PreparedRun(RUN, (), lookup_s=60.0)
 USED = "external_id 1 already exists"
 UNKNOWN, RUNNING = LookupStatus.UNKNOWN, LookupStatus.RUNNING
@@ -156,12 +150,8 @@ def test_what_follows_where_a_server_cannot_tell(prepared, expected):
 def test_an_upload_that_fails_is_no_doubt_of_the_run():
     assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
-    often = replace(SENT, tries=5)
-    assert summary(after_send_error(often, status(500), upload=True)) == (
-        "Finished",
-        "FAILED",
-        "HTTP_500",
-    )
+    often = after_send_error(replace(SENT, tries=5), status(500), upload=True)
+    assert summary(often) == ("Finished", "FAILED", "HTTP_500")
 
 
 def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():

@@ -59,9 +59,8 @@ class Server:
         if fault == "before":
             return now + 0.1, after_send_error(prepared, APIConnectionError("reset"))
         if fault == "busy":
-            busy = RateLimitError(
-                "busy", status_code=429, retry_after=self.dice.choice([0.5, None])
-            )
+            after = self.dice.choice([0.5, None])
+            busy = RateLimitError("busy", status_code=429, retry_after=after)
             return now + 0.1, after_send_error(prepared, busy)
         id_ = prepared.run.external_id
         if id_ in self.executed and self.refuses:
@@ -144,29 +143,17 @@ class Process:
     def wake(self):
         pass
 
-    cut = drop = close = wake
+    cut = close = wake
 
 
-def planned_run(number):
-    return Run(
-        id=f"run-{number}",
-        external_id=f"run-{number}",
-        deployment="d",
-        release_tag="v1",
-        timestamp=NOW,
-        inputs={},
-        case_id="c",
-    )
-
-
-PLANNED = [planned_run(number) for number in range(RUNS)]
+CASE = {"deployment": "d", "release_tag": "v1", "inputs": {}, "case_id": "c", "timestamp": NOW}
+PLANNED = [Run(id=id_, external_id=id_, **CASE) for id_ in map("run-{}".format, range(RUNS))]
 
 
 def session(world, server, dice):
     """Drive what is left, until it ends or is killed."""
     process = Process(world, server, lives=dice.choice([-1, -1, dice.randint(1, 60)]))
-    rows = world["rows"]
-    begun = Doubt("it was begun")
+    rows, begun = world["rows"], Doubt("it was begun")
     counter = Counter(("v1",), sum(rows.get(r.id, r).state == "STARTED" for r in PLANNED))
     driver = Driver(
         (PreparedRun(run, (), lookup_s=LOOKUP_S) for run in PLANNED if run.id not in rows),
@@ -175,7 +162,7 @@ def session(world, server, dice):
         counter=counter,
         options=SweepOptions(concurrency=dice.choice([1, 3, None])),
         in_doubt=[
-            PreparedRun(run, (), doubt=begun, lookup_s=LOOKUP_S)
+            PreparedRun(run, (), begun, lookup_s=LOOKUP_S)
             for run in rows.values()
             if run.state == "STARTED"
         ],

@@ -143,7 +143,7 @@ def test_the_tags_follow_those_of_the_form_until_others_are_ticked_here(cases):
 def test_repeats_that_are_no_number_are_told_and_stay_as_typed(cases, typed):
     cases.choose(GOOD)
     cases.repeats.value = typed
-    assert "give a whole number from 1 on" in cases.plan
+    assert "it must be a whole number from 1" in cases.plan
     assert cases.repeats.value == typed
     assert cases.run.disabled
 
@@ -177,7 +177,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
     gated.gate.release(16)
     assert sweep.wait(PATIENCE).state == "stopped"
     left = 40 - sweep.progress().ended
-    cases.becomes(f"Go on: {left} calls")
+    cases.becomes(f"Resume: {left} calls")
     assert "goes on with the unfinished sweep" in cases.plan
     gated.gate.release(100)
     assert cases.swept().wait(PATIENCE).state == "done"

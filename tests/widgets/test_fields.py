@@ -142,7 +142,7 @@ def test_a_wrong_number_keeps_what_was_typed(field: Field, typed: str, problem: 
         ('{"a": True}', "line 1, column 7: True is Python"),
         ('{"a": 1', "line 1, column 8: the end is missing"),
         ('{"a" 1}', "line 1, column 6: expecting ':' delimiter"),
-        ("[NaN]", "NaN is no JSON number"),
+        ("[NaN]", "NaN is not a JSON number"),
         ("[" * 100_000, "nested too deep"),
     ],
 )

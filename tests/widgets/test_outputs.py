@@ -213,4 +213,4 @@ def test_many_nodes_are_cut_with_a_word_where_all_are():
     assert html.count("<tr") == 200
     assert "500 nodes" in html
     assert "ws.trace(run) has all" in html
-    assert "No node of this run is known." in trace_html([])
+    assert "This run has no recorded nodes." in trace_html([])

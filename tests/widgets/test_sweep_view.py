@@ -81,7 +81,7 @@ def test_a_sweep_that_stopped_by_itself_says_why(gated):
     gated.gate.release(100)
     told = until(view, lambda told: told["state"] == "stopped")
     assert told["notice"] == "Stopped: stop_after_failures=1 is reached"
-    assert told["status"].endswith("; with more, or no, stop_after_failures it goes on")
+    assert told["status"].endswith("; it continues with a higher stop_after_failures, or none")
 
 
 def test_closing_the_view_leaves_the_sweep_alone(gated):
@@ -190,7 +190,7 @@ def now_of(*, again: int = 0, done: int = 300, **counts) -> dict:
         ({"found": 214}, "resumed: 214 runs found in the history, 0 sent twice"),
         (
             {"found": 4, "adopted": 3},
-            "resumed: 1 run found in the history, 3 looked up, and had run, 0 sent twice",
+            "resumed: 1 run found in the history, 3 looked up and already executed, 0 sent twice",
         ),
         (
             {"found": 2, "resent": 1},
@@ -198,10 +198,10 @@ def now_of(*, again: int = 0, done: int = 300, **counts) -> dict:
         ),
         ({"lost": LOST}, "resumed: 0 runs found in the history, 0 sent twice"),
         ({"found": 9, "reused": 9}, "9 runs reused from earlier ones"),
-        ({"found": 2, "adopted": 2}, "2 looked up, and had run"),
+        ({"found": 2, "adopted": 2}, "2 looked up and already executed"),
         ({"resent": 3}, f"{AGAIN} them".replace("1", "3")),
         ({"found": 5, "began": None}, "5 runs found in the history"),
-        ({"found": 5, "again": 1}, "failed runs are run again: 5 runs kept, 0 sent twice"),
+        ({"found": 5, "again": 1}, "failed runs that run again: 5 runs kept, 0 sent twice"),
     ],
 )
 def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 import vellum_nb as vnb
 from vellum_nb.workspace import sweeps
@@ -109,52 +109,6 @@ def quick_look_ups(monkeypatch):
     monkeypatch.setattr(sweeps, "_SHORTEST_LOOKUP_S", 0.0)
 
 
-@pytest.fixture
-def execute_only(server):
-    """Return the URL of a gateway whose key may execute, and read nothing.
-
-    It fails what is to run on the release tag "broken".
-    """
-    upstream = urlsplit(server.url).netloc
-
-    class Gateway(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.answer(403, b'{"detail": "You do not have permission to perform this action."}')
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if b'"release_tag":"broken"' in body:
-                self.answer(500, b'{"detail": "out of order \\u001b[2J"}')
-                return
-            names = ("X-API-KEY", "X-API-Version", "Content-Type")
-            headers = {name: self.headers[name] for name in names}
-            connection = http.client.HTTPConnection(upstream, timeout=20)
-            try:
-                connection.request("POST", self.path, body, headers)
-                reply = connection.getresponse()
-                self.answer(reply.status, reply.read())
-            finally:
-                connection.close()
-
-        def answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
-        thread = threading.Thread(target=gateway.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{gateway.server_address[1]}"
-        gateway.shutdown()
-        thread.join()
-
-
 _DEPLOYMENT = {
     "id": "d1",
     "name": "shout",
@@ -184,13 +138,15 @@ class Hostile(ThreadingHTTPServer):
 
 class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(urlsplit(self.path).path)
         found = self.server.answers.get(self.server.asked[-1], (403, "no"))
         if callable(found):
             found(self)
             return
-        status, found = found if isinstance(found, tuple) else (200, found)
+        self.reply(*(found if isinstance(found, tuple) else (200, found)))
+
+    def reply(self, status: int, found: object) -> None:
         body = found if isinstance(found, bytes) else json.dumps(found).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -210,3 +166,24 @@ def hostile():
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def execute_only(server, hostile):
+    """Return the URL of a gateway whose key may execute, and read nothing.
+
+    It fails what is to run on the release tag "broken".
+    """
+
+    def forward(handler: Answering) -> None:
+        if b'"release_tag":"broken"' in handler.body:
+            handler.reply(500, {"detail": "out of order \x1b[2J"})
+            return
+        names = ("X-API-KEY", "X-API-Version", "Content-Type")
+        headers = {name: handler.headers[name] for name in names}
+        url = f"{server.url}{handler.path}"
+        answer = requests.post(url, handler.body, headers=headers, timeout=20)
+        handler.reply(answer.status_code, answer.content)
+
+    hostile.answers = {"/v1/execute-workflow": forward}
+    return hostile.url

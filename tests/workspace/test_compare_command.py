@@ -1,4 +1,4 @@
-"""``vellum-nb compare``; and the commands of docs/ci.md, as processes of their own."""
+"""``vellum-nb compare``; and the commands of docs/how-to/ci.md, as processes of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import vellum_nb as vnb
 from vellum_nb.local import samples
 
-CI = Path(__file__).parents[2] / "docs" / "ci.md"
+CI = Path(__file__).parents[2] / "docs" / "how-to" / "ci.md"
 TAGS = ("--release-tag", "v1", "--release-tag", "v2")
 
 
@@ -76,13 +76,11 @@ def test_a_gate_that_nothing_can_be_told_by_says_what_to_give(command, tmp_path)
 def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
     status, out, err = swept("compare", "shout", *TAGS, "--metric", "exact")
     assert (status, err) == (0, "")
-    lines = out.splitlines()
-    assert lines[:2] == [
-        "shout against v1, 3 cases",
-        "  v2: 0 better · 2 worse · 1 same · p = 0.50 · noise floor unknown (exact)",
-    ]
-    assert lines[2].startswith("    could be chance")
-    assert len(lines) == 3
+    assert out.startswith(
+        "shout against v1, 3 cases\n"
+        "  v2: 0 better · 2 worse · 1 same · p = 0.50 · noise floor unknown (exact)\n"
+        "    could be chance"
+    )
     rows = json.loads(swept("compare", "shout", *TAGS, "--metric", "exact", "--json")[1])
     assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
 

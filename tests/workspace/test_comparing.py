@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import pandas as pd
 import pytest
 from runs_kit import html_of
 
@@ -162,15 +161,6 @@ def test_a_tag_that_moved_between_runs_has_a_column_a_release(ws, server):
     assert "moved" in compared.to_html()
 
 
-def test_local_and_cloud_are_compared_by_their_environment(ws, sweep):
-    frame = sweep.frame()
-    cloud = frame.assign(environment="production", **{"output.loud": "x"})
-    both = pd.concat([frame, cloud])
-    compared = vnb.compare(both, by="environment", baseline="local")
-    assert compared.others == ("production",)
-    assert compared.count("production", "differs") == 8
-
-
 def test_a_judge_is_asked_once_for_each_answer_for_good(ws, sweep, grader):
     judge = vnb.metrics.judge("grader", inputs={"answer": "output.loud"})
     compared = ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
@@ -263,13 +253,6 @@ def test_a_judge_with_several_figures_asks_which(ws, sweep, server):
     assert "give output=...: a, b" in compared.errors()["message"].tolist()[0]
     told = ws.judge("two", inputs={"answer": "output.loud"}, output="b")
     assert ws.compare("shout", metrics=told).value(compared.cases[0], "v1") == 2.0
-
-
-def test_a_compared_run_still_finds_its_trace(ws):
-    run = ws.run("shout", {"text": "a"}, release_tag="v1", expand_meta=True)
-    case = ws.compare("shout", release_tags=["v1"]).cases[0]
-    assert case.runs["v1"].id == run.id
-    assert ws.trace(case.runs["v1"].id).equals(ws.trace(run))
 
 
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):

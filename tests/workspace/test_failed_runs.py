@@ -59,8 +59,10 @@ def test_a_state_that_ends_no_run_is_a_failed_run(hostile, broken):
 
 
 def test_metadata_is_sent_and_kept_in_plain_values(ws):
-    run = ws.run("shout", {"text": "x"}, metadata={"day": date(2026, 7, 1), "n": (1, 2)})
+    metadata = {"day": date(2026, 7, 1), "n": (1, 2)}
+    run = ws.run("shout", {"text": "x"}, metadata=metadata, external_id=UUID(int=7))
     assert run.metadata == {"day": "2026-07-01", "n": [1, 2]}
+    assert run.external_id == str(UUID(int=7))
     assert ws.history.get(run.id) == run
 
 
@@ -94,7 +96,3 @@ def test_what_has_the_wrong_form_is_refused_before_anything_is_recorded(ws, way,
     with pytest.raises(vnb.InputError, match=said):
         getattr(ws, way)(given.pop("deployment"), given.pop("inputs"), **given)
     assert ws.history.count() == 0
-
-
-def test_a_uuid_can_be_an_external_id(ws):
-    assert ws.run("shout", {"text": "hi"}, external_id=UUID(int=7)).external_id == str(UUID(int=7))

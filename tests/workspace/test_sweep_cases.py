@@ -35,22 +35,16 @@ def second(
 
 
 @pytest.fixture(scope="module")
-def server():
-    with vnb.LocalServer() as server:
+def ws():
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as workspace:
         server.deploy(first, name="echo", release_tags=["v1"])
         server.deploy(second, name="echo", release_tags=["v2"])
-        yield server
-
-
-@pytest.fixture
-def ws(server):
-    with vnb.connect(server, history=":memory:") as workspace:
         yield workspace
 
 
 @pytest.fixture
 def read(ws):
-    """Return what checks a table on release tags."""
+    """Return what checks a table on release tags, and returns its cases and notes."""
 
     def read(cases, *tags):
         release = ws.client.retrieve_workflow_deployment_release
@@ -66,28 +60,26 @@ def refused(read, cases, *tags) -> InputError:
     return caught.value
 
 
-def csv(tmp_path, text: str, encoding: str = "utf-8"):
-    path = tmp_path / "cases.csv"
-    path.write_text(text, encoding=encoding, newline="")
-    return path
+def csv(text: str, encoding: str = "utf-8"):
+    return CaseFile("cases.csv", text.encode(encoding))
 
 
 def test_columns_are_inputs_expectations_or_labels(read):
     rows = [{"input.text": "a", "n": 2, "expected.output": "aa", "who": "ann", "label.day": 1}]
-    (case,) = read(rows).cases
+    ((case,), _) = read(rows)
     assert case.inputs == {"text": "a", "n": 2}
     assert case.expected == {"output": "aa"}
     assert case.labels == {"who": "ann", "day": 1}
     assert case.case_id == case_id({"n": 2, "text": "a"})
 
 
-def test_cells_of_a_csv_are_what_their_variable_says(read, tmp_path):
+def test_cells_of_a_csv_are_what_their_variable_says(read):
     text = (
         "text,n,flag,size,extra,turns,who\n"
         '007,3,TRUE,5,"{""a"": [1]}","[{""role"": ""USER"", ""text"": ""hi""}]",8\n'
         '"",,,,,,\n'
     )
-    full, empty = read(csv(tmp_path, text)).cases
+    (full, empty), _ = read(csv(text))
     assert full.inputs == {
         "text": "007",
         "n": 3,
@@ -102,64 +94,58 @@ def test_cells_of_a_csv_are_what_their_variable_says(read, tmp_path):
     assert empty.labels == {}
 
 
-def test_a_csv_as_spreadsheets_write_it_is_read(read, tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_csv_as_spreadsheets_write_it_is_read(read, encoding):
     text = ' text ,,"who"\r\n"Zoë, ""she""\nsaid",x,\N{GRINNING FACE}\r\n\'=1+1,,\r\n\r\n'
-    first, second = read(csv(tmp_path, text, "utf-8-sig")).cases
+    (first, second), _ = read(csv(text, encoding))
     assert first.inputs == {"text": 'Zoë, "she"\nsaid'}
     assert first.labels == {"who": "\N{GRINNING FACE}"}
     assert second.inputs == {"text": "=1+1"}
 
 
-def test_text_in_a_frame_stays_text_and_that_is_told(read):
+def test_text_in_a_frame_stays_text_and_the_error_says_so(read):
     frame = pd.DataFrame({"text": ["a"], "flag": ["true"], "n": ["2"]})
-    with pytest.raises(InputError) as refused:
-        read(frame)
-    number, flag = sorted(str(each.message) for each in refused.value.problems)
+    number, flag = sorted(str(each.message) for each in refused(read, frame).problems)
     assert number.startswith("the text '2' is given; ")
     assert flag.startswith("the text 'true' is given; true or false is expected; in a DataFrame ")
-    assert flag.endswith("text stays text: give the path of the file, or convert the column")
 
 
-def test_rows_of_the_same_inputs_are_told(read):
-    found = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
-    assert len(found.cases) == 3
-    (note,) = found.notes
+def test_rows_of_the_same_inputs_are_noted(read):
+    found, (note,) = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
+    assert len(found) == 3
     assert note.startswith("1 row has the inputs of an earlier one, such as row 3 of row 1: all")
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
-def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, tmp_path, mark):
+def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, mark):
     rows = [["text", '"who, or what"', "n"], ['"a, ""b""; c"', "x", "3"], [f'"d{mark}e"', "", ""]]
     text = "\r\n".join(mark.join(row) for row in rows)
-    one, two = read(csv(tmp_path, text, "utf-8-sig")).cases
+    (one, two), _ = read(csv(text, "utf-8-sig"))
     assert one.inputs == {"text": 'a, "b"; c', "n": 3}
     assert one.labels == {"who, or what": "x"}
     assert two.inputs == {"text": f"d{mark}e"}
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.csv", b"", "has no rows"),
         ("a.csv", b"text\n", "has no rows"),
         ("a.csv", b"text,text\na,b\n", "are called text"),
-        ("a.csv", b"text,who\n\na\n", "row 1 has 1 cells, the header has 2"),
-        ("a.csv", b'text\n"a\n', "row 1: the quotes of cell 1 do not fit"),
-        ("a.csv", b'"text\na\n', "the header: the quotes of cell 1 do not fit"),
+        ("a.csv", b"text,who\n\na\n", "row 3 has 1 cells, the header has 2"),
+        ("a.csv", b'text\n"a\n', "row 2: the quotes of cell 1 do not fit"),
         ("a.csv", "text\né\n".encode("latin-1"), "save it as UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{oops\n', "line 2"),
-        ("a.jsonl", b"[1]\n", "line 1 holds the list"),
+        ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),
         ("a.json", b'{"text": "a"}', "a list of objects is expected"),
-        ("a.json", b"", "a.json is no JSON"),
-        ("a.parquet", b"", "a.parquet cannot be read as Parquet"),
+        ("a.json", b"", "a.json cannot be read as json"),
+        ("a.parquet", b"", "a.parquet cannot be read as parquet"),
         ("a.xlsx", b"", "must end in one of .csv"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, name, content, told):
-    (tmp_path / name).write_bytes(content)
-    for cases in (tmp_path / name, CaseFile(name, content)):
-        with pytest.raises(InputError, match=told):
-            read_table(cases)
+def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(name, content, message):
+    with pytest.raises(InputError, match=message):
+        read_table(CaseFile(name, content))
 
 
 @pytest.mark.parametrize("cases", [{"text": "a"}, 7, None, ["a"], [{"text": "a"}, 3]])
@@ -194,7 +180,7 @@ def test_json_lines_and_lists_are_meant_as_they_are(read, tmp_path):
     lines.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     whole = tmp_path / "cases.json"
     whole.write_text(json.dumps(rows), encoding="utf-8")
-    found = [read(each).cases for each in (rows, lines, whole)]
+    found = [read(each)[0] for each in (rows, lines, whole)]
     assert found[0] == found[1] == found[2]
     assert found[0][0].inputs["text"] == "[1]"
 
@@ -209,7 +195,7 @@ def test_a_dataframe_leaves_out_what_is_missing(read):
             "when": [pd.Timestamp("2026-07-01"), pd.NaT, pd.NaT],
         }
     )
-    a, b, c = read(frame).cases
+    (a, b, c), _ = read(frame)
     assert a.inputs == {"text": "a", "n": 1, "flag": True, "extra": {"a": 1}}
     assert type(a.inputs["n"]) is int
     assert a.labels == {"when": "2026-07-01T00:00:00"}
@@ -217,9 +203,9 @@ def test_a_dataframe_leaves_out_what_is_missing(read):
     assert c.inputs == {"text": "c", "n": 3}
 
 
-def test_scalars_of_numpy_are_plain_and_nan_is_told_from_none(read):
+def test_scalars_of_numpy_are_plain_and_nan_is_not_none(read):
     row = {"text": np.str_("a"), "n": np.int64(2), "flag": np.True_, "extra": None}
-    (case,) = read([row]).cases
+    ((case,), _) = read([row])
     assert case.inputs == {"text": "a", "n": 2, "flag": True}
     assert [type(value) for value in case.inputs.values()] == [str, int, bool]
     error = refused(read, [{"text": "a", "n": float("nan")}])
@@ -230,7 +216,7 @@ def test_a_label_may_be_anything(read):
     deep = []
     for _ in range(5000):
         deep = [deep]
-    (case,) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}]).cases
+    ((case,), _) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}])
     assert case.labels["huge"] == "the number that is too large to display"
     assert case.labels["deep"] == "the list that is too large to display"
     assert case.labels["odd"] == "{1, 2}"
@@ -238,7 +224,7 @@ def test_a_label_may_be_anything(read):
 
 def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
     frame = pd.DataFrame({"text": map(str, range(4_000)), "n": 2, "flag": True, "who": "x"})
-    cases = read(frame, "v1", "v2").cases
+    cases, _ = read(frame, "v1", "v2")
     assert [case.position for case in cases] == list(range(4_000))
     assert cases[3_999].inputs == {"text": "3999", "n": 2, "flag": True}
 
@@ -248,16 +234,14 @@ def test_two_columns_for_one_input_are_refused(read):
     assert "text and input.text of the list are both the input text" in str(error)
 
 
-def test_all_problems_come_as_one_table(read, tmp_path):
-    path = csv(tmp_path, "text,n,flag,extra\na,x,yes,{'a': 1}\n,2,,\nb,3,true,\n")
-    error = refused(read, path, "v1", "v2")
-    frame = error.frame()
+def test_all_problems_come_as_one_table(read):
+    file = csv("text,n,flag,extra\na,x,yes,{'a': 1}\n,2,,\nb,3,true,\n")
+    frame = refused(read, file, "v1", "v2").frame()
     assert list(frame.columns) == ["row", "variable", "problem"]
     assert frame["row"].tolist() == [1, 2]
     assert frame["variable"].tolist() == ["extra", "text"]
     assert "json.dumps" in frame["problem"][0]
-    path = csv(tmp_path, "text,n,flag\na,x,yes\n,2,\n")
-    frame = refused(read, path, "v1", "v2").frame()
+    frame = refused(read, csv("text,n,flag\na,x,yes\n,2,\n"), "v1", "v2").frame()
     assert frame["variable"].tolist() == ["n", "flag", "text"]
     assert frame["problem"][1].endswith("on v2")
     assert "v2" not in frame["problem"][0]
@@ -272,25 +256,26 @@ def test_the_message_is_short_however_many_problems_there_are(read):
     assert "rows 1, 2, 3, 4, 5 and 495 more" in str(error)
 
 
-def test_a_mistyped_column_is_told(read):
+def test_a_mistyped_column_is_named(read):
     error = refused(read, [{"txt": "a"}])
     assert "is the column txt meant?" in str(error)
     error = refused(read, [{"text": "a", "input.nn": 1}])
     assert "input.nn: is no input of echo on v2" in str(error)
-    checked = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
-    assert checked.cases[0].labels == {"flg": True}
-    assert "is flag meant?" in checked.notes[0]
-    assert "did you mean output?" in checked.notes[1]
+    (case,), notes = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
+    assert case.labels == {"flg": True}
+    assert "is flag meant?" in notes[0]
+    assert "did you mean output?" in notes[1]
 
 
 def test_inputs_that_a_release_does_not_know_stay_and_are_not_sent_to_it(read):
-    checked = read([{"text": "a", "flag": True}], "v1", "v2")
-    assert checked.cases[0].inputs == {"text": "a", "flag": True}
-    assert checked.notes == ("flag: not sent to v1, which knows no such input",)
+    (case,), notes = read([{"text": "a", "flag": True}], "v1", "v2")
+    assert case.inputs == {"text": "a", "flag": True}
+    assert notes == ("flag: not sent to v1, which knows no such input",)
 
 
 @pytest.mark.parametrize("form", ["frame", "csv", "runs", "jsonl", "parquet"])
 def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
+    ws.history.delete(ws.history.runs())
     inputs = {
         "text": "{no json",
         "size": "5",
@@ -308,15 +293,14 @@ def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
         "jsonl": lambda: ws.history.to_jsonl(tmp_path / "h.jsonl"),
         "parquet": lambda: ws.history.to_parquet(tmp_path / "h.parquet"),
     }
-    checked = read(forms[form]())
-    b, a = checked.cases
+    (b, a), notes = read(forms[form]())
     assert b.inputs == {"text": "b"}
     assert a.inputs == inputs
     assert a.case_id == run.case_id
     assert a.expected == {"output": "better"}
     assert set(a.labels) == {"execution_id"}
-    assert [case.position for case in checked.cases] == [0, 1]
-    assert "3 runs are of 2 cases, each taken once" in checked.notes
+    assert (b.position, a.position) == (0, 1)
+    assert "3 runs are of 2 cases, each taken once" in notes
 
 
 def test_stored_inputs_that_no_release_knows_stay_part_of_the_case(read):
@@ -328,8 +312,6 @@ def test_stored_inputs_that_no_release_knows_stay_part_of_the_case(read):
         inputs={"text": "a", "old": 1},
         case_id=case_id({"text": "a", "old": 1}),
     )
-    checked = read([run], "v1", "v2")
-    assert checked.cases[0].case_id == run.case_id
-    assert checked.notes == tuple(
-        f"old: not sent to {t}, which knows no such input" for t in ("v1", "v2")
-    )
+    (case,), notes = read([run], "v1", "v2")
+    assert case.case_id == run.case_id
+    assert notes == tuple(f"old: not sent to {t}, which knows no such input" for t in ("v1", "v2"))

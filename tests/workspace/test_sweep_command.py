@@ -1,4 +1,4 @@
-"""``vellum-nb sweep``, as a process of its own."""
+"""``vellum-nb sweep``: planned, limited, resumed, interrupted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import threading
 import time
 
 import pytest
+from command_kit import run
 
 import vellum_nb as vnb
 
-COMMAND = [sys.executable, "-W", "error", "-m", "vellum_nb", "sweep"]
+TAGS = ("--release-tag", "v1", "--release-tag", "v2")
 
 
 @pytest.fixture
@@ -25,59 +26,47 @@ def cases(tmp_path):
 
 
 @pytest.fixture
-def command(server, cases, tmp_path):
-    """Return what starts the command on the server of the test."""
-    key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
-
-    def command(name, *arguments):
-        typed = [*COMMAND, name, str(cases), "--history", str(tmp_path / "runs.db"), *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            typed, stdout=pipe, stderr=pipe, encoding="utf-8", env=os.environ | key
-        )
-
-    return command
-
-
-def ended(process):
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
-
-TAGS = ("--release-tag", "v1", "--release-tag", "v2")
+def command(server, cases, tmp_path, monkeypatch):
+    """Return the arguments of a sweep on the server of the test."""
+    monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
+    monkeypatch.setenv("VELLUM_API_URL", server.url)
+    return lambda name, *rest: (
+        "sweep", name, str(cases), "--history", str(tmp_path / "runs.db"), *rest
+    )  # fmt: skip
 
 
 def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
-    status, out, _ = ended(command("shout", *TAGS, "--dry-run"))
-    assert (status, out) == (0, "2 cases × 2 release tags = 4 calls\n")  # noqa: RUF001
-    status, out, err = ended(command("shout", *TAGS, "--max-calls", "3", "--json"))
-    first = json.loads(out)
-    assert status == 2
+    done = run(*command("shout", *TAGS, "--dry-run"))
+    assert (done.returncode, done.stdout) == (0, "2 cases × 2 release tags = 4 calls\n")  # noqa: RUF001
+    done = run(*command("shout", *TAGS, "--max-calls", "3", "--json"))
+    first = json.loads(done.stdout)
+    assert done.returncode == 2
     assert (first["state"], first["done"], first["planned"]) == ("stopped", 3, 4)
-    assert "max_calls=3 is reached: 3 of 4 runs are kept; the same command with more, " in err
-    assert "or no, --max-calls goes on with the other 1" in err
-    plan = json.loads(ended(command("shout", *TAGS, "--dry-run", "--json"))[1])
+    assert "max_calls=3 is reached: 3 of 4 runs are recorded; the same command with more, " in (
+        done.stderr
+    )
+    plan = json.loads(run(*command("shout", *TAGS, "--dry-run", "--json")).stdout)
     assert (plan["resumes"], plan["found"], plan["calls"]) == (first["sweep_id"], 3, 1)
-    status, out, err = ended(command("shout", *TAGS, "--resume"))
-    assert (status, err) == (0, "")
-    assert out.startswith("shout: done, 4 of 4 runs\n  v1: 2 done, 0 failed, median ")
-    assert out.endswith(f"  sweep {first['sweep_id']}\n")
+    done = run(*command("shout", *TAGS, "--resume"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("shout: done, 4 of 4 runs\n  v1: 2 done, 0 failed, median ")
+    assert done.stdout.endswith(f"  sweep {first['sweep_id']}\n")
     with vnb.History(tmp_path / "runs.db") as history:
         assert history.count(state="FULFILLED") == 4
 
 
-def test_runs_that_fail_are_told_by_the_status(command):
-    status, out, _ = ended(command("refuse"))
-    assert status == 2
-    assert "refuse: done, 2 of 2 runs\n  LATEST: 0 done, 2 failed" in out
+def test_runs_that_fail_make_the_status_2(command):
+    done = run(*command("refuse"))
+    assert done.returncode == 2
+    assert "refuse: done, 2 of 2 runs\n  LATEST: 0 done, 2 failed" in done.stdout
 
 
-def test_cases_that_do_not_fit_are_told_in_one_message(command, cases):
+def test_cases_that_do_not_fit_are_listed_in_one_message(command, cases):
     cases.write_text("txt\na\n", encoding="utf-8")
-    status, out, err = ended(command("shout"))
-    assert (status, out) == (1, "")
-    assert "cases.csv: 1 value does not fit shout; nothing was sent" in err
-    assert "is the column txt meant? (row 1)" in err
+    done = run(*command("shout"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cases.csv: 1 value does not fit shout; nothing was sent" in done.stderr
+    assert "is the column txt meant? (row 1)" in done.stderr
 
 
 def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, cases):
@@ -91,17 +80,16 @@ def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, case
 
     server.deploy(slow, name="slow")
     cases.write_text("text\n" + "".join(f"t{n}\n" for n in range(200)), encoding="utf-8")
-    process = command("slow", "--concurrency", "1")
-    try:
+    typed = [sys.executable, "-W", "error", "-m", "vellum_nb"]
+    typed += command("slow", "--concurrency", "1")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(typed, stdout=pipe, stderr=pipe, encoding="utf-8") as process:
         assert entered.wait(60)
-        process.send_signal(signal.SIGINT)
-        status, out, err = ended(process)
-    finally:
-        process.kill()
-    kept = len(calls)
-    assert status == 130
-    assert out.startswith(f"slow: stopped, {kept} of 200 runs")
-    assert f"interrupted: {kept} of 200 runs are kept; the same command goes on" in err
-    status, _, _ = ended(command("slow"))
-    assert status == 0
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    ended = len(calls)
+    assert process.returncode == 130
+    assert out.startswith(f"slow: stopped, {ended} of 200 runs")
+    assert f"interrupted: {ended} of 200 runs are recorded; the same command runs" in err
+    assert run(*command("slow")).returncode == 0
     assert len(calls) == len(set(calls)) == 200

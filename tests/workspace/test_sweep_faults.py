@@ -1,40 +1,66 @@
-"""What becomes of a run whose call meets a fault: the row, and how often the server executed it.
+"""Calls that meet faults, and answers that never came: the row, and how often it was executed.
 
-The server is a real one that breaks HTTP as it is told; it executes an external id at most once.
+The server is a real one that breaks HTTP on purpose; it executes an external id at most once, loses
+answers and lists its executions late. Times are scaled down.
 """
 
 from __future__ import annotations
 
+import _thread
 import itertools
+import multiprocessing
+import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer
 
 import vellum_nb as vnb
+from vellum_nb.models import RunError
 
-CASES = [{"text": "one"}]
+SCALE = float(os.environ.get("SWEEP_LAG", "0.4"))  # seconds; 40 in the real case
+CASES = [{"text": f"text {number}"} for number in range(20)]
+ONE = CASES[:1]
 LONG = 30  # seconds; waits that end long before
+quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
 
 
 @pytest.fixture
-def counting():
-    server = CountingServer(latency=0.001).start()
-    yield server
-    server.close()
+def server():
+    made = CountingServer(seed=3, latency=0.001).start()
+    yield made
+    made.held = False
+    made.close()
 
 
 @pytest.fixture
-def ws(counting, tmp_path):
-    with vnb.connect(
-        counting.url, api_key=KEY, history=tmp_path / "runs.db", timeout=(5, 0.5)
-    ) as workspace:
+def connected(server, tmp_path):
+    """Return what opens a workspace with so many seconds to read an answer."""
+    return lambda read: vnb.connect(
+        server.url, api_key=KEY, history=tmp_path / "runs.db", timeout=(5, read)
+    )
+
+
+@pytest.fixture
+def ws(connected):
+    with connected(0.5) as workspace:
         yield workspace
 
 
-def swept(ws, cases=CASES, **options):
-    return ws.sweep("count", cases, release_tags=["v1"], concurrency=4, progress=False, **options)
+@pytest.fixture
+def lossy(server, connected):
+    """Return a workspace on a server that loses half of its answers, and lists them late."""
+    server.faults, server.lag = {"reset after": 0.5}, SCALE
+    with connected(3 * SCALE) as workspace:
+        yield workspace
+
+
+def swept(ws, cases, **options):
+    return ws.sweep("count", cases, release_tags=["v1"], progress=False, **options)
 
 
 def wait_for(condition):
@@ -44,179 +70,311 @@ def wait_for(condition):
         time.sleep(0.005)
 
 
-def only(sweep):
-    """Return its one run."""
-    (run,) = sweep.runs()
-    return run
+def check_all_once(server, sweep, cases, posts=None):
+    assert sweep.state == "done"
+    runs = sweep.runs()
+    assert {run.state for run in runs} == {"FULFILLED"}
+    assert {run.inputs["text"]: run.outputs["said"] for run in runs} == {
+        case["text"]: f"v1 {case['text']}" for case in cases
+    }
+    assert dict(server.executed) == {run.external_id: 1 for run in runs}
+    assert posts in {None, server.posts}
 
 
-def check(counting, sweep, state, *, executed, posts, lookups):
-    """Check the one row, and what the server saw of it."""
-    run = only(sweep)
-    assert run.state == state
-    assert dict(counting.executed) == ({run.external_id: executed} if executed else {})
-    assert (counting.posts, counting.lookups) == (posts, lookups)
-    if state == "FULFILLED":
-        assert run.outputs == {"said": "v1 one"}
-        assert run.execution_id == "e-0"
-    return run
+@quick_look_ups
+def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(server, ws):
+    server.script.extend(["503", "500", "504", "reset before"])
+    sweep = swept(ws, CASES[:4])
+    check_all_once(server, sweep, CASES[:4], posts=8)
+    assert server.lookups >= 16
+    assert (sweep.progress().adopted, sweep.progress().resent) == (0, 4)
 
 
-@pytest.mark.usefixtures("quick_look_ups")
-def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(counting, ws):
-    faults = ["503", "500", "504", "reset before"]
-    counting.script.extend(faults)
-    sweep = swept(ws, [{"text": fault} for fault in faults])
-    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
-    assert counting.posts == 8
-    assert counting.lookups >= 16
-
-
-@pytest.mark.usefixtures("quick_look_ups")
+@quick_look_ups
 @pytest.mark.parametrize(
-    ("fault", "expected", "is_looked_up"),
+    ("fault", "posts", "is_looked_up"),
     [
-        ("429", ("FULFILLED", 1, 2), False),  # a busy server did nothing
-        ("503 with Retry-After", ("FULFILLED", 1, 2), False),
-        ("404", ("FAILED", 0, 1), False),
-        ("drip", ("FULFILLED", 1, 1), False),
-        ("reset meanwhile", ("FULFILLED", 1, 1), True),  # it ran, its answer was lost
-        ("reset after", ("FULFILLED", 1, 1), True),
-        ("502 after", ("FULFILLED", 1, 1), True),
-        ("truncated", ("FULFILLED", 1, 1), True),
-        ("garbage", ("FULFILLED", 1, 1), True),
+        ("429", 2, False),  # a busy server did nothing
+        ("503 with Retry-After", 2, False),
+        ("drip", 1, False),
+        ("reset meanwhile", 1, True),  # it ran, its answer was lost
+        ("reset after", 1, True),
+        ("502 after", 1, True),
+        ("truncated", 1, True),
+        ("garbage", 1, True),
+        ("answer another", 1, True),  # another's external id
+        ("hang", 1, True),
     ],
 )
-def test_one_fault_costs_as_many_calls_as_it_must(counting, ws, fault, expected, is_looked_up):
-    counting.script.append(fault)
-    sweep = swept(ws)
-    state, executed, posts = expected
-    assert (counting.lookups > 0) == is_looked_up
-    check(counting, sweep, state, executed=executed, posts=posts, lookups=counting.lookups)
+def test_one_fault_costs_as_many_calls_as_it_must(server, ws, fault, posts, is_looked_up):
+    server.script.append(fault)
+    check_all_once(server, swept(ws, ONE), ONE, posts)
+    assert (server.lookups > 0) == is_looked_up
 
 
-def test_a_call_that_is_listed_late_is_not_sent_again_to_a_server_that_would_execute_it(
-    counting, ws
-):
-    counting.refuses, counting.lag = False, 2.0
-    counting.script.append("reset after")
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        ("404", "HTTP_404", ""),
+        ("answer digits", "BAD_RESPONSE", "It begins with '{"),
+        ("answer levels", "BAD_RESPONSE", "It begins with '{"),
+        ("answer shape", "BAD_RESPONSE", "It begins with '{"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_fails_at_once(server, ws, fault, code, message):
+    server.script.append(fault)
+    (run,) = swept(ws, ONE).runs()
+    assert (run.state, run.error.code, server.posts, server.lookups) == ("FAILED", code, 1, 0)
+    assert message in run.error.message
 
 
-@pytest.mark.usefixtures("quick_look_ups")
-def test_faults_of_all_kinds_and_look_ups_that_fail_too(counting, ws):
-    counting.script.extend([*FAULTS, *[""] * 200])
-    counting.read_script.extend([*READ_FAULTS] * 2)
-    sweep = swept(ws, [{"text": f"text {number}"} for number in range(24)])
-    assert sweep.state == "done"
-    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
-
-
-@pytest.mark.usefixtures("quick_look_ups")
-def test_what_was_cut_off_is_looked_up_and_not_sent_again(counting, ws):
-    counting.held = True
-    cases = [{"text": f"text {number}"} for number in range(12)]
-    sweep = swept(ws, cases, background=True)
-    wait_for(lambda: counting.posts == 4)
+@quick_look_ups
+def test_what_was_cut_off_is_looked_up_and_not_sent_again(server, ws):
+    server.held = True
+    sweep = swept(ws, CASES, concurrency=4, background=True)
+    wait_for(lambda: server.posts == 4)
     sweep.cut()
     sweep.wait(LONG)
     assert (sweep.state, ws.history.count(state="STARTED")) == ("stopped", 4)
-    counting.held = False
-    assert sweep.resume().state == "done"
-    assert counting.posts == len(cases)
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+    server.held = False
+    check_all_once(server, sweep.resume(), CASES, posts=len(CASES))
 
 
-def test_a_call_that_hangs_is_given_up_in_time_and_its_end_adopted(counting, ws):
-    counting.script.append("hang")
-    check(counting, swept(ws), "FULFILLED", executed=1, posts=1, lookups=1)
-
-
-def test_an_execution_that_still_runs_is_waited_for(counting, ws):
-    counting.held = True
-    sweep = swept(ws, background=True)
-    wait_for(lambda: counting.lookups >= 2)
-    assert only(sweep).state == "STARTED"
-    counting.held = False
-    sweep.wait(LONG)
-    check(counting, sweep, "FULFILLED", executed=1, posts=1, lookups=counting.lookups)
+def test_an_execution_that_still_runs_is_waited_for(server, ws):
+    server.held = True
+    sweep = swept(ws, ONE, background=True)
+    wait_for(lambda: server.lookups >= 2)
+    assert [run.state for run in sweep.runs()] == ["STARTED"]
+    server.held = False
+    check_all_once(server, sweep.wait(LONG), ONE, posts=1)
 
 
 @pytest.mark.parametrize("fault", ["reset before", "reset after"])
-def test_a_server_that_can_tell_nothing_leaves_it_failed_with_that_reason(counting, ws, fault):
-    counting.can_look_up = False
-    counting.script.append(fault)
-    ran = int(fault == "reset after")
-    sweep = swept(ws)
-    run = only(sweep)
+def test_where_nothing_can_be_looked_up_a_lost_answer_is_failed(server, ws, fault):
+    server.can_look_up = False
+    server.script.append(fault)
+    (run,) = swept(ws, ONE).runs()
     assert (run.state, run.error.code) == ("FAILED", "UNKNOWN_FATE")
     assert "the server cannot look it up" in run.error.message
-    assert sum(counting.executed.values()) == ran
-    assert counting.posts == 1
+    assert (server.executed.total(), server.posts) == (int(fault == "reset after"), 1)
 
 
-def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(counting, ws):
-    counting.script.extend(["401"] * 4)
-    sweep = swept(ws, [{"text": str(number)} for number in range(8)])
+def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(server, ws):
+    server.script.extend(["401"] * 4)
+    sweep = swept(ws, CASES, concurrency=4)
     assert sweep.state == "stopped"
     assert "Check the API key" in sweep.progress().why
-    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * counting.executed.total()
-    again = swept(ws, [{"text": str(number)} for number in range(8)])
-    assert (again.id, again.state) == (sweep.id, "done")
-    assert set(counting.executed.values()) == {1}
-    assert len(counting.executed) == 8
+    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * server.executed.total()
+    again = swept(ws, CASES)
+    assert again.id == sweep.id
+    check_all_once(server, again, CASES)
 
 
-def test_a_refused_connection_is_tried_again_until_somebody_listens(counting, ws):
+def test_a_refused_connection_is_tried_again_until_somebody_listens(server, ws):
     """The server goes while three calls wait, and comes back when it was missed."""
-    cases = [{"text": str(number)} for number in range(3)]
-    counting.script.extend(["429 for 0.3 s"] * 3)
-    sweep = swept(ws, cases, background=True)
-    wait_for(lambda: counting.posts == 3)
-    counting.hang_up()
+    server.script.extend(["429 for 0.3 s"] * 3)
+    sweep = swept(ws, CASES[:3], background=True)
+    wait_for(lambda: server.posts == 3)
+    server.hang_up()
     time.sleep(1.0)  # they are refused once at least
-    counting.listen(counting.port)
-    sweep.wait(LONG)
-    assert sweep.state == "done"
-    assert {run.state for run in sweep.runs()} == {"FULFILLED"}
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+    server.listen(server.port)
+    check_all_once(server, sweep.wait(LONG), CASES[:3])
 
 
-def test_when_one_is_told_to_wait_all_wait(counting, ws):
+def test_when_one_has_to_wait_all_wait(server, ws):
     """A new call starts when the time is up that the server named, and none before."""
-    cases = [{"text": str(number)} for number in range(40)]
-    counting.script.extend(["", "", "429 for 1.2 s"])
+    cases = [{"text": str(number)} for number in range(100)]
+    server.script.extend(["", "", "429 for 1.2 s"])
     sweep = swept(ws, cases)
+    check_all_once(server, sweep, cases)
     began = sorted(run.timestamp.timestamp() for run in sweep.runs())
     longest = max(after - before for before, after in itertools.pairwise(began))
     assert longest >= 1.0
-    assert counting.executed.total() == len(counting.executed) == 40
+    assert sweep.progress().note.startswith("lowered after HTTP 429 at ")
 
 
 @pytest.mark.parametrize("seconds", ["86400", "inf"])
-def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(counting, ws, seconds):
-    counting.script.append(f"429 for {seconds} s")
-    sweep = swept(ws, background=True)
-    sweep.wait(LONG)
-    assert sweep.state == "stopped"
+def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(server, ws, seconds):
+    server.script.append(f"429 for {seconds} s")
+    sweep = swept(ws, ONE)
+    assert (sweep.state, sweep.runs()) == ("stopped", [])
     assert "HTTP 429: the server asks to wait" in sweep.progress().why
-    assert sweep.runs() == []
-    assert sweep.resume().state == "done"
-    check(counting, sweep, "FULFILLED", executed=1, posts=2, lookups=0)
+    check_all_once(server, sweep.resume(), ONE, posts=2)
 
 
-@pytest.mark.usefixtures("quick_look_ups")
+@quick_look_ups
 @pytest.mark.parametrize("own_executor", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_fails_each_run_is_executed_once(counting, ws, fault, own_executor):
-    counting.script.extend(["", fault, fault, "", fault, *[""] * 200])
-    cases = [{"text": f"text {number}"} for number in range(24)]
-    with ThreadPoolExecutor(4) as executor:
-        sweep = swept(ws, cases, executor=executor if own_executor else None)
-    assert sweep.state == "done"
-    assert {run.inputs["text"]: run.outputs["said"] for run in sweep.runs()} == {
-        case["text"]: f"v1 {case['text']}" for case in cases
-    }
-    assert dict(counting.executed) == {run.external_id: 1 for run in sweep.runs()}
+def test_whatever_fails_each_run_is_executed_once(server, ws, fault, own_executor):
+    server.script.extend(["", fault, fault, "", fault, *[""] * 200])
+    server.read_script.extend([*READ_FAULTS] * 2)
+    with ThreadPoolExecutor(4) as pool:
+        executor = pool if own_executor else None
+        check_all_once(server, swept(ws, CASES, concurrency=4, executor=executor), CASES)
+
+
+@pytest.mark.slow
+@quick_look_ups
+def test_processes_that_are_killed_in_mid_sweep_lose_nothing_and_double_nothing(server, ws):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn) as executor:
+        server.script.extend(["", "", ""])
+        sweep = swept(ws, CASES, concurrency=2, executor=executor, background=True)
+        wait_for(lambda: server.posts >= 3)
+        server.held = True
+        for process in multiprocessing.active_children():
+            process.kill()
+        with pytest.raises(BrokenProcessPool):
+            sweep.wait()
+    assert 0 < sweep.progress().ended < len(CASES)
+    server.held = False
+    with ProcessPoolExecutor(2, mp_context=spawn) as executor:
+        again = swept(ws, CASES, executor=executor, concurrency=2)
+    assert again.id == sweep.id
+    check_all_once(server, again, CASES, posts=len(CASES))
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_answers_that_are_lost_and_listed_late_are_all_taken_and_paid_once(server, lossy, refuses):
+    server.refuses = refuses
+    check_all_once(server, swept(lossy, CASES), CASES)
+    assert server.lookups > 0
+
+
+@quick_look_ups
+@pytest.mark.usefixtures("lossy")
+def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected):
+    """The server lists later than runs are looked up for: they are sent again, and refused."""
+    with connected(SCALE / 4) as ws:
+        check_all_once(server, swept(ws, CASES), CASES)
+        assert server.posts > len(CASES)
+
+
+@quick_look_ups
+def test_without_resending_a_run_is_left_in_doubt_and_resume_takes_it(server, connected):
+    server.lag, server.script = 1e9, deque(["reset after", "", "reset before"])
+    with connected(0.2) as ws:
+        sweep = swept(ws, CASES[:3], concurrency=1, resend_in_doubt=False)
+        assert (sweep.state, server.posts) == ("stopped", 3)
+        assert "2 runs are in doubt" in sweep.progress().why
+        assert ws.history.count(state="STARTED") == 2
+        server.lag = 0.0
+        assert ws.open_sweep(sweep.id).resume().progress().done == 2
+        assert server.posts == 3
+        again = ws.open_sweep(sweep.id, resend_in_doubt=True).resume()
+        check_all_once(server, again, CASES[:3], posts=4)
+
+
+@pytest.fixture
+def failed(ws):
+    """Return a sweep of earlier days: executed, and given up as failed in different ways."""
+    sweep = swept(ws, CASES[:5])
+    runs = sweep.runs()
+    used = f"external_id {runs[0].external_id} already exists"
+    errors = [("HTTP_400", used), ("UNKNOWN_FATE", "no"), ("TIMEOUT", "no"), ("CONNECTION", "")]
+    lost = {"state": "FAILED", "outputs": {}, "output_types": {}, "execution_id": None}
+    ws.history.delete(runs[:4])
+    ws.history.vacuum()
+    for run, (code, message) in zip(runs, errors, strict=False):
+        error = RunError(code=code, message=message)
+        ws.history.begin(run.model_copy(update=lost | {"state": "STARTED"}))
+        ws.history.finish(run.model_copy(update=lost | {"error": error}))
+    assert ws.history.count(state="FAILED") == 4
+    return ws.open_sweep(sweep.id)
+
+
+@pytest.mark.parametrize("way", ["resume", "retry_failed", "same call", "reuse", "sync"])
+def test_failed_runs_that_were_executed_are_looked_up_by_every_way_on(server, ws, failed, way):
+    if way in {"resume", "retry_failed"}:
+        getattr(failed, way)()
+    elif way == "sync":
+        assert ws.history.sync("count").completed == 4
+        failed = ws.open_sweep(failed.id)
+    else:
+        failed = swept(ws, CASES[:5], restart=way == "reuse", reuse=way == "reuse")
+    check_all_once(server, failed, CASES[:5], posts=5)
+    assert ws.history.count() == 5
+
+
+@quick_look_ups
+def test_what_is_not_listed_is_sent_again_only_when_asked_and_under_its_old_id(
+    server, failed, connected
+):
+    lost = {run.external_id: run.error.code for run in failed.runs() if run.state == "FAILED"}
+    server.kept.clear()
+    server.executed.clear()
+    with connected(0.2) as later:
+        again = later.open_sweep(failed.id)
+        assert again.resume().progress().failed == 4
+        assert not server.executed
+        assert again.retry_failed().progress().failed == 1
+    # The one whose external id was refused is known to have been executed: it is not sent again.
+    assert dict(server.executed) == {run: 1 for run in lost if lost[run] != "HTTP_400"}
+
+
+@pytest.mark.parametrize("fault", ["503 with Retry-After", "429"])
+def test_a_single_run_that_a_busy_answer_hid_is_found(server, ws, fault):
+    server.lag, server.script = 0.2, deque([f"executed, then {fault}"])
+    run = ws.run("count", {"text": "one"}, release_tag="v1")
+    assert (run.state, run.outputs) == ("FULFILLED", {"said": "v1 one"})
+    assert dict(server.executed) == {run.external_id: 1}
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_single_run_that_is_not_listed_stays_started_and_sync_completes_it(
+    server, ws, is_interrupted
+):
+    server.lag, server.script = 1e9, deque(["executed, then 429"])
+
+    def interrupt():
+        wait_for(lambda: server.lookups >= 2)
+        _thread.interrupt_main()
+
+    if is_interrupted:
+        threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt if is_interrupted else vnb.BadRequestError) as raised:
+        ws.run("count", {"text": "one"}, release_tag="v1")
+    assert is_interrupted or "history.sync('count') completes it" in raised.value.__notes__[0]
+    assert [run.state for run in ws.history.runs()] == ["STARTED"]
+    assert ws.history.sync("count").completed == 1
+    assert [run.outputs for run in ws.history.runs()] == [{"said": "v1 one"}]
+
+
+def test_a_server_that_became_another_one_ends_the_sweep_before_anything_is_sent_again(server, ws):
+    server.lag, server.script = 1e9, deque(["reset after"] * 2)
+    sweep = swept(ws, CASES[:4], concurrency=2, background=True)
+    wait_for(lambda: server.lookups >= 3)
+    server.kept.clear()
+    server.workspace = "w-2"
+    sweep.wait(LONG)
+    assert (sweep.state, server.posts) == ("stopped", 4)
+    assert "the server is another one" in sweep.progress().why
+    assert ws.history.count(state="STARTED") == 2
+    with pytest.raises(vnb.VellumNBError, match="workspace w-1, now w-2"):
+        swept(ws, CASES[:4])
+    assert server.posts == 4
+    assert swept(ws, CASES[:4], restart=True).state == "done"
+
+
+def test_the_same_sweep_that_has_ended_is_returned_and_says_so(server, ws, capsys):
+    first = swept(ws, CASES)
+    assert swept(ws, CASES).id == first.id
+    assert "the same sweep ended at " in capsys.readouterr().err
+    assert server.posts == len(CASES)
+    assert swept(ws, CASES, restart=True).id != first.id
+    assert server.posts == 2 * len(CASES)
+
+
+def test_a_sweep_under_way_takes_other_limits(server, connected):
+    server.held = True
+    with connected(LONG) as ws:
+        first = swept(ws, CASES, concurrency=2, background=True)
+        wait_for(lambda: server.posts >= 2)
+        assert swept(ws, CASES, max_calls=3, background=True) is first
+        for options in ({"concurrency": 5}, {"max_cost_usd": 1.0}):
+            with pytest.raises(vnb.VellumNBError, match=f"another .*{next(iter(options))}"):
+                swept(ws, CASES, **options, background=True)
+        server.held = False
+        assert first.wait(LONG).progress().why == "max_calls=3 is reached"
+        assert server.executed.total() == 3
+        assert ws.open_sweep(first.id).record.options["max_calls"] == 3

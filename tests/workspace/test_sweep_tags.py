@@ -13,19 +13,13 @@ from vellum_nb.workspace import sweeps
 
 
 @pytest.fixture
-def server():
-    with vnb.LocalServer() as server:
-        yield server
-
-
-@pytest.fixture
-def ws(server):
-    with vnb.connect(server, history=":memory:") as ws:
+def ws():
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
         yield ws
 
 
 class Gate:
-    """A workflow that tells when it runs, and waits until it may end."""
+    """A workflow that signals when it runs, and waits until it may end."""
 
     def __init__(self):
         self.runs = threading.Semaphore(0)
@@ -41,13 +35,13 @@ def new(text: str) -> str:
     return f"new {text}"
 
 
-def test_a_tag_that_moves_is_told_and_its_runs_are_marked(ws, server):
+def test_a_tag_that_moves_is_named_and_its_runs_are_marked(ws):
     gate = Gate()
-    old = server.deploy(gate, name="echo", release_tags=["live", "fixed"])
+    old = ws.server.deploy(gate, name="echo", release_tags=["live", "fixed"])
     cases = [{"text": str(number)} for number in range(4)]
     sweep = ws.sweep("echo", cases, release_tags=["live"], concurrency=1, background=True)
     assert gate.runs.acquire(timeout=60)
-    server.deploy(new, name="echo", release_tags=["live"])
+    ws.server.deploy(new, name="echo", release_tags=["live"])
     gate.may_end.release(100)
     sweep.wait()
     assert sweep.progress().moved == ("live",)
@@ -59,11 +53,11 @@ def test_a_tag_that_moves_is_told_and_its_runs_are_marked(ws, server):
     assert sweep.compare().moved_tags == ("live",)
 
 
-def test_a_tag_that_moved_before_a_sweep_went_on_is_told(ws, server):
-    server.deploy(new, name="echo", release_tags=["live"])
+def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws):
+    ws.server.deploy(new, name="echo", release_tags=["live"])
     cases = [{"text": "a"}, {"text": "b"}]
     ws.sweep("echo", cases, release_tags=["live"], max_calls=1, concurrency=1)
-    later = server.deploy(new, name="echo", release_tags=["live"])
+    later = ws.server.deploy(new, name="echo", release_tags=["live"])
     sweep = ws.sweep("echo", cases, release_tags=["live"])
     assert sweep.state == "done"
     assert sweep.progress().moved == ("live",)
@@ -74,10 +68,10 @@ def test_a_tag_that_moved_before_a_sweep_went_on_is_told(ws, server):
 
 @pytest.mark.parametrize("fault", [None, Faults(rate_500=1.0, paths="/releases/")])
 def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten(
-    ws, server, monkeypatch, fault
+    ws, monkeypatch, fault
 ):
     monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
-    gate = Gate()
+    gate, server = Gate(), ws.server
     server.deploy(gate, name="echo", release_tags=["live"])
     cases = [{"text": str(number)} for number in range(3)]
     sweep = ws.sweep("echo", cases, release_tags=["live"], concurrency=1, background=True)

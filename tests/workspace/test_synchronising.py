@@ -155,7 +155,7 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"since": "yesterday"}, vnb.HistoryError, "since='yesterday' is no time"),
+        ({"since": "yesterday"}, vnb.HistoryError, "since='yesterday' is not a time"),
         ({"limit": -1}, vnb.HistoryError, "limit=-1"),
         ({"limit": "5"}, vnb.HistoryError, "limit='5'"),
     ],

@@ -124,14 +124,6 @@ def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 1
 
 
-def test_a_busy_server_is_sent_a_file_again(server, uploading):
-    server.faults = Faults(rate_429=0.5, retry_after_s=0.05, paths="/v1/uploaded-files", seed=3)
-    cases = [{"file": LARGE + bytes([n])} for n in range(6)]
-    sweep = uploading.sweep("measure", cases, progress=False)
-    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 6
-    assert uploading.client.list_workflow_deployment_event_executions("measure").count == 6
-
-
 class TwoAtOnce(BaseHTTPRequestHandler):
     """Answers an upload when another one is there, too."""
 

@@ -1,4 +1,4 @@
-"""What is shown to whoever waits for a sweep: a line in a terminal, nothing elsewhere."""
+"""What is shown while a sweep is waited for: a line in a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import subprocess
 import sys
 import termios
 import threading
+from contextlib import suppress
 
 import pytest
 
-import vellum_nb as vnb
 from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
-from vellum_nb.workspace.views import in_notebook
 
-PATIENCE = 60
+TAGS = (TagProgress("v1", 10, 4, 1, 2, 1.0, 0.5),)
 SCRIPT = """
 import sys
 import vellum_nb as vnb
@@ -28,40 +27,18 @@ print(sweep, "IPython" in sys.modules)
 """
 
 
-@pytest.fixture
-def ws():
-    with vnb.connect("local", history=":memory:") as ws:
-        yield ws
-
-
 def in_terminal(script):
     """Run a script whose standard error is a terminal; return its output, and what that saw."""
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
-    seen = []
-
-    def read():
-        while True:
-            try:
-                piece = os.read(master, 4096)
-            except OSError:  # the other end was closed
-                return
-            if not piece:
-                return
-            seen.append(piece)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=terminal, timeout=PATIENCE, check=True
-        )
-    finally:
+    command, seen = [sys.executable, "-c", script], b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True) as process:
         os.close(terminal)
-        reader.join(PATIENCE)
+        with suppress(OSError):  # the other end was closed
+            while piece := os.read(master, 4096):
+                seen += piece
         os.close(master)
-    return done.stdout.decode(), b"".join(seen).decode()
+        return process.stdout.read(), seen.decode()
 
 
 def test_in_a_terminal_one_line_counts_up_below_the_plan():
@@ -74,35 +51,32 @@ def test_in_a_terminal_one_line_counts_up_below_the_plan():
     assert line.count("\n") == 2
 
 
-def test_where_nobody_sees_it_nothing_is_written(tmp_path):
+def test_where_nobody_sees_it_nothing_is_written():
     command = [sys.executable, "-c", SCRIPT]
-    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert done.stderr == b""
 
 
 def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws):
     file = io.StringIO()
     before = set(threading.enumerate())
-    cases = [{"ticket": f"ticket {n}"} for n in range(9)]
-    sweep = ws.sweep("ticket-triage", cases, max_calls=4, progress=False)
-    with terminal_bar(sweep.progress, sweep.subscribe, title="ticket-triage", file=file):
+    sweep = ws.sweep("shout", [{"text": f"{n}"} for n in range(9)], max_calls=4, progress=False)
+    with terminal_bar(sweep.progress, sweep.subscribe, title="shout", file=file):
         pass
     assert "| 4/9 [" in file.getvalue()
     assert "stopped: max_calls=4 is reached]" in file.getvalue()
     assert {t for t in set(threading.enumerate()) - before if t.name == "tqdm_monitor"} == set()
 
 
-def test_the_facts_tell_what_matters_in_each_state():
-    tags = (TagProgress("v1", 10, 4, 1, 2, 1.0, 0.5),)
-    assert facts(Progress("running", tags, rate=0.5)) == (
-        "0.5 runs/s, about 10.0 s left, 1 failed, $0.50"
-    )
-    assert facts(Progress("paused", tags)) == "paused, 1 failed, $0.50"
-    assert facts(Progress("stopped", tags, why="no answer for a minute")) == (
-        "stopped: no answer for a minute, 1 failed, $0.50"
-    )
-    assert facts(Progress("done", (TagProgress("v1", 1, 1, 0, 0, 1.0, None),))) == ""
-
-
-def test_this_is_no_notebook():
-    assert not in_notebook()
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        (Progress("running", TAGS, rate=0.5), "0.5 runs/s, about 10.0 s left, 1 failed, $0.50"),
+        (Progress("running", TAGS, rate=0.05), "3.0 runs/min, about 1 min 40 s left, 1 failed"),
+        (Progress("paused", TAGS), "paused, 1 failed, $0.50"),
+        (Progress("stopped", TAGS, why="no answer"), "stopped: no answer, 1 failed, $0.50"),
+        (Progress("done", (TagProgress("v1", 1, 1),)), ""),
+    ],
+)
+def test_the_line_shows_what_matters_in_each_state(now, line):
+    assert facts(now).startswith(line)

@@ -38,10 +38,10 @@ def parser() -> argparse.ArgumentParser:
     deployments.add_argument("--json", action="store_true", help="print JSON")
     _add_run(commands)
     both = _TARGET | _HISTORY
-    text = "run many cases on release tags; goes on where it stopped"
+    text = "run many cases on release tags; the same command resumes"
     add_sweep(_command(commands, "sweep", text, sweep, both))
     add_compare(_command(commands, "compare", "compare stored runs of release tags", compare, both))
-    history = _command(commands, "history", "read the history, or add to it")
+    history = _command(commands, "history", "read, check or add to the history")
     _add_history(history.add_subparsers(required=True, metavar="ACTION"))
     return made
 
@@ -68,33 +68,37 @@ def _command(
 
 def _add_lab_and_serve(commands: Commands) -> None:
     made = _command(commands, "lab", "open JupyterLab on the notebooks", lab)
-    made.add_argument("folder", nargs="?", help="where the notebooks are, or are to be put")
+    made.add_argument(
+        "folder", nargs="?", help="the folder of the notebooks; made if it does not exist"
+    )
     made.add_argument("--port", type=int, help="JupyterLab's port")
     made.add_argument("--no-browser", action="store_true", help="do not open a browser")
     text = "run the local server with the sample deployments"
     serve = _command(commands, "serve", text, do.serve)
-    serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0 takes a free one")
-    serve.add_argument("--data", metavar="DIR", help="keep deployments and executions in DIR")
+    serve.add_argument("--port", type=int, default=8765, help="default: 8765; 0: any free port")
+    serve.add_argument("--data", metavar="DIR", help="store deployments and executions in DIR")
     serve.add_argument("--no-samples", action="store_true", help="start empty")
     text = (
         "the OpenAI-compatible endpoint that answers prompt nodes, such as "
-        f"http://127.0.0.1:11434/v1; its key is taken from {do.MODELS_KEY}"
+        f"http://127.0.0.1:11434/v1; its key is in {do.MODELS_KEY}"
     )
     serve.add_argument("--models-url", metavar="URL", help=text)
-    serve.add_argument("--model", help="answers every prompt; default: the one a node names")
+    serve.add_argument(
+        "--model", help="the model for every prompt; default: the one that a node names"
+    )
 
 
 def _add_run(commands: Commands) -> None:
     text = "run a deployment on release tags, side by side"
     run = _command(commands, "run", text, do.run, _TARGET | _HISTORY)
     run.add_argument("name", metavar="NAME", help="the deployment's name")
-    text = "an input variable; V is JSON where the variable is not text; @FILE reads a file"
+    text = "an input variable; V is JSON if the variable is not text; @FILE reads a file"
     run.add_argument("--input", action="append", default=[], metavar="K=V", help=text)
     text = "default: LATEST; may be repeated"
     run.add_argument("--release-tag", action="append", metavar="TAG", help=text)
     output = run.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the runs as JSON lines")
-    output.add_argument("--stream", action="store_true", help="print text as it grows")
+    output.add_argument("--stream", action="store_true", help="print text as it arrives")
 
 
 def _add_history(actions: Commands) -> None:
@@ -106,21 +110,23 @@ def _add_history(actions: Commands) -> None:
     export.add_argument("--release-tag", action="append", help="only runs on this tag")
     export.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
     export.add_argument("--state", action="append", help="only runs in this state")
-    export.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    export.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
     text = 'only these, in this order: timestamp,output.reply; "…" around a name with a comma'
     export.add_argument("--columns", action="append", metavar="NAMES", help=text)
     export.add_argument("--json", action="store_true", help="JSON lines on stdout")
-    text = "bring executions that were made elsewhere"
+    text = "import executions that were made elsewhere"
     sync = _command(actions, "sync", text, do.sync, _TARGET | _HISTORY)
     sync.add_argument("name", metavar="NAME", help="the deployment's name")
-    sync.add_argument("--since", help="only what began from then on: 2026-11-24, UTC")
-    sync.add_argument("--until", help="only what began before then")
-    sync.add_argument("--limit", type=int, help="only so many of the newest")
-    text = "take over another history, a copy of this one for example"
+    sync.add_argument("--since", help="only executions since then: 2026-11-24, UTC")
+    sync.add_argument("--until", help="only executions before then")
+    sync.add_argument("--limit", type=int, metavar="N", help="at most N, the newest")
+    text = "merge another history into this one"
     merge = _command(actions, "merge", text, do.merge, _HISTORY)
     merge.add_argument("other", metavar="OTHER", help="the file of another history")
-    text = "forget what was deleted, and make the file smaller"
+    text = "remove deleted runs for good, and make the file smaller"
     vacuum = _command(actions, "vacuum", text, do.vacuum, _HISTORY)
-    vacuum.add_argument("--yes", action="store_true", help="forget deleted runs without asking")
-    check = _command(actions, "check", "say whether a history is whole", do.check)
+    vacuum.add_argument(
+        "--yes", action="store_true", help="remove deleted runs without confirmation"
+    )
+    check = _command(actions, "check", "check a history for damage", do.check)
     check.add_argument("file", nargs="?", metavar="FILE", help="default: the user's own history")

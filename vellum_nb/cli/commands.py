@@ -32,7 +32,7 @@ _GRACE = 5.0  # seconds for what runs when the server is stopped
 def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if args.model is not None and args.models_url is None:
-        msg = f"--model {args.model}: of which endpoint? Give --models-url, too"
+        msg = f"--model {args.model} needs the endpoint: add --models-url URL"
         raise VellumNBError(msg)
     server = vellum_nb.LocalServer(
         port=args.port, data=args.data, samples=not args.no_samples, grace=_GRACE
@@ -51,19 +51,20 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def deployments(args: argparse.Namespace) -> int:
-    """Print the deployments; nothing in them drives the terminal."""
+    """Print the deployments with their release tags; nothing in them drives the terminal."""
     from vellum_nb.rendering.format import printable
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
+        tags = workspace.client.iter_workflow_release_tags
+        frame["release_tags"] = [", ".join(tag.name for tag in tags(id_)) for id_ in frame["id"]]
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=True), file=data())
         return 0
     for row in frame.itertuples():
-        name, inputs, outputs = (
-            printable(str(text).replace("\n", " ")) for text in (row.name, row.inputs, row.outputs)
-        )
-        print(f"{name}\n  in   {inputs}\n  out  {outputs}")
+        texts = (row.name, row.inputs, row.outputs, row.release_tags)
+        name, inputs, outputs, named = (printable(str(text).replace("\n", " ")) for text in texts)
+        print(f"{name}\n  in    {inputs}\n  out   {outputs}\n  tags  {named}")
     return 0
 
 
@@ -184,7 +185,7 @@ def vacuum(args: argparse.Namespace) -> int:
 def _written(history: History, path: Path, options: dict[str, Any]) -> None:
     writers = {".csv": history.to_csv, ".parquet": history.to_parquet, ".jsonl": history.to_jsonl}
     if path.suffix not in writers:
-        msg = f"Cannot tell the format of {path}: end its name in {', '.join(writers)}"
+        msg = f"Unknown format: {path}: end its name in {', '.join(writers)}"
         raise VellumNBError(msg)
     writers[path.suffix](path, **options)
 

@@ -25,27 +25,29 @@ _NO_METRIC = (
 def add_compare(made: argparse.ArgumentParser) -> None:
     """Add what can be typed."""
     made.add_argument("name", metavar="NAME", help="the deployment's name")
-    text = "default: all that were run"
+    text = "default: all that have runs"
     made.add_argument("--release-tag", action="append", metavar="TAG", help=text)
     made.add_argument("--baseline", metavar="TAG", help="default: the first release tag")
     text = "score, exact, similarity, latency_s and so on; the first decides; may be repeated"
     made.add_argument("--metric", action="append", metavar="METRIC", help=text)
-    made.add_argument("--cases", metavar="FILE", help="only these cases, with what is expected")
+    made.add_argument(
+        "--cases", metavar="FILE", help="a file of cases: only these, with their expected outputs"
+    )
     made.add_argument("--sweep-id", metavar="ID", help="only runs of this sweep")
-    made.add_argument("--since", help="only runs from then on: 2026-11-24, UTC")
+    made.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
     text = "exit with 1 when a release is worse"
     made.add_argument("--fail-on-regression", action="store_true", help=text)
     for name, may in (("regressions", "may be worse"), ("missing", "may have no answer")):
-        text = f"so many cases {may}, or any; default: 0"
+        text = f"how many cases {may}, or any; default: 0"
         made.add_argument(f"--max-{name}", type=_limit, default=0, metavar="N", help=text)
-    text = "what counts as chance; 0.05"
+    text = "significance level; default: 0.05"
     made.add_argument("--alpha", type=float, default=0.05, metavar="P", help=text)
-    text = "a summary for a pull request, to stdout when no file is named"
+    text = "write a summary for a pull request; stdout without FILE"
     made.add_argument("--markdown", nargs="?", const=_STDOUT, metavar="FILE", help=text)
     made.add_argument("--junit", metavar="FILE", help="write JUnit XML")
-    made.add_argument("--html", metavar="FILE", help="write a page, and its CSV beside it")
-    made.add_argument("--csv", metavar="FILE", help="write one row a case")
-    made.add_argument("--json", action="store_true", help="print one row a release as JSON")
+    made.add_argument("--html", metavar="FILE", help="write a page, and its figures as CSV files")
+    made.add_argument("--csv", metavar="FILE", help="write one row per case")
+    made.add_argument("--json", action="store_true", help="print one row per release as JSON")
 
 
 def _limit(text: str) -> int | None:
@@ -99,7 +101,7 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
 def _markdown(
     comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
 ) -> str:
-    """Return the summary, which begins with whether the releases pass where that was asked."""
+    """Return the summary, which begins with whether the releases pass."""
     from vellum_nb.rendering.format import markdown_code
 
     head = ""

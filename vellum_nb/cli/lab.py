@@ -38,7 +38,7 @@ def lab(args: argparse.Namespace) -> int:
 
 
 def _lab_settings() -> str:
-    """Return where JupyterLab looks for settings: ours turn off its questions about news."""
+    """Return where JupyterLab looks for settings: ours turn off its prompts about news."""
     given = os.environ.get("JUPYTER_CONFIG_PATH")
     ours = str(_PACKAGE / "jupyter")
     return f"{ours}{os.pathsep}{given}" if given else ours
@@ -56,5 +56,5 @@ def _notebooks(folder: str | None) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         for file in (*ours.glob("*.ipynb"), *ours.glob("*.py")):  # with what they import
             shutil.copyfile(file, path / file.name)
-        say(f"Put the tutorial notebooks into {path}")
+        say(f"Copied the tutorial notebooks to {path}")
     return path

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _LIMITS: tuple[tuple[str, type, str], ...] = (
     ("repeats", int, "how often each case is run on each tag; default: 1"),
-    ("concurrency", int, "so many calls at once; default: as many as the server takes well"),
-    ("max-concurrency", int, "never more calls at once; default: 128"),
-    ("max-calls", int, "stop after so many calls"),
-    ("max-seconds", float, "stop after so many seconds"),
-    ("max-cost-usd", float, "stop when it has cost so much"),
-    ("stop-after-failures", int, "stop when so many runs have failed"),
+    ("concurrency", int, "calls at once; default: as many as the server handles well"),
+    ("max-concurrency", int, "at most N calls at once; default: 128"),
+    ("max-calls", int, "stop after N calls"),
+    ("max-seconds", float, "stop after N seconds"),
+    ("max-cost-usd", float, "stop when it has cost this much"),
+    ("stop-after-failures", int, "stop when N runs have failed"),
 )
 _INTERRUPTED = 130
 _INCOMPLETE = 2
@@ -40,10 +40,10 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
     again.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the unfinished sweep of the same plan, if there is one; the default",
+        help="resume the unfinished sweep of the same plan, if there is one; the default",
     )
     again.add_argument("--restart", action="store_true", help="run all of it again")
-    made.add_argument("--reuse", action="store_true", help="take runs that the history has")
+    made.add_argument("--reuse", action="store_true", help="use runs that are in the history")
     made.add_argument("--json", action="store_true", help="print plan or summary as JSON")
 
 
@@ -105,11 +105,11 @@ def _status(done: Sweep) -> int:
     now = done.progress()
     if now.state == "done":
         return _INCOMPLETE if now.failed else 0
-    stored = f"{now.ended:,} of {now.planned:,} runs are kept"
+    stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached
     more = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
     say(
         f"vellum-nb: {now.reason or 'interrupted'}: {stored}; "
-        f"the same command{more} goes on with the other {now.planned - now.ended:,}"
+        f"the same command{more} runs the other {now.planned - now.ended:,}"
     )
     return _INCOMPLETE if now.reason else _INTERRUPTED

@@ -70,17 +70,17 @@ class Client:
     Parameters
     ----------
     api_key : str, optional
-        Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it, unseen. It
-        is never stored, printed or logged.
+        Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it without
+        echo. It is never stored, printed or logged.
     base_url : str, optional
-        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix is kept. With
+        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix stays. With
         ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
         refused for Vellum's own hosts.
     predict_url : str, optional
         Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
         `base_url` is another host, that host serves both.
     timeout : float, (float, float) or None
-        Seconds to connect, and to wait for data; None: no limit. A whole answer, streams apart,
+        Seconds to connect, and to wait for data; None: no limit. A whole answer, except a stream,
         takes at most the two together.
     api_version : str
         Value of the header X-API-Version.
@@ -93,9 +93,9 @@ class Client:
 
     Notes
     -----
-    Sent again are: what never left, 429, and 503 with Retry-After; reads also after a lost
-    connection, 502, 503 and 504. An execution that may have run is never sent again: see
-    `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
+    A request is sent again if it never left, and after 429 and 503 with Retry-After; reads also
+    after a lost connection, 502, 503 and 504. An execution that may have run is never sent again:
+    see `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
 
     Examples
     --------
@@ -127,7 +127,7 @@ class Client:
         self._send = self._session.send
 
     def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
-        """Return what another client for the same server with the same key is made from."""
+        """Return the settings of another client for the same server with the same key."""
         return replace(self._settings, max_connections=max_connections, max_tries=max_tries)
 
     @classmethod
@@ -138,7 +138,7 @@ class Client:
         return client
 
     def leaks(self, text: str) -> bool:
-        """Return whether the API key stands in `text`, as it is or escaped; for exports."""
+        """Return whether `text` contains the API key, plain or escaped; for exports."""
         return stands_in(self._settings.key.get_secret_value(), text)
 
     @property
@@ -199,7 +199,7 @@ class Client:
         Returns
         -------
         ExecuteWorkflowResponse
-            Also when the workflow was rejected: look at ``data.state``.
+            Also when the workflow was rejected: see ``data.state``.
 
         Raises
         ------
@@ -235,7 +235,7 @@ class Client:
         event_types: Sequence[str] | None = None,
         cancel: Cancellation | None = None,
     ) -> EventStream[WorkflowStreamEvent]:
-        """Execute a deployed workflow, at once, and return its events as they arrive.
+        """Execute a deployed workflow and return its events as they arrive.
 
         `event_types` are WORKFLOW (the default) and NODE, whose events carry
         what `expand_meta` asks for; the rest is as in `execute_workflow`.
@@ -329,7 +329,7 @@ class Client:
         execution_id: str | None = None,
         external_id: str | None = None,
     ) -> None:
-        """Rate outputs of an execution, and give what they should have been.
+        """Rate outputs of an execution, and submit what they should have been.
 
         Name the execution by one of `execution_id` and `external_id`.
         """
@@ -370,7 +370,7 @@ class Client:
         limit: int | None = None,
         ordering: str | None = None,
     ) -> Iterator[SlimWorkflowExecutionRead]:
-        """Iterate over all executions of a deployment, `limit` a page."""
+        """Iterate over all executions of a deployment, `limit` per page."""
         options = {"filters": filters, "limit": limit, "ordering": ordering}
         return _all_pages(self.list_workflow_deployment_event_executions, id, **options)
 
@@ -587,7 +587,7 @@ def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iter
     for _ in range(_MAX_PAGES):
         current = call(*args, offset=count or None, **options)
         if current.results and current.results == last:
-            msg = f"The server sends the same page again after {count} items; the rest is unknown"
+            msg = f"The server sent the same page twice after {count} items; the rest is unknown"
             raise APIResponseError(msg)
         last = current.results
         yield from current.results
@@ -621,7 +621,7 @@ def _plain(value: object) -> Any:
 
 
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
-    """Return an actual as sent; what is None stays absent."""
+    """Return an actual as sent, without fields that are None."""
     given = dict(actual) if isinstance(actual, ActualRequest) else actual
     try:
         checked = ActualRequest.model_validate(plain(given))

@@ -32,9 +32,9 @@ _LEAVES: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 _NEXT = {
-    400: "Change the request as it says; sending it again as it is changes nothing.",
+    400: "Change the request; sending it again unchanged gives the same answer.",
     401: "Check the API key (VELLUM_API_KEY).",
-    403: "Check that the API key is right for this address and environment, and has this right.",
+    403: "Check that the API key is right for this address and environment, and may do this.",
     404: "Check the name, the release tag, and that the API key belongs to their environment.",
     413: "Send less: pass large files by URL.",
     421: "It belongs to another workspace or environment than this API key.",
@@ -43,7 +43,7 @@ _NEXT = {
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _NOT_SENT_AGAIN = "The server may have received it; it was not sent again."
 _NOT_SENT = "Nothing was sent; check the address and that the server runs."
-_SERVER_NEXT = "The server failed; look whether the execution ran before you send it again."
+_SERVER_NEXT = "The server failed; check whether the execution ran before you send it again."
 
 
 def status_error(
@@ -74,7 +74,7 @@ def status_error(
             "on to another host, and an execution only by 307 or 308. Set the new address."
         )
     if wait is not None and wait < math.inf:
-        sentences.append(f"The server asks to wait {wait:.0f} s.")
+        sentences.append(f"Wait {wait:.0f} s.")
     if status < 500:  # noqa: PLR2004
         sentences.append(_NEXT.get(status, ""))
     else:
@@ -104,7 +104,7 @@ def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
     if sent:
         message = (
             f"{what} got no complete answer within {total:g} s, the time to connect and the time "
-            f"to read together. {_NOT_SENT_AGAIN} Raise timeout where an answer takes that long."
+            f"to read together. {_NOT_SENT_AGAIN} Raise timeout if answers take that long."
         )
     return APITimeoutError(message, sent=sent)
 
@@ -130,8 +130,8 @@ def interrupted_error(
 ) -> APIConnectionError:
     """Return the error for `what` when its answer broke off in the middle."""
     timed_out, limit = _timed_out(exc), f"for {read:g} s" if read else "in time"
-    reason = f"nothing more came {limit}" if timed_out else _cause(exc, mask)
-    message = f"{what} broke off: {reason}. The server may go on with it; it was not sent again."
+    reason = f"nothing more arrived {limit}" if timed_out else _cause(exc, mask)
+    message = f"{what} broke off: {reason}. The server may continue it; it was not sent again."
     return (APITimeoutError if timed_out else APIConnectionError)(message, sent=True)
 
 

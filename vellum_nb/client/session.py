@@ -258,7 +258,7 @@ def build_request(
     query: Mapping[str, object] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Return a request with `body` as JSON; what is None in `query` or `body` is left out."""
+    """Return a request with `body` as JSON; None in `query` or `body` is left out."""
     url = full = "/".join([base, "v1", *map(_segment, path)])
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
     if given := [(name, value) for name, value in pairs if value is not None]:

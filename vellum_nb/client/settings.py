@@ -64,7 +64,7 @@ def find_key(api_key: str | None) -> SecretStr:
     if not key:
         msg = (
             "There is no API key: pass api_key=..., set the environment variable VELLUM_API_KEY, "
-            'or type it unseen with api_key="ask".'
+            'or enter it with api_key="ask".'
         )
         raise VellumNBError(msg)
     for place, letter in enumerate(key, start=1):

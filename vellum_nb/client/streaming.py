@@ -48,7 +48,7 @@ class EventStream(Generic[E]):
     Raises
     ------
     APITimeoutError
-        While iterating: nothing more came in time.
+        While iterating: nothing more arrived in time.
     APIConnectionError
         While iterating, after everything that came: it was cut off, cancelled, or ended before the
         run did.
@@ -189,8 +189,8 @@ class EventStream(Generic[E]):
         if self._has_end:
             message = f"{what} ended after {self._count} events, but the run had not ended."
             if self._invalid:
-                message += f" Lines that were no events: {self._invalid} ({self._reason})."
-            message += " The server may go on with it; it was not sent again."
+                message += f" Lines that are not events: {self._invalid} ({self._reason})."
+            message += " The server may continue it; it was not sent again."
             raise APIConnectionError(message, sent=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
-from vellum_nb.history.csv_text import SEPARATORS, Separator, split, typed, unguarded
+from vellum_nb.history.csv_text import csv_table, typed, unguarded
 from vellum_nb.history.export import write_csv_frame, write_parquet_frame
 from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
@@ -17,13 +17,12 @@ from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, moment
-from vellum_nb.history.read_files import read_csv, read_jsonl, read_parquet
+from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion
 
 __all__ = [
-    "SEPARATORS",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",
@@ -32,22 +31,22 @@ __all__ = [
     "HistoryCheck",
     "OrderedRuns",
     "PastRun",
-    "Separator",
     "Sweeps",
     "SyncReport",
     "cell",
     "check_history",
     "clean",
     "column",
+    "csv_table",
     "frame_of_cells",
     "from_micros",
+    "json_objects",
     "micros",
     "moment",
     "parse_location",
     "read_csv",
     "read_jsonl",
     "read_parquet",
-    "split",
     "terminal_line",
     "trace_frame",
     "typed",

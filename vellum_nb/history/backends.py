@@ -107,7 +107,7 @@ def open_backend(path: Any, *, read_only: bool = False) -> Store:
         msg = (
             "The URL of the history cannot be parsed: it begins with postgresql:// (a file is "
             "named by its path), and special characters of a password are percent-encoded in it "
-            "(/ as %2F, @ as %40, # as %23, ? as %3F); PGPASSWORD or ~/.pgpass hold it better"
+            "(/ as %2F, @ as %40, # as %23, ? as %3F); better use PGPASSWORD or ~/.pgpass"
         )
         raise HistoryError(msg)
     try:

@@ -142,7 +142,7 @@ class BlindRatings:
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
     def frame(self, deployment: str | None = None) -> pd.DataFrame:
-        """Return one row a rating, newest first.
+        """Return one row per rating, newest first.
 
         Which release is which is missing until the rating has ended.
         """

@@ -71,7 +71,7 @@ class HistoryCheck:
         return not self.problems
 
     def __str__(self) -> str:
-        runs = "runs that cannot be counted" if self.runs is None else f"{self.runs:,} runs"
+        runs = "an unknown number of runs" if self.runs is None else f"{self.runs:,} runs"
         lines = [f"{self.path}: {runs}, {format_bytes(self.size)}"]
         lines += [f"problem: {each}" for each in self.problems] or ["no problem found"]
         lines += self.notes

@@ -1,4 +1,4 @@
-r"""CSV that keeps types apart, and that no spreadsheet runs as formulas.
+r"""CSV that preserves types, and that no spreadsheet runs as formulas.
 
 Text is always quoted, a missing value is nothing at all, numbers and bools stand bare. Text that a
 spreadsheet would run, and text that starts with an apostrophe, gets an apostrophe in front.
@@ -29,6 +29,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PARTS = 8
 _NUMBERS = frozenset({int, float, bool})
 
@@ -117,7 +118,27 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
     return float(number) if _DECIMAL.match(number) else unguarded(text)
 
 
-def separator_of(text: str) -> Separator:
+def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str, bool]]]]:
+    """Return the separator, the names of the columns, and rows of cells: text, whether quoted.
+
+    Empty lines between the rows of several columns are left out. Raises a `ValueError` else.
+    """
+    text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
+    separator = _separator_of(text)
+    lines = list(split(text, separator)) or [[]]
+    names = [unguarded(name) for name, _ in lines[0]]
+    rows = []
+    for number, row in enumerate(lines[1:], 2):
+        if row == [("", False)] and len(names) > 1:
+            continue
+        if len(row) != len(names):
+            msg = f"row {number} has {len(row)} cells, the header has {len(names)}"
+            raise ValueError(msg)
+        rows.append(row)
+    return separator, names, rows
+
+
+def _separator_of(text: str) -> Separator:
     """Return what separates the cells of the first line: what gives it the most cells."""
     counts = dict.fromkeys(SEPARATORS, 0)
     for mark in SEPARATORS:

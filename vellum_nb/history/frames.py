@@ -198,7 +198,7 @@ def _given(values: Iterable[Any]) -> list[Any]:
 
 
 def _cells(texts: Sequence[str | None]) -> list[Any]:
-    """Return `cell` of each JSON text, None where there is none."""
+    """Return `cell` of each JSON text, None without one."""
     found: list[Any] = []
     for first in range(0, len(texts), _AT_ONCE):
         values, has_halves = _parse(texts[first : first + _AT_ONCE], "null")
@@ -276,7 +276,7 @@ _TRACE = {
 
 
 def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
-    """Return one row a node, in the order in which they began; columns as of `History.trace`."""
+    """Return one row per node, in the order in which they began; columns as of `History.trace`."""
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
     rows = []
     for node in nodes:

@@ -62,7 +62,7 @@ class History:
     Raises
     ------
     HistoryError
-        The file is damaged, newer than this version, or not a history. It was left as it is.
+        The file is damaged, newer than this version, or not a history. It was not changed.
 
     Examples
     --------
@@ -139,7 +139,7 @@ class History:
     def finish(self, run: Run) -> None:
         """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
 
-        Its inputs stay as they were sent, note and tags as they were written since.
+        Inputs do not change; notes and tags that were written since stay.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class History:
     ) -> None:
         """Set note, tags, quality or desired outputs of the run `id`.
 
-        None clears; what is not named stays.
+        None clears a value; values that are not named do not change.
 
         Raises
         ------
@@ -223,7 +223,7 @@ class History:
         return query.read_runs(*self._selected(filters))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return runs as a DataFrame, newest first, one row a run; arguments as in `runs`.
+        """Return runs as a DataFrame, newest first, one row per run; arguments as in `runs`.
 
         Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
         `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
@@ -238,7 +238,7 @@ class History:
         """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
 
         Only one of them is in memory at a time, and nothing is locked between them: a run that is
-        recorded in between is left out, one that changes comes as it is when its turn has come.
+        recorded in between is left out; one that changes is returned in its state at that moment.
         Each frame has the columns and dtypes of its own runs.
 
         Examples
@@ -339,12 +339,11 @@ class History:
         Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
         `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Nodes that are
         not in the history are read from Vellum once and stored.
-
-        Raises
-        ------
-        HistoryError
-            The nodes are not here, and this history has no workspace to read them from.
         """
+        return trace_frame(self.nodes(run))
+
+    def nodes(self, run: Run | str) -> Sequence[NodeRun]:
+        """Return what `trace` shows; `HistoryError` where no workspace can read what is missing."""
         run = run if isinstance(run, Run) else self.get(run)
         nodes: Sequence[NodeRun] = run.nodes
         if not nodes:
@@ -357,7 +356,7 @@ class History:
             nodes = self._read_nodes(run)
             if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
                 self.set_nodes(run.id, nodes)
-        return trace_frame(nodes)
+        return nodes
 
     def to_csv(
         self,
@@ -369,8 +368,8 @@ class History:
     ) -> Path | None:
         r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
 
-        The file is what the history was when the export began, and needs little memory, however
-        many runs there are. It replaces an old one when it is complete.
+        The file has the runs that were there when the export began, and replaces an old one when it
+        is complete. Exports need little memory, however many runs there are.
 
         Parameters
         ----------
@@ -407,7 +406,7 @@ class History:
         progress: bool | None = None,
         **filters: Unpack[Filters],
     ) -> Path | None:
-        """Write one run a line, as JSON that ``Run.model_validate_json`` reads back.
+        """Write one run per line, as JSON that ``Run.model_validate_json`` reads back.
 
         With `columns`, a line is an object of these columns in this order, with null where the
         run has no value, and structured values as they are. `vellum_nb.read_jsonl` reads both to
@@ -426,12 +425,12 @@ class History:
         """Write the frame as Parquet; needs pyarrow, from the extra ``parquet``.
 
         A column of mixed types is written as JSON text, which `vellum_nb.read_parquet` reads back
-        to the same values; all others come back in any reader. All else is as in `to_csv`.
+        to the same values; other columns are the same in any reader. All else is as in `to_csv`.
         """
         return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
-        """Delete the runs with these ids; return which they were.
+        """Delete the runs with these ids.
 
         Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
         nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
@@ -471,10 +470,10 @@ class History:
         return writes.deletions(self._store)
 
     def vacuum(self) -> writes.Vacuumed:
-        """Forget deletions for good, drop what no run needs, and make the file smaller.
+        """Remove deletions for good, drop values that no run needs, and make the file smaller.
 
-        Other processes may have the history open; a writer is waited for. Needs as much free
-        space as the history takes; on a server only the owner of the tables gets space back.
+        Other processes may have the history open; it waits for writers. It needs as much free
+        space as the history has; on a server only the owner of the tables gets space back.
         """
         return writes.vacuum(self._store)
 
@@ -490,19 +489,18 @@ class History:
             msg = f"The history {self.path} is on a server: back it up with pg_dump"
             raise HistoryError(msg)
         if not isinstance(target, Path) or os.path.lexists(target):
-            msg = f"{target} exists; a backup overwrites nothing, so choose another name"
+            msg = f"{target} exists; a backup never overwrites a file; choose another name"
             raise HistoryError(msg)
         copy_to(target)
         return target
 
     def merge(self, other: str | Path | History | Iterable[Run]) -> SyncReport:
-        """Take over another history, a copy of this one for example; what is known stays.
+        """Merge another history into this one; merging again changes nothing.
 
-        Runs are known by their id, then by execution id and external id. One that is STARTED here
-        and has ended there is completed. Notes and tags of both are put together, a rating that
-        differs becomes a line of the note. A run that differs otherwise stays as it is here, and
-        is reported; so is one whose row there is damaged. Sweeps and blind ratings come along. A
-        second call adds nothing.
+        The same run is found by its id, then by execution id and external id. One that is STARTED
+        here and has ended there is completed. Notes and tags are combined, a rating that differs
+        becomes a line of the note. A run that differs otherwise does not change here, and is
+        reported; so is a damaged row. Sweeps and blind ratings are merged, too.
 
         `other` is a file, a URL or a History, which is only read; a ``.jsonl`` export of runs; or a
         list of runs, of which those that have ended are added in one transaction and those that
@@ -535,8 +533,8 @@ class History:
     ) -> SyncReport:
         """Import executions of `deployment` that were made elsewhere into this history.
 
-        They come with release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; what is known stays as it is, so a second call adds nothing. `since` and `until`
+        They have release, cost, tokens, duration and rating. Runs that are STARTED here are
+        completed; existing values do not change: importing again adds nothing. `since` and `until`
         are when they began, as in `runs`; `limit`: how many of the newest.
 
         Raises
@@ -544,7 +542,7 @@ class History:
         HistoryError
             This history has no workspace to read from.
         NotFoundError
-            There is no such deployment; the message lists those there are.
+            There is no such deployment; the message lists the existing ones.
         """
         if self._sync is None:
             msg = "This history has no workspace to read from: use vnb.connect(...).history.sync()"
@@ -554,18 +552,19 @@ class History:
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are filters and those of the table."""
         if self._view is None:
-            msg = "This history came without a table: use vnb.connect(...).history, or frame()"
+            msg = "This history has no interactive table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
         return self._view(self, **options)
 
     def subscribe(
         self, callback: Listener, *, on_bulk_change: Callable[[], None] | None = None
     ) -> Callable[[], None]:
-        """Call `callback` with each run that begins, ends or is annotated; return how to stop.
+        """Call `callback` with each run that begins, ends or is annotated.
 
         `on_bulk_change` is called once after each call that adds or removes many runs: `delete`,
         `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
-        What they raise becomes a warning: a view that breaks must not stop a run.
+        What they raise becomes a warning: a view that breaks must not stop a run. Returns a
+        function that unsubscribes.
         """
         entry = (callback, on_bulk_change)
         self._subscribers.append(entry)

@@ -1,4 +1,4 @@
-"""Large values, an image or a long document, are stored once by their hash, beside the rows.
+"""Large values, an image or a long document, are stored once by their hash, next to the rows.
 
 In its place the payload holds the first `EXCERPT` characters, and the column `large` names each:
 ``[column, path, hash]``. A text with half a surrogate pair or a NUL, which not every database can
@@ -81,7 +81,7 @@ def restore(
     """Return rows of the columns `names`, of which each ends with its `large`, without that.
 
     Large values are back in their places. One that is not in the history raises a `HistoryError`,
-    or with ``"mark"`` is None, with a warning.
+    or with ``"mark"`` reads as None, with a warning.
     """
     found = [row[:-1] for row in rows]
     at = [i for i, row in enumerate(rows) if row[-1] is not None]
@@ -105,7 +105,7 @@ def restore(
                 raise HistoryError(msg)
             found[i] = _filled(row, some, values)
     if lost:
-        msg = f"{len(lost)} large value(s) are missing from the history; they are read as missing"
+        msg = f"{len(lost)} large value(s) are missing from the history; read as missing values"
         warnings.warn(msg, UserWarning, stacklevel=4)
     return found
 

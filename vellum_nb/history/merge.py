@@ -113,13 +113,13 @@ class SyncReport:
     def __str__(self) -> str:
         counts = {
             "still running": self.running,
-            "deleted here and left so": self.deleted,
+            "deleted here, and still deleted": self.deleted,
             "sweep(s) added": self.sweeps,
             "blind rating(s) added": self.blind,
         }
         text = (
             f"{self.added:,} added, {self.completed:,} completed, {self.updated:,} updated, "
-            f"{self.known:,} known already"
+            f"{self.known:,} already here"
         )
         text += "".join(f", {count:,} {what}" for what, count in counts.items() if count)
         if self.unreadable:

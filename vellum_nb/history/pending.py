@@ -102,7 +102,7 @@ def _merge(store: Store, transaction: Transaction) -> bool:
     if report.unreadable:
         raise HistoryError(str(report))
     if report.conflicts:
-        warnings.warn(f"Runs that waited for the history: {report}", UserWarning, stacklevel=8)
+        warnings.warn(f"Merged runs that were pending: {report}", UserWarning, stacklevel=8)
     for table in ("payloads", "runs", "large_values"):
         transaction.execute(f"DELETE FROM {table}")
     return True

@@ -139,16 +139,17 @@ class Sweeps:
         rows = [{"sweep": sweep_id, **_case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
-    def acquire(self, sweep_id: str) -> str:
-        """Take the lease of a sweep for this process; return the token that renews it."""
+    def acquire(self, sweep_id: str, token: str = "") -> str:
+        """Take the lease of a sweep for this process, or keep that of `token`; return its token."""
         now = self._store.dialect.now
         sql = (
             "INSERT INTO leases (sweep, token, holder, expires_at) "
             f"VALUES (:sweep, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
             "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
-            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
+            f"WHERE leases.expires_at <= {now} OR leases.token IN (:dead, :token) RETURNING token"
         )
-        lease = {"sweep": sweep_id, "token": uuid.uuid4().hex, "holder": _this_process()}
+        token = token or uuid.uuid4().hex
+        lease = {"sweep": sweep_id, "token": token, "holder": _this_process()}
 
         def change(tx: Transaction) -> str:
             if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep_id}):
@@ -156,7 +157,7 @@ class Sweeps:
             dead = next((token for token, who, *_ in _leases(tx, sweep_id) if _has_ended(who)), "")
             if not tx.read(sql, {**lease, "length": _LEASE, "dead": dead}):
                 raise _is_held(sweep_id, _leases(tx, sweep_id))
-            return lease["token"]
+            return token
 
         return self._store.write(change)
 
@@ -216,14 +217,16 @@ class Sweeps:
         with suppress(OutOfReachError):  # they are looked up by the next one who resumes
             self._store.write(change)
 
-    def mark_moved(self, sweep_id: str, release_tag: str, run_ids: Sequence[str]) -> None:
-        """Mark runs, and all of this tag that have not ended, as made while the tag moved."""
-        dialect = self._store.dialect
+    def mark_moved(
+        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime
+    ) -> None:
+        """Mark runs on a release that began `since`, and all of its tag that have not ended."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            f"AND (state = 'STARTED' OR {dialect.one_of('id', 'ids')})"
+            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since))"
         )
-        values = {"sweep": sweep_id, "tag": release_tag, "ids": dialect.listed(run_ids)}
+        values: dict[str, Any] = {"sweep": sweep_id, "tag": release_tag, "release": release_id}
+        values["since"] = micros(since)
         try:
             self._store.write(lambda tx: tx.execute(sql, values))
         except OutOfReachError as exc:
@@ -308,7 +311,7 @@ class Sweeps:
     ) -> pd.DataFrame:
         """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
 
-        A reused run is shown as the planned one that it stands for.
+        A reused run appears as the planned one that it replaces.
         """
         places = {run: place for place, run in self.reused(sweep_id).items()}
         own = query.select({"sweep_id": sweep_id, "state": states}, self._store)
@@ -417,7 +420,7 @@ def _leases(reader: Reader, sweep_id: str) -> list[Row]:
 
 
 def _no_sweep(sweep_id: str) -> HistoryError:
-    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists those there are")
+    return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists all")
 
 
 def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
@@ -427,7 +430,7 @@ def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
     is_mine = holder == json.loads(_this_process())
     where = "in this process" if is_mine else f"in process {holder['pid']} on {holder['host']}"
     return HistoryError(
-        f"Sweep {sweep_id} is under way {where}; wait until it ends or stop it there (a process "
+        f"Sweep {sweep_id} is running {where}; wait until it ends or stop it there (a process "
         "that was killed loses it within a minute), or start another with restart=True"
     )
 

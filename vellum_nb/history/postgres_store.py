@@ -51,13 +51,13 @@ _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
 """Classes of errors that come again, however long one waits. All others are the server's."""
 _ADVICE = {
-    "25006": "the server takes no writes (it is a standby, or read-only); name the other one",
+    "25006": "the server accepts no writes (it is a standby, or read-only); connect to the primary",
     "3F000": "the schema does not exist; make it, or leave it out of the URL",
-    "42501": "the user has no right to do that; ask for the rights on its schema and tables",
+    "42501": "the user may not do that; grant the rights on its schema and tables",
     "42P01": "one of its tables does not exist; restore it from the server's backup",
     "53100": "the server's disk is full; free some space and try again",
-    "55P03": f"another program has kept it locked for more than {_WAIT_S} s; end that program",
-    "57014": "the server ended the statement; where it took too long, raise the user's "
+    "55P03": f"another program has locked it for more than {_WAIT_S} s; end that program",
+    "57014": "the server ended the statement; if it took too long, raise the user's "
     "statement_timeout, or add ?options=-cstatement_timeout%3D0 to the URL",
 }
 _MARKS = re.compile(r"'[^']*'|::|:([a-z_]\w*)|(%)")
@@ -299,7 +299,7 @@ def _roll_back(connection: psycopg.Connection[Any]) -> None:
 def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     """Open a connection; `settings` are SQL.
 
-    Behind a pooler that hands out a session for each transaction (PgBouncer), others would meet
+    Behind a pooler that assigns a session to each transaction (PgBouncer), others would meet
     what is set or prepared: there neither is done.
     """
     problem = ""

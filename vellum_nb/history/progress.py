@@ -14,7 +14,7 @@ _PATIENCE_S = 1.5  # what takes less needs no line
 
 @contextmanager
 def progress_line(title: str, total: int | None, *, show: bool | None = None) -> Iterator[Any]:
-    """Yield a line of tqdm; `show` is whether it is shown, None: when it takes long."""
+    """Yield a line of tqdm; `show` is whether to display it, None: when it takes long."""
     options = {"disable": show is False, "delay": 0 if show else _PATIENCE_S}
     line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE, **options)
     with closing(line):

@@ -252,7 +252,7 @@ def rows_at(
 
 
 class OrderedRuns:
-    """Runs in an order that was determined once, of which any stretch is then read quickly.
+    """Runs in an order that was determined once, of which any range is then read quickly.
 
     Runs that were recorded later are not in it; those that were deleted since are left out.
     """

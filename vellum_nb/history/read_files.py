@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.csv_text import separator_of, split, typed, unguarded, values_of
+from vellum_nb.history.csv_text import csv_table, typed, unguarded, values_of
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import KINDS, column, frame_of_cells, frame_of_rows
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
@@ -21,16 +21,15 @@ from vellum_nb.models import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LINES = "JSON lines of a history"
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
     """Read a CSV of a history: the frame is equal to the one that was written.
 
-    Columns, dtypes and values are the same; text keeps apart from numbers, ``""`` from missing.
+    Columns, dtypes and values are the same; text stays distinct from numbers, ``""`` from missing.
     The apostrophe that `History.to_csv` puts before text like ``=1+1`` is removed. A file that a
-    spreadsheet saved again is read too, as far as it kept the types: also one whose cells are
+    spreadsheet saved again is read too, as far as it preserved the types: also one whose cells are
     separated by semicolons or tabs, with decimal commas.
 
     Raises
@@ -47,20 +46,13 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     0
     """
     with _errors(path, "a CSV of a history"):
-        content = Path(path).read_bytes()
-        text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
-        separator = separator_of(text)
-        head, *rows = [*split(text, separator)] or [[]]
-        names = [unguarded(text) for text, _ in head]
+        separator, names, rows = csv_table(Path(path).read_bytes())
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             msg = f"several columns are called {', '.join(sorted(repeated))}"
             raise ValueError(msg)
         cells: dict[str, list[Any]] = {name: [] for name in names}
         for number, row in enumerate(rows, 2):
-            if len(row) != len(names):
-                msg = f"row {number} has {len(row)} cells, the header has {len(names)}"
-                raise ValueError(msg)
             for name, (text, was_quoted) in zip(names, row, strict=True):
                 try:
                     value = _value(text, KINDS.get(name), was_quoted, has_commas=separator != ",")
@@ -168,16 +160,21 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as exc:
-                msg = f"line {number}: {exc}"
-                raise ValueError(msg) from exc
-            if not isinstance(found, dict):
-                msg = f"line {number} is not a JSON object"
-                raise ValueError(msg)  # noqa: TRY004  (a wrong file, not a wrong argument)
-            yield found
+        yield from json_objects(file)
+
+
+def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the object of each line; raise a `ValueError` for a line that is not an object."""
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as exc:
+            msg = f"line {number}: {exc}"
+            raise ValueError(msg) from exc
+        if not isinstance(found, dict):
+            msg = f"line {number} is not a JSON object"
+            raise ValueError(msg)  # noqa: TRY004  (a wrong file, not a wrong argument)
+        yield found
 
 
 def _run(line: dict[str, Any], number: int) -> Run:

@@ -62,7 +62,7 @@ def columns(names: Iterable[str]) -> str:
 
 
 def micros(moment: datetime) -> int:
-    """Return microseconds since 1970; a time without a zone is taken as UTC."""
+    """Return microseconds since 1970; a time without a zone counts as UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND

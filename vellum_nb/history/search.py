@@ -152,7 +152,7 @@ def condition(store: Store, text: str) -> Condition:
 
             catch_up(store, show)
     except HistoryError as exc:
-        msg = f"The search index cannot be written, so every run is compared, which is slow: {exc}"
+        msg = f"The search index cannot be written, so every run is read, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
     upto = _indexed_upto(store, index)
     rest = _matching_rest(store, search, upto)
@@ -191,7 +191,7 @@ def clear(tx: Transaction) -> None:
 
 
 def _indexed_upto(reader: Reader, index: _Index) -> int | None:
-    """Return up to which row the index is made; None where there is none of this version."""
+    """Return the last row in the index; None without an index of this version."""
     found = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
     version, _, upto = (found[0][0] if found else "").rpartition(" ")
     return int(upto) if version == VERSION and reader.read(index.exists) else None

@@ -48,7 +48,7 @@ class DatabaseUrl:
         self.public = f"postgresql://{user}{at}{hosts}{parts.path}{'?' * bool(query)}{query}"
 
     def secrets(self) -> dict[str, Any]:
-        """Return what libpq needs beside `public`; do not store it in a variable."""
+        """Return what libpq needs in addition to `public`; do not store it in a variable."""
         return dict(self._secrets)
 
     def masked(self, text: str) -> str:

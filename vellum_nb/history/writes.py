@@ -167,7 +167,7 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
     for number, at in reader.read(sql, {"id": run_id}):
         return HistoryError(
             f"Run {run_id} was deleted on {from_micros(at):%Y-%m-%d %H:%M} UTC; "
-            f"history.undelete({number}) brings it back"
+            f"history.undelete({number}) restores it"
         )
     return HistoryError(
         f"The history has no run {run_id!r:.100}; `Run.id` and the column `id` of frame() name them"
@@ -182,7 +182,7 @@ def _duplicate(reader: Reader, run: Run) -> HistoryError:
         for run_id, state, deletion in reader.read(sql, {"value": value}):
             way = "choose another one"
             if deletion is not None:
-                way = f"it was deleted: undelete({deletion}) restores it, vacuum() forgets it"
+                way = f"it was deleted: undelete({deletion}) restores it, vacuum() removes it"
             return HistoryError(
                 f"The history already has a run with the {name} {value!r:.200}: {run_id}, "
                 f"{state}; it must be unique, {way}"
@@ -222,7 +222,7 @@ class Deletion:
         times = ("?" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in (self.first, self.last))
         return (
             f"<Deletion {self.number}: {_counted(self.runs)} of {names}, {' to '.join(times)} UTC; "
-            f"undelete({self.number}) brings them back, until vacuum()>"
+            f"undelete({self.number}) restores them, until vacuum()>"
         )
 
 
@@ -243,8 +243,8 @@ class Restored:
 
     def __repr__(self) -> str:
         if self.number is None:
-            return "<Restored: nothing, as that deletion had no run>"
-        return f"<Restored: {_counted(len(self.runs))} back>"
+            return "<Restored: nothing; that deletion had no runs>"
+        return f"<Restored: {_counted(len(self.runs))}>"
 
 
 def _counted(runs: int) -> str:
@@ -349,7 +349,7 @@ class Vacuumed:
 
     def __repr__(self) -> str:
         text = f"{format_bytes(self.before)} before, {format_bytes(self.after)} after"
-        text += f"; {self.forgotten:,} deleted run(s) forgotten for good" if self.forgotten else ""
+        text += f"; {self.forgotten:,} deleted run(s) removed for good" if self.forgotten else ""
         text += f"; {self.dropped:,} large value(s) dropped" if self.dropped else ""
         return f"<Vacuumed: {text}>"
 

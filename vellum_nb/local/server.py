@@ -177,7 +177,6 @@ class LocalServer:
                 atexit.unregister(self.stop)
             stop_servers(self._registry.packages())
             self._ledger.close()
-            self._registry.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop.

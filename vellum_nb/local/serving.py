@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import uvicorn
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vellum_nb.errors import VellumNBError
@@ -20,10 +21,11 @@ from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.prompts.models import Models
 from vellum_nb.local.routes.app import create_app
 from vellum_nb.local.routes.common import State
-from vellum_nb.local.routes.middleware import KEPT_ALIVE, Connections, Guard
+from vellum_nb.local.routes.middleware import Faulty, Guard
 
 _GRACE = 2  # seconds for answers that are on their way when the server stops
 _STOP = 10.0
+_KEPT_ALIVE = 7  # seconds: clients that use httpx, as Vellum's, open a new connection after 5
 _UNREAD = 6  # times the time limit of a head: how long a body, or an answer's reader, may take
 
 
@@ -60,8 +62,7 @@ class Serving:
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
         unread = _UNREAD * request_timeout
         self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)
-        connections = Connections(self._guard, faults, timeout=request_timeout, unread=unread)
-        self._server = _Server(_config(connections))
+        self._server = _Server(Faulty(self._guard, faults, timeout=request_timeout))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="vellum_nb-server", daemon=True
@@ -110,7 +111,23 @@ class Serving:
 class _Server(uvicorn.Server):
     """uvicorn that ends at once: its undocumented `main_loop` looks for it every 0.1 s only."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, app: Faulty) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http=_Connection,
+            interface="asgi3",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEPT_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
+        )
         super().__init__(config)
         self.ended = asyncio.Event()
 
@@ -132,33 +149,44 @@ def _listen(port: int) -> socket.socket:
     return sock
 
 
-def _config(connections: Connections) -> uvicorn.Config:
-    class Connection(H11Protocol):
-        """A connection that is watched.
+class _Connection(H11Protocol):
+    """A connection that is closed when it waits too long for its client.
 
-        The class is not documented: `tests/local/test_limits.py` fails when it changes. What is
-        overridden is asyncio's.
-        """
+    The class is not documented: `tests/local/test_limits.py` fails when it changes.
+    """
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            connections.add(transport)
+    faulty: Faulty
+    timer: asyncio.TimerHandle | None = None
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            connections.remove(self.transport)
-            super().connection_lost(exc)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.faulty, self.app = self.app, self.serve
+        self.wait(self.faulty.timeout)
 
-    return uvicorn.Config(
-        connections,
-        loop="asyncio",
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEPT_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
-    )
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.wait(None)
+        super().connection_lost(exc)
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait for a request, and until then for the last answer to be read."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if seconds is not None:
+            if self.transport.get_write_buffer_size():
+                seconds = _UNREAD * self.faulty.timeout
+            self.timer = self.loop.call_later(seconds, self.transport.abort)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def timed(message: Message) -> None:
+            try:
+                async with asyncio.timeout(_UNREAD * self.faulty.timeout):
+                    await send(message)
+            except TimeoutError:
+                self.transport.abort()
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self.wait(max(_KEPT_ALIVE + 1, self.faulty.timeout))
+
+        self.wait(None)
+        await self.faulty.serve(scope, receive, timed, self.transport)

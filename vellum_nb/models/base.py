@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; one without a zone is taken as UTC.
+    """Return `moment` in UTC; one without a zone counts as UTC.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Vellum's workflow API as on the wire: requests, replies and events.
 
-What a server adds is ignored; kinds that we do not know are kept as they come.
+What a server adds is ignored; unknown kinds stay as they are.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ExecuteWorkflowRequest(Model):
 
 
 class WorkflowOutput(Reply):
-    """One typed output. An unknown `type` or a missing `value` is kept as it came."""
+    """One typed output. An unknown `type` or a missing `value` stays as it is."""
 
     id: str = ""
     name: str

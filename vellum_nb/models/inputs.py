@@ -100,7 +100,7 @@ def _scalar(value: object) -> Any:
     for kind, convert in _SCALARS:
         if isinstance(value, kind):
             return convert(value)
-    msg = f"{format_value(value)} is nothing that JSON knows; give text, numbers, lists or dicts"
+    msg = f"{format_value(value)} cannot be written as JSON; give text, numbers, lists or dicts"
     raise InputError(msg)
 
 
@@ -131,7 +131,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        msg = f"{format_value(value)} contains half of a surrogate pair, which UTF-8 cannot carry"
+        msg = f"{format_value(value)} contains half of a surrogate pair, which UTF-8 cannot encode"
         raise InputError(msg) from None
     return str(value)
 
@@ -148,7 +148,7 @@ def _number(value: float) -> float:
         msg = "is not a number (NaN); give a value, or leave the input out"
         raise InputError(msg)
     if math.isinf(value):
-        msg = "is infinite, which JSON does not know"
+        msg = "is infinite, which JSON cannot express"
         raise InputError(msg)
     return float(value)
 
@@ -205,7 +205,7 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
         Names the first message that is not one, by its place.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
-        msg = f"{format_value(value)} is no list of messages; give [('user', 'text'), ...]"
+        msg = f"{format_value(value)} is not a list of messages; give [('user', 'text'), ...]"
         raise InputError(msg)
     return [_message(item, number) for number, item in enumerate(value, start=1)]
 
@@ -444,7 +444,7 @@ def _unknown(values: Mapping[str, object], known: list[str], where: str) -> list
             continue
         close = get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        message = f"is no input of {where}; its inputs: {', '.join(known) or 'none'}.{hint}"
+        message = f"is not an input of {where}; its inputs: {', '.join(known) or 'none'}.{hint}"
         problems.append(InputProblem(str(name), message))
     return problems
 
@@ -590,7 +590,7 @@ _WORDS: dict[str, Callable[[str, Any], str]] = {
     "minimum": lambda value, limit: f"{value} is less than the minimum of {limit}",
     "exclusiveMaximum": lambda value, limit: f"{value} is not less than {limit}",
     "exclusiveMinimum": lambda value, limit: f"{value} is not more than {limit}",
-    "multipleOf": lambda value, limit: f"{value} is no multiple of {limit}",
+    "multipleOf": lambda value, limit: f"{value} is not a multiple of {limit}",
     "type": lambda value, limit: (
         f"{'the text ' if value.startswith(_QUOTES) else ''}{value} is given; "
         f"{_type_words(limit)} is expected"

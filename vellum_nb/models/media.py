@@ -48,7 +48,7 @@ def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
         msg = 'has no "src"; give {"src": "https://..."}, a path or bytes'
         raise InputError(msg)
     if isinstance(src, str) and not src.startswith(_ADDRESSES):
-        msg = f"src {src!r:.60} is no data:, http(s): or vellum:uploaded-file: address"
+        msg = f"src {src!r:.60} is not a data:, http(s): or vellum:uploaded-file: address"
         raise InputError(msg)
     if metadata is not None and not isinstance(metadata, Mapping):
         msg = f'"metadata" is {metadata!r:.60}; a dict is expected'
@@ -85,7 +85,7 @@ def _src(value: object, type_: str | None) -> str:
         return _from_path(Path(value), type_)
     expected = "; give a path, bytes, a data URL, or an http(s) address"
     if isinstance(value, str):
-        expected = ": no file of this name, and no data:, http(s): or vellum:uploaded-file: address"
+        expected = ": not an existing file, nor a data:, http(s): or vellum:uploaded-file: address"
     msg = f"{value!r:.60} is no {_noun(type_)}{expected}"
     raise InputError(msg)
 
@@ -109,7 +109,7 @@ def _is_file(value: str) -> bool:
 def _address(value: str, type_: str | None) -> str:
     mime = _named_mime(value)
     if value.startswith("data:") and "," not in value:
-        msg = f"the data URL {value!r:.60} has no comma, so no content"
+        msg = f"the data URL {value!r:.60} has no comma and no content"
         raise InputError(msg)
     if mime:
         _check_mime(mime, type_)
@@ -119,7 +119,7 @@ def _address(value: str, type_: str | None) -> str:
 def _data_url(content: bytes, mime: str | None, type_: str | None) -> str:
     mime = mime or _sniffed(content)
     if mime is None and type_ not in {None, "DOCUMENT"}:
-        msg = f"these {len(content)} bytes are no known {_noun(type_)}; give a data URL instead"
+        msg = f"these {len(content)} bytes are not a known {_noun(type_)}; give a data URL instead"
         raise InputError(msg)
     mime = mime or "application/octet-stream"
     _check_mime(mime, type_)

@@ -65,14 +65,14 @@ def new_run_id() -> str:
 class RunRequest(Model):
     """What is to be run: one case on one release tag.
 
-    `inputs` is the whole case in natural Python values; `not_sent` names those that the release
-    does not know, which are stored with the run and not sent.
+    `inputs` is the whole case in natural Python values; `not_sent` names those that are stored
+    with the run and not sent, None all that the release does not know.
     """
 
     deployment: str
     inputs: Mapping[str, Any]
     release_tag: str = "LATEST"
-    not_sent: tuple[str, ...] = ()
+    not_sent: tuple[str, ...] | None = ()
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     previous_execution_id: str | None = None
@@ -145,9 +145,9 @@ class RunError(Model):
 
 
 class Run(Model):
-    """One execution as the history keeps it.
+    """One execution, as the history stores it.
 
-    A rejected run is a value, not an exception: look at `state` and `error`.
+    A rejected run is a value, not an exception: see `state` and `error`.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ class Run(Model):
     execution_id : str or None
         Vellum's; None while no answer came.
     timestamp, finished_at : datetime
-        UTC; when the request left, when its answer was there.
+        UTC; when the request was sent, when its answer arrived.
     latency_s : float or None
         Seconds between them, by a monotonic clock.
     state : {"STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"}
@@ -174,7 +174,7 @@ class Run(Model):
     nodes : tuple of NodeRun
         The trace, where it was read: `vellum_nb.Workspace.trace` reads it.
     author : str or None
-        Who made it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
+        Who ran it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
     """
 
     id: str

@@ -61,7 +61,7 @@ class SweepRecord(Model):
         return self.cases * len(self.release_tags) * self.repeats
 
     def places(self) -> Iterator[Place]:
-        """Yield every planned run: all tags of a case beside each other, repeat after repeat."""
+        """Yield every planned run: all tags of a case together, repeat after repeat."""
         for repeat in range(self.repeats):
             for position in range(self.cases):
                 for tag in self.release_tags:

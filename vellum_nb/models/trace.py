@@ -92,7 +92,7 @@ def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
 def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
 
-    A figure that no node has is None. Several models are joined by a comma.
+    A figure that no node has becomes None. Several models are joined by a comma.
 
     Examples
     --------

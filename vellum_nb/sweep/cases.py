@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from io import BytesIO, StringIO
@@ -13,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.history import SEPARATORS, split, typed, unguarded
+from vellum_nb.history import csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire
 from vellum_nb.models.sweeps import SweepCase
@@ -42,8 +41,6 @@ _USES: dict[str, Use] = {
     "label": "label",
 }
 _HISTORY_LABELS = frozenset({"execution_id", "note", "tags"})
-_IN_QUOTES = re.compile(r'"[^"]*"')
-_LONGEST_HEAD = 100_000
 _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
@@ -54,13 +51,7 @@ _TYPED = "; in a DataFrame text stays text: give the path of the file, or conver
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    r"""A file of cases that is in memory; its name tells the format.
-
-    Examples
-    --------
-    >>> read_table(CaseFile("cases.csv", b"ticket\nlost my card\n")).rows
-    [{'ticket': 'lost my card'}]
-    """
+    """A file of cases that is in memory; the format is the ending of its name."""
 
     name: str
     content: bytes = field(repr=False)
@@ -88,14 +79,6 @@ class Table:
         return self.has_runs or set(self.columns) >= _OF_A_HISTORY
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedCases:
-    """Cases that fit, and what is worth knowing about them."""
-
-    cases: list[SweepCase]
-    notes: tuple[str, ...]
-
-
 def read_table(cases: Cases) -> Table:
     """Return the table that `cases` is; raise `InputError` where it cannot be read, or is empty."""
     given: Any = [cases] if isinstance(cases, Run) else cases
@@ -117,111 +100,84 @@ def read_table(cases: Cases) -> Table:
     return table
 
 
+def stored_table(cases: Sequence[SweepCase]) -> Table:
+    """Return the table of the cases of a stored sweep."""
+    rows = [{f"input.{name}": value for name, value in case.inputs.items()} for case in cases]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    return Table(rows, columns, "dicts", "the sweep", has_runs=True)
+
+
 def _of_file(cases: str | Path | CaseFile) -> Table:
     name = cases.name if isinstance(cases, CaseFile) else str(cases)
-    suffix = PurePath(name).suffix.lower()
+    suffix, short = PurePath(name).suffix.lower(), PurePath(name).name
     if suffix not in SUFFIXES:
         msg = f"Cannot tell the format of {name}: its name must end in one of {', '.join(SUFFIXES)}"
         raise InputError(msg)
-    content = cases.content if isinstance(cases, CaseFile) else _content(Path(cases))
-    short = PurePath(name).name
-    if suffix == ".parquet":
-        return _of_parquet(content, short)
-    with _read_errors(f"{name} is not UTF-8, save it as UTF-8"):
-        text = content.decode("utf-8-sig")
-    if suffix == ".csv":
-        return _of_csv(text, short)
-    return _of_dicts(_json_rows(text, short, lines=suffix != ".json"), short)
-
-
-@contextmanager
-def _read_errors(what: str) -> Iterator[None]:
     try:
-        yield
+        content = cases.content if isinstance(cases, CaseFile) else _content(Path(cases))
+        if suffix == ".parquet":
+            return _of_parquet(content, short)
+        if suffix == ".csv":
+            return _of_csv(content, short)
+        text = content.decode("utf-8-sig")
+        if suffix == ".json":
+            return _of_dicts(json.loads(text), short)
+        lines = (line for line in StringIO(text, newline=None) if line.strip())
+        return _of_dicts(list(json_objects(lines)), short)
     except InputError:
         raise
+    except UnicodeDecodeError as exc:
+        msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
+        raise InputError(msg) from exc
     except (ImportError, OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
-        msg = f"{what}: {getattr(exc, 'strerror', None) or exc}"
+        what = getattr(exc, "strerror", None) or exc
+        msg = f"{name} cannot be read as {suffix.removeprefix('.')}: {what}"
         raise InputError(msg) from exc
 
 
 def _content(path: Path) -> bytes:
-    with _read_errors(f"{path} cannot be read"):
-        path = path.expanduser()
-        if not path.exists() or (path.is_file() and path.stat().st_size <= _LARGEST):
-            return path.read_bytes()
+    path = path.expanduser()
+    if not path.exists() or (path.is_file() and path.stat().st_size <= _LARGEST):
+        return path.read_bytes()
     limit = f"{_LARGEST // 10**6:,} MB"
-    msg = f"{path} is no regular file of at most {limit}: split it, or give a DataFrame"
+    msg = f"{path} cannot be read: it is no regular file of at most {limit}; split it"
     raise InputError(msg)
 
 
-def _of_csv(text: str, name: str) -> Table:
-    # Spreadsheets write semicolons where 1,5 is a number.
-    head = re.split(r"[\r\n]", _IN_QUOTES.sub("", text[:_LONGEST_HEAD]), maxsplit=1)[0]
-    separator = next((mark for mark in SEPARATORS if mark in head), SEPARATORS[0])
-    lines: list[list[tuple[str, bool]]] = []
-    try:
-        for cells in split(text, separator):
-            if cells != [("", False)] or not lines:  # else it is an empty line
-                lines.append(cells)
-    except ValueError as exc:
-        where = f"row {len(lines)}" if lines else "the header"
-        msg = f"{name} is no CSV: {where}: {str(exc).partition(': ')[2]}"
-        raise InputError(msg) from exc
-    names = [unguarded(cell).strip() for cell, _ in (lines or [[]])[0]]
+def _of_csv(content: bytes, name: str) -> Table:
+    _, head, lines = csv_table(content)
+    names = [each.strip() for each in head]
     _check_columns(names, name)
-    rows = [_csv_row(names, cells, f"{name}, row {at}") for at, cells in enumerate(lines[1:], 1)]
-    return Table(rows, tuple(names), "csv", name)
-
-
-def _csv_row(names: Sequence[str], cells: Sequence[tuple[str, bool]], where: str) -> dict[str, Any]:
-    if len(cells) != len(names):
-        msg = f"{where} has {len(cells)} cells, the header has {len(names)}"
-        raise InputError(msg)
-    return {
-        name: unguarded(text) if was_quoted else Bare(unguarded(text))
-        for name, (text, was_quoted) in zip(names, cells, strict=True)
-        if text or was_quoted
-    }
-
-
-def _json_rows(text: str, name: str, *, lines: bool) -> list[Any]:
-    places = enumerate(StringIO(text, newline=None), start=1) if lines else [(0, text)]
-    rows: list[Any] = []
-    for number, part in places:
-        where = f"{name}, line {number}" if lines else name
-        if lines and not part.strip():
-            continue
-        with _read_errors(f"{where} is no JSON"):
-            found = json.loads(part)
-        if not isinstance(found, dict if lines else list):
-            expected = "an object" if lines else "a list of objects"
-            msg = f"{where} holds {format_value(found)}; {expected} is expected"
-            raise InputError(msg)
-        rows += [found] if lines else found
-    return rows
+    rows = [
+        {
+            name: unguarded(text) if was_quoted else Bare(unguarded(text))
+            for name, (text, was_quoted) in zip(names, cells, strict=True)
+            if text or was_quoted
+        }
+        for cells in lines
+    ]
+    return Table([row for row in rows if row or len(names) > 1], tuple(names), "csv", name)
 
 
 def _of_parquet(content: bytes, name: str) -> Table:
     """Read a file unless it unpacks to much more than it is."""
-    with _read_errors(f"{name} cannot be read as Parquet"):
-        import pandas as pd
-        import pyarrow.parquet as pq
+    import pandas as pd
+    import pyarrow.parquet as pq
 
-        parquet = pq.ParquetFile(BytesIO(content))
-        _check_columns(parquet.schema_arrow.names, name)
-        size = 0
-        for batch in parquet.iter_batches(batch_size=10_000):
-            for column in batch.columns:
-                is_packed = hasattr(column, "dictionary_decode")
-                size += (column.dictionary_decode() if is_packed else column).nbytes
-            if size > _LARGEST_UNPACKED:
-                msg = (
-                    f"The {parquet.metadata.num_rows:,} rows of {name} unpack to over "
-                    f"{_LARGEST_UNPACKED // 10**6:,} MB: split the file, or give a DataFrame"
-                )
-                raise InputError(msg)
-        return _of_frame(pd.read_parquet(BytesIO(content)), name)
+    parquet = pq.ParquetFile(BytesIO(content))
+    _check_columns(parquet.schema_arrow.names, name)
+    size = 0
+    for batch in parquet.iter_batches(batch_size=10_000):
+        for column in batch.columns:
+            is_packed = hasattr(column, "dictionary_decode")
+            size += (column.dictionary_decode() if is_packed else column).nbytes
+        if size > _LARGEST_UNPACKED:
+            msg = (
+                f"The {parquet.metadata.num_rows:,} rows of {name} unpack to over "
+                f"{_LARGEST_UNPACKED // 10**6:,} MB: split the file, or give a DataFrame"
+            )
+            raise InputError(msg)
+    return _of_frame(pd.read_parquet(BytesIO(content)), name)
 
 
 def _of_frame(frame: Any, name: str) -> Table:
@@ -240,7 +196,10 @@ def _of_frame(frame: Any, name: str) -> Table:
     return Table(rows, tuple(names), "frame", name)
 
 
-def _of_dicts(cases: Sequence[Any], name: str) -> Table:
+def _of_dicts(cases: Any, name: str) -> Table:
+    if not isinstance(cases, list):
+        msg = f"{name} holds {format_value(cases)}; a list of objects is expected"
+        raise InputError(msg)
     rows: list[dict[str, Any]] = []
     has_runs = False
     for number, case in enumerate(cases, start=1):
@@ -355,8 +314,8 @@ def _parsed(text: str, *, strict: bool = True) -> Any:
 
 def checked_cases(
     table: Table, releases: Releases, deployment: str, *, mocks: bool = False
-) -> CheckedCases:
-    """Return the cases of `table`, checked on every release, or raise all of its problems.
+) -> tuple[list[SweepCase], tuple[str, ...]]:
+    """Return the cases of `table`, checked on every release, and notes; or raise all problems.
 
     `mocks`: the column of this name makes other cases of them; else it is left out.
     """
@@ -382,14 +341,25 @@ class _Checker:
             else:
                 same.append(tag)
         self._uses = column_uses(table, self._inputs)
-        self._mistyped = self._mistyped_inputs()
+        names: dict[Use, list[str]] = {"input": [], "expected": [], "label": []}
+        for use, name in dict.fromkeys(self._uses.values()):
+            names[use].append(name)
+        self._names = names
+        missing = [name for name in self._inputs or () if name not in names["input"]]
+        close = {each: get_close_matches(each, missing, 1, 0.75) for each in names["label"]}
+        self._mistyped = {found[0]: label for label, found in close.items() if found}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
-    def checked(self) -> CheckedCases:
+    def checked(self) -> tuple[list[SweepCase], tuple[str, ...]]:
         """Check every case, then report what is wrong with all of them together."""
         self._check_names()
-        cases = [self._case(number, row) for number, row in self._rows()]
+        rows = list(enumerate(self._table.rows, start=1))
+        own = [each for each in rows if each[1].get("deployment") == self._deployment]
+        if self._table.stored and 0 < len(own) < len(rows):
+            self._notes.append(f"{len(rows) - len(own):,} runs of other deployments are left out")
+            rows = own
+        cases = [self._case(number, row) for number, row in rows]
         if self._mocks and not any("mocks" in case.labels for case in cases):
             msg = "mocks=True, but no case has mocks; ws.cases(...) has those of a pushed project"
             raise InputError(msg)
@@ -403,45 +373,25 @@ class _Checker:
         for tags, variables in self._groups if self._inputs is not None else ():
             keys = given.keys() if variables is None else {each.key for each in variables}
             if names := ", ".join(name for name in given if name not in keys):
-                not_sent.append(
-                    f"{names}: not sent to {', '.join(tags)}, which knows no such input"
-                )
-        return CheckedCases(cases, (*not_sent, *self._notes))
-
-    def _mistyped_inputs(self) -> dict[str, str]:
-        """Return inputs that are missing, and the label that looks like each."""
-        given = {name for use, name in self._uses.values() if use == "input"}
-        missing = [name for name in self._inputs or () if name not in given]
-        labels = [name for use, name in self._uses.values() if use == "label"]
-        found = {label: get_close_matches(label, missing, n=1, cutoff=0.75) for label in labels}
-        return {close[0]: label for label, close in found.items() if close}
+                where = ", ".join(tags)
+                not_sent.append(f"{names}: not sent to {where}, which knows no such input")
+        return cases, (*not_sent, *self._notes)
 
     def _check_names(self) -> None:
         """Note what looks mistyped; an input that no release knows is a problem, once."""
         for variable, label in self._mistyped.items():
             self._notes.append(f"the column {label} is kept as a label; is {variable} meant?")
-        tags = ", ".join(self._tags)
-        for use, name in dict.fromkeys(self._uses.values()):
-            if use == "input" and self._inputs is not None and name not in self._inputs:
-                if self._table.stored:
-                    continue
-                known = ", ".join(self._inputs) or "none"
-                hint = _hint(name, self._inputs)
-                message = f"is no input of {self._deployment} on {tags}; its inputs: {known}{hint}"
+        inputs, outputs = self._inputs, self._outputs
+        for name in self._names["input"]:
+            if inputs is not None and name not in inputs and not self._table.stored:
+                where = f"{self._deployment} on {', '.join(self._tags)}"
+                known = f"its inputs: {', '.join(inputs) or 'none'}{_hint(name, inputs)}"
+                message = f"is no input of {where}; {known}"
                 self._problems.append(InputProblem(f"input.{name}", message))
-            elif use == "expected" and self._outputs and name not in self._outputs:
-                hint = _hint(name, self._outputs)
+        for name in self._names["expected"]:
+            if outputs and name not in outputs:
+                hint = _hint(name, outputs)
                 self._notes.append(f"expected.{name}: there is no output {name}{hint}")
-
-    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the rows with their numbers; of stored runs only those of this deployment."""
-        rows = list(enumerate(self._table.rows, start=1))
-        own = [each for each in rows if each[1].get("deployment") == self._deployment]
-        if self._table.stored and 0 < len(own) < len(rows):
-            others = len(rows) - len(own)
-            self._notes.append(f"{others:,} runs of other deployments are left out")
-            rows = own
-        yield from rows
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
         """Return a case; one that does not fit is noted, and looks empty."""
@@ -454,23 +404,18 @@ class _Checker:
                 except InputError as exc:
                     variable = name if use == "input" else column
                     self._problems.append(InputProblem(variable, str(exc), number))
-        found = self._fitting(number, sides["input"]) if before == len(self._problems) else {}
-        mocks = self._mocks_of(sides["label"].pop("mocks", None), number)
-        inputs = {**found, MOCKS: mocks} if mocks else found
-        labels = {**sides["label"], "mocks": mocks} if mocks else sides["label"]
-        return SweepCase(number, case_id(inputs), found, sides["expected"], labels)
-
-    def _mocks_of(self, mocks: Any, number: int) -> Any:
+        inputs = self._fitting(number, sides["input"]) if before == len(self._problems) else {}
+        labels = dict(sides["label"])
+        mocks = labels.pop("mocks", None)
         if not self._mocks or not mocks:
-            return None
-        if isinstance(mocks, str):
-            with suppress(ValueError):
-                mocks = json.loads(mocks)
+            return SweepCase(number, case_id(inputs), inputs, sides["expected"], labels)
         if not isinstance(mocks, list):
-            self._problems.append(
-                InputProblem("mocks", "is not a list of node output mocks", number)
-            )
-        return mocks
+            message = "is not a list of node output mocks"
+            self._problems.append(InputProblem("mocks", message, number))
+        labels["mocks"] = mocks
+        return SweepCase(
+            number, case_id({**inputs, MOCKS: mocks}), inputs, sides["expected"], labels
+        )
 
     def _value(self, use: Use, name: str, value: Any) -> Any:
         if use == "input":
@@ -519,17 +464,15 @@ class _Checker:
         for case in cases:
             earlier = first.setdefault(case.case_id, case)
             if earlier is not case:
-                twins.append((case.position, earlier.position))
+                twins.append(f"row {case.position:,} of row {earlier.position:,}")
             if case.expected and not earlier.expected:
                 first[case.case_id] = replace(earlier, expected=case.expected)
         if twins and self._table.stored:
             self._notes.append(f"{len(cases):,} runs are of {len(first):,} cases, each taken once")
         elif twins:
-            row, other = twins[0]
             self._notes.append(
                 f"{plural(len(twins), 'row has', 'rows have')} the inputs of an earlier one, such "
-                f"as row {row:,} of row {other:,}: all are sent, and a comparison takes them as "
-                "one case"
+                f"as {twins[0]}: all are sent, and a comparison takes them as one case"
             )
         found = list(first.values()) if self._table.stored else cases
         return [replace(case, position=at) for at, case in enumerate(found)]

@@ -14,15 +14,13 @@ import os
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Cancellation
@@ -57,25 +55,44 @@ Attempt: TypeAlias = Callable[..., Outcome]
 """Sends a `PreparedRun` once, or looks it up once, until its `cancel`; it may be pickled."""
 
 
-class WorkerPool(ABC):
-    """Makes attempts. `wake` and `cut` are for any thread."""
+class WorkerPool:
+    """Makes attempts in threads, which never keep the interpreter from ending.
 
-    can_cut = False
+    `submit` returns what a thread calls: the attempt, or a wait for that of an executor. `can_cut`
+    says whether its `Cancellation` ends what is under way. A future for each attempt of a thread
+    would cost as much as recording it. `wake` and `cut` are for any thread.
+    """
 
-    def __init__(self) -> None:
-        self._done: queue.SimpleQueue[tuple[str, Result] | None] = queue.SimpleQueue()
+    def __init__(
+        self,
+        submit: Callable[[PreparedRun, Cancellation], Callable[[], Outcome]],
+        most: int,
+        *,
+        can_cut: bool = True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.can_cut = can_cut
+        self._submit, self._most, self._on_close = submit, most, on_close
+        self._cancel, self._threads = Cancellation(), 0
+        self._calls: queue.SimpleQueue[tuple[str, Callable[[], Outcome]] | None]
+        self._done: queue.SimpleQueue[tuple[str, Result] | None]
+        self._calls, self._done = queue.SimpleQueue(), queue.SimpleQueue()
 
-    @abstractmethod
     def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
+        self._calls.put((prepared.run.id, self._submit(prepared, self._cancel)))
+        if self._threads < self._most:
+            threading.Thread(target=self._work, name="vellum-nb-call", daemon=True).start()
+            self._threads += 1
 
-    @abstractmethod
-    def drop(self) -> None:
-        """Take back what has not begun; the rest is ignored."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End what the pool holds, when nothing is under way any more."""
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            run_id, attempt = call
+            try:
+                self._done.put((run_id, attempt()))
+            except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
+                self._done.put((run_id, exc))
+            del call, attempt  # an idle thread keeps nothing alive
 
     def ended(self, timeout: float) -> list[tuple[str, Result]]:
         """Wait for an attempt to end, or for `wake`; return those that did, by their run's id."""
@@ -92,84 +109,17 @@ class WorkerPool(ABC):
 
     def cut(self) -> None:
         """Cut off what is under way, where it is in this process."""
-        self.wake()
-
-
-class ExecutorPool(WorkerPool):
-    """Makes each attempt by an executor, which `submit` hands it to."""
-
-    def __init__(
-        self,
-        submit: Callable[[PreparedRun], Future[Outcome]],
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__()
-        self._submit, self._close = submit, close
-        self._futures: set[Future[Outcome]] = set()
-
-    def begin(self, prepared: PreparedRun) -> None:  # noqa: D102
-        future = self._submit(prepared)
-        self._futures.add(future)
-        future.add_done_callback(partial(self._take, prepared.run.id))
-
-    def _take(self, run_id: str, future: Future[Outcome]) -> None:
-        self._futures.discard(future)
-        try:
-            self._done.put((run_id, future.result()))
-        except BaseException as exc:  # noqa: BLE001  (also what an executor raises to cancel)
-            self._done.put((run_id, exc))
-
-    def drop(self) -> None:  # noqa: D102
-        for future in list(self._futures):
-            future.cancel()
-
-    def close(self) -> None:  # noqa: D102
-        self._close()
-
-
-class ThreadPool(WorkerPool):
-    """Makes attempts in threads of this process, which never keep the interpreter from ending.
-
-    A future for each attempt would cost as much as recording it.
-    """
-
-    can_cut = True
-
-    def __init__(self, attempt: Attempt, most: int) -> None:
-        super().__init__()
-        self._attempt, self._most = attempt, most
-        self._cancel = Cancellation()
-        self._calls: queue.SimpleQueue[PreparedRun | None] = queue.SimpleQueue()
-        self._threads = 0
-
-    def begin(self, prepared: PreparedRun) -> None:  # noqa: D102
-        self._calls.put(prepared)
-        if self._threads < self._most:
-            threading.Thread(target=self._work, name="vellum-nb-call", daemon=True).start()
-            self._threads += 1
-
-    def cut(self) -> None:  # noqa: D102
         self._cancel.cancel()
         self.wake()
 
-    def drop(self) -> None:  # noqa: D102
+    def close(self) -> None:
+        """Take back what has not begun, and end the threads; the rest is ignored."""
         with suppress(queue.Empty):
             while True:
                 self._calls.get_nowait()
-
-    def close(self) -> None:  # noqa: D102
         for _ in range(self._threads):
             self._calls.put(None)
-
-    def _work(self) -> None:
-        while (prepared := self._calls.get()) is not None:
-            result: Result
-            try:
-                result = self._attempt(prepared, cancel=self._cancel)
-            except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
-                result = exc
-            self._done.put((prepared.run.id, result))
-            del prepared, result  # an idle thread keeps nothing alive
+        self._on_close()
 
 
 class Driver(threading.Thread):
@@ -229,9 +179,10 @@ class Driver(threading.Thread):
         self._failing_since: float | None = None
 
     @property
-    def at_once(self) -> int:
-        """How many attempts are under way."""
-        return len(self._under_way)
+    def facts(self) -> dict[str, Any]:
+        """How many attempts are under way, and may be: fields of `Progress`."""
+        limit, most = self.concurrency.limit, self.concurrency.most
+        return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": self.note}
 
     def stop(self, why: str) -> None:
         """Begin nothing more; `drive` returns when what is under way has ended."""
@@ -297,8 +248,9 @@ class Driver(threading.Thread):
             self._fail(exc)
             self._pool.cut()
         try:
+            self._pool.close()
             self._put_back()
-            self._counter.hold()
+            self._counter.run_clock(on=False)
             self._on_end(self)
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
@@ -336,11 +288,10 @@ class Driver(threading.Thread):
             self._renew_at = now + _RENEW_EVERY
             self.has_lease = False
             self.has_lease = self._renew() is not False
-        if self.paused and not self._under_way:
-            self._counter.hold()
+        is_idle = self.paused and not self._under_way
+        self._counter.run_clock(on=not is_idle)
+        if is_idle:
             self._failing_since = None
-        else:
-            self._counter.go()
         self._check_limits()
         halted = self.paused or self.why is not None
         room = 0 if halted else self.concurrency.room(len(self._under_way), now)
@@ -349,7 +300,11 @@ class Driver(threading.Thread):
         for prepared in fresh:
             self._wait_until(now, prepared)
         while room > 0 and self._waiting and self._waiting[0][0] <= now:
-            self._start(self._waiting[0][2], now)
+            prepared = self._waiting[0][2]
+            if prepared.lookup_s < self._lookup_s:
+                prepared = replace(prepared, lookup_s=self._lookup_s)
+            self._pool.begin(prepared)
+            self._under_way[prepared.run.id] = (prepared, now)
             heapq.heappop(self._waiting)
             room -= 1
 
@@ -386,12 +341,6 @@ class Driver(threading.Thread):
         self._calls += len(fresh)
         for prepared in fresh:
             self._counter.begun(prepared.run.release_tag)
-
-    def _start(self, prepared: PreparedRun, now: float) -> None:
-        if prepared.lookup_s < self._lookup_s:
-            prepared = replace(prepared, lookup_s=self._lookup_s)
-        self._pool.begin(prepared)
-        self._under_way[prepared.run.id] = (prepared, now)
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
         self._number += 1
@@ -466,7 +415,6 @@ class Driver(threading.Thread):
 
     def _put_back(self) -> None:
         """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
-        self._pool.drop()
         back = [prepared for *_, prepared in self._waiting]
         for prepared in [*back, *(each for each, _ in self._under_way.values())]:
             self._counter.begun(prepared.run.release_tag, -1)

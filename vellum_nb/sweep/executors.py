@@ -17,38 +17,47 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from vellum_nb.sweep.driver import Attempt, ExecutorPool, WorkerPool
+from vellum_nb.models import Cancellation
+from vellum_nb.sweep.driver import Attempt, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _LOCK = threading.Lock()
 
 
-def remote_pool(attempt: Attempt, executor: Executor) -> WorkerPool:
-    """Return a pool whose attempts are made by `executor`."""
-    if "distributed" in sys.modules:
-        from distributed.cfexecutor import ClientExecutor
+def attempt_pool(attempt: Attempt, executor: Executor | None, most: int) -> WorkerPool:
+    """Return a pool for so many attempts at once, in threads or by `executor`."""
+    if executor is None:
+        return WorkerPool(lambda prepared, cancel: partial(attempt, prepared, cancel), most)
+    of_dask = getattr(sys.modules.get("distributed.cfexecutor"), "ClientExecutor", ())
+    claims: list[str] = []
 
-        if isinstance(executor, ClientExecutor):
-            claims: list[str] = []
-            submit = partial(_submit_to_dask, executor, attempt, claims)
-            return ExecutorPool(submit, close=lambda: _give_up_claims(executor, claims))
-    return ExecutorPool(partial(executor.submit, attempt))
+    def submit(prepared: PreparedRun, cancel: Cancellation) -> Callable[[], Outcome]:
+        future: Future[Outcome]
+        claim = f"{_NAME}-{prepared.run.id}-{uuid4().hex[:8]}"
+        if isinstance(executor, of_dask):
+            task = sealed(claim_and_call, claim, attempt, prepared)
+            future = executor.submit(task, key=claim, pure=False, retries=0)
+        else:
+            future = executor.submit(attempt, prepared)
+        cancel.add_callback(future.cancel)
 
+        def result() -> Outcome:
+            try:
+                return future.result()
+            finally:
+                cancel.remove_callback(future.cancel)
+                if not cancel.cancelled:  # else a worker may be about to begin it
+                    claims.append(claim)
 
-def _submit_to_dask(
-    executor: Any, attempt: Attempt, claims: list[str], prepared: PreparedRun
-) -> Future[Outcome]:
-    claims.append(f"{_NAME}-{prepared.run.id}-{uuid4().hex[:8]}")
-    task = sealed(claim_and_call, claims[-1], attempt, prepared)
-    future: Future[Outcome] = executor.submit(task, key=claims[-1], pure=False, retries=0)
-    return future
+        return result
 
+    def on_close() -> None:
+        if claims and isinstance(executor, of_dask):
+            with suppress(RuntimeError):  # it was shut down
+                executor.submit(sealed(give_up, tuple(claims)), pure=False)
 
-def _give_up_claims(executor: Any, claims: list[str]) -> None:
-    """Have a worker remove the claims from the scheduler; it is not waited for."""
-    with suppress(RuntimeError):  # it was shut down
-        executor.submit(sealed(give_up, tuple(claims)), pure=False)
+    return WorkerPool(submit, most, can_cut=False, on_close=on_close)
 
 
 def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from math import ceil
@@ -35,31 +35,40 @@ class SweepOptions:
     resend_in_doubt: bool = True
     executor: Executor | None = None
 
+    def __post_init__(self) -> None:
+        executor: Any = self.executor
+        if executor is not None and not isinstance(executor, Executor):
+            expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
+            refuse("executor", executor, expected)
+        for name, default in DEFAULTS.items():
+            value = getattr(self, name)
+            if name in _WHOLE:
+                check_integer(name, value, least=1, optional=default is None)
+                object.__setattr__(self, name, value and int(value))
+            elif name in LIMITS and value is not None:
+                is_number = isinstance(value, Real) and not isinstance(value, bool)
+                if not is_number or not value > 0:
+                    refuse(name, value, "a number above 0")
+                object.__setattr__(self, name, float(value))
+
     @property
     def expands_meta(self) -> bool:
         """Whether runs are asked what they cost."""
         return self.expand_meta or self.max_cost_usd is not None
 
     @property
-    def stored(self) -> dict[str, Any]:
-        """What of it is kept with the sweep: all that is not the default.
+    def at_once(self) -> int:
+        """How many calls may be under way at most."""
+        return self.concurrency or self.max_concurrency
 
-        Examples
-        --------
-        >>> SweepOptions(max_calls=5).stored
-        {'max_calls': 5}
-        """
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What of it is kept with the sweep: all that is not the default."""
         found = {name: getattr(self, name) for name in DEFAULTS}
         return {name: value for name, value in found.items() if value != DEFAULTS[name]}
 
     def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
-        """Return the limit that is reached.
-
-        Examples
-        --------
-        >>> SweepOptions(max_seconds=60).reached(calls=0, seconds=61.5, cost=0.0, failures=0)
-        'max_seconds=60 is reached'
-        """
+        """Return which limit is reached, and that it is."""
         used = (calls, seconds, cost, failures)
         for name, number in zip(LIMITS, used, strict=True):
             limit = getattr(self, name)
@@ -97,27 +106,6 @@ class SweepArguments(SweepLimits, total=False):
     reuse: bool
     mocks: bool
     executor: Executor | None
-
-
-def checked_options(executor: Any, **options: Any) -> SweepOptions:
-    """Return the options that say how a sweep goes about it, or raise `InputError`."""
-    if executor is not None and not isinstance(executor, Executor):
-        expected = "a concurrent.futures.Executor, such as client.get_executor() of a Dask client"
-        refuse("executor", executor, expected)
-    for name, value in options.items():
-        if name in _WHOLE:
-            check_integer(name, value, least=1, optional=DEFAULTS[name] is None)
-            options[name] = value and int(value)
-        elif name in LIMITS and value is not None:
-            if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:  # type: ignore[operator]
-                refuse(name, value, "a number above 0")
-            options[name] = float(value)
-    return SweepOptions(executor=executor, **options)
-
-
-def stored_options(stored: Mapping[str, Any], given: SweepLimits) -> SweepOptions:
-    """Return the options that a sweep was kept with, with those that are given now."""
-    return checked_options(None, **{**stored, **given})
 
 
 def checked_tags(release_tags: Any) -> tuple[str, ...]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
-from vellum_nb.models.sweeps import Place, SweepRecord, planned_id, signature
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
-from vellum_nb.sweep.cases import CheckedCases, Releases
+from vellum_nb.sweep.cases import Releases
 from vellum_nb.sweep.limits import LIMITS, SweepOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Reused: TypeAlias = Mapping[Place, str]  # runs of the history that stand for planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 
@@ -49,24 +50,18 @@ class SweepPlan:
 
     Attributes
     ----------
-    deployment : str
-        The deployment's name.
     cases, repeats : int
         How many cases there are, and how often each is run on each release tag.
     tags : tuple of TagPlan
         One for each release tag.
-    at_once : int
-        How many calls may be under way.
-    fixed : bool
-        Whether so many are from the start; otherwise it grows to that while the server bears it.
+    at_once, fixed : int, bool
+        How many calls may be under way, and whether from the start; else it grows to that while
+        the server bears it.
     notes : tuple of str
-        What is worth knowing: inputs that a release does not know, columns that look mistyped,
-        the sweep that is resumed.
-    resumes : str or None
-        The id of the unfinished sweep that this goes on with.
-    last_seen : datetime or None
-        When that one last made progress.
-    ended : str or None
+        What is worth knowing: inputs that a release does not know, columns that look mistyped.
+    resumes, last_seen : str, datetime, optional
+        The id of the unfinished sweep that this goes on with, and when that last made progress.
+    ended : str, optional
         The id of the sweep of the same plan that has ended, and is returned as it is.
 
     Examples
@@ -173,23 +168,19 @@ class PlannedRun:
 
 
 def planned_runs(
-    sweep: SweepRecord, states: Mapping[str, str], reused: Mapping[Place, str]
+    sweep: SweepRecord, states: Mapping[str, str], reused: Reused
 ) -> Iterator[PlannedRun]:
     """Yield where every planned run stands, in the order of the plan.
 
-    A run that failed in an earlier round than the sweep's is to be run again, under a new id. For
-    a place in `reused` a run stands that the history had.
+    A run that failed in an earlier round than the sweep's is to be run again, under a new id.
     """
     for place in sweep.places():
         if place in reused:
             yield PlannedRun(place, reused[place], "FULFILLED")
             continue
-        newest = run_id = planned_id(sweep.id, place, sweep.round)
-        for number in range(sweep.round, -1, -1):
-            if number < sweep.round:
-                run_id = planned_id(sweep.id, place, number)
-            if run_id in states:
-                break
+        newest = planned_id(sweep.id, place, sweep.round)
+        earlier = (planned_id(sweep.id, place, n) for n in range(sweep.round - 1, -1, -1))
+        run_id = next((each for each in (newest, *earlier) if each in states), newest)
         state = states.get(run_id)
         stands = run_id == newest or state in {"FULFILLED", "STARTED", "IN_DOUBT"}
         yield PlannedRun(place, run_id, state) if stands else PlannedRun(place, newest, None)
@@ -204,179 +195,157 @@ def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRequest:
-    """What a sweep is to be: checked cases on releases of a workspace of the server."""
-
-    deployment: str
-    releases: Releases
-    checked: CheckedCases
-    repeats: int
-    workspace: str | None = None
-
-    @property
-    def release_ids(self) -> dict[str, str | None]:
-        """Release tag to the release that it points at now, where that is known."""
-        return {tag: release.id if release else None for tag, release in self.releases.items()}
-
-    def record(self, options: SweepOptions) -> SweepRecord:
-        """Return a new sweep of it."""
-        cases, tags = self.checked.cases, tuple(self.releases)
-        environments = (each.environment for each in self.releases.values() if each is not None)
-        environment = next((each.name for each in environments if each), None)
-        ids = [case.case_id for case in cases]
-        return SweepRecord(
-            id=new_run_id(),
-            deployment=self.deployment,
-            environment=environment,
-            workspace=self.workspace,
-            release_tags=tags,
-            repeats=self.repeats,
-            cases=len(cases),
-            signature=signature(self.deployment, environment, tags, self.repeats, ids),
-            created=datetime.now(UTC),
-            releases=self.release_ids,
-            options=options.stored,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedSweep:
-    """A sweep about to begin: a new one, one that goes on, or one that has ended."""
-
-    record: SweepRecord
-    plan: SweepPlan
-    is_new: bool
-    reused: dict[Place, str] = field(default_factory=dict)  # runs to stand for planned ones
+def new_sweep(
+    deployment: str,
+    releases: Releases,
+    cases: Sequence[SweepCase],
+    *,
+    repeats: int,
+    options: SweepOptions,
+    workspace: str | None,
+) -> SweepRecord:
+    """Return a sweep of `cases` on releases of a `workspace` of the server."""
+    environments = (each.environment for each in releases.values() if each is not None)
+    environment = next((each.name for each in environments if each), None)
+    tags, ids = tuple(releases), [case.case_id for case in cases]
+    return SweepRecord(
+        id=new_run_id(),
+        deployment=deployment,
+        environment=environment,
+        workspace=workspace,
+        release_tags=tags,
+        repeats=repeats,
+        cases=len(cases),
+        signature=signature(deployment, environment, tags, repeats, ids),
+        created=datetime.now(UTC),
+        releases={tag: release.id if release else None for tag, release in releases.items()},
+        options=options.stored,
+    )
 
 
 def plan_sweep(
-    request: SweepRequest, sweeps: Sweeps, options: SweepOptions, *, restart: bool, reuse: bool
-) -> PreparedSweep:
-    """Return the newest sweep of the same plan, or a new one; nothing is written.
+    new: SweepRecord,
+    cases: Sequence[SweepCase],
+    sweeps: Sweeps,
+    options: SweepOptions,
+    *,
+    notes: Sequence[str] = (),
+    restart: bool = False,
+    reuse: bool = False,
+) -> tuple[SweepRecord, SweepPlan, Reused]:
+    """Return the newest sweep of the plan of `new`, or that; what it is going to do; reused runs.
 
-    One that has ended counts where its release tags pointed at the same releases.
+    One that has ended counts where its release tags pointed at the same releases. Nothing is
+    written.
     """
-    record = request.record(options)
-    earlier = None if restart else _same_plan(sweeps, record)
-    if earlier is not None:
-        lost = sweeps.lost(earlier.id) if earlier.ended is None else None
-        record = earlier.model_copy(update={"options": options.stored, "lost": lost})
-    states = sweeps.states(record.id) if earlier else {}
-    standing = sweeps.reused(record.id) if earlier else {}
-    counts: Counter[tuple[str, str | None]] = Counter()
-    if states or standing:
-        runs = planned_runs(record, states, standing)
-        counts.update((each.place.release_tag, each.state) for each in runs)
-    reused = {}
+    record = None if restart else _same_plan(sweeps, new)
+    is_earlier, record = record is not None, record or new
+    goes_on = is_earlier and record.ended is None
+    if goes_on:
+        record = record.model_copy(update={"lost": sweeps.lost(record.id)})
+    states = sweeps.states(record.id) if is_earlier else {}
+    standing = sweeps.reused(record.id) if is_earlier else {}
+    runs: Iterable[PlannedRun] = planned_runs(record, states, standing) if is_earlier else ()
+    reused: Reused = {}
     if reuse and record.ended is None:
-        reused = _reusable(request, record, sweeps, states, standing)
+        runs = list(planned_runs(record, states, standing))
+        reused = _reusable(new, cases, runs, sweeps)
+    counts = Counter((each.place.release_tag, each.state) for each in runs if each.state)
     plan = SweepPlan(
-        request.deployment,
+        record.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=_tags(request, record, counts, reused, sweeps.past(record.deployment)),
-        at_once=max(1, min(options.concurrency or options.max_concurrency, record.planned)),
+        tags=tuple(_tags(record, new, counts, reused, sweeps.past(record.deployment))),
+        at_once=max(1, min(options.at_once, record.planned)),
         fixed=options.concurrency is not None,
-        resumes=record.id if earlier and record.ended is None else None,
-        last_seen=sweeps.last_seen(record.id) if earlier else None,
+        resumes=record.id if goes_on else None,
+        last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
     )
-    unread = ", ".join(tag for tag, release in request.releases.items() if release is None)
-    read = [f"this key may not read {unread}: the server alone checks the inputs"] if unread else []
-    notes = (*_resumed(plan, record, request), *read, *request.checked.notes)
-    notes += tuple(_limited(plan, options))
-    return PreparedSweep(record, replace(plan, notes=notes), earlier is None, reused)
+    all_notes = (*_notes(plan, record, new), *notes, *_limits(plan, options))
+    return record, replace(plan, notes=all_notes), reused
 
 
-def _same_plan(sweeps: Sweeps, record: SweepRecord) -> SweepRecord | None:
+def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
     """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    ended = sweeps.ended(record.signature)
-    now = record.releases.items()
+    ended = sweeps.ended(new.signature)
+    now = new.releases.items()
     if ended is not None and not all(
         release is None or ended.releases.get(tag) in {None, release} for tag, release in now
     ):
         ended = None
-    return sweeps.unfinished(record.signature) or ended
+    return sweeps.unfinished(new.signature) or ended
 
 
 def _reusable(
-    request: SweepRequest,
-    record: SweepRecord,
-    sweeps: Sweeps,
-    states: Mapping[str, str],
-    standing: Mapping[Place, str],
+    new: SweepRecord, cases: Sequence[SweepCase], runs: Sequence[PlannedRun], sweeps: Sweeps
 ) -> dict[Place, str]:
     """Return which runs of the history may stand for planned ones that have not begun."""
-    cases, ids = request.checked.cases, request.release_ids
-    known = states.keys() | set(standing.values())
+    known = {each.run_id for each in runs}
     case_ids = {case.case_id for case in cases}
-    pools: dict[tuple[str, str], list[str]] = {}
-    for release in set(ids.values()) - {None}:
-        for case_id, runs in sweeps.reusable(record.deployment, str(release), case_ids).items():
-            pools[str(release), case_id] = [run for run in reversed(runs) if run not in known]
-    found: dict[Place, str] = {}
-    for planned in planned_runs(record, states, standing):
+    pools: dict[tuple[str | None, str], list[str]] = {}
+    for release in set(new.releases.values()) - {None}:
+        for case_id, found in sweeps.reusable(new.deployment, str(release), case_ids).items():
+            pools[release, case_id] = [run for run in reversed(found) if run not in known]
+    reused: dict[Place, str] = {}
+    for planned in runs:
         place = planned.place
-        pool = pools.get((ids[place.release_tag] or "", cases[place.position].case_id))
+        pool = pools.get((new.releases[place.release_tag], cases[place.position].case_id))
         if planned.state is None and pool:
-            found[place] = pool.pop()
-    return found
+            reused[place] = pool.pop()
+    return reused
 
 
 def _tags(
-    request: SweepRequest,
     record: SweepRecord,
-    counts: Mapping[tuple[str, str | None], int],
-    reused: Mapping[Place, str],
+    new: SweepRecord,
+    counts: Mapping[tuple[str, str], int],
+    reused: Reused,
     past: Sequence[PastRun],
-) -> tuple[TagPlan, ...]:
-    """Return what is planned on each release tag, by what calls of its release took and cost."""
-    found = []
-    for tag, release_id in request.release_ids.items():
+) -> Iterator[TagPlan]:
+    """Yield what is planned on each release tag, by what calls of its release took and cost."""
+    for tag, release_id in new.releases.items():
         own = [run for run in past if release_id and run.release_id == release_id]
         own = own or [run for run in past if run.release_tag == tag] or list(past)
         costs = [run.cost_usd for run in own if run.cost_usd is not None]
-        begun = sum(n for (of, state), n in counts.items() if of == tag and state is not None)
+        begun = sum(number for (of, _), number in counts.items() if of == tag)
         doubtful = counts.get((tag, "STARTED"), 0)
         taken = sum(place.release_tag == tag for place in reused)
-        found.append(
-            TagPlan(
-                tag,
-                release_id,
-                calls=record.cases * record.repeats - begun - taken,
-                found=begun - doubtful,
-                reused=taken,
-                doubtful=doubtful,
-                median_s=median(run.latency_s for run in own) if own else None,
-                cost_usd=fmean(costs) if costs else None,
-            )
+        yield TagPlan(
+            tag,
+            release_id,
+            calls=record.cases * record.repeats - begun - taken,
+            found=begun - doubtful,
+            reused=taken,
+            doubtful=doubtful,
+            median_s=median(run.latency_s for run in own) if own else None,
+            cost_usd=fmean(costs) if costs else None,
         )
-    return tuple(found)
 
 
-def _resumed(plan: SweepPlan, record: SweepRecord, request: SweepRequest) -> Iterator[str]:
+def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
         yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
-    if plan.resumes is None:
-        return
-    began = record.created.strftime("%Y-%m-%d %H:%M")
-    last = record.lost or plan.last_seen
-    how = "whose process was lost at" if record.lost else "which last got on at"
-    when = f", {how} {last:%H:%M:%S}" if last else ""
-    found = plural(sum(tag.found for tag in plan.tags), "run")
-    none = "it is not sent again" if found == "1 run" else "none of them is sent again"
-    yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
-    now = request.release_ids
-    moved = [tag for tag, at in record.releases.items() if at and now.get(tag) not in {None, at}]
-    if moved:
-        yield f"{', '.join(moved)} moved to another release since that sweep began"
+    if plan.resumes is not None:
+        began = record.created.strftime("%Y-%m-%d %H:%M")
+        last = record.lost or plan.last_seen
+        how = "whose process was lost at" if record.lost else "which last got on at"
+        when = f", {how} {last:%H:%M:%S}" if last else ""
+        found = plural(sum(tag.found for tag in plan.tags), "run")
+        none = "it is not sent again" if found == "1 run" else "none of them is sent again"
+        yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
+        past = record.releases.items()
+        moved = [tag for tag, then in past if then and new.releases.get(tag) not in {None, then}]
+        if moved:
+            yield f"{', '.join(moved)} moved to another release since that sweep began"
+    unread = ", ".join(tag for tag, release in new.releases.items() if release is None)
+    if unread:
+        yield f"this key may not read {unread}: the server alone checks the inputs"
 
 
-def _limited(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
-    expected = (plan.calls, plan.seconds, plan.cost_usd, None)
-    for name, reached in zip(LIMITS, expected, strict=True):
+def _limits(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
+    for name, reached in zip(LIMITS, (plan.calls, plan.seconds, plan.cost_usd, None), strict=True):
         limit = getattr(options, name)
         if limit is not None:
             is_early = reached is not None and reached > limit

@@ -166,24 +166,18 @@ class Counter:
         """What it has cost so far, as far as that is known."""
         return sum(tag.cost_usd or 0.0 for tag in self._tags.values())
 
-    def go(self) -> None:
-        """Let the clock run."""
+    def run_clock(self, *, on: bool) -> None:
+        """Let the clock run, or stop it."""
         with self._lock:
-            self._began = self._began or datetime.now(UTC)
-            if self._since is None:
-                self._since = time.monotonic()
-
-    def hold(self) -> None:
-        """Stop the clock."""
-        with self._lock:
-            self._spent, self._since = self.seconds, None
+            self._began = self._began or (datetime.now(UTC) if on else None)
+            self._spent = self.seconds
+            self._since = time.monotonic() if on else None
 
     def had(self, tag: str, state: str, *, reused: bool = False) -> None:
         """Note a run that had ended before; `reused`: it is of the history before this sweep."""
-        with self._lock:
-            self._kept += not reused
-            self._reused += reused
-            self._end(tag, state)
+        self._kept += not reused
+        self._reused += reused
+        self._end(tag, state)
 
     def spent(self, tag: str, cost: float | None, took: Iterable[float] = ()) -> None:
         """Note what runs of `tag` have cost, and the seconds that the last ones took."""
@@ -239,13 +233,7 @@ class Counter:
 
 
 def speed(rate: float) -> str:
-    """Return how fast runs end.
-
-    Examples
-    --------
-    >>> speed(4.31), speed(231.4), speed(0.05), speed(0)
-    ('4.3 runs/s', '231 runs/s', '3.0 runs/min', '0 runs/s')
-    """
+    """Return how fast runs end."""
     if 0 < rate < 0.2:  # noqa: PLR2004
         return f"{60 * rate:.1f} runs/min"
     return f"{rate:.1f} runs/s" if 0 < rate < 100 else f"{rate:,.0f} runs/s"  # noqa: PLR2004
@@ -261,19 +249,11 @@ def terminal_bar(
 ) -> Iterator[None]:
     """Show how far a sweep is while the context is open, ten times a second at most.
 
-    `progress` and `subscribe` are those of the sweep, `title` stands before the bar, and `file` is
-    standard error by default.
+    `progress` and `subscribe` are those of the sweep; `file` is standard error by default.
     """
     now = progress()
-    line = terminal_line(
-        total=now.planned,
-        initial=now.ended,
-        desc=title,
-        file=file or sys.stderr,
-        bar_format=_LINE,
-        dynamic_ncols=True,
-        miniters=0,
-    )
+    options = {"desc": title, "bar_format": _LINE, "dynamic_ncols": True, "miniters": 0}
+    line = terminal_line(total=now.planned, initial=now.ended, file=file or sys.stderr, **options)
 
     def show() -> None:
         now = progress()
@@ -291,13 +271,7 @@ def terminal_bar(
 
 
 def facts(now: Progress) -> str:
-    """Return what stands behind the bar.
-
-    Examples
-    --------
-    >>> facts(Progress("running", (TagProgress("v1", 360, 285, 3, 12, 2.3, 0.92),), rate=4.3))
-    '4.3 runs/s, about 16.7 s left, 3 failed, $0.92'
-    """
+    """Return what stands behind the bar."""
     parts = []
     if now.state == "running":
         parts.append(speed(now.rate))

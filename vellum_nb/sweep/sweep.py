@@ -7,18 +7,19 @@ import warnings
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id
-from vellum_nb.sweep.driver import Attempt, Driver, ThreadPool, WorkerPool
-from vellum_nb.sweep.executors import remote_pool
+from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
+from vellum_nb.sweep.driver import Attempt, Driver
+from vellum_nb.sweep.executors import attempt_pool
 from vellum_nb.sweep.limits import LIMITS, SweepOptions
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
@@ -42,37 +43,30 @@ class SweepInterrupt(KeyboardInterrupt):
     """A sweep was interrupted while it was waited for, and stopped; `sweep` can be resumed."""
 
     def __init__(self, sweep: Sweep) -> None:
-        super().__init__(
-            f"{sweep!r}; ws.open_sweep({sweep.id!r}).resume(), or the same call, goes on"
-        )
+        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, goes on"
+        super().__init__(f"{sweep!r}; {how}")
         self.sweep = sweep
 
 
-class Worker(Protocol):
-    """What makes the runs of a sweep."""
+class _Worker(Protocol):
+    """Makes the runs of a sweep, and shows it: its workspace does, which knows client and widgets.
+
+    `prepare` returns a run as it is sent, or looked up; with `retry` one in doubt may be resent.
+    `attempt` opens connections, and `close` closes them.
+    """
 
     @property
-    def moved(self) -> tuple[str, ...]:
-        """The release tags that pointed at more than one release while it ran."""
-
-    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
-        """Return a planned run as it is sent, or looked up; `retry`: one in doubt may be resent."""
-
-    def attempt(self, at_once: int) -> Attempt:
-        """Open connections, and return what sends, for so many at once."""
-
-    def close(self) -> None:
-        """Close the connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepActions:
-    """What a sweep is given by its workspace, which knows comparisons and widgets."""
-
-    compare: Callable[..., Comparison]
-    view: Callable[[Sweep], Any]
-    watch: Callable[..., AbstractContextManager[None]]  # shows the progress in its context
-    save: Callable[[str | Path, pd.DataFrame], Path]  # as CSV
+    def compare(self) -> Callable[..., Comparison]: ...
+    @property
+    def moved(self) -> tuple[str, ...]: ...
+    def prepare(
+        self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
+    ) -> PreparedRun: ...
+    def attempt(self, options: SweepOptions) -> Attempt: ...
+    def close(self) -> None: ...
+    def view(self, sweep: Sweep) -> Any: ...
+    def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]: ...
+    def save(self, path: str | Path, frame: pd.DataFrame) -> Path: ...
 
 
 class Sweep:
@@ -80,6 +74,20 @@ class Sweep:
 
     Made by `vellum_nb.Workspace.sweep`. Of a run that was made again by `retry_failed` the latest
     counts; the history keeps all.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> cases = [{"ticket": "I was charged twice", "who": "ann"}]
+    >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
+    >>> sweep.compare()
+    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
+    >>> sweep.frame()[["state", "output.category", "label.who"]].head(1)
+           state output.category label.who
+    0  FULFILLED         billing       ann
+    >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
+    True
     """
 
     def __init__(
@@ -87,9 +95,8 @@ class Sweep:
         record: SweepRecord,
         *,
         history: History,
-        worker: Worker,
+        worker: _Worker,
         options: SweepOptions,
-        actions: SweepActions,
         plan: SweepPlan | None = None,
     ) -> None:
         self.record = record
@@ -97,11 +104,10 @@ class Sweep:
         self._history = history
         self._worker = worker
         self._options = options
-        self._actions = actions
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
-        self._lease: str | None = None
+        self._token = uuid4().hex  # of its lease
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
@@ -116,11 +122,9 @@ class Sweep:
     @property
     def state(self) -> State:
         """``ready``, ``running``, ``paused``, ``stopping``, ``stopped`` or ``done``."""
-        driver = self._driver
-        if driver is not None:
-            if driver.why is not None:
-                return "stopping"
-            return "paused" if driver.paused else "running"
+        if (driver := self._driver) is not None:
+            how: State = "paused" if driver.paused else "running"
+            return how if driver.why is None else "stopping"
         if self._counter.left <= 0:
             return "done"
         return "ready" if self._why is None else "stopped"
@@ -131,23 +135,14 @@ class Sweep:
         return self._counter.progress(
             self.state,
             lost=self.record.lost,
-            at_once=driver.at_once if driver else 0,
-            limit=driver.concurrency.limit if driver else 0,
-            most=driver.concurrency.most if driver else 0,
-            note=driver.note if driver else None,
             why=self._why,
             max_cost_usd=self._options.max_cost_usd,
             moved=self._worker.moved,
+            **(driver.facts if driver else {}),
         )
 
     def start(self) -> Sweep:
-        """Run what is left, in the background. Does nothing while it runs.
-
-        Raises
-        ------
-        HistoryError
-            Another process runs this sweep; the message says which.
-        """
+        """Run what is left, in the background, unless it runs; errors are those of `resume`."""
         self._start()
         return self
 
@@ -158,16 +153,9 @@ class Sweep:
     def wait(self, timeout: float | None = None) -> Sweep:
         """Wait until it is done or stopped.
 
-        A keyboard interrupt, or the kernel's, stops it: what is under way ends first, then
-        KeyboardInterrupt is raised. A second one cuts off what is under way, to be looked up when
-        the sweep is resumed.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            It was interrupted; `resume` goes on.
-        Exception
-            What broke the sweep, such as a history that cannot be written; `resume` goes on.
+        An interrupt stops it: what is under way ends first, then KeyboardInterrupt is raised. A
+        second one cuts off what is under way, to be looked up when the sweep is resumed. What
+        broke the sweep is raised too, such as the error of a history that cannot be written.
         """
         return self._attend(lambda: None, timeout, show=self._view is None)
 
@@ -180,13 +168,11 @@ class Sweep:
         """Go on, after a pause, a stop or a lost kernel. Waits for the end unless `background`.
 
         What may have been executed, failed runs too, is looked up first, and taken over where it
-        was. `progress` says whether progress is shown.
+        was. `progress` says whether progress is shown. Raises `HistoryError` where another process
+        runs the sweep.
         """
         self._shows_progress = progress
-        if not background:
-            return self._attend(self._go_on)
-        self._go_on()
-        return self
+        return self._attend(self._go_on, wait=not background)
 
     def stop(self) -> None:
         """Begin nothing more, and end when what is under way has ended."""
@@ -207,18 +193,12 @@ class Sweep:
         if self._driver is not None:
             msg = f"Sweep {self.id} is {self.state}: wait for it, or stop it, before retry_failed()"
             raise VellumNBError(msg)
-        if not background:
-            return self._attend(lambda: self._start(retry=True))
-        self._start(retry=True)
-        return self
+        return self._attend(lambda: self._start(retry=True), wait=not background)
 
     def apply(self, options: SweepOptions) -> None:
         """Apply the limits of `options`, also while it is under way.
 
-        Raises
-        ------
-        VellumNBError
-            It is under way, and `options` differ in what cannot be changed then.
+        Raises `VellumNBError` where it is under way, and they differ in what cannot change then.
         """
         now, driver = self._options, self._driver
         if driver is not None:
@@ -252,7 +232,7 @@ class Sweep:
 
     def runs(self) -> list[Run]:
         """Return its runs, newest first, reused ones of the history too."""
-        places, left_out = self._places(), self._superseded()
+        places, left_out = self._reused(), self._superseded()
         runs = [run for run in self._history.runs(sweep_id=self.id) if run.id not in left_out]
         for run in self._history.runs(ids=list(places)) if places else ():
             place = places[run.id]
@@ -266,16 +246,6 @@ class Sweep:
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
         tag and repeat that they stand for, and keep their own `sweep_id`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice", "who": "ann"}]
-        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v2"])
-        >>> sweep.frame()[["state", "output.category", "label.who"]]
-               state output.category label.who
-        0  FULFILLED         billing       ann
         """
         return self._frame()
 
@@ -298,16 +268,8 @@ class Sweep:
 
         The baseline is the first release tag by default; metrics see what the cases expect. All
         other options, and the errors, are those of `vellum_nb.Workspace.compare`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> cases = [{"ticket": "I was charged twice"}]
-        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"]).compare()
-        <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
         """
-        return self._actions.compare(
+        return self._worker.compare(
             self,
             baseline=baseline,
             metrics=metrics,
@@ -321,22 +283,10 @@ class Sweep:
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.
 
-        Raises
-        ------
-        HistoryError
-            The file cannot be written.
-        VellumNBError
-            The API key stands in it. Nothing was written.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> vnb.read_csv(sweep.to_csv("sweep.csv")).equals(sweep.frame())
-        True
+        Raises `HistoryError` where the file cannot be written, `VellumNBError` where the API key
+        stands in it: nothing was written.
         """
-        return self._actions.save(path, self.frame())
+        return self._worker.save(path, self.frame())
 
     def view(self) -> Any:
         """Return the live view: counts per release tag, rate, latest outputs, Pause and Stop.
@@ -345,7 +295,7 @@ class Sweep:
         stand in several cells.
         """
         if self._view is None:
-            self._view = self._actions.view(self)
+            self._view = self._worker.view(self)
         return self._view
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -356,10 +306,10 @@ class Sweep:
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
-        deleted = 0
+        note = ""
         with suppress(HistoryError):  # it was closed: what is known can still be shown
-            deleted = self._history.sweeps.deleted(self.id)
-        note = f"; {deleted} deleted, see history.deletions()" if deleted else ""
+            if deleted := self._history.sweeps.deleted(self.id):
+                note = f"; {deleted} deleted, see history.deletions()"
         return (
             f"<Sweep of {self.record.deployment} on {', '.join(self.record.release_tags)}: "
             f"{now.state}{why}, {now.ended} of {now.planned} runs{failed}{moved}{note}>"
@@ -398,11 +348,11 @@ class Sweep:
         with self._lock:
             if self._driver is not None:
                 return
+            sweeps = self._history.sweeps
             try:
-                if self._lease is None:
-                    self._lease = self._history.sweeps.acquire(self.id)
-                else:  # an interrupt broke the last start
-                    self._history.sweeps.renew(self.id, self._lease)
+                sweeps.acquire(self.id, self._token)  # it has it where an interrupt broke a start
+                if self._options.stored != self.record.options:
+                    self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(retry=retry)
                 if driver is None:
                     self._settle(None)
@@ -422,29 +372,26 @@ class Sweep:
         if self._counter.left <= 0:
             return None
         self._why = None
-        options, sweeps = self._options, self._history.sweeps
-        most = options.concurrency or options.max_concurrency
-        attempt, executor = self._worker.attempt(most), options.executor
-        pool = ThreadPool(attempt, most) if executor is None else remote_pool(attempt, executor)
+        options, sweeps, prepare = self._options, self._history.sweeps, self._worker.prepare
+        attempt = self._worker.attempt(options)
         planned = planned_runs(self.record, states, reused)
         return Driver(
-            (self._worker.prepare(each) for each in planned if each.state is None),
-            pool,
+            (prepare(each, options) for each in planned if each.state is None),
+            attempt_pool(attempt, options.executor, options.at_once),
             recorder=sweeps,
             counter=self._counter,
             options=options,
             calls=len(states),
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
-            in_doubt=[self._worker.prepare(each, retry=retry) for each in in_doubt],
+            in_doubt=[prepare(each, options, retry=retry) for each in in_doubt],
             on_change=self._changed,
-            on_end=partial(self._end, pool),
-            renew=self._renew_lease,
+            on_end=self._end,
+            renew=partial(sweeps.renew, self.id, self._token),
         )
 
-    def _end(self, pool: WorkerPool, driver: Driver) -> None:
+    def _end(self, driver: Driver) -> None:
         with suppress(HistoryError):  # it may be what broke the sweep
             self._settle(driver.why, has_lease=driver.has_lease)
-        pool.close()
         self._worker.close()
         self._release()
 
@@ -463,13 +410,8 @@ class Sweep:
         self.record = self.record.model_copy(update=fields)
 
     def _release(self) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            with suppress(HistoryError):  # closed, or out of reach: its lease expires
-                self._history.sweeps.release(self.id, lease)
-
-    def _renew_lease(self) -> bool:
-        return self._lease is None or self._history.sweeps.renew(self.id, self._lease)
+        with suppress(HistoryError):  # closed, or out of reach: its lease expires
+            self._history.sweeps.release(self.id, self._token)
 
     def _go_on(self) -> None:
         driver = self._driver
@@ -478,11 +420,19 @@ class Sweep:
         self._start()
 
     def _attend(
-        self, begin: Callable[[], None], timeout: float | None = None, *, show: bool = True
+        self,
+        begin: Callable[[], None],
+        timeout: float | None = None,
+        *,
+        show: bool = True,
+        wait: bool = True,
     ) -> Sweep:
         """Begin and wait. An interrupt, which may come at any moment of both, stops it first."""
+        if not wait:
+            begin()
+            return self
         interrupts = 0
-        watch = self._actions.watch(self, show=show) if self._shows_progress else nullcontext()
+        watch = self._worker.watch(self, show=show) if self._shows_progress else nullcontext()
         with watch:
             while interrupts <= _INTERRUPTS:
                 try:
@@ -509,30 +459,28 @@ class Sweep:
     def _frame(self, states: tuple[str, ...] | None = None) -> pd.DataFrame:
         import pandas as pd
 
-        sweeps = self._history.sweeps
+        record, sweeps = self.record, self._history.sweeps
         frame = sweeps.frame(self.id, states=states, exclude=self._superseded())
         cases = sweeps.cases(self.id)
         by_case_id = {case.case_id: case for case in reversed(cases)}
-        by_run = {run: cases[place.position] for run, place in self._places().items()}
-        for case in cases:
-            if by_case_id[case.case_id] is not case:  # cases alike: the id of a run says which
-                by_run |= dict.fromkeys(self._run_ids(case.position), case)
+        by_run = {run: cases[place.position] for run, place in self._reused().items()}
+        if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
+            rounds = range(record.round + 1)
+            by_run |= {
+                planned_id(record.id, place, number): cases[place.position]
+                for place in record.places()
+                for number in rounds
+            }
         runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
-        added = _case_columns(cases, found)
+        added: dict[str, Any] = {}
+        for prefix, side in (("expected.", "expected"), ("label.", "labels")):
+            for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
+                values = [case and getattr(case, side).get(name) for case in found]
+                added[prefix + name] = column([cell(value) for value in values], None)
         return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
-    def _run_ids(self, position: int) -> list[str]:
-        """Return the ids that the runs of one case have, in all rounds."""
-        record = self.record
-        return [
-            planned_id(record.id, Place(position, tag, repeat), number)
-            for tag in record.release_tags
-            for repeat in range(record.repeats)
-            for number in range(record.round + 1)
-        ]
-
-    def _places(self) -> dict[str, Place]:
+    def _reused(self) -> dict[str, Place]:
         """Return which planned run each reused run of the history stands for."""
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
@@ -541,34 +489,23 @@ class Sweep:
         return superseded(self.record, states)
 
 
-def _case_columns(cases: list[SweepCase], found: list[SweepCase | None]) -> dict[str, Any]:
-    """Return ``expected.…`` and ``label.…`` of the cases found, as columns."""
-    added: dict[str, Any] = {}
-    for prefix, side in (("expected.", "expected"), ("label.", "labels")):
-        for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
-            values = [None if case is None else getattr(case, side).get(name) for case in found]
-            added[prefix + name] = column([cell(value) for value in values], None)
-    return added
-
-
 def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
     """Return the sweep of this id, or of the only id that begins so."""
     found = sweeps.every(sweep_id) if sweep_id else []
     if len(found) == 1:
         record = found[0]
         is_driven = record.id in sweeps.held()
-        why = None if is_driven else _why_unfinished(record, begun=sweeps.last_seen(record.id))
+        why = None if is_driven else _why(record, begun=sweeps.last_seen(record.id))
         return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
     what = "several sweeps whose id begins with" if found else "no sweep"
     msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists those there are"
     raise HistoryError(msg)
 
 
-def _why_unfinished(record: SweepRecord, *, begun: object) -> str | None:
-    """Return why a sweep that nobody drives has not ended."""
-    if record.ended is None and record.why is None and begun:
-        return "its process ended before it was done"
-    return record.why
+def _why(record: SweepRecord, *, begun: object) -> str | None:
+    """Return why a sweep that nobody drives has not ended; `begun`: it has runs."""
+    lost = record.ended is None and record.why is None and begun
+    return "its process ended before it was done" if lost else record.why
 
 
 def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
@@ -588,13 +525,12 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
             tally["FULFILLED"] += len(sweeps.reused(record.id))
         failed = sum(tally[state] for state in _NOT_DONE)
         begun = tally["FULFILLED"] + tally["STARTED"] + failed
-        is_driven = record.id in held
-        why = None if is_driven else _why_unfinished(record, begun=begun)
         idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"
         row = {name: getattr(record, name, None) for name in _COLUMNS}
         row |= {"sweep_id": record.id, "release_tags": ", ".join(record.release_tags)}
         row |= {"done": tally["FULFILLED"], "failed": failed, "started": tally["STARTED"]}
-        row |= {"state": "running" if is_driven else idle, "to_go": record.planned - begun}
+        row |= {"state": "running" if record.id in held else idle, "to_go": record.planned - begun}
+        why = None if record.id in held else _why(record, begun=begun)
         rows.append(row | {"why": "stopped by hand" if why == BY_HAND else why})
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     for name in _TIMES:

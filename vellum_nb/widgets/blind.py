@@ -51,13 +51,13 @@ def result_html(session: BlindSession) -> str:
     )
     words = " · ".join(f"{count:,} {word}" for _, word, count in counts)
     facts = [
-        f"{_name(found.first)} stood under A in {found.a_first:,} of {found.rated:,} rated cases",
+        f"{_name(found.first)} was A in {found.a_first:,} of {found.rated:,} rated cases",
         f"A was preferred in {found.preferred_a:,} of {decided:,} decided ones",
     ]
     facts += [
         f"{number:,} {words}"
         for number, words in (
-            (found.same, "with the same outputs on both: ties, without asking"),
+            (found.same, "with the same outputs on both: ties, not presented"),
             (found.skipped, "skipped"),
             (found.unrated, "not rated"),
             (session.missing, "without an answer on both"),
@@ -185,7 +185,7 @@ def _is_short(value: Any) -> bool:
 
 def _foot(session: BlindSession) -> str:
     if session.state == "ended":
-        return "Which release stood under A was shuffled per case. Results stay as they are."
+        return "Which release was A was shuffled per case. The results are final."
     if not session.total and not session.same:
         return "Run the deployment on both releases with the same inputs, then compare again."
     parts = []
@@ -193,14 +193,14 @@ def _foot(session: BlindSession) -> str:
         number = f"all {session.total:,} are" if session.total > 1 else "it is"
         saved = "Ratings are saved as you go."
         if not session.is_kept:
-            saved = "There is no history here: ratings end with the kernel."
+            saved = "There is no history here: ratings are lost with the kernel."
         parts = [
             f"The win rate and which release is A or B stay hidden until {number} rated.",
             saved,
         ]
     if session.same:
         have = plural(session.same, "case has", "cases have")
-        parts.append(f"{have} the same outputs on both: a tie, without asking.")
+        parts.append(f"{have} the same outputs on both: a tie, not presented.")
     if session.missing:
         have = plural(session.missing, "case has", "cases have")
         parts.append(f"{have} no answer on both, and cannot be rated.")
@@ -276,7 +276,7 @@ class BlindView(ThreadSafeWidget):
             first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
             more = f" and {len(problems) - _MANY:,} more" if len(problems) > _MANY else ""
             count = f"{self.session.unsent:,} could not be sent"
-            self.error = f"{count}: {first}{more}. Send again tries just those."
+            self.error = f"{count}: {first}{more}. Send again sends only those."
         self.sending = f"{sent:,} sent" if sent else ""
         self._show()
         return sent
@@ -313,7 +313,7 @@ class BlindView(ThreadSafeWidget):
             if not session.rate(said, note=note if isinstance(note, str) else ""):  # type: ignore[arg-type]
                 over = session.state == "ended"
                 what = "The rating was ended" if over else "This case was rated"
-                stands = "yours came too late to count" if over else "that rating stands"
+                stands = "yours came too late" if over else "that rating stands"
                 self.error = f"{what} in another view; {stands}."
         elif kind == "undo":
             if session.last and not session.undo():

@@ -87,7 +87,7 @@ class CaseSection:
         file = styled(ipw.VBox(self._file.widgets), "vnb-case-file")
         bar = styled(ipw.Box([self._run, self._state]), "vnb-runbar")
         parts = [file, self._tags.widget, self._repeats, self._plan, bar]
-        hint = "CSV, JSON lines, JSON or Parquet, a row a case"
+        hint = "CSV, JSON lines, JSON or Parquet, one row per case"
         self._fold = Fold("Run on a file of cases", hint, parts, late=True)
         self.widget = self._fold.widget
         self.view = styled(ipw.Box(), "vnb-case-view")
@@ -143,7 +143,7 @@ class CaseSection:
         if file is None:
             return None
         if not re.fullmatch("[1-9][0-9]{0,5}", typed):
-            msg = f"Repeats is “{typed}”; give a whole number from 1 on: how often each case is run"
+            msg = f"Repeats is “{typed}”; it must be a whole number from 1: runs per case"
             raise InputError(msg)
         if not self._tags.ticked:
             msg = "No release tag is chosen; choose one to run the cases on"
@@ -161,7 +161,7 @@ class CaseSection:
                 plan = self._call(ready, dry_run=True)
             calls = plural(plan.calls, "call")
             again = " again" if ready.restart else ""
-            label = f"Go on: {calls}" if plan.resumes else f"Run {calls}{again}"
+            label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{again}"
             html = case_plan_html(plan)
         except VellumNBError as exc:
             html = problems_html(exc)
@@ -240,8 +240,10 @@ def case_plan_html(plan: SweepPlan) -> str:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
     if any(tag.doubtful for tag in plan.tags):
         columns["to be looked up"] = lambda tag: f"{tag.doubtful:,}"
-    columns["s a call"] = lambda tag: _UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}"
-    columns["$ a call"] = lambda tag: _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:]
+    columns["s per call"] = lambda tag: _UNKNOWN if tag.median_s is None else f"{tag.median_s:.2f}"
+    columns["$ per call"] = lambda tag: (
+        _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:]
+    )
     rows = "".join(
         f'<tr><th scope="row"><code>{_cell(tag.release_tag)}</code></th>'
         + "".join(f"<td>{figure(tag)}</td>" for figure in columns.values())

@@ -381,7 +381,7 @@ class FieldSet:
         known = ", ".join(self._visible) or "none"
         unknown = [str(name) for name in values if name not in self._visible]
         if unknown:
-            words = f"is no input. The form's inputs: {known}"
+            words = f"is not an input. The form's inputs: {known}"
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, [InputProblem(name, words) for name in unknown])
         with self._silently():
@@ -539,7 +539,7 @@ def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    msg = f"Not valid JSON: {word} is no JSON number."
+    msg = f"Not valid JSON: {word} is not a JSON number."
     raise InputError(msg)
 
 

@@ -66,9 +66,14 @@ _LONGEST = 2_000  # characters of an input in the static form
 _NAMED = 4  # problems that are named beside Run
 _SHORTEST = 0.1  # seconds
 _OPTIONS = (
-    ("external id", "STRING", "yours, unique; several releases get -tag", {"x-multiline": False}),
-    ("metadata", "JSON", "a JSON object kept with the run", {"type": "object"}),
-    ("previous execution", "STRING", "the id to go on from", {"x-multiline": False}),
+    (
+        "external id",
+        "STRING",
+        "your own unique id; with several releases, -tag is added",
+        {"x-multiline": False},
+    ),
+    ("metadata", "JSON", "a JSON object stored with the run", {"type": "object"}),
+    ("previous execution", "STRING", "the execution to continue", {"x-multiline": False}),
 )
 
 
@@ -96,7 +101,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     release : callable
         Retrieves the release that a tag points at.
     count : callable, optional
-        Returns how many runs of the deployment the history holds; None where it cannot tell.
+        Returns how many runs of the deployment the history holds; None if it does not know.
     rate, trace : callable, optional
         Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
     cases : callable, optional
@@ -105,14 +110,14 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     Attributes
     ----------
     value : dict
-        Input name to natural Python value, of all inputs that have a readable one. Set it to fill
-        the form: inputs that are not named go back to their defaults.
+        Input name to natural Python value, of all inputs with a valid one. Set it to fill the form:
+        inputs that are not named get their defaults.
     release_tags : list of str
         The tags to run on; set it to choose others.
     runs : tuple of Run
-        The newest answers, one a release tag.
+        The newest answers, one per release tag.
     busy, streaming : bool
-        Whether runs are under way; whether they show their text while it grows: the Stream switch.
+        Whether runs are in progress; whether they show text as it arrives: the Stream switch.
 
     Examples
     --------
@@ -217,7 +222,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     @property
     def errors(self) -> dict[str, str]:
-        """What keeps the form from running, by the input's name."""
+        """Why the form cannot run, by the input's name."""
         return self._fields.problems()
 
     @property
@@ -284,7 +289,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._options[name].focus()
 
     def cancel(self) -> None:
-        """Cut off the runs that are under way; those that have ended stay."""
+        """Cancel the runs in progress; ended ones stay."""
         if self._runs.cancel():
             self._bar.cancelling()
 
@@ -297,7 +302,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return tuple(self.runs)
 
     def continue_from(self, run: Run) -> None:
-        """Go on from the answer of `run`, as its Continue does; nothing is sent.
+        """Continue from the answer of `run`, as its Continue does; nothing is sent.
 
         Its execution becomes the previous one, its answer the next turn of the chat, if any.
         """
@@ -456,7 +461,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def _html(self) -> str:
         """Return a table of the inputs, below it the answers and traces there are.
 
-        The same form gives the same text; there is no time in it before a run.
+        The same form gives the same text, without a time before a run.
         """
         spec, values = self._spec, self._fields.values
         head = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
@@ -526,7 +531,7 @@ class RunBar:
         self.stream = styled(
             ipw.Checkbox(description="Stream", indent=False), "vnb-check vnb-stream"
         )
-        self.stream.tooltip = "Show the text of the answers while it grows"
+        self.stream.tooltip = "Show the text of the answers as it arrives"
         parts = [self._run, self._cancel, self._progress, self._problems]
         self.widget = styled(ipw.Box([*parts, *([self.stream] * streams)]), "vnb-runbar")
 

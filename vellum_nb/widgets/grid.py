@@ -43,7 +43,7 @@ MAX_PAGE = 80_000  # bytes of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows
 _MAX_ORDERS = 8  # that are remembered
-_ALL_THERE = "All runs that were compared are there again"
+_ALL_THERE = "All runs of this comparison exist again"
 _INPUT = 20_000  # characters of an input that are shown at once
 
 
@@ -238,14 +238,14 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     Parameters
     ----------
     comparison : Comparison
-        What is shown. Ratings and runs that are made here give the view another comparison.
+        The comparison to display. Ratings and runs made here give the view another one.
     callbacks : Callbacks, optional
-        What can be done beside looking.
+        What the grid can do in addition.
 
     Attributes
     ----------
     comparison : Comparison
-        As it is shown now: compared with the baseline that was chosen.
+        The current one, with the baseline that was chosen.
     table : TableView
         The widget that draws the rows.
     export_folder : Path or None
@@ -292,7 +292,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     @property
     def comparison(self) -> Comparison:
-        """The comparison as it is shown now."""
+        """The current comparison, with the baseline that was chosen."""
         return self.table.comparison
 
     @property
@@ -323,7 +323,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.opened = case.case_id
 
     def close_case(self) -> None:
-        """Show the case in full no more."""
+        """Close the case."""
         self._detail.show(self.comparison, None)
         self.table.opened = ""
 
@@ -345,7 +345,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._work(case, release, "saving the rating…", save)
 
     def replay(self, case: Case, release: str) -> None:
-        """Run `case` on `release`, in a thread; its cell shows the answer when it has come."""
+        """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
         replay = self._callbacks.replay
         if replay is None or release not in self._callbacks.replayed(self.comparison):
             msg = f"Case {case.number} cannot be run on {release} from here"
@@ -436,7 +436,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                 f"<h4>{escape(visible_name(each))}: {diff.sentence}</h4>{diff._repr_html_()}"
                 for each, diff in self._own.code_diffs.items()
             )
-            self.table.code = html or "<p>No difference in code or prompts can be read.</p>"
+            self.table.code = html or "<p>There is no code difference to display.</p>"
 
         self.table.guarded("action", show)
 
@@ -460,7 +460,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    deleted_text = f"Deleted of what was compared: {plural(self._deleted, 'run')}"
+                    deleted_text = f"Deleted since: {plural(self._deleted, 'run')}"
                     text = (
                         f"{deleted_text}, see history.deletions()" if self._deleted else _ALL_THERE
                     )
@@ -517,4 +517,4 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _text(message: Mapping[str, Any], key: str) -> str:
     value = message.get(key)
-    return value if isinstance(value, str) else refuse(f"{value!r:.60} is no {key}")
+    return value if isinstance(value, str) else refuse(f"{value!r:.60} is not a {key}")

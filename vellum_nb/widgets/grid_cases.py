@@ -207,7 +207,7 @@ def _worse(comparison: Comparison, release: str, metric: str | None) -> dict[str
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "nothing distinguishes better from worse here: give metrics=… or rate answers"
+        return "no metric: give metrics=… or rate answers to see what is better"
     text = "sign test over cases with a difference"
     has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
     noise = " · a difference inside the grey band is noise between repeats of one release"
@@ -293,7 +293,7 @@ def _figures(
 
 
 def _delta(by: float, text: str) -> str:
-    """Return a difference with its sign; nothing where there is none to be seen."""
+    """Return a difference with its sign; nothing for a difference of zero."""
     visible = abs(by) >= 0.0005  # noqa: PLR2004  (half a millisecond, a twentieth of a percent)
     return f"{_MINUS if by < 0 else '+'}{text}" if visible else ""
 

@@ -239,7 +239,7 @@ def _cell(
     if unlike:
         text, title = (
             f"differs in {unlike:,} of {answers:,} repeats",
-            "Repeats brought other answers",
+            "Repeats have different answers",
         )
         chips.append((text, "warn", title, "unstable"))
     if found.quality is not None:
@@ -317,7 +317,7 @@ def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]
 
 
 def _value(run: Run, name: str) -> tuple[Any, str] | None:
-    """Return an output and its type; None where there is none."""
+    """Return an output and its type; None without one."""
     if name not in run.outputs:
         return None
     return run.outputs[name], output_kind(run.outputs[name], run.output_types.get(name))

@@ -145,7 +145,7 @@ class FileChoice:
 
     @property
     def value(self) -> Any:
-        """What was made of the upload, or the path or address as text; None where there is none."""
+        """What was made of the upload, or the path or address as text; None without one."""
         how = self._how.value
         return self._uploaded if how == "Upload" else self._texts[how].value.strip() or None
 

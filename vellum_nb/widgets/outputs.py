@@ -34,14 +34,14 @@ _NODE_STATES = {
 def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     """Return `nodes` as a table: name and state, a bar in time, how long it took, its error."""
     if not nodes:
-        return '<p class="vnb-note">No node of this run is known.</p>'
+        return '<p class="vnb-note">This run has no recorded nodes.</p>'
     starts = [start for node in nodes if (start := _utc(node.start))]
     ends = [end for node in nodes if (end := _utc(node.end))]
     begin = min(starts, default=None)
     length = max((max(starts + ends) - begin).total_seconds(), 0.0) if begin else 0.0
     facts = [escape(visible_name(title)), plural(len(nodes), "node"), duration(length)]
     if len(nodes) > _NODES:
-        facts.append(f"the first {_NODES} are shown; ws.trace(run) has all")
+        facts.append(f"the first {_NODES}; ws.trace(run) has all")
     caption = " · ".join(filter(None, facts))
     rows = "".join(
         _node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]
@@ -146,7 +146,7 @@ def side_by_side_html(
     )
     notes = _notes(runs, legend=legend and not markdown)
     if more > 0:
-        notes.append(f"{more:,} outputs more are not shown; the run holds them all")
+        notes.append(f"{more:,} more outputs are in the run")
     above = "".join(f'<p class="vnb-note vnb-out-note">{note}</p>' for note in notes)
     body = f'{above}<div class="vnb-out-grid">{columns}</div>'
     if not runs:

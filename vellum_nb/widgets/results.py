@@ -262,7 +262,7 @@ def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
         if not same_value(value, known[name]):
             changed[name] = value
     if not changed:
-        msg = "Nothing was changed: correct a text, then save."
+        msg = "Nothing was changed: edit a text, then save."
         raise InputError(msg)
     return before | changed
 
@@ -364,7 +364,7 @@ class Answers:
             timestamp=self._sent,
             inputs={},
             case_id=case_id,
-            not_sent=request.not_sent,
+            not_sent=request.not_sent or (),
         )
 
     def _live(self, run: Run, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class FormSpec:
             if tag in choice.names:
                 return choice.tag
         known = ", ".join(name for choice in self.tags for name in choice.names)
-        msg = f"{self.name} has no such release tag:"
-        raise InputError(msg, [InputProblem(tag, f"is unknown; there are: {known}")])
+        msg = f"{self.name} has no release tag of this name:"
+        raise InputError(msg, [InputProblem(tag, f"is unknown; available: {known}")])
 
 
 class Releases:
@@ -161,7 +161,7 @@ def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
             )
     if not sentences:
         return ""
-    kept = "The answers stay comparable; the difference is kept with the run."
+    kept = "The answers stay comparable; the difference is recorded with the run."
     return f'{" ".join(sentences)} <span class="vnb-quiet">{kept}</span>'
 
 

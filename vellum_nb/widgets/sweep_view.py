@@ -100,11 +100,11 @@ def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
             now.reused,
             f"{'run' if now.reused == 1 else 'runs'} reused from earlier ones",
         ),
-        (now.adopted, now.adopted, "looked up, and had run"),
+        (now.adopted, now.adopted, "looked up and already executed"),
         (now.resent, now.resent, f"sent again: the server knew no execution of {them}"),
         (0, goes_on and now.began and not now.resent, "sent twice"),
     ]
-    lead = "failed runs are run again: " if record.round else "resumed: "
+    lead = "failed runs that run again: " if record.round else "resumed: "
     texts: list[tuple[str, bool]] = []
     for count, applies, words in counts:
         if applies:
@@ -173,12 +173,12 @@ def _is_short(value: object) -> bool:
 def _status(now: Progress) -> str:
     """Return the state in a sentence without figures that change all the time: it is read out."""
     limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
-    how = f"with more, or no, {limit} it goes on" if limit else "resume goes on from here"
+    how = f"it continues with a higher {limit}, or none" if limit else "resume continues from here"
     sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",
-        "paused": "paused: nothing new begins",
-        "stopping": "stopping: what runs ends first",
+        "paused": "paused: no new runs start",
+        "stopping": "stopping: running calls end first",
         "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {how}",
         "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
     }[now.state]
@@ -235,15 +235,14 @@ class SweepView(ThreadSafeWidget):
     Parameters
     ----------
     sweep : Sweep
-        What is shown, paused and stopped.
+        The sweep to display, pause and stop.
     same, numbers : mapping, optional
         Release tag to the other tags on the same release; case id to the number of the case.
 
     Attributes
     ----------
     hint, error : str
-        What stands in place of the buttons while the kernel is busy; what went wrong when a button
-        was pressed; traits.
+        The text in place of the buttons while the kernel is busy; the error of a button; traits.
 
     Examples
     --------
@@ -287,7 +286,7 @@ class SweepView(ThreadSafeWidget):
         self._debouncer.poke()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the sweep has come to an end and that is shown; return whether it is."""
+        """Wait until the sweep has ended and the view shows it; return whether it does."""
         return self._debouncer.wait(timeout)
 
     def close(self) -> None:

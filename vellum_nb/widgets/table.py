@@ -106,7 +106,7 @@ class HistorySource:
     def drop(self, name: object) -> None:
         """Take a filter away."""
         if name not in self._filters or name == "deployment":
-            refuse(f"there is no filter {name!r:.60} to take away")
+            refuse(f"there is no filter {name!r:.60} to remove")
         del self._filters[str(name)]
 
     @property
@@ -227,7 +227,7 @@ class HistoryView(TableView):
     order_by, descending : str, bool
         The column that is sorted by, and which way; traits.
     columns : list of str
-        The columns that are shown: names of the history frame, and ``outputs``; a trait.
+        The visible columns: names of the history frame, and ``outputs``; a trait.
     total, recorded : int
         How many runs the filters find, and how many of the deployment there are; traits.
     export_folder : Path or None
@@ -304,7 +304,7 @@ class HistoryView(TableView):
         self.guarded("rows", self._refresh)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is read or counted; return whether that is so."""
+        """Wait until reading and counting have ended; return whether they have."""
         return self._executor.wait(timeout) and self._counting.wait(timeout)
 
     def close(self) -> None:
@@ -471,7 +471,7 @@ class HistoryView(TableView):
         names = [value] if name == "order_by" else list(dict.fromkeys(value))[:_MAX_COLUMNS]
         if unknown := [each for each in names if each not in known]:
             what = "order" if name == "order_by" else "column"
-            msg = f"no {what} is called {', '.join(unknown)}; there are: {', '.join(known)}"
+            msg = f"there is no {what} {', '.join(unknown)}; there are: {', '.join(known)}"
             raise traitlets.TraitError(msg)
         return value if name == "order_by" else names
 

@@ -196,7 +196,7 @@ class TableView(ThreadSafeWidget):
                 formats = self.formats()
                 name = message.get("format", next(iter(formats)))
                 if not isinstance(name, str) or name not in formats:
-                    refuse(f"it is written as {', '.join(formats)}, not as {name!r:.60}")
+                    refuse(f"the formats are {', '.join(formats)}, not as {name!r:.60}")
                 path = export_target(message.get("path"), formats[name].suffix, self.export_folder)
                 formats[name].write(path)
                 answer = {"path": str(path), "count": self.exported_rows}

@@ -9,109 +9,93 @@ from vellum_nb.comparison.bisection import Bisection, Candidate, Check, bisected
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
-from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
+from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.workspace.lookup import Lookup
-from vellum_nb.workspace.runner import Runner, case_request
+from vellum_nb.workspace.runner import Runner
 
 Releases = Sequence[WorkflowDeploymentRelease]
 OneCase: TypeAlias = "Mapping[str, object] | Run | Case | str"
 
 
 def bisect(
+    runner: Runner,
     deployment: str,
     case: OneCase,
     check: Check | None,
     *,
-    runner: Runner,
-    lookup: Lookup,
-    history: History,
     first: str | None,
     last: str | None,
     repeats: int | None,
 ) -> Bisection:
     """Find the first release that answers a case otherwise than the oldest one does."""
     check_integer("repeats", repeats, least=1, optional=True)
-    releases = lookup.releases(deployment)[::-1]  # they come newest first, by contract
-    moments = [each.created for each in releases if each.created is not None]
-    if len(moments) == len(releases):
-        releases.sort(key=lambda each: each.created or moments[0])
-    start = 0 if first is None else _place(deployment, releases, first)
-    end = len(releases) - 1 if last is None else _place(deployment, releases, last)
-    if start > end:
-        msg = (
-            f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
-            f"oldest first, {', '.join(_candidate(each).name for each in releases)}"
-        )
-        raise InputError(msg)
-    releases = releases[start : end + 1]
-    inputs = _inputs_of(history, deployment, case, releases)
-    trial = _Trial(runner, history, deployment, inputs, releases)
+    releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
+    inputs = _inputs_of(runner.history, deployment, case, releases)
+    ids = {each.id for each in releases}
+    found: dict[str, list[Run]] = {}
+    for run in runner.history.runs(
+        deployment=deployment, case_id=case_id(inputs), state=["FULFILLED", "REJECTED"]
+    ):
+        if run.release_id in ids and not run.tag_moved:
+            found.setdefault(run.release_id, []).append(run)
+
+    def runs_of(candidate: Candidate, times: int) -> Sequence[Run]:
+        runs = found.setdefault(candidate.release_id, [])
+        while len(runs) < times and candidate.release_tag is not None:
+            runs.append(_run_on(runner, deployment, inputs, candidate))
+        return runs[:times]
+
     return bisected(
         deployment,
         inputs,
         [_candidate(each) for each in releases],
         check=check,
-        runs_of=trial.runs_of,
+        runs_of=runs_of,
         repeats=repeats,
-        known=trial.known,
-        can_try=trial.can_try,
+        known=frozenset(run.id for runs in found.values() for run in runs),
+        can_try=lambda each: each.release_tag is not None or each.release_id in found,
     )
 
 
-class _Trial:
-    """Runs the case on a release, unless the history has enough runs of it."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        history: History,
-        deployment: str,
-        inputs: dict[str, Any],
-        releases: Releases,
-    ) -> None:
-        self._runner, self._deployment, self._inputs = runner, deployment, inputs
-        self._releases = {each.id: each for each in releases}
-        self._runs: dict[str, list[Run]] = {}
-        recorded = history.runs(
-            deployment=deployment, case_id=case_id(inputs), state=["FULFILLED", "REJECTED"]
+def _run_on(runner: Runner, deployment: str, inputs: dict[str, Any], candidate: Candidate) -> Run:
+    tag = str(candidate.release_tag)
+    request = RunRequest(deployment=deployment, inputs=inputs, release_tag=tag, not_sent=None)
+    run, error = runner.execute(request)
+    if error is not None:
+        raise error
+    if run.release_id not in {None, candidate.release_id}:
+        msg = (
+            f"The release tag {tag} of {deployment} moved from {candidate.release_id} to "
+            f"{run.release_id} in between: bisect once more"
         )
-        for run in recorded:
-            if run.release_id in self._releases and not run.tag_moved:
-                self._runs.setdefault(run.release_id, []).append(run)
-        self.known = frozenset(run.id for runs in self._runs.values() for run in runs)
-
-    def can_try(self, candidate: Candidate) -> bool:
-        """Whether it has a tag to run it on, or runs already."""
-        return candidate.release_tag is not None or candidate.release_id in self._runs
-
-    def runs_of(self, candidate: Candidate, times: int) -> Sequence[Run]:
-        """Return `times` runs, those of the history first."""
-        runs = self._runs.setdefault(candidate.release_id, [])
-        release, tag = self._releases[candidate.release_id], candidate.release_tag
-        while len(runs) < times and tag is not None:
-            request = case_request(self._deployment, self._inputs, tag, release)
-            run, error = self._runner.execute(request)
-            if error is not None:
-                raise error
-            if run.release_id not in {None, release.id}:
-                msg = (
-                    f"The release tag {tag} of {self._deployment} moved from {release.id} to "
-                    f"{run.release_id} in between: bisect once more"
-                )
-                raise VellumNBError(msg)
-            runs.append(run)
-        return runs[:times]
+        raise VellumNBError(msg)
+    return run
 
 
-def _place(deployment: str, releases: Releases, name: str) -> int:
-    for at, each in enumerate(releases):
-        if name == each.id or name in {tag.name for tag in each.release_tags}:
-            return at
-    known = ", ".join(_candidate(each).name for each in releases) or "none"
-    msg = f"{deployment} has no release {name!r}; it has, oldest first: {known}"
-    raise InputError(msg)
+def _between(deployment: str, releases: Releases, first: str | None, last: str | None) -> Releases:
+    """Return the releases from `first` to `last`, oldest first."""
+    moments = [each.created for each in releases if each.created is not None]
+    if len(moments) == len(releases):
+        releases = sorted(releases, key=lambda each: each.created or moments[0])
+    names = ", ".join(_candidate(each).name for each in releases) or "none"
+    ends = []
+    for name, default in ((first, 0), (last, len(releases) - 1)):
+        places = [default] if name is None else []
+        for at, each in enumerate(releases):
+            if name == each.id or name in {tag.name for tag in each.release_tags}:
+                places.append(at)
+        if not places:
+            msg = f"{deployment} has no release {name!r}; it has, oldest first: {names}"
+            raise InputError(msg)
+        ends.append(places[0])
+    if ends[0] > ends[1]:
+        msg = (
+            f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
+            f"oldest first, {names}"
+        )
+        raise InputError(msg)
+    return releases[ends[0] : ends[1] + 1]
 
 
 def _candidate(release: WorkflowDeploymentRelease) -> Candidate:

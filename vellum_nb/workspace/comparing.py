@@ -20,7 +20,8 @@ from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.workspace.views import plain_services
+from vellum_nb.workspace.runner import Runner
+from vellum_nb.workspace.views import view_blind, view_grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
-Resolve: TypeAlias = Callable[[str, str], WorkflowDeploymentRelease | None]
 
 
 def compare(
@@ -46,6 +46,9 @@ def compare(
 ) -> Comparison:
     """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
 
+    `InputError`: there is no such column, cases cannot be identified, or there are several
+    deployments. The other options are as in `vellum_nb.Workspace.compare`.
+
     Parameters
     ----------
     frame : DataFrame
@@ -57,19 +60,8 @@ def compare(
         ``"environment"`` (local against the cloud), or any other.
     baseline : str, optional
         The value that the others are compared with. Default: the one that was run first.
-    metrics : metric or sequence, optional
-        As of `vellum_nb.Comparison`.
     deployment : str, optional
         Which one, where the frame has runs of several.
-    alpha, seed
-        As of `vellum_nb.Comparison`.
-    max_calls, max_cost_usd, progress
-        Of judges among the metrics; as of `vellum_nb.Workspace.compare`.
-
-    Raises
-    ------
-    InputError
-        There is no such column, cases cannot be identified, or there are several deployments.
 
     Examples
     --------
@@ -86,12 +78,12 @@ def compare(
         baseline=baseline,
         metrics=metrics,
         deployment=deployment,
-        services=plain_services(),
+        services=Services(grid=view_grid, blind=view_blind),
         alpha=alpha,
         seed=seed,
     )
-    limits = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-    return judged(comparison, None, progress=progress, **limits)  # type: ignore[arg-type]
+    limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+    return judged(comparison, None, progress=progress, **limits)
 
 
 class CompareOptions(TypedDict, total=False):
@@ -111,37 +103,43 @@ class CompareOptions(TypedDict, total=False):
 
 
 def stored_comparison(
-    history: History,
-    resolve: Resolve,
+    runner: Runner,
     deployment: str,
     tags: Sequence[str] | None,
     *,
     sweep: Sweep | None,
     since: datetime | str | None,
     cases: Chosen | None,
-    services: Services,
     **options: Any,
 ) -> Comparison:
     """Return a comparison of stored runs, whose judges have not judged yet.
 
     Its cases are those that were given, and those of the sweeps that made the runs.
     """
-    runs, known = _runs_and_cases(history, deployment, tags, sweep, since)
-    compared = list(dict.fromkeys(each.release_tag for each in reversed(runs)))
-    for tag in set(tags or ()) - set(compared) if runs else ():
-        if tag not in history.release_tags(deployment):
-            _release(resolve, deployment, tag, f"nothing was run on {tag}")
-    compared = list(tags or compared)
-    chosen, only = _chosen_cases(resolve, deployment, compared, cases)
+    runs, known = _runs_and_cases(runner.history, deployment, tags, sweep, since)
+    compared = list(tags or dict.fromkeys(each.release_tag for each in reversed(runs)))
+    missing = set(compared) - {each.release_tag for each in runs} if runs else set()
+    for tag in missing - set(runner.history.release_tags(deployment)) if missing else ():
+        _release(runner, deployment, tag, f"nothing was run on {tag}")
+    chosen, only = _chosen_cases(runner, deployment, compared, cases)
     if not runs and (tags is None or not (chosen or known)):
-        raise _nothing_run(history, resolve, deployment, tags, since)
+        tags_run = sorted(runner.history.release_tags(deployment))
+        if not tags_run:
+            nothing = f"the history has no runs of {deployment}"
+            _release(runner, deployment, "LATEST", nothing)
+        on = "" if tags is None else f" on {', '.join(tags)}"
+        when = "" if since is None else f" since {since}"
+        there_are = f"it has runs on: {', '.join(tags_run) or 'none'}"
+        if tags is None and not tags_run:
+            there_are = "run it first, on the tags to compare"
+        msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
+        raise InputError(msg)
     return Comparison(
         runs,
         deployment=deployment,
         release_tags=compared,
         cases=[*chosen, *known],
         only=only,
-        services=services,
         **options,
     )
 
@@ -168,14 +166,14 @@ def _runs_and_cases(
 
 
 def _release(
-    resolve: Resolve, deployment: str, tag: str, problem: str = ""
+    runner: Runner, deployment: str, tag: str, problem: str = ""
 ) -> WorkflowDeploymentRelease | None:
     """Return a release; with `problem` one that is not there raises: its name may be mistyped.
 
     None is returned where the server is out of reach: stored runs are compared without it.
     """
     try:
-        return resolve(deployment, tag)
+        return runner.resolve(deployment, tag)
     except APIError as exc:
         if problem and isinstance(exc, NotFoundError):
             msg = f"{problem}, so there is nothing to compare; {exc}"
@@ -183,27 +181,20 @@ def _release(
         return None
 
 
-def _nothing_run(
-    history: History,
-    resolve: Resolve,
-    deployment: str,
-    tags: Sequence[str] | None,
-    since: datetime | str | None,
-) -> InputError:
-    """Return the error for release tags that no case was run on; None means any."""
-    known = history.release_tags(deployment)
-    if not known:
-        _release(resolve, deployment, "LATEST", f"the history has no runs of {deployment}")
-    on = "" if tags is None else f" on {', '.join(tags)}"
-    when = "" if since is None else f" since {since}"
-    there_are = f"it has runs on: {', '.join(sorted(known)) or 'none'}"
-    if tags is None and not known:
-        there_are = "run it first, on the tags to compare"
-    return InputError(f"the history has no runs of {deployment}{on}{when}; {there_are}")
+def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str, ...]]:
+    """Return for each release tag the others on the same release; {} where they are not known."""
+    found: dict[str, tuple[str, ...]] = {}
+    for tag in comparison.release_tags if comparison.by == "release_tag" else ():
+        release = _release(runner, comparison.deployment, tag)
+        if release is None:
+            return {}
+        if tag in comparison.releases:
+            found[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
+    return found
 
 
 def _chosen_cases(
-    resolve: Resolve, deployment: str, tags: Sequence[str], cases: Chosen | None
+    runner: Runner, deployment: str, tags: Sequence[str], cases: Chosen | None
 ) -> tuple[list[SweepCase], list[str] | None]:
     """Return the cases that were given, and the ids of those to compare; None is all."""
     if cases is None:
@@ -217,8 +208,8 @@ def _chosen_cases(
                 msg = f"{format_value(each)} is no case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids
-    releases = {tag: _release(resolve, deployment, tag) for tag in tags}
-    found = checked_cases(read_table(given), releases, deployment).cases  # type: ignore[arg-type]
+    releases = {tag: _release(runner, deployment, tag) for tag in tags}
+    found, _ = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
     return found, [case.case_id for case in found]
 
 
@@ -254,10 +245,10 @@ class WorkspaceJudges:
         try:
             done = sweep(rows)
         except InputError as exc:
-            for problem in exc.problems:
+            for problem in reversed(exc.problems):
                 if problem.row is not None:
                     reason = f"cannot be run: {problem.variable}: {problem.message}"
-                    unfit.setdefault(problem.row - 1, reason)
+                    unfit[problem.row - 1] = reason
             if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
                 raise
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])

@@ -29,17 +29,13 @@ def connect(
 ) -> Workspace:
     """Join a client to a history.
 
-    Where runs go:
-
-    1. `target`, if given: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with
-       the sample deployments), a URL, or a `LocalServer`.
-    2. the environment: ``VELLUM_API_KEY``, and ``VELLUM_API_URL`` where it is not the cloud.
-    3. neither: the embedded local server, and a line says so.
-
     Parameters
     ----------
     target : str or LocalServer, optional
-        See above.
+        Where runs go: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with the
+        sample deployments), a URL, or a `LocalServer`. Default: where the environment says, with
+        ``VELLUM_API_KEY``, and ``VELLUM_API_URL`` where it is not the cloud; without a key the
+        embedded local server, and a line says so.
     api_key : str, optional
         Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
     history : str, Path or History, optional
@@ -63,7 +59,7 @@ def connect(
     True
     """
     history = parse_location(history)  # before anything can fail: a traceback may show what is here
-    server = _local_server(target)
+    server, address = _resolved(target)
     if target is None and not api_key and not os.environ.get("VELLUM_API_KEY"):
         server = embedded_server()
         names = ", ".join(server.names())
@@ -75,7 +71,7 @@ def connect(
         source = "local server"
         offer(server)
     else:
-        client = Client(api_key=api_key, base_url=_address(target), timeout=timeout)
+        client = Client(api_key=api_key, base_url=address, timeout=timeout)
         host = urlsplit(client.base_url).hostname or client.base_url
         source = "Vellum" if host.endswith(".vellum.ai") else host
     try:
@@ -86,25 +82,22 @@ def connect(
     return Workspace(client, opened, source=source, server=server, keep_open=opened is history)
 
 
-def _local_server(target: object) -> LocalServer | None:
+def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
+    """Return the local server that `target` is, or its URL; neither: the environment's."""
     if target == "local":
-        return embedded_server()
-    if target is None or isinstance(target, str):
-        return None
-    from vellum_nb.local import LocalServer
-
-    return target.start() if isinstance(target, LocalServer) else None
-
-
-def _address(target: object) -> str | None:
-    """Return the URL of a target that is no local server; None leaves it to the environment."""
+        return embedded_server(), None
     if target is None or (isinstance(target, str) and target.startswith(("http://", "https://"))):
-        return target
+        return None, target
     if target == "vellum":
-        return VELLUM_URL
+        return None, VELLUM_URL
+    if not isinstance(target, str):
+        from vellum_nb.local import LocalServer
+
+        if isinstance(target, LocalServer):
+            return target.start(), None
     is_url = isinstance(parse_location(target), DatabaseUrl)  # it may have a password in it
-    shown = "a URL that does not begin with http:// or https://" if is_url else repr(target)
-    msg = f'Cannot connect to {shown}; give "vellum", "local", a URL or a LocalServer'
+    name = "a URL that does not begin with http:// or https://" if is_url else repr(target)
+    msg = f'Cannot connect to {name}; give "vellum", "local", a URL or a LocalServer'
     if is_url:
         msg += "; a database that keeps the runs is given as history=..."
     raise VellumNBError(msg)

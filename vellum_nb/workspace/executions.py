@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIError, HistoryError, InputError, InputProblem
-from vellum_nb.history import History, SyncReport
+from vellum_nb.history import History, SyncReport, from_micros, micros, moment
 from vellum_nb.models import (
     ActualRequest,
     NodeRun,
@@ -29,25 +29,17 @@ from vellum_nb.models import (
     nodes_of_spans,
     usage_totals,
 )
-from vellum_nb.models.base import utc
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain
 from vellum_nb.workspace.lookup import Lookup, all_of
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
+_LATEST = micros(datetime.max.replace(tzinfo=UTC))
 
 
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
-    """Read the nodes of `run`.
-
-    Raises
-    ------
-    HistoryError
-        The run has no execution id.
-    APIError
-        The execution cannot be read.
-    """
+    """Read the nodes of `run`; `HistoryError` where no execution id of it ever came."""
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
         raise HistoryError(msg)
@@ -74,13 +66,18 @@ def synchronise(
     limit: int | None = None,
 ) -> SyncReport:
     """Take over the executions that began in this time, the newest first."""
-    given: object = limit
-    if limit is not None and not (isinstance(given, int) and given >= 0):
-        msg = f"limit={limit!r:.60} brings no runs; give a number from 0, or None for all"
-        raise HistoryError(msg)
+    check_integer("limit", limit, optional=True, error=HistoryError)
+    conditions = [
+        ("timestamp", operator, from_micros(min(max(0, moment(name, value)), _LATEST)).isoformat())
+        for operator, name, value in ((">=", "since", since), ("<", "until", until))
+        if value is not None
+    ]
     known = lookup.deployment(deployment)
     found = client.iter_workflow_deployment_event_executions(
-        known.id, filters=_filters(since, until), limit=_AT_ONCE, ordering="-timestamp"
+        known.id,
+        filters=all_of(*conditions) if conditions else None,
+        limit=_AT_ONCE,
+        ordering="-timestamp",
     )
 
     @cache
@@ -128,9 +125,7 @@ def _run(
     )
 
 
-def run_fields(
-    execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail,
-) -> dict[str, Any]:
+def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
     """Return what an execution that has ended adds to its run."""
     context, took = execution.parent_context, execution.duration_s
     found: dict[str, Any] = {
@@ -168,34 +163,8 @@ def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
     return {"quality": actual.quality, "desired": {output.name: value}}
 
 
-def _filters(
-    since: datetime | date | str | None, until: datetime | date | str | None
-) -> dict[str, Any] | None:
-    """Return the filter of the API; executions are found by when they began."""
-    conditions = []
-    for operator, name, value in ((">=", "since", since), ("<", "until", until)):
-        if value is None:
-            continue
-        try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        except ValueError as exc:
-            msg = f"{name}={value!r} is no time; write it like '2026-07-01' or '2026-07-01T09:30Z'"
-            raise HistoryError(msg) from exc
-        conditions.append(("timestamp", operator, utc(moment).isoformat()))
-    return all_of(*conditions) if conditions else None
-
-
-OutputType = Literal["STRING", "JSON", "CHAT_HISTORY"]
-
-
 def find_run(history: History, run: Run | str) -> Run:
-    """Return the run as the history has it; a `Run` that it has not, as it is.
-
-    Raises
-    ------
-    HistoryError
-        The history has no such run.
-    """
+    """Return the run as the history has it; a `Run` that it has not, as it is."""
     if isinstance(run, Run):
         return next(iter(history.runs(ids=[run.id], limit=1)), run)
     if not isinstance(run, str):
@@ -220,32 +189,29 @@ def rate_run(
     desired: Mapping[str, object] | None,
     metadata: Mapping[str, Any] | None,
 ) -> Run:
-    """Send what is said about `run`, then record it; return the run with it.
-
-    Vellum has desired values for text, objects and chat histories; others are sent as JSON text.
-    """
-    _check_mapping("desired", desired)
-    _check_mapping("metadata", metadata)
-    quality = _checked_quality(quality)
-    if quality is None and not desired:
+    """Send what is said about `run`, then record it; return the run with it."""
+    for argument, value in (("desired", desired), ("metadata", metadata)):
+        if not isinstance(value, Mapping | None):
+            refuse(argument, value, "a dict; nothing was sent")
+    if quality is not None:
+        quality = _checked_quality(quality)
+    elif not desired:
         msg = "Nothing to say about this run: give quality=, desired=, or both"
         raise InputError(msg)
     names = [name for name in run.outputs or output_names(run) if name]
     checked = _checked_desired(desired or {}, names, run)
-    actuals = []
-    for name in list(checked) or names:
-        kind, value = _wire(checked.get(name), run.output_types.get(name, ""))
-        actual = ActualRequest(
-            output_key=name,
-            output_type=kind,
-            quality=quality,
-            desired_output_value=value,
-            metadata=plain(metadata),
-        )
-        actuals.append(actual)
-    if not actuals:
+    if not (checked or names):
         msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
         raise InputError(msg)
+    actuals = [
+        ActualRequest(
+            output_key=name,
+            quality=quality,
+            metadata=plain(metadata),
+            **_desired_fields(checked.get(name), run.output_types.get(name, "")),
+        )
+        for name in checked or names
+    ]
     external_id = None if run.execution_id is not None else run.external_id
     client.submit_workflow_execution_actuals(
         actuals, execution_id=run.execution_id, external_id=external_id
@@ -259,22 +225,12 @@ def rate_run(
     return history.get(run.id)
 
 
-def _check_mapping(name: str, value: object) -> None:
-    if not isinstance(value, Mapping | None):
-        msg = f"{name}={value!r:.60} does not fit: give a dict; nothing was sent"
-        raise InputError(msg)
-
-
-def _checked_quality(quality: float | None) -> float | None:
-    """Return `quality` as a float from 0 to 1."""
-    if quality is None:
-        return None
+def _checked_quality(quality: object) -> float:
     with suppress(InputError):  # of NaN; the message below says what fits
         value = plain(quality)
         if isinstance(value, int | float) and 0 <= value <= 1:
             return float(value)
-    msg = f"quality={quality!r:.60} does not fit: give a number from 0 (bad) to 1 (good), or None"
-    raise InputError(msg)
+    refuse("quality", quality, "a number from 0 (bad) to 1 (good), or None")
 
 
 def _checked_desired(
@@ -299,12 +255,13 @@ def _checked_desired(
     return found
 
 
-def _wire(value: Any, type_: str) -> tuple[OutputType, Any]:
-    """Return how a desired value is sent."""
+def _desired_fields(value: Any, type_: str) -> dict[str, Any]:
+    """Return how a desired value is sent: Vellum has text, objects, chats; JSON text is others."""
+    kind = "STRING"
     if type_ == "CHAT_HISTORY" and isinstance(value, list | None):
-        return "CHAT_HISTORY", value
-    if isinstance(value, dict) or (value is None and type_ not in {"", "STRING"}):
-        return "JSON", value
-    if value is None or isinstance(value, str):
-        return "STRING", value
-    return "STRING", canonical_json(value)
+        kind = type_
+    elif isinstance(value, dict) or (value is None and type_ not in {"", "STRING"}):
+        kind = "JSON"
+    elif not isinstance(value, str | None):
+        value = canonical_json(value)
+    return {"output_type": kind, "desired_output_value": value}

@@ -73,25 +73,13 @@ def form_spec(
     """Return what the form of a deployment is made from; raise as `Workspace.form` does."""
     given = None if variables is None else tuple(_variable(item) for item in variables)
     try:
-        deployment = lookup.deployment(name)
-        tags = lookup.tags(name)
+        deployment, tags = lookup.deployment(name), lookup.tags(name)
     except AuthenticationError as exc:
-        why = f"This API key may not read the deployment ({exc.status_code})"
-        note = f"{why}: the form is made from the variables you gave."
+        whose = "the variables you gave"
         if given is None:
-            runs = history.runs(deployment=name, limit=1)
-            if not runs:
-                exc.add_note(
-                    f"To have a form all the same, name its inputs: "
-                    f'ws.form({name!r}, variables=[{{"key": "...", "type": "STRING"}}])'
-                )
-                raise
-            given = tuple(
-                VellumVariable(key=key, type=infer_type(value), required=False)
-                for key, value in runs[0].inputs.items()
-            )
-            note = f"{why}: the form is made from the inputs of the last recorded run."
-        latest = (TagChoice(release_id="", names=("LATEST",)),)
+            whose = "the inputs of the last recorded run"
+            given = _recorded(name, history, exc)
+        why = f"This API key may not read the deployment ({exc.status_code})"
         return FormSpec(
             name=name,
             label=name,
@@ -99,8 +87,8 @@ def form_spec(
             source=source,
             variables=given,
             latest_release_id=None,
-            tags=latest,
-            notes=(note,),
+            tags=(TagChoice(release_id="", names=("LATEST",)),),
+            notes=(f"{why}: the form is made from {whose}.",),
         )
     return FormSpec(
         name=name,
@@ -112,6 +100,19 @@ def form_spec(
         tags=_choices(tags),
         outputs=tuple(variable.key for variable in deployment.output_variables),
     )
+
+
+def _recorded(name: str, history: History, exc: AuthenticationError) -> tuple[VellumVariable, ...]:
+    for run in history.runs(deployment=name, limit=1):
+        return tuple(
+            VellumVariable(key=key, type=infer_type(value), required=False)
+            for key, value in run.inputs.items()
+        )
+    exc.add_note(
+        f"To have a form all the same, name its inputs: "
+        f'ws.form({name!r}, variables=[{{"key": "...", "type": "STRING"}}])'
+    )
+    raise exc
 
 
 def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
@@ -128,16 +129,16 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
 def _choices(tags: Sequence[WorkflowReleaseTagRead]) -> tuple[TagChoice, ...]:
     """Return one choice a release, oldest first; the tag that stays with it stands first."""
 
-    def age(tag: WorkflowReleaseTagRead) -> tuple[float, str]:
-        ref = tag.release or tag.history_item
-        return (ref.timestamp.timestamp() if ref and ref.timestamp else 0.0, tag.name)
-
     def rank(tag: WorkflowReleaseTagRead) -> tuple[bool, bool, bool, str]:
         moves = not any(sign.isdigit() for sign in tag.name)  # "v2" names it, "production" moves on
         return (tag.name == "LATEST", tag.source != "USER", moves, tag.name)
 
+    aged = []
+    for tag in tags:
+        made = tag.release or tag.history_item
+        aged.append((made.timestamp.timestamp() if made and made.timestamp else 0.0, tag.name, tag))
     by_release: dict[str, list[WorkflowReleaseTagRead]] = {}
-    for tag in sorted(tags, key=age):
+    for *_, tag in sorted(aged):
         by_release.setdefault(tag.release_id or "", []).append(tag)
     return tuple(
         TagChoice(release_id=release_id, names=tuple(tag.name for tag in sorted(own, key=rank)))

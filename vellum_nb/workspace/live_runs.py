@@ -15,11 +15,11 @@ from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, 
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.executions import run_fields
 from vellum_nb.workspace.runner import (
+    CANCELLED,
+    META,
     Runner,
     StreamAccumulator,
-    cancelled,
     ended,
-    open_stream,
     options_of,
 )
 
@@ -46,9 +46,10 @@ class RunStream:
     --------
     >>> import vellum_nb as vnb
     >>> ws = vnb.connect("local", history=":memory:")
-    >>> stream = ws.stream("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
-    >>> [event.state for event in stream][-1], stream.run.state
-    ('FULFILLED', 'FULFILLED')
+    >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
+    ...     deltas = [event.delta for event in stream if event.delta]
+    >>> stream.run.state
+    'FULFILLED'
     """
 
     _over = True  # until the stream is open, there is nothing to end
@@ -61,18 +62,25 @@ class RunStream:
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> None:
-        self._types = _checked_types(event_types, expand_meta=expand_meta)
-        self._recorder, self._fail = runner.recorder, runner.fail
-        self._closed = self._iterated = False
+        types = {event_types} if isinstance(event_types, str) else set(event_types or ())
+        if not types or types - set(_EVENT_TYPES):
+            there_are = " and ".join(_EVENT_TYPES)
+            msg = f"event_types={event_types!r}: there are {there_are}; nothing was sent"
+            raise InputError(msg)
+        self._types = types | ({"NODE"} if expand_meta else set())
+        self._runner = runner
+        self._closed = False
         self._lock = threading.RLock()
         with runner.begun(request) as (run, inputs):
             self.run = run
             self._so_far = StreamAccumulator(run)
             try:
                 sent = runner.uploads.sent(inputs)
-                types = self._types | {"WORKFLOW"}  # whose last event ends the run
-                self._events = open_stream(
-                    runner.client, run, sent, event_types=types, expand_meta=expand_meta
+                self._events = runner.client.execute_workflow_stream(
+                    sent,
+                    **options_of(run),
+                    event_types=sorted(self._types | {"WORKFLOW"}),  # whose last one ends the run
+                    expand_meta=META if expand_meta else None,
                 )
             except APIError as exc:
                 runner.fail(run, exc)
@@ -81,7 +89,7 @@ class RunStream:
 
     @property
     def execution_id(self) -> str | None:
-        """Vellum's id of the execution."""
+        """Vellum's; known from the first event on."""
         return self.run.execution_id
 
     @property
@@ -96,17 +104,10 @@ class RunStream:
         self._end()
 
     def __iter__(self) -> Iterator[WorkflowStreamEvent]:
-        if self._iterated:
-            msg = "A stream is iterated over once; `run` and `texts` hold what came"
-            raise VellumNBError(msg)
-        self._iterated = True
-        return self._iterate()
-
-    def _iterate(self) -> Iterator[WorkflowStreamEvent]:
         try:
             for event in self._events:
                 self._so_far.take(event)
-                self.run = self._recorder.set_execution_id(self.run, event.execution_id)
+                self.run = self._runner.set_execution_id(self.run, event.execution_id)
                 if self._so_far.end is not None:
                     self._end()
                 if event.type in self._types:
@@ -123,13 +124,12 @@ class RunStream:
         with self._lock:
             if self._over:
                 return
-            has_ended = self._so_far.end is not None
+            how = {**self._so_far.fields(), **({} if self._so_far.end else CANCELLED)}
             try:
-                if exc is not None and not has_ended:
-                    self.run = self._fail(self.run, exc, so_far=self._so_far)
+                if exc is not None and self._so_far.end is None:
+                    self.run = self._runner.fail(self.run, exc, so_far=self._so_far)
                 else:
-                    how = self._so_far.fields() | ({} if has_ended else cancelled())
-                    self.run = self._recorder.finish(self.run, how)
+                    self.run = self._runner.finish(self.run, how)
             except HistoryError:
                 self._over = True
                 raise
@@ -152,15 +152,6 @@ class RunStream:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
-
-
-def _checked_types(names: Sequence[str], *, expand_meta: bool) -> set[str]:
-    """Return the types of events to ask for; usage comes with those of nodes."""
-    types = {names} if isinstance(names, str) else set(names or ())
-    if not types or types - set(_EVENT_TYPES):
-        msg = f"event_types={names!r}: there are {' and '.join(_EVENT_TYPES)}; nothing was sent"
-        raise InputError(msg)
-    return types | ({"NODE"} if expand_meta else set())
 
 
 _GROWTH = 1.5
@@ -194,8 +185,7 @@ class PendingRun:
     def __init__(self, runner: Runner, run: Run) -> None:
         self.run = run
         self.execution_id = str(run.execution_id)
-        self._client = runner.client
-        self._recorder = runner.recorder
+        self._runner = runner
         self._since = time.monotonic()
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -208,31 +198,25 @@ class PendingRun:
         """
         if self.run.state != "STARTED":
             return self.run.state
-        reply = self._client.workflow_execution_status(self.execution_id)
+        reply = self._runner.client.workflow_execution_status(self.execution_id)
         if not reply.ended:
             return reply.status
         how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
         with suppress(APIError):  # an execution has ended without types, times and cost, too
-            detail = self._client.retrieve_workflow_execution_detail(self.execution_id)
+            detail = self._runner.client.retrieve_workflow_execution_detail(self.execution_id)
             if detail.status == reply.status:
                 how |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
             if self.run.state == "STARTED":
-                self.run = self._recorder.finish(self.run, how)
+                self.run = self._runner.finish(self.run, how)
         return reply.status
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
         """Wait until it has ended, and return the run.
 
-        It is still STARTED when the time was over, or when `cancel_waiting` was called. After an
-        `APIError` it stays STARTED, too: wait again, or resume it later.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait at most. Default: for ever.
-        poll : float, default 0.5
-            Seconds between the first two questions; they grow by half each time, up to 30 s.
+        It is still STARTED when `timeout` seconds are over, after `cancel_waiting`, and after an
+        `APIError`: wait again, or resume it later. `poll` are the seconds between the first two
+        questions, which grow by half each time, up to 30 s.
         """
         stop, pause = self._stop, max(poll, _SHORTEST_S)
         until = float("inf") if timeout is None else time.monotonic() + timeout
@@ -271,5 +255,5 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
         except APIError as exc:
             runner.fail(run, exc)
             raise
-        runner.recorder.release(run)
-    return PendingRun(runner, runner.recorder.set_execution_id(run, reply.execution_id))
+        runner.leave(run)
+    return PendingRun(runner, runner.set_execution_id(run, reply.execution_id))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import (
@@ -57,9 +55,6 @@ def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-T = TypeVar("T")
-
-
 class Lookup:
     """Reads deployments, releases and release tags."""
 
@@ -72,39 +67,38 @@ class Lookup:
 
     def deployment(self, name: str) -> WorkflowDeploymentRead:
         """Return the deployment called `name`."""
-        return self._found(name, None, lambda: self._client.retrieve_workflow_deployment(name))
+        with self._listing(name):
+            return self._client.retrieve_workflow_deployment(name)
 
     def release(self, name: str, tag: str) -> WorkflowDeploymentRelease:
         """Return the release that `tag` points at now."""
-        return self._found(
-            name, tag, lambda: self._client.retrieve_workflow_deployment_release(name, tag)
-        )
+        with self._listing(name, tag):
+            return self._client.retrieve_workflow_deployment_release(name, tag)
 
     def releases(self, name: str) -> list[WorkflowDeploymentRelease]:
         """Return every release of `name`, newest first."""
-        return self._found(
-            name, None, lambda: list(self._client.iter_workflow_deployment_releases(name))
-        )
+        with self._listing(name):
+            return list(self._client.iter_workflow_deployment_releases(name))
 
     def tags(self, name: str) -> list[WorkflowReleaseTagRead]:
         """Return every release tag of `name`."""
-        return self._found(name, None, lambda: list(self._client.iter_workflow_release_tags(name)))
+        with self._listing(name):
+            return list(self._client.iter_workflow_release_tags(name))
 
-    def _found(self, name: str, tag: str | None, read: Callable[[], T]) -> T:
-        """Return what `read` reads; where that is unknown, the error lists the names there are."""
+    @contextmanager
+    def _listing(self, name: str, tag: str | None = None) -> Iterator[None]:
+        """Have the error for an unknown name list the names there are."""
         try:
-            return read()
+            yield
         except NotFoundError as exc:
-            try:
+            message, known = "", []
+            with suppress(APIError):
                 known = [deployment.name for deployment in self.deployments()]
-                message = f"There is no deployment {name!r}; there are: "
-                if name in known and tag is not None:
+                if name not in known:
+                    message = f"There is no deployment {name!r}; there are: "
+                elif tag is not None:
                     known = [each.name for each in self._client.iter_workflow_release_tags(name)]
                     message = f"{name} has no release tag {tag!r}; it has: "
-                elif name in known:
-                    message = ""
-            except APIError:
-                message = ""
             if not message:
                 raise
             message += ", ".join(known) or "none"
@@ -118,53 +112,34 @@ class NoLookupError(Exception):
     """Executions cannot be looked up on this server, or with this key."""
 
 
-class ExecutionLookup:
-    """Looks executions of one deployment up by their external id.
+def find_execution(
+    client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
+) -> SlimWorkflowExecutionRead | LookupStatus:
+    """Return the execution with an external id if it has ended, or else where it is.
 
-    Parameters
-    ----------
-    client
-        Whose reads are not repeated by itself.
-    deployment_id
-        None where the key may not read deployments.
+    `deployment_id` is None where the key may not read deployments. `APIError`: no usable answer
+    came this time.
     """
-
-    def __init__(self, client: Client, deployment_id: str | None) -> None:
-        self._client = client
-        self._deployment_id = deployment_id
-
-    def find(
-        self, external_id: str, cancel: Cancellation | None = None
-    ) -> SlimWorkflowExecutionRead | LookupStatus:
-        """Return the execution if it has ended, or else where it is.
-
-        Raises
-        ------
-        NoLookupError
-            This server, or this key, cannot tell.
-        APIError
-            No usable answer came this time.
-        """
-        if self._deployment_id is None:
-            msg = "executions cannot be looked up with this key"
-            raise NoLookupError(msg)
-        filters = all_of(("external_id", "==", external_id))
-        try:
-            page = self._client.list_workflow_deployment_event_executions(
-                self._deployment_id, filters=filters, limit=1, cancel=cancel
-            )
-        except APIStatusError as exc:
-            if exc.status_code >= 500 or exc.status_code in _PASSING:  # noqa: PLR2004
-                raise
-            raise NoLookupError(str(exc)) from exc
-        if not page.results:
-            return LookupStatus.UNKNOWN
-        found = page.results[0]
-        if found.parent_context is None or found.parent_context.external_id != external_id:
-            msg = "it answers a look-up of one external id with another execution"
-            raise NoLookupError(msg)
-        has_ended = found.end is not None or found.error is not None
-        return found if has_ended else LookupStatus.RUNNING
+    if deployment_id is None:
+        msg = "executions cannot be looked up with this key"
+        raise NoLookupError(msg)
+    filters = all_of(("external_id", "==", external_id))
+    try:
+        page = client.list_workflow_deployment_event_executions(
+            deployment_id, filters=filters, limit=1, cancel=cancel
+        )
+    except APIStatusError as exc:
+        if exc.status_code >= 500 or exc.status_code in _PASSING:  # noqa: PLR2004
+            raise
+        raise NoLookupError(str(exc)) from exc
+    if not page.results:
+        return LookupStatus.UNKNOWN
+    found = page.results[0]
+    if found.parent_context is None or found.parent_context.external_id != external_id:
+        msg = "it answers a look-up of one external id with another execution"
+        raise NoLookupError(msg)
+    has_ended = found.end is not None or found.error is not None
+    return found if has_ended else LookupStatus.RUNNING
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
@@ -172,9 +147,9 @@ def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataF
     columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
     rows = []
     for each in deployments:
-        texts = (each.name, each.label, each.description or "")
-        variables = (_signature(each.input_variables), _signature(each.output_variables))
-        rows.append((*texts, *variables, each.status or "", each.created, each.id))
+        variables = _signature(each.input_variables), _signature(each.output_variables)
+        texts = (each.name, each.label, each.description or "", *variables, each.status or "")
+        rows.append((*texts, each.created, each.id))
     return _frame(rows, columns)
 
 
@@ -184,21 +159,23 @@ def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFram
     rows = []
     for each in releases:
         version, tags = each.workflow_version, ", ".join(tag.name for tag in each.release_tags)
-        variables = (_signature(version.input_variables), _signature(version.output_variables))
-        ids = (each.created, each.id, version.container_image or "")
-        rows.append((tags, each.description or "", *variables, *ids))
+        variables = _signature(version.input_variables), _signature(version.output_variables)
+        image = version.container_image or ""
+        rows.append((tags, each.description or "", *variables, each.created, each.id, image))
     frame = _frame(rows, columns)
     return frame if frame["image"].any() else frame.drop(columns="image")
 
 
-def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Return the cases of a pulled project as a DataFrame.
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
 
-    Raises
-    ------
-    InputError
-        There are none.
-    """
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
+    return frame.astype({column: "str" for column in frame if column != "created"})
+
+
+def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return the cases of a pulled project as a DataFrame."""
     import pandas as pd
 
     rows = json.loads(texts.get("dataset.json", "[]"))
@@ -216,55 +193,38 @@ def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(rows, columns=list(columns))
-    frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
-    return frame.astype({column: "str" for column in frame if column != "created"})
-
-
 def _signature(variables: Iterable[VellumVariable]) -> str:
     """Return variables in one line, the optional ones with a question mark."""
     return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {v.type}" for v in variables)
 
 
 _MOST_BYTES = 64 * 2**20
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-)
 
 
 def texts_of(archive: bytes, what: str) -> dict[str, str]:
     """Return path to text, by path; a file that is not text is replaced by its size.
 
-    Raises
-    ------
-    APIResponseError
-        It is no ZIP archive, one that grows beyond 64 MiB, or one with paths that lead out of the
-        folder that somebody may write it to.
+    `APIResponseError`: it is not a ZIP archive, grows beyond 64 MiB, or has paths that lead out of
+    the folder that somebody may write it to.
     """
+    found: dict[str, str] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             members = [info for info in files.infolist() if not info.is_dir()]
-            if sum(info.file_size for info in members) > _MOST_BYTES:
-                msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
-                raise APIResponseError(msg)
-            found = {}
-            for info in members:
+            size = sum(info.file_size for info in members)
+            for info in members if size <= _MOST_BYTES else ():
                 with files.open(info) as file:  # one that is longer than announced is cut
-                    found[info.filename] = _text(file.read(info.file_size + 1))
-    except _UNREADABLE as exc:
+                    content = file.read(info.file_size + 1)
+                try:
+                    found[info.filename] = content.decode("utf-8").replace("\r\n", "\n")
+                except UnicodeDecodeError:
+                    found[info.filename] = f"({len(content)} bytes that are no text)\n"
+    except Exception as exc:  # a broken archive raises almost anything
         msg = f"{what} is no ZIP archive that can be read: {exc}"
         raise APIResponseError(msg) from exc
+    if size > _MOST_BYTES:
+        msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
+        raise APIResponseError(msg)
     for path in found:
         windows = PureWindowsPath(path)  # it understands both kinds of slashes
         if windows.anchor or ".." in windows.parts:
@@ -273,30 +233,26 @@ def texts_of(archive: bytes, what: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        return f"({len(content)} bytes that are no text)\n"
-
-
 def move_tag(
     client: Client, lookup: Lookup, deployment: str, tag: str, to: str, *, confirm: bool
 ) -> WorkflowReleaseTagRead:
     """Have the release tag `tag` point at another release, after a question."""
-    target = lookup.release(deployment, to)
-    now = lookup.release(deployment, tag)
-    if target.id == now.id:
-        return client.retrieve_workflow_release_tag(deployment, tag)
-    question = f"Move {tag} of {deployment} from {_name(now, tag)} to {_name(target, tag, to)}?"
-    if confirm:
+    target, now = lookup.release(deployment, to), lookup.release(deployment, tag)
+    may_move = target.id != now.id
+    if may_move and confirm:
+        places = []
+        for release in (now, target):
+            names = sorted((each.name for each in release.release_tags), key=to.__ne__)
+            places.append(next((n for n in names if n not in {tag, "LATEST"}), release.id))
+        question = f"Move {tag} of {deployment} from {' to '.join(places)}?"
         try:
             answer = input(f"{question} [y/N] ")
         except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
             msg = f"{question} There is nobody to ask here: give confirm=False to do it. Not moved."
             raise VellumNBError(msg) from exc
-        if answer.strip().lower() not in {"y", "yes"}:
-            return client.retrieve_workflow_release_tag(deployment, tag)
+        may_move = answer.strip().lower() in {"y", "yes"}
+    if not may_move:
+        return client.retrieve_workflow_release_tag(deployment, tag)
     moved = client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
     if (moved.name, moved.release_id) != (tag, target.id):
         msg = (
@@ -305,11 +261,3 @@ def move_tag(
         )
         raise APIResponseError(msg)
     return moved
-
-
-def _name(release: WorkflowDeploymentRelease, moved: str, given: str = "") -> str:
-    """Return what to call a release in a question: a tag that stays with it, or its id."""
-    tags = [tag.name for tag in release.release_tags if tag.name not in {moved, "LATEST"}]
-    if given in tags:
-        return given
-    return tags[0] if tags else given or release.id

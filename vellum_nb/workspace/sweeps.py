@@ -13,26 +13,24 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
+from vellum_nb.comparison import Comparison
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History
-from vellum_nb.models import Cancellation, Run, RunError, WorkflowDeploymentRelease
+from vellum_nb.history import History, Sweeps
+from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
-from vellum_nb.sweep.cases import MOCKS, Cases, Releases, Table, checked_cases, read_table
+from vellum_nb.rendering.files import refuse_key, save_frame
+from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
 from vellum_nb.sweep.limits import SweepOptions, checked_tags
-from vellum_nb.sweep.plan import (
-    PlannedRun,
-    PreparedSweep,
-    SweepPlan,
-    SweepRequest,
-    plan_sweep,
-)
+from vellum_nb.sweep.plan import PlannedRun, Reused, SweepPlan, new_sweep, plan_sweep
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
     Doubt,
@@ -46,11 +44,14 @@ from vellum_nb.sweep.retry_policy import (
     finished,
     no_lookup,
 )
-from vellum_nb.sweep.sweep import Sweep, SweepActions
+from vellum_nb.sweep.sweep import Sweep, find_sweep
+from vellum_nb.workspace import views
 from vellum_nb.workspace.executions import run_fields
-from vellum_nb.workspace.lookup import ExecutionLookup, Lookup, NoLookupError
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
-from vellum_nb.workspace.views import announce, view_sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
@@ -59,21 +60,17 @@ _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
-
 ClientSession = tuple[Client, Uploads]
-
-
-def _new_session(settings: ClientSettings) -> ClientSession:
-    client = Client.of(settings)
-    return client, Uploads(client)
 
 
 @lru_cache(maxsize=8)
 def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noqa: ARG001
     """Return this process's session: connections do not survive a fork."""
-    return _new_session(settings)
+    client = Client.of(settings)
+    return client, Uploads(client)
 
 
+@dataclass
 class SweepAttempt:
     """Makes one attempt at a run of a sweep: looks it up where it is in doubt, else sends it.
 
@@ -81,65 +78,43 @@ class SweepAttempt:
     looked up on the `workspace` that the sweep was planned on, where the key may read the two.
     """
 
-    def __init__(
-        self,
-        settings: ClientSettings,
-        deployment_id: str | None,
-        *,
-        workspace: str | None = None,
-        expand_meta: bool = False,
-    ) -> None:
-        self._settings = settings
-        self._deployment_id = deployment_id
-        self._workspace = workspace
-        self._expand_meta = expand_meta
-        self._own: ClientSession | None = None
+    settings: ClientSettings
+    deployment_id: str | None
+    workspace: str | None = None
+    expand_meta: bool = False
+    session: ClientSession | None = field(default=None, repr=False)  # a pickle has none
 
     def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         """Make one attempt."""
-        client, uploads = self._own or _session_of(self._settings, os.getpid())
+        client, uploads = self.session or _session_of(self.settings, os.getpid())
         if prepared.doubt is not None:
             return self._look_up(prepared, client, cancel)
-        run = prepared.run
-        so_far = StreamAccumulator(run) if self._expand_meta else None
+        so_far = StreamAccumulator(prepared.run) if self.expand_meta else None
         try:
             inputs = uploads.sent(prepared.inputs, cancel)
         except APIError as exc:
             return after_send_error(prepared, exc, upload=True)
         try:
-            how = send_run(client, run, inputs, cancel, so_far=so_far)
+            how = send_run(client, prepared.run, inputs, cancel, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:
             how = {"state": "FAILED", "error": RunError(code="BAD_REQUEST", message=str(exc))}
         return finished(prepared, how)
 
-    def open(self) -> SweepAttempt:
-        """Open connections of its own, which `close` ends; a pickle of it has none."""
-        self._own = _new_session(self._settings)
-        return self
-
-    def close(self) -> None:
-        """Close its own connections."""
-        if self._own is not None:
-            self._own[0].close()
-
-    def __repr__(self) -> str:
-        return f"<SweepAttempt to {self._settings.base_url}>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_own": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.settings, self.deployment_id, self.workspace, self.expand_meta)
 
     def _look_up(
         self, prepared: PreparedRun, client: Client, cancel: Cancellation | None
     ) -> Outcome:
-        lookup = ExecutionLookup(client, self._deployment_id)
+        external_id = str(prepared.run.external_id)
         try:
-            found = lookup.find(str(prepared.run.external_id), cancel)
-            if found is LookupStatus.UNKNOWN and self._workspace is not None:
+            found = find_execution(client, self.deployment_id, external_id, cancel)
+            if found is LookupStatus.UNKNOWN and self.workspace is not None:
                 now = client.workspace_identity().id
-                if now != self._workspace:  # what it lists says nothing about this sweep
-                    why = other_workspace(self._workspace, now)
+                if now != self.workspace:  # what it lists says nothing about this sweep
+                    why = _other_workspace(self.workspace, now)
                     return InDoubt(prepared, why, answered=False, hopeless=True)
         except NoLookupError as exc:
             return no_lookup(prepared, str(exc))
@@ -150,8 +125,7 @@ class SweepAttempt:
         return finished(prepared, run_fields(found), found=True)
 
 
-def other_workspace(planned: str, now: str) -> str:
-    """Return the sentence for a server that knows nothing of what a sweep has sent."""
+def _other_workspace(planned: str, now: str) -> str:
     return (
         f"the server is another one than the sweep was planned on (workspace {planned}, now {now})"
         ", and does not know what was executed there: connect to that one again, or run all of it "
@@ -159,55 +133,68 @@ def other_workspace(planned: str, now: str) -> str:
     )
 
 
-def workspace_id(client: Client) -> str | None:
-    """Return the id of the server's workspace; None where the key may not read it."""
-    with suppress(APIError):
-        return client.workspace_identity().id
-    return None
+@dataclass(frozen=True, slots=True)
+class SweepServices:
+    """What sweeps need of their workspace; `compare` is called with a sweep and options."""
+
+    client: Client
+    history: History
+    lookup: Lookup
+    runner: Runner
+    compare: Callable[..., Comparison]
+
+    def workspace_id(self) -> str | None:
+        """Return the id of the server's workspace; None where the key may not read it."""
+        with suppress(APIError):
+            return self.client.workspace_identity().id
+        return None
+
+    def deployment_id(self, deployment: str) -> str | None:
+        """Return the id of a deployment; None where the key may execute, and not look up."""
+        with suppress(AuthenticationError):
+            return self.lookup.deployment(deployment).id
+        return None
 
 
 class SweepWorker:
-    """Makes the runs of one sweep, and watches its release tags while it does.
+    """Makes the runs of one sweep, watches its release tags while it does, and shows it.
 
-    `load` returns the cases and the releases of now, when the sweep begins or goes on.
+    Without `releases`, cases and releases are those of the moment when it goes on.
     """
+
+    watch = staticmethod(views.watch)
 
     def __init__(
         self,
-        client: Client,
-        history: History,
-        *,
+        services: SweepServices,
         sweep: SweepRecord,
-        options: SweepOptions,
-        load: Callable[[], tuple[Sequence[SweepCase], Releases]],
-        look_up: Callable[[str], WorkflowDeploymentRelease | None],
-        deployment_id: Callable[[], str | None],
+        cases: Sequence[SweepCase] = (),
+        releases: Releases | None = None,
     ) -> None:
-        self._client = client
-        self._history = history
+        self._services = services
+        self._history = services.history
         self._sweep = sweep
-        self._options = options
-        self._load = load
-        self._look_up = look_up
-        self._deployment_id = deployment_id
-        _, read = client.settings(max_connections=1, max_tries=1).timeout
+        self._cases = cases
+        self._releases = dict(releases or {})
+        self._is_fresh = releases is not None
+        _, read = services.client.settings(max_connections=1, max_tries=1).timeout
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
-        self._cases: Sequence[SweepCase] = ()
-        self._releases: dict[str, WorkflowDeploymentRelease | None] = {}
         self._types: dict[str, Mapping[str, str] | None] = {}
-        self._begun: dict[str, list[str]] = {}
         self._moved: dict[str, None] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._watch: threading.Thread | None = None
         self._attempt: SweepAttempt | None = None
+        self.compare = services.compare
 
     @property
     def moved(self) -> tuple[str, ...]:
         """The release tags that pointed at more than one release while it ran."""
         return tuple(self._moved)
 
-    def prepare(self, planned: PlannedRun, *, retry: bool = False) -> PreparedRun:
+    def prepare(
+        self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
+    ) -> PreparedRun:
         """Return a planned run as it is sent, or as it is looked up where it was begun."""
         case, tag = self._cases[planned.place.position], planned.place.release_tag
         types = self._types[tag]
@@ -216,7 +203,7 @@ class SweepWorker:
             for name, value in case.inputs.items()
             if types is None or name in types
         )
-        may_resend = self._options.resend_in_doubt
+        may_resend = options.resend_in_doubt
         if planned.state is None:
             run = self._run(case, planned, {item["name"] for item in inputs})
             return PreparedRun(run, inputs, lookup_s=self._lookup_s, may_resend=may_resend)
@@ -231,8 +218,8 @@ class SweepWorker:
             force=has_failed and retry and may_resend,
         )
 
-    def attempt(self, at_once: int) -> SweepAttempt:
-        """Return what sends, for so many at once; read cases and releases, and watch the tags.
+    def attempt(self, options: SweepOptions) -> SweepAttempt:
+        """Return what sends; read cases and releases, and watch the tags.
 
         Raises
         ------
@@ -240,31 +227,33 @@ class SweepWorker:
             The sweep was planned on another server, or the cases no longer fit.
         """
         self.close()  # where an interrupt broke the last start
-        planned, now = self._sweep.workspace, workspace_id(self._client)
-        if planned and now and planned != now:
-            msg = f"Sweep {self._sweep.id} stays as it is: {other_workspace(planned, now)}"
+        sweep, services = self._sweep, self._services
+        now = services.workspace_id()
+        if sweep.workspace and now and sweep.workspace != now:
+            why = _other_workspace(sweep.workspace, now)
+            msg = f"Sweep {sweep.id} stays as it is: {why}"
             raise VellumNBError(msg)
-        self._cases, releases = self._load()
-        self._releases = dict(releases)
-        self._types = {
-            tag: {v.key: wire_type(v) for v in each.workflow_version.input_variables}
-            if each is not None
-            else None
-            for tag, each in releases.items()
-        }
-        for tag, then in self._sweep.releases.items():  # as it was planned
-            release = releases.get(tag)
+        if not self._is_fresh:
+            resolve = partial(services.runner.resolve, sweep.deployment)
+            self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
+            self._cases = self._cases or self._history.sweeps.cases(sweep.id)
+            checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
+        for tag, release in self._releases.items():
+            variables = release.workflow_version.input_variables if release else ()
+            types = {variable.key: wire_type(variable) for variable in variables}
+            self._types[tag] = types if release else None
+            then = sweep.releases.get(tag)  # as it was planned
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
-        self._begun = {tag: [] for tag in releases}
         attempt = SweepAttempt(
-            self._client.settings(max_connections=at_once, max_tries=1),
-            self._deployment_id(),
-            workspace=planned and now,
-            expand_meta=self._options.expands_meta,
+            services.client.settings(max_connections=options.at_once, max_tries=1),
+            services.deployment_id(sweep.deployment),
+            workspace=sweep.workspace and now,
+            expand_meta=options.expands_meta,
         )
-        self._attempt = attempt.open()
-        self._stop = threading.Event()
+        client = Client.of(attempt.settings)
+        attempt.session = client, Uploads(client)
+        self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         self._watch = threading.Thread(target=self._watch_tags, name="vellum-nb-tags", daemon=True)
         self._watch.start()
         return attempt
@@ -274,14 +263,23 @@ class SweepWorker:
         self._stop.set()
         if self._watch is not None:
             self._watch.join(_LAST_LOOK)
-        if self._attempt is not None:
-            self._attempt.close()
+        if self._attempt is not None and self._attempt.session is not None:
+            self._attempt.session[0].close()
         self._watch = self._attempt = None
+
+    def view(self, sweep: Sweep) -> Any:
+        """Return the live view of the sweep."""
+        cases = self._cases or self._history.sweeps.cases(sweep.id)
+        return views.view_sweep(sweep, cases=cases, releases=self._releases)
+
+    def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
+        """Write a frame as CSV, unless the key stands in it."""
+        refuse_key(str(path), self._services.client.leaks, [frame])
+        return save_frame(path, frame, "csv")
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
         place = planned.place
         with self._lock:
-            self._begun[place.release_tag].append(planned.run_id)
             release = self._releases[place.release_tag]
         return Run(
             id=planned.run_id,
@@ -300,25 +298,25 @@ class SweepWorker:
         )
 
     def _watch_tags(self) -> None:
-        """Look at the tags every few seconds, and once more at the end."""
+        """Look at the tags every few seconds, and once more at the end.
+
+        Where one points at another release, the runs are marked that began since the last look.
+        """
         stop, over = self._stop, False
+        sure = dict.fromkeys(self._releases, datetime.now(UTC))
         while not over:
             over = stop.wait(_LOOK_EVERY)
-            for tag in self._releases:
+            for tag, known in self._releases.items():
+                begin = datetime.now(UTC)
                 with suppress(APIError, HistoryError):  # the next look may succeed
-                    self._look_at(tag)
-
-    def _look_at(self, tag: str) -> None:
-        """Mark the runs that began since the last look where `tag` points at another release."""
-        sure, known = len(self._begun[tag]), self._releases[tag]
-        now = self._look_up(tag)
-        with self._lock:
-            if now is None or known is None or now.id == known.id:
-                del self._begun[tag][:sure]
-                return
-            self._history.sweeps.mark_moved(self._sweep.id, tag, self._begun[tag])
-            self._releases[tag], self._begun[tag] = now, []
-            self._moved[tag] = None
+                    now = self._services.runner.resolve(self._sweep.deployment, tag)
+                    if now is not None and known is not None and now.id != known.id:
+                        with self._lock:
+                            begin = datetime.now(UTC)
+                            sweeps, sweep_id = self._history.sweeps, self._sweep.id
+                            sweeps.mark_moved(sweep_id, tag, known.id, since=sure[tag])
+                            self._releases[tag], self._moved[tag] = now, None
+                    sure[tag] = begin
 
 
 def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
@@ -338,200 +336,76 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
     return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 
-class SweepStarter:
-    """Plans and starts the sweeps of a workspace, which gives `actions` to each with its view."""
-
-    def __init__(
-        self,
-        client: Client,
-        history: History,
-        lookup: Lookup,
-        runner: Runner,
-        actions: Callable[[Callable[[Sweep], Any]], SweepActions],
-    ) -> None:
-        self._client = client
-        self._history = history
-        self._lookup = lookup
-        self._runner = runner
-        self._actions = actions
-
-    def request(
-        self,
-        deployment: str,
-        cases: Cases,
-        release_tags: Sequence[str],
-        repeats: int,
-        *,
-        mocks: bool = False,
-    ) -> SweepRequest:
-        """Return what is to be run, checked on the releases of now."""
-        tags = checked_tags(release_tags)
-        check_integer("repeats", repeats, least=1)
-        table = read_table(cases)
-        releases = {tag: self._runner.resolve(deployment, tag) for tag in tags}
-        checked = checked_cases(table, releases, deployment, mocks=mocks)
-        return SweepRequest(deployment, releases, checked, int(repeats), workspace_id(self._client))
-
-    def plan(
-        self, request: SweepRequest, options: SweepOptions, *, restart: bool, reuse: bool
-    ) -> SweepPlan:
-        """Return the plan; nothing is sent or recorded."""
-        sweeps = self._history.sweeps
-        return plan_sweep(request, sweeps, options, restart=restart, reuse=reuse).plan
-
-    def run(
-        self,
-        request: SweepRequest,
-        options: SweepOptions,
-        *,
-        restart: bool,
-        reuse: bool,
-        background: bool,
-        progress: bool,
-    ) -> Sweep:
-        """Start the sweep, go on with it, or return it where it has ended."""
-        plan = partial(plan_sweep, request, self._history.sweeps, options, restart=restart)
-        prepared = plan(reuse=False)
-        sweep = _live_sweep(prepared.record.id)
-        if sweep is not None:
-            sweep.apply(options)
-            return sweep.resume(background=background, progress=progress)
-        if prepared.record.ended is not None:
-            return self._ended(prepared, request, options)
-        if reuse:
-            self._settle_doubts(request)
-            prepared = plan(reuse=True)
-        while not self._add(prepared, request.checked.cases, duplicate=restart):
-            prepared = plan(reuse=reuse)
-        if progress:
-            announce(prepared.plan)
-        sweep = self._made(prepared, request, options)
+def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
+    services: SweepServices,
+    deployment: str,
+    cases: Cases,
+    release_tags: Sequence[str],
+    repeats: int,
+    options: SweepOptions,
+    *,
+    mocks: bool = False,
+    dry_run: bool = False,
+    restart: bool = False,
+    reuse: bool = False,
+    background: bool = False,
+    progress: bool = True,
+) -> Sweep | SweepPlan:
+    """Check and plan a sweep, then start it, go on with it, or return it where it has ended."""
+    tags = checked_tags(release_tags)
+    check_integer("repeats", repeats, least=1)
+    if mocks:
+        _refuse_mocks_elsewhere(services.client)
+    table = read_table(cases)
+    releases = {tag: services.runner.resolve(deployment, tag) for tag in tags}
+    found, notes = checked_cases(table, releases, deployment, mocks=mocks)
+    workspace = services.workspace_id()
+    new = new_sweep(
+        deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace
+    )
+    plan = partial(
+        plan_sweep, new, found, services.history.sweeps, options, notes=notes, restart=restart
+    )
+    planned = plan(reuse=reuse and dry_run)
+    if dry_run:
+        return planned[1]
+    sweep = _live_sweep(planned[0].id)
+    if sweep is not None:
+        sweep.apply(options)
         return sweep.resume(background=background, progress=progress)
-
-    def open(self, record: SweepRecord, options: SweepOptions, *, apply: bool) -> Sweep:
-        """Return a sweep of the history; `apply`: where it is under way, with these limits."""
-        sweep = _live_sweep(record.id)
-        if sweep is not None:
-            if apply:
-                sweep.apply(options)
-            return sweep
-
-        def load() -> tuple[Sequence[SweepCase], Releases]:
-            """Return its cases, checked on the releases of now."""
-            resolve = partial(self._runner.resolve, record.deployment)
-            releases = {tag: resolve(tag) for tag in record.release_tags}
-            cases = self._history.sweeps.cases(record.id)
-            rows = [{f"input.{k}": v for k, v in case.inputs.items()} for case in cases]
-            columns = tuple(dict.fromkeys(name for row in rows for name in row))
-            table = Table(rows, columns, "dicts", "the sweep", has_runs=True)
-            checked_cases(table, releases, record.deployment)
-            self._history.sweeps.change(record.id, options=options.stored)
-            return cases, releases
-
-        def view(sweep: Sweep) -> object:
-            return view_sweep(sweep, cases=self._history.sweeps.cases(sweep.id), releases={})
-
-        return self._sweep(record, options, load, view)
-
-    def _add(self, prepared: PreparedSweep, cases: Sequence[SweepCase], *, duplicate: bool) -> bool:
-        """Record the plan; return False where another process was quicker."""
-        sweeps, record, reused = self._history.sweeps, prepared.record, prepared.reused
-        if prepared.is_new:
-            return sweeps.add(record, cases, reused=reused, allow_duplicate=duplicate)
-        token = sweeps.acquire(record.id)
-        try:
-            sweeps.change(record.id, options=record.options)
-            self._update_cases(record, cases)
-            sweeps.add_reused(record.id, reused)
-        finally:
-            sweeps.release(record.id, token)
-        return True
-
-    def _update_cases(self, record: SweepRecord, cases: Sequence[SweepCase]) -> None:
-        if self._history.sweeps.cases(record.id) != cases:
-            self._history.sweeps.update_cases(record.id, cases)
-
-    def _ended(
-        self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions
-    ) -> Sweep:
-        """Return a sweep that has ended, as it is; runs in doubt are looked up."""
-        self._update_cases(prepared.record, request.checked.cases)
-        sweep = self._made(prepared, request, options)
-        note = next(iter(prepared.plan.notes))
-        sys.stderr.write(f"vellum-nb: {request.deployment}: {note} (sweep {sweep.id})\n")
-        is_same_server = request.workspace in {None, prepared.record.workspace}
-        if is_same_server and self._history.sweeps.in_doubt(sweep.id):
-            sweep.resume(progress=False)
-        return sweep
-
-    def _settle_doubts(self, request: SweepRequest) -> None:
-        """Look up runs of these cases and releases whose answer never came."""
-        releases = {release for release in request.release_ids.values() if release}
-        held = self._history.sweeps.held()
-        found = self._history.runs(
-            deployment=request.deployment,
-            state=["STARTED", "FAILED"],
-            case_id=[case.case_id for case in request.checked.cases],
-        )
-        in_doubt = [
-            run
-            for run in found
-            if _is_in_doubt(run)
-            and run.release_id in releases
-            and run.sweep_id not in held
-            and not self._runner.recorder.has(run)
-        ]
-        if in_doubt:
-            lookup = ExecutionLookup(self._client, self._deployment_id(request.deployment))
-            with ThreadPoolExecutor(_LOOKUPS) as pool:
-                list(pool.map(partial(self._runner.settle, lookup), in_doubt))
-
-    def _made(self, prepared: PreparedSweep, request: SweepRequest, options: SweepOptions) -> Sweep:
-        cases, releases = request.checked.cases, request.releases
-        view = partial(view_sweep, cases=cases, releases=releases)
-        return self._sweep(
-            prepared.record, options, lambda: (cases, releases), view, plan=prepared.plan
-        )
-
-    def _sweep(
-        self,
-        record: SweepRecord,
-        options: SweepOptions,
-        load: Callable[[], tuple[Sequence[SweepCase], Releases]],
-        view: Callable[[Sweep], Any],
-        *,
-        plan: SweepPlan | None = None,
-    ) -> Sweep:
-        worker = SweepWorker(
-            self._client,
-            self._history,
-            sweep=record,
-            options=options,
-            load=load,
-            look_up=partial(self._runner.resolve, record.deployment),
-            deployment_id=partial(self._deployment_id, record.deployment),
-        )
-        sweep = _LIVE[record.id] = Sweep(
-            record,
-            history=self._history,
-            worker=worker,
-            options=options,
-            plan=plan,
-            actions=self._actions(view),
-        )
-        return sweep
-
-    def _deployment_id(self, deployment: str) -> str | None:
-        try:
-            return self._lookup.deployment(deployment).id
-        except AuthenticationError:  # this key may execute, and not look up
-            return None
+    if reuse and planned[1].ended is None:
+        _settle_doubts(services, new, found)
+        planned = plan(reuse=True)
+    record, shown = _store(
+        services.history.sweeps, planned, plan, found, restart=restart, reuse=reuse
+    )
+    worker = SweepWorker(services, record, found, releases)
+    sweep = _LIVE[record.id] = Sweep(
+        record, history=services.history, worker=worker, options=options, plan=shown
+    )
+    if shown.ended is None:
+        if progress:
+            views.announce(shown)
+        return sweep.resume(background=background, progress=progress)
+    sys.stderr.write(f"vellum-nb: {deployment}: {shown.notes[0]} (sweep {sweep.id})\n")
+    is_same_server = new.workspace in {None, record.workspace}
+    if is_same_server and services.history.sweeps.in_doubt(sweep.id):
+        sweep.resume(progress=False)
+    return sweep
 
 
-def _is_in_doubt(run: Run) -> bool:
-    if run.error is None:
-        return is_in_doubt(run.state, None, None)
-    return is_in_doubt(run.state, run.error.code, run.error.message)
+def open_sweep(services: SweepServices, sweep_id: str, changes: Mapping[str, Any]) -> Sweep:
+    """Return a sweep of the history, with other limits; where it is under way, they apply now."""
+    record = find_sweep(services.history.sweeps, sweep_id)
+    options = SweepOptions(**{**record.options, **changes})
+    sweep = _live_sweep(record.id)
+    if sweep is None:
+        worker = SweepWorker(services, record)
+        sweep = Sweep(record, history=services.history, worker=worker, options=options)
+        _LIVE[record.id] = sweep
+    elif changes:
+        sweep.apply(options)
+    return sweep
 
 
 def _live_sweep(sweep_id: str) -> Sweep | None:
@@ -540,7 +414,56 @@ def _live_sweep(sweep_id: str) -> Sweep | None:
     return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
 
 
-def refuse_mocks_elsewhere(client: Client) -> None:
+def _store(
+    sweeps: Sweeps,
+    planned: tuple[SweepRecord, SweepPlan, Reused],
+    plan: Callable[..., tuple[SweepRecord, SweepPlan, Reused]],
+    cases: Sequence[SweepCase],
+    *,
+    restart: bool,
+    reuse: bool,
+) -> tuple[SweepRecord, SweepPlan]:
+    """Record the plan, which is made again where another process was quicker."""
+    record, shown, reused = planned
+    while shown.resumes is None and shown.ended is None:
+        if sweeps.add(record, cases, reused=reused, allow_duplicate=restart):
+            return record, shown
+        record, shown, reused = plan(reuse=reuse)
+    if sweeps.cases(record.id) != cases:
+        sweeps.update_cases(record.id, cases)
+    if reused:
+        token = sweeps.acquire(record.id)
+        try:  # another process may have placed the same runs since
+            again, _, reused = plan(reuse=True)
+            sweeps.add_reused(record.id, reused if again.id == record.id else {})
+        finally:
+            sweeps.release(record.id, token)
+    return record, shown
+
+
+def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
+    """Look up runs of these cases and releases whose answer never came."""
+    releases, held = set(new.releases.values()) - {None}, services.history.sweeps.held()
+    found = services.history.runs(
+        deployment=new.deployment,
+        state=["STARTED", "FAILED"],
+        case_id=[case.case_id for case in cases],
+    )
+    in_doubt = [
+        run
+        for run in found
+        if is_in_doubt(run.state, *((run.error.code, run.error.message) if run.error else ("", "")))
+        and run.release_id in releases
+        and run.sweep_id not in held
+        and not services.runner.is_under_way(run)
+    ]
+    if in_doubt:
+        settle = partial(services.runner.settle, services.deployment_id(new.deployment))
+        with ThreadPoolExecutor(_LOOKUPS) as pool:
+            list(pool.map(settle, in_doubt))
+
+
+def _refuse_mocks_elsewhere(client: Client) -> None:
     """Raise an `InputError` where the server would run nodes in spite of mocks."""
     name = client.environment_identity().name
     if name != "local":

@@ -5,30 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.comparison import Services
-from vellum_nb.errors import APIError
 from vellum_nb.history import History
-from vellum_nb.models import (
-    Cancellation,
-    Run,
-    WorkflowDeploymentRelease,
-)
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.models import Run, WorkflowDeploymentRelease
+from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import printable
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.workspace.runner import Runner, case_request
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
     from vellum_nb.widgets import BlindView, HistoryView, SweepView
-    from vellum_nb.widgets.grid import ComparisonView
+    from vellum_nb.widgets.grid import Callbacks, ComparisonView
 
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
@@ -98,44 +89,15 @@ def view_sweep(
     return SweepView(sweep, same=same, numbers=numbers)
 
 
-def sweep_title(record: SweepRecord) -> str:
-    """Return a sweep in a few words, by when it began on the clock of this machine."""
-    when = record.created.astimezone()
-    return f"sweep of {when.day} {when:%b %H:%M}"
-
-
-def plain_services() -> Services:
-    """Return what a comparison without a workspace has: nothing is rated, run or stored."""
-    return Services(grid=_plain_grid, blind=partial(view_blind, rate=None))
-
-
-def _plain_grid(comparison: Comparison) -> ComparisonView:
+def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> ComparisonView:
+    """Return the grid of a comparison; without `callbacks` nothing is rated, run or stored."""
     from vellum_nb.widgets.grid import ComparisonView
 
-    return ComparisonView(comparison)
+    return ComparisonView(comparison, callbacks)
 
 
-def view_blind(session: BlindSession, *, rate: Rate | None) -> BlindView:
+def view_blind(session: BlindSession, rate: Rate | None = None) -> BlindView:
     """Return the widget of a blind rating."""
     from vellum_nb.widgets import BlindView
 
     return BlindView(session, rate=rate)
-
-
-def replay(runner: Runner, deployment: str, case: Case, tag: str) -> Run:
-    """Run a case of a comparison once more, on a release tag."""
-    request = case_request(deployment, case.inputs, tag, runner.resolve(deployment, tag))
-    return runner.execute(request, Cancellation())[0]
-
-
-def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str, ...]]:
-    """Return for each release tag the others on the same release; {} where they are not known."""
-    found: dict[str, tuple[str, ...]] = {}
-    for tag in comparison.release_tags if comparison.by == "release_tag" else ():
-        try:
-            release = runner.resolve(comparison.deployment, tag)
-        except APIError:
-            return {}
-        if release is not None and tag in comparison.releases:
-            found[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
-    return found

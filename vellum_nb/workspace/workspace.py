@@ -8,39 +8,38 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
+from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
-from vellum_nb.history import History, trace_frame
+from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
-    NodeRun,
     Run,
     RunRequest,
     VellumVariable,
     WorkflowReleaseTagRead,
 )
 from vellum_nb.models.inputs import to_wire
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.limits import SweepArguments, SweepLimits, checked_options, stored_options
+from vellum_nb.sweep.limits import SweepArguments, SweepLimits, SweepOptions
 from vellum_nb.sweep.plan import SweepPlan
-from vellum_nb.sweep.sweep import Sweep, SweepActions, find_sweep, sweeps_frame
+from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
     WorkspaceJudges,
+    same_releases,
     stored_comparison,
 )
 from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
@@ -55,7 +54,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepStarter, refuse_mocks_elsewhere
+from vellum_nb.workspace.sweeps import SweepServices, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,32 +68,24 @@ _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of ano
 
 
 class Workspace:
-    """Runs deployments and keeps every run.
+    """Runs deployments and keeps every run; made by `vellum_nb.connect`.
 
-    Made by `vellum_nb.connect`; use it as a context manager, or call `close`. All methods raise
-    `NotFoundError`, which lists what there is, for a deployment or release tag that does not
-    exist, `InputError` for what does not fit, before anything is sent, and `APIError` when no
-    usable answer comes.
+    Use it as a context manager, or call `close`. All methods raise `NotFoundError`, which lists
+    what there is, for a deployment or release tag that does not exist, `InputError` for what does
+    not fit, before anything is sent, and `APIError` when no usable answer comes.
 
-    Parameters
+    Attributes
     ----------
-    client : Client
-        Where runs go.
-    history : History
-        Where they are kept.
-    source : str
-        What the client talks to, in a word or two, for headings.
-    server : LocalServer, optional
-        The local server behind the client, if there is one.
-    keep_open : bool, default False
-        Whether `close` leaves the history open, for its owner.
+    client, history : Client, History
+        Where runs go, and where they are kept; `close` leaves the latter open with `keep_open`.
+    source, server : str, LocalServer or None
+        What the client talks to, in a word or two, and the local server behind it, if any.
 
     Examples
     --------
     >>> import vellum_nb as vnb
     >>> ws = vnb.connect("local", history=":memory:")
-    >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
-    >>> run.outputs["category"]
+    >>> ws.run("ticket-triage", {"ticket": "I was charged twice"}).outputs["category"]
     'billing'
     """
 
@@ -118,15 +109,13 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._starter = SweepStarter(
-            client, self.history, self._lookup, self._runner, self._sweep_actions
+        self._judges = WorkspaceJudges(self.history, self.sweep)
+        self._sweep_services = SweepServices(
+            client, self.history, self._lookup, self._runner, self._compare_sweep
         )
 
     def close(self) -> None:
-        """Close the client, and the history unless it was handed in open.
-
-        The embedded server stays for other workspaces.
-        """
+        """Close the client, and the history unless it was handed in open."""
         self.client.close()
         if not self._keep_open:
             self.history.close()
@@ -146,56 +135,33 @@ class Workspace:
     def deployments(self) -> pd.DataFrame:
         """Return one row a deployment, by name.
 
-        Columns: `name`, `label`, `description`, `inputs`, `outputs` (as text, optional inputs
-        with ``?``), `status`, `created` (UTC), `id`.
+        Columns: `name`, `label`, `description`, `inputs`, `outputs`, `status`, `created`, `id`.
         """
         return deployments_frame(self._lookup.deployments())
 
     def releases(self, deployment: str) -> pd.DataFrame:
-        """Return one row a release of `deployment`, newest first.
+        """Return one row a release, newest first.
 
         Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
-        and `image` where a release of a local server runs in a container.
+        and `image` where one runs in a container.
         """
         return releases_frame(self._lookup.releases(deployment))
 
     def move_tag(
         self, deployment: str, tag: str, to: str, *, confirm: bool = True
     ) -> WorkflowReleaseTagRead:
-        """Have the release tag `tag` point at another release, after a question.
+        """Have the release tag `tag` point at another release, and return it.
 
-        Everybody who runs `deployment` on this tag gets the other release from then on.
-
-        Parameters
-        ----------
-        tag : str
-            The release tag to move; it must be there.
-        to : str
-            Where to: a release tag, or a release id.
-        confirm : bool, default True
-            Whether to ask first. Any answer but yes leaves the tag where it is.
-
-        Returns
-        -------
-        WorkflowReleaseTagRead
-            The tag as it is now.
-
-        Raises
-        ------
-        VellumNBError
-            There is nobody to ask.
-        APIResponseError
-            The server answers that the tag is elsewhere.
+        Everybody who runs `deployment` on this tag gets the other release from then on. `to` is a
+        release tag or a release id. With `confirm` any answer but yes leaves the tag where it is;
+        where there is nobody to ask, `VellumNBError` is raised.
         """
         return move_tag(self.client, self._lookup, deployment, tag, to, confirm=confirm)
 
     def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
         """Return the code of a release: path to text.
 
-        Raises
-        ------
-        BadRequestError
-            This release has no code that can be had; the message says why.
+        `BadRequestError`: this release has no code that can be had; the message says why.
         """
         texts = self._pulled(deployment, release_tag)
         texts.pop("metadata.json", None)  # of the archive, not of the project
@@ -234,26 +200,39 @@ class Workspace:
     ) -> RunForm:
         """Return a form for `deployment`, made from its input variables.
 
-        Parameters
-        ----------
-        variables : sequence, optional
-            The input variables, where the API key may not read the deployment: dicts such as
-            ``{"key": "ticket", "type": "STRING", "required": True}``. Without them the inputs of
-            the last recorded run are taken.
+        Where the API key may not read the deployment, name the `variables`: dicts such as
+        ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last
+        recorded run.
         """
         from vellum_nb.widgets import RunForm
+        from vellum_nb.widgets.spec import Progressing
 
-        spec = form_spec(
-            deployment, self._lookup, self.history, source=self.source, variables=variables
-        )
+        execute = self._runner.execute
+
+        def stream(
+            request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
+        ) -> Run:
+            def report(so_far: StreamAccumulator) -> None:
+                texts = dict(so_far.texts)
+                show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
+
+            return execute(request, cancel, on_event=report)[0]
+
+        def count() -> int | None:
+            with suppress(HistoryError):  # a run will say why
+                return self.history.count(deployment=deployment)
+            return None
+
         return RunForm(
-            spec,
-            run=lambda request, cancel: self._runner.execute(request, cancel)[0],
-            release=lambda tag: self._lookup.release(deployment, tag),
-            count=partial(self._run_count, deployment),
-            stream=self._stream_of_form,
-            rate=self._rate_of_form,
-            trace=self._nodes,
+            form_spec(
+                deployment, self._lookup, self.history, source=self.source, variables=variables
+            ),
+            run=lambda request, cancel: execute(request, cancel)[0],
+            release=partial(self._lookup.release, deployment),
+            count=count,
+            stream=stream,
+            rate=self._rate_or_clear,
+            trace=self.history.nodes,
             cases=partial(self.sweep, deployment),
         )
 
@@ -280,10 +259,11 @@ class Workspace:
         previous_execution_id: str | UUID | None = None,
         expand_meta: bool = False,
     ) -> Run:
-        """Execute `deployment` once and keep the run.
+        """Execute `deployment` once and keep the run; a rejected run is a value, with `error`.
 
         The release tag is resolved to its release first, the inputs are checked against that
-        release's variables, and the run is in the history before it is sent.
+        release's variables, and the run is in the history before it is sent. It is FAILED there
+        after an `APIError`. `HistoryError`: it could not be recorded.
 
         Parameters
         ----------
@@ -293,27 +273,14 @@ class Workspace:
             documents as a path, bytes, data URL or http URL.
         release_tag : str, default "LATEST"
             Which release to run.
-        external_id : str or UUID, optional
-            Your id for the run, unique in the workspace. Default: the run's own id.
-        metadata : mapping, optional
-            Kept by Vellum and by the history with the run.
+        external_id, metadata : optional
+            Your id for the run, unique in the workspace (default: the run's own), and a dict; both
+            are kept by Vellum and by the history.
         previous_execution_id : str or UUID, optional
             The execution whose state this one continues.
         expand_meta : bool, default False
             Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
             `model` and `nodes`. Only streams have it, so the run is sent as one.
-
-        Returns
-        -------
-        Run
-            `state` is FULFILLED, or REJECTED with `error`: a rejected run is a value.
-
-        Raises
-        ------
-        APIError
-            No usable answer came. The run is in the history as FAILED.
-        HistoryError
-            The run could not be recorded.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -335,26 +302,10 @@ class Workspace:
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> RunStream:
-        """Execute `deployment` and return its events as they arrive.
+        """Execute `deployment` and return its events as they arrive; else as `run`.
 
-        The run is in the history before it is sent, and its row ends as the stream does: see
-        `RunStream`. Everything else is as in `run`.
-
-        Parameters
-        ----------
-        event_types : sequence of str, default ("WORKFLOW",)
-            Which events to get: WORKFLOW, NODE or both. With NODE the run gets its `nodes`.
-        expand_meta : bool, default False
-            Whether to ask for what prompt nodes used; NODE events have it, so they come too.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
-        ...     deltas = [event.delta for event in stream if event.delta]
-        >>> stream.run.state
-        'FULFILLED'
+        `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
+        these events have, the run gets its `nodes`.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -371,10 +322,10 @@ class Workspace:
         metadata: Mapping[str, Any] | None = None,
         previous_execution_id: str | UUID | None = None,
     ) -> PendingRun:
-        """Have `deployment` executed, and return at once.
+        """Have `deployment` executed, and return at once; else as `run`.
 
         The run is in the history as STARTED, with its execution id: should this kernel end,
-        `resume_pending` takes it up in the next. Everything else is as in `run`.
+        `resume_pending` takes it up in the next.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -384,29 +335,23 @@ class Workspace:
     def resume_pending(self) -> list[PendingRun]:
         """Take up the runs that are STARTED in the history, newest first.
 
-        Those that have ended since are completed at once: look at their `run`. Runs that this
-        server does not know are left as they are; they may be another one's. So are those whose
-        execution id never came: ``history.sync`` finds them by their external id.
+        Those that have ended since are completed at once: look at their `run`. Left as they are:
+        runs that this server does not know, and those whose execution id never came, which
+        ``history.sync`` finds by their external id.
         """
-        try:
-            here = self.client.environment_identity().name
-        except APIStatusError:  # this key may not know
-            here = None
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
-            elsewhere = None not in {here, run.environment} and run.environment != here
-            if run.execution_id is None or elsewhere or self._runner.recorder.has(run):
+            if run.execution_id is None or self._runner.is_under_way(run):
                 continue
             pending = PendingRun(self._runner, run)
             try:
                 pending.status()
-            except InputError:  # its id is no part of an address
-                continue
+                pending_runs.append(pending)
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
+            except InputError:  # its id is no part of an address
                 continue
-            pending_runs.append(pending)
         return pending_runs
 
     def read_inputs(
@@ -415,13 +360,6 @@ class Workspace:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
         Text stays text, other variables are read as JSON, ``@path`` reads a file.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> ws.read_inputs("ticket-triage", ["ticket=charged twice", "sla_hours=8"])
-        {'ticket': 'charged twice', 'sla_hours': 8}
         """
         release = self._runner.resolve(deployment, release_tag)
         variables = release.workflow_version.input_variables if release else None
@@ -437,9 +375,10 @@ class Workspace:
         desired: Mapping[str, object] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Say how good a run was, and what its outputs should have been.
+        """Say how good a run was, and what its outputs should have been; return the rated run.
 
-        Both go to Vellum as actuals, then into the history.
+        Both go to Vellum as actuals, then into the history, which stays as it is after an
+        `APIError`.
 
         Parameters
         ----------
@@ -447,25 +386,17 @@ class Workspace:
             The run, its `id`, its execution id or its external id.
         quality : float, optional
             From 0 (bad) to 1 (good); of the outputs in `desired`, or of all of them.
-        desired : mapping, optional
-            Output name to what it should have been. Others keep what they have.
-        metadata : mapping, optional
-            Kept by Vellum with the actuals.
-
-        Raises
-        ------
-        HistoryError
-            The history has no such run.
-        APIError
-            Vellum did not take it. The history stays as it is.
+        desired, metadata : mapping, optional
+            Output name to what it should have been (others keep what they have), and what Vellum
+            keeps with the actuals.
 
         Examples
         --------
         >>> import vellum_nb as vnb
         >>> ws = vnb.connect("local", history=":memory:")
         >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v1")
-        >>> ws.rate(run, quality=0, desired={"category": "billing"}).desired
-        {'category': 'billing'}
+        >>> ws.rate(run, quality=0, desired={"category": "billing"}).quality
+        0.0
         """
 
         def output_names(run: Run) -> list[str]:
@@ -485,16 +416,9 @@ class Workspace:
     def trace(self, run: Run | str) -> pd.DataFrame:
         """Return the nodes of a run, one row a node, in the order in which they began.
 
-        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
-        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). They are read
-        from Vellum once, and kept in the history. `run` is as in `rate`.
-
-        Raises
-        ------
-        HistoryError
-            The history has no such run, or no answer to it ever came.
+        As `History.trace`, for a run as in `rate`: read from Vellum once, and kept.
         """
-        return trace_frame(self._nodes(run))
+        return self.history.trace(find_run(self.history, run))
 
     @overload
     def sweep(
@@ -541,14 +465,16 @@ class Workspace:
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
-        All cases are checked before the first call. Every run is in the history before it is
-        sent, once. The same call again, in this kernel or a later one, goes on with a sweep that
-        was stopped or lost, and returns one that has ended. A run whose answer did not come is
-        looked up before it is sent again. So no run is executed twice where the server refuses an
-        external id that was used, as Vellum documents it, or lists executions in time.
+        All cases are checked before the first call; the `frame` of the `InputError` is a table of
+        what does not fit. Every run is in the history before it is sent, once. The same call
+        again, in this kernel or a later one, goes on with a sweep that was stopped or lost, and
+        returns one that has ended. A run whose answer did not come is looked up before it is sent
+        again. So no run is executed twice where the server refuses an external id that was used,
+        as Vellum documents it, or lists executions in time.
 
-        Stop it by interrupting the kernel: what is under way ends first, then KeyboardInterrupt
-        is raised.
+        Interrupt the kernel to stop it: what is under way ends, then KeyboardInterrupt is raised.
+        `HistoryError`: another process runs this very sweep. While this process does, other limits
+        are applied, and another concurrency or executor is a `VellumNBError`.
 
         Parameters
         ----------
@@ -556,28 +482,24 @@ class Workspace:
             One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
             called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
             is what the answer should be; all others are labels. Cells of a CSV are read as the
-            type of their variable. Stored runs, as ``ws.history.frame(...)`` or ``.runs(...)``
-            return them, are cases as well, ``desired.<output>`` as what is expected.
-        release_tags : sequence of str, default ("LATEST",)
-            The release tags; the first is the baseline.
-        repeats : int, default 1
-            How often each case is run on each tag.
-        concurrency : int, optional
+            type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
+            cases as well, ``desired.<output>`` as what is expected.
+        release_tags, repeats : sequence of str, int
+            The release tags, of which the first is the baseline, and how often each case is run.
+        concurrency, max_concurrency : int, optional
             How many calls are under way at once. Default: as many as the server takes well, from
             16 on, and never more than `max_concurrency` (128).
         max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
             Where the whole sweep stops by itself, to be resumed with a higher limit; what is
-            under way then still ends. `max_cost_usd` holds where the runs tell their cost.
+            under way then still ends. `max_cost_usd` holds where runs report their cost.
         expand_meta : bool, default False
             Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
-        progress : bool, default True
-            Whether to show progress: a view in a notebook, one line in a terminal.
-        background : bool, default False
-            Return at once; see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`.
-        dry_run : bool, default False
-            Check and plan, send and keep nothing: return the `SweepPlan`.
-        restart : bool, default False
-            Run all of it again, though the history has a sweep of the same plan.
+        progress, background : bool
+            Whether to show a view in a notebook, one line in a terminal; whether to return at
+            once (see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`).
+        dry_run, restart : bool, default False
+            Only check and plan: return the `SweepPlan`. Run all of it again, though the history
+            has a sweep of the same plan.
         reuse : bool, default False
             Use fulfilled runs that the history has of the same case on the same release, and send
             only the others. Runs of these cases that may have been executed are looked up first.
@@ -586,27 +508,13 @@ class Workspace:
             when look-ups find no execution of it for the read timeout (120 s by default), and for
             twice as long as this server was seen to take. False leaves it in doubt.
         mocks : bool, default False
-            Whether the column `mocks` of `cases` (see `cases`) takes the place of the nodes it
-            names, so that paid ones do not run. For a local server. Cases with mocks are other
-            cases to `reuse` and to a comparison.
+            Whether the column `mocks` of the cases takes the place of the nodes it names, so that
+            paid ones do not run; for a local server. Such cases are others to `reuse` and
+            `compare`.
         executor : concurrent.futures.Executor, optional
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
             the server; the history stays here. Default: threads.
-
-        Returns
-        -------
-        Sweep
-            Done, or stopped, and then its `repr` says why; with `background` under way.
-
-        Raises
-        ------
-        InputError
-            Cases do not fit; its `frame` is a table of row, variable and problem.
-        HistoryError
-            Another process runs this very sweep; the message says which.
-        VellumNBError
-            This process runs it, with another concurrency or executor. Other limits are applied.
 
         Examples
         --------
@@ -615,15 +523,10 @@ class Workspace:
         >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], dry_run=True)
         <SweepPlan of ticket-triage: 1 case x 2 release tags = 2 calls>
-        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
-        >>> sweep
+        >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
         <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
-        >>> sweep.frame()[["release_tag", "output.category", "expected.category"]].head(1)
-          release_tag output.category expected.category
-        0          v2         billing           billing
         """
-        options = checked_options(
-            executor,
+        options = SweepOptions(
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             max_calls=max_calls,
@@ -632,15 +535,17 @@ class Workspace:
             stop_after_failures=stop_after_failures,
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
+            executor=executor,
         )
-        if mocks:
-            refuse_mocks_elsewhere(self.client)
-        request = self._starter.request(deployment, cases, release_tags, repeats, mocks=mocks)
-        if dry_run:
-            return self._starter.plan(request, options, restart=restart, reuse=reuse)
-        return self._starter.run(
-            request,
+        return start_sweep(
+            self._sweep_services,
+            deployment,
+            cases,
+            release_tags,
+            repeats,
             options,
+            mocks=mocks,
+            dry_run=dry_run,
             restart=restart,
             reuse=reuse,
             background=background,
@@ -653,50 +558,21 @@ class Workspace:
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
-              deployment state  planned  done
-        0  ticket-triage  done        1     1
         """
         return sweeps_frame(self.history.sweeps, deployment)
 
     def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
         """Return a sweep of this history, to look at or to go on with.
 
-        It goes on, by `Sweep.resume` or `Sweep.retry_failed`, with the releases that its tags
-        point at then, with the limits and the calls at once that it was last given, and asking
-        for cost where it did; in threads.
+        `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
+        point at then and the options it was last given.
 
-        Parameters
-        ----------
-        sweep_id : str
-            Its id, or how the id begins; `sweeps` lists them.
-        **options
-            Other ones than it was given, as in `sweep`: `concurrency`, `max_concurrency` and
-            `expand_meta`, which cannot be changed under way, `max_calls`, `max_seconds`,
-            `max_cost_usd`, `stop_after_failures`; None lifts a limit.
-
-        Raises
-        ------
-        HistoryError
-            There is no such sweep.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.open_sweep(sweep.id)
-        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
+        `sweep_id` is its id, or how that begins; `sweeps` lists them. `options` are other ones
+        than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
+        cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
+        `stop_after_failures`; None lifts a limit.
         """
-        record = find_sweep(self.history.sweeps, sweep_id)
-        chosen = stored_options(record.options, options)
-        return self._starter.open(record, chosen, apply=bool(options))
+        return open_sweep(self._sweep_services, sweep_id, options)
 
     @overload
     def compare(
@@ -737,28 +613,22 @@ class Workspace:
 
         Parameters
         ----------
-        release_tags : sequence of str, optional
-            The release tags, in the order of the columns. Default: all that were run.
-        baseline : str, optional
-            The tag that the others are compared with. Default: the first.
-        sweep : Sweep or str, optional
-            Only the runs of this sweep; a `vellum_nb.Sweep` or its id.
-        since : datetime or str, optional
-            Only runs from then on (UTC when no zone is given).
-        metrics : metric or sequence, optional
-            What tells better from worse; as of `vellum_nb.Comparison`.
+        release_tags, baseline : optional
+            The tags, in the order of the columns, and the one that the others are compared with.
+            Default: all that were run, and the first.
+        sweep, since : optional
+            Only the runs of this sweep (or of the sweep with this id); only runs from this time on
+            (UTC when no zone is given).
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
-        alpha, seed
-            As of `vellum_nb.Comparison`.
+        metrics, alpha, seed
+            What tells better from worse, and how surely; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
-        max_calls, max_cost_usd : optional
-            Limits of the judges; an answer that is not judged because of them is an error of the
-            metric, and judged by the next call.
-        progress : bool, default True
-            Whether to show the progress of the judges.
+        max_calls, max_cost_usd, progress : optional
+            Limits of the judges, and whether to show their progress; an answer that is not judged
+            because of a limit is an error of the metric, and judged by the next call.
 
         Examples
         --------
@@ -772,30 +642,23 @@ p = 1.00 · noise floor unknown>
         """
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        title = "" if of is None else views.sweep_title(of.record)
         comparison = stored_comparison(
-            self.history,
-            self._runner.resolve,
+            self._runner,
             deployment,
             tags,
             sweep=of,
             since=since,
             cases=cases,
-            services=self._services(deployment, title),
+            services=self._services(deployment, of),
             baseline=baseline,
             metrics=metrics,
             alpha=alpha,
             seed=seed,
         )
         if dry_run:
-            return plan_judges(comparison, self._judges())
-        return judged(
-            comparison,
-            self._judges(),
-            max_calls=max_calls,
-            max_cost_usd=max_cost_usd,
-            progress=progress,
-        )
+            return plan_judges(comparison, self._judges)
+        limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
+        return judged(comparison, self._judges, progress=progress, **limits)
 
     def judge(
         self,
@@ -811,18 +674,6 @@ p = 1.00 · noise floor unknown>
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> def grader(answer: str) -> float:
-        ...     return min(1.0, len(answer) / 100)
-        >>> release = ws.server.deploy(grader, name="grader")
-        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
-        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
-        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
-        [0.07]
         """
         made = metrics.judge(
             deployment,
@@ -833,7 +684,7 @@ p = 1.00 · noise floor unknown>
             lower_is_better=lower_is_better,
             rejected=rejected,
         )
-        return made.replaced(service=self._judges())
+        return made.replaced(service=self._judges)
 
     def bisect(
         self,
@@ -850,6 +701,7 @@ p = 1.00 · noise floor unknown>
         A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
         the two on both sides of the change once more. Runs that the history has of this case on
         a release are taken first. Where it changed several times, one of the changes is found.
+        `VellumNBError`: nothing changed, `check` raised, or runs of a release disagree too much.
 
         Parameters
         ----------
@@ -864,115 +716,70 @@ p = 1.00 · noise floor unknown>
             How many runs of each release count; what more than half of them say is its answer.
             Default: one, and up to five where runs of one release disagree.
 
-        Raises
-        ------
-        VellumNBError
-            Nothing changed between the oldest and the newest, `check` raised, or the runs of a
-            release disagree too much. What was run is kept, and taken the next time.
-
         Examples
         --------
         >>> import vellum_nb as vnb
         >>> ws = vnb.connect("local", history=":memory:")
         >>> case, category = {"ticket": "I was charged twice"}, lambda run: run.outputs["category"]
-        >>> found = ws.bisect("ticket-triage", case, category)
-        >>> found.last_same, found.first_changed
-        ('v1', 'v2')
+        >>> ws.bisect("ticket-triage", case, category).first_changed
+        'v2'
         """
         return bisect(
-            deployment,
-            case,
-            check,
-            runner=self._runner,
-            lookup=self._lookup,
-            history=self.history,
-            first=first,
-            last=last,
-            repeats=repeats,
+            self._runner, deployment, case, check, first=first, last=last, repeats=repeats
         )
 
-    def _judges(self) -> WorkspaceJudges:
-        return WorkspaceJudges(self.history, self.sweep)
-
-    def _services(self, deployment: str, title: str) -> Services:
+    def _services(self, deployment: str, sweep: Sweep | None) -> Services:
         """Return what a comparison of this workspace acts with and is shown by."""
+
+        def code_diff(old: str, new: str) -> CodeDiff | None:
+            with suppress(APIError):  # then it cannot be read
+                return self.code_diff(deployment, old, new)
+            return None
+
+        def replay(case: Case, tag: str) -> Run:
+            request = RunRequest(
+                deployment=deployment, inputs=case.inputs, release_tag=tag, not_sent=None
+            )
+            return self._runner.execute(request)[0]
+
+        def grid(comparison: Comparison) -> ComparisonView:
+            from vellum_nb.widgets.grid import Callbacks
+
+            when = None if sweep is None else sweep.record.created.astimezone()
+            callbacks = Callbacks(
+                rate=self._rate_or_clear,
+                trace=self.history.nodes,
+                replay=replay,
+                blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
+                history=self.history,
+                about="" if when is None else f"sweep of {when.day} {when:%b %H:%M}",
+                same=same_releases(self._runner, comparison),
+            )
+            return views.view_grid(comparison, callbacks)
+
+        def rate_blind(run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
+            return self.rate(run, quality=quality, metadata=metadata)
+
         return Services(
             sweep=lambda name, rows, options: self.sweep(name, rows, **options),
             leaks=self.client.leaks,
-            grid=partial(self._grid, title=title),
-            blind=partial(views.view_blind, rate=self._rate_blind),
+            grid=grid,
+            blind=partial(views.view_blind, rate=rate_blind),
             ratings=self.history.blind_ratings,
-            code_diff=partial(self._code_diff_or_none, deployment),
+            code_diff=code_diff,
         )
 
-    def _grid(self, comparison: Comparison, *, title: str) -> ComparisonView:
-        from vellum_nb.widgets.grid import Callbacks, ComparisonView
+    def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
+        record = sweep.record
+        options |= {"sweep": sweep, "release_tags": record.release_tags}
+        compared: Comparison = self.compare(record.deployment, **options)
+        return compared
 
-        callbacks = Callbacks(
-            rate=self._rate_of_form,
-            trace=self._nodes,
-            replay=partial(views.replay, self._runner, comparison.deployment),
-            blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
-            history=self.history,
-            about=title,
-            same=views.same_releases(self._runner, comparison),
-        )
-        return ComparisonView(comparison, callbacks)
-
-    def _code_diff_or_none(self, deployment: str, old: str, new: str) -> CodeDiff | None:
-        """Return how the code of two releases differs; None where it cannot be read."""
-        with suppress(APIError):
-            return self.code_diff(deployment, old, new)
-        return None
-
-    def _sweep_actions(self, view: Callable[[Sweep], Any]) -> SweepActions:
-        def compare(sweep: Sweep, **options: Any) -> Comparison:
-            record = sweep.record
-            options |= {"sweep": sweep, "release_tags": record.release_tags}
-            compared: Comparison = self.compare(record.deployment, **options)
-            return compared
-
-        def save(path: str | Path, frame: pd.DataFrame) -> Path:
-            refuse_key(str(path), self.client.leaks, [frame])
-            return save_frame(path, frame, "csv")
-
-        return SweepActions(compare=compare, view=view, watch=views.watch, save=save)
-
-    def _run_count(self, deployment: str) -> int | None:
-        """Return how many runs there are, or None where that cannot be read: a run will say why."""
-        with suppress(HistoryError):
-            return self.history.count(deployment=deployment)
-        return None
-
-    def _stream_of_form(
-        self, request: RunRequest, cancel: Cancellation, show: Callable[[Progressing], None]
-    ) -> Run:
-        """Run for the form, and show what has come with each event."""
-        from vellum_nb.widgets.spec import Progressing
-
-        def report(so_far: StreamAccumulator) -> None:
-            texts = dict(so_far.texts)
-            show(Progressing(texts, so_far.node, so_far.nodes_done, so_far.first_s))
-
-        return self._runner.execute(request, cancel, on_event=report)[0]
-
-    def _rate_of_form(
+    def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
     ) -> Run:
-        """Rate for the form; with neither the rating is removed here, Vellum keeps its own."""
+        """Rate for a view; with neither the rating is removed here, Vellum keeps its own."""
         if quality is None and not desired:
             self.history.annotate(run.id, quality=None)
             return self.history.get(run.id)
         return self.rate(run, quality=quality, desired=desired)
-
-    def _rate_blind(self, run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
-        return self.rate(run, quality=quality, metadata=metadata)
-
-    def _nodes(self, run: Run | str) -> Sequence[NodeRun]:
-        found = run if isinstance(run, Run) and run.nodes else find_run(self.history, run)
-        if found.nodes:
-            return found.nodes
-        nodes = nodes_of(self.client, found)
-        if nodes and found.state != "STARTED" and self.history.count(ids=[found.id]):
-            self.history.set_nodes(found.id, nodes)
-        return nodes

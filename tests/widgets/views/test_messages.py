@@ -38,10 +38,10 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
 @pytest.mark.parametrize(
     ("page", "message", "error"),
     [
-        ("table", {"query": {"order_by": "1; DROP TABLE runs"}}, "no order is called 1; DROP"),
-        ("table", {"query": {"order_by": "outputs"}}, "no order is called outputs"),
+        ("table", {"query": {"order_by": "1; DROP TABLE runs"}}, "there is no order 1; DROP"),
+        ("table", {"query": {"order_by": "outputs"}}, "there is no order outputs"),
         ("table", {"query": {"order_by": ["id"]}}, "expected a unicode string, not the list"),
-        ("table", {"query": {"columns": ["state", "secret"]}}, "no column is called secret"),
+        ("table", {"query": {"columns": ["state", "secret"]}}, "there is no column secret"),
         ("table", {"query": {"columns": 7}}, "expected a list, not the int 7"),
         ("table", {"query": {"search": {"$ne": 1}}}, "expected a unicode string, not the dict"),
         ("table", {"kind": "drop_filter", "name": None}, "there is no filter None"),

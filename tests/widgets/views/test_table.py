@@ -148,9 +148,9 @@ def test_code_sets_what_is_shown_and_learns_what_there_is(record, table):
     assert page.view.search == "text"
     page.view.columns = ["state", "output.reply"]
     assert page.rows()["rows"][0]["cells"] == ["FULFILLED", "Thanks"]
-    with pytest.raises(traitlets.TraitError, match="no column is called colour; there are: exec"):
+    with pytest.raises(traitlets.TraitError, match="there is no column colour; there are: exec"):
         page.view.columns = ["colour"]
-    with pytest.raises(traitlets.TraitError, match="no order is called outputs"):
+    with pytest.raises(traitlets.TraitError, match="there is no order outputs"):
         page.view.order_by = "outputs"
 
 

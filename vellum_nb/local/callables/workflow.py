@@ -19,6 +19,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -101,6 +102,7 @@ class Workflow:
         )
 
 
+@dataclass
 class FunctionExecution:
     """Runs a callable once; `cancel` from any thread ends it where Python can end it.
 
@@ -108,24 +110,16 @@ class FunctionExecution:
     other callable runs on to its end, and nobody waits for it any more.
     """
 
-    def __init__(
-        self,
-        call: Callable[[], Any],
-        declared: Mapping[str, VellumVariable],
-        workflow: Event,
-        node: Event,
-        state: Mapping[Any, Any] | None,
-    ) -> None:
-        self._call = call
-        self._declared = declared
-        self._workflow = workflow
-        self._node = node
-        self._state = state
-        self._returned: Any = None
-        self._arrived: deque[Any] = deque()
-        self._cancelled = threading.Event()
-        self._abort: Callable[[], object] = lambda: None
-        self._lock = threading.Lock()
+    _call: Callable[[], Any]
+    _declared: Mapping[str, VellumVariable]
+    _workflow: Event
+    _node: Event
+    _state: Mapping[Any, Any] | None
+    _returned: Any = None
+    _arrived: deque[Any] = field(default_factory=deque)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _abort: Callable[[], object] = bool
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cancel(self) -> None:
         """End the run as soon as Python can."""
@@ -220,7 +214,7 @@ class FunctionExecution:
                 return task.result()
             finally:
                 with self._lock:
-                    self._abort = lambda: None
+                    self._abort = bool
 
     def _ended(
         self, texts: Mapping[str, Sequence[str]]

@@ -89,7 +89,7 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
         where = modules[0] if len(modules) == 1 else MODULE
     try:
         with _LOCK:
-            snapshot.check()
+            snapshot.files()
             _make_package(snapshot)
             module = importlib.import_module(f"{snapshot.package}.{where}")
             name = name or _only_workflow(module, where)

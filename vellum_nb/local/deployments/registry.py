@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release, Tag
+from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import Snapshots
-from vellum_nb.local.engine.events import to_json
-from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.refusals import StoreError, bad_request, not_found
-from vellum_nb.models import VellumVariable
 from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
 _MAX_LENGTH = 150
@@ -40,9 +35,10 @@ class Registry:
         self._path = None if folder is None else folder / "registry.db"
         self.snapshots = Snapshots(None if folder is None else folder / "sources")
         self._lock = threading.RLock()
+        self._stored: dict[str, bytes] = {}  # each deployment, by name, as it is in the file
         self._deployments: dict[str, Deployment] = {}
         if self._path is not None:
-            self._deployments = self._read(self._path)
+            self._read(self._path)
 
     def all(self) -> list[Deployment]:
         """Return all deployments, oldest first."""
@@ -80,10 +76,10 @@ class Registry:
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
             msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
             raise bad_request(msg)
-        if release_id is not None and not _is_uuid(release_id):
+        id_ = release.id if release_id is None else _uuid(release_id)
+        if id_ is None:
             msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
             raise bad_request(msg)
-        id_ = str(uuid.UUID(release_id)) if release_id else release.id
         now = datetime.now(UTC)
         release = replace(release, id=id_, created=now, description=description or "")
         words = name.replace("-", " ").replace("_", " ").strip() or name
@@ -106,92 +102,42 @@ class Registry:
             self._save(new)
             return new
 
-    def close(self) -> None:
-        """Remove temporary files; they are made again when they are needed."""
-        self.snapshots.close()
-
     def _save(self, deployment: Deployment) -> None:
+        name = deployment.name
         if self._path is not None:
+            new = _DEPLOYMENT.dump_json(deployment, exclude_unset=True)
+            row = {"name": name, "old": self._stored.get(name), "new": new}
             with closing(SqliteFile(self._path, _FORMAT)) as db:
-                db.write(lambda tx: _write(tx, deployment))
-        self._deployments = {**self._deployments, deployment.name: deployment}
+                if not db.write(lambda tx: tx.execute(_WRITE, row)):
+                    msg = (
+                        f"Another server with this data folder has deployed {name!r} since this "
+                        "one started; make a new LocalServer to continue"
+                    )
+                    raise VellumNBError(msg)
+            self._stored[name] = new
+        self._deployments = {**self._deployments, name: deployment}
 
-    def _read(self, path: Path) -> dict[str, Deployment]:
+    def _read(self, path: Path) -> None:
         with closing(SqliteFile(path, _FORMAT)) as db:
-            stored = db.read("SELECT id, deployment_id, content FROM releases ORDER BY number")
-            rows = db.read("SELECT id, name, content FROM deployments ORDER BY rowid")
-        found: dict[str, Deployment] = {}
-        releases: dict[str, list[Release]] = {}
+            self._stored = dict(db.read("SELECT name, content FROM deployments ORDER BY rowid"))
         try:
-            for id_, deployment_id, text in stored:
-                releases.setdefault(deployment_id, []).append(self._release(id_, json.loads(text)))
-            for id_, name, text in rows:
-                content = json.loads(text)
-                tags = {tag: Tag(tag, to, _time(moved)) for tag, to, moved in content["tags"]}
-                created = _time(content["created"])
-                parts = created, id_, tuple(releases[id_]), tags
-                found[name] = Deployment(name, content["label"], *parts)
-        except (ValueError, KeyError, TypeError) as exc:
+            self._deployments = {
+                name: _DEPLOYMENT.validate_json(content, context=self.snapshots)
+                for name, content in self._stored.items()
+            }
+        except ValueError as exc:
             msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
             raise VellumNBError(msg) from exc
-        return found
-
-    def _release(self, id_: str, content: dict[str, Any]) -> Release:
-        for key in ("input_variables", "output_variables"):
-            content[key] = _VARIABLES.validate_python(content[key])
-        content["created"] = _time(content["created"])
-        if content["snapshot"]:
-            content["snapshot"] = self.snapshots.get(content["snapshot"])
-        if content["process"]:
-            content["process"] = _PROCESS.validate_python(content["process"])
-        return Release(id=id_, **content)
 
 
-def _make_tables(tx: Transaction) -> None:
-    for statement in (
-        """CREATE TABLE deployments (
-            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, content TEXT NOT NULL
-        ) STRICT""",
-        """CREATE TABLE releases (
-            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
-            deployment_id TEXT NOT NULL, content TEXT NOT NULL
-        ) STRICT""",
-    ):
-        tx.execute(statement)
+def _make_table(tx: Transaction) -> None:
+    tx.execute("CREATE TABLE deployments (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT")
 
 
-def _write(tx: Transaction, deployment: Deployment) -> None:
-    """Write a deployment: its label, its tags, and the releases that are new."""
-    row = {"id": deployment.id, "name": deployment.name}
-    if tx.read("SELECT 1 FROM deployments WHERE name = :name AND id != :id", row):
-        msg = (
-            f"Another server with this data folder has deployed {deployment.name!r} since this one "
-            "started; make a new LocalServer to continue"
-        )
-        raise VellumNBError(msg)
-    tags = [(tag.name, tag.release_id, tag.moved) for tag in deployment.tags.values()]
-    content: dict[str, Any] = {"label": deployment.label, "created": deployment.created}
-    tx.execute(
-        "INSERT INTO deployments VALUES (:id, :name, :content) "
-        "ON CONFLICT (id) DO UPDATE SET content = excluded.content",
-        {**row, "content": to_json({**content, "tags": tags})},
-    )
-    for release in deployment.releases:
-        content = {k: v for k, v in vars(release).items() if k not in {"id", "loaded"}}
-        for key in ("input_variables", "output_variables"):
-            content[key] = [each.model_dump(exclude_unset=True) for each in content[key]]
-        content["snapshot"] = release.snapshot and release.snapshot.package
-        tx.execute(
-            "INSERT OR IGNORE INTO releases (id, deployment_id, content) "
-            "VALUES (:release, :id, :content)",
-            {**row, "release": release.id, "content": to_json(content)},
-        )
-
-
-_FORMAT = FileFormat("registry", 0x766E6272, (_make_tables,), StoreError)  # "vnbr"
-_time = datetime.fromisoformat
-_VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
-_PROCESS: TypeAdapter[ProcessOptions] = TypeAdapter(ProcessOptions)
+_FORMAT = FileFormat("registry", 0x766E6272, (_make_table,), StoreError)  # "vnbr"
+_WRITE = """INSERT INTO deployments VALUES (:name, :new)
+    ON CONFLICT (name) DO UPDATE SET content = :new WHERE content = :old"""
+_DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
 
 
 def _own_name(release: Release) -> str:
@@ -215,15 +161,13 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
 
 
 def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
-    if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _is_uuid(text):
+    if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _uuid(text):
         limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
         msg = f"{text!r:.60} cannot be {what}, {limits}"
         raise bad_request(msg)
 
 
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
+def _uuid(text: str) -> str | None:
+    with suppress(ValueError):
+        return str(uuid.UUID(text))
+    return None

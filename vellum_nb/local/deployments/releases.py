@@ -6,12 +6,14 @@ import inspect
 import os
 import textwrap
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from vellum_nb.local.callables.signature import name_of
 from vellum_nb.local.deployments.loading import code_of, import_path, imported, load
@@ -24,23 +26,14 @@ from vellum_nb.local.deployments.sources import (
     read_source,
     undefined_names,
 )
-from vellum_nb.local.engine.events import Code
-from vellum_nb.local.isolation.process import ProcessCode, ProcessOptions, process_options
-from vellum_nb.local.isolation.workflow_server import (
-    ServerCode,
-    image_of_project,
-    server_options,
-)
+from vellum_nb.local.engine.events import Code, new_id
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.workflow_server import IsolatedCode, isolation_options
 from vellum_nb.local.refusals import bad_request, not_found
 from vellum_nb.models import contract
 
 LATEST = "LATEST"
-_IN_SERVERS = frozenset({"container", "environment"})
 Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +59,14 @@ class Declared:
     summary: str = ""
 
 
+# In the registry it is a name; the context of the validation is the server's `Snapshots`.
+_StoredSnapshot = Annotated[
+    Snapshot | None,
+    PlainSerializer(lambda snapshot: snapshot and snapshot.package),
+    PlainValidator(lambda name, info: name and info.context.get(name)),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release(Declared):
     """One release: its code with its variables.
@@ -77,38 +78,34 @@ class Release(Declared):
 
     name: str
     code: str
-    snapshot: Snapshot | None = None
+    snapshot: _StoredSnapshot = None
     process: ProcessOptions | None = None
-    loaded: list[Code] = field(default_factory=list, compare=False, repr=False)
-    id: str = field(default_factory=_new_id)
-    version_id: str = field(default_factory=_new_id)
+    loaded: Annotated[list[Any], Field(exclude=True)] = field(
+        default_factory=list, compare=False, repr=False
+    )
+    id: str = field(default_factory=new_id)
+    version_id: str = field(default_factory=new_id)
     created: datetime = field(default_factory=partial(datetime.now, UTC))
     description: str = ""
 
-    @property
-    def source(self) -> Mapping[str, str] | None:
-        """The text files it was deployed from, path to text; None where there are none."""
-        return self.snapshot.texts() if self.snapshot else None
-
     def workflow(self) -> Code:
         """Return the code, imported again after a restart."""
-        if self.loaded:
-            if self.snapshot is not None:
-                _ = self.snapshot.folder  # what it imports while it runs is there again
-            return self.loaded[0]
-        if self.snapshot is None:
-            code = imported(self.code)
-        elif self.process is None:
-            code = load(self.snapshot, self.code)[1]
-        else:
-            variables = self.input_variables, self.output_variables
-            kind = _code_kind(self.process)
-            code = kind(self.snapshot, self.code, self.process, *variables, self.summary)
-        if code.input_variables != self.input_variables:
-            msg = f"{self.code} has other input variables now"
-            raise CodeUnavailableError(msg)
-        self.loaded.append(code)
-        return code
+        if not self.loaded:
+            code: Code
+            if self.snapshot is None:
+                code = imported(self.code)
+            elif self.process is None:
+                code = load(self.snapshot, self.code)[1]
+            else:
+                variables = self.input_variables, self.output_variables
+                parts = self.snapshot, self.code, self.process, *variables, self.summary
+                code = IsolatedCode(*parts)
+            if code.input_variables != self.input_variables:
+                msg = f"{self.code} has other input variables now"
+                raise CodeUnavailableError(msg)
+            self.loaded.append(code)
+        found: Code = self.loaded[0]
+        return found
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Deployment:
     name: str
     label: str
     created: datetime
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=new_id)
     releases: tuple[Release, ...] = ()
     tags: Mapping[str, Tag] = field(default_factory=dict)
 
@@ -156,10 +153,6 @@ class Deployment:
         return replace(self, tags={**self.tags, **moved})
 
 
-def _code_kind(options: ProcessOptions) -> type[ProcessCode | ServerCode]:
-    return ServerCode if options.isolation in _IN_SERVERS else ProcessCode
-
-
 def build(
     target: Target,
     snapshots: Snapshots,
@@ -171,46 +164,27 @@ def build(
     **options: Any,
 ) -> Release:
     """Return a release of `target`; see `LocalServer.deploy`."""
-    process = _process_options(target, isolation, **options)
+    process = isolation_options(isolation, target, **options)
     if isinstance(target, Mapping):
-        snapshot = snapshots.add(check_files(target, "The project"))
-        return _from_source(snapshot, entry or "", process, "", declared)
-    if isinstance(target, os.PathLike):
+        files, name = check_files(target, "The project"), ""
+    elif isinstance(target, os.PathLike):
         path = Path(target).expanduser().resolve()
-        name = path.name if path.is_dir() else ""
-        return _from_source(snapshots.add(read_source(path)), entry or "", process, name, declared)
-    name = name_of(target)
-    if source is not None:
-        place = f"{MODULE}:{entry or name}"
-        needs_others = undefined_names(source)
-        snapshot = snapshots.add({f"{MODULE}.py": source.encode()})
-        if process is not None or not needs_others:
-            return _from_source(snapshot, place, process, name)
-        return _of_code(code_of(target), name, place, snapshot=snapshot)
-    code = code_of(target)
-    if process is not None:
-        msg = (
-            f"{name} cannot run in a process of its own: its source is not known. "
-            "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
-        )
-        raise bad_request(msg)
-    return _of_code(code, name, import_path(target))
-
-
-def _process_options(
-    target: Target,
-    isolation: str,
-    *,
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
-) -> ProcessOptions | None:
-    if isolation not in _IN_SERVERS:
-        return process_options(isolation, memory_limit=memory_limit, env=env)
-    if isolation == "container" and image is None and isinstance(target, os.PathLike):
-        image = image_of_project(Path(target).expanduser().resolve())
-    return server_options(isolation, image=image, python=python, memory_limit=memory_limit, env=env)
+        files, name = read_source(path), path.name if path.is_dir() else ""
+    else:
+        name = name_of(target)
+        if source is None:
+            if process is not None:
+                msg = (
+                    f"{name} cannot run in a process of its own: its source is not known. "
+                    "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
+                )
+                raise bad_request(msg)
+            return _of_code(code_of(target), name, import_path(target))
+        entry = f"{MODULE}:{entry or name}"
+        files = {f"{MODULE}.py": source.encode()}
+        if undefined_names(source) and process is None:
+            return _of_code(code_of(target), name, entry, snapshot=snapshots.add(files))
+    return _from_source(snapshots.add(files), entry or "", process, name, declared)
 
 
 def _from_source(
@@ -218,7 +192,7 @@ def _from_source(
     place: str,
     process: ProcessOptions | None,
     name: str,
-    declared: Declared | None = None,
+    declared: Declared | None,
 ) -> Release:
     parts: dict[str, Any] = {"snapshot": snapshot, "process": process}
     if declared is not None:
@@ -227,7 +201,7 @@ def _from_source(
     code: Code
     try:
         if process is not None:
-            place, code = _code_kind(process).described(snapshot, place, process)
+            place, code = IsolatedCode.described(snapshot, place, process)
         else:
             place, code = load(snapshot, place)
     except CodeUnavailableError as exc:
@@ -244,9 +218,8 @@ def _of_code(code: Code, name: str, place: str, **parts: Any) -> Release:
 def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
     """Return the source of a release: path to text."""
     try:
-        source = release.source
-        if source is not None:
-            return source
+        if release.snapshot is not None:
+            return release.snapshot.texts()
         code: Any = release.workflow()
         text = inspect.getsource(getattr(code, "target", code))
     except (CodeUnavailableError, OSError, TypeError) as exc:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import importlib
+import itertools
 import os
 import re
 import shutil
+import sqlite3
 import symtable
 import tempfile
-import threading
 import time
-import uuid
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.local.refusals import Refused, bad_request
-
-fcntl: Any = importlib.import_module("fcntl") if os.name != "nt" else None
 
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
@@ -41,91 +38,63 @@ class CodeUnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable copy of source files, named by their content."""
+    """An immutable copy of source files in a folder that is named by their content."""
 
-    package: str
-    snapshots: Snapshots = field(compare=False, repr=False)
+    folder: Path
 
     @property
-    def folder(self) -> Path:
-        """The folder with the files."""
-        return self.snapshots.folder_of(self.package)
+    def package(self) -> str:
+        """The package in which its modules are loaded."""
+        return self.folder.name
 
     @cached_property
     def uses_sdk(self) -> bool:
         """Whether a module of it mentions the Workflows SDK."""
-        files = self.snapshots.files_of(self.package).items()
+        files = self.files().items()
         return any(b"vellum.workflows" in text for name, text in files if name.endswith(".py"))
+
+    def files(self) -> dict[str, bytes]:
+        """Return its files: path to content; a `CodeUnavailableError` if they are not as added."""
+        if not self.folder.is_dir():
+            msg = f"its source {self.package} is missing"
+            raise CodeUnavailableError(msg)
+        found = (path for path in _files_in(self.folder) if path.is_file())
+        files = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in found}
+        if _name(files) != self.package:
+            msg = f"its source {self.package} was changed on disk; a release never changes"
+            raise CodeUnavailableError(msg)
+        return files
 
     def texts(self) -> Mapping[str, str]:
         """Return its text files: path to text, sorted by path."""
-        files = self.snapshots.files_of(self.package).items()
-        return {
-            path: content.decode("utf-8", errors="replace")
-            for path, content in files
-            if b"\0" not in content
-        }
-
-    def check(self) -> None:
-        """Raise a `CodeUnavailableError` when its folder is missing or was changed."""
-        _read(self.folder)
+        files = sorted(self.files().items())
+        return {path: text.decode("utf-8", "replace") for path, text in files if b"\0" not in text}
 
 
 class Snapshots:
-    """Snapshots in a folder; without one in memory, and in a temporary folder once they run."""
+    """Snapshots in a folder; without one in a temporary folder that goes with this object."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        temporary = Path(tempfile.gettempdir()) / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-        self._is_temporary = folder is None
-        self._folder = (folder or temporary).resolve()
-        self._lock = threading.Lock()
-        self._in_memory: dict[str, Mapping[str, bytes]] = {}
-        self._remove: weakref.finalize[Any, Snapshots] | None = None
+        if folder is None:
+            _remove_abandoned()
+            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+            weakref.finalize(self, _remove, folder, lock_folder(folder))
+        self._folder = folder.resolve()
 
     def add(self, files: Mapping[str, bytes]) -> Snapshot:
         """Return the snapshot of `files` (path to content), made when it is missing."""
         snapshot = self.get(_name(files))
-        if self._is_temporary:
-            self._in_memory[snapshot.package] = dict(sorted(files.items()))
-        else:
-            _write(files, self._folder / snapshot.package)
-            snapshot.check()
+        if not snapshot.folder.exists():
+            _write(files, snapshot.folder)
+        snapshot.files()
         return snapshot
 
     def get(self, name: str) -> Snapshot:
         """Return the snapshot called `name`, whether it exists or not."""
-        return Snapshot(PurePosixPath(name).name, self)
-
-    def folder_of(self, name: str) -> Path:
-        """Return the folder of a snapshot, written when it is only in memory."""
-        folder = self._folder / name
-        if self._is_temporary:
-            with self._lock:
-                if self._remove is None:
-                    _remove_abandoned()
-                    # The same path again: modules imported from it may import others.
-                    self._folder.mkdir(mode=0o700)
-                    lock = _lock(self._folder)
-                    self._remove = weakref.finalize(self, _remove, self._folder, lock)
-                if name in self._in_memory:
-                    _write(self._in_memory[name], folder)
-        return folder
-
-    def files_of(self, name: str) -> Mapping[str, bytes]:
-        """Return the files of a snapshot: path to content; raises a `CodeUnavailableError`."""
-        return self._in_memory.get(name) or _read(self.folder_of(name))
-
-    def close(self) -> None:
-        """Remove the temporary folder; it is written again when a snapshot runs later."""
-        with self._lock:
-            if self._remove is not None:
-                self._remove()
-                self._remove = None
+        return Snapshot(self._folder / PurePosixPath(name).name)
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    if folder.exists():
-        return
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
@@ -141,32 +110,34 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
             raise
 
 
-def _lock(folder: Path) -> int | None:
-    """Return a descriptor that holds the lock of a folder, or None when another process has it."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Lock a folder; the system unlocks it when the process ends, however it ends."""
+    path = folder / "server.lock"
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        db.execute("BEGIN EXCLUSIVE")
+    except sqlite3.DatabaseError as exc:
+        db.close()
+        msg = f"The folder {folder} cannot be locked for this server ({exc}: server.lock)"
+        if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            msg = f"The folder {folder} is used by another server ({exc}); "
+            msg += "stop that one, or give this one a folder of its own"
+        raise VellumNBError(msg) from exc
+    return db
 
 
-def _remove(folder: Path, lock: int | None) -> None:
+def _remove(folder: Path, lock: sqlite3.Connection) -> None:
+    lock.close()
     shutil.rmtree(folder, ignore_errors=True)
-    if lock is not None:
-        os.close(lock)
 
 
 def _remove_abandoned() -> None:
     """Remove the temporary folders of killed processes, whose locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
-        with suppress(OSError):  # another process removes it, or it belongs to another user
-            is_old = folder.lstat().st_mtime < time.time() - _TOO_YOUNG_S
-            if is_old and (lock := _lock(folder)) is not None:
-                _remove(folder, lock)
+        with suppress(OSError, VellumNBError):  # it is in use, or belongs to another user
+            if folder.lstat().st_mtime < time.time() - _TOO_YOUNG_S:
+                _remove(folder, lock_folder(folder))
 
 
 def module_of(target: object) -> str:
@@ -241,39 +212,25 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
     what = f"The folder {folder.name}"
-    files: dict[str, bytes] = {}
-    size = 0
-    for path in _files_in(folder):
-        name = path.relative_to(folder).as_posix()
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in itertools.islice(_files_in(folder), MAX_FILES + 1)
+    }
+    for name, path in paths.items():
         if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
             msg = f"{name!r} in {folder.name} is a name that is not text; rename that file"
             raise bad_request(msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise bad_request(msg)
-        size += path.stat().st_size
-        if len(files) == MAX_FILES or size > MAX_BYTES:
-            so_far = f"{what}, counted up to {name},"
-            raise _too_much(so_far)
-        files[name] = path.read_bytes()
-    return check_files(files, what)
+    if len(paths) > MAX_FILES or sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
+        raise _too_much(what)
+    return check_files({name: path.read_bytes() for name, path in paths.items()}, what)
 
 
 def _too_much(what: str) -> Refused:
     msg = f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
     return bad_request(f"{msg}deploy a folder that holds the workflow alone")
-
-
-def _read(folder: Path) -> dict[str, bytes]:
-    if not folder.is_dir():
-        msg = f"its source {folder.name} is missing"
-        raise CodeUnavailableError(msg)
-    found = (path for path in _files_in(folder) if path.is_file())
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-    if _name(files) != folder.name:
-        msg = f"its source {folder.name} was changed on disk; a release never changes"
-        raise CodeUnavailableError(msg)
-    return files
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

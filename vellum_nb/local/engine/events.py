@@ -50,6 +50,11 @@ _OURS = re.compile(r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sd
 _LIBRARY = re.compile(r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<unknown")
 
 
+def new_id() -> str:
+    """Return a new UUID as text."""
+    return str(uuid.uuid4())
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Usage of one model call; `cost_usd` is None where the price is not known.
@@ -78,7 +83,7 @@ class Event:
     usage: tuple[Usage, ...] = ()  # of a fulfilled prompt node
     execution_ids: tuple[str, ...] = ()  # of a node that has ended: what ran inside it, in order
     source_execution_id: str | None = None  # of a node inside another: the inner workflow's
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -98,7 +103,7 @@ class Event:
             "links": None,
         }
         body = {"node_definition": definition, "inputs": dict(inputs)}
-        span_id = str(uuid.uuid4())
+        span_id = new_id()
         return Event(NODE_INITIATED, span_id, self.trace_id, body, parent, kind=kind)
 
     def streaming(self, output: WorkflowOutput, **part: Any) -> Event:
@@ -168,6 +173,11 @@ def not_loaded(reason: object) -> Rejection:
     return Rejection(message, "INVALID_WORKFLOW")
 
 
+def no_usage(_span_id: str) -> tuple[Usage, ...]:
+    """Return no usage: that of nodes which run elsewhere is not known here."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Context of one run: its ids, its limits and the server it belongs to."""
@@ -179,7 +189,7 @@ class RunContext:
     timeout: float | None = None  # for code that can stop itself; the engine enforces it anyway
     url: str = field(default="", repr=False)  # the server, for nodes that call Vellum
     api_key: str = field(default="", repr=False)
-    usage: Callable[[str], tuple[Usage, ...]] = field(default=lambda _: (), repr=False)  # by span
+    usage: Callable[[str], tuple[Usage, ...]] = field(default=no_usage, repr=False)  # by span
     trigger: str | None = None
     mocks: Sequence[Mapping[str, Any]] = ()  # nodes of a Workflows SDK class that do not run
 

@@ -58,9 +58,9 @@ class LiveExecution:
     """One execution between its request and its end, in a thread of its own.
 
     Its thread publishes events; the event loop reads them. It ends once: with the last event that
-    is published, or with `reject`, whichever is first; what is published afterwards is dropped.
-    `prepare` is called first in the thread: it checks all that can be refused, and returns the run.
-    An `inner` one is part of another execution, which waits for it.
+    is published or a rejection, whichever comes first; what comes afterwards is dropped.
+    `prepare` is called first in the thread: it checks all that can be refused, and returns the
+    run. An `inner` one is part of another execution, which waits for it.
     """
 
     def __init__(
@@ -74,38 +74,34 @@ class LiveExecution:
     ) -> None:
         self.record = record
         self.inner = inner
-        self.on_end: Callable[[], None] = lambda: None  # called on the event loop
+        self.on_end: Callable[[], None] = lambda: None
         self._ledger = ledger
         self._prepare = prepare
         self._parent = parent
         self._loop = asyncio.get_running_loop()
-        self._done = asyncio.Event()
         self._changed = asyncio.Event()  # set for a moment whenever something happens
-        self._readers = 0  # that wait for it
-        self._lock = threading.Lock()
         self._events: list[Event] = []
         self._inner_ids: dict[str, list[str]] = {}  # what runs inside of its nodes, by span
         self._execution: Execution | None = None
         self._turn = threading.Event()
+        self._waits = record.status == "PENDING"
         self._clock: asyncio.TimerHandle | None = None
+        self._lock = threading.RLock()
         self._recorded = self._ending = self._over = False
-        self._refusal: BaseException | None = None
+        self._refusal: Exception | None = None
 
     def run(self) -> None:
         """Prepare, wait for the turn, run; in its thread."""
         try:
             self._execution = self._prepare()
-            with self._lock:
-                if not self._ending:
-                    self._ledger.begin(self.record)
-                    self._recorded = True
-            self._notify()
+            self._begin()
         except Rejection as why:
             self._reject(why)
         except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
             if self._claim_end():  # before it was recorded: as if it had never been
-                self._close([], exc)
+                self._close(exc)
         else:
+            self._post(self._wake)
             self._turn.wait()
             if not self._ending:
                 self._reject(self._run_code(self._execution))
@@ -113,11 +109,8 @@ class LiveExecution:
     def _run_code(self, execution: Execution) -> Rejection:
         """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
-            if self.record.status == "PENDING":
-                with self._lock:
-                    if not self._ending:
-                        self.record = replace(self.record, status="INITIATED")
-                        self._ledger.update(self.record)
+            if self._waits:
+                self._ledger.update(self.record)
             for event in execution.events():
                 self._publish(event)
         except Rejection as why:
@@ -127,30 +120,49 @@ class LiveExecution:
             return Rejection(message, "INTERNAL_ERROR")
         return Rejection("The code ended without an outcome", "INTERNAL_ERROR")
 
+    def _begin(self) -> None:
+        """Record it, unless it is recorded; from any thread."""
+        with self._lock:
+            if not self._recorded:
+                self._ledger.begin(self.record)
+                self._recorded = True
+
+    def _claim_end(self) -> bool:
+        """Return whether the caller is the one that ends it."""
+        with self._lock:
+            is_first, self._ending = not self._ending, True
+        return is_first
+
+    def _post(self, function: Callable[[], None]) -> None:
+        """Have the event loop call a function."""
+        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
+            self._loop.call_soon_threadsafe(function)
+
     def start(self, timeout: float | None) -> None:
         """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
             why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
-            self._clock = self._loop.call_later(timeout, self._reject_in_thread, why)
+            self._clock = self._loop.call_later(timeout, self._reject_elsewhere, why)
+        with self._lock:
+            if self._waits and not self._ending:
+                self.record = replace(self.record, status="INITIATED")
         self._turn.set()
 
     def cancel(self, message: str) -> asyncio.Future[None]:
-        """End it as cancelled, unless it has ended; on the event loop."""
-        return self._reject_in_thread(Rejection(message, "WORKFLOW_CANCELLED"))
+        """End it as cancelled, unless it has ended."""
+        return self._reject_elsewhere(Rejection(message, "WORKFLOW_CANCELLED"))
 
-    def _reject_in_thread(self, why: Rejection) -> asyncio.Future[None]:
+    def _reject_elsewhere(self, why: Rejection) -> asyncio.Future[None]:
         """Reject it in another thread: the event loop does not wait for the ledger."""
         return self._loop.run_in_executor(None, self._reject, why)
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
-        with self._lock:
-            self._inner_ids.setdefault(span_id, []).append(execution_id)
+        self._inner_ids.setdefault(span_id, []).append(execution_id)
 
     def so_far(self) -> Sequence[Event]:
         """Return the events so far; from any thread."""
-        with self._lock:
-            return tuple(self._events)
+        return tuple(self._events)
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
         """Yield every event from the first to the last, those together that came together."""
@@ -171,44 +183,25 @@ class LiveExecution:
         """Wait until it is recorded; raises when it is refused."""
         await self._until(lambda: self._recorded or self._over)
         if self._refusal is not None:
-            raise _raisable(self._refusal)
+            raise self._refusal
 
     async def ended(self) -> None:
         """Wait for the end."""
-        await self._done.wait()
+        await self._until(lambda: self._over)
 
     async def result(self) -> ExecutionRecord:
         """Return how it ended; raises as `recorded` does."""
-        await self._done.wait()
-        if self._refusal is not None:
-            raise _raisable(self._refusal)
+        await self.ended()
+        await self.recorded()
         return self.record
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        self._readers += 1
-        try:
-            while not condition():
-                await self._changed.wait()
-        finally:
-            self._readers -= 1
-
-    def _notify(self) -> None:
-        if self._readers:
-            self._call_soon(self._wake)
+        while not condition():
+            await self._changed.wait()
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed.clear()
-
-    def _call_soon(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
-            self._loop.call_soon_threadsafe(function)
-
-    def _claim_end(self) -> bool:
-        """Return whether the caller is the one that ends it."""
-        with self._lock:
-            is_first, self._ending = not self._ending, True
-        return is_first
 
     def _publish(self, event: Event) -> None:
         if event.ends:
@@ -221,7 +214,7 @@ class LiveExecution:
             self._events.append(self._with_inner_ids(event))
             if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
                 self.record = replace(self.record, status="STREAMING")
-        self._notify()
+        self._post(self._wake)
 
     def _reject(self, why: Rejection) -> None:
         if self._claim_end():
@@ -233,36 +226,39 @@ class LiveExecution:
     def _end(self, events: Sequence[Event]) -> None:
         """Record the end, and then show it."""
         try:
-            if not self._recorded:
-                self._ledger.begin(self.record)
+            self._begin()
             every = [*self._events, *events]
             record = _ended(self.record, every)
             self._ledger.finish(record, every)
         except BaseException as exc:  # noqa: BLE001 - those who wait must get it
             if not self._recorded:
-                self._close([], exc)
+                self._close(exc)
                 return
             why = f"Its end could not be recorded: {describe_exception(exc)}"
             events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
             record = _ended(self.record, [*self._events, *events])
             with suppress(Exception):  # perhaps one of its events was what could not be recorded
                 self._ledger.finish(record, events)
-        self._close(events, record)
+        self._close(record, events)
 
-    def _close(self, events: Sequence[Event], outcome: ExecutionRecord | BaseException) -> None:
+    def _close(
+        self, outcome: ExecutionRecord | BaseException, events: Sequence[Event] = ()
+    ) -> None:
         with self._lock:
             self._events += events
             if isinstance(outcome, ExecutionRecord):
                 self.record = outcome
-            else:
+            elif isinstance(outcome, Exception) and not isinstance(outcome, StopIteration):
                 self._refusal = outcome
+            else:  # it would end the event loop
+                msg = f"The code could not be made ready to run: {describe_exception(outcome)}"
+                self._refusal = Refused(500, msg)
             self._over = True
-        self._call_soon(self._finish)
+        self._post(self._finish)
 
     def _finish(self) -> None:
         if self._clock is not None:
             self._clock.cancel()
-        self._done.set()
         self._wake()
         self.on_end()
 
@@ -463,10 +459,3 @@ def _open_nodes(events: Sequence[Event]) -> list[Event]:
         elif event.name in {NODE_FULFILLED, NODE_REJECTED}:
             running.pop(event.span_id, None)
     return list(reversed(running.values()))
-
-
-def _raisable(exc: BaseException) -> Exception:
-    """Return `exc` as an exception that may be raised on an event loop without ending it."""
-    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
-        return exc
-    return Refused(500, f"The code could not be made ready to run: {describe_exception(exc)}")

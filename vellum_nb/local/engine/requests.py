@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import local_module
-from vellum_nb.local.engine.events import to_json
+from vellum_nb.local.engine.events import new_id, to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES
 from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import bad_request, not_found
@@ -105,16 +104,16 @@ class ExecutionRequest(NamedTuple):
 def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
     """Return the request of a body with typed inputs."""
     context = body.execution_context or {}
-    trace_id = str(uuid.uuid4())
+    trace_id = new_id()
     with suppress(ValueError):
         trace_id = str(uuid.UUID(str(context.get("trace_id"))))
     mocks = (body.metadata or {}).get("node_output_mocks") or []
     if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
         msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
         raise bad_request(msg)
-    record, release = _new_record(_addressed(registry, body), body)
-    parent = outer_context(context.get("parent_context"))
-    record = replace(record, inputs=body.inputs, parent=parent, trace_id=trace_id)
+    deployment, parent = _addressed(registry, body), outer_context(context.get("parent_context"))
+    release, fields = _release_and_fields(deployment, body)
+    record = ExecutionRecord(**fields, trace_id=trace_id, inputs=body.inputs, parent=parent)
     return ExecutionRequest(record, release, mocks=tuple(mocks))
 
 
@@ -122,35 +121,51 @@ def parse_stream_request(
     deployment: Deployment, body: DeploymentExecuteStreamRequest
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
-    record, release = _new_record(deployment, body)
+    release, fields = _release_and_fields(deployment, body)
     types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
         for name, value in body.inputs.items()
     )
-    return ExecutionRequest(replace(record, inputs=inputs), release, body.trigger)
+    record = ExecutionRecord(**fields, trace_id=new_id(), inputs=inputs)
+    return ExecutionRequest(record, release, body.trigger)
 
 
-def _new_record(
+def _release_and_fields(
     deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
-) -> tuple[ExecutionRecord, Release]:
+) -> tuple[Release, dict[str, Any]]:
     tag = deployment.tag(body.release_tag or LATEST)
     release = deployment.release(tag.release_id)
-    record = ExecutionRecord(
-        execution_id=str(uuid.uuid4()),
-        trace_id=str(uuid.uuid4()),
-        deployment_id=deployment.id,
-        deployment_name=deployment.name,
-        release_id=release.id,
-        version_id=release.version_id,
-        tag=tag.name,
-        inputs=(),
-        start=datetime.now(UTC),
-        external_id=body.external_id,
-        metadata=body.metadata,
-        previous_execution_id=body.previous_execution_id,
-    )
-    return record, release
+    return release, {
+        "execution_id": new_id(),
+        "deployment_id": deployment.id,
+        "deployment_name": deployment.name,
+        "release_id": release.id,
+        "version_id": release.version_id,
+        "tag": tag.name,
+        "start": datetime.now(UTC),
+        "external_id": body.external_id,
+        "metadata": body.metadata,
+        "previous_execution_id": body.previous_execution_id,
+    }
+
+
+def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
+    id_, name = body.workflow_deployment_id, body.workflow_deployment_name
+    if id_ is None and name is None:
+        msg = "Give either workflow_deployment_id or workflow_deployment_name"
+        raise bad_request(msg)
+    deployment = registry.get(id_ or str(name))
+    if id_ not in {None, deployment.id}:
+        msg = f"No deployment has the id {id_!r:.160}"
+        raise not_found(msg)
+    if name not in {None, deployment.name} and id_ is not None:
+        msg = (
+            f"workflow_deployment_id belongs to {deployment.name!r}, "
+            f"but workflow_deployment_name is {name!r:.160}; give one of the two"
+        )
+        raise bad_request(msg)
+    return deployment
 
 
 def release_context(record: ExecutionRecord) -> dict[str, Any]:
@@ -218,23 +233,3 @@ def _known_context(context: Any) -> dict[str, Any] | None:
 def derived_id(*parts: str) -> str:
     """Return a UUID that is the same for the same parts."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
-
-
-def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
-    id_, name = body.workflow_deployment_id, body.workflow_deployment_name
-    if id_ is None and name is None:
-        msg = "Give either workflow_deployment_id or workflow_deployment_name"
-        raise bad_request(msg)
-    if id_ is None:
-        return registry.get(str(name))
-    deployment = registry.get(id_)
-    if deployment.id != id_:
-        msg = f"No deployment has the id {id_!r:.160}"
-        raise not_found(msg)
-    if name is not None and name != deployment.name:
-        msg = (
-            f"workflow_deployment_id belongs to {deployment.name!r}, "
-            f"but workflow_deployment_name is {name!r:.160}; give one of the two"
-        )
-        raise bad_request(msg)
-    return deployment

@@ -1,10 +1,13 @@
 """Code that runs in a process of its own, forked by a fork server of `multiprocessing`.
 
-The fork server has imported what runs need, so that a process is there in milliseconds.
+The fork server has imported this module, and with it what runs need, so that a process is there in
+milliseconds. It writes what happens as JSON lines.
 """
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import functools
 import json
 import os
@@ -13,28 +16,31 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver, reduction
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
+from vellum_nb.errors import VellumNBError
+from vellum_nb.local.deployments.loading import load
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
     Event,
     Rejection,
     RunContext,
+    describe_exception,
     events_from_json,
+    no_usage,
+    not_loaded,
     own_frames,
+    to_json,
 )
-from vellum_nb.local.engine.inputs import check_inputs
-from vellum_nb.local.isolation.child import ForkedChild
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models import WorkflowInput
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
@@ -44,11 +50,8 @@ _DESCRIBE_S = 60.0
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
 _ERROR_CHARS = 4000
-VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
+_M_ARENA_MAX = -8
 # fmt: off
-_CONTEXT = (
-    "execution_id", "trace_id", "parent", "state", "timeout", "url", "api_key", "trigger", "mocks",
-)
 PASSED_ON = frozenset({
     "CONDA_PREFIX", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME",
     "PATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP", "TMP", "TMPDIR", "TZ", "USER",
@@ -56,11 +59,12 @@ PASSED_ON = frozenset({
 })
 """The environment variables that every child gets."""
 # fmt: on
+Send = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessOptions:
-    """Options of the process of each run."""
+    """Options of the process of each run, or of the workflow server of a release."""
 
     memory_limit: int | None = None  # bytes of address space, some 200 MiB of Python's included
     env: tuple[str, ...] = ()  # names of environment variables that are passed on
@@ -74,16 +78,16 @@ def process_options(
     isolation: str, *, memory_limit: int | None, env: Sequence[str]
 ) -> ProcessOptions | None:
     """Return the options of a process, or None when runs stay in the kernel's process."""
+    known = ("kernel", "process", "container", "environment")
     problem = ""
     if isolation == "kernel":
         if memory_limit is None and not env:
             return None
         problem = 'memory_limit and env are for runs in a process: say isolation="process"'
-    elif isolation != "process":
-        known = "kernel, process, container, environment"
-        problem = f"isolation={isolation!r:.40} is not known; it is one of: {known}"
+    elif isolation not in known:
+        problem = f"isolation={isolation!r:.40} is not known; it is one of: {', '.join(known)}"
     elif os.name == "nt":
-        problem = 'isolation="process" needs a system that can fork, which Windows cannot'
+        problem = f"isolation={isolation!r} needs a system that can fork, which Windows cannot"
     elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
         problem = f"env is a list of names of environment variables, not {env!r:.60}"
     elif memory_limit is not None and memory_limit < _LEAST_MEMORY:
@@ -93,68 +97,46 @@ def process_options(
         )
     if problem:
         raise bad_request(problem)
-    return ProcessOptions(memory_limit, tuple(env))
+    return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
-@dataclass(frozen=True)
-class IsolatedCode:
-    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
+def describe_in_process(
+    snapshot: Snapshot, entry: str, options: ProcessOptions
+) -> tuple[str, Any, Any, str]:
+    """Import the source in a process; return its place, its variables and its description."""
+    try:
+        child = _Child(snapshot, entry, options)
+    except OSError as exc:
+        msg = f"no process could be started to import it: {exc}"
+        raise CodeUnavailableError(msg) from exc
+    timer = threading.Timer(_DESCRIBE_S, child.kill)
+    timer.start()
+    try:
+        kind, content = next(child.messages(), ("", [""]))
+    finally:
+        is_late = not timer.is_alive()
+        timer.cancel()
+        ended, output = child.end()
+    if kind == "described":
+        place, inputs, outputs, description = content
+        return place, inputs, outputs, description
+    msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
+    if is_late:
+        msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
+    raise CodeUnavailableError(msg)
+
+
+@dataclass
+class ProcessExecution:
+    """One run in a process; `cancel` ends it with all that it started."""
 
     snapshot: Snapshot
     entry: str
     options: ProcessOptions
-    input_variables: tuple[VellumVariable, ...]
-    output_variables: tuple[VellumVariable, ...]
-    description: str
-
-
-class ProcessCode(IsolatedCode):
-    """A workflow each run of which is a process."""
-
-    @classmethod
-    def described(
-        cls, snapshot: Snapshot, entry: str, options: ProcessOptions
-    ) -> tuple[str, ProcessCode]:
-        """Import the source in a process, and return its place and the code with its variables."""
-        try:
-            child = _Child(_job(snapshot, entry, options), sdk=snapshot.uses_sdk)
-        except OSError as exc:
-            msg = f"no process could be started to import it: {exc}"
-            raise CodeUnavailableError(msg) from exc
-        timer = threading.Timer(_DESCRIBE_S, child.kill)
-        timer.start()
-        try:
-            kind, content = next(child.messages(), ("", [""]))
-        finally:
-            is_late = not timer.is_alive()
-            timer.cancel()
-            ended, output = child.end()
-        if kind == "described":
-            place, inputs, outputs, description = content
-            variables = VARIABLES.validate_python(inputs), VARIABLES.validate_python(outputs)
-            return place, cls(snapshot, place, options, *variables, description)
-        msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
-        if is_late:
-            msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
-        raise CodeUnavailableError(msg)
-
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ProcessExecution:
-        """Check the inputs and return the run; nothing has run yet."""
-        check_inputs(self.input_variables, inputs)
-        return ProcessExecution(self, inputs, context)
-
-
-class ProcessExecution:
-    """One run in a process; `cancel` ends it with all that it started."""
-
-    def __init__(
-        self, code: ProcessCode, inputs: Sequence[WorkflowInput], context: RunContext
-    ) -> None:
-        self._code = code
-        self._inputs = inputs
-        self._context = context
-        self._cancelled = threading.Event()
-        self._child: _Child | None = None
+    inputs: Sequence[WorkflowInput]
+    context: RunContext
+    _child: _Child | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
         """End the process, whatever it does."""
@@ -166,51 +148,68 @@ class ProcessExecution:
         """Run the process and yield its events; a crash is a `Rejection`."""
         if self._cancelled.is_set():
             return
-        child = self._started()
+        try:
+            child = _Child(self.snapshot, self.entry, self.options, self.inputs, self.context)
+        except OSError as exc:
+            message = f"No process could be started for the run: {exc}"
+            raise Rejection(message, "INTERNAL_ERROR") from exc
+        self._child = child
+        if self._cancelled.is_set():  # since it was looked at
+            child.kill()
         try:
             for kind, content in child.messages():
                 if kind != "event":
                     raise Rejection(*content)
                 if content.name == NODE_FULFILLED and content.kind == "PROMPT":
-                    usage = content.usage or self._context.usage(content.span_id)
+                    usage = content.usage or self.context.usage(content.span_id)
                     content = replace(content, usage=usage)  # noqa: PLW2901 - only known here
                 yield content
                 if content.ends:
                     return
         finally:
             ended, output = child.end()
-        limit = self._code.options.memory_limit
+        limit = self.options.memory_limit
         is_limited = limit is not None and "was ended" in ended  # want of memory ends by a signal
         hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
         message = f"The process of the run {ended} before the run was over{hint}"
         raise Rejection(message, "NODE_EXECUTION", output or None)
 
-    def _started(self) -> _Child:
-        snapshot, options = self._code.snapshot, self._code.options
-        job = _job(snapshot, self._code.entry, options, self._inputs, self._context)
-        try:
-            child = self._child = _Child(job, sdk=snapshot.uses_sdk)
-        except OSError as exc:
-            message = f"No process could be started for the run: {exc}"
-            raise Rejection(message, "INTERNAL_ERROR") from exc
-        if self._cancelled.is_set():  # since it was looked at
-            child.kill()
-        return child
-
 
 class _Child:
-    """A process that does one job; it leads a group, so that what it starts ends with it."""
+    """A process that does one job: to run the code, or, without a context, to describe it.
 
-    def __init__(self, job: Mapping[str, Any], *, sdk: bool) -> None:
-        self._job = job
+    It leads a group, so that what it starts ends with it.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        entry: str,
+        options: ProcessOptions,
+        inputs: Sequence[WorkflowInput] = (),
+        context: RunContext | None = None,
+    ) -> None:
+        self._job = Job(
+            snapshot,
+            entry,
+            inputs,
+            context and replace(context, usage=no_usage),
+            options.memory_limit,
+            {
+                name: value
+                for name, value in os.environ.items()
+                if name in PASSED_ON or name.startswith("LC_") or name in options.env
+            },
+            list(dict.fromkeys(str(Path(place or ".").absolute()) for place in sys.path)),
+            str(Path.cwd()),
+        )
         self._lock = threading.Lock()
         self._is_over = False
-        self._killer: threading.Timer | None = None
         self._output = bytearray()
         self._events, events = os.pipe()
         printed, output = os.pipe()
         try:
-            self._pid, self._status, self._jobs = _fork([events, output], sdk=sdk)
+            self._pid, self._status, self._jobs = _fork([events, output], sdk=snapshot.uses_sdk)
         except BaseException:
             os.close(self._events)
             os.close(printed)
@@ -228,27 +227,22 @@ class _Child:
         with os.fdopen(self._events, "rb") as reader:
             with suppress(BrokenPipeError), os.fdopen(os.dup(self._jobs), "wb") as writer:
                 # Without a path of the main module: the user's script is not imported again.
-                reduction.dump({"name": "vellum_nb-run", "sys_path": self._job["path"]}, writer)
-                reduction.dump(ForkedChild(self._job), writer)
+                reduction.dump({"name": "vellum_nb-run", "sys_path": self._job.path}, writer)
+                reduction.dump(self._job, writer)
             yield from map(_message, reader)
 
     def kill(self) -> None:
         """Terminate it and its group, and kill what is left soon after; it may have ended."""
-        with self._lock:
-            if self._is_over or self._killer is not None:
-                return
-            self._killer = threading.Timer(_TERMINATE_S, self._signal, (signal.SIGKILL,))
-            self._killer.daemon = True
-            self._killer.start()
         self._signal(signal.SIGTERM)
+        killer = threading.Timer(_TERMINATE_S, self._signal, (signal.SIGKILL,))
+        killer.daemon = True
+        killer.start()
 
     def end(self) -> tuple[str, str]:
         """Kill what is left of its group; return how it ended and what it printed last."""
         self._signal(signal.SIGKILL)
         with self._lock:
             self._is_over = True
-            if self._killer is not None:
-                self._killer.cancel()
         try:
             status = forkserver.read_signed(self._status)
         except EOFError:  # the fork server was killed
@@ -256,8 +250,13 @@ class _Child:
         os.close(self._status)
         os.close(self._jobs)
         self._listener.join(1.0)  # a process that left the group may hold the pipe
-        printed = self._output.decode(errors="replace").strip()
-        return _how_ended(status), own_frames(printed)[-_ERROR_CHARS:]
+        printed = own_frames(self._output.decode(errors="replace").strip())[-_ERROR_CHARS:]
+        if status >= 0:
+            return f"ended by itself with exit status {status}", printed
+        names = {each.value: each.name for each in signal.Signals}
+        name = names.get(-status, f"signal {-status}")
+        hint = ", perhaps as memory ran out," if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}", printed
 
     def _signal(self, number: int) -> None:
         with self._lock, suppress(ProcessLookupError, PermissionError):
@@ -299,32 +298,8 @@ def _fork_server(_: int, *, sdk: bool) -> forkserver.ForkServer:
     """
     server = forkserver.ForkServer()
     more = ["vellum_nb.local.sdk.workflow"] if sdk else []
-    server.set_forkserver_preload(["vellum_nb.local.isolation.child", *more])
+    server.set_forkserver_preload([__name__, *more])
     return server
-
-
-def _job(
-    snapshot: Snapshot,
-    entry: str,
-    options: ProcessOptions,
-    inputs: Sequence[WorkflowInput] = (),
-    context: RunContext | None = None,
-) -> dict[str, Any]:
-    """Return the job to run the code, or, without a context, to describe it."""
-    return {
-        "snapshot": str(snapshot.folder),
-        "entry": entry,
-        "inputs": [each.model_dump(mode="json") for each in inputs],
-        "context": context and {name: getattr(context, name) for name in _CONTEXT},
-        "environment": {
-            name: value
-            for name, value in os.environ.items()
-            if name in PASSED_ON or name.startswith("LC_") or name in options.env
-        },
-        "memory_limit": options.memory_limit,
-        "path": list(dict.fromkeys(str(Path(place or ".").absolute()) for place in sys.path)),
-        "folder": str(Path.cwd()),
-    }
 
 
 def _message(line: bytes) -> tuple[str, Any]:
@@ -341,12 +316,112 @@ def _message(line: bytes) -> tuple[str, Any]:
     return kind, content
 
 
-def _how_ended(status: int) -> str:
-    if status >= 0:
-        return f"ended by itself with exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = ", perhaps as memory ran out," if name == "SIGKILL" else ""
-    return f"was ended by {name}{hint}"
+# In the child
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child does, in the form in which the fork server of `multiprocessing` hands it on.
+
+    What the workflow prints goes elsewhere, where it can break nothing. When the server ends, so
+    do the process and its group.
+    """
+
+    snapshot: Snapshot
+    entry: str
+    inputs: Sequence[WorkflowInput]
+    context: RunContext | None
+    memory_limit: int | None
+    environment: Mapping[str, str]
+    path: Sequence[str]
+    folder: str
+
+    def _bootstrap(self, parent_sentinel: int) -> int:
+        """Do the job, and end the process; `parent_sentinel` is closed when the server is gone."""
+        events, output = forkserver.get_inherited_fds()  # type: ignore[misc]
+        os.setsid()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        os.set_inheritable(events, False)  # noqa: FBT003 - so named in os
+        os.register_at_fork(after_in_child=lambda: os.close(events))  # else a copy holds it open
+        writer = os.fdopen(events, "wb")
+
+        def send(kind: str, content: Any) -> None:
+            writer.write(to_json({kind: content}).encode("ascii") + b"\n")
+            writer.flush()
+
+        threading.Thread(target=_end_with_server, args=(parent_sentinel,), daemon=True).start()
+        status = 1
+        try:
+            self._set_up()
+            self._do(send)
+            status = 0
+        except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # threads that the workflow left behind do not hold it up
+
+    def _set_up(self) -> None:
+        import resource
+
+        os.environ.clear()
+        os.environ.update(self.environment)
+        sys.path[:] = self.path
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            # Line by line: the last lines matter when it crashes.
+            stream = os.fdopen(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        faulthandler.enable(2)
+        with suppress(OSError):  # the server's folder may be gone
+            os.chdir(self.folder)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if self.memory_limit is not None:
+            with suppress(AttributeError, OSError):  # each arena takes 64 MiB of addresses
+                ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+            resource.setrlimit(resource.RLIMIT_AS, (self.memory_limit,) * 2)
+
+    def _do(self, send: Send) -> None:
+        try:
+            place, code = load(self.snapshot, self.entry)
+            if self.context is None:
+                variables = code.input_variables, code.output_variables
+                send("described", [place, *variables, code.description])
+            else:
+                for event in code.begin(self.inputs, self.context).events():
+                    send("event", self._limited(event))
+        except CodeUnavailableError as exc:
+            self._reject(send, not_loaded(exc) if self.context else Rejection(str(exc), ""))
+        except Rejection as why:
+            self._reject(send, why)
+        except VellumNBError as exc:
+            self._reject(send, Rejection(str(exc), "INVALID_INPUTS"))
+        except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
+            message = f"The process of the run failed: {describe_exception(exc)}"
+            self._reject(send, Rejection(message, "NODE_EXECUTION"))
+
+    def _reject(self, send: Send, why: Rejection) -> None:
+        send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
+
+    def _limited(self, event: Event) -> Event:
+        error = event.body.get("error")
+        if not error or not event.name.endswith(".rejected"):
+            return event
+        message = self._with_limit(error["message"], event.body.get("stacktrace"))
+        return replace(event, body={**event.body, "error": {**error, "message": message}})
+
+    def _with_limit(self, message: str, stacktrace: str | None) -> str:
+        """Return the message of an error, with the limit when memory ran out."""
+        if self.memory_limit is None or "MemoryError" not in f"{message}{stacktrace}":
+            return message
+        limit = f"its memory_limit of {self.memory_limit:,} bytes"
+        return f"The run needed more than {limit} ({message or 'MemoryError'})"
+
+
+def _end_with_server(sentinel: int) -> None:
+    with suppress(OSError):
+        os.read(sentinel, 1)
+    os.killpg(0, signal.SIGKILL)

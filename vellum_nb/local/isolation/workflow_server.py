@@ -22,28 +22,28 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
-from vellum_nb.local.engine.events import (
-    NODE_FULFILLED,
-    WORKFLOW_FULFILLED,
-    WORKFLOW_STREAMING,
-    Event,
-    Rejection,
-    RunContext,
+from vellum_nb.local.engine.events import Event, Rejection, RunContext
+from vellum_nb.local.engine.inputs import check_inputs
+from vellum_nb.local.isolation.process import (
+    PASSED_ON,
+    ProcessExecution,
+    ProcessOptions,
+    describe_in_process,
+    process_options,
 )
-from vellum_nb.local.engine.inputs import check_inputs, typed_output
-from vellum_nb.local.isolation.process import PASSED_ON, VARIABLES, IsolatedCode, ProcessOptions
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.models import WorkflowInput, WorkflowOutput
-from vellum_nb.models.base import utc
+from vellum_nb.local.sdk.translation import EventTranslator
+from vellum_nb.models import VellumVariable, WorkflowInput
 
+_VARIABLES: TypeAdapter[tuple[VellumVariable, ...]] = TypeAdapter(tuple[VellumVariable, ...])
 _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
 _READY_S = 120.0
@@ -59,22 +59,26 @@ _SUPERVISE = """
 end() {{ {clean_up}; kill -9 0; }}
 {{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; end
 """
-_LEFT_OUT = frozenset({"initial_state", "display_context", "workflow_version_exec_config"})
 
 
-def server_options(
+def isolation_options(
     isolation: str,
+    target: object,
     *,
-    image: str | None,
-    python: str | os.PathLike[str] | None,
-    memory_limit: int | None,
-    env: Sequence[str],
-) -> ProcessOptions:
-    """Return the options of a release that runs in a workflow server."""
-    limits = memory_limit, tuple(env), isolation
+    memory_limit: int | None = None,
+    env: Sequence[str] = (),
+    image: str | None = None,
+    python: str | os.PathLike[str] | None = None,
+) -> ProcessOptions | None:
+    """Return the options of a release of `target`; see `LocalServer.deploy`."""
+    options = process_options(isolation, memory_limit=memory_limit, env=env)
+    if options is None or isolation == "process":
+        return options
     if isolation == "container":
+        if image is None and isinstance(target, os.PathLike):
+            image = image_of_project(Path(target).expanduser().resolve())
         if image:
-            return ProcessOptions(*limits, image, _digest(_docker(), image))
+            return replace(options, image=image, digest=_digest(_docker(), image))
         msg = (
             'isolation="container" needs an image: give image="name:tag", or name it in '
             "pyproject.toml or vellum.lock.json (container_image_name)"
@@ -94,7 +98,7 @@ def server_options(
             "pip install vellum-workflow-server there"
         )
         raise bad_request(msg)
-    return ProcessOptions(*limits, python=found)
+    return replace(options, python=found)
 
 
 def image_of_project(path: Path) -> str | None:
@@ -118,53 +122,68 @@ def image_name(config: Mapping[str, Any]) -> str | None:
     return f"{name}:{tag or 'latest'}" if name else None
 
 
-class ServerCode(IsolatedCode):
-    """A workflow that a workflow server runs."""
+@dataclass(frozen=True)
+class IsolatedCode:
+    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
+
+    snapshot: Snapshot
+    entry: str
+    options: ProcessOptions
+    input_variables: tuple[VellumVariable, ...]
+    output_variables: tuple[VellumVariable, ...]
+    description: str
 
     @classmethod
     def described(
-        cls, snapshot: Snapshot, _entry: str, options: ProcessOptions
-    ) -> tuple[str, ServerCode]:
-        """Have the server read the code, and return its place and the code with its variables."""
-        body = {"files": dict(snapshot.texts()), "module": _MODULE}
+        cls, snapshot: Snapshot, entry: str, options: ProcessOptions
+    ) -> tuple[str, IsolatedCode]:
+        """Have the code read where it runs; return its place and the code with its variables."""
+        describe = describe_in_process if options.isolation == "process" else _describe_in_server
         try:
-            server = _server_of(snapshot.package, options)
-            with server.request("/workflow/serialize", body) as (answer, _):
-                config = json.loads(answer.read())["exec_config"]
-            place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
-            inputs = VARIABLES.validate_python(config["input_variables"])
-            outputs = VARIABLES.validate_python(config["output_variables"])
-            return place, cls(snapshot, place, options, inputs, outputs, "")
+            place, *variables, description = describe(snapshot, entry, options)
+            inputs, outputs = map(_VARIABLES.validate_python, variables)
         except Rejection as exc:
             raise CodeUnavailableError(exc.message) from exc
-        except (ValueError, KeyError, TypeError, ValidationError) as exc:
+        except (ValueError, KeyError, TypeError) as exc:
             msg = f"the workflow server answered with something unknown ({type(exc).__name__})"
             raise CodeUnavailableError(msg) from exc
+        return place, cls(snapshot, place, options, inputs, outputs, description)
 
-    def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> ServerExecution:
+    def begin(
+        self, inputs: Sequence[WorkflowInput], context: RunContext
+    ) -> ProcessExecution | ServerExecution:
         """Check the inputs and return the run; nothing has run yet."""
         check_inputs(self.input_variables, inputs)
+        if self.options.isolation == "process":
+            return ProcessExecution(self.snapshot, self.entry, self.options, inputs, context)
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
             raise bad_request(msg)
         return ServerExecution(self, inputs, context)
 
 
+def _describe_in_server(
+    snapshot: Snapshot, _entry: str, options: ProcessOptions
+) -> tuple[str, Any, Any, str]:
+    body = {"files": dict(snapshot.texts()), "module": _MODULE}
+    with _server_of(snapshot.package, options).request("/workflow/serialize", body) as (answer, _):
+        config = json.loads(answer.read())["exec_config"]
+    place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
+    return place, config["input_variables"], config["output_variables"], ""
+
+
+@dataclass
 class ServerExecution:
     """One run in a workflow server; `cancel` hangs up.
 
     The server asks now and then whether a run is cancelled, and then ends it, too.
     """
 
-    def __init__(
-        self, code: ServerCode, inputs: Sequence[WorkflowInput], context: RunContext
-    ) -> None:
-        self._code = code
-        self._inputs = inputs
-        self._context = context
-        self._outputs = {variable.key: variable for variable in code.output_variables}
-        self._cancelled = False
-        self._socket: socket.socket | None = None
+    code: IsolatedCode
+    inputs: Sequence[WorkflowInput]
+    context: RunContext
+    _cancelled: bool = False
+    _socket: socket.socket | None = None
 
     def cancel(self) -> None:
         """End the run at once."""
@@ -175,25 +194,36 @@ class ServerExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
-        server = _server_of(self._code.snapshot.package, self._code.options)
+        outputs = {variable.key: variable for variable in self.code.output_variables}
+        translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
+        server = _server_of(self.code.snapshot.package, self.code.options)
+        failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as (answer, connected):
             self._socket = connected
             if self._cancelled:  # before there was a socket
                 self.cancel()
-            yield from self._events(filter(None, map(bytes.strip, answer)))
+            # To the END: one that hangs up earlier has the server do work, in a thread, of which
+            # the next run gets a part that hangs, as each run is a fork of the server.
+            for line in answer:
+                if not line.startswith(b"{"):
+                    continue  # WAITING, while nothing happens, or END
+                event = json.loads(line)
+                if event["name"].startswith("vembda."):
+                    failure = _failure(event["body"]) or failure
+                else:
+                    yield from translator.translate(event)
             message = "The workflow server ended the run without a result"
-            raise server.rejection(message)
+            raise translator.rejection or failure or server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
-        context = self._context
+        context = self.context
         url = server.url_from_inside(context.url)
-        names = self._code.options.env
+        names = self.code.options.env
         variables = {name: os.environ[name] for name in names if name in os.environ}
-        variables = {"VELLUM_API_URL": url, "VELLUM_API_KEY": context.api_key, **variables}
         return {
-            "files": dict(self._code.snapshot.texts()),
+            "files": dict(self.code.snapshot.texts()),
             "module": _MODULE,
-            "inputs": [each.model_dump(mode="json") for each in self._inputs],
+            "inputs": [each.model_dump(mode="json") for each in self.inputs],
             "state": None if context.state is None else dict(context.state),
             "execution_id": context.execution_id,
             "workflow_span_id": context.execution_id,
@@ -202,59 +232,27 @@ class ServerExecution:
                 "parent_context": context.parent and dict(context.parent),
             },
             "environment_api_key": context.api_key,
-            "environment_variables": variables,
+            "environment_variables": {
+                "VELLUM_API_URL": url,
+                "VELLUM_API_KEY": context.api_key,
+                **variables,
+            },
             "vembda_public_url": url,
             "timeout": int(context.timeout or 0) + 1 if context.timeout else 86_400,
             "trigger_id": context.trigger,
             "event_filter": "ALL",
         }
 
-    def _events(self, lines: Iterator[bytes]) -> Iterator[Event]:
-        """Yield the events up to the END, or to the one that ends the run."""
-        for line in lines:
-            if line == b"END":
-                return
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue  # WAITING, while nothing happens
-            name, body = str(content.get("name", "")), content.get("body") or {}
-            if name.startswith("vembda.") and body.get("timed_out"):
-                message = "The run took longer than the workflow server allows"
-                raise Rejection(message, "WORKFLOW_TIMEOUT")
-            if name.startswith("vembda.") and body.get("exit_code"):
-                reason = body.get("stderr") or "it gave no reason"
-                message = f"The workflow server could not finish the run: {reason}"
-                raise Rejection(message, "NODE_EXECUTION")
-            if event := self._event(name, content):
-                yield event
 
-    def _event(self, name: str, content: Mapping[str, Any]) -> Event | None:
-        """Return one of the server's events as ours; None for those that the contract lacks."""
-        is_node, span = name.startswith("node."), str(content.get("span_id"))
-        is_own = name.startswith("workflow.") and span == self._context.execution_id
-        if name.endswith(".snapshotted") or not (is_node or is_own):
-            return None
-        body = {k: v for k, v in content["body"].items() if k not in _LEFT_OUT}
-        outputs: tuple[WorkflowOutput, ...] = ()
-        if name == WORKFLOW_STREAMING and "name" in (output := body.get("output") or {}):
-            outputs = (typed_output(self._outputs, output["name"], output.get("value")),)
-        elif name == WORKFLOW_FULFILLED:
-            values = body.get("outputs") or {}
-            outputs = tuple(typed_output(self._outputs, key, values[key]) for key in values)
-        usage = self._context.usage(span) if name == NODE_FULFILLED else ()
-        return Event(
-            name=name,
-            span_id=span,
-            trace_id=self._context.trace_id,
-            body=body,
-            parent=content.get("parent") if is_node else self._context.parent,
-            outputs=outputs,
-            kind="PROMPT" if usage else "",
-            usage=usage,
-            id=str(content["id"]),
-            timestamp=utc(datetime.fromisoformat(str(content["timestamp"]))),
-        )
+def _failure(body: Mapping[str, Any]) -> Rejection | None:
+    """Return why the server itself ended a run."""
+    if body.get("timed_out"):
+        return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
+    if not body.get("exit_code"):
+        return None
+    reason = body.get("stderr") or "it gave no reason"
+    message = f"The workflow server could not finish the run: {reason}"
+    return Rejection(message, "NODE_EXECUTION")
 
 
 # Servers

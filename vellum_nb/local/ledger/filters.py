@@ -5,6 +5,7 @@ Source: https://docs.vellum.ai/developers/workflows-sdk/tutorials/workflow-execu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -69,8 +70,20 @@ def parse_filters(filters: str | None) -> Where:
     except (ValueError, RecursionError) as exc:
         msg = f"not valid JSON ({exc})"
         raise _bad(msg) from None
-    reader = _Reader()
-    return Where(reader.read(node), reader.values)
+    values: dict[str, str | int] = {}
+    conditions = itertools.count(1)
+
+    def read(node: _Condition | _Group, depth: int = 0) -> str:
+        if depth > _MAX_DEPTH or next(conditions) > _MAX_CONDITIONS:
+            msg = f"more than {_MAX_CONDITIONS} conditions, or {_MAX_DEPTH} groups in each other"
+            raise _bad(msg)
+        if isinstance(node, _Condition):
+            return _condition(node, values)
+        parts = [read(each, depth + 1) for each in node.conditions]
+        sql = f" {node.combinator or 'AND'} ".join(parts) or "1"
+        return f"NOT ({sql})" if node.negated else f"({sql})"
+
+    return Where(read(node), values)
 
 
 def parse_ordering(ordering: str | None) -> str:
@@ -91,50 +104,31 @@ def ordering_keys(ordering: str | None, known: Collection[str]) -> list[tuple[st
     return [(part.removeprefix("-"), part.startswith("-")) for part in parts]
 
 
-class _Reader:
-    """Reads one filter into SQL; `values` are its parameters."""
+def _condition(condition: _Condition, values: dict[str, str | int]) -> str:
+    """Return a condition as SQL; its parameters are added to `values`."""
+    name, operator = condition.lhs_variable.value, condition.operator
+    value = condition.rhs_variable.value
 
-    def __init__(self) -> None:
-        self.values: dict[str, str | int] = {}
-        self._conditions = 0
+    def bound(value: str | int) -> str:
+        parameter = f"f{len(values)}"
+        values[parameter] = value
+        return f":{parameter}"
 
-    def read(self, node: _Condition | _Group, depth: int = 0) -> str:
-        self._conditions += 1
-        if depth > _MAX_DEPTH or self._conditions > _MAX_CONDITIONS:
-            msg = f"more than {_MAX_CONDITIONS} conditions, or {_MAX_DEPTH} groups in each other"
-            raise _bad(msg)
-        if isinstance(node, _Condition):
-            name, operator = node.lhs_variable.value, node.operator
-            return self._condition(name, operator, node.rhs_variable.value)
-        parts = [self.read(each, depth + 1) for each in node.conditions]
-        sql = f" {node.combinator or 'AND'} ".join(parts) or "1"
-        return f"NOT ({sql})" if node.negated else f"({sql})"
-
-    def _condition(self, name: str, operator: str, value: Any) -> str:
-        if value is None and operator in _EQUAL and name != "timestamp":
-            return f"{name} IS {'NOT ' if operator == '!=' else ''}NULL"
-        if name == "metadata" and operator == "contains" and isinstance(value, Mapping):
-            return self._members(value)
-        parameter = self._bind(_comparable(name, operator, value))
-        if operator == "!=":
-            return f"{name} IS NOT {parameter}"
-        if operator == "contains":
-            return f"ifnull(instr({name}, {parameter}) > 0, 0)"
-        return f"ifnull({name} {operator} {parameter}, 0)"
-
-    def _members(self, members: Mapping[str, Any]) -> str:
+    if value is None and operator in _EQUAL and name != "timestamp":
+        return f"{name} IS {'NOT ' if operator == '!=' else ''}NULL"
+    if name == "metadata" and operator == "contains" and isinstance(value, Mapping):
         tests = [
-            f"EXISTS (SELECT 1 FROM json_each({_READABLE}) "
-            f"WHERE key = {self._bind(storable(key))} "
-            f"AND {_VALUE} = {self._bind(metadata_text(item))})"
-            for key, item in members.items()
+            f"EXISTS (SELECT 1 FROM json_each({_READABLE}) WHERE key = {bound(storable(key))} "
+            f"AND {_VALUE} = {bound(metadata_text(item))})"
+            for key, item in value.items()
         ]
         return f"({' AND '.join(tests) or 'metadata IS NOT NULL'})"
-
-    def _bind(self, value: str | int) -> str:
-        parameter = f"f{len(self.values)}"
-        self.values[parameter] = value
-        return f":{parameter}"
+    parameter = bound(_comparable(name, operator, value))
+    if operator == "!=":
+        return f"{name} IS NOT {parameter}"
+    if operator == "contains":
+        return f"ifnull(instr({name}, {parameter}) > 0, 0)"
+    return f"ifnull({name} {operator} {parameter}, 0)"
 
 
 def _comparable(name: str, operator: str, value: Any) -> str | int:

@@ -9,25 +9,23 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-import threading
 import uuid
-import weakref
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.engine.events import Event, Usage, events_from_json, to_json
+from vellum_nb.local.deployments.sources import lock_folder
+from vellum_nb.local.engine.events import Event, Usage, events_from_json, new_id, to_json
 from vellum_nb.local.refusals import StoreError, bad_request
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
 
-T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_OFFSET = 2**62  # SQLite counts no further
 _TABLES = (
@@ -115,27 +113,25 @@ class Ledger:
     def __init__(self, folder: Path | None = None) -> None:
         self._path = TEMPORARY if folder is None else folder / "executions.db"
         self._folder = folder
-        self._lock = threading.Lock()
-        self._held: weakref.finalize[Any, Ledger] | None = None
-        self._file: SqliteFile | None = SqliteFile(self._path, _FORMAT)
+        self._lock: sqlite3.Connection | None = None
+        self.store = SqliteFile(self._path, _FORMAT)
         self.identity = str(uuid.UUID(bytes=self.secret("identity")[:16], version=4))
         """Id of what it remembers: another one after a restart that has forgotten everything."""
 
     def hold(self) -> None:
         """Keep other servers off the folder, until `close`."""
-        with self._lock:
-            if self._folder is not None and self._held is None:
-                self._held = weakref.finalize(self, _lock(self._folder).close)
+        if self._folder is not None and self._lock is None:
+            self._lock = lock_folder(self._folder)
+            if self.store.closed:
+                self.store = SqliteFile(self._path, _FORMAT)
 
     def close(self) -> None:
-        """Close the file; the next call opens it again. Without a folder all stays as it is."""
-        with self._lock:
-            if self._held is not None:
-                self._held()
-            if self._folder is not None and self._file is not None:
-                self._file.close()
-                self._file = None
-            self._held = None
+        """Close the file, until `hold`. Without a folder all stays as it is."""
+        if self._folder is not None:
+            self.store.close()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def begin(self, record: ExecutionRecord) -> None:
         """Record a new execution, and use up its external id."""
@@ -144,14 +140,15 @@ class Ledger:
         except RecursionError:
             msg = "The inputs or the metadata are nested too deeply to be stored"
             raise bad_request(msg) from None
-        if not self._db().write(lambda tx: tx.execute(_INSERT, row)):
+        if not self.store.write(lambda tx: tx.execute(_INSERT, row)):
             used = f"external_id {record.external_id!r} was used before"
             msg = f"{used}; it must be unique in the workspace"
             raise bad_request(msg)
 
     def update(self, record: ExecutionRecord) -> None:
-        """Store an execution as it is now."""
-        self._db().write(lambda tx: tx.execute(_UPDATE, _row_of(record)))
+        """Store an execution as it is now, unless it has ended."""
+        update = f"{_UPDATE} AND state NOT IN ('FULFILLED', 'REJECTED')"
+        self.store.write(lambda tx: tx.execute(update, _row_of(record)))
 
     def finish(self, record: ExecutionRecord, events: Sequence[Event]) -> None:
         """Store an execution that has ended, with all its events."""
@@ -159,7 +156,7 @@ class Ledger:
         # Each event repeats where it belongs, which compresses well.
         row["events"] = zlib.compress(to_json(tuple(events)).encode("ascii"), level=1)
         update = _UPDATE.replace("SET", "SET events = :events,")
-        self._db().write(lambda tx: tx.execute(update, row))
+        self.store.write(lambda tx: tx.execute(update, row))
 
     def reject_running(self, message: str) -> int:
         """Reject the executions that no server runs any more; return how many there were.
@@ -178,10 +175,9 @@ class Ledger:
             return len(rows)
 
         try:
-            return self._db().write(reject)
+            return self.store.write(reject)
         except (ValueError, KeyError, TypeError) as exc:
-            problem = f"The executions in {self._path} cannot be read ({exc})"
-            msg = f"{problem}; they were left as they are"
+            msg = f"The executions in {self._path} cannot be read ({exc}) and were left as they are"
             raise VellumNBError(msg) from exc
 
     def record(self, execution_id: str) -> ExecutionRecord | None:
@@ -207,11 +203,10 @@ class Ledger:
         """
         condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
         values = {**where.values, "deployment": deployment_id}
-        count: int = self._db().read(f"SELECT count(*) {condition}", values)[0][0]
-        page = {"limit": limit, "offset": min(offset, _MAX_OFFSET)}
-        rows = self._db().read(
+        count: int = self.store.read(f"SELECT count(*) {condition}", values)[0][0]
+        rows = self.store.read(
             f"SELECT record {condition} ORDER BY {ordering} LIMIT :limit OFFSET :offset",
-            {**values, **page},
+            {**values, "limit": limit, "offset": min(offset, _MAX_OFFSET)},
         )
         return count, [_record_of(text) for (text,) in rows]
 
@@ -229,26 +224,24 @@ class Ledger:
         insert = (
             "INSERT INTO actuals (execution_id, timestamp, body) VALUES (:id, :timestamp, :body)"
         )
-        self._db().write(lambda tx: tx.execute_many(insert, rows))
+        self.store.write(lambda tx: tx.execute_many(insert, rows))
 
     def latest_actual(self, execution_id: str) -> dict[str, Any] | None:
         """Return the newest actual of an execution; of two at one time, the later submitted."""
+        latest = "ORDER BY timestamp DESC, number DESC LIMIT 1"
         found = self._find(
-            "SELECT body FROM actuals WHERE execution_id = :id "
-            "ORDER BY timestamp DESC, number DESC LIMIT 1",
-            execution_id,
+            f"SELECT body FROM actuals WHERE execution_id = :id {latest}", execution_id
         )
-        latest: dict[str, Any] | None = json.loads(found[0]) if found else None
-        return latest
+        return dict(json.loads(found[0])) if found else None
 
     def add_file(
         self, name: str, content: bytes, *, media_type: str = "", id_: str | None = None
     ) -> str:
         """Store a file, under a new id or in place of another; return the id."""
-        id_ = id_ or str(uuid.uuid4())
+        id_ = id_ or new_id()
         row = {"id": id_, "name": storable(name), "type": storable(media_type), "content": content}
         insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :type, :content)"
-        self._db().write(lambda tx: tx.execute(insert, row))
+        self.store.write(lambda tx: tx.execute(insert, row))
         return id_
 
     def file(self, id_: str) -> StoredFile | None:
@@ -259,28 +252,19 @@ class Ledger:
     def secret(self, name: str) -> bytes:
         """Return 32 random bytes, the same for the same name as long as the ledger is kept."""
         row = {"name": name, "value": secrets.token_bytes(32)}
-        insert = "INSERT OR IGNORE INTO secrets VALUES (:name, :value)"
-        select = "SELECT value FROM secrets WHERE name = :name"
-
-        def get(tx: Transaction) -> bytes:
-            tx.execute(insert, row)
-            return bytes(tx.read(select, {"name": name})[0][0])
-
-        return self._db().write(get)
+        self.store.write(
+            lambda tx: tx.execute("INSERT OR IGNORE INTO secrets VALUES (:name, :value)", row)
+        )
+        found = self._find("SELECT value FROM secrets WHERE name = :id", name)
+        return b"" if found is None else bytes(found[0])
 
     def _one(self, column: str, value: str) -> ExecutionRecord | None:
         row = self._find(f"SELECT record FROM executions WHERE {column} = :id", value)
         return None if row is None else _record_of(row[0])
 
     def _find(self, sql: str, id_: str) -> tuple[Any, ...] | None:
-        rows = self._db().read(sql, {"id": storable(id_)})
+        rows = self.store.read(sql, {"id": storable(id_)})
         return rows[0] if rows else None
-
-    def _db(self) -> SqliteFile:
-        with self._lock:
-            if self._file is None:
-                self._file = SqliteFile(self._path, _FORMAT)
-            return self._file
 
 
 def micros(when: datetime) -> int:
@@ -295,10 +279,7 @@ def storable(text: str) -> str:
 
 def metadata_text(value: Any) -> str:
     """Return plain JSON as text that filters search in."""
-    if isinstance(value, Mapping):
-        value = dict(value)
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return storable(text)
+    return storable(json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
 
 
 def _row_of(record: ExecutionRecord) -> dict[str, Any]:
@@ -308,7 +289,7 @@ def _row_of(record: ExecutionRecord) -> dict[str, Any]:
         "external_id": None if record.external_id is None else storable(record.external_id),
         "state": record.status,
         "timestamp": micros(record.start),
-        "metadata": None if record.metadata is None else metadata_text(record.metadata),
+        "metadata": None if record.metadata is None else metadata_text(dict(record.metadata)),
         "record": to_json(record),
     }
 
@@ -320,23 +301,6 @@ def _record_of(text: str) -> ExecutionRecord:
 def _make_tables(tx: Transaction) -> None:
     for statement in _TABLES:
         tx.execute(statement)
-
-
-def _lock(folder: Path) -> sqlite3.Connection:
-    """Lock a folder; the system unlocks it when the process ends, however it ends."""
-    path = folder / "server.lock"
-    path.touch(mode=0o600)
-    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("BEGIN EXCLUSIVE")
-    except sqlite3.DatabaseError as exc:
-        db.close()
-        msg = f"The folder {folder} cannot be locked for this server ({exc}: server.lock)"
-        if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            msg = f"The folder {folder} is used by another server ({exc}); "
-            msg += "stop that one, or give this one a folder of its own"
-        raise VellumNBError(msg) from exc
-    return db
 
 
 _FORMAT = FileFormat("executions", 0x766E6265, (_make_tables,), StoreError)  # "vnbe"

@@ -44,7 +44,7 @@ class Provider:
             msg = "The model's api_key must be ASCII letters, digits and signs without spaces"
             raise VellumNBError(msg)
         if not self.timeout > 0:
-            msg = f"A timeout of {self.timeout!r} cannot be kept; give seconds above 0"
+            msg = f"A timeout of {self.timeout!r} is not possible; give seconds above 0"
             raise VellumNBError(msg)
         prices: Mapping[str, Any] = self.prices
         for model, price in prices.items():

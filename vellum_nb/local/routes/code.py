@@ -39,7 +39,7 @@ from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
 from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.refusals import bad_request, not_found
-from vellum_nb.local.routes.common import Served, new_router
+from vellum_nb.local.routes.common import Id, Served, new_router
 from vellum_nb.models.base import Model
 
 router: APIRouter = new_router()
@@ -102,18 +102,15 @@ class WorkflowPushResponse(Model):
 
 @router.get("/v1/workflows/{id}/pull", response_class=Response, responses=_PULLED)
 def pull(
-    request: Request,
-    state: Served,
-    id: str,  # noqa: A002
-    options: Annotated[PullOptions, Query()],
+    request: Request, state: Served, id_: Id, options: Annotated[PullOptions, Query()]
 ) -> Response:
     """Pull the code of a release, by the deployment's id or name, or of a sandbox by its id."""
-    pushed = _pushed(state.ledger, id)
+    pushed = _pushed(state.ledger, id_)
     extra: dict[str, str] = {}
     if pushed is not None:
         files, metadata = _sandbox_texts(state.registry, pushed), _metadata(pushed)
     else:
-        deployment = state.registry.get(id)
+        deployment = state.registry.get(id_)
         release = deployment.release(options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))

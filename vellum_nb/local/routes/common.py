@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +34,6 @@ _HANG_UP_DELAY = 0.02  # seconds: a run that ends within them is not worth cance
 
 Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
 Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
-Ordering = Annotated[str | None, Query(description="Comma-separated; a minus reverses.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,13 @@ async def _state(request: Request) -> State:
 
 
 Served = Annotated[State, Depends(_state)]
+Id = Annotated[str, Path(alias="id")]
 
 
 async def _named(
-    state: Served,
-    id: Annotated[str, Path(description="Its id (a UUID) or its name.")],  # noqa: A002
+    state: Served, id_: Annotated[str, Path(alias="id", description="Its id (a UUID) or its name.")]
 ) -> Deployment:
-    return state.registry.get(id)
+    return state.registry.get(id_)
 
 
 Named = Annotated[Deployment, Depends(_named)]
@@ -193,29 +192,42 @@ def json_line(content: Any) -> bytes:
 # Pages
 
 
-def ordered(
-    items: Sequence[T], ordering: str | None, keys: Mapping[str, Callable[[T], Any]]
-) -> list[T]:
-    """Return `items` ordered by one or more of `keys`, each reversed by a leading minus."""
-    result = list(items)
-    for name, is_reversed in reversed(ordering_keys(ordering, keys)):
-        result.sort(key=keys[name], reverse=is_reversed)
-    return result
+class _Paging:
+    """The query of a list, and the page that it asks for."""
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        limit: Limit = 100,
+        offset: Offset = 0,
+        ordering: Annotated[str | None, Query(description="Comma-separated; - reverses.")] = None,
+    ) -> None:
+        self._url = request.url
+        self._limit, self._offset, self._ordering = min(limit, LARGEST_PAGE), offset, ordering
+
+    def page(
+        self,
+        items: Iterable[T],
+        keys: Mapping[str, Callable[[T], Any]],
+        show: Callable[[T], R],
+        *,
+        ordering: str | None = None,
+    ) -> Page[R]:
+        """Return the page of `items` in the order of the query, or else in `ordering`."""
+        found = list(items)
+        for name, is_reversed in reversed(ordering_keys(self._ordering or ordering, keys)):
+            found.sort(key=keys[name], reverse=is_reversed)
+        start, end = self._offset, self._offset + self._limit
+        return Page(
+            count=len(found),
+            next=self._address(end) if end < len(found) else None,
+            previous=self._address(max(0, start - self._limit)) if start > 0 else None,
+            results=tuple(map(show, found[start:end])),
+        )
+
+    def _address(self, offset: int) -> str:
+        return str(self._url.include_query_params(limit=self._limit, offset=offset))
 
 
-def page(
-    request: Request, items: Sequence[T], limit: int, offset: int, show: Callable[[T], R]
-) -> Page[R]:
-    """Return the page of `items` that begins at `offset`, each item as `show` returns it."""
-    limit = min(limit, LARGEST_PAGE)
-    after = offset + limit
-
-    def address(start: int) -> str:
-        return str(request.url.include_query_params(limit=limit, offset=start))
-
-    return Page(
-        count=len(items),
-        next=address(after) if after < len(items) else None,
-        previous=address(max(0, offset - limit)) if offset > 0 else None,
-        results=tuple(show(item) for item in items[offset:after]),
-    )
+Paging = Annotated[_Paging, Depends()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal
 
-from fastapi import Request
 from pydantic import BaseModel
 
 from vellum_nb.local.deployments.releases import (
@@ -16,17 +15,7 @@ from vellum_nb.local.deployments.releases import (
     tag_read,
 )
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.routes.common import (
-    Body,
-    Limit,
-    Named,
-    Offset,
-    Ordering,
-    Served,
-    new_router,
-    ordered,
-    page,
-)
+from vellum_nb.local.routes.common import Body, Named, Paging, Served, new_router
 from vellum_nb.models import contract
 
 _DEPLOYMENT = "/v1/workflow-deployments/{id}"
@@ -44,19 +33,15 @@ _NO_UPDATE = ReleaseTagUpdate()
 
 @router.get("/v1/workflow-deployments")
 async def list_workflow_deployments(
-    request: Request,
     state: Served,
-    *,
-    limit: Limit = 100,
-    offset: Offset = 0,
-    ordering: Ordering = "-created",
+    paging: Paging,
     status: Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"] | None = None,
 ) -> contract.Page[contract.SlimWorkflowDeployment]:
-    """List the deployments; orderings: created, name."""
+    """List the deployments; orderings: created, name; default: newest first."""
     found = state.registry.all() if status in {None, "ACTIVE"} else []
-    found = ordered(found, ordering, {"created": lambda d: d.created, "name": lambda d: d.name})
-    return page(
-        request, found, limit, offset, lambda d: contract.SlimWorkflowDeployment(**_slim(d))
+    keys = {"created": lambda d: d.created, "name": lambda d: d.name}
+    return paging.page(
+        found, keys, lambda d: contract.SlimWorkflowDeployment(**_slim(d)), ordering="-created"
     )
 
 
@@ -71,18 +56,12 @@ async def retrieve_workflow_deployment(deployment: Named) -> contract.WorkflowDe
 
 @router.get(f"{_DEPLOYMENT}/release-tags")
 async def list_workflow_release_tags(
-    request: Request,
-    deployment: Named,
-    *,
-    limit: Limit = 100,
-    offset: Offset = 0,
-    ordering: Ordering = None,
-    source: Literal["SYSTEM", "USER"] | None = None,
+    deployment: Named, paging: Paging, source: Literal["SYSTEM", "USER"] | None = None
 ) -> contract.Page[contract.WorkflowReleaseTagRead]:
     """List the release tags; orderings: name, created (when the tag was put where it is)."""
     tags = [tag for tag in deployment.tags.values() if source in {None, tag.source}]
-    tags = ordered(tags, ordering, {"name": lambda tag: tag.name, "created": lambda tag: tag.moved})
-    return page(request, tags, limit, offset, lambda tag: tag_read(deployment, tag))
+    keys = {"name": lambda tag: tag.name, "created": lambda tag: tag.moved}
+    return paging.page(tags, keys, lambda tag: tag_read(deployment, tag))
 
 
 @router.get(f"{_DEPLOYMENT}/release-tags/{{name}}")
@@ -109,15 +88,13 @@ def update_workflow_release_tag(
 
 @router.get(f"{_DEPLOYMENT}/releases")
 async def list_workflow_deployment_releases(
-    request: Request,
-    deployment: Named,
-    limit: Limit = 100,
-    offset: Offset = 0,
-    ordering: Ordering = "-created",
+    deployment: Named, paging: Paging
 ) -> contract.Page[contract.WorkflowDeploymentRelease]:
-    """List the releases; ordering: created."""
-    found = ordered(deployment.releases, ordering, {"created": lambda release: release.created})
-    return page(request, found, limit, offset, lambda r: release_read(deployment, r))
+    """List the releases, newest first; ordering: created."""
+    keys = {"created": lambda release: release.created}
+    return paging.page(
+        deployment.releases, keys, lambda r: release_read(deployment, r), ordering="-created"
+    )
 
 
 @router.get(f"{_DEPLOYMENT}/releases/{{release}}")

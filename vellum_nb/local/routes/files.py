@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -12,7 +13,7 @@ from fastapi import File, Query, Request, Response, UploadFile
 from vellum_nb.local.engine.inputs import media_type
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused, not_found
-from vellum_nb.local.routes.common import Served, State, new_router
+from vellum_nb.local.routes.common import Id, Served, State, new_router
 from vellum_nb.models import UploadedFileRead
 
 router = new_router()
@@ -32,42 +33,37 @@ def create_uploaded_file(request: Request, state: Served, file: Sent) -> Uploade
 def retrieve_uploaded_file(
     request: Request,
     state: Served,
-    id: str,  # noqa: A002
+    id_: Id,
     expiry_seconds: Annotated[
         str | None, Query(description="1 to 2592000; all else is the default, 604800.")
     ] = None,
 ) -> UploadedFileRead:
     """Retrieve a file's address, which opens it for a while."""
-    _file(state, id)
-    try:
-        seconds = int(expiry_seconds or "")
-    except ValueError:
-        seconds = 0
-    return _read(request, state, id, seconds if 0 < seconds <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY)
+    _file(state, id_)
+    valid = re.fullmatch("[0-9]{1,7}", expiry_seconds or "")
+    seconds = int(valid[0]) if valid else 0
+    return _read(
+        request, state, id_, seconds if 0 < seconds <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY
+    )
 
 
 @router.put("/v1/uploaded-files/{id}")
-def update_uploaded_file(
-    request: Request,
-    state: Served,
-    id: str,  # noqa: A002
-    file: Sent,
-) -> UploadedFileRead:
+def update_uploaded_file(request: Request, state: Served, id_: Id, file: Sent) -> UploadedFileRead:
     """Put another file in the place of one."""
-    _file(state, id)
-    return _read(request, state, _stored(state, file, id))
+    _file(state, id_)
+    return _read(request, state, _stored(state, file, id_))
 
 
 @router.get("/files/{id}", include_in_schema=False)
-def uploaded_file(state: Served, id: str, expires: int = 0, token: str = "") -> Response:  # noqa: A002
+def uploaded_file(state: Served, id_: Id, expires: int = 0, token: str = "") -> Response:
     """Serve the content of a file to those who have its signed address."""
     valid = hmac.compare_digest(
-        _signature(state.ledger, id, expires).encode(), token.encode("utf-8", "replace")
+        _signature(state.ledger, id_, expires).encode(), token.encode("utf-8", "replace")
     )
     if not valid or expires <= datetime.now(UTC).timestamp():
         msg = "This address of a file is wrong or has expired; retrieve the file again"
         raise Refused(403, msg)
-    file = _file(state, id)
+    file = _file(state, id_)
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; sandbox",

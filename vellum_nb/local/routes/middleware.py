@@ -1,4 +1,4 @@
-"""What stands before the routes: access, limits of bodies and readers, and faults on purpose."""
+"""What stands before the routes: access, limits of bodies, and faults on purpose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vellum_nb.local.faults import FaultBox, Faults
+from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import JSON
 
@@ -22,7 +22,6 @@ _HOST = re.compile(
 _OPEN = ("/openapi.json", "/files/", "/vembda-public/")
 _DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
-KEPT_ALIVE = 7  # seconds: clients that use httpx, as Vellum's, open a new connection after 5
 _PIECE = 16
 _ABRUPT = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
@@ -84,113 +83,64 @@ class Guard:
     async def _body(self, receive: Receive) -> Message:
         """Return the whole body, or that the client hung up."""
         parts: list[bytes] = []
+        size, more = 0, True
         limit = asyncio.timeout(self._timeout)
+        self._reading.add(limit)
         try:
             async with limit:
-                self._reading.add(limit)
-                return await self._read(receive, parts)
+                while more and size <= self._limit * _DRAINED:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return message
+                    part, more = message.get("body", b""), message.get("more_body", False)
+                    size += len(part)
+                    if size <= self._limit:
+                        parts.append(part)
+                        self._held += len(part)
+                    if self._held > self._limit * _HELD:
+                        raise Refused(503, "Too many large bodies come at once; try again later")
         except TimeoutError:
             raise Refused(408, f"The body did not come within {self._timeout:g} s") from None
         finally:
             self._reading.discard(limit)
             self._held -= sum(map(len, parts))
-
-    async def _read(self, receive: Receive, parts: list[bytes]) -> Message:
-        size, more = 0, True
-        while more and size <= self._limit * _DRAINED:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return message
-            part, more = message.get("body", b""), message.get("more_body", False)
-            size += len(part)
-            if size <= self._limit:
-                parts.append(part)
-                self._held += len(part)
-            if self._held > self._limit * _HELD:
-                raise Refused(503, "Too many large bodies come at once; try again later")
         if size > self._limit:
             raise Refused(413, f"The body has more than {self._limit:,} bytes")
         return {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
 
-class Connections:
-    """All connections, by the client's address; what waits too long for its client is closed.
+class Faulty:
+    """An application some of whose answers are spoiled on purpose.
 
-    Parameters
-    ----------
-    timeout : float
-        Seconds in which the whole head of a request must have come.
-    unread : float
-        Seconds that an answer may wait for a client that does not read it.
+    `timeout`: seconds in which the whole head of a request must have come.
     """
 
-    def __init__(self, app: ASGIApp, box: FaultBox, *, timeout: float, unread: float) -> None:
+    def __init__(self, app: ASGIApp, box: FaultBox, *, timeout: float) -> None:
         self._app = app
         self._box = box
-        self._timeout = timeout
-        self._unread = unread
-        self._open: dict[object, asyncio.Transport] = {}
-        self._timers: dict[object, asyncio.TimerHandle] = {}
-
-    def add(self, transport: asyncio.Transport) -> None:
-        """Add a connection, on which no request has come."""
-        peer = transport.get_extra_info("peername")
-        self._open[peer] = transport
-        self._wait(peer, self._timeout)
-
-    def remove(self, transport: asyncio.Transport) -> None:
-        """Remove a connection that is closed."""
-        peer = transport.get_extra_info("peername")
-        self._open.pop(peer, None)
-        self._cancel(peer)
-
-    def _wait(self, peer: object, seconds: float) -> None:
-        """Wait for a request, and until then for the last answer to be read."""
-        self._cancel(peer)
-        if transport := self._open.get(peer):
-            seconds = self._unread if transport.get_write_buffer_size() else seconds
-            timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
-            self._timers[peer] = timer
-
-    def _cancel(self, peer: object) -> None:
-        if timer := self._timers.pop(peer, None):
-            timer.cancel()
+        self.timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; a fault may spoil it."""
-        peer = scope.get("client")
-        self._cancel(peer)
-        transport = self._open.get(peer)
+        """Serve nothing: a connection calls `serve`."""
 
-        async def timed(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._unread):
-                    await send(message)
-            except TimeoutError:
-                if transport is not None:
-                    transport.abort()
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._wait(peer, max(KEPT_ALIVE + 1, self._timeout))
-
-        drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
-        if drawn is None or transport is None:
-            await self._app(scope, receive, timed)
-        else:
-            fault, faults = drawn
-            spoiled = _SpoiledSend(timed, fault, faults.drip_s, transport)
-            await self._spoil(spoiled, faults, scope, receive)
-
-    async def _spoil(
-        self, spoiled: _SpoiledSend, faults: Faults, scope: Scope, receive: Receive
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport
     ) -> None:
+        """Serve one request of the connection `transport`."""
+        drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
+        if drawn is None:
+            await self._app(scope, receive, send)
+            return
+        fault, faults = drawn
+        spoiled = _SpoiledSend(send, fault, faults.drip_s, transport)
         await asyncio.sleep(faults.latency_s)
-        if spoiled.fault.startswith("rate_"):
-            status = int(spoiled.fault.removeprefix("rate_"))
+        if fault.startswith("rate_"):
+            status = int(fault.removeprefix("rate_"))
             answer = _failure(status, f"Fault injection: this server answers {status} on purpose")
             if status in {429, 503}:
                 answer.headers["Retry-After"] = f"{faults.retry_after_s:g}"
-            await answer(scope, receive, spoiled.send)
-        elif spoiled.fault == "reset_before":
+            await answer(scope, receive, send)
+        elif fault == "reset_before":
             spoiled.reset()
         else:
             await self._app(scope, receive, spoiled)
@@ -202,8 +152,8 @@ class _SpoiledSend:
     """A `send` that cuts the answer off, or lets it drip."""
 
     def __init__(self, send: Send, fault: str, drip_s: float, transport: asyncio.Transport) -> None:
-        self.send = send
-        self.fault = fault
+        self._send = send
+        self._fault = fault
         self._drip_s = drip_s
         self._transport = transport
         self._cuts = False
@@ -216,13 +166,13 @@ class _SpoiledSend:
         if message["type"] == "http.response.start":
             names = {name.lower() for name, _ in message.get("headers", ())}
             streams = b"content-length" not in names
-            self._cuts = self.fault == ("truncated_stream" if streams else "truncated_body")
-            if self.fault == "reset_after":
+            self._cuts = self._fault == ("truncated_stream" if streams else "truncated_body")
+            if self._fault == "reset_after":
                 self.reset()
                 return
-            await self.send(message)
+            await self._send(message)
         elif self._cuts and body:
-            await self.send({**message, "body": body[: len(body) // 2], "more_body": True})
+            await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
             self.over = True
             self._transport.close()
         else:
@@ -230,7 +180,7 @@ class _SpoiledSend:
             for start in range(0, len(body) or 1, size or 1):
                 await asyncio.sleep(self._drip_s)
                 rest = more or start + size < len(body)
-                await self.send({**message, "body": body[start : start + size], "more_body": rest})
+                await self._send({**message, "body": body[start : start + size], "more_body": rest})
 
     def reset(self) -> None:
         """Hang up with a reset, as a crashed server does."""

@@ -1,21 +1,23 @@
-"""Translates the events of the Workflows SDK to ours: plain JSON, with the keys of the contract."""
+"""Translates the JSON events of the Workflows SDK to ours, with the keys of the contract.
+
+Nothing of the SDK is imported here: Vellum's workflow server sends the same events.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from pydantic_core import PydanticSerializationError
-from vellum.workflows.types.definition import serialize_type_encoder_with_id
-from vellum.workflows.utils.module_path import normalize_module_path
-
+from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine import events as names
-from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames, to_json
-from vellum_nb.local.engine.inputs import non_finite_path, typed_output
+from vellum_nb.local.engine.events import Event, Rejection, RunContext, own_frames
+from vellum_nb.local.engine.inputs import typed_output
 from vellum_nb.models import VellumVariable, WorkflowOutput
+from vellum_nb.models.base import utc
 
 _PAUSED = "workflow.execution.paused"
 _BODIES: dict[str, tuple[str, ...]] = {
@@ -29,152 +31,142 @@ _BODIES: dict[str, tuple[str, ...]] = {
     names.NODE_REJECTED: ("error", "stacktrace"),
     "node.execution.log": ("message", "severity", "attributes"),
 }
-_EMPTY: dict[str, Any] = {
-    names.NODE_INITIATED: {"inputs": {}},
-    names.NODE_STREAMING: {"output": {"name": ""}},
-    names.NODE_FULFILLED: {"outputs": {}, "invoked_ports": None, "mocked": None},
-}
 # The stack trace of these would be that of the SDK's own threads.
 _WITHOUT_STACK = frozenset({"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT", "NODE_CANCELLED"})
-_NODE_KINDS = {
-    "BaseInlinePromptNode": "PROMPT",
-    "BasePromptDeploymentNode": "PROMPT",
-    "BasePromptNode": "PROMPT",
-    "ToolCallingNode": "PROMPT",
-    "TemplatingNode": "TEMPLATING",
-    "CodeExecutionNode": "CODE_EXECUTION",
-    "ConditionalNode": "CONDITIONAL",
-    "BaseSearchNode": "SEARCH",
-    "BaseAPINode": "API",
-    "FinalOutputNode": "TERMINAL",
-    "MergeNode": "MERGE",
-    "MapNode": "MAP",
-    "InlineSubworkflowNode": "SUBWORKFLOW",
-    "SubworkflowDeploymentNode": "SUBWORKFLOW",
-    "GuardrailNode": "METRIC",
-}
 _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 
+@dataclass
 class EventTranslator:
-    """Translates the events of one run.
+    """Translates the events of one run; `module` is called for each module name in them.
 
     Nodes inside maps and inline workflows are translated too, with the outer node as their parent;
     the workflows that hold them are left out, as are snapshots of the state.
     """
 
-    def __init__(
-        self, workflow: type, outputs: Mapping[str, VellumVariable], context: RunContext
-    ) -> None:
-        self._definition = _definition_of(workflow)
-        self._outputs = outputs
-        self._context = context
-        self._complete: set[str] = set()  # outputs whose value was streamed
-        self._inner: dict[str, list[tuple[int, str]]] = {}  # by span of a node: what ran inside it
-        self._has_ended = False
-        self.rejection: Rejection | None = None  # where the SDK says otherwise
+    outputs: Mapping[str, VellumVariable]
+    context: RunContext
+    module: Callable[[str], str] = local_module
+    rejection: Rejection | None = None  # where the SDK says otherwise
+    _complete: set[str] = field(default_factory=set)  # outputs whose value was streamed
+    _inner: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by span of a node
+    _has_ended: bool = False
 
-    def translate(self, event: Any) -> Iterator[Event]:
-        """Yield the events of an event of the SDK."""
+    def translate(self, raw: Mapping[str, Any]) -> Iterator[Event]:
+        """Yield the events of an event of the SDK.
+
+        We add to it `kind`, of a node, and `non_finite`, where outputs are not what JSON carries.
+        """
+        name, span = raw["name"], raw["span_id"]
         if self._has_ended:
             return
-        if event.name.startswith("node.") and event.name in _BODIES:
-            yield self._node(event)
-        elif str(event.span_id) == self._context.execution_id:
-            yield from self._workflow(event)
-        elif event.name == names.WORKFLOW_INITIATED and event.parent is not None:
-            place = getattr(event.inputs, "index", None)  # of an item of a map, which has no order
-            inner = self._inner.setdefault(str(event.parent.span_id), [])
-            inner.append((place if isinstance(place, int) else len(inner), str(event.span_id)))
+        if name.startswith("node."):
+            if name in _BODIES:
+                yield self._node(raw)
+        elif span == self.context.execution_id:
+            yield from self._workflow(raw)
+        elif name == names.WORKFLOW_INITIATED and raw.get("parent"):
+            inputs = raw["body"].get("inputs") or {}
+            place = inputs.get("index")  # of an item of a map, whose workflows come in no order
+            inner = self._inner.setdefault(raw["parent"]["span_id"], [])
+            inner.append((place if isinstance(place, int) else len(inner), span))
 
-    def _workflow(self, event: Any) -> Iterator[Event]:
-        if event.name == names.WORKFLOW_STREAMING:
-            body = _body_of(event)
-            output = body.get("output") or {}
-            name, delta = output.get("name", ""), output.get("delta", "")
+    def _workflow(self, raw: Mapping[str, Any]) -> Iterator[Event]:
+        name = raw["name"]
+        if name == names.WORKFLOW_STREAMING:
+            output = raw["body"].get("output") or {}
+            key, delta = output.get("name", ""), output.get("delta", "")
             if "value" in output:
-                self._complete.add(name)
-            elif getattr(self._outputs.get(name), "type", "") != "STRING" or type(delta) is not str:
+                self._complete.add(key)
+            elif getattr(self.outputs.get(key), "type", "") != "STRING" or type(delta) is not str:
                 return  # only text grows; a map streams the states of its items
-            typed = typed_output(self._outputs, name, output.get("value"))
-            yield self._own(event.name, body, event, (typed,))
-        elif event.name == names.WORKFLOW_FULFILLED:
-            yield from self._fulfilled(event)
-        elif event.name == _PAUSED:
+            yield self._own(raw, (typed_output(self.outputs, key, output.get("value")),))
+        elif name == names.WORKFLOW_FULFILLED:
+            yield from self._fulfilled(raw)
+        elif name == _PAUSED:
             message = "The workflow waits for an input from outside, which cannot be given here"
             self._reject(message, "INVALID_STATE")
-        elif event.name in _BODIES:
-            self._has_ended = event.name == names.WORKFLOW_REJECTED
-            yield self._own(event.name, _body_of(event), event)
+        elif name in _BODIES:
+            self._has_ended = name == names.WORKFLOW_REJECTED
+            yield self._own(raw)
 
     def _reject(self, message: str, code: str) -> None:
         self._has_ended = True
         self.rejection = Rejection(message, code)
 
-    def _fulfilled(self, event: Any) -> Iterator[Event]:
-        body = _body_of(event)
-        values = body.get("outputs")
-        places = (non_finite_path(value, reference.name) for reference, value in event.outputs)
+    def _fulfilled(self, raw: Mapping[str, Any]) -> Iterator[Event]:
+        values = raw["body"].get("outputs")
         if values is None:
             self._reject("The outputs hold what JSON cannot carry", "INVALID_OUTPUTS")
             return
-        if where := next(filter(None, places), ""):
+        if where := raw.get("non_finite"):
             message = f"The output {where!r} is not a finite number, which JSON cannot carry"
             self._reject(message, "INVALID_OUTPUTS")
             return
-        outputs = [typed_output(self._outputs, name, value) for name, value in values.items()]
+        outputs = [typed_output(self.outputs, name, value) for name, value in values.items()]
         for output in outputs:
             if output.name not in self._complete:
                 part = {"output": {"name": output.name, "value": values[output.name]}}
-                yield self._own(names.WORKFLOW_STREAMING, part, None, (output,))
+                body = {**raw["body"], **part}
+                new = {"name": names.WORKFLOW_STREAMING, "id": str(uuid.uuid4()), "body": body}
+                yield self._own({**raw, **new}, (output,))
         self._has_ended = True
-        yield self._own(event.name, body, event, tuple(outputs))
+        yield self._own(raw, tuple(outputs))
 
-    def _node(self, event: Any) -> Event:
-        kind, span = node_kind(event.node_definition), str(event.span_id)
-        has_used = kind == "PROMPT" and event.name == names.NODE_FULFILLED
-        has_ended = event.name in {names.NODE_FULFILLED, names.NODE_REJECTED}
+    def _own(self, raw: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()) -> Event:
+        return self._event(raw, parent=self.context.parent, outputs=outputs)
+
+    def _node(self, raw: Mapping[str, Any]) -> Event:
+        name, span, parent = raw["name"], raw["span_id"], raw.get("parent") or {}
+        has_ended = name in {names.NODE_FULFILLED, names.NODE_REJECTED}
         inner = sorted(self._inner.pop(span, [])) if has_ended else []
-        parent = event.parent
-        source = str(parent.span_id) if parent is not None and parent.type == "WORKFLOW" else None
-        return Event(
-            name=event.name,
-            span_id=span,
-            trace_id=self._context.trace_id,
-            body=_body_of(event),
-            parent=None if parent is None else _without_inner(parent.model_dump(mode="json")),
-            kind=kind,
-            usage=self._context.usage(span) if has_used else (),
+        usage = self.context.usage(span) if name == names.NODE_FULFILLED else ()
+        is_inner = parent.get("type") == "WORKFLOW"
+        is_inner = is_inner and parent["span_id"] != self.context.execution_id
+        return self._event(
+            raw,
+            parent=self._without_inner(parent or None),
+            kind=raw.get("kind") or ("PROMPT" if usage else ""),
+            usage=usage,
             execution_ids=tuple(id_ for _, id_ in inner),
-            source_execution_id=None if source == self._context.execution_id else source,
-            id=str(event.id),
-            timestamp=event.timestamp.astimezone(UTC),  # the SDK gives the local time
+            source_execution_id=parent["span_id"] if is_inner else None,
         )
 
-    def _own(
-        self,
-        name: str,
-        body: Mapping[str, Any],
-        event: Any = None,
-        outputs: tuple[WorkflowOutput, ...] = (),
-    ) -> Event:
+    def _event(self, raw: Mapping[str, Any], **more: Any) -> Event:
+        body = {key: raw["body"].get(key) for key in _BODIES[raw["name"]]}
+        if error := body.get("error"):
+            body["error"] = {key: error.get(key) for key in ("message", "raw_data", "code")}
+            is_silent = error.get("code") in _WITHOUT_STACK
+            body["stacktrace"] = None if is_silent else own_stacktrace(body["stacktrace"])
+        key = f"{raw['name'].partition('.')[0]}_definition"
         return Event(
-            name=name,
-            span_id=self._context.execution_id,
-            trace_id=self._context.trace_id,
-            body={"workflow_definition": self._definition, **body},
-            parent=self._context.parent,
-            outputs=outputs,
-            timestamp=datetime.now(UTC) if event is None else event.timestamp.astimezone(UTC),
+            name=raw["name"],
+            span_id=raw["span_id"],
+            trace_id=self.context.trace_id,
+            body={**body, key: self._definition(raw["body"][key])},
+            id=raw["id"],
+            timestamp=utc(datetime.fromisoformat(raw["timestamp"])),
+            **more,
         )
 
+    def _definition(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the definition of a node or workflow, without the package of its release."""
+        module = self.module(".".join(raw["module"]))
+        return {"id": str(raw["id"]), "name": raw["name"], "module": module.split(".")}
 
-def node_kind(node: type) -> str:
-    """Return the kind as node results name it; an empty string for a node of one's own making."""
-    for base in node.__mro__:
-        if base.__module__.startswith("vellum.workflows.nodes.") and base.__name__ in _NODE_KINDS:
-            return _NODE_KINDS[base.__name__]
-    return ""
+    def _without_inner(self, parent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return a parent context without workflows that are inside a node."""
+        if parent is None:
+            return None
+        outer = parent.get("parent")
+        if parent["type"] == "WORKFLOW" and outer and outer["type"] == "WORKFLOW_NODE":
+            return self._without_inner(outer)
+        definitions = {
+            key: self._definition(parent[key])
+            for key in ("node_definition", "workflow_definition")
+            if key in parent
+        }
+        return {**parent, "parent": self._without_inner(outer), **definitions}
 
 
 def own_stacktrace(stacktrace: str | None) -> str | None:
@@ -187,45 +179,3 @@ def own_stacktrace(stacktrace: str | None) -> str | None:
         if '  File "' in block:
             found = f"{found}{link if found else ''}{block}"
     return found or None
-
-
-def _body_of(event: Any) -> dict[str, Any]:
-    """Return the body; what JSON cannot carry is left out."""
-    key = "node_definition" if event.name.startswith("node.") else "workflow_definition"
-    definition = {key: _definition_of(getattr(event.body, key))}
-    try:
-        dumped = event.body.model_dump(mode="json")
-    except (PydanticSerializationError, TypeError, ValueError, RecursionError):
-        return {**_EMPTY.get(event.name, {}), **definition}
-    dumped = json.loads(to_json(dumped))  # NaN and infinity are null
-    body = {name: dumped.get(name) for name in _BODIES[event.name]}
-    if "error" in body:
-        body["error"] = {name: body["error"].get(name) for name in ("message", "raw_data", "code")}
-        is_silent = body["error"]["code"] in _WITHOUT_STACK
-        body["stacktrace"] = None if is_silent else own_stacktrace(event.body.stacktrace)
-    return {**body, **definition}
-
-
-def _definition_of(code: Any) -> dict[str, Any]:
-    """Return the definition of a node or workflow, without the package of its release."""
-    definition = serialize_type_encoder_with_id(code)
-    module = _module(definition["module"])
-    return {"id": str(definition["id"]), "name": definition["name"], "module": module}
-
-
-def _module(parts: list[str]) -> list[str]:
-    return normalize_module_path(".".join(parts)).split(".")
-
-
-def _without_inner(parent: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a parent context without workflows that are inside a node."""
-    if parent is None:
-        return None
-    outer = parent.get("parent")
-    if parent["type"] == "WORKFLOW" and outer is not None and outer["type"] == "WORKFLOW_NODE":
-        return _without_inner(outer)
-    parent = {**parent, "parent": _without_inner(outer)}
-    for key in ("node_definition", "workflow_definition"):
-        if key in parent:
-            parent[key] = {**parent[key], "module": _module(parent[key]["module"])}
-    return parent

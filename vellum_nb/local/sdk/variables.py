@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import typing
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
@@ -14,7 +12,6 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.descriptors.base import BaseDescriptor
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.types.utils import LOCAL_NS
-from vellum.workflows.utils.functions import compile_annotation
 from vellum.workflows.utils.vellum_variables import primitive_type_to_vellum_variable_type
 
 from vellum_nb.local.callables.signature import (
@@ -77,16 +74,8 @@ def _annotation(reference: BaseDescriptor[Any]) -> Any:
 
 
 def _as_vellum_has_it(kind: Kind, reference: BaseDescriptor[Any]) -> Kind:
-    """Return `kind` with the type that the SDK gives, and the schema that goes with it."""
+    """Return `kind` with the type that the SDK gives, and its schema where that adds to it."""
     type_ = kind.type
     with suppress(ValueError, RecursionError):  # the SDK knows no type for some unions
         type_ = str(primitive_type_to_vellum_variable_type(reference))
-    schema: Mapping[str, Any] | None = None
-    if type_ in _WITH_SCHEMA and kind.adapter is not None:
-        schema = kind.schema
-    elif type_ in _WITH_SCHEMA:
-        with suppress(ValueError, TypeError, RecursionError):
-            schema = compile_annotation(_annotation(reference), {}) or None
-    if "$ref" in json.dumps(schema, default=str) and kind.adapter is None:
-        schema = None
-    return replace(kind, type=type_, schema=schema)
+    return replace(kind, type=type_, schema=kind.schema if type_ in _WITH_SCHEMA else None)

@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
+import socket
+import ssl
 import threading
 import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+import httpx
+from pydantic_core import PydanticSerializationError
+from vellum import Vellum
+from vellum.client.environment import VellumEnvironment
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.context import (
     ExecutionContext,
     monitoring_context_store,
     set_execution_context,
 )
-from vellum.workflows.events.workflow import WorkflowEvent
+from vellum.workflows.events.types import WorkflowDeploymentParentContext
 from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import BaseNode
 from vellum.workflows.nodes.mocks import MockNodeExecution
 from vellum.workflows.nodes.utils import cast_to_output_type
-from vellum.workflows.resolvers.base import BaseWorkflowResolver
-from vellum.workflows.resolvers.types import LoadStateResult
 from vellum.workflows.state import BaseState
+from vellum.workflows.state.context import WorkflowContext
+from vellum.workflows.types.definition import serialize_type_encoder_with_id
 from vellum.workflows.utils.uuids import uuid4_from_hash
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
 from vellum_nb.local.callables.signature import summary
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import (
+    WORKFLOW_FULFILLED,
     Event,
     Rejection,
     RunContext,
     describe_exception,
     values_by_name,
 )
-from vellum_nb.local.engine.inputs import bind_inputs
+from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path
 from vellum_nb.local.refusals import bad_request
-from vellum_nb.local.sdk.connection import LocalContext
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 _SPAN = re.compile(r".*:span:([^:]*):.*")
+_NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
+_NODE_KINDS = {
+    "BaseInlinePromptNode": "PROMPT",
+    "BasePromptDeploymentNode": "PROMPT",
+    "BasePromptNode": "PROMPT",
+    "ToolCallingNode": "PROMPT",
+    "TemplatingNode": "TEMPLATING",
+    "CodeExecutionNode": "CODE_EXECUTION",
+    "ConditionalNode": "CONDITIONAL",
+    "BaseSearchNode": "SEARCH",
+    "BaseAPINode": "API",
+    "FinalOutputNode": "TERMINAL",
+    "MergeNode": "MERGE",
+    "MapNode": "MAP",
+    "InlineSubworkflowNode": "SUBWORKFLOW",
+    "SubworkflowDeploymentNode": "SUBWORKFLOW",
+    "GuardrailNode": "METRIC",
+}
 
 # The SDK logs what a node raises; the run's events carry it, and stderr is the notebook's.
 logging.getLogger("vellum").addHandler(logging.NullHandler())
@@ -104,7 +131,7 @@ class SdkExecution:
         self._target = target
         self._arguments = arguments
         self._context = context
-        self._translator = EventTranslator(target, outputs, context)
+        self._translator = EventTranslator(outputs, context)
         self._cancelled = threading.Event()
         # The SDK keeps the context of a run by thread: that of an earlier run is not ours.
         set_execution_context(ExecutionContext())
@@ -136,67 +163,120 @@ class SdkExecution:
         context = self._context
         set_execution_context(ExecutionContext())
         spans = {context.execution_id, (context.parent or {}).get("span_id", "")}
-        state = context.state
-        resolvers: list[Any] = []
-        if state is not None:
-            resolvers = [_StoredState(state, self._target.get_state_class())]
         try:
             arguments = dict(self._arguments)
+            if context.state is not None:
+                arguments["state"] = _stored(context.state, self._target.get_state_class())
             if "inputs" in arguments:
                 inputs = self._target.get_inputs_class()
                 arguments["inputs"] = _filled(inputs, arguments["inputs"])
-            workflow = self._target(context=self._local, resolvers=resolvers or None)
+            workflow = self._target(context=self._local)
             stream = workflow.stream(
                 **arguments,
                 event_filter=all_workflow_event_filter,
                 execution_id=UUID(context.execution_id),
-                previous_execution_id=None if state is None else context.execution_id,
                 cancel_signal=self._cancelled,
             )
             for event in stream:  # drained to its end: that is when the SDK's threads end
                 spans.add(str(event.span_id))
-                yield from self._translator.translate(event)
+                yield from self._translator.translate(_as_json(event))
             if not self._cancelled.is_set():
                 workflow.join()
         finally:
-            self._local.close()
             set_execution_context(ExecutionContext())
             _forget(spans)
 
 
-class _StoredState(BaseWorkflowResolver):
-    """Loads the state that it was made with, whatever execution is asked for.
+class LocalContext(WorkflowContext):
+    """Context of the nodes of one run, whose Vellum client calls the local server.
+
+    A connection ends with its request, so that nothing is left open.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        parent: Any = None
+        if context.parent is not None:
+            fields = {"external_id": None, "metadata": None, **context.parent}
+            parent = WorkflowDeploymentParentContext.model_validate(fields)
+        spans = ExecutionContext(trace_id=UUID(context.trace_id), parent_context=parent)
+        super().__init__(execution_context=spans)
+        self._run = context
+        self._sockets: list[socket.socket] = []
+        self._is_cut = False
+
+    @cached_property
+    def vellum_client(self) -> Vellum:
+        """The client that nodes use."""
+        url = self._run.url or _NOWHERE
+        hooks: Any = {"request": [lambda request: request.extensions.update(trace=self._traced)]}
+        http = httpx.Client(
+            timeout=self._run.timeout,
+            trust_env=False,
+            verify=_tls(),
+            limits=httpx.Limits(max_keepalive_connections=0),
+            event_hooks=hooks,
+        )
+        environment = VellumEnvironment(default=url, predict=url, documents=url)
+        return Vellum(api_key=self._run.api_key, environment=environment, httpx_client=http)
+
+    def cut(self) -> None:
+        """End every request that a node waits for, or begins; from any thread."""
+        self._is_cut = True
+        for connected in list(self._sockets):
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def _traced(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._sockets.append(info["return_value"].get_extra_info("socket"))
+            if self._is_cut:
+                self.cut()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Return one context for all: each new one would read the certificates of the system."""
+    return ssl.create_default_context()
+
+
+def _as_json(event: Any) -> dict[str, Any]:
+    """Return an event of the SDK as JSON, without the values of a node that JSON cannot carry."""
+    raw: dict[str, Any]
+    is_node = event.name.startswith("node.")
+    try:
+        raw = event.model_dump(mode="json")
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+        key = f"{event.name.partition('.')[0]}_definition"
+        parent = event.parent and event.parent.model_dump(mode="json")
+        body = {key: serialize_type_encoder_with_id(getattr(event.body, key))}
+        if is_node:
+            body |= {"inputs": {}, "outputs": {}, "output": {"name": ""}}
+        raw = {"name": event.name, "parent": parent, "body": body}
+        raw |= {"id": str(event.id), "span_id": str(event.span_id)}
+        raw["timestamp"] = event.timestamp.astimezone(UTC).isoformat()  # the SDK's is local
+    if event.name == WORKFLOW_FULFILLED:  # in JSON those numbers are null
+        places = (non_finite_path(value, name.name) for name, value in event.outputs)
+        raw["non_finite"] = next(filter(None, places), "")
+    if is_node:
+        bases = event.node_definition.__mro__
+        own = (b for b in bases if b.__module__.startswith("vellum.workflows.nodes."))
+        raw["kind"] = next((k for b in own if (k := _NODE_KINDS.get(b.__name__))), "")
+    return raw
+
+
+def _stored(state: Mapping[str, Any], kind: type[BaseState]) -> BaseState:
+    """Return the state of an earlier execution.
 
     What the state class does not know any more is left out; what does not fit its annotation comes
     as it was stored.
     """
-
-    def __init__(self, state: Mapping[str, Any], state_class: type[BaseState]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._state = state
-        self._class = state_class
-
-    def get_latest_execution_events(self) -> Iterator[WorkflowEvent]:
-        """Return no events: only the state is stored here."""
-        return iter(())
-
-    def get_state_snapshot_history(self) -> Iterator[BaseState]:
-        """Return no snapshots: only the final state is stored."""
-        return iter(())
-
-    def load_state(self, previous_execution_id: UUID | str | None = None) -> LoadStateResult:
-        """Return the state."""
-        values = {
-            name: self._state[name]
-            for name in typing.get_type_hints(self._class)
-            if name in self._state and name != "meta"
-        }
-        for name, hint in typing.get_type_hints(self._class).items():
-            if values.get(name) is not None:
-                with suppress(NodeException):  # it stays as it was stored
-                    values[name] = cast_to_output_type(values[name], hint)
-        previous = str(previous_execution_id)
-        return LoadStateResult(self._class(**values), previous, previous, previous, previous)
+    values: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in state and name != "meta":
+            values[name] = state[name]
+            with suppress(NodeException):
+                values[name] = state[name] and cast_to_output_type(state[name], hint)
+    return kind(**values)
 
 
 def _filled(inputs: type[BaseInputs], values: Mapping[str, Any]) -> BaseInputs:
