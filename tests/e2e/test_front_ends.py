@@ -100,7 +100,7 @@ def form_works(page: Page) -> None:
         ),
         (
             "nbclassic/notebooks",
-            "() => window.Jupyter?.notebook?.kernel?.widget_manager",
+            "() => window.Jupyter?.notebook?.kernel?.info_reply.banner",
             "() => { Jupyter.notebook.execute_all_cells(); }",
         ),
         ("voila/render", "() => true", "() => true"),
