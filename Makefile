@@ -93,6 +93,7 @@ $(VENV)/newer/.made: LOCKED := requirements/dev.lock
 $(VENV)/lowest/.made $(VENV)/newer/.made: $(VENV)/.uv requirements/lowest.lock requirements/dev.lock pyproject.toml
 	@echo "==> packages of $(LOCKED) in $(@D) (once)"
 	@$(BIN)/uv --quiet venv --clear $(WITH) $(@D)
-	@export VIRTUAL_ENV=$(CURDIR)/$(@D) && $(BIN)/uv --quiet pip install --require-hashes -r $(LOCKED) -r requirements/bootstrap.lock && \
+	@export VIRTUAL_ENV=$(CURDIR)/$(@D) && for file in requirements/bootstrap.lock $(LOCKED); do \
+		$(BIN)/uv --quiet pip install --require-hashes -r $$file || exit; done && \
 		$(BIN)/uv --quiet pip install --no-deps --no-build-isolation --editable .
 	@touch $@

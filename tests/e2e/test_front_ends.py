@@ -44,6 +44,13 @@ NOT_OURS = (
     "page error: Cannot read properties of undefined (reading 'schema')",  # Notebook's start
 )
 
+LINES_OF_A_WORD = """(element, word) => {
+    const text = element.firstChild, start = text.data.indexOf(word), range = new Range();
+    range.setStart(text, start);
+    range.setEnd(text, start + word.length);
+    return new Set([...range.getClientRects()].map(line => line.top)).size;
+}"""
+
 
 @pytest.fixture
 def page(_browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
@@ -75,6 +82,9 @@ def views_work(page: Page, runs: int) -> None:
     grid.get_by_placeholder("search inputs and outputs").fill("charged twice")
     expect(grid.get_by_text("differs")).to_have_count(1)
     expect(page.locator(".vnb-sweep").first).to_contain_text("4 of 4")
+    page.set_viewport_size({"width": 830, "height": 3000})
+    name = grid.locator(".vnb-grid-who span").filter(has_text="production")
+    assert name.evaluate(LINES_OF_A_WORD, "production") == 1
 
 
 def rows(table: Locator) -> Locator:
