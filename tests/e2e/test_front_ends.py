@@ -3,25 +3,21 @@
 Notebook 7, NbClassic and Voila are pages of the same Jupyter server; marimo has one of its own.
 """
 
-from __future__ import annotations
-
 import json
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
-from typing import Any
 
 import nbformat
 import pytest
 from lab import Guard
-from lab_server import _free_port as free_port
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -53,7 +49,7 @@ LINES_OF_A_WORD = """(element, word) => {
 
 
 @pytest.fixture
-def page(_browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(_browser, request):
     """Open a page that must raise nothing and ask nothing of another host."""
     page = _browser.new_page(viewport={"width": 1300, "height": 3000})
     page.set_default_timeout(40_000)
@@ -66,13 +62,13 @@ def page(_browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     assert not [each for each in guard.take() if not each.startswith(NOT_OURS)]
 
 
-def notebook() -> Any:
+def notebook():
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     return made
 
 
-def views_work(page: Page, runs: int) -> None:
+def views_work(page, runs):
     """Search the history, and the cases of the comparison: the kernel answers."""
     table, grid = page.locator(".vnb-table").first, page.locator(".vnb-grid").first
     expect(rows(table)).to_have_count(runs)
@@ -87,11 +83,11 @@ def views_work(page: Page, runs: int) -> None:
     assert name.evaluate(LINES_OF_A_WORD, "production") == 1
 
 
-def rows(table: Locator) -> Locator:
+def rows(table):
     return table.get_by_role("row").filter(has_text="FULFILLED")
 
 
-def form_works(page: Page) -> None:
+def form_works(page):
     form = page.locator(".vnb-form")
     field = form.get_by_label("ticket *", exact=True)
     field.fill("I was charged twice")
@@ -136,7 +132,9 @@ def test_views_work_in_marimo(page, tmp_path):
     cells += [f"def _(ws, run, sweep):\n    {cell}\n    return" for cell in others]
     app = "import marimo\napp = marimo.App()\n" + "".join(f"@app.cell\n{x}\n" for x in cells)
     (tmp_path / "app.py").write_text(app, encoding="utf-8")
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     options = ["--headless", "--no-token", "--host=127.0.0.1", f"--port={port}"]
     command = [sys.executable, "-m", "marimo", "-q", "run", "app.py", *options]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL) as server:
@@ -150,7 +148,7 @@ def test_views_work_in_marimo(page, tmp_path):
             server.terminate()
 
 
-def _wait_until_up(url: str, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_up(url, server):
     end = time.monotonic() + 60
     while server.poll() is None and time.monotonic() < end:
         try:

@@ -10,16 +10,8 @@ from dataclasses import dataclass, fields
 
 from vellum_nb.errors import VellumNBError
 
-_RATES = (
-    "rate_429",
-    "rate_500",
-    "rate_502",
-    "rate_503",
-    "reset_before",
-    "reset_after",
-    "truncated_body",
-    "truncated_stream",
-)
+_STATUSES = ("rate_429", "rate_500", "rate_502", "rate_503")
+_RATES = (*_STATUSES, "reset_before", "reset_after", "truncated_body", "truncated_stream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +75,8 @@ class Faults:
             raise VellumNBError(msg)
 
     def __repr__(self) -> str:
-        values = [(f.name, getattr(self, f.name)) for f in fields(self)]
-        default = {f.name: f.default for f in fields(self)}
-        texts = [f"{name}={value!r}" for name, value in values if value != default[name]]
+        values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
+        texts = [f"{name}={value!r}" for name, value, default in values if value != default]
         return f"Faults({', '.join(texts)})"
 
 

@@ -89,18 +89,14 @@ class LocalServer:
     ) -> None:
         problem = ""
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
-            problem = (
-                "api_key must be ASCII letters, digits and signs; leave it out for a random one"
-            )
+            problem = "api_key is not ASCII letters, digits and signs; the default is a random one"
         elif timeout is not None and not timeout > 0:
-            problem = f"A timeout of {timeout!r} cannot be kept; give seconds above 0, or None"
+            problem = f"timeout={timeout!r}: give seconds above 0, or None"
         elif not request_timeout > 0:
-            problem = f"A request_timeout of {request_timeout!r} is no time; give seconds above 0"
+            problem = f"request_timeout={request_timeout!r}: give seconds above 0"
         elif concurrency < 1 or queue < 0 or not grace >= 0:
-            problem = (
-                f"concurrency is 1 or more, queue and grace 0 or more; "
-                f"given are {concurrency!r}, {queue!r} and {grace!r}"
-            )
+            given = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
+            problem = f"{given}: concurrency is 1 or more, queue and grace are 0 or more"
         if problem:
             raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
@@ -184,7 +180,7 @@ class LocalServer:
         Parameters
         ----------
         ready : callable, optional
-            Called once when the server answers; it may end the server at once.
+            Called once when the server answers.
         """
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
@@ -261,12 +257,12 @@ class LocalServer:
         Parameters
         ----------
         target : callable, Workflows SDK class, Path or mapping
-            A callable's signature gives the input variables. A Path of a project folder (as
-            ``vellum workflows pull`` makes it) or of a ``.py`` file is copied, as are files (path
-            to bytes): the release stays what it is, and a restart with `data` finds it again.
+            A callable's signature gives the input variables. A project folder (as ``vellum
+            workflows pull`` makes it), a ``.py`` file or files (path to bytes) are copied: the
+            release stays what it is, and a restart with `data` finds it again.
         name, label : str, optional
-            The deployment, and how it is shown. Default: the function's or folder's name with
-            hyphens; of a class ``MyFlow`` it is ``my-flow``.
+            The deployment, and how it is shown. Default: the function's, class's or folder's name
+            with hyphens.
         release_tags : sequence of str
             Tags to put on the new release.
         description : str, optional
@@ -282,20 +278,18 @@ class LocalServer:
             ``"environment"``: a Workflows SDK project runs in Vellum's workflow server, in a
             container of an image or in another Python environment.
         memory_limit : int, optional
-            Bytes of address space of such a process, Python's own part of about 200 MiB included.
+            Bytes of address space of such a process, about 200 MiB of which are Python's own.
             Default: the server's.
         env : sequence of str
-            Names of environment variables that such a process gets. It gets no keys but these.
+            Environment variables that such a process gets; it gets no keys but these.
         source : str, optional
             The text of a module that defines `target`, where it is nowhere on disk: a cell. The
             release is loaded from it, unless it uses names that it neither defines nor imports.
         declared : Declared, optional
             What source declares, where it is known: it is not imported before its first run then.
-        image : str, optional
-            ``name:tag`` for ``"container"``. Default: the one that the project names in
-            ``vellum.lock.json`` or ``pyproject.toml``.
-        python : str or Path, optional
-            The Python for ``"environment"``.
+        image, python : str or Path, optional
+            ``name:tag`` for ``"container"``, by default what ``vellum.lock.json`` or
+            ``pyproject.toml`` of the project names; the Python for ``"environment"``.
 
         Raises
         ------

@@ -68,6 +68,12 @@ class Usage:
     cost_usd: float | None = None
     estimated: bool = False
 
+    @staticmethod
+    def total(usage: Sequence[Usage], figure: str) -> float | None:
+        """Return the sum of a figure; None where it is not known of all."""
+        found = [getattr(each, figure) for each in usage]
+        return None if None in found else sum(found)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -309,7 +310,7 @@ class Executions:
         self._waiting: deque[LiveExecution] = deque()
         self._running = 0
         self._closed = False
-        self._threads: set[threading.Thread] = set()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     async def begin(self, request: ExecutionRequest) -> LiveExecution:
         """Begin an execution; it is recorded when this returns."""
@@ -319,8 +320,11 @@ class Executions:
 
     def start(self, request: ExecutionRequest) -> LiveExecution:
         """Begin an execution that may still be refused: its result then raises as `begin` does."""
-        record = request.record
-        outer = self._outer(record.parent)
+        record, outer = request.record, None
+        context = record.parent
+        while context is not None and outer is None:  # it may come from a node of another one
+            outer = self._live.get(context["span_id"])
+            context = context.get("parent")
         inner = outer is not None
         if not self.has_room(inner=inner):
             record = replace(record, status="PENDING")
@@ -331,14 +335,6 @@ class Executions:
         if outer is not None and record.parent is not None:
             outer.add_inner(record.parent["span_id"], record.execution_id)
         return live
-
-    def _outer(self, context: Mapping[str, Any] | None) -> LiveExecution | None:
-        """Return the running execution that a request comes from a node of."""
-        while context is not None:
-            if live := self._live.get(context["span_id"]):
-                return live
-            context = context.get("parent")
-        return None
 
     def live(self, execution_id: str) -> LiveExecution | None:
         """Return an execution that has not ended."""
@@ -367,16 +363,15 @@ class Executions:
     def submit(self, live: LiveExecution) -> None:
         """Run an execution when its turn comes."""
         at_once = self.has_room(inner=live.inner)
-        thread = threading.Thread(target=self._run, args=(live,), name="vellum_nb-run", daemon=True)
-        self._threads.add(thread)
+        live.on_end = partial(self._ended, live)
+        thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()
         except RuntimeError as exc:
-            self._threads.discard(thread)
             msg = "This machine starts no more threads now; try again later"
             raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
+        self._threads.add(thread)
         self._live[live.record.execution_id] = live
-        live.on_end = partial(self._ended, live)
         if at_once:
             self._start(live)
         else:
@@ -395,12 +390,9 @@ class Executions:
     def join(self, seconds: float) -> None:
         """Wait at most `seconds` in all for the threads of runs; from any thread."""
         until = time.monotonic() + seconds
-        for thread in self._threads - {threading.current_thread()}:
-            thread.join(max(0.0, until - time.monotonic()))
-
-    def _run(self, live: LiveExecution) -> None:
-        live.run()
-        self._threads.discard(threading.current_thread())
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _start(self, live: LiveExecution) -> None:
         self._running += not live.inner

@@ -131,13 +131,11 @@ def retrieve_state(state: Served, span_id: str) -> JSON:
     if record is None or record.state is None:
         msg = "No state found for the given span_id"
         raise not_found(msg)
-    chain = [record]  # and the executions that it continues, the newest first
-    while len(chain) <= _MOST_ANCESTORS:
-        previous = state.ledger.record(chain[-1].previous_execution_id or "")
-        if previous is None or previous in chain:
+    previous = root = earlier = state.ledger.record(record.previous_execution_id or "")
+    for _ in range(_MOST_ANCESTORS):  # the executions that it continues, to the first one
+        if earlier is None:
             break
-        chain.append(previous)
-    previous, root = (chain[1], chain[-1]) if len(chain) > 1 else (None, None)
+        root, earlier = earlier, state.ledger.record(earlier.previous_execution_id or "")
     return JSON(
         {
             "trace_id": record.trace_id,
@@ -165,14 +163,14 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
     """Store how good outputs were, and what they should have been."""
     record = _rated(state, body)
     ids = _output_ids(record, state.release_of(record))
-    now = datetime.now(UTC)
     actuals: list[_Json] = []
     for number, actual in enumerate(body.actuals):
         name = actual.output_key or next((n for n, i in ids.items() if i == actual.output_id), None)
         if problem := _name_problem(actual, name, ids) or _value_problem(actual):
             msg = f"actuals[{number}]: {problem}"
             raise bad_request(msg)
-        when = now if actual.timestamp is None else datetime.fromtimestamp(actual.timestamp, UTC)
+        seconds = actual.timestamp
+        when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
         content = actual.model_dump(exclude={"output_id"})
         actuals.append({**content, "output_key": name, "timestamp": when})
     state.ledger.add_actuals(record.execution_id, actuals)
@@ -241,12 +239,11 @@ def _values(
 
 def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
     """Return the ids of outputs by name: the ones they came with, or those of their variables."""
-    declared = {each.key: each.id for each in release.output_variables} if release else {}
-    came = {
-        each.name: each.id or declared.get(each.name) or derived_id(record.release_id, each.name)
-        for each in record.outputs
-    }
-    return {**came, **{name: id_ for name, id_ in declared.items() if name not in came}}
+    ids = {each.key: each.id for each in release.output_variables} if release else {}
+    for each in record.outputs:
+        known = each.id or ids.get(each.name)
+        ids[each.name] = known or derived_id(record.release_id, each.name)
+    return ids
 
 
 # Spans
@@ -292,22 +289,17 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
     """
     if not usage:
         return None
-
-    def total(figures: Sequence[float | None]) -> float | None:
-        known = [figure for figure in figures if figure is not None]
-        return sum(known) if len(known) == len(figures) else None
-
     by_model: dict[str, list[Usage]] = {}
     for each in usage:
         by_model.setdefault(each.model, []).append(each)
-    cost = total([each.cost_usd for each in usage])
+    cost = Usage.total(usage, "cost_usd")
     return {
         "usage": [
             {
                 "ml_model_name": model,
                 "ml_model_usage": {
-                    "input_token_count": total([each.tokens_in for each in own]),
-                    "output_token_count": total([each.tokens_out for each in own]),
+                    "input_token_count": Usage.total(own, "tokens_in"),
+                    "output_token_count": Usage.total(own, "tokens_out"),
                 },
             }
             for model, own in by_model.items()
@@ -322,15 +314,16 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     """Return the execution that actuals belong to."""
     id_, external_id = body.execution_id, body.external_id
-    if not id_ and external_id is None:
+    if id_:
+        found = state.execution(id_)
+    elif external_id is None:
         msg = "Give either execution_id or external_id"
         raise bad_request(msg)
-    found = (
-        state.execution(id_) if id_ is not None else state.ledger.by_external_id(external_id or "")
-    )
-    if found is None:
+    elif (by_external_id := state.ledger.by_external_id(external_id)) is None:
         msg = f"No execution has the external_id {external_id!r:.160}"
         raise not_found(msg)
+    else:
+        found = by_external_id
     if external_id not in {None, found.external_id}:
         msg = f"The execution {id_} does not have that external_id"
         raise bad_request(msg)
@@ -355,7 +348,7 @@ def _value_problem(actual: SubmittedActual) -> str:
     try:
         datetime.fromtimestamp(actual.timestamp or 0, UTC)
     except (ValueError, OverflowError, OSError):
-        return f"the timestamp {actual.timestamp!r} is no time; seconds since 1970 are expected"
+        return f"the timestamp {actual.timestamp!r} is not a time; seconds since 1970 are expected"
     if value is None:
         return ""
     if kind == "JSON":

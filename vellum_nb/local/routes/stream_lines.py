@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from vellum_nb.local.callables.signature import variable_id
-from vellum_nb.local.engine.events import Event, event_error
+from vellum_nb.local.engine.events import Event, Usage, event_error, new_id
 from vellum_nb.local.engine.inputs import plain_type
 from vellum_nb.local.ledger.ledger import ExecutionRecord
 from vellum_nb.models import ExpandMeta, WorkflowOutput
@@ -41,19 +41,16 @@ class WorkflowStream:
         self._types = frozenset(event_types)
         self._expand = expand_meta or ExpandMeta()
         self._texts: dict[str, list[str]] = {}
-        self._id = str(uuid.uuid4())
+        self._id = new_id()
 
     def lines(self, event: Event) -> Iterator[_Json]:
         """Return the lines of one event."""
         type_ = "NODE" if event.name.startswith("node.") else "WORKFLOW"
         if type_ not in self._types:
             return
-        if type_ == "WORKFLOW":
-            found = self._workflow(event)
-        else:
-            data = node_data(event, self._record, self._expand)
-            found = iter(() if data is None else (data,))
-        for data in found:
+        is_node = type_ == "NODE"
+        node = [node_data(event, self._record, self._expand)] if is_node else []
+        for data in filter(None, node) if is_node else self._workflow(event):
             yield {
                 "execution_id": self._record.execution_id,
                 "run_id": None,
@@ -64,15 +61,8 @@ class WorkflowStream:
 
     def _workflow(self, event: Event) -> Iterator[_Json]:
         state = _state(event)
-        data: _Json = {
-            "id": self._id,
-            "state": state,
-            "ts": event.timestamp.isoformat(),
-            "output": None,
-            "error": None,
-            "outputs": None,
-            "inputs": None,
-        }
+        fields = dict.fromkeys(("output", "error", "outputs", "inputs"))
+        data = {"id": self._id, "state": state, "ts": event.timestamp.isoformat(), **fields}
         if state == "INITIATED":
             inputs = [
                 {"id": variable_id("input", i.name), **i.model_dump(mode="json")}
@@ -260,18 +250,14 @@ def _meta(event: Event, expand: ExpandMeta) -> _Json | None:
     if not event.usage or not (expand.usage or expand.cost or expand.model_name):
         return None
 
-    def total(figures: Sequence[float | None]) -> float | None:
-        known = [figure for figure in figures if figure is not None]
-        return sum(known) if known else None
-
     others = ("input_char_count", "output_char_count", "compute_nanos")
     cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
     usage = {
-        "output_token_count": total([used.tokens_out for used in event.usage]),
-        "input_token_count": total([used.tokens_in for used in event.usage]),
+        "output_token_count": Usage.total(event.usage, "tokens_out"),
+        "input_token_count": Usage.total(event.usage, "tokens_in"),
         **dict.fromkeys((*others, *cached)),
     }
-    cost = total([used.cost_usd for used in event.usage])
+    cost = Usage.total(event.usage, "cost_usd")
     names = dict.fromkeys(used.model for used in event.usage)
     return {
         "usage": usage if expand.usage else None,
