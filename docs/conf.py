@@ -19,7 +19,7 @@ project = "vellum_nb"
 version = release = vellum_nb.__version__
 copyright = "The vellum_nb team"  # noqa: A001
 
-root_doc = "docs/index"
+root_doc = "docs/contents"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "*.md", "benchmarks/README.md"]
 exclude_patterns = [".*", "tests", "vellum_nb", "build"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]

@@ -1,21 +1,29 @@
 """Runs made by hand, each later than the one before."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
 
 from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
 
-__all__ = ["bundle_of", "html_of", "later_run"]
+HOSTILE = [
+    "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
+    "[x](javascript:alert(1))", "![x](https://evil.example/a.png)", "https://evil.example",
+    "www.evil.example", "me@evil.example", "mailto:me@evil.example", "@somebody #1 GH-1 :smile:",
+    "| a | b |", "# head", "- item", "1. item", "> quote", "```\ncode\n```", "*a* _b_ ~~c~~ `d`",
+    "$x$ $$y$$", "<!-- a -->", "&lt;b&gt; &#64;", "\\*a\\*", "a\\", "[a]: https://evil.example",
+    "</style><script>alert(1)</script>", "<link rel=stylesheet href=https://evil.example/a.css>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>", "javascript:alert(1)",
+    "</title><base href=https://evil.example>", "</code></td></tr></table>",
+    "line\n\nline\n---\nline", "<pre>\n</pre>", "-]{+x+}",
+]  # fmt: skip
+"""What a workflow returns to become more than text in HTML, in Markdown or on GitHub."""
 
 _NUMBERS = count(1)
 
 
-def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fields: Any) -> Run:
+def later_run(tag, inputs, outputs, /, **fields):
     number = next(_NUMBERS)
     known = {
         "id": str(number),
@@ -30,13 +38,13 @@ def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fi
     return Run(**(known | fields))
 
 
-def bundle_of(value: object) -> dict[str, Any]:
+def bundle_of(value):
     """Return what a notebook stores of `value`, by its media types."""
     data, _ = DisplayFormatter().format(value)
     assert isinstance(data, dict)
     return data
 
 
-def html_of(value: object) -> str:
+def html_of(value):
     """Return what a notebook shows of `value`."""
     return str(bundle_of(value)["text/html"])

@@ -1,7 +1,5 @@
 """Errors keep what they know when they travel between processes."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest
@@ -31,10 +29,10 @@ def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell(history_manager=None)
-    shown: list[str] = []
+    shown = []
     shell._showtraceback = lambda _type, _value, lines: shown.extend(lines)
     cell = "import vellum_nb as vnb\nws = vnb.connect('local', history=':memory:')\n"
     shell.run_cell(cell + "try:\n    ws.sweep('docs-qa', 'none.csv')\nfinally:\n    ws.close()\n")
     place, message = shown
     assert place.endswith("line 4: ws.sweep('docs-qa', 'none.csv')")
-    assert message.endswith(": none.csv cannot be read as csv: No such file or directory")
+    assert message.endswith(": none.csv cannot be read: No such file or directory")

@@ -44,10 +44,11 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
         raise HistoryError(msg)
 
 
-def write_file(content: bytes, path: str | Path) -> None:
+def write_file(content: bytes, path: str | Path) -> Path:
     """Write `content` to a file; the old one stays if that fails."""
     with replacing_bytes(path) as file:
         file.write(content)
+    return Path(path)
 
 
 @contextmanager

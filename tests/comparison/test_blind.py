@@ -22,7 +22,7 @@ def made(at: int, tag: str, **fields: Any) -> Run:
 
 def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), *more: Run):
     runs = [made(at, tag) for at in range(number) for tag in tags]
-    services = Services(ratings=history.blind_ratings)
+    services = Services(history=history)
     return report_kit.compared(*runs, *more, tags=tags, services=services)
 
 
@@ -229,20 +229,6 @@ def test_without_a_history_ratings_live_as_long_as_the_comparison():
     assert not comparison.blind().is_kept
     comparison.blind().rate("A")
     assert comparison.view(blind=True).rated == 1
-
-
-def test_undo_takes_back_what_was_said_here_never_what_another_kernel_said_since(history, tmp_path):
-    session = compared(history).blind()
-    session.rate("A")
-    with History(tmp_path / "runs.db") as other:
-        later = compared(other).blind()
-        later.rate("B")
-        assert session.last == "A"
-        assert session.undo()
-        assert later.last == "B"
-        assert later.undo()
-        later.refresh()
-        assert (later.rated, later.current.position) == (0, 0)
 
 
 def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):

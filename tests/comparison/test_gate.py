@@ -35,7 +35,7 @@ def test_one_case_that_is_worse_is_one_too_many():
 
 def test_what_is_hardly_chance_does_not_pass_however_many_may_be_worse():
     cmp = judged({"v1": [YES] * 8, "v2": [NO] * 8})
-    with pytest.raises(RegressionError, match=r"worse as a whole, and hardly by chance: p = 0.008"):
+    with pytest.raises(RegressionError, match=r"and unlikely by chance: p = 0.008"):
         cmp.assert_no_regressions(max_regressions=8)
     with pytest.raises(RegressionError, match="alpha=0.01"):
         cmp.assert_no_regressions(max_regressions=None, alpha=0.01)
@@ -112,19 +112,10 @@ def test_lower_is_better_for_latency_and_each_metric_is_told():
         cmp.assert_no_regressions("latency_s", release="v2")
 
 
-def test_a_long_list_is_cut_and_says_where_the_rest_is():
-    cmp = judged({"v1": [YES] * 30, "v2": [NO] * 30})
-    with pytest.raises(RegressionError) as caught:
-        cmp.assert_no_regressions()
-    assert str(caught.value).count("\n  - case ") == 20
-    assert "… and 10 more; regressions('exact', release='v2') has them all" in str(caught.value)
-    assert len(caught.value.case_ids) == 30
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "speed"}, "no metric of this comparison is called 'speed'; there are: exact"),
+        ({"metric": "speed"}, "this comparison has no metric 'speed'; there are: exact"),
         ({"release": "v9"}, "'v9' is not among those compared"),
         ({"release": "v1"}, "v1 is the baseline"),
         (
@@ -146,7 +137,7 @@ def test_without_a_metric_or_a_second_release_there_is_nothing_to_assert():
     with pytest.raises(vnb.InputError, match="only v1 is compared: name another release tag"):
         judged({"v1": [YES]}).assert_no_regressions()
     for ask in ("assert_no_regressions", "to_junit"):
-        with pytest.raises(vnb.InputError, match="nothing distinguishes better from worse here"):
+        with pytest.raises(vnb.InputError, match="there is no metric"):
             getattr(compared(run("v1"), run("v2")), ask)()
 
 
@@ -176,13 +167,6 @@ def test_junit_has_a_suite_for_each_release_and_metric_a_test_case_for_each_case
     assert "1 case is worse; max_regressions=0" in worse[-1].find("failure").get("message")
     good = found["words v3 against v1: exact"]
     assert (good.get("failures"), good.get("errors")) == ("1", "1")  # case c was not run
-
-
-def test_the_release_all_in_all_passes_where_as_many_may_be_worse():
-    cmp = judged({"v1": [YES] * 9, "v2": [NO] + [YES] * 8})
-    (suite,) = suites(cmp.to_junit(max_regressions=1)).values()
-    assert suite[-1].find("failure") is None
-    assert suite[-1].find("system-out").text.startswith("v2: 0 better · 1 worse")
 
 
 @pytest.mark.parametrize("text", ["<a>&\"'", "\x00\x1b[2J\ufffe", "]]>", "\ud83d"])

@@ -11,17 +11,11 @@ import pandas as pd
 import pytest
 from cmarkgfm.cmark import Options
 from report_kit import compared, failed, judged, run, wanted
+from runs_kit import HOSTILE
 
 import vellum_nb as vnb
 from vellum_nb import InputError
 
-HOSTILE = [
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))",
-    "![x](https://evil.example/a.png)", "https://evil.example", "www.evil.example",
-    "me@evil.example and @somebody #1", "| a | b |\n|---|---|\n| c | d |",
-    "# head\n\n- item\n\n> quote\n\n---", "```\ncode\n```", "*a* _b_ ~~c~~ `d` $x$",
-    "<!-- a --> &lt;b&gt; \\*", "</code></td></tr></table>",
-]  # fmt: skip
 OURS = {
     "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
     "br",
@@ -125,12 +119,6 @@ def test_only_some_cases_are_listed_and_the_others_counted():
     assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
     with pytest.raises(InputError, match="no cases are called bad; there are: worse, missing, "):
         cmp.to_markdown(only="bad")
-
-
-def test_the_file_is_what_is_returned(tmp_path):
-    cmp = judged({"v1": ["yes"], "v2": ["\ud83d"]})
-    path = cmp.to_markdown(tmp_path / "report.md")
-    assert path.read_text(encoding="utf-8") == cmp.to_markdown()
 
 
 def test_rows_of_a_frame_without_times_have_none():

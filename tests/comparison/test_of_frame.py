@@ -109,12 +109,6 @@ def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):
         vnb.compare(change(ws.history.frame()), **options)
 
 
-def test_the_csv_of_a_comparison_with_metrics_reads_back(ws, tmp_path: Path):
-    compared = ws.compare("ticket-triage", metrics=["exact", "latency_s", "quality"])
-    path = compared.to_csv(tmp_path / "cmp.csv")
-    pd.testing.assert_frame_equal(vnb.read_csv(path), compared.frame())
-
-
 def test_times_arrays_and_bytes_are_what_json_makes_of_them():
     frame = pd.DataFrame(
         {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
@@ -125,8 +119,3 @@ def test_times_arrays_and_bytes_are_what_json_makes_of_them():
     assert comparison.cases[0].runs["v2"].outputs == {"scores": [1, 3]}
     with pytest.raises(InputError, match=r"the column 'output.scores' of the frame: the set"):
         vnb.compare(frame.assign(**{"output.scores": [{1}, {2}]}))
-
-
-def test_what_is_no_frame_is_refused():
-    with pytest.raises(InputError, match=r"compare: frame=\[1\] does not fit: give a DataFrame"):
-        vnb.compare([1])  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ def text_of(html: str) -> str:
 
 
 def rows(html: str) -> list[str]:
-    grid = html.partition('<table class="vnb-cmp">')[2]
+    grid = html.partition('<table class="vnb-rows vnb-cmp">')[2]
     return [text_of(row) for row in grid.split('<tr><th scope="row"')[1:]]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +12,6 @@ from scipy import stats
 
 from vellum_nb.comparison.statistics import (
     cases_needed,
-    detectable_share,
     holm,
     mean_interval,
     paired,
@@ -54,12 +52,6 @@ def test_the_interval_of_a_win_rate_is_that_of_binom_test_in_rs_manual():
     assert (found.low, found.high) == pytest.approx((0.7076683, 0.7654066), abs=5e-8)
 
 
-@pytest.mark.parametrize(("won", "lost"), [(w, n) for w in range(13) for n in range(13) if w + n])
-def test_a_win_rate_leaves_one_half_out_just_where_the_sign_test_says_so(won, lost):
-    found = win_rate(won, lost)
-    assert (found.low > 0.5 or found.high < 0.5) == (found.p < 0.05)
-
-
 def test_holms_correction_of_a_published_example():
     # Benjamini and Hochberg (1995), the 15 p values of their example. R: p.adjust(p, "holm")
     given = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344]
@@ -67,16 +59,6 @@ def test_holms_correction_of_a_published_example():
     wanted = [0.0015, 0.0056, 0.0247, 0.1140, 0.2211, 0.2780, 0.2780, 0.2780, 0.3213]
     assert holm(given) == pytest.approx(wanted + [1.0] * 6)
     assert holm(given[::-1]) == pytest.approx([1.0] * 6 + wanted[::-1])
-
-
-@given(st.lists(st.none() | st.floats(0, 1), max_size=8))
-def test_corrected_p_values_keep_their_order_and_are_never_smaller(values):
-    found = holm(values)
-    known = [(p, q) for p, q in zip(values, found, strict=True) if p is not None]
-    assert all(q >= p or math.isclose(p, q) for p, q in known)
-    assert all(q <= 1 for _, q in known)
-    assert [q for _, q in sorted(known)] == sorted(q for _, q in known)
-    assert all((p is None) == (q is None) for p, q in zip(values, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -87,13 +69,6 @@ def test_the_interval_of_a_share_is_the_published_one(passed, number, low, high)
     # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3
     found = share_interval(passed / number, number)
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-
-
-def test_the_interval_of_a_share_is_scipys():
-    for passed in range(11):
-        theirs = stats.binomtest(passed, 10).proportion_ci(method="wilson")
-        found = share_interval(passed / 10, 10)
-        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_the_interval_of_a_difference_of_shares_is_the_published_one():
@@ -119,13 +94,6 @@ def test_the_p_value_of_few_differences_is_never_below_what_an_exact_test_reache
     assert paired(np.array([1.0, 2.0, 3.0]), seed=0).p == 0.25
     assert paired(SLEEP, seed=0).p == pytest.approx(2 / 2**9)
     assert paired(np.array([0.5]), seed=0).p == 1.0
-
-
-def test_p_is_small_just_where_the_interval_leaves_zero_out():
-    rng = np.random.default_rng(3)
-    for shift in (0.0, 0.2, 0.3, 0.5):
-        found = paired(rng.normal(shift, 1, 60), seed=5)
-        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
 def test_the_bootstrap_is_right_as_often_as_it_says():
@@ -177,12 +145,3 @@ def test_how_many_cases_would_show_a_difference_is_rs_answer():
     assert cases_needed(-0.2, 1.0) == 197
     assert cases_needed(0.0, 1.0) is None
     assert cases_needed(0.9, 0.01) == 6  # fewer can never be shown: 2 / 2**5 > 0.05
-
-
-def test_six_cases_are_the_least_that_a_sign_test_can_tell_apart():
-    assert sign_test(5, 0) > 0.05 >= sign_test(6, 0)
-    assert detectable_share(6) == 1.0
-    assert detectable_share(60) == 0.1
-    assert detectable_share(5) is None
-    assert detectable_share(12, alpha=0.01) == pytest.approx(8 / 12)
-    assert sign_test(7, 0) > 0.01 >= sign_test(8, 0)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from view_kit import known, run
 from wire_kit import Page as Kernel
 from wire_kit import Wire
 
+import vellum_nb
 from vellum_nb import Comparison, History
 from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.markup import asset, script
@@ -412,3 +414,8 @@ def test_scripts_are_modules_without_globals() -> None:
         text = script(f"{name}.js")
         assert "export default" in text
         assert "import " not in text.replace("import url", "")
+
+
+def test_styles_name_a_colour_for_pages_without_jupyters_theme() -> None:
+    for path in Path(vellum_nb.__file__).parent.rglob("*.css"):
+        assert not re.findall(r"var\(--jp-[\w-]+\)", path.read_text("utf-8")), path

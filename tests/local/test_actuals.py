@@ -67,7 +67,7 @@ def test_an_actual_is_kept_with_the_output_it_is_of(api):
             "a list of messages",
         ),
         ({"output_key": "text", "output_type": "NUMBER"}, "actuals[0].output_type: Input should"),
-        ({"output_key": "text", "timestamp": 1e300}, "is no time; seconds since 1970"),
+        ({"output_key": "text", "timestamp": 1e300}, "is not a time; seconds since 1970"),
         ({"output_key": ""}, "actuals[0].output_key: String should have at least 1 character"),
     ],
 )

@@ -95,46 +95,33 @@ def samples() -> Iterator[Samples]:
         yield Samples(client)
 
 
-@pytest.mark.parametrize(("name", "tag"), EVERY_RELEASE)
-def test_every_case_runs_on_every_release(samples, name, tag):
-    answers = samples.answers(name, tag)
-    assert {answer.state for answer in answers} == {"FULFILLED"}
-    assert len({tuple(answer.outputs) for answer in answers}) == 1
-
-
 @pytest.mark.parametrize("name", RELEASES)
-def test_v2_is_right_more_often_than_v1(samples, name):
-    first, second = (sum(samples.scores(name, tag)) for tag in ("v1", "v2"))
-    assert second >= first * 1.4
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [(name, *pair) for name, tags in RELEASES.items() for pair in pairwise(tags)],
-)
-def test_each_release_is_better_on_some_cases_and_worse_on_others(samples, name, old, new):
-    pairs = list(zip(samples.scores(name, old), samples.scores(name, new), strict=True))
-    assert sum(after > before for before, after in pairs) >= 3
-    assert sum(after < before for before, after in pairs) >= 3
-
-
-@pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
-def test_empty_text_is_rejected_with_a_sentence(samples, name, tag):
-    main = next(v.key for v in samples.variables(name, tag) if v.is_required)
-    answer = samples.run(name, tag, {main: "  \n "})
-    assert answer.state == "REJECTED"
-    assert answer.error.code == "USER_DEFINED_ERROR"
-    assert "is empty" in answer.error.message
+def test_every_case_runs_and_no_later_release_is_better_everywhere(samples, name):
+    for tag in RELEASES[name]:
+        answers = samples.answers(name, tag)
+        assert {answer.state for answer in answers} == {"FULFILLED"}
+        assert len({tuple(answer.outputs) for answer in answers}) == 1
+    scores = [samples.scores(name, tag) for tag in RELEASES[name]]
+    assert sum(scores[1]) >= sum(scores[0]) * 1.4
+    for old, new in pairwise(scores):
+        pairs = list(zip(old, new, strict=True))
+        assert sum(after > before for before, after in pairs) >= 3
+        assert sum(after < before for before, after in pairs) >= 3
 
 
 @pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
-@pytest.mark.parametrize(
-    "text",
-    ["word " * 20_000, "7" * 50_000, "日本語のチケット。助けて", "🙂" * 500 + " ok \u202e\x00"],
-)
-def test_odd_text_is_answered(samples, name, tag, text):
+def test_empty_text_is_rejected_with_a_sentence_and_odd_text_is_answered(samples, name, tag):
     main = next(v.key for v in samples.variables(name, tag) if v.is_required)
-    assert samples.run(name, tag, {main: text}).state == "FULFILLED"
+    empty = samples.run(name, tag, {main: "  \n "})
+    assert (empty.state, empty.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
+    assert "is empty" in empty.error.message
+    odd = (
+        "word " * 20_000,
+        "7" * 50_000,
+        "日本語のチケット。助けて",
+        "🙂" * 500 + " ok \u202e\x00",
+    )
+    assert {samples.run(name, tag, {main: text}).state for text in odd} == {"FULFILLED"}
 
 
 def test_the_ticket_of_the_quickstart_is_answered_as_the_tutorial_shows(samples):
@@ -149,15 +136,12 @@ def test_the_ticket_of_the_quickstart_is_answered_as_the_tutorial_shows(samples)
     )
 
 
-def test_v3_takes_card_numbers_and_addresses_out(samples):
+def test_v3_takes_card_numbers_and_addresses_out_and_uses_what_the_crm_knows(samples):
     ticket = "Refund to card 4111 1111 1111 1111, mail me at ada@example.org"
     outputs = samples.run("ticket-triage", "v3", {"ticket": ticket}).outputs
     assert "4111" not in json.dumps(outputs)
     assert "ada@" not in json.dumps(outputs)
     assert "redacted" in outputs["tags"]
-
-
-def test_v3_uses_what_the_crm_knows(samples):
     context = {"invoices": ["INV-100", "INV-20931"], "plan": "pro"}
     values = {"ticket": "You charged my card twice for the same month.", "context": context}
     assert "INV-20931" in samples.run("ticket-triage", "v3", values).outputs["reply"]
@@ -178,6 +162,8 @@ def test_v3_of_docs_qa_understands_a_follow_up_that_v2_does_not(samples):
 
 
 def test_four_samples_have_tags_and_described_inputs_of_every_kind(samples):
+    with pytest.raises(KeyError, match="ticket-triage, docs-qa, summarise"):
+        cases("triage")
     listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
     assert sorted(listed) == sorted(names()) == sorted(RELEASES)
     for name, releases in RELEASES.items():
@@ -208,11 +194,6 @@ def test_a_summary_has_as_many_sentences_as_asked(samples):
     assert outputs["summary"].count("\n- ") == 1
     assert len(outputs["bullets"]) == 2
     assert outputs["word_count"] == len(words(outputs["summary"]))
-
-
-def test_an_unknown_sample_is_answered_with_the_known_ones():
-    with pytest.raises(KeyError, match="ticket-triage, docs-qa, summarise"):
-        cases("triage")
 
 
 @pytest.mark.parametrize("name", names())

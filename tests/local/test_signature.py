@@ -18,7 +18,6 @@ from vellum_nb.local.callables.signature import (
     inputs_of,
     kind_of,
     outputs_of,
-    parameter_descriptions,
 )
 
 
@@ -52,7 +51,6 @@ class Described(BaseModel):
     ("annotation", "type_", "schema"),
     [
         (str, "STRING", None),
-        (float, "NUMBER", None),
         (int, "NUMBER", {"type": "integer"}),
         (int | float, "NUMBER", None),
         (bool, "JSON", {"type": "boolean"}),
@@ -62,9 +60,7 @@ class Described(BaseModel):
         (Literal["a", "b"], "JSON", {"type": "string", "enum": ["a", "b"]}),
         (Literal["a"], "JSON", {"type": "string", "enum": ["a"]}),
         (Size, "JSON", {"type": "string", "enum": ["s", "l"]}),
-        (Annotated[Size, "how large"], "JSON", {"type": "string", "enum": ["s", "l"]}),
         (datetime, "STRING", {"type": "string", "format": "date-time"}),
-        (Annotated[str, Field(max_length=9)], "STRING", {"type": "string", "maxLength": 9}),
         (
             Annotated[float | None, Field(ge=1, le=72)],
             "NUMBER",
@@ -84,21 +80,21 @@ def test_an_annotation_gives_type_and_schema(annotation, type_, schema):
 
 
 def test_a_model_is_json_with_the_schema_of_its_fields():
-    kind = kind_of(Order)
-    assert kind.type == "JSON"
-    assert kind.schema is not None
-    assert kind.schema["required"] == ["id"]
-    assert "$ref" not in str(kind.schema)
-
-
-def test_a_schema_that_points_at_parts_of_itself_keeps_them():
-    kind = kind_of(list[Order])
-    assert kind.schema is not None
-    assert set(kind.schema["$defs"]) == {"Order"}
+    schema = kind_of(Order).schema
+    assert schema is not None
+    assert schema["required"] == ["id"]
+    assert "$ref" not in str(schema)
+    several = kind_of(list[Order]).schema  # it points at parts of itself
+    assert several is not None
+    assert set(several["$defs"]) == {"Order"}
 
 
 def test_defaults_are_typed_values_and_make_an_input_optional():
-    def f(a: str, b: int = 3, c: Size = Size.LARGE, d: str | None = None) -> None: ...
+    nan = float("nan")  # JSON does not know it
+
+    def f(
+        a: str, b: int = 3, c: Size = Size.LARGE, d: str | None = None, e: float = nan
+    ) -> None: ...
 
     found = [(p.variable.key, p.variable.required, p.variable.default) for p in inputs_of(f)]
     assert found == [
@@ -106,14 +102,8 @@ def test_defaults_are_typed_values_and_make_an_input_optional():
         ("b", False, {"type": "NUMBER", "value": 3}),
         ("c", False, {"type": "JSON", "value": "l"}),
         ("d", False, None),
+        ("e", False, None),
     ]
-
-
-def test_a_default_that_json_does_not_know_is_kept_to_the_callable():
-    def f(n: float = float("nan")) -> None: ...
-
-    (parameter,) = inputs_of(f)
-    assert (parameter.variable.required, parameter.variable.default) == (False, None)
 
 
 def test_a_field_as_the_default_gives_bounds_default_and_description():
@@ -152,11 +142,6 @@ def test_descriptions_come_from_the_annotation_else_from_the_docstring():
         "Said there, over two lines.",
         "or so",
     ]
-
-
-@pytest.mark.parametrize("doc", [None, "", "Do it.", "Parameters", "Parameters\n----------\n"])
-def test_a_docstring_without_parameters_describes_none(doc):
-    assert parameter_descriptions(doc) == {}
 
 
 class Adder:
@@ -240,7 +225,5 @@ def _none() -> None: ...
 )
 def test_the_return_annotation_declares_the_outputs(target, outputs):
     assert {v.key: v.type for v in outputs_of(target)} == outputs
-
-
-def test_outputs_are_described_by_the_fields_of_a_model():
-    assert outputs_of(_described)[0].description == "what it says"
+    descriptions = {v.description for v in outputs_of(target)} - {None, ""}
+    assert descriptions == ({"what it says"} if target is _described else set())

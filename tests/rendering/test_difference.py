@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.rendering.diff import MISSING, difference
-from vellum_nb.rendering.values import same_value, value_text
+from vellum_nb.rendering.values import same_value
 
 TYPES = [
     "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
@@ -46,7 +46,6 @@ def test_there_is_a_difference_exactly_where_values_are_not_the_same(
     found = difference(old, new, kind)
     assert bool(found) is not same_value(old, new)
     assert (found.summary == "same") is not bool(found)
-    assert 0 <= found.differing[0] <= found.differing[1]
     assert (
         bool(found.to_text()) is bool(found.to_html()) is bool(found.to_markdown()) is bool(found)
     )
@@ -108,12 +107,6 @@ def test_a_chat_is_told_by_its_turns() -> None:
     ]
 
 
-def test_a_turn_put_in_between_does_not_shift_the_others() -> None:
-    turns = [{"role": role, "text": role * 2} for role in ("SYSTEM", "USER", "ASSISTANT")]
-    new = [turns[0], {"role": "USER", "text": "before"}, *turns[1:]]
-    assert text(turns, new, "CHAT_HISTORY") == "turn 2 USER: {+before+}"
-
-
 def test_a_function_call_is_told_by_name_and_arguments() -> None:
     pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
     assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
@@ -172,24 +165,3 @@ def test_numbers_are_told_by_how_much_they_grew_and_types_are_told_apart() -> No
     assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"
     assert text("3", 3, "JSON") == '[-"3"-]{+3+}'
     assert text(1, new=True, kind="JSON") == "[-1-]{+true+}"
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "expected"),
-    [
-        (3.0, "NUMBER", "3"),
-        (True, "NUMBER", "true"),
-        (10**400, "NUMBER", "1" + "0" * 400),
-        ([{"role": "USER", "text": "hi"}], "CHAT_HISTORY", "USER: hi"),
-        ("not a list", "CHAT_HISTORY", "not a list"),
-        ({"a": 1}, "CHAT_HISTORY", '{"a": 1}'),
-        ({"name": "pay", "arguments": {"n": 1}}, "FUNCTION_CALL", "pay(n=1)"),
-        ({"code": "X", "message": "no"}, "ERROR", "X: no"),
-        ([{"type": "STRING", "value": "a"}, {"type": "NUMBER", "value": 2}], "ARRAY", "a\n2"),
-        ({"b": 1, "a": float("nan")}, "JSON", '{"a": NaN, "b": 1}'),
-        (None, "STRING", "null"),
-        ([1], "SEARCH_RESULTS", "[1]"),
-    ],
-)
-def test_values_have_a_text_to_compare(value: object, kind: str, expected: str) -> None:
-    assert value_text(value, kind) == expected

@@ -11,6 +11,7 @@ import pytest
 from cmarkgfm.cmark import Options
 from hypothesis import given
 from hypothesis import strategies as st
+from runs_kit import HOSTILE
 
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import markdown_code
@@ -21,14 +22,6 @@ ALLOWED = {
     '<pre class="vnb-text vnb-change">',
     '<span class="vnb-quiet vnb-fold">', '<p class="vnb-note">',
 }  # fmt: skip
-HOSTILE = [
-    "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
-    "[x](javascript:alert(1))", "![x](https://evil.example/a.png)", "https://evil.example",
-    "www.evil.example", "me@evil.example", "mailto:me@evil.example", "@somebody #1 GH-1 :smile:",
-    "| a | b |", "# head", "- item", "1. item", "> quote", "```\ncode\n```", "*a* _b_ ~~c~~ `d`",
-    "$x$ $$y$$", "<!-- a -->", "&lt;b&gt; &#64;", "\\*a\\*", "a\\", "[a]: https://evil.example",
-    "line\n\nline\n---\nline", "<pre>\n</pre>", "-]{+x+}",
-]  # fmt: skip
 KINDS = ["STRING", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "FUNCTION_CALL", "ARRAY", "IMAGE"]
 
 

@@ -30,9 +30,3 @@ def test_a_run_without_outputs_says_why_and_is_missing_not_the_same():
     lines = shown(later_run("\x1b[1mv1", {}, {"\x1b[2J": "\x1b[2Jgone\r\x07"}), failed)
     assert lines[1][:3] == ["error", "NODE_EXECUTION:", "broke"]
     assert lines[2][-1] == "(missing)"
-
-
-def test_long_text_is_wrapped_to_the_width():
-    text = side_by_side_text([later_run("v1", {}, {"a": "word " * 60})], width=40)
-    assert max(map(len, text.splitlines())) <= 40
-    assert text.count("word") == 60

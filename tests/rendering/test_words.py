@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vellum_nb.rendering.diff import Op, diff_html, matches, word_diff
+from vellum_nb.rendering.diff import Op, diff_html, word_diff
 
 WORDS = st.lists(
     st.sampled_from(["a", "b", "the", " ", "\n", ".", "é", "天", "\u0301", "12.5", "'"])
@@ -41,17 +40,10 @@ def test_the_pieces_give_both_texts_back_and_alternate(a: str, b: str) -> None:
     assert all(op.kind == "equal" for op in word_diff(a, a))
 
 
-LETTERS = st.lists(st.sampled_from("abcd"), max_size=400)
-
-
-@given(LETTERS, LETTERS)
-def test_matches_are_common_and_in_order(a: list[str], b: list[str]) -> None:
-    end_a = end_b = 0
-    for start_a, start_b, size in matches(a, b):
-        assert a[start_a : start_a + size] == b[start_b : start_b + size]
-        assert start_a >= end_a
-        assert start_b >= end_b
-        end_a, end_b = start_a + size, start_b + size
+CAT = "The cat sat on the mat while it rained."
+REVENUE = "Quarterly revenue rose on the strength of exports."
+MORE = "More words follow. " * 30
+HEAD, TAIL = "x" * 300, "y" * 300
 
 
 @pytest.mark.parametrize(
@@ -67,21 +59,6 @@ def test_matches_are_common_and_in_order(a: list[str], b: list[str]) -> None:
         ("one\ntwo\nthree\n", "one\n2\nthree\n", "one\n[-two-]{+2+}\nthree\n"),
         ("", "new", "{+new+}"),
         ("old", "", "[-old-]"),
-    ],
-)
-def test_words_are_marked(a: str, b: str, expected: str) -> None:
-    assert marked(a, b) == expected
-
-
-CAT = "The cat sat on the mat while it rained."
-REVENUE = "Quarterly revenue rose on the strength of exports."
-MORE = "More words follow. " * 30
-HEAD, TAIL = "x" * 300, "y" * 300
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
         ("pay red green blue now", "pay one two three now",
          "pay [-red green blue-]{+one two three+} now"),  # neighbours are one replacement
         (CAT, REVENUE, f"[-{CAT}-]{{+{REVENUE}+}}"),  # little in common
@@ -101,18 +78,6 @@ def test_the_words_with_which_unlike_texts_begin_and_end_stay() -> None:
     b = "Thanks for writing. Uploads fail since noon; a fix reaches all regions at night. Bye"
     assert marked(a, b).startswith("Thanks for writing. [-We")
     assert marked(a, b).endswith(". Bye")
-
-
-def test_html_escapes_and_says_plus_and_minus_in_the_text() -> None:
-    html = diff_html(word_diff("a <b>", "a <i>"))
-    texts: list[str] = []
-    tags: list[str] = []
-    parser = HTMLParser()
-    parser.handle_data = texts.append  # type: ignore[method-assign]
-    parser.handle_starttag = lambda tag, _: tags.append(tag)  # type: ignore[method-assign]
-    parser.feed(html)
-    assert set(tags) == {"b", "del", "ins", "span"}
-    assert "".join(texts) == "a <\N{MINUS SIGN}b +i>"
 
 
 @given(TEXTS, TEXTS)

@@ -17,8 +17,7 @@ from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import RunError
-from vellum_nb.sweep.driver import Driver
-from vellum_nb.sweep.executors import attempt_pool
+from vellum_nb.sweep.driver import Driver, thread_pool
 from vellum_nb.sweep.limits import SweepOptions
 from vellum_nb.sweep.plan import planned_runs
 from vellum_nb.sweep.progress import Counter
@@ -161,7 +160,7 @@ def test_a_driver_takes_back_what_it_began_only_while_its_lease_is_sure(history,
     maker = Maker(history, record, lambda task, _: Retry(task, "HTTP 401", hopeless=True))
     driver = Driver(
         (maker.prepare(each, None) for each in planned_runs(record, {}, {})),
-        attempt_pool(maker.made, None, 2),
+        thread_pool(maker.made, 2),
         recorder=history.sweeps,
         counter=counter,
         options=SweepOptions(),

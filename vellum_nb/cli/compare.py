@@ -114,10 +114,10 @@ def _markdown(
 
 
 def _write(comparison: Comparison, args: argparse.Namespace, error: RegressionError | None) -> None:
-    from vellum_nb.rendering.files import save_text
+    from vellum_nb.files import write_file
 
     if args.markdown not in {None, _STDOUT}:
-        save_text(args.markdown, _markdown(comparison, args, error))
+        write_file(_markdown(comparison, args, error).encode(errors="replace"), args.markdown)
     if args.html is not None:
         comparison.to_html(args.html, overwrite=True)
     if args.csv is not None:

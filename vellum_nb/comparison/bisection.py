@@ -12,14 +12,13 @@ from vellum_nb.comparison.cases import error_text
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import one_line, plural
-from vellum_nb.rendering.values import json_text, same_value
+from vellum_nb.rendering.format import plural
+from vellum_nb.rendering.values import same_value, value_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-_GLIMPSE = 60  # characters of an answer
 _UNSTABLE = 5  # runs of a release whose runs disagree
 _NOTHING = object()
 
@@ -114,7 +113,7 @@ class Bisection:
         self.reused = sum(run.id in known for run in self.runs)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a run that was looked at, oldest release first.
+        """Return one row per run that was looked at, oldest release first.
 
         Columns: `release_tag`, `release_id`, `created` (UTC), `value` (what `check` returned, as
         text), `changed` (whether the release differs from the oldest), `reused` (whether the
@@ -158,15 +157,6 @@ class Bisection:
     def _repr_html_(self) -> str:
         table: str = self.frame().to_html(index=False, border=0, na_rep="", escape=True)
         return f"<p>{escape(repr(self)[1:-1])}</p>{table}"
-
-
-def value_line(value: Any) -> str:
-    """Return what `check` returned, in a line.
-
-    >>> value_line({"b": 1, "a": "x"})
-    '{"a": "x", "b": 1}'
-    """
-    return one_line(value if isinstance(value, str) else json_text(value), _GLIMPSE)
 
 
 Check: TypeAlias = Callable[[Run], Any]

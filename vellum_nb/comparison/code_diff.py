@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from html import escape
+from io import StringIO
 
 from vellum_nb.rendering.diff import diff_html, word_diff
 from vellum_nb.rendering.format import plural, visible_name
@@ -50,7 +51,7 @@ class CodeDiff:
 
     @property
     def text(self) -> str:
-        """The difference as a unified diff; empty when there is none."""
+        """The difference as a unified diff; empty without differences."""
         return "".join(line for path in self.paths for line in self._unified(path))
 
     @property
@@ -62,8 +63,8 @@ class CodeDiff:
 
     def _unified(self, path: str) -> Iterator[str]:
         lines = unified_diff(
-            _lines(self.before.get(path)),
-            _lines(self.after.get(path)),
+            list(StringIO(self.before.get(path))),  # only line feeds end a line, as in editors
+            list(StringIO(self.after.get(path))),
             f"{self.old}/{path}" if path in self.before else "/dev/null",
             f"{self.new}/{path}" if path in self.after else "/dev/null",
         )
@@ -84,9 +85,3 @@ class CodeDiff:
             parts.append(f'<p>{escape(path)}</p><pre class="vnb-text vnb-change">{pieces}</pre>')
         parts += [] if self.paths else ["<p>no difference</p>"]
         return f'<div class="{NO_MATH}">{"".join(parts)}</div>'
-
-
-def _lines(text: str | None) -> list[str]:
-    """Return lines with their ends; only line feeds end one, as in editors."""
-    *whole, rest = (text or "").split("\n")
-    return [f"{line}\n" for line in whole] + ([rest] if rest else [])

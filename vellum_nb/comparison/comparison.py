@@ -1,4 +1,4 @@
-"""`Comparison`: stored runs of a deployment side by side, one row a case."""
+"""`Comparison`: stored runs of a deployment side by side, one row per case."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from vellum_nb.comparison.figures import (
     Verdict,
     case_frame,
     error_frame,
-    figures_of,
     run_frame,
     runs_table,
     summary_frame,
@@ -52,11 +51,11 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.errors import InputError
-from vellum_nb.history import BlindRatings, History
+from vellum_nb.files import write_file
+from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.files import refuse_existing, refuse_key, save_frame, save_text
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Services:
         Returns whether the API key stands in a text.
     grid, blind : callable or None
         Make the grid of a comparison, and the widget of a `BlindSession`.
-    ratings : BlindRatings or None
+    history : History or None
         Where blind ratings are kept. Without it they live as long as the comparison.
     code_diff : callable or None
         Called with two release tags; returns how their code differs, or None where that cannot be
@@ -108,7 +107,7 @@ class Services:
     leaks: Callable[[str], bool] | None = None
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
-    ratings: BlindRatings | None = None
+    history: History | None = None
     code_diff: Callable[[str, str], Any] | None = None
 
 
@@ -166,7 +165,7 @@ class Comparison:
     moved_tags : tuple of str
         The release tags that pointed at several releases while these runs were made.
     answers : DataFrame
-        One row a run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
+        One row per run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
         `latency_s`, `cost_usd`, `quality`, `kind` (equal for equal answers), ``metric.<name>``.
 
     Raises
@@ -319,7 +318,7 @@ class Comparison:
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why there is none.
+            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -362,10 +361,10 @@ class Comparison:
     @cached_property
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
-        return figures_of(
-            self.answers,
-            self.cases,
-            self.metrics,
+        return ComparisonFigures(
+            table=self.answers,
+            cases=self.cases,
+            metrics=self.metrics,
             releases=self.releases,
             baseline=self.baseline,
             alpha=self.alpha,
@@ -472,7 +471,7 @@ class Comparison:
         return self.figures.remark(*self._key(release, metric))
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a case, in plain columns.
+        """Return one row per case, in plain columns.
 
         ``case_id``, ``changed``, ``input.<name>``..., ``expected.<name>`` and ``label.<name>``
         where known, then for each output one column a release, ``output.<name>@<release>``,
@@ -486,11 +485,11 @@ class Comparison:
         return case_frame(self.figures)
 
     def long(self) -> pd.DataFrame:
-        """Return one row a run: its case, release, state, figures, outputs and metrics."""
-        return run_frame(self.answers, self.cases, self.releases, self.metrics)
+        """Return one row per run: its case, release, state, figures, outputs and metrics."""
+        return run_frame(self.figures)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a release: counts, metrics with intervals, wins and losses, p, latency.
+        """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
         Of `cases`, `n` brought an answer, `missing` were not run, `failed` were run and no answer
         came. ``metric.<name>`` is the mean over cases, with its 95 % interval in ``.low`` and
@@ -524,7 +523,7 @@ class Comparison:
 
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
-        return error_frame(self.answers, self.releases, self.metrics)
+        return error_frame(self.figures)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None
@@ -611,7 +610,7 @@ class Comparison:
     def blind_results(
         self, pair: Sequence[str] | None = None, *, question: str = QUESTION
     ) -> pd.DataFrame:
-        """Return the newest blind rating of these cases, one row a case.
+        """Return the newest blind rating of these cases, one row per case.
 
         `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
         `preferred`, `release_a` and `release_b` are missing until the rating has ended.
@@ -655,7 +654,7 @@ class Comparison:
 
     @cached_property
     def _ratings(self) -> BlindRatings:
-        return self._services.ratings or History(":memory:").blind_ratings
+        return (self._services.history or History(":memory:")).blind_ratings
 
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None
@@ -743,7 +742,7 @@ class Comparison:
         """
         if self._services.sweep is None:
             msg = (
-                "this comparison knows no workspace, so it can run nothing: make it with "
+                "this comparison has no workspace to run anything: make it with "
                 "ws.compare(...) or sweep.compare(), or hand its cases to ws.sweep(...)"
             )
             raise InputError(msg)
@@ -807,7 +806,7 @@ class Comparison:
         path : str or Path
             Where to.
         rows : {"cases", "runs"}, default "cases"
-            ``"runs"`` writes `long`, one row a run.
+            ``"runs"`` writes `long`, one row per run.
 
         Raises
         ------
@@ -816,11 +815,11 @@ class Comparison:
         VellumNBError
             The API key stands in it. Nothing was written.
         """
-        return save_frame(path, self._checked_frame(rows, path), "csv")
+        return write_csv_frame(self._frames(str(path), rows)[rows], path)
 
     def to_parquet(self, path: str | Path, *, rows: Rows = "cases") -> Path:
         """Write the same as Parquet; columns of mixed types as JSON text. Needs pyarrow."""
-        return save_frame(path, self._checked_frame(rows, path), "parquet")
+        return write_parquet_frame(self._frames(str(path), rows)[rows], path)
 
     @overload
     def to_markdown(self, path: None = None, *, only: Names = None) -> str: ...
@@ -850,7 +849,7 @@ class Comparison:
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str | Path:
         """Return the comparison as one HTML page without any script, or write it to `path`.
 
-        All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row a run, and
+        All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row per run, and
         ``report.cases.csv``, from which every figure can be computed again. Raises as `to_csv`.
 
         Parameters
@@ -862,19 +861,19 @@ class Comparison:
         """
         target = None if path is None else Path(path)
         if target is not None and not target.name:
-            msg = f"{str(path)!r} names no file; give one, such as 'report.html'"
+            msg = f"{str(path)!r} is not a file name; give one, such as 'report.html'"
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
         html = report.page(report.report_model(self.figures, self.code_diffs), names)
-        frames = self._checked_frames("the HTML" if target is None else str(path), html)
+        frames = self._frames("the HTML" if target is None else str(path), text=html)
         if target is None:
             return html
-        others = [file for file in files.values() if not report.is_named_in(target, file)]
-        refuse_existing(others, overwrite=overwrite)
+        if not overwrite:
+            report.refuse_others(target, files.values())
         for rows, file in files.items():
-            save_frame(file, frames[rows], "csv")
-        return save_text(target, html)
+            write_csv_frame(frames[rows], file)
+        return write_file(html.encode(errors="replace"), target)
 
     def to_junit(
         self,
@@ -914,21 +913,18 @@ class Comparison:
 
     def _saved(self, text: str, path: str | Path | None, what: str) -> str | Path:
         """Return `text`, or the path that it was written to."""
-        self._checked_frames(what if path is None else str(path), text)
-        return text if path is None else save_text(path, text)
+        self._frames(what if path is None else str(path), text=text)
+        return text if path is None else write_file(text.encode(errors="replace"), path)
 
-    def _checked_frames(self, what: str, text: str = "") -> dict[str, pd.DataFrame]:
-        frames = {"cases": self.frame(), "runs": self.long()}
-        refuse_key(what, self._services.leaks, frames.values(), text)
-        return frames
-
-    def _checked_frame(self, rows: str, path: str | Path) -> pd.DataFrame:
-        if rows not in {"cases", "runs"}:
+    def _frames(self, what: str, rows: str = "", *, text: str = "") -> dict[str, pd.DataFrame]:
+        """Return the frames that are written, or only that of `rows`, where no key stands in it."""
+        frames = {"cases": self.frame, "runs": self.long}
+        if rows and rows not in frames:
             msg = f"rows={format_value(rows)}: there are 'cases' and 'runs'; nothing was written"
             raise InputError(msg)
-        frame = self.frame() if rows == "cases" else self.long()
-        refuse_key(str(path), self._services.leaks, [frame])
-        return frame
+        found = {name: frame() for name, frame in frames.items() if rows in {"", name}}
+        report.refuse_key(what, self._services.leaks, found.values(), text)
+        return found
 
     def _metric_names(self, metric: Names) -> list[str]:
         names = [metric] if isinstance(metric, str) or metric is None else list(metric)
@@ -948,11 +944,11 @@ class Comparison:
             msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
         elif not names:
             msg = (
-                "nothing distinguishes better from worse here: give metrics=..., cases with "
-                "expected.<output>, or rate runs; changed() needs none of these"
+                "there is no metric: give metrics=..., cases with "
+                "expected.<output>, or rate runs; changed() works without"
             )
         else:
-            msg = f"no metric of this comparison is called {name!r}; there are: {', '.join(names)}"
+            msg = f"this comparison has no metric {name!r}; there are: {', '.join(names)}"
         raise InputError(msg)
 
     def _check_release(self, release: str) -> None:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
-from vellum_nb.comparison.metrics import Evaluation, Metric
+from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
     Estimate,
@@ -61,7 +63,7 @@ def runs_table(
     metrics: Sequence[Metric],
     known: Mapping[str, Mapping[str, Evaluation]],
 ) -> pd.DataFrame:
-    """Return one row a run, with a column for each metric.
+    """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
     its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
@@ -95,7 +97,15 @@ def runs_table(
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in found], dtype="object")
         table[f"metric_error.{metric.name}"] = errors
+        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
     return table
+
+
+def _warn_of_errors(metric: Metric, errors: Sequence[str], answers: int) -> None:
+    """Warn of a metric that fails on most runs; a judge is limited and reported by its plan."""
+    if not isinstance(metric, Judge) and 2 * len(errors) > answers:
+        text = f"The metric {metric.name} failed on {len(errors):,} of {plural(answers, 'run')}"
+        warnings.warn(clean(f"{text}, see cmp.errors(). First: {errors[0]}"), stacklevel=2)
 
 
 def _evaluated(
@@ -104,7 +114,7 @@ def _evaluated(
     expected: Sequence[Mapping[str, Any]],
     known: Mapping[str, Evaluation],
 ) -> list[Evaluation]:
-    """Return the figure of each run, or why there is none."""
+    """Return the figure of each run, or why it is missing."""
     name = metric.looks_at
     answers = [run for run in runs if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
@@ -327,9 +337,9 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     return Z95 * math.sqrt(total)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ComparisonFigures:
-    """What is known of a comparison, as data.
+    """What is known of a comparison, computed when it is asked for.
 
     Attributes
     ----------
@@ -340,16 +350,7 @@ class ComparisonFigures:
     cases, metrics : tuple
         In their order; the first metric decides.
     table : DataFrame
-        One row a run, with a column for each metric.
-    statuses : dict
-        Release but the baseline to the status of each case.
-    scored : dict
-        Metric's name to its figures.
-    against : dict
-        (release, metric's name) to how the release compares with the baseline.
-    p, sign_p : dict
-        (release, metric's name) to the p value of the mean difference, and of better against worse
-        cases; corrected for several releases.
+        One row per run, with a column for each metric.
     alpha, seed
         As of the comparison.
     """
@@ -361,11 +362,6 @@ class ComparisonFigures:
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
-    statuses: Mapping[str, Sequence[Status]]
-    scored: Mapping[str, Scored]
-    against: Mapping[Key, Against]
-    p: Mapping[Key, float | None]
-    sign_p: Mapping[Key, float | None]
     alpha: float
     seed: int
 
@@ -374,7 +370,58 @@ class ComparisonFigures:
         """The releases without the baseline."""
         return tuple(each for each in self.releases if each != self.baseline)
 
-    @property
+    @cached_property
+    def scored(self) -> dict[str, Scored]:
+        """Metric's name to its figures."""
+        shape = len(self.cases), len(self.releases)
+        return {each.name: _scored(self.table, each, shape) for each in self.metrics}
+
+    @cached_property
+    def against(self) -> dict[Key, Against]:
+        """(release, metric's name) to how the release compares with the baseline."""
+        base = self.releases.index(self.baseline)
+        options: Any = {"seed": self.seed, "alpha": self.alpha / max(1, len(self.others))}  # Holm's
+        return {
+            (each, name): _against(scored, base, self.releases.index(each), **options)
+            for name, scored in self.scored.items()
+            for each in self.others
+        }
+
+    @cached_property
+    def p(self) -> dict[Key, float | None]:
+        """(release, metric's name) to the p value of the mean difference, corrected."""
+        return self._corrected(lambda found: found.change.p)
+
+    @cached_property
+    def sign_p(self) -> dict[Key, float | None]:
+        """(release, metric's name) to the p value of better against worse cases, corrected."""
+        return self._corrected(lambda found: found.sign_p)
+
+    def _corrected(self, p_of: Callable[[Against], float | None]) -> dict[Key, float | None]:
+        """Return p values corrected for several releases."""
+        found: dict[Key, float | None] = {}
+        for name in self.scored:
+            keys = [(each, name) for each in self.others]
+            found |= zip(keys, holm([p_of(self.against[key]) for key in keys]), strict=True)
+        return found
+
+    @cached_property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Release but the baseline to whether each case's answer differs from the baseline's."""
+        import numpy as np
+
+        rows = self.table[self.table["counts"]]
+        kinds = np.full((len(self.cases), len(self.releases)), -1)
+        kinds[rows["case"], rows["release"]] = rows["kind"]
+        base = kinds[:, self.releases.index(self.baseline)]
+        found: dict[str, list[Status]] = {}
+        for each in self.others:
+            own = kinds[:, self.releases.index(each)]
+            status = np.where(own == base, "same", "differs")
+            found[each] = np.where((own < 0) | (base < 0), "missing", status).tolist()
+        return found
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
@@ -481,76 +528,13 @@ def _too_few(found: Against, figures: Scored) -> str:
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 
-def figures_of(
-    table: pd.DataFrame,
-    cases: tuple[Case, ...],
-    metrics: tuple[Metric, ...],
-    *,
-    releases: tuple[str, ...],
-    baseline: str,
-    alpha: float,
-    seed: int,
-    **names: Any,
-) -> ComparisonFigures:
-    """Return the figures of a table of runs that has a column for each metric."""
-    others = [each for each in releases if each != baseline]
-    found = {each.name: _scored(table, each, (len(cases), len(releases))) for each in metrics}
-    base = releases.index(baseline)
-    share = alpha / max(1, len(others))  # what Holm leaves of it for each
-    against: dict[Key, Against] = {}
-    p: dict[Key, float | None] = {}
-    sign_p: dict[Key, float | None] = {}
-    for name, figures in found.items():
-        own = {
-            (each, name): _against(figures, base, releases.index(each), seed=seed, alpha=share)
-            for each in others
-        }
-        against |= own
-        p |= zip(own, holm([each.change.p for each in own.values()]), strict=True)
-        sign_p |= zip(own, holm([each.sign_p for each in own.values()]), strict=True)
-    return ComparisonFigures(
-        cases=cases,
-        metrics=metrics,
-        releases=releases,
-        baseline=baseline,
-        table=table,
-        statuses=_statuses(table, len(cases), releases, baseline),
-        scored=found,
-        against=against,
-        p=p,
-        sign_p=sign_p,
-        alpha=alpha,
-        seed=seed,
-        **names,
-    )
-
-
-def _statuses(
-    table: pd.DataFrame, number: int, releases: Sequence[str], baseline: str
-) -> dict[str, list[Status]]:
-    """Return of each release but the baseline whether each case's answer differs from its."""
-    import numpy as np
-
-    rows = table[table["counts"]]
-    kinds = np.full((number, len(releases)), -1)
-    kinds[rows["case"], rows["release"]] = rows["kind"]
-    base = kinds[:, releases.index(baseline)]
-    found: dict[str, list[Status]] = {}
-    for at, release in enumerate(releases):
-        if release != baseline:
-            own = kinds[:, at]
-            status = np.where(own == base, "same", "differs")
-            found[release] = np.where((own < 0) | (base < 0), "missing", status).tolist()
-    return found
-
-
 def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
     """Return a frame of columns of plain values; names of columns come from models and files."""
     return frame_of_cells({clean(name): values for name, values in cells.items()})
 
 
 def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
-    """Return one row a case; the first metric gives the verdicts."""
+    """Return one row per case; the first metric gives the verdicts."""
     cases, releases = figures.cases, figures.releases
     rows = list(zip(*figures.statuses.values(), strict=True)) or [()] * len(cases)
     cells: dict[str, list[Any]] = {
@@ -590,10 +574,9 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
     return cells
 
 
-def run_frame(
-    table: pd.DataFrame, cases: Sequence[Case], releases: Sequence[str], metrics: Sequence[Metric]
-) -> pd.DataFrame:
-    """Return one row a run."""
+def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row per run."""
+    table, cases, releases = figures.table, figures.cases, figures.releases
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
         "case_id": [cases[at].case_id for at in table["case"].tolist()],
@@ -608,7 +591,7 @@ def run_frame(
         "cost_usd": [run.cost_usd for run in runs],
     }
     cells |= _dict_cells("output.", [run.outputs for run in runs])
-    for metric in metrics:
+    for metric in figures.metrics:
         cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
         errors = table[f"metric_error.{metric.name}"]
         if errors.notna().any():
@@ -619,21 +602,16 @@ def run_frame(
     return _frame_of(cells)
 
 
-def error_frame(
-    table: pd.DataFrame, releases: Sequence[str], metrics: Sequence[Metric]
-) -> pd.DataFrame:
+def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row for each run that a metric raised on."""
-    cells: dict[str, list[Any]] = {
-        name: [] for name in ("metric", "case_id", "release", "message", "id")
-    }
-    for metric in metrics:
-        rows = table[table[f"metric_error.{metric.name}"].notna()]
+    found = []
+    for metric in figures.metrics:
+        rows = figures.table[figures.table[f"metric_error.{metric.name}"].notna()]
         columns = (rows["run"], rows["release"], rows[f"metric_error.{metric.name}"])
-        for run, release, message in zip(*columns, strict=True):
-            row = (metric.name, run.case_id, releases[release], cell(message), run.id)
-            for name, value in zip(cells, row, strict=True):
-                cells[name].append(value)
-    return _frame_of(cells)
+        for run, at, message in zip(*columns, strict=True):
+            found.append((metric.name, run.case_id, figures.releases[at], cell(message), run.id))
+    names = ("metric", "case_id", "release", "message", "id")
+    return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -647,13 +625,14 @@ def _numbers(values: Iterable[float]) -> list[float | None]:
 
 
 def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
-    """Return one row a release: counts, figures of each metric, verdicts, latency and cost."""
+    """Return one row per release: counts, figures of each metric, verdicts, latency and cost."""
     rows = []
     for column, release in enumerate(figures.releases):
         own = figures.table[figures.table["release"] == column]
         row = _counts(figures, release, own)
-        for name, scored in figures.scored.items():
-            row |= _metric_figures(figures, scored, column, (release, name))
+        for metric in figures.scored:
+            found = metric_figures(figures, release, metric)
+            row |= {f"metric.{metric}{'.' if name else ''}{name}": found[name] for name in found}
         if figures.metrics:
             row |= _verdict_figures(figures, column, (release, figures.metrics[0].name))
         seconds = own.loc[own["is_answer"], "latency_s"].dropna()
@@ -702,30 +681,24 @@ def _listed(values: Iterable[str | None]) -> str | None:
     return ", ".join(dict.fromkeys(filter(None, values))) or None
 
 
-def _metric_figures(
-    figures: ComparisonFigures, scored: Scored, column: int, key: Key
-) -> dict[str, Any]:
+def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
+    scored, column = figures.scored[metric], figures.releases.index(release)
     own = scored.estimate(column, seed=figures.seed)
-    found = figures.against.get(key)
+    found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
-    values = {
+    return {
         "": own.mean,
-        ".low": own.low,
-        ".high": own.high,
-        ".n": int((scored.count[:, column] > 0).sum()),
-        ".errors": int(scored.failed[:, column].sum()),
-        ".delta": change.mean,
-        ".delta_low": change.low,
-        ".delta_high": change.high,
-        ".p": _number(figures.p.get(key)),
-        ".noise": _number(found.band if found else None),
+        "low": own.low,
+        "high": own.high,
+        "n": int((scored.count[:, column] > 0).sum()),
+        "errors": int(scored.failed[:, column].sum()),
+        "delta": change.mean,
+        "delta_low": change.low,
+        "delta_high": change.high,
+        "p": math.nan if p is None else p,
+        "noise": math.nan if found is None or found.band is None else found.band,
     }
-    return {f"metric.{key[1]}{name}": value for name, value in values.items()}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:

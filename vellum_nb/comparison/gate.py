@@ -14,7 +14,7 @@ from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import one_line, p_sentence, plural, printable
-from vellum_nb.rendering.values import json_text, number_text
+from vellum_nb.rendering.values import number_text, value_line
 
 _SHOWN = 20
 _GLIMPSE = 70  # characters
@@ -90,7 +90,7 @@ def _result(
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
         by_signs = math.isnan(found.change.mean)
         p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
-        reasons.append(f"it is worse as a whole, and hardly by chance: {p}, alpha={alpha}")
+        reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
     named = missing if too_many or not found.compared else ()
     return Result(release, metric, tuple(reasons), tuple(worse), tuple(named))
 
@@ -125,7 +125,7 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
 
 
 def _case_line(figures: ComparisonFigures, case: Case, release: str, metric: str) -> str:
-    inputs = _glimpse(next(iter(case.inputs.values()), None))
+    inputs = value_line(next(iter(case.inputs.values()), None), _GLIMPSE)
     reason = _reason(figures, case, release, metric)
     return f"case {case.number} ({case.case_id}) · {inputs} · {reason}"
 
@@ -149,18 +149,14 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
     parts = [f"{metric} {' → '.join(words)}"]
     base, other = runs[case.baseline], runs[release]
     if other is not None and other.error is not None:
-        parts.append(_glimpse(error_text(other)))
+        parts.append(one_line(error_text(other), _GLIMPSE))
     elif base is not None and other is not None:
         for name, value in other.outputs.items():
             old = base.outputs.get(name)
-            texts = [_glimpse(each) for each in (old, value)]
+            texts = [value_line(each, _GLIMPSE) for each in (old, value)]
             if old != value and all(len(text) < _GLIMPSE for text in texts):
                 parts.append(f"{name}: {' → '.join(texts)}")
     return " · ".join(parts)
-
-
-def _glimpse(value: Any) -> str:
-    return one_line(value if isinstance(value, str) else json_text(value), _GLIMPSE)
 
 
 def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:

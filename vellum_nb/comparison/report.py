@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import ComparisonFigures, summary_rows
-from vellum_nb.errors import InputError
+from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
+from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
+from vellum_nb.models.base import stands_in
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import Difference, difference
 from vellum_nb.rendering.format import cut, duration, plural, printable
 from vellum_nb.rendering.html import difference_html, error_html, render, stylesheet, value_html
 from vellum_nb.rendering.values import output_kind, plain_text, value_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUPS = {
     "worse": "Worse",
@@ -139,7 +144,7 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
         span=_span(figures),
         summary={each: rows[each] for each in releases},
         metrics={
-            metric.name: [_metric_row(figures, each, metric.name, rows[each]) for each in releases]
+            metric.name: [_metric_row(figures, each, metric.name) for each in releases]
             for metric in figures.metrics
         },
         groups=_grouped(figures),
@@ -147,16 +152,10 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
     )
 
 
-def _metric_row(
-    figures: ComparisonFigures, release: str, metric: str, summary: Mapping[str, Any]
-) -> dict[str, Any]:
-    key, head = (release, metric), f"metric.{metric}"
+def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
+    key = release, metric
     found = figures.against.get(key)
-    row: dict[str, Any] = {
-        name.removeprefix(head).lstrip(".") or "mean": value
-        for name, value in summary.items()
-        if name == head or name.startswith(f"{head}.")
-    }
+    row = {name or "mean": value for name, value in metric_figures(figures, *key).items()}
     row |= {"release": release, "counts": found.counts if found else {}, "finding": "baseline"}
     if found is None:
         return row | {"line": "", "remark": ""}
@@ -328,9 +327,46 @@ def tables_beside(path: Path) -> dict[str, Path]:
     return {rows: path.with_name(f"{stem}.{rows}.csv") for rows in ("runs", "cases")}
 
 
-def is_named_in(page_path: Path, table: Path) -> bool:
-    """Return whether an older report at `page_path` came with `table`."""
-    try:
-        return f"<code>{table.name}</code>".encode() in page_path.read_bytes()
-    except OSError:
-        return False
+def refuse_others(path: Path, tables: Iterable[Path]) -> None:
+    """Refuse to replace a table that did not come with an older report at `path`."""
+    older = path.read_bytes() if path.is_file() else b""
+    there = [each for each in tables if each.is_file()]
+    others = [str(each) for each in there if f"<code>{each.name}</code>".encode() not in older]
+    if others:
+        verb = "exists" if len(others) == 1 else "exist"
+        msg = (
+            f"Nothing was written: {' and '.join(others)} {verb} already. Choose another name, or "
+            "give overwrite=True"
+        )
+        raise HistoryError(msg)
+
+
+def refuse_key(
+    what: str, leaks: Callable[[str], bool] | None, frames: Iterable[pd.DataFrame], text: str = ""
+) -> None:
+    """Refuse to write `what` where the API key stands in what it is made of.
+
+    That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
+    column and the case, and not the key.
+    """
+
+    def holds(part: object) -> bool:
+        if not isinstance(part, str):
+            return False
+        known = leaks is not None and leaks(part)
+        return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
+
+    place = "it" if holds(text) else ""
+    for frame in frames:
+        for name, column in frame.items():
+            values = column.tolist()
+            if holds(str(name)):
+                place = "the name of a column"
+            elif holds("\n".join(value for value in values if isinstance(value, str))):
+                row = next(at for at, value in enumerate(values) if holds(value))
+                case = f" of case {frame['case_id'].iloc[row]}" if "case_id" in frame else ""
+                advice = "Delete the run that holds it with ws.history.delete(...), and use"
+                place = f"{name}{case}. {advice} another key"
+    if place:
+        msg = f"{what} was not written: the API key stands in {place}"
+        raise VellumNBError(msg)

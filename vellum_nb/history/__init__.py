@@ -20,9 +20,10 @@ from vellum_nb.history.query import Filters, OrderedRuns, moment
 from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.history.writes import Deletion
+from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
+    "format_bytes",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",

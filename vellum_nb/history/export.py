@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,7 +84,8 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
                 flat = _flat(values)
                 found |= dict.fromkeys(flat)
                 values = {name: flat.get(name) for name in source.columns}
-            file.write(clean(_encode(values)) + "\n")
+            text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
+            file.write(clean(text) + "\n")
         source.names(found)
     return _path(target)
 
@@ -102,16 +103,18 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
     return Path(path)
 
 
-def write_csv_frame(frame: pd.DataFrame, file: TextIO) -> None:
-    """Write any frame to an open file as `to_csv` writes that of a history."""
-    file.write(header_line(frame))
-    for start in range(0, len(frame), _ROWS):
-        file.writelines(csv_lines(frame.iloc[start : start + _ROWS], [*map(str, frame)]))
+def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write any frame as `to_csv` writes that of a history."""
+    refuse_other_ending(path, "to_csv")
+    with replacing(path) as file:
+        file.write(header_line(frame))
+        file.writelines(csv_lines(frame, [*map(str, frame)]))
+    return Path(path)
 
 
 def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as Parquet as `to_parquet` writes that of a history."""
-    pyarrow("to_parquet")
+    """Write any frame as `to_parquet` writes that of a history."""
+    refuse_other_ending(path, "to_parquet")
     mixed = [str(name) for name in frame if _is_mixed(frame[name])]
     with replacing_bytes(path) as file:
         _write_parquet([frame], frame.iloc[:0], mixed, file)
@@ -260,11 +263,6 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     for prefix, payload in PAYLOAD_PREFIXES.items():
         flat |= {clean(f"{prefix}.{key}"): each for key, each in (run[payload] or {}).items()}
     return flat
-
-
-_encode: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, default=datetime.isoformat
-).encode
 
 
 def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:

@@ -71,7 +71,15 @@ def _deploy(
     shell: Any, server: Callable[[], LocalServer], args: argparse.Namespace, cell: str
 ) -> None:
     __tracebackhide__ = True
-    tree = _parse(shell, cell)
+    from vellum_nb.local import LocalServer
+
+    try:
+        tree = ast.parse(cell)
+    except SyntaxError:
+        if shell.transform_cell(cell).strip() != cell.strip():
+            msg = "The source of a release is plain Python: leave out magics (%) and commands (!)"
+            raise VellumNBError(msg) from None
+        raise
     missing = undefined_names(cell)
     needs = (
         f"The cell uses {', '.join(missing)}, which it neither defines nor imports, so it cannot"
@@ -83,17 +91,14 @@ def _deploy(
     place = shell.compile.cache(cell, shell.execution_count)
     exec(compile(tree, place, "exec", dont_inherit=True), names)  # noqa: S102 - the user's
     entry, target = _target(args.target, tree, names)
-    release = _server(args.server, names, server).deploy(
-        target,
-        name=args.name,
-        release_tags=args.tag,
-        description=args.description,
-        label=args.label,
-        entry=entry,
-        isolation=args.isolation,
-        source=cell,
-        memory_limit=args.memory_limit,
-        env=args.env,
+    on = server() if args.server is None else names.get(args.server)
+    if not isinstance(on, LocalServer):
+        msg = f"--server {args.server}: that is no LocalServer of this notebook"
+        raise VellumNBError(msg)
+    more = ("description", "label", "isolation", "memory_limit", "env")
+    options: dict[str, Any] = {key: getattr(args, key) for key in more}
+    release = on.deploy(
+        target, name=args.name, release_tags=args.tag, entry=entry, source=cell, **options
     )
     version = release.workflow_version
     inputs, outputs = (
@@ -105,17 +110,6 @@ def _deploy(
     print(f"{args.name} ({tags}): {result}")  # noqa: T201 - it is the output of the cell
     if missing:
         print(f"{needs} be loaded again after a restart; put it into the cell")  # noqa: T201
-
-
-def _parse(shell: Any, cell: str) -> ast.Module:
-    __tracebackhide__ = True
-    try:
-        return ast.parse(cell)
-    except SyntaxError:
-        if shell.transform_cell(cell).strip() != cell.strip():
-            msg = "The source of a release is plain Python: leave out magics (%) and commands (!)"
-            raise VellumNBError(msg) from None
-        raise
 
 
 def _target(name: str | None, tree: ast.Module, names: dict[str, Any]) -> tuple[str, Any]:
@@ -133,15 +127,3 @@ def _target(name: str | None, tree: ast.Module, names: dict[str, Any]) -> tuple[
         msg = f"There is no {name!r} after the cell has run; --target takes a name it defines"
         raise VellumNBError(msg)
     return name, names[name]
-
-
-def _server(
-    variable: str | None, names: dict[str, Any], server: Callable[[], LocalServer]
-) -> LocalServer:
-    from vellum_nb.local import LocalServer
-
-    found = server() if variable is None else names.get(variable)
-    if not isinstance(found, LocalServer):
-        msg = f"--server {variable}: that is no LocalServer of this notebook"
-        raise VellumNBError(msg)
-    return found

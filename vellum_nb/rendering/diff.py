@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering.format import cut, markdown_code, plural, printable
-from vellum_nb.rendering.values import json_text, number_text, same_value, value_key, value_text
+from vellum_nb.rendering.values import (
+    json_text,
+    number_text,
+    plain_text,
+    same_value,
+    value_key,
+    value_text,
+)
 
 # Words with their accents; numbers and contractions stay whole; scripts written without spaces go
 # by character.
@@ -33,7 +41,7 @@ _AROUND = 3  # lines shown on each side of what is folded
 _NEAR = 200  # characters, where there are no lines
 _FOLD = 1_200  # characters; an equal piece with more is folded
 _MOST = 20_000  # characters shown of one piece that changed
-_TOTAL = 100_000  # characters shown of all pieces together
+_TOTAL = 100_000  # characters of HTML of all pieces together
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
 _ROWS = 100  # rows shown as HTML
@@ -46,11 +54,18 @@ _SHAPES = {"turn": "role", "typed": "type"}  # what distinguishes the items of a
 _ITEM = {"CHAT_HISTORY": "turn", "ARRAY": "typed", "SEARCH_RESULTS": "hit"}  # kinds of items
 _PLAIN = re.compile(r"[^\W\d][\w-]*\Z")
 _GLIMPSE = 80  # characters of an item that moved
-_STEPS = 12  # of a path that are written out
-_LABEL = 60  # characters of a key or a document's name
+_LABEL = 60  # characters of a role or a document's name
+_PATH = 200  # characters of a path
 
-Block = tuple[str, str, str]  # equal text, or deleted and inserted text
 Path = tuple[str | int, ...]
+
+
+class Block(NamedTuple):
+    """Equal text, or deleted and inserted text."""
+
+    equal: str
+    old: str
+    new: str
 
 
 class Op(NamedTuple):
@@ -69,22 +84,17 @@ def word_diff(a: str, b: str) -> list[Op]:
     >>> [(op.kind, op.text) for op in word_diff("charged twice", "charged once")]
     [('equal', 'charged '), ('delete', 'twice'), ('insert', 'once')]
     """
-    if a == b:
-        return [Op("equal", a)] if a else []
     blocks: list[Block] = []
     for block in _blocks(a.splitlines(keepends=True), b.splitlines(keepends=True)):
-        blocks += [block] if block[0] else _words(block[1], block[2])
+        blocks += [block] if block.equal else _words(block.old, block.new)
     ops: list[Op] = []
     for equal, old, new in _joined(blocks):
         head, tail = _shared_ends(old, new)
-        ends = len(old) - tail, len(new) - tail
-        pieces = (Op("equal", equal + old[:head]), Op("delete", old[head : ends[0]]))
-        for op in (*pieces, Op("insert", new[head : ends[1]]), Op("equal", old[ends[0] :])):
-            if op.text and ops and ops[-1].kind == op.kind:
-                ops[-1] = Op(op.kind, ops[-1].text + op.text)
-            elif op.text:
-                ops.append(op)
-    return ops
+        end = len(old) - tail
+        ops += [Op("equal", equal + old[:head]), Op("delete", old[head:end])]
+        ops += [Op("insert", new[head : len(new) - tail]), Op("equal", old[end:])]
+    groups = groupby((op for op in ops if op.text), key=lambda op: op.kind)
+    return [Op(kind, "".join(op.text for op in group)) for kind, group in groups]
 
 
 def matches(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int, int]]:
@@ -104,16 +114,14 @@ def matches(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int
     middle_a, middle_b = a[head : len(a) - tail], b[head : len(b) - tail]
     if len(middle_a) * len(middle_b) > _MOST_PAIRS:
         middle_a, middle_b = middle_a[:_AT_MOST], middle_b[:_AT_MOST]
-    found = [(0, 0, head)]
-    if middle_a and middle_b:
-        # rapidfuzz compares hashes: what it calls equal is compared once more.
-        found += [
-            (head + at.a, head + at.b, at.size)
-            for at in LCSseq.editops(middle_a, middle_b).as_matching_blocks()
-            if middle_a[at.a : at.a + at.size] == middle_b[at.b : at.b + at.size]
-        ]
-    found.append((len(a) - tail, len(b) - tail, tail))
-    return [match for match in found if match[2]]
+    # rapidfuzz compares hashes: what it calls equal is compared once more.
+    found = [
+        (head + at.a, head + at.b, at.size)
+        for at in LCSseq.editops(middle_a, middle_b).as_matching_blocks()
+        if middle_a[at.a : at.a + at.size] == middle_b[at.b : at.b + at.size]
+    ]
+    ends = (0, 0, head), (len(a) - tail, len(b) - tail, tail)
+    return [match for match in (ends[0], *found, ends[1]) if match[2]]
 
 
 def _blocks(a: Sequence[str], b: Sequence[str]) -> list[Block]:
@@ -121,52 +129,40 @@ def _blocks(a: Sequence[str], b: Sequence[str]) -> list[Block]:
     blocks: list[Block] = []
     at_a = at_b = 0
     for i, j, size in [*matches(a, b), (len(a), len(b), 0)]:
-        blocks.append(("", "".join(a[at_a:i]), "".join(b[at_b:j])))
+        blocks.append(Block("", "".join(a[at_a:i]), "".join(b[at_b:j])))
         at_a, at_b = i + size, j + size
-        blocks.append(("".join(a[i:at_a]), "", ""))
+        blocks.append(Block("".join(a[i:at_a]), "", ""))
     return _joined(blocks)
 
 
 def _joined(blocks: Iterable[Block]) -> list[Block]:
     """Join neighbours, so that equal text and changes alternate."""
-    joined: list[Block] = []
-    for block in blocks:
-        if joined and bool(joined[-1][0]) == bool(block[0]):
-            equal, old, new = joined[-1]
-            joined[-1] = (equal + block[0], old + block[1], new + block[2])
-        elif any(block):
-            joined.append(block)
-    return joined
+    groups = groupby(filter(any, blocks), key=lambda block: bool(block.equal))
+    return [Block(*map("".join, zip(*group, strict=True))) for _, group in groups]
 
 
 def _words(old: str, new: str) -> list[Block]:
     """Return the difference of two changed blocks of lines, word by word."""
     if not old or not new:
-        return [("", old, new)]
+        return [Block("", old, new)]
     blocks = _blocks(_WORD.findall(old), _WORD.findall(new))
     merged: list[Block] = []
     for block in blocks:
-        joined = block
-        while not block[0] and len(merged) > 1 and _is_island(merged[-1][0], merged[-2], joined):
-            island, before = merged.pop()[0], merged.pop()
-            joined = ("", before[1] + island + joined[1], before[2] + island + joined[2])
-        merged.append(joined)
-    shared = _weight("".join(block[0] for block in merged))
-    if shared >= _UNLIKE * min(_weight(old), _weight(new)):
+        last = block
+        while not last.equal and len(merged) > 1 and _is_island(merged[-1].equal, merged[-2], last):
+            island, before = merged.pop().equal, merged.pop()
+            last = Block("", before.old + island + last.old, before.new + island + last.new)
+        merged.append(last)
+    texts = ("".join(each.equal for each in merged), old, new)
+    shared, *visible = (sum(map(len, text.split())) for text in texts)
+    if shared >= _UNLIKE * min(visible):
         return merged
     # One replacement between the words with which both texts begin and end.
-    head, tail = (
-        end if any(map(str.isalnum, end)) else "" for end in (blocks[0][0], blocks[-1][0])
-    )
-    if min(len(old), len(new)) < len(head) + len(tail):
-        tail = ""
-    changed = [text[len(head) : len(text) - len(tail)] for text in (old, new)]
-    return [(head, "", ""), ("", changed[0], changed[1]), (tail, "", "")]
-
-
-def _weight(text: str) -> int:
-    """Return how many characters of `text` are visible."""
-    return sum(map(len, text.split()))
+    head = [each for each in blocks[:1] if any(map(str.isalnum, each.equal))]
+    tail = [each for each in blocks[1:][-1:] if any(map(str.isalnum, each.equal))]
+    middle = blocks[len(head) : len(blocks) - len(tail)]
+    sides = [(each.equal + each.old, each.equal + each.new) for each in middle]
+    return [*head, Block("", *map("".join, zip(*sides, strict=True))), *tail]
 
 
 def _is_island(island: str, before: Block, after: Block) -> bool:
@@ -210,16 +206,13 @@ def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
     for place, op in enumerate(pieces):
         if op.kind == "insert" and place and pieces[place - 1].kind == "delete":
             parts.append(" ")  # so that the two are not read as one word
-        head, gap, tail = op.text, "", ""
-        if fold:
-            head, gap, tail = _folded(op, fold, first=place == 0, last=place == last)
-        html = escape(head) + (_aside(gap) if gap else "") + escape(tail)
+        html = _folded(op, fold, first=place == 0, last=place == last) if fold else escape(op.text)
         if op.kind != "equal":
             tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
             mark = f'<b class="vnb-mark">{mark}</b>'
             html = f'<{tag} class="vnb-{tag}">{mark}<span>{html}</span></{tag}>'
         parts.append(html)
-        room -= len(head) + len(tail)
+        room -= len(html)
         if fold and room < 0 and place < last:
             parts.append(_aside(f" … {last - place:,} pieces more"))
             break
@@ -230,13 +223,14 @@ def _aside(text: str) -> str:
     return f'<span class="vnb-quiet vnb-fold">{text}</span>'
 
 
-def _folded(op: Op, limit: int, *, first: bool, last: bool) -> tuple[str, str, str]:
-    """Return the beginning of a piece, what says how much is left out, and its end."""
+def _folded(op: Op, limit: int, *, first: bool, last: bool) -> str:
+    """Return a piece as HTML: where it is long its ends, and how much is left out between."""
     text = op.text
-    if len(text) <= (limit if op.kind == "equal" else _MOST):
-        return text, "", ""
     if op.kind != "equal":
-        return text[:_MOST], f" … {len(text) - _MOST:,} characters more ", ""
+        more = f" … {len(text) - _MOST:,} characters more "
+        return escape(text[:_MOST]) + (_aside(more) if len(text) > _MOST else "")
+    if len(text) <= limit:
+        return escape(text)
     lines = text.splitlines(keepends=True)
     head = "" if first else "".join(lines[:_AROUND])
     head = head if len(head) < _FOLD // 2 else head[:_NEAR]
@@ -247,15 +241,14 @@ def _folded(op: Op, limit: int, *, first: bool, last: bool) -> tuple[str, str, s
     size = f"{count:,} lines" if count > 1 else plural(len(left_out), "character")
     # Where whole lines are left out, what says so is a line too.
     end = "\n" if tail and left_out.endswith("\n") else ""
-    return head, f" … {size} the same … ", end + tail
+    return escape(head) + _aside(f" … {size} the same … ") + end + escape(tail)
 
 
 MISSING: Any = object()
 """Stands for a value that is not there at all; null is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One thing in which two values differ; `path` is in the new value, of a deletion in the old.
 
     A `move` is an item of a list that stood at `moved_from`; changes inside it are separate. A
@@ -266,18 +259,7 @@ class Change:
     path: Path
     old: Any
     new: Any
-    moved_from: int | None = None
-
-    @property
-    def growth(self) -> str:
-        """By how much a number grew, with its sign; empty where it is no number."""
-        if not (_is_number(self.old) and _is_number(self.new)):
-            return ""
-        try:
-            delta = self.new - self.old
-            return f"{'+' if delta > 0 else chr(0x2212)}{abs(delta):.6g}"
-        except OverflowError:
-            return ""
+    moved_from: int = 0
 
 
 class Row(NamedTuple):
@@ -290,26 +272,22 @@ class Row(NamedTuple):
     def to_html(self) -> str:
         """Return the row as escaped HTML."""
         label = f'<span class="vnb-key">{escape(self.label)}</span>: ' if self.label else ""
-        remark = ""
-        if self.remark:
-            remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
-        pieces = diff_html(self.ops, fold=_FOLD)
-        return f'<pre class="vnb-text vnb-change">{label}{pieces}{remark}</pre>'
+        remark = f'<span class="vnb-quiet vnb-number"> {escape(self.remark)}</span>'
+        pieces = diff_html(self.ops, fold=_FOLD) + (remark if self.remark else "")
+        return f'<pre class="vnb-text vnb-change">{label}{pieces}</pre>'
 
     def to_text(self) -> str:
         """Return the row as plain text."""
-        return self._marked(printable(self.label), printable(self._pieces))
+        return self._marked(printable)
 
     def to_markdown(self) -> str:
         """Return the row as Markdown."""
-        return self._marked(self.label and markdown_code(self.label), markdown_code(self._pieces))
+        return self._marked(markdown_code)
 
-    @property
-    def _pieces(self) -> str:
-        return "".join(f"{_MARKS[op.kind][0]}{op.text}{_MARKS[op.kind][1]}" for op in self.ops)
-
-    def _marked(self, label: str, pieces: str) -> str:
-        return f"{f'{label}: ' if label else ''}{pieces}{f' {self.remark}' if self.remark else ''}"
+    def _marked(self, shown: Callable[[str], str]) -> str:
+        pieces = "".join(text.join(_MARKS[kind]) for kind, text in self.ops)
+        label = f"{shown(self.label)}: " if self.label else ""
+        return f"{label}{shown(pieces)}{f' {self.remark}' if self.remark else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,17 +307,6 @@ class Difference:
         return bool(self.changes)
 
     @property
-    def differing(self) -> tuple[int, int]:
-        """How many scalars differ, of how many that the two values have, each counted once."""
-        fields, differing = _fields(self.new), 0
-        for change in self.changes:
-            if change.kind != "move":
-                old, new = _fields(change.old), _fields(change.new)
-                fields += max(old, new) - new
-                differing += max(old, new)
-        return differing, fields
-
-    @property
     def summary(self) -> str:
         """The difference in one line, such as "3 of 12 fields differ"."""
         if not self.changes:
@@ -351,15 +318,17 @@ class Difference:
         if self.changes[0].path == ():
             return _of_one(self.changes[0])
         noun = _NOUNS.get(self.kind, "field")
-        differing, fields = self.differing
+        changes = [change for change in self.changes if change.kind != "move"]
         if noun != "field" and isinstance(self.old, list) and isinstance(self.new, list):
             parts = {
-                (change.kind == "delete" and len(change.path) == 1, change.path[0])
-                for change in self.changes
-                if change.kind != "move"
+                (each.kind == "delete" and len(each.path) == 1, each.path[0]) for each in changes
             }
             differing, fields = len(parts), len(self.new) + sum(deleted for deleted, _ in parts)
-        moved = sum(change.kind == "move" for change in self.changes)
+        else:
+            sizes = [(_fields(change.old), _fields(change.new)) for change in changes]
+            differing = sum(map(max, sizes))
+            fields = _fields(self.new) + differing - sum(new for _, new in sizes)
+        moved = len(self.changes) - len(changes)
         verb = "differs" if differing == 1 else "differ"
         words = [f"{differing:,} of {plural(fields, noun)} {verb}"] if differing else []
         return ", ".join([*words, *([f"{moved:,} moved"] if moved else [])])
@@ -417,10 +386,8 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
     whole: Literal["insert", "delete", "change"] = "change"
     if old is MISSING or new is MISSING:
         whole = "insert" if old is MISSING else "delete"
-    changes = [Change(whole, (), old, new)]
-    if same_value(old, new):
-        changes = []
-    elif whole == "change" and (kind == old_kind or "ERROR" not in {kind, old_kind}):
+    changes = [] if same_value(old, new) else [Change(whole, (), old, new)]
+    if changes and whole == "change" and (kind == old_kind or "ERROR" not in {kind, old_kind}):
         with suppress(RecursionError):  # a thousand levels deep: shown as replaced
             changes = list(_changes(old, new, kind if kind == old_kind else "JSON", ()))
     return Difference(old, new, kind, old_kind, tuple(changes))
@@ -429,10 +396,12 @@ def difference(old: Any, new: Any, kind: str, *, old_kind: str | None = None) ->
 def _changes(old: Any, new: Any, kind: str, path: Path) -> Iterator[Change]:
     """Yield the changes in the order of the new value, deletions last in each part."""
     if isinstance(old, Mapping) and isinstance(new, Mapping) and _share_parts(old, new, kind, path):
+        types = {str(side.get("type")) for side in (old, new)}
+        inner = types.pop() if len(types) == 1 else "JSON"
+        kinds = {"turn": {"content": "typed"}, "typed": {"value": inner}}.get(kind, {})
         for key, value in new.items():
             if key in old:
-                part = _kind_of_part(old, new, kind, key)
-                yield from _changes(old[key], value, part, (*path, key))
+                yield from _changes(old[key], value, kinds.get(key, "JSON"), (*path, key))
             else:
                 yield Change("insert", (*path, key), MISSING, value)
         for key, value in old.items():
@@ -453,105 +422,89 @@ def _share_parts(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, path
     return bool(old.keys() & new.keys()) or path == ()
 
 
-def _kind_of_part(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, key: str) -> str:
-    """Return the kind of the value of `key` in both."""
-    if kind == "turn" and key == "content":
-        return "typed"
-    types = {str(side.get("type")) for side in (old, new)}
-    return types.pop() if kind == "typed" and key == "value" and len(types) == 1 else "JSON"
-
-
-class _Item(NamedTuple):
-    """An item of a list.
-
-    Items about the same thing share `key`; of one `shape` one may have become the other.
-    """
-
-    value: str
-    key: Hashable
-    shape: Hashable
-
-
 def _list_changes(
     old: Sequence[Any], new: Sequence[Any], kind: str, path: Path
 ) -> Iterator[Change]:
-    sides = [[_item(value, kind) for value in side] for side in (old, new)]
-    pairs = _aligned(*sides)
-    in_old_order = [place for place, _ in sorted(pairs.items(), key=lambda pair: pair[1])]
-    in_new_order = sorted(pairs)
-    stayed = matches(in_old_order, in_new_order)
-    moved = pairs.keys() - {in_new_order[j + n] for _, j, size in stayed for n in range(size)}
+    pairs = _aligned(old, new, kind)
+    before = [pairs[place] for place in sorted(pairs)]
+    in_order = matches(sorted(before), before)
+    stayed = {before[j + n] for _, j, size in in_order for n in range(size)}
     for place, value in enumerate(new):
         here = (*path, place)
         if place not in pairs:
             yield Change("insert", here, MISSING, value)
             continue
-        before = pairs[place]
-        if place in moved:
-            yield Change("move", here, old[before], value, moved_from=before)
-        if sides[0][before].value != sides[1][place].value:
-            yield from _changes(old[before], value, kind, here)
-    used = set(pairs.values())
-    for place, value in enumerate(old):
-        if place not in used:
-            yield Change("delete", (*path, place), value, MISSING)
+        if pairs[place] not in stayed:
+            yield Change("move", here, old[pairs[place]], value, pairs[place])
+        if not same_value(old[pairs[place]], value):
+            yield from _changes(old[pairs[place]], value, kind, here)
+    for place in sorted(set(range(len(old))).difference(before)):
+        yield Change("delete", (*path, place), old[place], MISSING)
 
 
-def _item(value: Any, kind: str) -> _Item:
-    text = value_key(value)
-    if not isinstance(value, Mapping):
-        return _Item(text, None, "number" if _is_number(value) else type(value).__name__)
-    if kind == "hit":
-        document = value.get("document")
-        named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
-        name = named if isinstance(named, str) else value_key(document)
-        return _Item(text, (name, value_key(value.get("text"))), name)
-    if kind != "JSON":
-        return _Item(text, None, value_key(value.get(_SHAPES[kind])))
-    keys = ((key, value[key]) for key in _KEYS if isinstance(value.get(key), str | int))
-    key = next(keys, None)
-    return _Item(text, key, ("object", key if key and key[0] in _IDS else ""))
-
-
-def _aligned(old: Sequence[_Item], new: Sequence[_Item]) -> dict[int, int]:
+def _aligned(old: Sequence[Any], new: Sequence[Any], kind: str) -> dict[int, int]:
     """Return which items belong together: place in the new list to place in the old one.
 
     The same ones first, in order, then anywhere if there is but one; then those with one key;
     then, between two that stayed, those of one shape.
     """
-    values = [[item.value for item in side] for side in (old, new)]
+    values = [list(map(value_key, side)) for side in (old, new)]
+    known = [[_key_and_shape(value, kind) for value in side] for side in (old, new)]
     stayed = matches(*values)
     pairs = {j + n: i + n for i, j, size in stayed for n in range(size)}
     _pair_unique(pairs, *values)
-    _pair_unique(pairs, [item.key for item in old], [item.key for item in new])
+    _pair_unique(pairs, *([key for key, _ in side] for side in known))
     used = set(pairs.values())
     at_i = at_j = 0
     for i, j, size in [*stayed, (len(old), len(new), 0)]:
         rest_i = [n for n in range(at_i, i) if n not in used]
         rest_j = [n for n in range(at_j, j) if n not in pairs]
-        shapes = [old[n].shape for n in rest_i], [new[n].shape for n in rest_j]
-        for start_i, start_j, count in matches(*shapes) if all(shapes) else ():
+        shapes = [known[0][n][1] for n in rest_i], [known[1][n][1] for n in rest_j]
+        for start_i, start_j, count in matches(*shapes):
             pairs |= {rest_j[start_j + n]: rest_i[start_i + n] for n in range(count)}
         at_i, at_j = i + size, j + size
     return pairs
 
 
+def _key_and_shape(value: Any, kind: str) -> tuple[Hashable, Hashable]:
+    """Return what items about the same thing share, and those of which one may become another."""
+    if not isinstance(value, Mapping):
+        return None, "number" if _is_number(value) else type(value).__name__
+    if kind == "hit":
+        document = value.get("document")
+        named = isinstance(document, Mapping) and (document.get("id") or document.get("label"))
+        name = named if isinstance(named, str) else value_key(document)
+        return (name, value_key(value.get("text"))), name
+    if kind != "JSON":
+        return None, value_key(value.get(_SHAPES[kind]))
+    keys = ((key, value[key]) for key in _KEYS if isinstance(value.get(key), str | int))
+    key = next(keys, None)
+    return key, ("object", key if key and key[0] in _IDS else "")
+
+
 def _pair_unique(pairs: dict[int, int], old: Sequence[Hashable], new: Sequence[Hashable]) -> None:
     """Add the pairs of what is left and has a token that is left once on each side."""
-    used = set(pairs.values())
-    left_old, left_new = (
-        [(token, n) for n, token in enumerate(side) if n not in without and token is not None]
-        for side, without in ((old, used), (new, pairs))
-    )
-    counts = [Counter(token for token, _ in side) for side in (left_old, left_new)]
-    places = dict(left_old)
-    for token, place in left_new:
-        if counts[0][token] == 1 == counts[1][token]:
-            pairs[place] = places[token]
+    places = []
+    for side, paired in ((old, set(pairs.values())), (new, set(pairs))):
+        left = [(each, at) for at, each in enumerate(side) if at not in paired and each is not None]
+        counts = Counter(each for each, _ in left)
+        places.append({each: at for each, at in left if counts[each] == 1})
+    pairs |= {places[1][each]: places[0][each] for each in places[1].keys() & places[0].keys()}
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _growth(change: Change) -> str:
+    """Return by how much a number grew, with its sign; nothing where it is no number."""
+    if not (_is_number(change.old) and _is_number(change.new)):
+        return ""
+    try:
+        delta = change.new - change.old
+        return f"{'+' if delta > 0 else chr(0x2212)}{abs(delta):.6g}"
+    except OverflowError:
+        return ""
 
 
 def _fields(value: Any) -> int:
@@ -569,24 +522,22 @@ def _fields(value: Any) -> int:
 
 def _of_one(change: Change) -> str:
     """Return in words how a value that is compared whole differs."""
-    if change.growth:
-        return f"{number_text(change.old)} → {number_text(change.new)} ({change.growth})"
+    if growth := _growth(change):
+        return f"{number_text(change.old)} → {number_text(change.new)} ({growth})"
     if not (isinstance(change.old, str) and isinstance(change.new, str)):
         return "replaced"
-    ops = word_diff(change.old, change.new)
-    counts = [
-        f"{sign}{words}"
-        for kind, sign in (("insert", "+"), ("delete", "\N{MINUS SIGN}"))
-        if (words := sum(len(op.text.split()) for op in ops if op.kind == kind))
-    ]
+    words: Counter[str] = Counter()
+    for kind, text in word_diff(change.old, change.new):
+        words[kind] += len(text.split())
+    marks = {"insert": "+", "delete": "\N{MINUS SIGN}"}
+    counts = [f"{mark}{words[kind]}" for kind, mark in marks.items() if words[kind]]
     return f"{' '.join(counts)} words" if counts else "only spaces differ"
 
 
 def _row_of(found: Difference, change: Change) -> Row:
     """Return a change of a difference as a row."""
-    kind = found.kind
-    label = _label(found, change)
-    if change.moved_from is not None:
+    label, kind = _label(found, change), found.kind
+    if change.kind == "move":
         text = _text(change, change.new, kind)
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the rest
@@ -596,13 +547,12 @@ def _row_of(found: Difference, change: Change) -> Row:
         return Row(label, [Op("equal", glimpse)], f"moved from {place}")
     if isinstance(change.old, str) and isinstance(change.new, str):
         return Row(label, word_diff(change.old, change.new))
-    sides = [(change.old, found.old_kind), (change.new, kind)]
-    texts = [None if value is MISSING else _text(change, value, type_) for value, type_ in sides]
-    if texts[0] == texts[1]:  # the text "3" and the number
-        texts = [json_text(change.old), json_text(change.new)]
-    ops = [Op("delete", texts[0])] if texts[0] is not None else []
-    ops += [Op("insert", texts[1])] if texts[1] is not None else []
-    return Row(label, ops, f"by {change.growth}" if change.growth else "")
+    old = "" if change.old is MISSING else _text(change, change.old, found.old_kind)
+    new = "" if change.new is MISSING else _text(change, change.new, kind)
+    if old == new:  # the text "3" and the number
+        old, new = json_text(change.old), json_text(change.new)
+    ops = [op for op in (Op("delete", old), Op("insert", new)) if op.text]
+    return Row(label, ops, f"by {growth}" if (growth := _growth(change)) else "")
 
 
 def _text(change: Change, value: Any, kind: str) -> str:
@@ -612,8 +562,7 @@ def _text(change: Change, value: Any, kind: str) -> str:
         role = value.get("role", "?") if isinstance(value, Mapping) else None
         return text.removeprefix(f"{role}: ") or '""'
     if change.path:
-        is_media = isinstance(value, Mapping) and isinstance(value.get("src"), str)
-        kind = "IMAGE" if is_media else "JSON"
+        return plain_text(value) or '""'
     return value_text(value, kind) or '""'
 
 
@@ -642,15 +591,12 @@ def _path_text(path: Sequence[str | int]) -> str:
     >>> _path_text(("items", 2, "unit price"))
     'items[2]["unit price"]'
     """
-    if len(path) > _STEPS:
-        half = _STEPS // 2
-        return f"{_path_text(path[:half])} … {_path_text(path[-half:])}"
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif _PLAIN.match(part):
-            text += f".{part}" if text else part
-        else:
-            text += f'["{cut(part, _LABEL)}"]'
-    return text
+    parts = (
+        f"[{part}]"
+        if isinstance(part, int)
+        else f".{part}"
+        if _PLAIN.match(part)
+        else f'["{part}"]'
+        for part in path
+    )
+    return cut("".join(parts).removeprefix("."), _PATH)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.history import clean
+from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering import format as formats
@@ -101,19 +101,17 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)
 
-    def part(inner: object, inner_kind: str) -> str:
-        return value_html(inner, inner_kind, markdown=markdown, depth=depth + 1)
-
-    writer = _WRITERS.get(kind)
-    html = writer(value, part) if writer and depth < _NESTING else None
-    if html is None and isinstance(value, str):
-        head, rest = clipped(value)
-        html = f'<pre class="vnb-text">{escape(head)}</pre>'
-        if markdown and kind == "STRING":
-            html = markdown_html(head)
-        if rest:
-            html += _note(f"… {rest:,} characters more; the run holds the whole text")
-    return _json_html(value) if html is None else html
+    if depth < _NESTING and _is_of_type(value, kind):
+        part = partial(value_html, markdown=markdown, depth=depth + 1)
+        context = {"part": part, "json": _json_html, "most": MAX_TEXT}
+        return render("value.html.j2", value=value, kind=kind, **context)
+    if not isinstance(value, str):
+        return _json_html(value)
+    head, rest = clipped(value)
+    is_markdown = markdown and kind == "STRING"
+    html = markdown_html(head) if is_markdown else f'<pre class="vnb-text">{escape(head)}</pre>'
+    more = f"… {rest:,} more characters; the run has the whole text"
+    return html + (_note(more) if rest else "")
 
 
 def difference_html(found: Difference) -> str:
@@ -140,83 +138,16 @@ def clipped(text: str) -> tuple[str, int]:
     return text[:MAX_TEXT], max(0, len(text) - MAX_TEXT)
 
 
-Part = Callable[[object, str], str]
-"""Writes a value inside another one, by its type."""
-
-
-def _items(value: object, *keys: str) -> list[Mapping[str, Any]] | None:
-    """Return `value` if it is a list of objects with these keys."""
-    if not isinstance(value, list):
-        return None
-    fits = all(isinstance(item, Mapping) and item.keys() >= set(keys) for item in value)
-    return value if fits else None
-
-
-def _chat(value: object, part: Part) -> str | None:
-    turns = _items(value)
-    if turns is None:
-        return None
-    parts = []
-    for turn in turns:
-        content, kind = turn.get("content"), "STRING"
-        if content is None:
-            content = turn.get("text")
-        if isinstance(content, Mapping) and "type" in content:
-            kind, content = str(content["type"]), content.get("value")
-        role = f'<b class="vnb-role">{escape(str(turn.get("role", "?")))}</b>'
-        parts.append(f'<div class="vnb-turn">{role} <div>{part(content, kind)}</div></div>')
-    html = f'<div class="vnb-chat">{"".join(parts)}</div>'
-    return html if parts else '<span class="vnb-null">no turns</span>'
-
-
-def _search_results(value: object, part: Part) -> str | None:
-    hits = _items(value)
-    if hits is None:
-        return None
-    parts = []
-    for hit in hits:
-        document, score, keywords = (hit.get(name) for name in ("document", "score", "keywords"))
-        label = document.get("label") if isinstance(document, Mapping) else document
-        head = f"<b>{escape(str(label or 'no document'))}</b>"
-        if isinstance(score, int | float):
-            head += f' <span class="vnb-number">score {score:.3g}</span>'
-        if isinstance(keywords, list) and keywords:
-            head += f' <span class="vnb-quiet">{escape(", ".join(map(str, keywords)))}</span>'
-        parts.append(f"<li><div>{head}</div>{part(str(hit.get('text', '')), 'STRING')}</li>")
-    html = f'<ol class="vnb-hits">{"".join(parts)}</ol>'
-    return html if parts else '<span class="vnb-null">no results</span>'
-
-
-def _function_call(value: object, _part: Part) -> str | None:
-    if not isinstance(value, Mapping) or "name" not in value:
-        return None
-    number = value.get("id")
-    call = f' <span class="vnb-quiet">{escape(str(number))}</span>' if number else ""
-    name = f"<code>{escape(str(value['name']))}</code>"
-    return f"<div>call {name}{call}</div>{_json_html(value.get('arguments', {}))}"
-
-
-def _error(value: object, _part: Part) -> str | None:
-    if not isinstance(value, Mapping) or "message" not in value:
-        return None
-    code = escape(str(value.get("code", "ERROR")))
-    message = escape(clipped(str(value["message"]))[0])
-    return f'<div class="vnb-error">error <code>{code}</code>: {message}</div>'
-
-
-def _array(value: object, part: Part) -> str | None:
-    found = _items(value, "type", "value") or ()
-    items = "".join(f"<li>{part(item['value'], str(item['type']))}</li>" for item in found)
-    return f'<ol class="vnb-array" start="0">{items}</ol>' if found else None
-
-
-_WRITERS: dict[str, Callable[[object, Part], str | None]] = {
-    "CHAT_HISTORY": _chat,
-    "SEARCH_RESULTS": _search_results,
-    "FUNCTION_CALL": _function_call,
-    "ERROR": _error,
-    "ARRAY": _array,
-}
+def _is_of_type(value: object, kind: str) -> bool:
+    """Return whether `value` has the parts that ``value.html.j2`` shows of its type."""
+    if kind in {"FUNCTION_CALL", "ERROR"}:
+        needed = "message" if kind == "ERROR" else "name"
+        return isinstance(value, Mapping) and needed in value
+    if kind not in {"CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY"} or not isinstance(value, list):
+        return False
+    parts = {"type", "value"} if kind == "ARRAY" else set[str]()
+    fits = all(isinstance(item, Mapping) and item.keys() >= parts for item in value)
+    return fits and (bool(value) or kind != "ARRAY")
 
 
 def _json_html(value: object) -> str:
@@ -230,7 +161,7 @@ def _node(value: object, depth: int, label: str, room: Iterator[int]) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
-        text = "(cannot be shown)" if isinstance(value, Mapping | list) else str(value)
+        text = "(cannot be displayed)" if isinstance(value, Mapping | list) else str(value)
     if not isinstance(value, Mapping | list) or not value or len(text) <= _SHORT:
         return f'{label}<code class="vnb-json">{escape(text)}</code>'
     if depth >= _DEPTH:
@@ -271,18 +202,15 @@ def markdown_html(text: str) -> str:
         _parser().render(text),
         tags=_TAGS,
         attributes={"a": {"href", "title"}, "ol": {"start"}},
-        attribute_filter=_absolute,
+        # Drop addresses that would lead into the notebook server itself.
+        attribute_filter=lambda _tag, name, value: (
+            value if name != "href" or value.lower().partition(":")[0] in _SCHEMES else None
+        ),
         url_schemes=_SCHEMES,
         link_rel="noopener noreferrer",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
     return f'<div class="vnb-md">{html}</div>'
-
-
-def _absolute(_tag: str, name: str, value: str) -> str | None:
-    """Drop addresses that would lead into the notebook server itself."""
-    is_open = name != "href" or value.lower().partition(":")[0] in _SCHEMES
-    return value if is_open else None
 
 
 @cache
@@ -339,7 +267,7 @@ def media_html(value: object, kind: str, *, name: str = "") -> str | None:
     if src[:5].lower() != "data:":
         return _note(f"{noun} at {address}, not loaded")
     if len(src) > MAX_SHOWN * 4 // 3 + 200:
-        return _note(f"{noun} of about {_size(len(src) * 3 // 4)}: too large to be shown here")
+        return _note(f"{noun} of about {format_bytes(len(src) * 3 // 4)}: too large to display")
     head, _, body = src.partition(",")
     if not head.lower().endswith(";base64"):
         body = "?"
@@ -358,10 +286,10 @@ def _element(content: bytes, kind: str, name: str) -> str:
             mime, element = known, tag
             break
     if element not in _ALLOWED[kind]:
-        what = f"{kind.lower()} of {_size(len(content))}, {mime or 'of an unknown format'}"
+        what = f"{kind.lower()} of {format_bytes(len(content))}, {mime or 'of an unknown format'}"
         return _note(f"{what}: not shown, it is no known {kind.lower()} format")
     url = f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
-    label = escape(f"{name} ({mime}, {_size(len(content))})".strip())
+    label = escape(f"{name} ({mime}, {format_bytes(len(content))})".strip())
     if element == "img":
         return f'<img class="vnb-media" src="{url}" alt="{label}">{_note(label)}'
     if element == "pdf":
@@ -377,23 +305,11 @@ def _note(html: str) -> str:
     return f'<p class="vnb-note">{html}</p>'
 
 
-def _size(count: int) -> str:
-    """Return a number of bytes in words.
-
-    >>> _size(1500), _size(12)
-    ('1.5 kB', '12 bytes')
-    """
-    for unit, name in ((1_000_000, "MB"), (1_000, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
-
-
 _MEANINGS = {
     "NODE_EXECUTION": "A step of the workflow failed.",
     "NODE_TIMEOUT": "A step of the workflow took too long.",
     "NODE_CANCELLED": "A step of the workflow was cancelled.",
-    "NODE_EXECUTION_COUNT_LIMIT_REACHED": "The workflow went round too often.",
+    "NODE_EXECUTION_COUNT_LIMIT_REACHED": "The workflow looped too often.",
     "WORKFLOW_TIMEOUT": "The workflow took too long.",
     "WORKFLOW_CANCELLED": "The workflow was cancelled on the server.",
     "WORKFLOW_INITIALIZATION": "The workflow could not be started.",
@@ -409,7 +325,7 @@ _MEANINGS = {
 _BY_STATE = {
     "REJECTED": "The workflow ended with an error.",
     "FAILED": "No usable answer came.",
-    "CANCELLED": "Cancelled before an answer came; the workflow may have run all the same.",
+    "CANCELLED": "Cancelled before an answer came; the workflow may have run anyway.",
     "STARTED": "Recorded, no answer yet.",
 }
 

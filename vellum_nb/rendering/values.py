@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vellum_nb.rendering.format import one_line
+
 _EXACT = 1e15  # beyond it a float has no digit to spare
 _NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
-_TOO_LONG = "(an integer with too many digits to be shown)"
+_TOO_LONG = "(an integer with too many digits to display)"
 
 
 def value_text(value: object, kind: str) -> str:
@@ -67,9 +69,18 @@ def json_text(value: object) -> str:
         text = json.dumps(value, **options)
         return text if len(text) <= _ONE_LINE else json.dumps(value, indent=2, **options)
     except RecursionError:
-        return "(nested too deeply to be shown)"
+        return "(nested too deeply to display)"
     except (TypeError, ValueError):
         return number_text(value)
+
+
+def value_line(value: object, limit: int = 60) -> str:
+    """Return a value as JSON, text as it is, in one line of at most `limit` characters.
+
+    >>> value_line({"b": 1, "a": "x"}, 12)
+    '{"a": "x", …'
+    """
+    return one_line(value if isinstance(value, str) else json_text(value), limit)
 
 
 def same_value(a: object, b: object) -> bool:

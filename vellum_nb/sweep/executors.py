@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -25,10 +24,8 @@ _NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _LOCK = threading.Lock()
 
 
-def attempt_pool(attempt: Attempt, executor: Executor | None, most: int) -> WorkerPool:
-    """Return a pool for so many attempts at once, in threads or by `executor`."""
-    if executor is None:
-        return WorkerPool(lambda prepared, cancel: partial(attempt, prepared, cancel), most)
+def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool:
+    """Return a pool for so many attempts at once by `executor`."""
     of_dask = getattr(sys.modules.get("distributed.cfexecutor"), "ClientExecutor", ())
     claims: list[str] = []
 

@@ -112,10 +112,8 @@ def _cases(session: BlindSession) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     more = len(rows) - _CASES
     rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
-    return (
-        f"<details><summary>Which was which, case by case</summary><table><thead><tr>{heads}</tr>"
-        f"</thead><tbody>{body}</tbody></table>{rest}</details>"
-    )
+    table = f'<table class="vnb-rows"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    return f"<details><summary>Which was which, case by case</summary>{table}{rest}</details>"
 
 
 def _name(name: object) -> str:

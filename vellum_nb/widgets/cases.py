@@ -274,7 +274,8 @@ def problems_html(exc: VellumNBError) -> str:
 
 def _table(css: str, names: Sequence[str], rows: str) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return f'<table class="{css}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    head = f"<thead><tr>{heads}</tr></thead>"
+    return f'<table class="vnb-rows {css}">{head}<tbody>{rows}</tbody></table>'
 
 
 def _cell(text: str) -> str:

@@ -46,7 +46,8 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     rows = "".join(
         _node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]
     )
-    return f'<table class="vnb-trace"><caption>{caption}</caption><tbody>{rows}</tbody></table>'
+    body = f"<caption>{caption}</caption><tbody>{rows}</tbody>"
+    return f'<table class="vnb-rows vnb-trace">{body}</table>'
 
 
 def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:

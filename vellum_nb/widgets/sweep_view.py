@@ -13,11 +13,12 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
+from vellum_nb.rendering.html import render
 from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, script
+from vellum_nb.widgets.markup import asset, icon, script
 
 __all__ = ["ACTIVE", "SweepView", "plan_html", "sweep_html", "sweep_view_model"]
 
@@ -27,6 +28,7 @@ _SHORT = 24  # characters of an output that is shown before the long one
 _SHORT_ONES = 3
 _NO_OUTPUTS = {"REJECTED": "rejected", "FAILED": "no answer", "CANCELLED": "cancelled"}
 _UNKNOWN = "—"
+_LATEST = 5  # outputs shown
 Names = Mapping[str, tuple[str, ...]]  # release tag to the other tags on the same release
 
 
@@ -73,6 +75,13 @@ def sweep_view_model(
         "latest": [_latest(run, numbers.get(run.case_id)) for run in now.latest],
         "status": _status(now),
     }
+
+
+def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of the view that hold figures, as safe HTML."""
+    parts = ("resumed", "tags", "figures")
+    options = {"now": model, "icon": icon, "rows": _LATEST}
+    return {part: render("sweep.html.j2", part=part, **options) for part in parts}
 
 
 def _plan_text(record: SweepRecord) -> str:
@@ -257,6 +266,7 @@ class SweepView(ThreadSafeWidget):
     hint = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     view_model = traitlets.Dict().tag(sync=True)
+    parts = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -311,9 +321,9 @@ class SweepView(ThreadSafeWidget):
     def _show(self) -> bool:
         """Show how it is now; return whether there is more to come."""
         now = self.sweep.progress()
-        self.view_model = sweep_view_model(
-            self.sweep.record, now, same=self._same, numbers=self._numbers
-        )
+        model = sweep_view_model(self.sweep.record, now, same=self._same, numbers=self._numbers)
+        with self.hold_trait_notifications():
+            self.view_model, self.parts = model, figures_html(model)
         return now.state in ACTIVE
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,60 +10,52 @@ from pydantic import ValidationError
 
 from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
-from vellum_nb.models import VellumVariable, WorkflowReleaseTagRead
+from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
+from vellum_nb.sweep.cases import Table, checked_cases
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
 Variables = Sequence[VellumVariable | Mapping[str, Any]]
 _MEDIA = {"image", "audio", "video", "document"}
-_EXPECTED = {"number": "not a number", "bool": "neither true nor false"}
 
 
 def parse_arguments(
-    pairs: Sequence[str], variables: Sequence[VellumVariable] | None
-) -> dict[str, object]:
-    """Return the values of ``name=value`` pairs, typed by `variables`.
+    pairs: Sequence[str],
+    release: WorkflowDeploymentRelease | None,
+    deployment: str,
+    release_tag: str,
+) -> dict[str, Any]:
+    """Return the inputs of ``name=value`` texts, typed and checked as the cells of a CSV are.
 
     The file that ``@path`` names is read; where it is an image, audio, video or a document it is
     itself the value.
     """
-    kinds = {v.key: field_kind(v) for v in variables or ()}
-    values: dict[str, object] = {}
+    variables = release.workflow_version.input_variables if release else ()
+    files = {v.key for v in variables if field_kind(v) in _MEDIA}
+    row: dict[str, str] = {}
     problems = []
     for pair in pairs:
         name, separator, text = pair.partition("=")
-        if not separator:
-            problems.append(InputProblem(pair, "is not name=value"))
-            continue
+        path = text.removeprefix("@")
         try:
-            values[name] = _value(text, kinds.get(name, "text"))
+            is_read = path != text and name not in files
+            row[f"input.{name}"] = Path(path).read_text(encoding="utf-8") if is_read else path
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or exc
             problems.append(InputProblem(name, f"{text!r} cannot be read: {reason}"))
-        except RecursionError:
-            problems.append(InputProblem(name, "cannot be read: it is nested too deep"))
-    if problems:
-        msg = "The inputs cannot be read; nothing was sent:"
-        raise InputError(msg, problems)
-    return values
-
-
-def _value(text: str, kind: str) -> object:
-    if kind in _MEDIA:
-        return Path(text.removeprefix("@")) if text.startswith("@") else text
-    if text.startswith("@"):
-        text = Path(text[1:]).read_text(encoding="utf-8")
-    if kind == "text":
-        return text
+        if not separator:
+            problems.append(InputProblem(pair, "is not name=value"))
+    table = Table([row], tuple(row), "csv", "the inputs")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as exc:
-        if kind == "enum":
-            return text
-        where = f"line {exc.lineno}, column {exc.colno}"
-        msg = _EXPECTED.get(kind, f"not JSON ({where}; text in it stands in double quotes)")
-        raise ValueError(msg) from exc
+        if not problems:
+            (case,), _ = checked_cases(table, {release_tag: release}, deployment)
+            return dict(case.inputs)
+    except InputError as exc:
+        found = [(each.variable.removeprefix("input."), each.message) for each in exc.problems]
+        problems = [InputProblem(*each) for each in found]
+    msg = f"The inputs do not fit {deployment} {release_tag}; nothing was sent:"
+    raise InputError(msg, problems)
 
 
 def form_spec(
@@ -109,7 +100,7 @@ def _recorded(name: str, history: History, exc: AuthenticationError) -> tuple[Ve
             for key, value in run.inputs.items()
         )
     exc.add_note(
-        f"To have a form all the same, name its inputs: "
+        f"For a form without it, name the inputs: "
         f'ws.form({name!r}, variables=[{{"key": "...", "type": "STRING"}}])'
     )
     raise exc
@@ -120,7 +111,7 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
         return VellumVariable.model_validate(item)
     except ValidationError as exc:
         msg = (
-            f"variables has {format_value(item)}, which is no input variable; "
+            f"variables has {format_value(item)}, which is not an input variable; "
             'write one like {"key": "ticket", "type": "STRING", "required": True}'
         )
         raise InputError(msg) from exc

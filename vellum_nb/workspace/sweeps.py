@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, Sweeps
+from vellum_nb.history import History, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
-from vellum_nb.rendering.files import refuse_key, save_frame
 from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
 from vellum_nb.sweep.limits import SweepOptions, checked_tags
 from vellum_nb.sweep.plan import PlannedRun, Reused, SweepPlan, new_sweep, plan_sweep
@@ -171,11 +171,8 @@ class SweepWorker:
         cases: Sequence[SweepCase] = (),
         releases: Releases | None = None,
     ) -> None:
-        self._services = services
-        self._history = services.history
-        self._sweep = sweep
-        self._cases = cases
-        self._releases = dict(releases or {})
+        self._services, self._history, self._sweep = services, services.history, sweep
+        self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
         _, read = services.client.settings(max_connections=1, max_tries=1).timeout
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
@@ -275,7 +272,7 @@ class SweepWorker:
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless the key stands in it."""
         refuse_key(str(path), self._services.client.leaks, [frame])
-        return save_frame(path, frame, "csv")
+        return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
         place = planned.place
@@ -332,7 +329,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
     elif lost is not None:
         sent = lost + _RENEWED_WITHIN
     waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
-    why = "it was begun, and no answer was seen" if run.error is None else run.error.code
+    why = "it was started, and no answer was recorded" if run.error is None else run.error.code
     return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 

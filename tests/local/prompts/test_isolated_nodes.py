@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from openai_kit import says
 
+pytestmark = pytest.mark.slow
 HEAD = """
 from vellum import ChatMessagePromptBlock, JinjaPromptBlock
 from vellum.workflows import BaseWorkflow
@@ -82,7 +83,6 @@ def run(server, asking, tmp_path):
     return run
 
 
-@pytest.mark.slow
 def test_a_prompt_node_in_a_process_is_answered_and_its_usage_kept(run, model):
     model.answer = says("Hel", "lo")
     data, detail = run("greet", GREET)
@@ -93,7 +93,6 @@ def test_a_prompt_node_in_a_process_is_answered_and_its_usage_kept(run, model):
     assert used["ml_model_usage"] == {"input_token_count": 7, "output_token_count": 3}
 
 
-@pytest.mark.slow
 def test_a_node_in_a_process_runs_another_deployment(run, server):
     server.deploy(shout)
     data, _ = run("nest", NEST)
@@ -101,7 +100,6 @@ def test_a_node_in_a_process_runs_another_deployment(run, server):
     assert [(o["name"], o["value"]) for o in data["outputs"]] == [("said", "ADA")]
 
 
-@pytest.mark.slow
 def test_a_crash_of_a_node_ends_every_node_and_the_run(run, server):
     data, detail = run("crash", FAIL, memory_limit=8 * 1024**3)
     assert data["error"]["code"] == "NODE_EXECUTION"

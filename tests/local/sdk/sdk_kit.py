@@ -1,8 +1,7 @@
-"""Runs Workflows SDK classes without a server, and looks at what they tell."""
+"""Runs Workflows SDK classes without a server, and reads their events."""
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ TYPES = {str: "STRING", int: "NUMBER", float: "NUMBER"}
 
 
 @dataclass
-class Told:
-    """What a run told."""
+class Result:
+    """The events of a run."""
 
     events: list[Event]
 
@@ -38,58 +37,26 @@ class Told:
         found: Mapping[str, Any] = self.last.body["error"]
         return found
 
-    def names(self, *, node: str | None = None) -> list[str]:
-        """Return the names of the events, of all or of one node."""
-        return [
-            event.name
-            for event in self.events
-            if node is None or event.body.get("node_definition", {}).get("name") == node
-        ]
-
     def of(self, name: str) -> list[Event]:
         return [event for event in self.events if event.name == name]
 
 
 def context(**options: Any) -> RunContext:
-    ids = {
-        key: str(uuid.uuid4())
-        for key in (
-            "span_id",
-            "deployment_id",
-            "deployment_history_item_id",
-            "release_tag_id",
-            "workflow_version_id",
-        )
-    }
-    parent = {
-        "type": "WORKFLOW_RELEASE_TAG",
-        "deployment_name": "under-test",
-        "release_tag_name": "v1",
-        "external_id": None,
-        "metadata": None,
-        "parent": None,
-        "links": None,
-        **ids,
-    }
-    return RunContext(
-        execution_id=str(uuid.uuid4()), trace_id=str(uuid.uuid4()), parent=parent, **options
-    )
-
-
-def typed(values: Mapping[str, Any]) -> list[WorkflowInput]:
-    """Return natural values as typed inputs; a (type, value) pair says its own type."""
-    found = []
-    for name, value in values.items():
-        if isinstance(value, tuple):
-            type_, value = value  # noqa: PLW2901 - the pair's parts
-        else:
-            type_ = TYPES.get(type(value), "JSON")
-        found.append(WorkflowInput(name=name, type=type_, value=value))
-    return found
+    parent = {"type": "WORKFLOW_RELEASE_TAG", "deployment_name": "x", "release_tag_name": "v1"}
+    for key in ("external_id", "metadata", "parent", "links"):
+        parent[key] = None
+    for key in ("span", "deployment", "deployment_history_item", "release_tag", "workflow_version"):
+        parent[f"{key}_id"] = str(uuid.uuid4())
+    return RunContext(str(uuid.uuid4()), str(uuid.uuid4()), parent, **options)
 
 
 def execution(workflow: type, values: Mapping[str, Any] | None = None, **options: Any):
-    return SdkWorkflow(workflow).begin(typed(values or {}), context(**options))
+    """Begin a run with natural values; a (type, value) pair has its own type."""
+    inputs = []
+    for name, value in (values or {}).items():
+        pair = value if isinstance(value, tuple) else (TYPES.get(type(value), "JSON"), value)
+        inputs.append(WorkflowInput(name=name, type=pair[0], value=pair[1]))
+    return SdkWorkflow(workflow).begin(inputs, context(**options))
 
 
 def events_of(execution: Any) -> list[Event]:
@@ -104,23 +71,8 @@ def events_of(execution: Any) -> list[Event]:
     return events
 
 
-def run(workflow: type, values: Mapping[str, Any] | None = None, **options: Any) -> Told:
-    return Told(events_of(execution(workflow, values, **options)))
-
-
-def in_thread(workflow: type, values: Mapping[str, Any] | None = None, **options: Any):
-    """Begin a run in a thread; return what cancels it and what waits for its end."""
-    begun = execution(workflow, values, **options)
-    told: list[Event] = []
-    thread = threading.Thread(target=lambda: told.extend(events_of(begun)), daemon=True)
-    thread.start()
-
-    def wait() -> Told:
-        thread.join(20)
-        assert not thread.is_alive()
-        return Told(told)
-
-    return begun.cancel, wait
+def run(workflow: type, values: Mapping[str, Any] | None = None, **options: Any) -> Result:
+    return Result(events_of(execution(workflow, values, **options)))
 
 
 def text(value: str) -> list[dict[str, str]]:

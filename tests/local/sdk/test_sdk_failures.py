@@ -13,14 +13,7 @@ from vellum.workflows import BaseWorkflow
 from vellum.workflows.errors import WorkflowErrorCode
 from vellum.workflows.exceptions import NodeException
 from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import (
-    BaseNode,
-    ErrorNode,
-    MapNode,
-    RetryNode,
-    TemplatingNode,
-    TryNode,
-)
+from vellum.workflows.nodes import BaseNode, ErrorNode, MapNode, RetryNode, TemplatingNode, TryNode
 from vellum.workflows.outputs import BaseOutput
 from vellum.workflows.state import BaseState
 from vellum.workflows.triggers.chat_message import ChatMessageTrigger
@@ -28,11 +21,21 @@ from vellum.workflows.triggers.chat_message import ChatMessageTrigger
 from vellum_nb.errors import VellumNBError
 
 
+def giving(value: Any) -> type:
+    """Return a workflow with an output of any kind."""
+
+    class Gives(BaseNode):
+        class Outputs(BaseNode.Outputs):
+            thing: Any
+
+        def run(self) -> BaseNode.Outputs:
+            return self.Outputs(thing=value)
+
+    return of(Gives, thing=Gives.Outputs.thing)
+
+
 class Fails(BaseNode):
     text = Inputs.text
-
-    class Outputs(BaseNode.Outputs):
-        said: str
 
     def run(self) -> BaseNode.Outputs:
         raise ValueError(f"no {self.text} today")
@@ -52,28 +55,40 @@ class BadTemplate(TemplatingNode[BaseState, str]):
     inputs = {}
 
 
-class Opaque(BaseNode):
-    class Outputs(BaseNode.Outputs):
-        thing: Any
-
+class Exits(BaseNode):
     def run(self) -> BaseNode.Outputs:
-        return self.Outputs(thing=object())
+        sys.exit("that is all")
 
 
-class Infinite(BaseNode):
+class Cancels(BaseNode):
     class Outputs(BaseNode.Outputs):
-        number: float
+        said: str
 
-    def run(self) -> BaseNode.Outputs:
-        return self.Outputs(number=float("inf"))
+    def run(self):
+        yield BaseOutput(name="said", delta="not ")
+        raise asyncio.CancelledError
 
 
-class Hidden(BaseNode):
-    class Outputs(BaseNode.Outputs):
-        scores: Any
+class Each(BaseWorkflow[MapNode.SubworkflowInputs, BaseState]):
+    graph = Exits
 
-    def run(self) -> BaseNode.Outputs:
-        return self.Outputs(scores={"best": [1.0, float("nan")]})
+
+class All(MapNode):
+    items = ["1"]
+    subworkflow = Each
+
+
+class NeverMade(BaseInputs):
+    """Inputs that cannot be made."""
+
+    text: str
+
+    def __init__(self, **_: Any) -> None:
+        raise RuntimeError("no inputs today")
+
+
+class Unmade(BaseWorkflow[NeverMade, BaseState]):
+    graph = Shout
 
 
 @pytest.mark.parametrize(
@@ -83,36 +98,30 @@ class Hidden(BaseNode):
         (of(Quota), "PROVIDER_QUOTA_EXCEEDED", "no more"),
         (of(Refuses), "USER_DEFINED_ERROR", "not today"),
         (of(BadTemplate), "INVALID_TEMPLATE", "Unable to render jinja template"),
-        (of(Opaque, thing=Opaque.Outputs.thing), "INVALID_OUTPUTS", "not JSON serializable"),
-        (
-            of(Infinite, number=Infinite.Outputs.number),
-            "INVALID_OUTPUTS",
-            "'number' is not a finite",
-        ),
-        (
-            of(Hidden, scores=Hidden.Outputs.scores),
-            "INVALID_OUTPUTS",
-            "'scores.best.1' is not a finite",
-        ),
+        (giving(object()), "INVALID_OUTPUTS", "not JSON serializable"),
+        (giving(float("inf")), "INVALID_OUTPUTS", "'thing' is not a finite"),
+        (giving({"a": [1.0, float("nan")]}), "INVALID_OUTPUTS", "'thing.a.1' is not a finite"),
+        (of(Exits), "NODE_EXECUTION", "SystemExit: that is all"),
+        (of(Cancels), "NODE_EXECUTION", "CancelledError"),
+        (of(All), "NODE_EXECUTION", "SystemExit: that is all"),
+        (Unmade, "INTERNAL_ERROR", "RuntimeError: no inputs today"),
     ],
 )
 def test_a_failure_rejects_the_run_with_its_code(workflow, code, message):
-    told = run(workflow, {"text": "x"})
-    assert told.last.name == "workflow.execution.rejected"
-    assert told.error["code"] == code
-    assert message in told.error["message"]
-    assert sum(event.ends for event in told.events) == 1
+    for _ in range(2):
+        result = run(workflow, {"text": "x"})
+        assert result.last.name == "workflow.execution.rejected"
+        assert result.error["code"] == code
+        assert message in result.error["message"]
+        assert sum(event.ends for event in result.events) == 1
 
 
-def test_a_failed_node_is_told_as_rejected_with_the_same_error():
-    told = run(of(Fails), {"text": "x"})
-    (rejected,) = told.of("node.execution.rejected")
-    assert rejected.body["error"] == told.error
+def test_the_failed_node_has_the_same_error_and_the_trace_shows_the_workflow_s_own_code():
+    result = run(of(Fails), {"text": "x"})
+    (rejected,) = result.of("node.execution.rejected")
+    assert rejected.body["error"] == result.error
     assert rejected.body["node_definition"]["name"] == "Fails"
-
-
-def test_a_stack_trace_shows_the_workflow_s_own_code_and_no_folders():
-    stacktrace = run(of(Fails), {"text": "x"}).last.body["stacktrace"]
+    stacktrace = result.last.body["stacktrace"]
     assert 'File "test_sdk_failures.py"' in stacktrace
     assert "no {self.text} today" in stacktrace
     assert "runner.py" not in stacktrace
@@ -127,26 +136,16 @@ class Untrue(BaseNode):
         return self.Outputs(said={"not": "text"})
 
 
-def test_an_output_that_is_not_what_its_annotation_says_is_told_as_what_it_is():
-    told = run(of(Untrue, said=Untrue.Outputs.said), {"text": "x"})
-    assert told.outputs == {"said": {"not": "text"}}
-    assert told.types == {"said": "JSON"}
+def test_an_output_that_does_not_fit_its_annotation_has_the_type_of_its_value():
+    result = run(of(Untrue, said=Untrue.Outputs.said), {"text": "x"})
+    assert result.outputs == {"said": {"not": "text"}}
+    assert result.types == {"said": "JSON"}
 
 
 @TryNode.wrap()
 class Tried(BaseNode):
-    class Outputs(BaseNode.Outputs):
-        said: str
-
     def run(self) -> BaseNode.Outputs:
         raise NodeException("in vain", code=WorkflowErrorCode.PROVIDER_ERROR)
-
-
-def test_a_failure_that_is_caught_leaves_the_run_fulfilled():
-    told = run(of(Tried, error=Tried.Outputs.error), {"text": "x"})
-    assert told.last.name == "workflow.execution.fulfilled"
-    assert told.outputs["error"]["message"] == "in vain"
-    assert len(told.of("node.execution.rejected")) == 1
 
 
 ATTEMPTS = iter(range(1, 100))
@@ -163,37 +162,14 @@ class Retried(BaseNode):
         return self.Outputs(said="at last")
 
 
-def test_a_node_that_is_tried_again_is_told_each_time():
-    told = run(of(Retried, said=Retried.Outputs.said), {"text": "x"})
-    assert told.outputs == {"said": "at last"}
-    assert told.names(node="Retried").count("node.execution.rejected") == 2
-
-
-class NeverMade(BaseInputs):
-    """Inputs that cannot be made."""
-
-    text: str
-
-    def __init__(self, **_: Any) -> None:
-        raise RuntimeError("no inputs today")
-
-
-class Unmade(BaseWorkflow[NeverMade, BaseState]):
-    graph = Shout
-
-
-def test_a_run_that_cannot_begin_is_told_as_begun_and_rejected():
-    told = run(Unmade, {"text": "x"})
-    assert told.error["message"] == "RuntimeError: no inputs today"
-
-
-def test_an_unknown_trigger_is_refused_by_name():
-    with pytest.raises(VellumNBError, match="nightly"):
-        execution(Talk, {"text": "x"}, trigger="nightly")
-
-
-def test_the_manual_trigger_is_what_is_used_without_one():
-    assert run(Talk, {"text": "x"}, trigger="manual").outputs["said"] == "x "
+def test_failures_that_the_workflow_handles_are_rejected_nodes_of_a_fulfilled_run():
+    result = run(of(Tried, error=Tried.Outputs.error), {"text": "x"})
+    assert result.outputs["error"]["message"] == "in vain"
+    assert len(result.of("node.execution.rejected")) == 1
+    result = run(of(Retried, said=Retried.Outputs.said), {"text": "x"})
+    assert result.outputs == {"said": "at last"}
+    names = [e.body["node_definition"]["name"] for e in result.of("node.execution.rejected")]
+    assert names == ["Retried", "Retried"]
 
 
 class Answer(BaseNode):
@@ -216,40 +192,9 @@ class Answers(BaseWorkflow[BaseInputs, BaseState]):
 
 
 def test_a_trigger_gets_the_inputs_as_its_attributes():
-    told = run(Answers, {"message": "hello"}, trigger=ChatMessageTrigger.__trigger_name__)
-    assert told.outputs == {"said": "you said hello"}, told.last
-    assert told.events[0].body["trigger"]["name"] == "ChatMessageTrigger"
-
-
-class Exits(BaseNode):
-    def run(self) -> BaseNode.Outputs:
-        sys.exit("that is all")
-
-
-class Cancels(BaseNode):
-    class Outputs(BaseNode.Outputs):
-        said: str
-
-    def run(self):
-        yield BaseOutput(name="said", delta="not ")
-        raise asyncio.CancelledError
-
-
-@pytest.mark.parametrize(
-    ("node", "message"), [(Exits, "SystemExit: that is all"), (Cancels, "CancelledError")]
-)
-def test_a_node_that_ends_its_thread_rejects_the_run(node, message):
-    for _ in range(2):
-        told = run(of(node), {"text": "x"})
-        assert (told.error["code"], told.error["message"]) == ("NODE_EXECUTION", message)
-
-
-def test_a_node_in_a_map_that_ends_its_thread_rejects_the_run():
-    class Each(BaseWorkflow[MapNode.SubworkflowInputs, BaseState]):
-        graph = Exits
-
-    class All(MapNode):
-        items = ["1"]
-        subworkflow = Each
-
-    assert "SystemExit: that is all" in run(of(All), {"text": "x"}).error["message"]
+    result = run(Answers, {"message": "hello"}, trigger=ChatMessageTrigger.__trigger_name__)
+    assert result.outputs == {"said": "you said hello"}, result.last
+    assert result.events[0].body["trigger"]["name"] == "ChatMessageTrigger"
+    assert run(Talk, {"text": "x"}, trigger="manual").outputs["said"] == "x "
+    with pytest.raises(VellumNBError, match="nightly"):
+        execution(Talk, {"text": "x"}, trigger="nightly")

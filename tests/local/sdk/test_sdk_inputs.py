@@ -49,37 +49,23 @@ class Inputs(BaseInputs):
     data: Any = None
 
 
-class Show(BaseNode):
-    """Tell what arrived."""
+NAMES = [name for name in Inputs.__annotations__ if not name.startswith("_")]
 
-    given = (
-        Inputs.text,
-        Inputs.whole,
-        Inputs.real,
-    )
-    text = Inputs.text
-    whole = Inputs.whole
-    real = Inputs.real
-    flag = Inputs.flag
-    level = Inputs.level
-    colour = Inputs.colour
-    point = Inputs.point
-    turns = Inputs.turns
-    found = Inputs.found
-    image = Inputs.image
-    small = Inputs.small
-    data = Inputs.data
+
+class Shown(BaseNode):
+    """Show what arrived."""
 
     class Outputs(BaseNode.Outputs):
         shown: dict
 
     def run(self) -> BaseNode.Outputs:
-        names = (
-            "text", "whole", "real", "flag", "level", "colour",
-            "point", "turns", "found", "image", "small", "data",
-        )  # fmt: skip
-        values = {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in NAMES}
         return self.Outputs(shown={name: f"{_kind(v)} {v!r}" for name, v in values.items()})
+
+
+Show = type(BaseNode)(
+    "Show", (Shown,), {n: getattr(Inputs, n) for n in NAMES} | {"__module__": __name__}
+)
 
 
 def _kind(value: object) -> str:

@@ -6,14 +6,12 @@ import threading
 
 import pytest
 from execution_kit import until
-from sdk_flows import Chat, Inputs, Talk, of
-from sdk_kit import outputs, text
+from sdk_flows import Inputs, Talk, of
 from vellum import WorkflowRequestStringInputRequest
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.nodes import BaseNode
 from vellum.workflows.outputs import BaseOutput
 
-from vellum_nb.client import Client
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 
@@ -48,52 +46,13 @@ def test_a_class_is_deployed_with_its_summary_and_variables(server, client):
         server.deploy(BaseWorkflow)
 
 
-def test_the_official_client_streams_a_class(official):
-    events = list(
-        official.execute_workflow_stream(
-            workflow_deployment_name="talk",
-            inputs=[WorkflowRequestStringInputRequest(name="text", value="a b")],
-            event_types=["WORKFLOW", "NODE"],
-        )
-    )
-    own = [event.data for event in events if event.type == "WORKFLOW"]
-    assert (own[0].state, own[-1].state) == ("INITIATED", "FULFILLED")
-    said = [data.output for data in own if data.output and data.output.name == "said"]
-    assert [output.delta for output in said if output.delta] == ["a ", "b "]
-    nodes = [event.data.state for event in events if event.type == "NODE"]
-    assert (nodes[0], nodes[-1]) == ("INITIATED", "FULFILLED")
-
-
-def test_first_words_come_before_the_run_ends_and_no_thread_is_left(client):
+def test_first_words_come_before_the_run_ends_and_no_thread_is_left(official):
     HOLD.clear()
-    with client.execute_workflow_stream(text("x"), workflow_deployment_name="slow") as stream:
-        events = iter(stream)
-        assert next(event.delta for event in events if event.delta) == "first "
-        HOLD.set()
-        assert list(events)[-1].state == "FULFILLED"
+    given = [WorkflowRequestStringInputRequest(name="text", value="x")]
+    events = official.execute_workflow_stream(inputs=given, workflow_deployment_name="slow")
+    outputs = (event.data.output for event in events)
+    assert next(output.delta for output in outputs if output and output.delta) == "first "
+    HOLD.set()
+    assert list(events)[-1].data.state == "FULFILLED"
     names = ("_thread", "WorkflowRunner", "vellum_nb-run")
     until(lambda: not [t for t in threading.enumerate() if any(name in t.name for name in names)])
-
-
-def test_a_time_limit_ends_a_run_that_a_node_holds_up():
-    HOLD.clear()
-    with (
-        LocalServer(timeout=0.3) as server,
-        Client(base_url=server.url, api_key=server.api_key) as client,
-    ):
-        server.deploy(of(Slow, said=Slow.Outputs.said), name="slow")
-        reply = client.execute_workflow(text("x"), workflow_deployment_name="slow")
-        assert reply.data.error.code == "WORKFLOW_TIMEOUT"
-        HOLD.set()
-
-
-def test_a_run_goes_on_from_the_state_of_the_one_before(server, client):
-    server.deploy(Chat, name="chat")
-    previous = None
-    for turn in (1, 2):
-        reply = client.execute_workflow(
-            text("x"), workflow_deployment_name="chat", previous_execution_id=previous
-        )
-        previous = reply.execution_id
-        assert outputs(reply)["turn"] == turn
-    assert len(client.retrieve_state(previous).state["said"]) == 2

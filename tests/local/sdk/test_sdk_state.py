@@ -1,38 +1,33 @@
-"""State that goes from run to run, and runs that are cancelled."""
+"""State that goes from run to run, runs that are cancelled, and releases that share inputs."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from execution_kit import until
-from sdk_flows import Chat, Talk, mapped, of
-from sdk_kit import context, events_of, execution, in_thread, run, typed
+from sdk_flows import Chat, Inputs, Shout, Talk, mapped, of
+from sdk_kit import Result, events_of, execution, run
+from vellum.workflows import BaseWorkflow
 from vellum.workflows.context import monitoring_context_store
-from vellum.workflows.nodes import (
-    BaseNode,
-)
-
-from vellum_nb.local.sdk.workflow import SdkWorkflow
+from vellum.workflows.nodes import BaseNode
+from vellum.workflows.state import BaseState
 
 
 def test_the_state_of_an_execution_is_continued_by_the_next():
-    state = None
-    for turn in (1, 2, 3):
-        told = run(Chat, {"text": f"turn {turn}"}, state=state)
-        state = told.last.body["final_state"]
-        assert told.outputs["turn"] == turn
-    assert [message["text"] for message in state["said"]] == ["turn 1", "turn 2", "turn 3"]
-    assert told.types["said"] == "CHAT_HISTORY"
-
-
-def test_what_the_state_class_does_not_know_is_left_out():
-    told = run(Chat, {"text": "a"}, state={"turns": 4, "gone": 1, "note": None})
-    assert told.outputs["turn"] == 5
-    assert "gone" not in told.last.body["final_state"]
+    state = {"turns": 4, "gone": 1, "note": None}
+    for turn in (5, 6, 7):
+        result = run(Chat, {"text": f"turn {turn}"}, state=state)
+        state = result.last.body["final_state"]
+        assert result.outputs["turn"] == turn
+    assert "gone" not in state  # the state class does not know it
+    assert [message["text"] for message in state["said"]] == ["turn 5", "turn 6", "turn 7"]
+    assert result.types["said"] == "CHAT_HISTORY"
 
 
 GATE = threading.Event()
+ENTERED = threading.Semaphore(0)
 
 
 class Waits(BaseNode):
@@ -45,7 +40,6 @@ class Waits(BaseNode):
         return self.Outputs(said="late")
 
 
-ENTERED = threading.Semaphore(0)
 Wait = of(Waits, said=Waits.Outputs.said)
 
 
@@ -58,53 +52,32 @@ def _gate():
     GATE.set()
 
 
-def test_cancelling_ends_a_run_whose_node_goes_on():
-    cancel, wait = in_thread(Wait, {"text": "x"})
-    assert ENTERED.acquire(timeout=20)
-    cancel()
-    told = wait()
-    assert told.error["code"] == "WORKFLOW_CANCELLED"
-    assert told.names(node="Waits")[-1] == "node.execution.rejected"
-    assert told.last.body["stacktrace"] is None
+def test_cancelling_ends_a_run_whose_node_goes_on_and_leaves_no_thread():
+    before = set(threading.enumerate())
+    begun = execution(Wait, {"text": "x"})
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(events_of, begun)
+        assert ENTERED.acquire(timeout=20)
+        begun.cancel()
+        result = Result(future.result(20))
     assert not GATE.is_set()
+    assert result.error["code"] == "WORKFLOW_CANCELLED"
+    assert len(result.of("node.execution.rejected")) == 1
+    assert result.last.body["stacktrace"] is None
+    GATE.set()
+    until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_cancelling_before_the_run_begins_runs_nothing():
+def test_cancelling_before_the_run_begins_or_after_its_end_changes_nothing():
     begun = execution(Wait, {"text": "x"})
     begun.cancel()
     begun.cancel()
     assert events_of(begun) == []
     assert not ENTERED.acquire(blocking=False)
-
-
-def test_cancelling_after_the_end_changes_nothing():
     begun = execution(Talk, {"text": "x"})
     events = events_of(begun)
     begun.cancel()
     assert events[-1].name == "workflow.execution.fulfilled"
-
-
-def test_no_thread_is_left_after_a_run():
-    before = set(threading.enumerate())
-    run(mapped("x"), {"text": "-"})
-    until(lambda: set(threading.enumerate()) <= before)
-
-
-def test_no_thread_is_left_when_the_node_of_a_cancelled_run_has_ended():
-    before = set(threading.enumerate())
-    cancel, wait = in_thread(Wait, {"text": "x"})
-    assert ENTERED.acquire(timeout=20)
-    cancel()
-    wait()
-    GATE.set()
-    until(lambda: set(threading.enumerate()) <= before)
-
-
-def test_nothing_is_kept_of_a_run_that_has_ended():
-    its = context()
-    list(SdkWorkflow(Talk).begin(typed({"text": "a"}), its).events())
-    kept = list(vars(monitoring_context_store)["_contexts"])
-    assert not [key for key in kept if its.trace_id in key]
 
 
 def test_events_come_while_the_run_goes_on():
@@ -113,3 +86,63 @@ def test_events_come_while_the_run_goes_on():
     assert (first.name, GATE.is_set()) == ("workflow.execution.initiated", False)
     GATE.set()
     assert list(events)[-1].ends
+
+
+def test_no_thread_and_nothing_else_is_left_of_a_run_that_has_ended():
+    before = set(threading.enumerate())
+    first = run(mapped("x"), {"text": "-"}).events[0]
+    until(lambda: set(threading.enumerate()) <= before)
+    kept = list(vars(monitoring_context_store)["_contexts"])
+    assert not [key for key in kept if first.trace_id in key]
+
+
+class Loud(BaseWorkflow[Inputs, BaseState]):
+    """Another release with the same inputs."""
+
+    graph = Shout
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Shout.Outputs.said
+
+
+class Heir(Talk):
+    """A release made of another."""
+
+
+class MoreInputs(Inputs):
+    """One input more."""
+
+    end: str = "!"
+
+
+class Finish(BaseNode):
+    """Use an input of the base class and an own one."""
+
+    text = Inputs.text
+    end = MoreInputs.end
+
+    class Outputs(BaseNode.Outputs):
+        said: str
+
+    def run(self) -> BaseNode.Outputs:
+        return self.Outputs(said=self.text + self.end)
+
+
+class Ended(BaseWorkflow[MoreInputs, BaseState]):
+    """A release with one input more."""
+
+    graph = Finish
+
+    class Outputs(BaseWorkflow.Outputs):
+        said = Finish.Outputs.said
+
+
+def test_releases_that_share_inputs_run_side_by_side():
+    expected = {Talk: "a ", Loud: "A", Heir: "a ", Ended: "a!"}
+    jobs = [workflow for workflow in expected for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda w: run(w, {"text": "a"}).outputs["said"], jobs))
+    assert said == [expected[workflow] for workflow in jobs]
+    first, second = mapped("x"), mapped("y")  # these share the SDK's own inputs of a map
+    assert run(second, {"text": "-"}).outputs == {"joined": ["1-y", "2-y"]}
+    assert run(first, {"text": "-"}).outputs == {"joined": ["1-x", "2-x"]}

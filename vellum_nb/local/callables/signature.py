@@ -28,10 +28,10 @@ _PLAIN_SCHEMAS: tuple[dict[str, Any], ...] = ({"type": "string"}, {"type": "numb
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 _STREAMS = (Generator, AsyncGenerator, Iterator, AsyncIterator)
 _ID_SPACE = uuid.UUID("6f1c7a52-3f0e-4a57-9b0b-3f2b8f0f6a11")
-_PARAMETERS = re.compile(
-    r"^Parameters\n-{3,}[ ]*\n(?P<text>.*?)(?=^[A-Z][A-Za-z ]+\n-{3,}[ ]*$|\Z)",
-    re.MULTILINE | re.DOTALL,
+_SECTION = re.compile(
+    r"^Parameters\n-{3,} *\n(.*?)(?:^[A-Z][A-Za-z ]+\n-{3,} *$|\Z)", re.DOTALL | re.MULTILINE
 )
+_DESCRIBED = re.compile(r"^([*\w][^:\n]*).*\n((?:[ \t]+.*(?:\n|\Z)|\n)+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,16 +191,12 @@ def summary(doc: str | None) -> str:
 
 def parameter_descriptions(doc: str | None) -> dict[str, str]:
     """Return the descriptions of parameters in a numpy docstring."""
-    section = _PARAMETERS.search(inspect.cleandoc(doc or ""))
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section["text"].splitlines() if section else ():
-        if line[:1].strip():
-            names = [name.strip(" *") for name in line.partition(":")[0].split(",")]
-            found.update(dict.fromkeys(names, ""))
-        else:
-            found.update({name: f"{found[name]} {line.strip()}".strip() for name in names})
-    return {name: text for name, text in found.items() if text}
+    section = _SECTION.search(inspect.cleandoc(doc or ""))
+    return {
+        name.strip(" *"): " ".join(text.split())
+        for names, text in _DESCRIBED.findall(section[1] if section else "")
+        for name in names.split(",")
+    }
 
 
 def variable_id(direction: str, key: str) -> str:
@@ -264,9 +260,7 @@ def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrap_partial(target: Any) -> Any:
-    while isinstance(target, functools.partial):
-        target = target.func
-    return target
+    return target.func if isinstance(target, functools.partial) else target
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

@@ -58,7 +58,6 @@ from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 
 _SINGLE = "output"
-_END = object()
 
 
 class Workflow:
@@ -129,39 +128,42 @@ class FunctionExecution:
 
     def events(self) -> Iterator[Event]:
         """Run, and yield what happens as it happens; raises a `Rejection` when it fails."""
-        yield self._workflow
-        yield self._node
-        texts: dict[str, list[str]] = {}
-        items = self._run()
-        while (item := self._step(next, items, _END)) is not _END:
-            name, text = self._step(_chunk, item)
-            output = self._output(name, "STRING", None)
-            if name not in texts:
-                yield self._workflow.streaming(output)
-            texts.setdefault(name, []).append(text)
-            yield self._workflow.streaming(output, delta=text)
-        outputs, state = self._step(self._ended, texts)
-        for output in outputs:
-            yield self._workflow.streaming(output, value=output.value)
-        yield self._node.fulfilled(outputs)
-        yield self._workflow.fulfilled(outputs, state)
-
-    def _step(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what `work` returns; whatever it raises becomes a `Rejection`."""
         try:
-            return work(*arguments)
-        except Reject as exc:
-            code, message = "USER_DEFINED_ERROR", str(exc) or "The workflow rejected the run"
-        except Rejection:
+            yield from self._events()
+        except (Rejection, GeneratorExit):
             raise
+        except Reject as exc:
+            message = str(exc) or "The workflow rejected the run"
+            raise Rejection(message, "USER_DEFINED_ERROR") from None
         except InputError as exc:
-            code, message = "INVALID_OUTPUTS", str(exc)[:1].upper() + str(exc)[1:]
+            message = str(exc)[:1].upper() + str(exc)[1:]
+            raise Rejection(message, "INVALID_OUTPUTS") from None
         except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
             frames = "".join(traceback.format_tb(exc.__traceback__))
             message = describe_exception(exc)
             stacktrace = f"Traceback (most recent call last):\n{own_frames(frames)}\n{message}"
             raise Rejection(message, "NODE_EXECUTION", stacktrace) from None
-        raise Rejection(message, code)
+
+    def _events(self) -> Iterator[Event]:
+        yield self._workflow
+        yield self._node
+        texts: dict[str, list[str]] = {}
+        for item in self._run():
+            is_pair = isinstance(item, tuple) and len(item) == 2  # noqa: PLR2004
+            name, text = item if is_pair else (_SINGLE, item)
+            if not isinstance(name, str) or not isinstance(text, str) or not name:
+                msg = f"The generator yielded {_preview(item)}; text or (name, text) is expected"
+                raise Rejection(msg, "INVALID_OUTPUTS")
+            output = self._output(name, "STRING", None)
+            if name not in texts:
+                yield self._workflow.streaming(output)
+            texts.setdefault(name, []).append(text)
+            yield self._workflow.streaming(output, delta=text)
+        outputs, state = self._ended(texts)
+        for output in outputs:
+            yield self._workflow.streaming(output, value=output.value)
+        yield self._node.fulfilled(outputs)
+        yield self._workflow.fulfilled(outputs, state)
 
     def _run(self) -> Iterator[Any]:
         """Call it, and yield what it yields; what it returns is in `_returned` then."""
@@ -240,16 +242,6 @@ class FunctionExecution:
         return WorkflowOutput(id=id_, name=name, type=type_, value=value)
 
 
-def _chunk(yielded: Any) -> tuple[str, str]:
-    """Return the name and the text of what a generator yields: text, or a (name, text) pair."""
-    is_pair = isinstance(yielded, tuple) and len(yielded) == 2  # noqa: PLR2004
-    name, text = yielded if is_pair else (_SINGLE, yielded)
-    if not isinstance(name, str) or not isinstance(text, str) or not name:
-        msg = f"The generator yielded {_preview(yielded)}; text or (name, text) is expected"
-        raise Rejection(msg, "INVALID_OUTPUTS")
-    return name, text
-
-
 def _named(returned: Any) -> dict[str, Any]:
     """Return the values of a returned object by output name."""
     if isinstance(returned, Mapping):
@@ -292,13 +284,11 @@ def _plain(name: str, value: Any, what: str) -> Any:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot carry: {reason}"
+        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot hold: {reason}"
         raise Rejection(msg, "INVALID_OUTPUTS") from exc
     where = non_finite_path(plain, name)
     if where:
-        msg = (
-            f"The {what} {where} is not a finite number (NaN or infinite), which JSON cannot carry"
-        )
+        msg = f"The {what} {where} is not a finite number (NaN or infinite), which JSON cannot hold"
         raise Rejection(msg, "INVALID_OUTPUTS")
     return plain
 

@@ -148,7 +148,7 @@ def _only_workflow(module: ModuleType, where: str) -> str:
     if len(found) == 1:
         return found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
-    raise Refused(400, f"{where}.py {what}; say which one to run with entry='{where}:name'")
+    raise Refused(400, f"{where}.py {what}; name the one to run with entry='{where}:name'")
 
 
 def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:

@@ -148,14 +148,7 @@ class ProcessExecution:
         """Run the process and yield its events; a crash is a `Rejection`."""
         if self._cancelled.is_set():
             return
-        try:
-            child = _Child(self.snapshot, self.entry, self.options, self.inputs, self.context)
-        except OSError as exc:
-            message = f"No process could be started for the run: {exc}"
-            raise Rejection(message, "INTERNAL_ERROR") from exc
-        self._child = child
-        if self._cancelled.is_set():  # since it was looked at
-            child.kill()
+        child = self._start()
         try:
             for kind, content in child.messages():
                 if kind != "event":
@@ -168,11 +161,21 @@ class ProcessExecution:
                     return
         finally:
             ended, output = child.end()
-        limit = self.options.memory_limit
-        is_limited = limit is not None and "was ended" in ended  # want of memory ends by a signal
-        hint = f" (its memory_limit is {limit:,} bytes)" if is_limited else ""
-        message = f"The process of the run {ended} before the run was over{hint}"
+        message = f"The process of the run {ended} before the run was over"
         raise Rejection(message, "NODE_EXECUTION", output or None)
+
+    def _start(self) -> _Child:
+        try:
+            child = _Child(self.snapshot, self.entry, self.options, self.inputs, self.context)
+        except CodeUnavailableError as exc:
+            raise not_loaded(exc) from exc
+        except OSError as exc:
+            message = f"No process could be started for the run: {exc}"
+            raise Rejection(message, "INTERNAL_ERROR") from exc
+        self._child = child
+        if self._cancelled.is_set():  # since it was looked at
+            child.kill()
+        return child
 
 
 class _Child:

@@ -159,7 +159,7 @@ class IsolatedCode:
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
             raise bad_request(msg)
-        return ServerExecution(self, inputs, context)
+        return ServerExecution(self, inputs, context, self.snapshot.texts())
 
 
 def _describe_in_server(
@@ -182,6 +182,7 @@ class ServerExecution:
     code: IsolatedCode
     inputs: Sequence[WorkflowInput]
     context: RunContext
+    files: Mapping[str, str]
     _cancelled: bool = False
     _socket: socket.socket | None = None
 
@@ -221,7 +222,7 @@ class ServerExecution:
         names = self.code.options.env
         variables = {name: os.environ[name] for name in names if name in os.environ}
         return {
-            "files": dict(self.code.snapshot.texts()),
+            "files": dict(self.files),
             "module": _MODULE,
             "inputs": [each.model_dump(mode="json") for each in self.inputs],
             "state": None if context.state is None else dict(context.state),

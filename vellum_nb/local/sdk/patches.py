@@ -15,7 +15,6 @@ from vellum.workflows.errors import WorkflowErrorCode
 from vellum.workflows.exceptions import NodeException
 from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.loaders.base import BaseWorkflowFinder
-from vellum.workflows.nodes import BaseNode
 
 from vellum_nb.local.engine.events import describe_exception
 
@@ -44,13 +43,8 @@ class _UsersOfInputs(type(BaseWorkflow)):  # type: ignore[misc]
     inputs: type[BaseInputs]
 
     def __eq__(cls, other: object) -> bool:
-        if cls is other:
-            return True
-        return (
-            isinstance(other, type)
-            and issubclass(other, BaseWorkflow)
-            and issubclass(other.get_inputs_class(), cls.inputs)
-        )
+        is_workflow = isinstance(other, type) and issubclass(other, BaseWorkflow)
+        return cls is other or (is_workflow and issubclass(other.get_inputs_class(), cls.inputs))  # type: ignore[attr-defined]
 
     __hash__ = type.__hash__
 
@@ -93,12 +87,9 @@ def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
             if inputs is BaseInputs or isinstance(first, _UsersOfInputs):
                 continue
             if issubclass(inputs, BaseInputs) and issubclass(first, BaseWorkflow):
-                body = {
-                    "Outputs": type("Outputs", (), {}),
-                    "inputs": inputs,
-                    "__module__": first.__module__,
-                    "__qualname__": first.__qualname__,
-                }
+                names = ("__module__", "__qualname__")
+                body = {name: getattr(first, name) for name in names}
+                body |= {"Outputs": type("Outputs", (), {}), "inputs": inputs}
                 users = _UsersOfInputs(first.__name__, (BaseWorkflow,), body)
                 users.__id__ = first.__id__
                 inputs.__parent_class__ = users
@@ -111,29 +102,22 @@ def fail_with_nodes(workflow: type[BaseWorkflow[Any, Any]]) -> None:
     cancelled call of asyncio, it would wait for ever for a thread that has ended.
     """
     for inner in with_inner(workflow):
-        for node in inner.get_all_nodes():
-            for base in node.__mro__:
-                run = vars(base).get("run")
-                if inspect.isfunction(run) and not base.__module__.startswith("vellum."):
-                    _guard(base, run)
+        for base in {base for node in inner.get_all_nodes() for base in node.__mro__}:
+            run: Any = vars(base).get("run")
+            is_own = inspect.isfunction(run) and not base.__module__.startswith("vellum.")
+            if is_own and not hasattr(run, "__guarded__"):
+                base.run = _guarded(run)  # type: ignore[attr-defined]
 
 
-def _guard(node: type[BaseNode[Any]], run: Callable[..., Any]) -> None:
-    if hasattr(run, "__guarded__"):
-        return
-
+def _guarded(run: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(run)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
         with _as_node_error():
-            result = run(*args, **kwargs)
-        return guarded_stream(result) if inspect.isgenerator(result) else result
+            yield from run(*args, **kwargs)
 
-    def guarded_stream(stream: Iterator[Any]) -> Iterator[Any]:
-        with _as_node_error():
-            yield from stream
-
-    guarded.__guarded__ = True  # type: ignore[attr-defined]
-    node.run = guarded  # type: ignore[method-assign]
+    guarded: Any = stream if inspect.isgeneratorfunction(run) else _as_node_error()(run)
+    guarded.__guarded__ = True
+    return guarded  # type: ignore[no-any-return]
 
 
 @contextmanager

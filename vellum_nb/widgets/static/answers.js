@@ -1,23 +1,12 @@
 // A bar under each answer, and the text of those that stream. The answers are static HTML, which
 // the kernel draws again when one comes; the bars are kept and moved to their new places, so that an
 // open editor keeps what was typed.
-import { Drawn, h, put, say, widget } from "./kit.js";
+import { Drawn, h, put, say, whenFound, widget } from "./kit.js";
 
 const act = (name, onclick, ...words) => h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...words);
 
-async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  // Away from https and this machine a page has no clipboard of its own.
-  const field = h("textarea", { readonly: true, style: "position:fixed;opacity:0" });
-  const before = document.activeElement;
-  field.value = text;
-  document.body.append(field);
-  field.select();
-  const done = document.execCommand("copy");
-  field.remove();
-  before?.focus();
-  if (!done) throw new Error("refused");
-}
+// Away from https and this machine a page has no clipboard.
+async function copy(text) { await navigator.clipboard.writeText(text); }
 
 function showLive(section, live) {
   const facts = section.querySelector(".vnb-live-facts");
@@ -194,14 +183,13 @@ function draw(model, el) {
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ target }) => !target.closest?.(".vnb-out-foot, .vnb-live"))) dress();
   });
-  let frame = requestAnimationFrame(function attach() {
-    answers = el.closest(".vnb-results")?.querySelector(".vnb-answers");
-    if (!answers) { frame = requestAnimationFrame(attach); return; }
+  whenFound(drawn, () => el.closest(".vnb-results")?.querySelector(".vnb-answers"), (found) => {
+    answers = found;
     observer.observe(answers, { childList: true, subtree: true });
     dress();
   });
   drawn.on("change:texts change:bars change:live", dress);
-  drawn.ends.push(() => { cancelAnimationFrame(frame); observer.disconnect(); });
+  drawn.ends.push(() => observer.disconnect());
   return drawn;
 }
 

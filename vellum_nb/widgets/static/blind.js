@@ -1,15 +1,10 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
 // stays where it is. Answers come as safe HTML, everything else goes in as text.
-import { Drawn, figure, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
+import { Drawn, figure, fill, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
 
 const BUSY_MS = 1500;
 const KEYS = { 1: "A", 2: "B", 3: "tie", s: "skip" };
 const LAST = { A: "A better", B: "B better", tie: "tie", skip: "skipped" };
-
-function fill(node, html) {
-  if (node.vnbHtml !== html) node.innerHTML = html;
-  node.vnbHtml = html;
-}
 
 function part(name, ...children) { return h("div", { class: `vnb-blind-${name}` }, ...children); }
 function quiet(name, ...children) { return h("span", { class: `vnb-blind-quiet vnb-blind-${name}` }, ...children); }
@@ -37,9 +32,8 @@ class Blind extends Drawn {
     clearTimeout(this.timer);
     for (const each of this.root.querySelectorAll("button")) each.disabled = true;
     this.alert.hidden = false;
-    const { kept, state } = this.model.get("view_model");
-    const what = state === "ended" ? "The results are" : "What was rated is";
-    say(this.alert, `The kernel behind this has ended${kept ? `. ${what} kept: run the cell again.` : ", and the ratings with it: there was no history."}`);
+    const rest = this.model.get("view_model").kept ? ". What was rated is kept: run the cell again." : ", and the ratings with it: there was no history.";
+    say(this.alert, `The kernel behind this has ended${rest}`);
   }
 
   build() {
@@ -86,19 +80,16 @@ class Blind extends Drawn {
   }
 
   key(event) {
-    const inText = event.target === this.noteField;
-    if (inText && event.key === "Escape") this.root.focus();
-    else if (inText || event.ctrlKey || event.metaKey || event.altKey || !this.known(event.key)) return;
-    swallow(event);
-  }
-
-  known(key) {
     const { state } = this.model.get("view_model");
-    if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
+    const { key } = event;
+    const inText = event.target === this.noteField;
+    if (inText ? key !== "Escape" : event.ctrlKey || event.metaKey || event.altKey) return;
+    if (inText) this.root.focus();
+    else if (state === "asking" && KEYS[key]) this.rate(KEYS[key]);
     else if (state === "asking" && key === "n") this.openNote();
     else if ((state === "asking" || state === "ready") && key === "u") this.act("undo");
-    else return false;
-    return true;
+    else return;
+    swallow(event);
   }
 
   rate(said) {

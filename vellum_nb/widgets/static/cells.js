@@ -1,5 +1,5 @@
 // What one row of the history table or of a comparison is drawn as. All text goes in as text nodes.
-import { figure, h, icon, plural } from "./kit.js";
+import { h, icon } from "./kit.js";
 
 // The width a column needs, and what it grows to where there is room.
 const WIDTHS = {
@@ -9,9 +9,8 @@ const WIDTHS = {
 
 function localTime(iso) {
   const time = new Date(iso);
-  const seconds = time.getFullYear() === new Date().getFullYear();
-  const day = time.toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: seconds ? undefined : "numeric" });
-  return `${day} ${time.toLocaleTimeString("en-GB", { timeStyle: seconds ? "medium" : "short" })}`;
+  const more = time.getFullYear() === new Date().getFullYear() ? { second: "2-digit" } : { year: "numeric" };
+  return time.toLocaleString("en-GB", { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", ...more }).replace(",", "");
 }
 
 // A text in which something was found comes in pieces: those at odd places were found.
@@ -21,7 +20,6 @@ function marked(value) {
 }
 
 function numberText(value) { return String(Number.isInteger(value) ? value : Number(value.toPrecision(6))); }
-
 export function needOf(columns) { return columns.reduce((sum, column) => sum + WIDTHS[column.kind][0], 44); }
 
 // Something must take what is left, or the last columns would not reach the edge.
@@ -51,16 +49,12 @@ const SHOW = {
 
 export function runCell(column, value, row) {
   const kind = column.kind;
-  const node = h("div", { role: "gridcell", class: `vnb-table-cell vnb-table-${kind}` });
   const failed = row.state === "REJECTED" || row.state === "FAILED";
-  if (failed && (kind === "outputs" || column.name.startsWith("error_"))) node.classList.add("vnb-view-bad");
-  else if (kind === "outputs" && row.state !== "FULFILLED") node.classList.add("vnb-view-quiet");
-  if (value === null || value === undefined) {
-    if (kind === "seconds") node.append("—");
-    return node;
-  }
-  const show = SHOW[kind] ?? SHOW.text;
-  node.append(...(typeof value === "number" && show === SHOW.text ? [numberText(value)] : show(value, row)));
-  node.title = kind === "time" ? String(value) : kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
-  return node;
+  const isBad = failed && (kind === "outputs" || column.name.startsWith("error_"));
+  const tone = isBad ? "vnb-view-bad" : kind === "outputs" && row.state !== "FULFILLED" ? "vnb-view-quiet" : "";
+  const options = { role: "gridcell", class: `vnb-table-cell vnb-table-${kind} ${tone}` };
+  if (value === null || value === undefined) return h("div", options, kind === "seconds" && "—");
+  const show = SHOW[typeof value === "number" && ["text", "outputs"].includes(kind) ? "number" : kind] ?? SHOW.text;
+  const title = kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
+  return h("div", { ...options, title }, show(value, row));
 }

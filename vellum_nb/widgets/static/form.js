@@ -1,6 +1,6 @@
 // What a form needs from the browser: the focus never falls out of it when a button is disabled
 // (Jupyter would take the next key for a command), and screen readers learn what the style shows.
-import { h, put, say } from "./kit.js";
+import { Drawn, h, put, say, whenFound, widget } from "./kit.js";
 
 function describe(field) {
   const bad = field.classList.contains("vnb-bad");
@@ -42,7 +42,7 @@ function keepFocus(root, button) {
   }, 200);
 }
 
-function watch(root) {
+function watch(root, ends) {
   const answers = root.querySelector(".vnb-answers");
   const status = h("span", { class: "vnb-sr-only", role: "status" });
   root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
@@ -92,23 +92,17 @@ function watch(root) {
   sizes.observe(answers);
   observer.observe(root, { attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true });
   describeAll(root);
-  return () => {
+  ends.push(() => {
     observer.disconnect();
     sizes.disconnect();
     clearTimeout(timer);
     status.remove();
     root.removeEventListener("focusout", lose);
-  };
-}
-
-function render({ el }) {
-  let stop = () => {};
-  let frame = requestAnimationFrame(function attach() {
-    const root = el.closest(".vnb-form");
-    if (root?.querySelector(".vnb-answers")) stop = watch(root);
-    else frame = requestAnimationFrame(attach);
   });
-  return () => { cancelAnimationFrame(frame); stop(); };
 }
 
-export default { render };
+export default widget((model, el) => {
+  const drawn = new Drawn(model, el);
+  whenFound(drawn, () => el.closest(".vnb-form:has(.vnb-answers)"), (root) => watch(root, drawn.ends));
+  return drawn;
+});

@@ -48,6 +48,15 @@ export function widget(draw) {
   return { render };
 }
 
+// Call with what `find` finds once it is there: other widgets come into the page when they like.
+export function whenFound(drawn, find, call) {
+  let frame = requestAnimationFrame(function look() {
+    const found = find();
+    if (found) call(found); else frame = requestAnimationFrame(look);
+  });
+  drawn.ends.push(() => cancelAnimationFrame(frame));
+}
+
 export function icon(name, css = "vnb-glyph") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -62,17 +71,20 @@ export function icon(name, css = "vnb-glyph") {
 
 export function redraw(svg, name) { put(svg.firstChild, "d", ICONS[name] ?? ""); }
 
+// The one place where HTML is trusted: Python made and escaped it.
+export function fill(node, html) {
+  if (node.vnbHtml !== html) node.innerHTML = html;
+  return Object.assign(node, { vnbHtml: html });
+}
+
 export function swallow(event) {
   event.preventDefault();
   event.stopPropagation();
 }
 
 export function say(node, text) { if (node.textContent !== String(text)) node.textContent = text; }
-
 export function put(node, name, value) { if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value); }
-
 export function figure(value) { return typeof value === "number" ? value.toLocaleString("en-US") : value; }
-
 export function plural(count, word) { return count === 1 ? word : `${word}s`; }
 
 export function select(label, options, value, changed) {

@@ -1,5 +1,5 @@
 // The heading of the lab panel: what it is, and the tabs that say which part is shown.
-import { Drawn, h, say, swallow, widget } from "./kit.js";
+import { Drawn, h, say, swallow, whenFound, widget } from "./kit.js";
 
 function draw(model, el) {
   const drawn = new Drawn(model, el);
@@ -48,7 +48,6 @@ function draw(model, el) {
     name();
   }
 
-  // The panes are other widgets, which come into the page when they like.
   function name() {
     const panes = root.closest(".vnb-lab")?.querySelectorAll(":scope > .vnb-lab-pane") ?? [];
     panes.forEach((pane, at) => Object.assign(pane, { id: `${id}-pane-${at}`, role: "tabpanel" })
@@ -58,9 +57,7 @@ function draw(model, el) {
 
   drawn.on("change:heading change:source change:count change:status change:tabs change:index", show);
   show();
-  let tries = 0;
-  const timer = setInterval(() => { tries += 1; if (name() || tries > 50) clearInterval(timer); }, 100);
-  drawn.ends.push(() => clearInterval(timer));
+  whenFound(drawn, name, () => {});
   return drawn;
 }
 

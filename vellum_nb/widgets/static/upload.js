@@ -1,5 +1,5 @@
 // Picks a file and sends it in pieces of 1 MiB, each after the last one was acknowledged.
-import { Drawn, h, widget } from "./kit.js";
+import { Drawn, h, put, say, widget } from "./kit.js";
 
 const PIECE = 1024 * 1024;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -16,14 +16,12 @@ function draw(model, el) {
     event.preventDefault();
     if (event.dataTransfer.files.length) start(event.dataTransfer.files[0]);
   };
-  const label = h("label", { class: "vnb-upload", ondragover: (event) => event.preventDefault(), ondrop: drop },
-    "Choose a file…", input);
-  el.append(label, status);
+  el.append(h("label", { class: "vnb-upload", ondragover: (event) => event.preventDefault(), ondrop: drop }, "Choose a file…", input), status);
 
   function report(text, bad = false) {
-    status.textContent = text;
+    say(status, text);
+    put(status, "role", bad ? "alert" : "status");
     status.classList.toggle("vnb-loud", bad);
-    status.setAttribute("role", bad ? "alert" : "status");
   }
 
   async function piece(at) {
@@ -48,15 +46,15 @@ function draw(model, el) {
   function receive(message) {
     if (message.do === "focus") input.focus();
     if (!sending || message.id !== sending.id) return;
-    const { file } = sending;
-    if (message.kind === "next" && message.at < file.size) {
-      report(`Sending ${file.name}: ${Math.round((100 * message.at) / file.size)} %`);
-      piece(message.at).catch((error) => report(`${file.name} cannot be read: ${error.message}`, true));
-      return;
-    }
+    const { name, size } = sending.file;
     const whole = message.kind === "next";
-    report(whole ? "" : `${file.name} did not arrive whole; try again.`, !whole);
-    sending = null;
+    if (whole && message.at < size) {
+      report(`Sending ${name}: ${Math.round((100 * message.at) / size)} %`);
+      piece(message.at).catch((error) => report(`${name} cannot be read: ${error.message}`, true));
+    } else {
+      report(whole ? "" : `${name} did not arrive whole; try again.`, !whole);
+      sending = null;
+    }
   }
 
   drawn.on("msg:custom", receive);

@@ -1,6 +1,6 @@
 // The history table and the grid of a comparison: one view of pages of rows that the kernel renders.
 // The page sorts, filters, selects and acts by messages; all text goes in as text nodes.
-import { Drawn, button, figure, h, icon, plural, put, refill, say, select, swallow, widget } from "./kit.js";
+import { Drawn, button, figure, fill, h, icon, plural, put, refill, say, select, swallow, whenFound, widget } from "./kit.js";
 import { needOf, runCell, tracksOf } from "./cells.js";
 
 const DEBOUNCE_MS = 200;
@@ -10,13 +10,6 @@ const NARROW = 640;
 const CHIPS = 6;  // label values that stand side by side; more are a list to choose from
 // What goes first where there is no room, unless the columns were chosen by hand.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
-
-// The one place where HTML is trusted: Python made and escaped it.
-function trusted(html) {
-  const node = h("div");
-  node.innerHTML = html;
-  return node;
-}
 
 function flipped(values, value) {
   return values.includes(value) ? values.filter((each) => each !== value) : [...values, value];
@@ -70,7 +63,6 @@ class View extends Drawn {
   }
 
   get(name) { return this.model.get(name); }
-
   traits() { return Object.fromEntries(this.fields.map((name) => [name, this.get(name)])); }
 
   send(kind, content = {}) {
@@ -439,10 +431,7 @@ class RunsTable extends View {
     else this.anchor = here;
   }
 
-  flip() {
-    const id = this.rows[this.active]?.id;
-    if (id) this.select(flipped(this.selected, id));
-  }
+  flip() { if (this.rows[this.active]) this.select(flipped(this.selected, this.rows[this.active].id)); }
 
   select(ids) {
     this.model.set("selected_ids", ids);
@@ -452,17 +441,9 @@ class RunsTable extends View {
 
   selectAll() { this.selectRange(0, Math.max(0, this.total - 1), []); }
 
-  selectRange(from, to, keep) {
-    const [low, high] = from < to ? [from, to] : [to, from];
-    const here = this.rows.slice(Math.max(0, low - this.offset), high - this.offset + 1).map((row) => row.id);
-    if (low >= this.offset && here.length === high - low + 1) this.select([...new Set([...keep, ...here])]);
-    else this.send("select_range", { from, to, keep });
-  }
+  selectRange(from, to, keep) { this.send("select_range", { from, to, keep }); }
 
-  selection() {
-    this.draw();
-    this.footer();
-  }
+  selection() { this.draw(); this.footer(); }
 
   footer() {
     const { total, all, latest, allBox } = this;
@@ -513,7 +494,7 @@ class RunsTable extends View {
     const html = this.get("_side");
     this.sideBox.hidden = !html;
     const shut = button("bare", () => { this.send("close_side"); this.sideButton.focus(); }, { "aria-label": "Close side by side", title: "Close" }, icon("close"));
-    refill(this.sideBox, html && h("div", { class: "vnb-view-sidebar" }, h("b", {}, "Side by side"), h("span", { class: "vnb-view-fill" }), shut), html && trusted(html));
+    refill(this.sideBox, html && h("div", { class: "vnb-view-sidebar" }, h("b", {}, "Side by side"), h("span", { class: "vnb-view-fill" }), shut), html && fill(h("div"), html));
     if (html && this.reveals) this.sideBox.scrollIntoView({ block: "nearest" });
     this.reveals = false;
   }
@@ -569,7 +550,7 @@ class CasesGrid extends View {
       choice("by", "Metric that decides", metrics, metric, "metric", "name"), choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") && button("button", () => this.blind(), { "aria-label": "Rate blind", "data-key": "blind" }, "Blind…"),
       this.panelButton("export", () => this.exportPanel(`${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`, "case", this.all), "Export…"));
-    if (summary !== this.drawnSummary) this.top.replaceChildren(trusted(summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
+    if (summary !== this.drawnSummary) this.top.replaceChildren(fill(h("div"), summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
     this.drawnSummary = summary;
     this.code.hidden = !can.includes("code");
     this.columns();
@@ -591,13 +572,13 @@ class CasesGrid extends View {
   showCode(asks = false) {
     const html = this.get("code");
     if (asks && this.code.open && !html) this.send("code");
-    this.codeBody.replaceChildren(html ? trusted(html) : "Reading…");
+    this.codeBody.replaceChildren(html ? fill(h("div"), html) : "Reading…");
   }
 
   fit() { this.root.classList.toggle("vnb-grid-narrow", this.root.clientWidth > 0 && this.root.clientWidth < NARROW); }
 
   rowNode(row, index) {
-    const node = trusted(row.html).firstElementChild;
+    const node = fill(h("div"), row.html).firstElementChild;
     put(node, "aria-rowindex", index + 2);
     [...node.children].forEach((cell, at) => { cell.id = `${this.id}-${index}-${at}`; cell.dataset.column = at; put(cell, "aria-colindex", at + 1); });
     return node;
@@ -680,12 +661,7 @@ class CasesGrid extends View {
   blind() {
     this.send("blind", { release: this.get("_head").columns[this.column - 1]?.name ?? "" });
     const until = Date.now() + FOCUS_MS;
-    const focus = () => {
-      const rating = this.whole?.querySelector(".vnb-blind");
-      if (rating) rating.focus();
-      else if (Date.now() < until) requestAnimationFrame(focus);
-    };
-    focus();
+    whenFound(this, () => this.whole?.querySelector(".vnb-blind") ?? Date.now() > until, (rating) => rating.focus?.());
   }
 }
 

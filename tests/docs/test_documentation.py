@@ -20,7 +20,7 @@ from traitlets.config import Config
 import vellum_nb
 from vellum_nb.workspace.connect import embedded_server
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 NOTE = re.compile(r"<!-- (not run|file|exit status|sql on the history|run by)\b:? ?(.*?) -->")
@@ -147,9 +147,7 @@ def texts() -> dict[str, str]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         markdown = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
         found[path.name] = "\n".join(markdown)
-    rooms = ("cli", "client", "history", "models", "widgets")
-    modules = [path for room in rooms for path in (ROOT / "vellum_nb" / room).rglob("*.py")]
-    for path in modules:
+    for path in (ROOT / "vellum_nb").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         strings = [each.value for each in nodes if isinstance(each, ast.Constant)]
         found[str(path.relative_to(ROOT))] = "\n".join(s for s in strings if isinstance(s, str))
