@@ -168,12 +168,12 @@ def stream_rows(
             yield large.restore(snapshot, rows[first : first + step], names, "mark")
 
 
+@collection_paused()
 def read_runs(reader: Reader, selection: Selection) -> list[Run]:
     """Return the selected runs, newest first."""
     return runs_of(read_rows(reader, selection), skip_damaged=selection.skip_damaged)
 
 
-@collection_paused()
 def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
     """Return the runs of rows of `WHOLE`; a damaged one raises, or is left out."""
     found: list[Run] = []
