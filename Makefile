@@ -6,7 +6,7 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check coverage bench docs notebooks lock clean programs
+.PHONY: help lab test check lint units cells coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -16,10 +16,8 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
-test: $(VENV)/.dev ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync check docs programs
-	@echo "==> notebooks, against their stored outputs"
-	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
+test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells
 	@echo "==> tests in a real browser"
 	@$(BIN)/python -m pytest tests -m browser $(TWO) $(ARGS)
 	@echo "==> all other tests"
@@ -28,12 +26,22 @@ TWO := -n 2 --dist loadfile
 OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace
+	@.ci/programs postgresql pgbouncer
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
+
+lint: $(VENV)/.dev
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
-	@if [ "$(MAKECMDGOALS)" = "check" ]; then .ci/programs postgresql pgbouncer && echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q $(TWO) $(ARGS); fi
+
+units: $(VENV)/.dev
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q $(TWO) $(ARGS)
 UNITS := tests/test_[^w]*.py $(addprefix tests/,client comparison history rendering sweep)
+
+cells: $(VENV)/.dev
+	@echo "==> notebooks, against their stored outputs"
+	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
 
 coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
 	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)

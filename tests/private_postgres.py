@@ -1,7 +1,5 @@
 """A PostgreSQL server of our own: in a temporary folder, on a free port of this machine only."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -28,26 +26,31 @@ host all all 127.0.0.1/32 trust
 class PrivatePostgres(TryoutPostgres):
     """A server with a fresh database for each test, and a user who needs a password."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(**SETTINGS)
         (self.data / "pg_hba.conf").write_text(RULES)
         self.execute("SELECT pg_reload_conf()")
         self._number = 0
 
-    def kill(self) -> None:
+    def kill(self):
         self.stop()
 
-    def execute(self, sql: str, database: str = "postgres") -> list[tuple]:
+    def execute(self, sql, database="postgres"):
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
-    def fresh(self, template: str = "template0") -> str:
+    def role(self, name, options=""):
+        """See to it that there is a user of this name."""
+        if not self.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+            self.execute(f"CREATE ROLE {name} LOGIN {options}")
+
+    def fresh(self, template="template0"):
         """Return the URL of a new database."""
         self._number += 1
         self.execute(f"CREATE DATABASE t{self._number} TEMPLATE {template}")
         return self.url(f"t{self._number}")
 
-    def drop(self, url: str) -> None:
+    def drop(self, url):
         """Delete a database: hundreds of them would make each start slow, and the end."""
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")

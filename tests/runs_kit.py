@@ -1,16 +1,11 @@
 """Runs made by hand, each later than the one before."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
 
 from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
-
-__all__ = ["HOSTILE", "bundle_of", "html_of", "later_run"]
 
 HOSTILE = [
     "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
@@ -28,7 +23,7 @@ HOSTILE = [
 _NUMBERS = count(1)
 
 
-def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fields: Any) -> Run:
+def later_run(tag, inputs, outputs, /, **fields):
     number = next(_NUMBERS)
     known = {
         "id": str(number),
@@ -43,13 +38,13 @@ def later_run(tag: str, inputs: dict[str, Any], outputs: dict[str, Any], /, **fi
     return Run(**(known | fields))
 
 
-def bundle_of(value: object) -> dict[str, Any]:
+def bundle_of(value):
     """Return what a notebook stores of `value`, by its media types."""
     data, _ = DisplayFormatter().format(value)
     assert isinstance(data, dict)
     return data
 
 
-def html_of(value: object) -> str:
+def html_of(value):
     """Return what a notebook shows of `value`."""
     return str(bundle_of(value)["text/html"])

@@ -1,9 +1,5 @@
 """Explicit checks: where a wrong kind does harm, a sentence names the argument and its value."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 from vellum_nb import Client
@@ -11,7 +7,7 @@ from vellum_nb.errors import VellumNBError
 
 
 @pytest.fixture
-def client() -> Any:
+def client():
     with Client(api_key="k", base_url="http://127.0.0.1:9") as made:
         yield made
 
@@ -45,9 +41,7 @@ def client() -> Any:
         lambda _: Client(api_key="k", timeout=float("inf")),
     ],
 )
-def test_a_client_refuses_what_would_do_harm_before_anything_is_sent(
-    client: Client, call: Any
-) -> None:
+def test_a_client_refuses_what_would_do_harm_before_anything_is_sent(client, call):
     with pytest.raises(VellumNBError) as caught:
         call(client)
     assert not hasattr(caught.value, "sent")

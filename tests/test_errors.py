@@ -1,7 +1,5 @@
 """Errors keep what they know when they travel between processes."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest
@@ -31,7 +29,7 @@ def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell(history_manager=None)
-    shown: list[str] = []
+    shown = []
     shell._showtraceback = lambda _type, _value, lines: shown.extend(lines)
     cell = "import vellum_nb as vnb\nws = vnb.connect('local', history=':memory:')\n"
     shell.run_cell(cell + "try:\n    ws.sweep('docs-qa', 'none.csv')\nfinally:\n    ws.close()\n")

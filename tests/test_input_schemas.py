@@ -1,16 +1,12 @@
 """JSON schemas of inputs, told in plain words."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import value_problem
 
 
-def variable(type_: str, **more: Any) -> VellumVariable:
+def variable(type_, **more):
     return VellumVariable(key="x", type=type_, **more)
 
 
@@ -29,9 +25,7 @@ def variable(type_: str, **more: Any) -> VellumVariable:
         ({"type": "array", "uniqueItems": True}, [1, 1], "non-unique"),
     ],
 )
-def test_a_value_outside_the_schema_is_told_in_plain_words(
-    schema: dict[str, Any], value: object, sentence: str
-) -> None:
+def test_a_value_outside_the_schema_is_told_in_plain_words(schema, value, sentence):
     problem = value_problem(value, variable("JSON", schema=schema))
     assert problem is not None
     assert sentence in problem
@@ -41,6 +35,6 @@ def test_a_value_outside_the_schema_is_told_in_plain_words(
     "schema",
     [{"type": 3}, {"$ref": "http://127.0.0.1:9/schema.json"}, {"$ref": "#"}, {"pattern": "("}],
 )
-def test_a_broken_or_remote_schema_holds_nothing_back(schema: dict[str, Any]) -> None:
+def test_a_broken_or_remote_schema_holds_nothing_back(schema):
     assert value_problem({"a": 1}, variable("JSON", schema=schema)) is None
     assert value_problem("text", variable("STRING", schema=schema)) is None

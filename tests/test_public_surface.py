@@ -1,7 +1,5 @@
 """The door: what is public, that it is documented, and that it costs nothing to open."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import json
@@ -23,9 +21,6 @@ def test_every_public_name_can_be_had_and_tab_completion_offers_just_those():
     for name in vellum_nb.__all__:
         assert getattr(vellum_nb, name) is not None
     assert dir(vellum_nb) == sorted(vellum_nb.__all__)
-
-
-def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(AttributeError, match="'Workflow'; it has: connect, "):
         _ = vellum_nb.Workflow
 
@@ -56,24 +51,20 @@ def test_every_public_method_is_in_the_reference(name, reference):
     assert missing == []
 
 
-def test_every_field_of_a_run_is_in_the_reference(reference):
+def test_every_field_of_a_run_and_every_error_is_in_the_reference_and_the_package_is_typed(
+    reference,
+):
     assert [name for name in vellum_nb.Run.model_fields if f"`{name}`" not in reference] == []
-
-
-def test_every_error_is_in_the_tree_of_the_reference(reference):
     for name in _modules():
         importlib.import_module(name)
     kinds = [vellum_nb.VellumNBError]
     for kind in kinds:
         kinds += kind.__subclasses__()
         assert kind.__name__ in reference
-
-
-def test_the_package_is_marked_as_typed():
     assert (Path(vellum_nb.__file__).parent / "py.typed").is_file()
 
 
-def _modules() -> list[str]:
+def _modules():
     found = pkgutil.walk_packages(vellum_nb.__path__, "vellum_nb.")
     return [module.name for module in found if not module.name.endswith("__main__")]
 

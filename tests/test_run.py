@@ -1,7 +1,5 @@
 """What a run shows of itself, without any widget."""
 
-from __future__ import annotations
-
 import math
 import pickle
 from datetime import UTC, datetime

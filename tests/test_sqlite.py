@@ -1,7 +1,5 @@
 """The SQLite store helper: versions, copies, kills; the history's tests cover the rest."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal
@@ -9,10 +7,12 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
 import pytest
+from runs_kit import later_run
 
 from vellum_nb import HistoryError
 from vellum_nb.history import History
@@ -38,29 +38,11 @@ print(store.read("SELECT count(*) FROM runs WHERE colour = 'red'")[0][0], flush=
 
 
 @pytest.fixture
-def filled(tmp_path, make_run):
+def filled(tmp_path):
     path = tmp_path / "runs.db"
     with History(path) as history:
-        for _ in range(50):
-            history.begin(make_run())
+        history.merge([later_run("v1", {"t": "x"}, {}) for _ in range(50)])
     return path
-
-
-@pytest.fixture
-def make_run():
-    from datetime import UTC, datetime
-    from itertools import count
-
-    from vellum_nb import Run
-
-    numbers = count()
-
-    def make():
-        at = datetime(2026, 7, 1, tzinfo=UTC)
-        fields = {"deployment": "d", "release_tag": "v1", "inputs": {"t": "x"}, "case_id": "c"}
-        return Run(id=f"run-{next(numbers)}", timestamp=at, **fields)
-
-    return make
 
 
 def upgrade(path):
@@ -122,17 +104,13 @@ def test_a_store_without_a_file_has_the_same_interface():
         store.write(lambda tx: tx.execute_many("INSERT INTO t VALUES (:x)", [{"x": 1}, {"x": 2}]))
         with store.snapshot() as snapshot:
             store.write(lambda tx: tx.execute("DELETE FROM t"))
-            assert [row for rows in snapshot.stream("SELECT x FROM t") for row in rows] == [
-                (1,),
-                (2,),
-            ]
+            rows = [row for rows in snapshot.stream("SELECT x FROM t") for row in rows]
+            assert rows == [(1,), (2,)]
         assert store.read("SELECT count(*) FROM t") == [(0,)]
         store.close()
 
 
 def test_a_query_of_a_snapshot_is_cancelled_from_another_thread(filled):
-    import threading
-
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     store = SqliteStore(filled, FORMAT)
 

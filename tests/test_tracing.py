@@ -1,9 +1,6 @@
 """From events and spans to nodes, and to what they cost."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -19,36 +16,30 @@ from vellum_nb.models import (
 )
 
 
-def at(second: float) -> str:
+def at(second):
     return f"2026-01-15T09:30:{second:09.6f}Z"
 
 
-def node(state: str, key: str = "n1", **data: Any) -> WorkflowStreamEvent:
+def node(state, key="n1", **data):
     fields = {"id": key, "node_id": f"{key}-definition", "node_result_id": key, "state": state}
     return WorkflowStreamEvent.model_validate(
         {"execution_id": "e-1", "type": "NODE", "data": fields | data}
     )
 
 
-def prompt(**meta: Any) -> dict[str, Any]:
+def prompt(**meta):
     return {"type": "PROMPT", "data": {"output_id": "o", "execution_meta": meta}}
 
 
-def test_events_of_a_node_become_one_node() -> None:
+def test_events_of_a_node_become_one_node():
+    cost = {"value": 0.25, "unit": "USD"}
+    usage = {"input_token_count": 12, "output_token_count": 5}
     (found,) = nodes_of_stream(
         [
             WorkflowStreamEvent.model_validate({"execution_id": "e-1", "data": {"state": "X"}}),
             node("INITIATED", ts=at(1)),
             node("STREAMING", ts=at(2), data={"type": "PROMPT", "data": {"delta": "He"}}),
-            node(
-                "FULFILLED",
-                ts=at(3.5),
-                data=prompt(
-                    usage={"input_token_count": 12, "output_token_count": 5},
-                    cost={"value": 0.25, "unit": "USD"},
-                    model_name="gpt-4o",
-                ),
-            ),
+            node("FULFILLED", ts=at(3.5), data=prompt(model_name="gpt-4o", cost=cost, usage=usage)),
         ]
     )
     assert found == NodeRun(
@@ -67,7 +58,7 @@ def test_events_of_a_node_become_one_node() -> None:
     assert found.duration_s == 2.5
 
 
-def test_a_node_that_has_not_ended_has_no_end() -> None:
+def test_a_node_that_has_not_ended_has_no_end():
     begun, failed = nodes_of_stream(
         [
             node("INITIATED", ts=at(1).rstrip("Z")),  # which is UTC
@@ -80,7 +71,7 @@ def test_a_node_that_has_not_ended_has_no_end() -> None:
     assert (failed.state, failed.error, failed.duration_s) == ("REJECTED", "boom", 1.0)
 
 
-def test_nodes_are_called_as_the_server_calls_them_or_by_kind() -> None:
+def test_nodes_are_called_as_the_server_calls_them_or_by_kind():
     answer = {"type": "TERMINAL", "data": {"output": {"name": "answer", "type": "STRING"}}}
     found = nodes_of_stream(
         [
@@ -94,7 +85,7 @@ def test_nodes_are_called_as_the_server_calls_them_or_by_kind() -> None:
     assert [each.parent_span_id for each in found] == ["b", "inner", "e-1", "e-1"]
 
 
-def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) -> VellumSpan:
+def span(id_, kind="node", parent="e-1", **more):
     start = more.pop("start_ts", at(0))
     events = [{"name": f"{kind}.execution.initiated", "span_id": id_}]
     if "ended" in more:
@@ -105,7 +96,7 @@ def span(id_: str, kind: str = "node", parent: str | None = "e-1", **more: Any) 
     return VellumSpan.model_validate(fields | times | {"events": events} | more)
 
 
-def test_spans_become_nodes_in_the_order_they_began() -> None:
+def test_spans_become_nodes_in_the_order_they_began():
     used = {"usage": [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]}
     first, second, rejected, strange = nodes_of_spans(
         [
@@ -120,16 +111,12 @@ def test_spans_become_nodes_in_the_order_they_began() -> None:
     assert [first.kind, second.kind] == ["", "MAP"]
     assert (first.duration_s, second.duration_s) == (8.0, 7.0)
     assert (rejected.state, rejected.error) == ("REJECTED", "boom")
-    assert (strange.name, strange.state, strange.start, strange.end) == (
-        "x",
-        "INITIATED",
-        None,
-        None,
-    )
+    found = (strange.name, strange.state, strange.start, strange.end)
+    assert found == ("x", "INITIATED", None, None)
     assert (strange.model, strange.tokens_in) == ("m", 3)
 
 
-def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node() -> None:
+def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node():
     spans = [
         span("e-1", "workflow", None),
         span("outer"),
@@ -143,7 +130,7 @@ def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node() -> None:
     assert len(nodes_of_spans([*circle, span("w3", "workflow", "w3"), span("b", parent="w3")])) == 2
 
 
-def test_costs_and_tokens_are_summed_where_they_are_known() -> None:
+def test_costs_and_tokens_are_summed_where_they_are_known():
     nodes = [
         NodeRun(name="a", model="gpt", tokens_in=3, tokens_out=1, cost_usd=0.1),
         NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),
@@ -155,21 +142,12 @@ def test_costs_and_tokens_are_summed_where_they_are_known() -> None:
     assert set(totals([]).values()) == {None}
 
 
-def test_usage_results_give_the_same_figures() -> None:
-    result = WorkflowExecutionUsageResult.model_validate(
-        {
-            "usage": [
-                {"ml_model_name": "gpt", "ml_model_usage": {"input_token_count": 12}},
-                {"ml_model_name": "gpt", "ml_model_usage": None},
-            ],
-            "cost": [{"value": 0.5, "unit": "USD"}, {"value": None}],
-        }
-    )
+def test_usage_results_give_the_same_figures():
+    used = ({"input_token_count": 12}, None)
+    usage = [{"ml_model_name": "gpt", "ml_model_usage": each} for each in used]
+    cost = [{"value": 0.5, "unit": "USD"}, {"value": None}]
+    result = WorkflowExecutionUsageResult.model_validate({"usage": usage, "cost": cost})
     failed = WorkflowExecutionUsageResult.model_validate({"error": {"code": "UNKNOWN"}})
-    assert usage_totals([result, failed]) == {
-        "cost_usd": 0.5,
-        "tokens_in": 12,
-        "tokens_out": None,
-        "model": "gpt",
-    }
+    figures = {"cost_usd": 0.5, "tokens_in": 12, "tokens_out": None, "model": "gpt"}
+    assert usage_totals([result, failed]) == figures
     assert set(usage_totals(None).values()) == {None}

@@ -1,7 +1,5 @@
 """What is installed: the wheel holds everything that is read at run time."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tomllib
@@ -15,7 +13,7 @@ READ_AT_RUN_TIME = {".css", ".csv", ".js", ".json", ".py", ".typed"}
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory) -> set[str]:
+def names(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
@@ -24,7 +22,7 @@ def names(tmp_path_factory) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_every_file_of_the_package(names):
+def test_the_wheel_holds_every_file_of_the_package_the_tutorial_and_nothing_else(names):
     files = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "vellum_nb").rglob("*")
@@ -33,15 +31,10 @@ def test_the_wheel_holds_every_file_of_the_package(names):
     assert files
     assert files <= names
 
-
-def test_the_wheel_holds_the_tutorial(names):
     files = [path for path in (ROOT / "notebooks").iterdir() if path.suffix in {".ipynb", ".py"}]
     tutorial = {f"vellum_nb/notebooks/{path.name}" for path in files}
     assert tutorial
     assert tutorial <= names
-
-
-def test_the_wheel_holds_nothing_else_of_the_project(names):
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
 
 

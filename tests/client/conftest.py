@@ -1,7 +1,5 @@
 """A real server on loopback that answers, or fails, as a test tells it to."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -9,12 +7,12 @@ import ssl
 import struct
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,7 +35,7 @@ class Seen:
     connection: int
 
     @property
-    def json(self) -> Any:
+    def json(self):
         return json.loads(self.body)
 
 
@@ -47,79 +45,74 @@ class ScriptedServer:
     A behaviour writes to the socket and returns whether the connection stays open.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, listening: bool = True) -> None:
-        self.seen: list[Seen] = []
+    def __init__(self, tls=None, *, listening=True):
+        self.seen = []
         self.arrived = threading.Semaphore(0)
         self.hung_up = threading.Semaphore(0)
-        self._script: deque[Behaviour] = deque()
+        self.closed = defaultdict(threading.Event)  # by the number of the connection
+        self._script = deque()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
+        self._sockets = []
         self._tls = tls
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         scheme = "https" if tls else "http"
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"{scheme}://{self.host}"
-        self._threads: list[threading.Thread] = []
+        self._threads = []
         if listening:
             self.listen()
 
-    def listen(self) -> None:
+    def listen(self):
         """Accept connections from now on; before, they are refused."""
         self._listener.listen()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
-    def will(self, *behaviours: Behaviour) -> None:
+    def will(self, *behaviours):
         """Set what the next requests get."""
         self._script = deque(behaviours)
 
     @staticmethod
-    def reply(
-        status: int = 200,
-        body: object = None,
-        *,
-        headers: dict[str, str] | None = None,
-        keep: bool = True,
-    ) -> Behaviour:
+    def reply(status=200, body=None, *, headers=None, keep=True):
         """Answer with `body`: JSON, or bytes as they are."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"Content-Type": "application/json", "Content-Length": str(len(raw))}
         lines |= headers or {}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
-        def behave(sock: socket.socket) -> bool:
+        def behave(sock):
             sock.sendall(f"HTTP/1.1 {status} Because\r\n{head}\r\n".encode() + raw)
             return keep
 
         return behave
 
     @staticmethod
-    def raw(content: bytes) -> Behaviour:
+    def raw(content):
         """Write `content` and close."""
 
-        def behave(sock: socket.socket) -> bool:
+        def behave(sock):
             sock.sendall(content)
             return False
 
         return behave
 
     @staticmethod
-    def reset(content: bytes = b"") -> Behaviour:
+    def reset(content=b""):
         """Write `content`, then reset the connection."""
 
-        def behave(sock: socket.socket) -> bool:
+        def behave(sock):
             sock.sendall(content)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
 
         return behave
 
-    def hang(self, content: bytes = b"") -> Behaviour:
+    def hang(self, content=b""):
         """Write `content`, then wait until the client hangs up."""
 
-        def behave(sock: socket.socket) -> bool:
+        def behave(sock):
             with suppress(OSError):
                 sock.sendall(content)
                 sock.recv(1)
@@ -128,7 +121,7 @@ class ScriptedServer:
 
         return behave
 
-    def close(self) -> None:
+    def close(self):
         """Stop, and wait for every thread."""
         self._closing.set()
         with suppress(OSError):
@@ -141,7 +134,7 @@ class ScriptedServer:
         for thread in self._threads:
             thread.join()
 
-    def _accept(self) -> None:
+    def _accept(self):
         while not self._closing.is_set():
             try:
                 sock, _ = self._listener.accept()
@@ -153,7 +146,7 @@ class ScriptedServer:
                 self._threads.append(thread)
             thread.start()
 
-    def _serve(self, plain: socket.socket, number: int) -> None:
+    def _serve(self, plain, number):
         with suppress(OSError):
             sock = self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
             with self._lock:
@@ -166,9 +159,10 @@ class ScriptedServer:
                     if not behaviour(sock):
                         break
         plain.close()
+        self.closed[number].set()
 
 
-def _read(stream: Any, number: int) -> Seen | None:
+def _read(stream, number):
     first = stream.readline().decode()
     if not first:
         return None
@@ -182,7 +176,7 @@ def _read(stream: Any, number: int) -> Seen | None:
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _bare_environment(monkeypatch):
     """Take away every variable that a client looks at."""
     exact = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}
     for name in list(os.environ):
@@ -191,14 +185,14 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
+def server():
     scripted = ScriptedServer()
     yield scripted
     scripted.close()
 
 
 @pytest.fixture
-def tls_server() -> Iterator[ScriptedServer]:
+def tls_server():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(DATA / "localhost.pem", DATA / "localhost-key.pem")
     scripted = ScriptedServer(context)
@@ -207,31 +201,37 @@ def tls_server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def authority() -> Path:
+def authority():
     """Return the certificate authority of `tls_server`."""
     return DATA / "authority.pem"
 
 
 @pytest.fixture
-def key() -> str:
+def key():
     return KEY
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[Client]:
+def client(server):
     with Client(api_key=KEY, base_url=server.url, timeout=5) as made:
         yield made
 
 
 @pytest.fixture
-def fulfilled() -> dict[str, Any]:
+def pool():
+    with ThreadPoolExecutor(8) as made:
+        yield made
+
+
+@pytest.fixture
+def fulfilled():
     """Return the smallest reply of an execution."""
     data = {"id": "1", "state": "FULFILLED", "ts": "2026-01-15T09:30:00Z", "outputs": []}
     return {"execution_id": "e-1", "data": data}
 
 
 @pytest.fixture
-def late_server() -> Iterator[ScriptedServer]:
+def late_server():
     """Keep a server that refuses connections until it is told to `listen`."""
     scripted = ScriptedServer(listening=False)
     yield scripted
@@ -239,7 +239,7 @@ def late_server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def full_url() -> Iterator[str]:
+def full_url():
     """Return an address where connections wait and are never made."""
     with socket.socket() as full, ExitStack() as fillers:
         full.bind(("127.0.0.1", 0))
@@ -253,6 +253,6 @@ def full_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def dead_url(late_server: ScriptedServer) -> str:
+def dead_url(late_server):
     """Return an address where connections are refused."""
     return late_server.url

@@ -1,21 +1,17 @@
 """Bytes that go up and come down."""
 
-from __future__ import annotations
-
 import email.policy
 from email.parser import BytesParser
-from typing import Any
 
 import pytest
 
 from vellum_nb import errors
-from vellum_nb.client import Client
 
 FILE = {"id": "f-1", "file_url": "https://storage.example.com/signed"}
 ZIP = b"PK\x03\x04 and so on \x00\xff"
 
 
-def parts(seen: Any) -> list[Any]:
+def parts(seen):
     head = f"Content-Type: {seen.headers['content-type']}\r\n\r\n".encode()
     parser = BytesParser(policy=email.policy.HTTP)
     return list(parser.parsebytes(head + seen.body).iter_parts())
@@ -29,7 +25,7 @@ def parts(seen: Any) -> list[Any]:
         ("a b.pdf", "application/pdf"),
     ],
 )
-def test_a_file_goes_up_as_it_is(server: Any, client: Client, name: str, kind: str) -> None:
+def test_a_file_goes_up_as_it_is(server, client, name, kind):
     server.will(server.reply(201, FILE))
     content = bytes(range(256)) * 50
     uploaded = client.upload_file(content, filename=name)
@@ -41,7 +37,7 @@ def test_a_file_goes_up_as_it_is(server: Any, client: Client, name: str, kind: s
     assert name.encode() in server.seen[0].body
 
 
-def test_a_name_cannot_write_headers_of_its_own(server: Any, client: Client) -> None:
+def test_a_name_cannot_write_headers_of_its_own(server, client):
     server.will(server.reply(201, FILE))
     client.upload_file(b"x", filename='a"\r\nX-Evil: 1\r\n\r\n.txt')
     (part,) = parts(server.seen[0])
@@ -49,14 +45,14 @@ def test_a_name_cannot_write_headers_of_its_own(server: Any, client: Client) -> 
     assert part.get_payload() == "x"
 
 
-def test_an_upload_is_not_sent_twice(server: Any, client: Client) -> None:
+def test_an_upload_is_not_sent_twice(server, client):
     server.will(server.reset())
     with pytest.raises(errors.APIConnectionError, match="not sent again"):
         client.upload_file(b"x")
     assert len(server.seen) == 1
 
 
-def test_code_comes_as_the_bytes_that_were_sent(server: Any, client: Client) -> None:
+def test_code_comes_as_the_bytes_that_were_sent(server, client):
     server.will(server.reply(200, ZIP, headers={"Content-Type": "application/zip"}))
     found = client.pull("w", release_tag="v 2", exclude_code=False, include_json=True, version="1")
     assert found == ZIP

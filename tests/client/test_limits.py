@@ -1,16 +1,13 @@
 """Limits of size and time: no answer, line or list takes all memory or lasts for ever."""
 
-from __future__ import annotations
-
 import gzip
 import itertools
+import json
 import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from client_kit import HEAD, execute, stream
@@ -26,21 +23,21 @@ LATE_S = 0.4  # to connect, and to read: 0.8 in all
 
 
 @pytest.fixture
-def small(server: Any) -> Iterator[Client]:
+def small(server):
     with Client(api_key="k", base_url=server.url, timeout=20, max_reply_bytes=MEGABYTE) as made:
         yield made
 
 
 @pytest.fixture
-def hurried(server: Any) -> Iterator[Client]:
+def hurried(server):
     with Client(api_key="k", base_url=server.url, timeout=LATE_S) as made:
         yield made
 
 
-def endless(head: bytes, part: bytes, pause: float = 0.0) -> Any:
+def endless(head, part, pause=0.0):
     """Write `part` again and again until the client hangs up."""
 
-    def behave(sock: socket.socket) -> bool:
+    def behave(sock):
         with suppress(OSError):
             sock.sendall(head)
             while True:
@@ -54,9 +51,7 @@ def endless(head: bytes, part: bytes, pause: float = 0.0) -> Any:
 @pytest.mark.parametrize(
     ("body", "encoding"), [(BOMB, "gzip"), (NESTED_BOMB, "gzip, gzip")], ids=["once", "twice"]
 )
-def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(
-    server: Any, client: Client, body: bytes, encoding: str
-) -> None:
+def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(server, client, body, encoding):
     server.will(server.reply(200, body, headers={"Content-Encoding": encoding}))
     tracemalloc.start()
     try:
@@ -78,28 +73,23 @@ def test_a_packed_answer_that_grows_beyond_256_mb_is_dropped(
     ],
     ids=["until closed", "chunked", "length"],
 )
-def test_an_answer_without_end_is_dropped(server: Any, small: Client, behaviour: Any) -> None:
+def test_an_answer_without_end_is_dropped_and_a_line_ends_a_stream(server, small, behaviour):
     server.will(behaviour)
-    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
-        execute(small)
-    assert len(server.seen) == 1
+    for call in (lambda: execute(small), lambda: list(stream(small))):
+        with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
+            call()
+    assert len(server.seen) == 2
 
 
-def test_a_line_without_end_ends_a_stream(server: Any, small: Client) -> None:
-    server.will(endless(HEAD + b"\r\n", b"x" * 65536))
-    with pytest.raises(errors.APIResponseError, match="more than 1 MB"):
-        list(stream(small))
-
-
-def test_an_error_without_end_keeps_its_status(server: Any, client: Client) -> None:
+def test_an_error_without_end_keeps_its_status(server, client):
     server.will(endless(b"HTTP/1.1 404 Not Found\r\n\r\nno such workflow ", b"x" * 65536))
     with pytest.raises(errors.NotFoundError, match="no such workflow"):
         execute(client)
 
 
-def test_an_answer_of_just_the_limit_is_read(server: Any, fulfilled: dict[str, Any]) -> None:
+def test_an_answer_of_just_the_limit_is_read(server, fulfilled):
     server.will(server.reply(200, fulfilled))
-    size = len(__import__("json").dumps(fulfilled))
+    size = len(json.dumps(fulfilled))
     for limit, fits in ((size, True), (size - 1, False), (None, True)):
         with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as client:
             try:
@@ -118,9 +108,7 @@ def test_an_answer_of_just_the_limit_is_read(server: Any, fulfilled: dict[str, A
     ],
     ids=["body", "header", "100 Continue", "length"],
 )
-def test_an_answer_that_drips_ends_with_the_timeouts_together(
-    server: Any, hurried: Client, behaviour: Any
-) -> None:
+def test_an_answer_that_drips_ends_with_the_timeouts_together(server, hurried, behaviour):
     server.will(behaviour)
     start = time.monotonic()
     with pytest.raises(errors.APITimeoutError, match=r"no complete answer within 0\.8 s") as caught:
@@ -130,10 +118,10 @@ def test_an_answer_that_drips_ends_with_the_timeouts_together(
     assert len(server.seen) == 1
 
 
-def test_a_stream_may_last_longer_than_an_answer(server: Any, hurried: Client) -> None:
+def test_a_stream_may_last_longer_than_an_answer(server, hurried):
     event = b'{"execution_id": "e", "type": "WORKFLOW", "data": {"state": "%b"}}\n'
 
-    def slow(sock: socket.socket) -> bool:
+    def slow(sock):
         sock.sendall(HEAD + b"\r\n")
         for _ in range(10):
             threading.Event().wait(LATE_S / 4)
@@ -145,14 +133,12 @@ def test_a_stream_may_last_longer_than_an_answer(server: Any, hurried: Client) -
     assert len(list(stream(hurried))) == 11
 
 
-def test_a_large_request_has_the_time_of_its_answer_to_leave(server: Any) -> None:
+def test_a_large_request_has_the_time_of_its_answer_to_leave(server):
     """The time to connect is not the time to send: a slow line takes longer than that."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
+    listener = socket.create_server(("127.0.0.1", 0))
     body = b'{"id": "f-1"}'
 
-    def read_late() -> None:
+    def read_late():
         sock, _ = listener.accept()
         threading.Event().wait(1)
         with sock:
@@ -173,13 +159,11 @@ def test_a_large_request_has_the_time_of_its_answer_to_leave(server: Any) -> Non
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_a_list_without_end_ends(
-    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, *, counted: bool
-) -> None:
+def test_a_list_without_end_ends(server, client, monkeypatch, *, counted):
     monkeypatch.setattr("vellum_nb.client.client._MAX_PAGES", 50)  # for the test's time only
     numbers = itertools.count(1)
 
-    def page(sock: socket.socket) -> bool:
+    def page(sock):
         number = next(numbers)
         body = {"results": [{"id": str(number), "name": "w"}], "next": "more"}
         return bool(server.reply(200, body | ({"count": 10**9} if counted else {}))(sock))
@@ -189,10 +173,3 @@ def test_a_list_without_end_ends(
     with pytest.raises(errors.APIResponseError, match="The list has no end: 50 items in 50 pages"):
         found.extend(client.iter_workflow_deployments())
     assert len(server.seen) == 50
-
-
-@pytest.mark.parametrize("option", ["max_connections", "max_tries", "max_reply_bytes"])
-@pytest.mark.parametrize("value", [0, -1, "5", 1.5, True])
-def test_a_limit_that_is_no_number_is_refused(option: str, value: object) -> None:
-    with pytest.raises(errors.InputError, match=f"{option}={value!r} does not fit: give a whole"):
-        Client(api_key="k", **{option: value})

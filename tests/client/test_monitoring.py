@@ -1,22 +1,18 @@
 """Watching and judging executions, and the events of a deployment: what is sent and understood."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from vellum_nb import errors
-from vellum_nb.client import Client
 from vellum_nb.models import ActualRequest
 
 EXECUTION = {"span_id": "e-1", "start": "2026-01-15T09:30:00Z", "inputs": [], "outputs": []}
 ENDED = EXECUTION | {"end": "2026-01-15T09:30:02.5Z"}
 
 
-def sent_query(server: Any) -> dict[str, str]:
+def sent_query(server):
     return dict(parse_qsl(urlsplit(server.seen[-1].target).query))
 
 
@@ -29,8 +25,8 @@ def sent_query(server: Any) -> dict[str, str]:
     ],
 )
 def test_how_far_an_execution_is_follows_from_its_end_and_error(
-    server: Any, client: Client, execution: dict[str, Any], status: str, seconds: float | None
-) -> None:
+    server, client, execution, status, seconds
+):
     server.will(server.reply(200, execution))
     for found in (
         client.workflow_deployment_event_execution("w", "e-1"),
@@ -39,7 +35,7 @@ def test_how_far_an_execution_is_follows_from_its_end_and_error(
         assert (found.execution_id, found.status, found.duration_s) == ("e-1", status, seconds)
 
 
-def test_filters_are_given_as_a_dict_or_as_text(server: Any, client: Client) -> None:
+def test_filters_are_given_as_a_dict_or_as_text(server, client):
     filters = {
         "type": "LOGICAL_CONDITION",
         "lhs_variable": {"type": "STRING", "value": "external_id"},
@@ -53,9 +49,7 @@ def test_filters_are_given_as_a_dict_or_as_text(server: Any, client: Client) -> 
     assert sent_query(server) == {"filters": "{}", "limit": "3"}
 
 
-def test_what_an_output_should_have_been_is_sent_in_natural_values(
-    server: Any, client: Client
-) -> None:
+def test_what_an_output_should_have_been_is_sent_in_natural_values(server, client):
     server.will(server.reply(200, b""))
     chat = ActualRequest(
         output_type="CHAT_HISTORY", output_key="chat", desired_output_value=[("user", "hello")]
@@ -85,22 +79,13 @@ def test_what_an_output_should_have_been_is_sent_in_natural_values(
         ({"desired_output_value": float("nan")}, "NaN"),
     ],
 )
-def test_an_actual_that_cannot_be_is_refused_before_anything_is_sent(
-    server: Any, client: Client, actual: dict[str, Any], said: str
-) -> None:
+def test_an_actual_that_cannot_be_is_refused_before_anything_is_sent(server, client, actual, said):
     with pytest.raises(errors.InputError, match=said):
         client.submit_workflow_execution_actuals([actual], execution_id="e-1")
     assert server.seen == []
 
 
-def test_an_execution_of_another_workspace_is_said_to_be_one(server: Any, client: Client) -> None:
-    server.will(server.reply(421, {"update_active_workspace_id": "w-2"}))
-    with pytest.raises(errors.APIStatusError, match="another workspace or environment") as caught:
-        client.retrieve_workflow_execution_detail("e-1")
-    assert caught.value.status_code == 421
-
-
-def envelope(name: str, span: str = "e-1", **body: Any) -> bytes:
+def envelope(name, span="e-1", **body):
     fields = {"name": name, "span_id": span, "trace_id": "t", "id": "1", "body": body}
     return json.dumps(fields | {"timestamp": "2026-01-15T09:30:00Z"}).encode() + b"\n"
 
@@ -113,34 +98,25 @@ INNER = [
 ]
 
 
-def test_a_workflow_inside_a_workflow_does_not_end_the_stream(server: Any, client: Client) -> None:
+def test_a_workflow_inside_a_workflow_does_not_end_the_stream(server, client):
     error = {"code": "NODE_EXECUTION", "message": "boom"}
     last = envelope("workflow.execution.rejected", error=error)
     grown = envelope("workflow.execution.streaming", output={"name": "answer", "delta": "He"})
     server.will(server.raw(HEAD + b"".join([BEGUN, *INNER, grown, last])))
     events = list(client.execute_stream("w", inputs={"q": "hi"}))
-    assert [each.state for each in events] == [
-        "INITIATED",
-        "INITIATED",
-        "FULFILLED",
-        "STREAMING",
-        "REJECTED",
-    ]
+    states = ["INITIATED", "INITIATED", "FULFILLED", "STREAMING", "REJECTED"]
+    assert [each.state for each in events] == states
     assert events[2].outputs == {"x": 1}
     assert (events[3].output_name, events[3].delta) == ("answer", "He")
-    assert events[4].error is not None
     assert events[4].error.message == "boom"
     server.will(server.raw(HEAD + b"".join([BEGUN, *INNER])))
     with pytest.raises(errors.APIConnectionError, match="ended after 3 events"):
         list(client.execute_stream("w"))
-
-
-def test_a_paused_workflow_ends_its_stream(server: Any, client: Client) -> None:
     server.will(server.raw(HEAD + BEGUN + envelope("workflow.execution.paused")))
     assert [each.ends for each in client.execute_stream("w")] == [False, True]
 
 
-def test_events_of_unknown_kinds_are_kept_as_they_come(server: Any, client: Client) -> None:
+def test_events_of_unknown_kinds_are_kept_as_they_come(server, client):
     strange = [
         envelope("workflow.execution.pondering", thought=3),
         envelope("node.execution.streaming", "n", output=7, node_definition="x", error=5),
@@ -153,7 +129,7 @@ def test_events_of_unknown_kinds_are_kept_as_they_come(server: Any, client: Clie
     assert events[3].outputs == {}
 
 
-def test_natural_inputs_of_a_deployment_are_sent_without_types(server: Any, client: Client) -> None:
+def test_natural_inputs_of_a_deployment_are_sent_without_types(server, client):
     server.will(server.raw(HEAD + BEGUN + envelope("workflow.execution.fulfilled")))
     inputs = {"chat": [("user", "hello")], "n": 3, "none": None}
     list(client.execute_stream("a b", inputs=inputs, trigger="chat", external_id="mine"))

@@ -1,13 +1,9 @@
 """Every recorded pair of the contract, replayed by a real server on loopback."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -18,7 +14,7 @@ from vellum_nb.models.inputs import default_of
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "examples.json").read_text("utf-8"))
 DEPLOYMENT = r"/v1/workflow-deployments/([^/]+)"
-ENDPOINTS: list[tuple[str, Callable[..., Any]]] = [
+ENDPOINTS = [
     (r"POST /v1/execute-workflow", Client.execute_workflow),
     (r"POST /v1/execute-workflow-async", Client.execute_workflow_async),
     (r"POST /v1/execute-workflow-stream", Client.execute_workflow_stream),
@@ -36,17 +32,14 @@ ENDPOINTS: list[tuple[str, Callable[..., Any]]] = [
     (rf"GET {DEPLOYMENT}/history/([^/]+)", Client.workflow_deployment_history_item_retrieve),
     (rf"GET {DEPLOYMENT}/execution-events", Client.list_workflow_deployment_event_executions),
     (rf"GET {DEPLOYMENT}/execution-events/([^/]+)", Client.workflow_deployment_event_execution),
-    (
-        r"GET /v1/workflow-executions/([^/]+)/detail",
-        Client.retrieve_workflow_execution_detail,
-    ),
+    (r"GET /v1/workflow-executions/([^/]+)/detail", Client.retrieve_workflow_execution_detail),
     (r"POST /v1/workflow-sandboxes/([^/]+)/deploy", Client.deploy_workflow),
     (r"GET /v1/uploaded-files/([^/]+)", Client.retrieve_uploaded_file),
     (r"GET /v1/environments/identity", Client.environment_identity),
     (r"GET /v1/workspaces/identity", Client.workspace_identity),
     (r"GET /v1/organizations/identity", Client.organization_identity),
 ]
-REPLY_MODELS: dict[str, Any] = {
+REPLY_MODELS = {
     "CheckWorkflowExecutionStatusResponse": models.CheckWorkflowExecutionStatusResponse,
     "EnvironmentRead": models.EnvironmentRead,
     "ExecuteWorkflowAsyncResponse": models.ExecuteWorkflowAsyncResponse,
@@ -78,7 +71,7 @@ ERRORS = {
 ENDLESS = {"execute_workflow_stream.docs_example_event"}
 
 
-def call_of(example: dict[str, Any]) -> Callable[[Client], Any]:
+def call_of(example):
     """Return the call of ours that makes the recorded request."""
     request = example["request"]
     if request["path"] == "/v1/uploaded-files":
@@ -92,14 +85,14 @@ def call_of(example: dict[str, Any]) -> Callable[[Client], Any]:
     raise LookupError(example["id"])
 
 
-def recorded_body(response: dict[str, Any]) -> bytes:
+def recorded_body(response):
     if "ndjson" not in response:
         return b"" if response["json"] is None else json.dumps(response["json"]).encode()
     lines = (line if isinstance(line, str) else json.dumps(line) for line in response["ndjson"])
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def recorded_objects(response: dict[str, Any]) -> list[Any]:
+def recorded_objects(response):
     if "ndjson" not in response:
         return [response["json"]]
     return [
@@ -109,7 +102,7 @@ def recorded_objects(response: dict[str, Any]) -> list[Any]:
     ]
 
 
-def selected(*, ok: bool) -> list[Any]:
+def selected(*, ok):
     return [
         pytest.param(example, id=example["id"])
         for example in EXAMPLES
@@ -118,14 +111,14 @@ def selected(*, ok: bool) -> list[Any]:
 
 
 @pytest.fixture
-def hosts(server: Any, key: str) -> Iterator[Client]:
+def hosts(server, key):
     """Yield a client whose two hosts can be told apart by their path."""
     default, predict = f"{server.url}/default", f"{server.url}/predict"
     with Client(api_key=key, base_url=default, predict_url=predict, timeout=20) as made:
         yield made
 
 
-def replayed(server: Any, client: Client, example: dict[str, Any]) -> list[Any]:
+def replayed(server, client, example):
     """Answer with the recorded reply, at once where it asks to wait; return what came."""
     recorded = example["response"]
     headers = recorded["headers"] | ({"Retry-After": "0"} if recorded["status"] == 429 else {})
@@ -134,7 +127,7 @@ def replayed(server: Any, client: Client, example: dict[str, Any]) -> list[Any]:
     return read(found, example) if isinstance(found, EventStream) else [found]
 
 
-def read(stream: EventStream[Any], example: dict[str, Any]) -> list[Any]:
+def read(stream, example):
     events = []
     try:
         events.extend(stream)
@@ -145,7 +138,7 @@ def read(stream: EventStream[Any], example: dict[str, Any]) -> list[Any]:
     return events
 
 
-def assert_same_request(sent: Any, example: dict[str, Any], key: str) -> None:
+def assert_same_request(sent, example, key):
     recorded = example["request"]
     target = urlsplit(sent.target)
     assert (sent.method, target.path) == (
@@ -163,14 +156,14 @@ def assert_same_request(sent: Any, example: dict[str, Any], key: str) -> None:
     assert sent.headers.get("content-type") == recorded["headers"].get("content-type")
 
 
-def assert_same_multipart(sent: Any, recorded: str) -> None:
+def assert_same_multipart(sent, recorded):
     """Whatever the boundary between the parts is, they are the same."""
     kind, _, boundary = sent.headers["content-type"].partition("; boundary=")
     assert kind == "multipart/form-data"
     assert sent.body.decode() == recorded.replace(recorded[2:].partition("\r\n")[0], boundary)
 
 
-def assert_kept(kept: Any, recorded: Any) -> None:
+def assert_kept(kept, recorded):
     """Whatever the model knows of a reply, it says as the reply did."""
     if isinstance(kept, dict) and isinstance(recorded, dict):
         for name in kept.keys() & recorded.keys():
@@ -185,9 +178,7 @@ def assert_kept(kept: Any, recorded: Any) -> None:
 
 
 @pytest.mark.parametrize("example", selected(ok=True))
-def test_a_recorded_exchange_is_replayed(
-    server: Any, hosts: Client, key: str, example: dict[str, Any]
-) -> None:
+def test_a_recorded_exchange_is_replayed(server, hosts, key, example):
     came = replayed(server, hosts, example)
     (sent,) = server.seen
     assert_same_request(sent, example, key)
@@ -199,9 +190,7 @@ def test_a_recorded_exchange_is_replayed(
 
 
 @pytest.mark.parametrize("example", selected(ok=False))
-def test_a_recorded_error_is_raised_with_its_detail(
-    server: Any, hosts: Client, key: str, example: dict[str, Any]
-) -> None:
+def test_a_recorded_error_is_raised_with_its_detail(server, hosts, key, example):
     recorded = example["response"]
     with pytest.raises(ERRORS[recorded["status"]]) as caught:
         replayed(server, hosts, example)
@@ -211,7 +200,7 @@ def test_a_recorded_error_is_raised_with_its_detail(
     assert recorded["json"]["detail"].rstrip(".") in str(caught.value)
 
 
-def test_all_recorded_pairs_are_replayed() -> None:
+def test_all_recorded_pairs_are_replayed():
     assert len(EXAMPLES) == 60
     assert len(selected(ok=True)) + len(selected(ok=False)) == 60
 
@@ -219,7 +208,7 @@ def test_all_recorded_pairs_are_replayed() -> None:
 REQUIRED = {"id", "name", "key", "execution_id", "data", "state", "status", "span_id"}
 
 
-def with_one_less(value: Any, *, absent: bool) -> Iterator[Any]:
+def with_one_less(value, *, absent):
     """Yield copies of `value` in which one field that is not required is absent, or null."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for place, item in items:
@@ -235,7 +224,7 @@ def with_one_less(value: Any, *, absent: bool) -> Iterator[Any]:
 
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "null"])
 @pytest.mark.parametrize("example", selected(ok=True))
-def test_no_field_but_the_required_ones_is_needed(example: dict[str, Any], *, absent: bool) -> None:
+def test_no_field_but_the_required_ones_is_needed(example, *, absent):
     model = REPLY_MODELS.get(example["official_response_type"])
     for recorded in recorded_objects(example["response"]) if model else []:
         for changed in with_one_less(recorded, absent=absent):
@@ -245,7 +234,7 @@ def test_no_field_but_the_required_ones_is_needed(example: dict[str, Any], *, ab
 @pytest.mark.parametrize(
     ("wire", "default"), [(3, 3), ("a", "a"), ([1], [1]), ({"type": "NULL", "value": None}, None)]
 )
-def test_a_default_without_its_type_is_read(wire: Any, default: Any) -> None:
+def test_a_default_without_its_type_is_read(wire, default):
     variable = models.VellumVariable.model_validate({"key": "x", "default": wire, "schema": True})
     assert default_of(variable) == default
     assert variable.json_schema is None

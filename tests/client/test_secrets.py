@@ -1,13 +1,10 @@
 """The API key is never shown, whatever fails."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging
 import pickle
 import traceback
-from typing import Any
 
 import pytest
 from client_kit import failure, stream
@@ -16,15 +13,13 @@ from vellum_nb import errors
 from vellum_nb.client import Client
 
 
-def broken_stream(client: Client) -> errors.APIError:
+def broken_stream(client):
     with pytest.raises(errors.APIError) as caught:
         list(stream(client))
     return caught.value
 
 
-def test_the_key_is_never_shown(
-    server: Any, dead_url: str, key: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_key_is_never_shown(server, dead_url, key, caplog):
     caplog.set_level(logging.DEBUG)
     echo = {"detail": f"bad key {key}"}
     chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -60,7 +55,7 @@ def test_the_key_is_never_shown(
     assert key not in caplog.text
 
 
-def test_a_client_cannot_be_copied_or_pickled_with_its_key(client: Client, key: str) -> None:
+def test_a_client_cannot_be_copied_or_pickled_with_its_key(client, key):
     with pytest.raises(TypeError):
         pickle.dumps(client)
     with pytest.raises(TypeError):
@@ -68,14 +63,12 @@ def test_a_client_cannot_be_copied_or_pickled_with_its_key(client: Client, key: 
 
 
 @pytest.mark.parametrize("text", ["{}", '{{"a": "{}"}}', "x{}x\n"])
-def test_a_client_tells_whether_its_key_stands_in_a_text(
-    server: Any, client: Client, key: str, text: str
-) -> None:
+def test_a_client_tells_whether_its_key_stands_in_a_text(server, client, key, text):
     assert client.leaks(text.format(key))
     assert not client.leaks(text.format(key[:-1]))
 
 
-def escaped(key: str) -> str:
+def escaped(key):
     return "".join(f"\\u{ord(letter):04x}" for letter in key)
 
 
@@ -92,9 +85,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("status", [400, 200])
-def test_an_echoed_key_is_masked_however_it_is_written(
-    server: Any, client: Client, key: str, form: str, status: int
-) -> None:
+def test_an_echoed_key_is_masked_however_it_is_written(server, client, key, form, status):
     text = FORMS[form](key)
     server.will(server.reply(status, f'{{"detail": "bad key {text}!"}}'.encode()))
     error = failure(client)
@@ -104,9 +95,7 @@ def test_an_echoed_key_is_masked_however_it_is_written(
     assert [each for each in texts if text in each or key.lower() in each.lower()] == []
 
 
-def test_an_escaped_key_does_not_come_back_as_an_output(
-    server: Any, client: Client, key: str, fulfilled: dict[str, Any]
-) -> None:
+def test_an_escaped_key_does_not_come_back_as_an_output(server, client, key, fulfilled):
     fulfilled["data"]["outputs"] = [{"name": "a", "type": "STRING", "value": "PLACE"}]
     body = json.dumps(fulfilled).replace("PLACE", f"{escaped(key)} {key.upper()}").encode()
     server.will(server.reply(200, body))
@@ -123,9 +112,7 @@ def test_an_escaped_key_does_not_come_back_as_an_output(
         ("k-2026", "k-2026 is not k-2026-07", "[API key] is not k-2026-07"),
     ],
 )
-def test_a_short_key_is_not_masked_inside_of_other_words(
-    server: Any, key: str, said: str, masked: str
-) -> None:
+def test_a_short_key_is_not_masked_inside_of_other_words(server, key, said, masked):
     server.will(server.reply(400, {"detail": said}))
     with Client(api_key=key, base_url=server.url) as client:
         assert failure(client).body == {"detail": masked}

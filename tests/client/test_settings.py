@@ -1,9 +1,6 @@
 """Where key, addresses and timeouts come from, and what is refused."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import pytest
 
@@ -12,9 +9,11 @@ from vellum_nb.errors import APIConnectionError, InputError, VellumNBError
 from vellum_nb.models import ExpandMeta, WorkflowInput
 
 IDENTITY = {"name": "production"}
+VELLUM = ("https://api.vellum.ai", "https://predict.vellum.ai")
+PREDICT = {"VELLUM_PREDICT_API_URL": "https://p"}
 
 
-def sent_key(server: Any, **options: Any) -> str:
+def sent_key(server, **options):
     server.will(server.reply(200, IDENTITY))
     with Client(base_url=server.url, **options) as client:
         client.environment_identity()
@@ -22,8 +21,8 @@ def sent_key(server: Any, **options: Any) -> str:
 
 
 def test_the_key_comes_from_the_argument_then_the_environment_or_is_typed_unseen(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, monkeypatch
+):
     with pytest.raises(VellumNBError) as caught:
         Client()
     for way in ("api_key=...", "VELLUM_API_KEY", 'api_key="ask"'):
@@ -45,7 +44,7 @@ def test_the_key_comes_from_the_argument_then_the_environment_or_is_typed_unseen
         ("secret\x00", "not a plain ASCII character"),
     ],
 )
-def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str, said: str) -> None:
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key, said):
     with pytest.raises(VellumNBError) as caught:
         Client(api_key=key)
     assert said in str(caught.value)
@@ -55,32 +54,18 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str, 
 @pytest.mark.parametrize(
     ("base_url", "predict_url", "environment", "expected"),
     [
-        (None, None, {}, ("https://api.vellum.ai", "https://predict.vellum.ai")),
-        (
-            "https://api.vellum.ai/",
-            None,
-            {},
-            ("https://api.vellum.ai", "https://predict.vellum.ai"),
-        ),
+        (None, None, {}, VELLUM),
+        ("https://api.vellum.ai/", None, {}, VELLUM),
         ("https://a/b/", None, {}, ("https://a/b", "https://a/b")),
         ("https://a", "https://p/", {}, ("https://a", "https://p")),
         (None, None, {"VELLUM_API_URL": "https://e/"}, ("https://e", "https://e")),
-        (
-            None,
-            None,
-            {"VELLUM_API_URL": "https://e", "VELLUM_PREDICT_API_URL": "https://p"},
-            ("https://e", "https://p"),
-        ),
-        ("https://a", None, {"VELLUM_PREDICT_API_URL": "https://p"}, ("https://a", "https://a")),
+        (None, None, {"VELLUM_API_URL": "https://e"} | PREDICT, ("https://e", "https://p")),
+        ("https://a", None, PREDICT, ("https://a", "https://a")),
     ],
 )
 def test_addresses_come_from_the_arguments_then_the_environment(
-    base_url: str | None,
-    predict_url: str | None,
-    environment: dict[str, str],
-    expected: tuple[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    base_url, predict_url, environment, expected, monkeypatch
+):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with Client(api_key="k", base_url=base_url, predict_url=predict_url) as client:
@@ -91,63 +76,61 @@ def test_addresses_come_from_the_arguments_then_the_environment(
 @pytest.mark.parametrize(
     "url",
     [
-        *("vellum.ai", "ftp://a", "http://", "http://a?b=1", "http://a:99999"),
-        *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a"),
+        *("vellum.ai", "ftp://a", "http://", "http://a?b=1", "http://a:99999", "http://[x"),
+        *("http://u:pw@a", "ftp://u:pw@a", "u:pw@a", "http://é℀.example", "http://x\n.example"),
     ],
 )
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(VellumNBError) as caught:
         Client(api_key="k", base_url=url)
     assert "pw" not in str(caught.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, (5, 0), math.nan, "5"])
-def test_a_timeout_that_cannot_be_kept_is_refused(timeout: Any) -> None:
-    with pytest.raises(VellumNBError, match="above 0, or None|does not fit: give a number"):
-        Client(api_key="k", timeout=timeout)
-
-
-@pytest.mark.parametrize("timeout", [None, 5, (None, 5), (5, None)])
-def test_no_timeout_is_for_ever(server: Any, timeout: Any) -> None:
-    assert sent_key(server, api_key="k", timeout=timeout) == "k"
+def test_a_timeout_that_cannot_be_kept_is_refused_and_none_is_for_ever(server):
+    for timeout in (0, -1, (5, 0), math.nan, "5"):
+        with pytest.raises(VellumNBError, match="above 0, or None|does not fit: give a number"):
+            Client(api_key="k", timeout=timeout)
+    for timeout in (None, 5, (None, 5), (5, None)):
+        assert sent_key(server, api_key="k", timeout=timeout) == "k"
+    for option in ("max_connections", "max_tries", "max_reply_bytes"):
+        for value in (0, -1, "5", 1.5, True):
+            message = f"{option}={value!r} does not fit: give a whole"
+            with pytest.raises(InputError, match=message):
+                Client(api_key="k", **{option: value})
 
 
 @pytest.mark.parametrize(
     ("name", "segment"),
     [("a/b", "a%2Fb"), ("a b?#%", "a%20b%3F%23%25"), ("é", "%C3%A9"), ("a..b", "a..b")],
 )
-def test_names_are_percent_encoded(server: Any, client: Client, name: str, segment: str) -> None:
+def test_names_are_percent_encoded(server, client, name, segment):
     server.will(server.reply(200, {"name": "t"}))
     client.retrieve_workflow_release_tag(name, name)
     expected = f"/v1/workflow-deployments/{segment}/release-tags/{segment}"
     assert server.seen[0].target == expected
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
-def test_names_that_would_change_the_path_are_refused(client: Client, name: str) -> None:
-    with pytest.raises(InputError, match="cannot name a deployment"):
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800", None, 5])
+def test_names_that_would_change_the_path_or_are_no_text_are_refused(server, client, name):
+    with pytest.raises(InputError, match="cannot name a deployment|does not fit"):
         client.retrieve_workflow_deployment(name)
+    assert server.seen == []
 
 
-def test_inputs_are_sent_as_compact_utf8(
-    server: Any, client: Client, fulfilled: dict[str, Any]
-) -> None:
+def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
-    typed = [
-        WorkflowInput(name="q", type="STRING", value="é"),
-        WorkflowInput(name="j", type="JSON"),
-    ]
+    typed = [WorkflowInput(name=name, type="STRING", value="é") for name in "qj"]
     client.execute_workflow(
         typed, workflow_deployment_name="w", expand_meta=ExpandMeta(cost=True), metadata={"a": None}
     )
     assert server.seen[0].body.decode() == (
-        '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"JSON"}],'
+        '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"STRING","value":"é"}],'
         '"expand_meta":{"cost":true},"workflow_deployment_name":"w","metadata":{"a":null}}'
     )
 
 
 @pytest.mark.parametrize("value", [math.nan, "\ud800", object(), {1, 2}])
-def test_what_cannot_be_written_is_never_sent(server: Any, client: Client, value: Any) -> None:
+def test_what_cannot_be_written_is_never_sent(server, client, value):
     typed = [{"name": "q", "type": "JSON", "value": value}]
     for inputs in (typed, {"q": value}):
         with pytest.raises(InputError, match="nothing was sent"):
@@ -157,22 +140,16 @@ def test_what_cannot_be_written_is_never_sent(server: Any, client: Client, value
     assert server.seen == []
 
 
-def test_lists_are_walked_page_by_page_without_following_links(server: Any, client: Client) -> None:
+def test_lists_are_walked_page_by_page_without_following_links(server, client):
     link = "http://other.example/v1/workflow-deployments?offset=2"
-    page = {
-        "count": 3,
-        "next": link,
-        "results": [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}],
-    }
-    last = {"count": 3, "next": None, "results": [{"id": "3", "name": "c"}]}
-    server.will(server.reply(200, page), server.reply(200, last))
+    a, b, c = ({"id": name, "name": name} for name in "abc")
+    pages = [{"count": 3, "next": link, "results": [a, b]}, {"count": 3, "results": [c]}]
+    server.will(*(server.reply(200, page) for page in pages))
     names = [each.name for each in client.iter_workflow_deployments(ordering="name")]
     assert names == ["a", "b", "c"]
     assert {seen.headers["x-api-version"] for seen in server.seen} == {"2025-07-30"}
-    assert [seen.target.partition("?")[2] for seen in server.seen] == [
-        "ordering=name",
-        "offset=2&ordering=name",
-    ]
+    asked = [seen.target.partition("?")[2] for seen in server.seen]
+    assert asked == ["ordering=name", "offset=2&ordering=name"]
 
 
 @pytest.mark.parametrize(
@@ -183,16 +160,14 @@ def test_lists_are_walked_page_by_page_without_following_links(server: Any, clie
         {"count": 1, "next": "x"},
     ],
 )
-def test_a_list_that_says_more_than_it_has_ends(
-    server: Any, client: Client, page: dict[str, Any]
-) -> None:
+def test_a_list_that_says_more_than_it_has_ends(server, client, page):
     server.will(server.reply(200, page))
     assert len(list(client.iter_workflow_release_tags("w"))) <= 1
     assert len(list(client.iter_workflow_deployment_releases("w"))) <= 1
     assert len(server.seen) == 2
 
 
-def test_after_closing_a_call_says_so(server: Any) -> None:
+def test_after_closing_a_call_says_so(server):
     client = Client(api_key="k", base_url=server.url)
     client.close()
     client.close()

@@ -1,24 +1,18 @@
 """What the client takes for granted of urllib3 and requests, and calls that end early."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import threading
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from vellum_nb.client import Client
-from vellum_nb.client.session import Session
-
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_the_private_method_of_urllib3_is_as_it_was() -> None:
+def test_the_private_method_of_urllib3_is_as_it_was_and_its_version_has_an_upper_bound():
     """`_new_conn` is overridden: it must go on being how a connection makes its socket."""
     for kind in (HTTPConnection, HTTPSConnection):
         assert kind._new_conn is HTTPConnection._new_conn
@@ -28,20 +22,17 @@ def test_the_private_method_of_urllib3_is_as_it_was() -> None:
     for used in ("self._dns_host", "self.port", "self.timeout", "self.socket_options"):
         assert used in source
     assert list(inspect.signature(HTTPConnection._new_conn).parameters) == ["self"]
-
-
-def test_the_version_of_urllib3_has_an_upper_bound() -> None:
     needed = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     (urllib3,) = [each for each in needed if each.startswith("urllib3")]
     assert ",<3" in urllib3
 
 
 def test_an_error_of_ours_in_the_exchange_is_not_a_lost_answer(
-    server: Any, client: Client, fulfilled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    server, client, fulfilled, monkeypatch
+):
     server.will(server.reply(200, fulfilled))
 
-    def broken(*_: object) -> None:
+    def broken(*_):
         msg = "a bug"
         raise ValueError(msg)
 
@@ -50,9 +41,7 @@ def test_an_error_of_ours_in_the_exchange_is_not_a_lost_answer(
         client.execute_workflow({}, workflow_deployment_name="w")
 
 
-def test_no_thread_is_left_when_there_are_no_calls(
-    server: Any, client: Client, fulfilled: dict[str, Any]
-) -> None:
+def test_no_thread_is_left_when_there_are_no_calls(server, client, fulfilled):
     server.will(server.reply(200, fulfilled))
     client.execute_workflow({}, workflow_deployment_name="w")
     watching = [each for each in threading.enumerate() if each.name == "vellum-nb-timeouts"]
@@ -64,8 +53,8 @@ def test_no_thread_is_left_when_there_are_no_calls(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_child_calls_with_the_client_of_its_parent_over_connections_of_its_own(
-    server: Any, client: Client, fulfilled: dict[str, Any]
-) -> None:
+    server, client, fulfilled
+):
     server.will(server.reply(200, fulfilled))
     client.execute_workflow({}, workflow_deployment_name="w")
     child = os.fork()
@@ -79,9 +68,3 @@ def test_a_child_calls_with_the_client_of_its_parent_over_connections_of_its_own
     client.execute_workflow({}, workflow_deployment_name="w")
     first, of_child, last = (request.connection for request in server.seen)
     assert first == last != of_child
-
-
-def test_a_session_shows_no_key(key: str) -> None:
-    with Client(api_key=key) as client:
-        session = next(each for each in vars(client).values() if isinstance(each, Session))
-        assert key not in str(vars(session))

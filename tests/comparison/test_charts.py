@@ -88,7 +88,7 @@ def test_what_cannot_be_drawn_is_told():
         compared(tags=("v1",)).chart("wins")
     with pytest.raises(InputError, match="v1 is the baseline"):
         compared().chart("scatter", release="v1")
-    with pytest.raises(InputError, match="no metric of this comparison is called 'x'"):
+    with pytest.raises(InputError, match="this comparison has no metric 'x'"):
         compared().chart("metric", metric="x")
     with pytest.raises(InputError, match="no run has a latency"):
         of_runs(run("v1", latency_s=None)).chart("latency")

@@ -1,58 +1,24 @@
 """What the conformance suite runs, and short ways to ask the official client."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 from collections.abc import Callable, Generator
 from typing import Annotated, Any, Literal, TypedDict
 
+import pytest
 from pydantic import Field
 
-from vellum_nb.local import (
-    Audio,
-    ChatHistory,
-    Document,
-    Image,
-    LocalServer,
-    Reject,
-    SearchResults,
-    State,
-    Video,
-)
+from vellum_nb import local
+from vellum_nb.local import ChatHistory, Reject
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it warns about on import is not ours
     import vellum as v
-    from vellum.client import AsyncVellum, Vellum
+    from vellum.client import AsyncVellum, Vellum  # noqa: F401 - for the tests
     from vellum.client.core.api_error import ApiError
-    from vellum.client.errors.bad_request_error import BadRequestError
-    from vellum.client.errors.not_found_error import NotFoundError
+    from vellum.client.errors.bad_request_error import BadRequestError  # noqa: F401
+    from vellum.client.errors.not_found_error import NotFoundError  # noqa: F401
     from vellum.environment import VellumEnvironment
-
-__all__ = [
-    "FUNCTIONS",
-    "UUID",
-    "ApiError",
-    "AsyncVellum",
-    "BadRequestError",
-    "Gate",
-    "NotFoundError",
-    "Vellum",
-    "chat",
-    "close",
-    "deploy_all",
-    "echo",
-    "json_input",
-    "number",
-    "official",
-    "outputs",
-    "place",
-    "run",
-    "text",
-    "until",
-    "v",
-]
 
 SOURCE = {"src": "data:text/plain;base64,aGk=", "metadata": {"n": 1}}
 UUID = "00000000-0000-4000-8000-00000000dead"
@@ -79,10 +45,10 @@ def echo_chat(chat: ChatHistory) -> dict[str, Any]:
 
 
 def echo_media(
-    image: Image | None = None,
-    audio: Audio | None = None,
-    video: Video | None = None,
-    document: Document | None = None,
+    image: local.Image | None = None,
+    audio: local.Audio | None = None,
+    video: local.Video | None = None,
+    document: local.Document | None = None,
 ) -> dict[str, Any]:
     """Give back what came."""
     given = {"image": image, "audio": audio, "video": video, "document": document}
@@ -96,11 +62,11 @@ class EveryType(TypedDict):
     number: float | None
     data: dict[str, Any] | None
     chat: ChatHistory | None
-    found: SearchResults | None
-    image: Image | None
-    audio: Audio | None
-    video: Video | None
-    document: Document | None
+    found: local.SearchResults | None
+    image: local.Image | None
+    audio: local.Audio | None
+    video: local.Video | None
+    document: local.Document | None
 
 
 def every_type(*, empty: bool = False) -> EveryType:
@@ -119,9 +85,7 @@ def every_type(*, empty: bool = False) -> EveryType:
 
 
 def count(
-    text: str,
-    times: Annotated[int, Field(ge=1, le=3)] = 1,
-    tier: Literal["free", "pro"] = "free",
+    text: str, times: Annotated[int, Field(ge=1, le=3)] = 1, tier: Literal["free", "pro"] = "free"
 ) -> dict[str, Any]:
     """Count words."""
     return {"words": len(text.split()) * times, "tier": tier}
@@ -156,7 +120,7 @@ def stumble(text: str) -> Generator[str, None, None]:
     raise Reject("lost for words")
 
 
-def converse(message: str, state: State) -> str:
+def converse(message: str, state: local.State) -> str:
     """Remember how often it was spoken to."""
     state["turns"] = state.get("turns", 0) + 1
     return f"{state['turns']}: {message}"
@@ -168,17 +132,13 @@ FUNCTIONS: tuple[Callable[..., Any], ...] = (
 )  # fmt: skip
 
 
-def deploy_all(server: LocalServer) -> None:
+def deploy_all(server) -> None:
     """Deploy every workflow of the suite, and one with three releases and a name with a space."""
     for function in FUNCTIONS:
         server.deploy(function)
     for number in (1, 2, 3):
-        server.deploy(
-            release(number),
-            name="hällo wörld",
-            release_tags=[f"v{number}"],
-            description=f"Release {number}",
-        )
+        named = {"name": "hällo wörld", "description": f"Release {number}"}
+        server.deploy(release(number), release_tags=[f"v{number}"], **named)
     server.move_tag("hällo wörld", "production", "v2")
 
 
@@ -205,44 +165,44 @@ class Gate:
         yield text
 
 
-def place(server: LocalServer) -> VellumEnvironment:
+def place(server):
     return VellumEnvironment(default=server.url, predict=server.url, documents=server.url)
 
 
-def official(server: LocalServer, **options: Any) -> Vellum:
+def official(server, **options):
     return Vellum(**{"api_key": server.api_key, "environment": place(server), **options})
 
 
-def close(client: Vellum) -> None:
+def close(client):
     client._client_wrapper.httpx_client.httpx_client.close()
 
 
-def run(client: Vellum, name: str, *inputs: Any, **options: Any) -> Any:
+def run(client, name, *inputs, **options):
     return client.execute_workflow(inputs=list(inputs), workflow_deployment_name=name, **options)
 
 
-def outputs(answer: Any) -> dict[str, Any]:
+def outputs(answer):
     assert answer.data.state == "FULFILLED", answer.data
     return {output.name: output.value for output in answer.data.outputs}
 
 
-def text(value: Any, name: str = "text") -> v.WorkflowRequestStringInputRequest:
+def text(value, name="text"):
     return v.WorkflowRequestStringInputRequest(name=name, value=value)
 
 
-def number(value: Any, name: str = "number") -> v.WorkflowRequestNumberInputRequest:
+def number(value, name="number"):
     return v.WorkflowRequestNumberInputRequest(name=name, value=value)
 
 
-def json_input(value: Any, name: str = "value") -> v.WorkflowRequestJsonInputRequest:
+def json_input(value, name="value"):
     return v.WorkflowRequestJsonInputRequest(name=name, value=value)
 
 
-def chat(*messages: Any, name: str = "chat") -> v.WorkflowRequestChatHistoryInputRequest:
+def chat(*messages, name="chat"):
     return v.WorkflowRequestChatHistoryInputRequest(name=name, value=list(messages))
 
 
-def until(client: Vellum, execution_id: str, *states: str) -> Any:
+def until(client, execution_id, *states):
     """Ask for the status until it is one of these."""
     pause = threading.Event()
     for _ in range(2000):
@@ -251,3 +211,11 @@ def until(client: Vellum, execution_id: str, *states: str) -> Any:
             return answer
         pause.wait(0.01)
     raise AssertionError(f"still {answer.status}")
+
+
+def missing(call, *args, **options):
+    """Return the status with which a call is refused, in the words of the contract."""
+    with pytest.raises(ApiError) as caught:
+        call(*args, **options)
+    assert set(caught.value.body) == {"detail"}
+    return caught.value.status_code

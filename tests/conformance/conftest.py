@@ -1,7 +1,5 @@
 """One real server and the official client, unmodified."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

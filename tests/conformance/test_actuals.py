@@ -1,7 +1,5 @@
 """POST /v1/submit-workflow-execution-actuals, by the official client."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest

@@ -1,7 +1,5 @@
 """`docs/reference/api.md` names every route of the local server and every method of the client."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow-async and the status, by the official client."""
 
-from __future__ import annotations
-
 import pytest
 from conformance_kit import (
     UUID,

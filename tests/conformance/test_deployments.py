@@ -1,9 +1,7 @@
 """Deployments, releases, release tags and the deprecated history, by the official client."""
 
-from __future__ import annotations
-
 import pytest
-from conformance_kit import FUNCTIONS, UUID, ApiError, echo
+from conformance_kit import FUNCTIONS, UUID, echo, missing
 
 from vellum_nb.local import LocalServer
 
@@ -24,13 +22,6 @@ def movable(connect):
         ]
         server.move_tag(NAME, "production", "v1")
         yield connect(server).workflow_deployments, releases
-
-
-def missing(call, *args, **options):
-    with pytest.raises(ApiError) as caught:
-        call(*args, **options)
-    assert set(caught.value.body) == {"detail"}
-    return caught.value.status_code
 
 
 def test_all_deployments_are_listed_newest_first(api):

@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow, by the official client."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 
@@ -53,17 +51,8 @@ def test_neither_id_nor_name_is_a_bad_request(client):
 
 
 def test_null_counts_as_absent(client):
-    answer = run(
-        client,
-        "echo",
-        text("x"),
-        workflow_deployment_id=None,
-        release_tag=None,
-        external_id=None,
-        metadata=None,
-        previous_execution_id=None,
-        expand_meta=None,
-    )
+    names = "workflow_deployment_id release_tag external_id metadata previous_execution_id"
+    answer = run(client, "echo", text("x"), **dict.fromkeys([*names.split(), "expand_meta"]))
     assert outputs(answer) == {"output": "x"}
 
 

@@ -1,7 +1,5 @@
 """Execution events, detail, state and actuals, by the official client."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +9,11 @@ from conformance_kit import (
     ApiError,
     NotFoundError,
     chat,
+    close,
     deploy_all,
     json_input,
+    missing,
+    official,
     run,
     text,
     v,
@@ -37,23 +38,17 @@ def client(traffic, connect):
 @pytest.fixture(scope="module")
 def ids(traffic):
     """Execute `count` three times, fulfilled, and `refuse` and `converse` twice each."""
-    from conformance_kit import close, official
-
     client = official(traffic)
-    found = {
-        f"count-{n}": run(
-            client, "count", text("a b"), external_id=f"count-{n}", metadata={"customer": f"c{n}"}
-        ).execution_id
-        for n in range(3)
-    }
+    found = {}
+    for n in range(3):
+        known = {"external_id": f"count-{n}", "metadata": {"customer": f"c{n}"}}
+        found[f"count-{n}"] = run(client, "count", text("a b"), **known).execution_id
     for n in range(2):
         found[f"refuse-{n}"] = run(client, "refuse", text("x")).execution_id
-    found["turn-1"] = run(client, "converse", text("a", "message")).execution_id
-    found["turn-2"] = run(
-        client, "converse", text("b", "message"), previous_execution_id=found["turn-1"]
-    ).execution_id
+    first = run(client, "converse", text("a", "message")).execution_id
+    second = run(client, "converse", text("b", "message"), previous_execution_id=first)
     close(client)
-    return found
+    return found | {"turn-1": first, "turn-2": second.execution_id}
 
 
 @pytest.fixture
@@ -71,25 +66,17 @@ def where(field, operator, value):
 
 
 def group(*conditions, combinator="AND", negated=False):
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": combinator,
-        "negated": negated,
-        "conditions": list(conditions),
-    }
+    kind = {"type": "LOGICAL_CONDITION_GROUP", "combinator": combinator, "negated": negated}
+    return {**kind, "conditions": list(conditions)}
+
+
+FULFILLED = where("state", "==", "FULFILLED")
 
 
 def spans(api, name, *, filters=None, **options):
     given = None if filters is None else json.dumps(filters)
     page = api.list_workflow_deployment_event_executions(name, filters=given, **options)
     return [execution.span_id for execution in page.results]
-
-
-def missing(call, *args, **options):
-    with pytest.raises(ApiError) as caught:
-        call(*args, **options)
-    assert set(caught.value.body) == {"detail"}
-    return caught.value.status_code
 
 
 def test_executions_are_listed_newest_first_with_what_ran(api, ids):
@@ -141,24 +128,11 @@ def test_executions_are_paged_and_ordered(api, ids, options, expected):
     [
         (group(where("external_id", "==", "count-1")), [1]),
         (group(where("external_id", "!=", "count-1")), [2, 0]),
-        (group(where("state", "==", "FULFILLED")), [2, 1, 0]),
+        (group(FULFILLED), [2, 1, 0]),
         (group(where("state", "==", "REJECTED")), []),
-        (group(where("state", "==", "FULFILLED"), negated=True), []),
-        (
-            group(
-                where("external_id", "==", "count-0"),
-                where("external_id", "==", "count-2"),
-                combinator="OR",
-            ),
-            [2, 0],
-        ),
-        (
-            group(
-                where("state", "==", "FULFILLED"),
-                group(where("external_id", "==", "count-1"), negated=True),
-            ),
-            [2, 0],
-        ),
+        (group(FULFILLED, negated=True), []),
+        (group(*(where("external_id", "==", f"count-{n}") for n in "02"), combinator="OR"), [2, 0]),
+        (group(FULFILLED, group(where("external_id", "==", "count-1"), negated=True)), [2, 0]),
         (group(where("metadata", "contains", "c2")), [2]),
         (group(), [2, 1, 0]),
     ],
@@ -171,9 +145,8 @@ def test_executions_are_filtered(api, ids, filters, expected):
 def test_executions_are_filtered_by_time(api, operator):
     hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     expected = 3 if operator.startswith(">") else 0
-    assert len(spans(api, "count", filters=group(where("timestamp", operator, hour_ago)))) == (
-        expected
-    )
+    filters = group(where("timestamp", operator, hour_ago))
+    assert len(spans(api, "count", filters=filters)) == expected
 
 
 def test_executions_are_filtered_by_their_id(api, ids):

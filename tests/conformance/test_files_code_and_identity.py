@@ -1,7 +1,5 @@
 """Uploaded files, pulled code and identity, by the official client."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 
@@ -84,16 +82,9 @@ def test_the_code_of_a_release_is_an_archive(client, tag):
 
 
 def test_every_option_of_a_pull_is_taken(client):
-    content = pulled(
-        client,
-        "echo",
-        exclude_code=False,
-        exclude_display=True,
-        include_json=True,
-        include_sandbox=True,
-        strict=True,
-        version="1.14.8",
-    )
+    names = ("exclude_display", "include_json", "include_sandbox", "strict")
+    options = dict.fromkeys(names, True)
+    content = pulled(client, "echo", exclude_code=False, version="1.14.8", **options)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert any(name.endswith(".json") for name in archive.namelist())
 

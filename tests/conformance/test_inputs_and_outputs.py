@@ -1,35 +1,16 @@
 """Every type of input and output, by the official client."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest
-from conformance_kit import (
-    chat,
-    json_input,
-    number,
-    outputs,
-    run,
-    text,
-    v,
-)
+from conformance_kit import chat, json_input, number, outputs, run, text, v
+
+TEXTS = ["", "hällo wörld", "\u2028 \u2029 \u0085 \ufeff", "x" * 300_000, "{{ jinja }} {% raw %}"]
+TEXTS += ["🙂👩\u200d👩\u200d👧 \U0010ffff", "\x00\x07\x1b[31m", "line\r\nbreaks\n\ttabs"]
+TEXTS += ['a "quoted" \\ back\\slash']
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "hällo wörld",
-        "\u2028 \u2029 \u0085 \ufeff",
-        "🙂👩‍👩‍👧 \U0010ffff",
-        "\x00\x07\x1b[31m",
-        'a "quoted" \\ back\\slash',
-        "line\r\nbreaks\n\ttabs",
-        "{{ jinja }} {% raw %}",
-        "x" * 300_000,
-    ],
-)
+@pytest.mark.parametrize("value", TEXTS)
 def test_a_string_comes_back_as_it_was(client, value):
     assert outputs(run(client, "echo", text(value))) == {"output": value}
 

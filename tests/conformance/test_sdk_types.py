@@ -1,7 +1,5 @@
 """The types that only a Workflows SDK class can have as outputs, by the official client."""
 
-from __future__ import annotations
-
 import warnings
 
 import pytest

@@ -1,7 +1,5 @@
 """No line of a stream is one that the official client would drop without a word."""
 
-from __future__ import annotations
-
 import json
 import warnings
 

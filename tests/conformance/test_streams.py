@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow-stream and …/execute-stream, by the official client."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest
@@ -19,11 +17,8 @@ from conformance_kit import (
 
 
 def stream(client, name, *inputs, **options):
-    return list(
-        client.execute_workflow_stream(
-            inputs=list(inputs), workflow_deployment_name=name, **options
-        )
-    )
+    named = {"inputs": list(inputs), "workflow_deployment_name": name, **options}
+    return list(client.execute_workflow_stream(**named))
 
 
 def told(events, name="output"):

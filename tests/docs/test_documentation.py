@@ -147,9 +147,7 @@ def texts() -> dict[str, str]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         markdown = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
         found[path.name] = "\n".join(markdown)
-    rooms = ("cli", "client", "history", "models", "widgets")
-    modules = [path for room in rooms for path in (ROOT / "vellum_nb" / room).rglob("*.py")]
-    for path in modules:
+    for path in (ROOT / "vellum_nb").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         strings = [each.value for each in nodes if isinstance(each, ast.Constant)]
         found[str(path.relative_to(ROOT))] = "\n".join(s for s in strings if isinstance(s, str))

@@ -1,13 +1,8 @@
 """A `BlindView` as a user meets it, and two releases to be told apart by their answers only."""
 
-from __future__ import annotations
-
 import re
 
-from notebook_page import Notebook
-from playwright.sync_api import Locator, expect
-
-__all__ = ["CONNECT", "RUN", "VIEW", "BlindPage"]
+from playwright.sync_api import expect
 
 FIRST, SECOND = "tag-alpha", "tag-omega"
 
@@ -50,7 +45,7 @@ view
 class BlindPage:
     """The view in one output of a notebook; `cell` counts from 0."""
 
-    def __init__(self, notebook: Notebook, *, cell: int = 0) -> None:
+    def __init__(self, notebook, *, cell=0):
         self.notebook = notebook
         self.root = notebook.output(cell).get_by_role("region", name=re.compile("^Blind rating"))
         self.status = self.root.locator(".vnb-sr-only")
@@ -60,14 +55,14 @@ class BlindPage:
         self.note = self.root.get_by_role("textbox", name="Note on this case")
         expect(self.root).to_be_visible()
 
-    def button(self, name: str) -> Locator:
+    def button(self, name):
         """Return one of its buttons."""
         return self.root.get_by_role("button", name=name, exact=True)
 
-    def press(self, key: str) -> None:
+    def press(self, key):
         """Press a key in the page, wherever the focus is."""
         self.notebook.page.keyboard.press(key)
 
-    def rated(self, text: str) -> None:
+    def rated(self, text):
         """Wait until so many are rated, such as "3 of 4"."""
         expect(self.count).to_have_text(f"{text} rated")

@@ -1,14 +1,11 @@
 """Fixtures of the browser tests: one JupyterLab, one Chromium, one page for the whole session."""
 
-from __future__ import annotations
-
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "widgets")]
@@ -20,13 +17,13 @@ FAILED = pytest.StashKey[bool]()
 expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Run the browser tests last, as Playwright leaves an event loop running in the main thread."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 @pytest.fixture(scope="session")
-def _browser() -> Iterator[Browser]:
+def _browser():
     try:
         find_chromium()
     except RuntimeError as exc:
@@ -36,7 +33,7 @@ def _browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def _page(tmp_path_factory: pytest.TempPathFactory, _browser: Browser) -> Iterator[Lab]:
+def _page(tmp_path_factory, _browser):
     folder = tmp_path_factory.mktemp("jupyterlab")
     screenshots = HERE.parents[1] / "screenshots"
     with lab_server(folder) as url:
@@ -44,7 +41,7 @@ def _page(tmp_path_factory: pytest.TempPathFactory, _browser: Browser) -> Iterat
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item):
     """Remember a failure, for the picture of it."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
@@ -52,7 +49,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture
-def lab(_page: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(_page, request):
     """Open notebooks in a real browser; afterwards nothing may have gone wrong in the page."""
     _page.guard.take()
     yield _page

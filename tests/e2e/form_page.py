@@ -1,20 +1,14 @@
 """A `RunForm` as a user meets it: fields by their label, tags, Run, Cancel, answers."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
-from notebook_page import Notebook
-from playwright.sync_api import Locator, expect
-
-__all__ = ["FormPage", "open_form"]
+from playwright.sync_api import expect
 
 
 class FormPage:
     """The form in one output of a notebook; `cell` counts from 0, `name` is its variable."""
 
-    def __init__(self, notebook: Notebook, *, cell: int = 0, name: str = "form") -> None:
+    def __init__(self, notebook, *, cell=0, name="form"):
         self.notebook = notebook
         self.name = name
         self.root = notebook.output(cell).locator(".vnb-form")
@@ -25,15 +19,15 @@ class FormPage:
         self.mend = self.root.locator(".vnb-fix")
         expect(self.run).to_be_visible()
 
-    def field(self, label: str) -> Locator:
+    def field(self, label):
         """Return the control that bears this label, as a screen reader finds it."""
         return self.root.get_by_label(label, exact=True)
 
-    def tag(self, name: str) -> Locator:
+    def tag(self, name):
         """Return the check box of a release tag."""
         return self.root.locator(".vnb-tags").get_by_role("checkbox", name=name)
 
-    def run_on(self, *tags: str) -> None:
+    def run_on(self, *tags):
         """Tick exactly these release tags, one click after the other has been heard."""
         names = self.root.locator(".vnb-tags .vnb-check").all_inner_texts()
         ticked = [name for name in names if self.tag(name).is_checked()]
@@ -44,32 +38,28 @@ class FormPage:
             ticked = [*ticked, name] if name in tags else [t for t in ticked if t != name]
             expect(self.run).to_have_text(f"Run on {len(ticked)}")
 
-    def column(self, tag: str) -> Locator:
+    def column(self, tag):
         """Return the answer of a release tag."""
         return self.answers.get_by_role("region", name=tag, exact=True)
 
-    def act(self, name: str) -> Locator:
+    def act(self, name):
         """Return a button under an answer, by its whole name."""
         return self.root.get_by_role("button", name=name, exact=True)
 
-    def thumb(self, tag: str, verdict: str) -> Locator:
+    def thumb(self, tag, verdict):
         """Return a thumb under the answer of a release tag: "good" or "bad"."""
         return self.act(f"Rate the answer of {tag}: {verdict}")
 
-    def editor(self, tag: str) -> Locator:
-        """Return the place where the outputs of a release tag are corrected."""
-        return self.root.get_by_role("group", name=f"Correct the outputs of {tag}", exact=True)
-
-    def stream(self) -> Locator:
+    def stream(self):
         """Return the Stream switch."""
         return self.root.get_by_role("checkbox", name="Stream", exact=True)
 
-    def problem(self, label: str) -> Locator:
+    def problem(self, label):
         """Return the message beside a field."""
         control = self.notebook.page.get_by_label(label, exact=True)
         return self.root.locator(".vnb-field", has=control).get_by_role("alert")
 
-    def run_and_wait(self) -> None:
+    def run_and_wait(self):
         """Press Run and wait for the answers: they are new, and Cancel is off."""
         self.kernel(f"_before = {self.name}.runs")
         self.run.click()
@@ -77,21 +67,21 @@ class FormPage:
         self.notebook.kernel_becomes(answered, "True")
         self.wait()
 
-    def wait(self) -> None:
+    def wait(self):
         """Wait until the runs that are under way have ended, in the kernel and in the page."""
         self.notebook.kernel_becomes(f"{self.name}.busy", "False")
         expect(self.cancel).to_be_disabled()
 
-    def value(self) -> dict[str, Any]:
+    def value(self):
         """Return the form's value in the kernel; what was typed has arrived there."""
         text = self.kernel(f"import json; print(json.dumps({self.name}.value, default=str))")
         return dict(json.loads(text))
 
-    def kernel(self, code: str) -> str:
+    def kernel(self, code):
         """Run code in the kernel."""
         return self.notebook.kernel_eval(code)
 
 
-def open_form(lab: Any, setup: str, **look: Any) -> FormPage:
+def open_form(lab, setup, **look):
     """Run one cell that ends in ``form``."""
     return FormPage(lab.run_notebook([f"{setup}\nform"], **look))

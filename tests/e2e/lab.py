@@ -3,23 +3,16 @@
 Used by the tests in this folder and by ``docs/screenshot.py``.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import nbformat
 from notebook_page import Notebook
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import sync_playwright
 from warm_kernels import WARM
-
-__all__ = ["Guard", "Lab", "chromium", "find_chromium"]
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # CI runs as root
@@ -49,7 +42,7 @@ THEME = """async (theme) => {
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-def find_chromium() -> str:
+def find_chromium():
     """Return the browser's path; say what to install when there is none."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         found = shutil.which(name)
@@ -60,7 +53,7 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium():
     """Run one Chromium."""
     path = find_chromium()
     with sync_playwright() as playwright:
@@ -82,8 +75,8 @@ _NOT_OURS = {
 class Guard:
     """Takes down everything a page must not do: script errors, dialogs, requests to elsewhere."""
 
-    def __init__(self, page: Page) -> None:
-        self.troubles: list[str] = []
+    def __init__(self, page):
+        self.troubles = []
         page.on("pageerror", self._failed)
         page.on("crash", lambda _: self.troubles.append("the page crashed"))
         page.on("dialog", self._dialog)
@@ -91,23 +84,23 @@ class Guard:
         page.context.on("request", lambda request: self._requested(request.url))
         page.context.on("page", lambda other: self.troubles.append(f"a window: {other.url}"))
 
-    def _failed(self, error: Any) -> None:
+    def _failed(self, error):
         # anywidget's own alarm, 2 s after a model was made: it also rings for a widget that was
         # closed before it had loaded. One that really fails to load says why, in other words.
         # JupyterLab's own, too, where a notebook is closed before its kernel has a second channel.
         if str(error) not in _NOT_OURS:
             self.troubles.append(f"page error: {error}")
 
-    def _requested(self, url: str) -> None:
+    def _requested(self, url):
         parts = urlsplit(url)
         if parts.scheme not in {"data", "blob"} and parts.hostname != "127.0.0.1":
             self.troubles.append(f"request to elsewhere: {url[:200]}")
 
-    def _dialog(self, dialog: Any) -> None:
+    def _dialog(self, dialog):
         self.troubles.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def take(self) -> list[str]:
+    def take(self):
         """Return what was taken down, and forget it."""
         taken, self.troubles = self.troubles, []
         return taken
@@ -116,21 +109,11 @@ class Guard:
 class Lab:
     """One page on one JupyterLab, used for one notebook after the other.
 
-    Parameters
-    ----------
-    browser : Browser
-        From `chromium`.
-    url, folder
-        From `lab_server`.
-    screenshots : Path
-        Where pictures go.
-    scale : int, default 1
-        Pixels of a picture for each pixel of the page.
+    `browser` is that of `chromium`, `url` and `folder` are those of `lab_server`; pictures have
+    `scale` pixels for each pixel of the page.
     """
 
-    def __init__(
-        self, browser: Browser, url: str, folder: Path, *, screenshots: Path, scale: int = 1
-    ) -> None:
+    def __init__(self, browser, url, folder, *, screenshots, scale=1):
         self.root = folder / "notebooks"
         self.screenshots = screenshots
         self.page = browser.new_page(
@@ -138,15 +121,15 @@ class Lab:
         )
         self.page.set_default_timeout(20_000)
         self.guard = Guard(self.page)
-        self.notebooks: list[Notebook] = []
+        self.notebooks = []
         self.page.goto(f"{url}/lab?reset")
         self._restored()
 
-    def _restored(self) -> None:
+    def _restored(self):
         self.page.wait_for_function("() => window.jupyterapp?.restored")
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
 
-    def reload(self, notebook: Notebook) -> Notebook:
+    def reload(self, notebook):
         """Save a notebook, reload the page, and open it again on its kernel."""
         notebook.saved()
         self.notebooks.remove(notebook)
@@ -158,14 +141,7 @@ class Lab:
         self.notebooks.append(again)
         return again
 
-    def run_notebook(
-        self,
-        cells: Sequence[str],
-        *,
-        theme: str = "light",
-        width: int = 1400,
-        kernel: str = WARM,
-    ) -> Notebook:
+    def run_notebook(self, cells, *, theme="light", width=1400, kernel=WARM):
         """Write a notebook of code cells, open it with a fresh kernel, and run all of it.
 
         Fails when a cell raises. The usual kernel is ``python3``; a warm one has imported already.
@@ -174,14 +150,7 @@ class Lab:
         content.metadata.kernelspec = {"name": kernel, "display_name": kernel}
         return self.run_file(json.loads(nbformat.writes(content)), theme=theme, width=width)
 
-    def run_file(
-        self,
-        content: dict[str, Any],
-        *,
-        theme: str = "light",
-        width: int = 1400,
-        name: str = "notebook.ipynb",
-    ) -> Notebook:
+    def run_file(self, content, *, theme="light", width=1400, name="notebook.ipynb"):
         """Do the same with the content of an ``.ipynb`` file."""
         here = self.root / uuid4().hex
         here.mkdir()
@@ -193,7 +162,7 @@ class Lab:
         notebook.run()
         return notebook
 
-    def look(self, *, theme: str = "light", width: int = 1400) -> None:
+    def look(self, *, theme="light", width=1400):
         """Choose the theme (light or dark) and the width of the page."""
         self.page.set_viewport_size({"width": width, "height": 1000})
         dark = theme == "dark"
@@ -204,7 +173,7 @@ class Lab:
         self.page.evaluate(DRAWN)
 
     @contextmanager
-    def looking(self, look: str) -> Iterator[None]:
+    def looking(self, look):
         """Show the page in a look, such as "dark-500"; what fails in it says so."""
         theme, width = look.split("-")
         self.look(theme=theme, width=int(width))
@@ -214,7 +183,7 @@ class Lab:
             exc.add_note(f"in the look {look}")
             raise
 
-    def close_notebooks(self) -> None:
+    def close_notebooks(self):
         """Shut down every kernel and close every notebook."""
         while self.notebooks:
             self.notebooks.pop().close()

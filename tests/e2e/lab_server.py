@@ -1,7 +1,5 @@
 """The process of a JupyterLab that keeps everything in one folder, as the browser tests need it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -11,33 +9,25 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from warm_kernels import warm_kernels
 
-__all__ = ["lab_server"]
-
+QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 SETTINGS = {
-    "apputils-extension/notification": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": True,
-    },
+    "apputils-extension/notification": QUIET,
     "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
 # It covers the page for a moment after each change of the theme, and fails after two quick ones.
 PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:splash": True}}
-OWN_FOLDERS = (
-    "JUPYTER_CONFIG_DIR",
-    "JUPYTER_DATA_DIR",
-    "JUPYTER_RUNTIME_DIR",
-    "JUPYTERLAB_SETTINGS_DIR",
-    "JUPYTERLAB_WORKSPACES_DIR",
-    "IPYTHONDIR",
-)
+OWN_FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+OWN_FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
+OPTIONS = """
+--no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0
+--IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True
+--LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly
+"""
 # Each notebook lies in a folder of its own, which is where its kernel starts.
 A_HISTORY_EACH = (
     "import os\nos.environ['VELLUM_NB_HISTORY'] = os.path.join(os.getcwd(), 'runs.db')\n"
@@ -45,17 +35,18 @@ A_HISTORY_EACH = (
 
 
 @contextmanager
-def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
+def lab_server(folder, *, python=sys.executable):
     """Run one JupyterLab that keeps everything in `folder`; yield its address."""
     env = _environment(folder)
-    root = folder / "notebooks"
-    root.mkdir()
-    port = _free_port()
+    (root := folder / "notebooks").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    options = [*OPTIONS.split(), f"--port={port}", f"--ServerApp.root_dir={root}"]
     log_path = folder / "jupyterlab.log"
     with log_path.open("wb") as log, warm_kernels(folder, env, python=python) as env:
         process = subprocess.Popen(
-            [python, "-m", "jupyterlab", *_options(port, root)],
+            [python, "-m", "jupyterlab", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -74,7 +65,7 @@ def lab_server(folder: Path, *, python: str = sys.executable) -> Iterator[str]:
                 process.wait()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("VELLUM_", "JUPYTER", "COV_"))}
     for name in OWN_FOLDERS:
         place = folder / name.lower()
@@ -93,30 +84,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return env
 
 
-def _options(port: int, root: Path) -> list[str]:
-    return [
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True",
-        f"--ServerApp.root_dir={root}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.extension_manager=readonly",
-        "--KernelRestarter.time_to_dead=0.5",  # seconds until a killed kernel is missed, not 3
-    ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_up(url, process, log):
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         with (

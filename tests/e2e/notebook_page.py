@@ -1,16 +1,8 @@
 """One open notebook in JupyterLab: runs it, looks at its outputs, talks to its kernel."""
 
-from __future__ import annotations
-
 import json
 import re
 import time
-from pathlib import Path
-from typing import Any
-
-from playwright.sync_api import Locator, Page
-
-__all__ = ["Notebook"]
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FIND = "const panel = [...window.jupyterapp.shell.widgets('main')].find(w => w.id === id);"
@@ -39,41 +31,9 @@ EVAL = f"""async ([id, code]) => {{
         return {{error: reply.content.traceback?.join('\\n') ?? reply.content.status}};
     return {{text}};
 }}"""
-START = f"""async ([id, index]) => {{
-    {FIND}
-    window.jupyterapp.shell.activateById(id);
-    panel.content.activeCellIndex = index;
-    void window.jupyterapp.commands.execute('notebook:run-cell');
-}}"""
-EDIT = f"""async ([id, index, text]) => {{
-    {FIND}
-    panel.content.widgets[index].model.sharedModel.setSource(text);
-}}"""
 SAVE = f"""async (id) => {{
     {FIND}
     await panel.context.save();
-}}"""
-INTERRUPT = f"""async (id) => {{
-    {FIND}
-    await panel.sessionContext.session.kernel.interrupt();
-}}"""
-KILL = f"""async (id) => {{
-    {FIND}
-    const {{kernel}} = panel.sessionContext.session;
-    const again = new Promise(resolve => {{
-        let died = false;
-        kernel.statusChanged.connect((_, status) => {{
-            died ||= status === 'autorestarting';
-            if (died && status === 'idle') resolve();
-        }});
-    }});
-    const code = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)';
-    kernel.requestExecute({{code, store_history: false}}).done.catch(() => {{}});
-    await again;
-}}"""
-RESTART = f"""async (id) => {{
-    {FIND}
-    await panel.sessionContext.restartKernel();
 }}"""
 CLOSE = f"""async (id) => {{
     {FIND}
@@ -94,52 +54,27 @@ CELLS = """(panel) => {
 
 
 class Notebook:
-    """A notebook that is open in the page.
+    """A notebook that is open in the page: a panel of JupyterLab, which is its `scope`."""
 
-    Parameters
-    ----------
-    page : Page
-        The page that shows JupyterLab.
-    panel_id : str
-        The panel's id in JupyterLab.
-    folder : Path
-        Where the notebook lies and its kernel runs.
-    screenshots : Path
-        Where pictures go.
-
-    Attributes
-    ----------
-    scope : Locator
-        The panel; look for labels here, as JupyterLab has some of the same.
-    """
-
-    def __init__(self, page: Page, panel_id: str, *, folder: Path, screenshots: Path) -> None:
+    def __init__(self, page, panel_id, *, folder, screenshots):
         self.page = page
         self.folder = folder
         self.scope = page.locator(".jp-NotebookPanel:visible")
         self._id = panel_id
         self._screenshots = screenshots
 
-    def run(self, cell: int | None = None) -> None:
+    def run(self, cell=None):
         """Run one cell (counted from 0, text included) or all; raise when one did."""
         errors = self.page.evaluate(RUN, [self._id, cell])
         if errors:
             msg = "A cell raised:\n" + "\n".join(errors)
             raise AssertionError(COLOUR.sub("", msg))
 
-    def edit(self, cell: int, text: str) -> None:
-        """Write other code into a cell."""
-        self.page.evaluate(EDIT, [self._id, cell, text])
-
-    def start(self, cell: int) -> None:
-        """Run one cell, and do not wait for its end."""
-        self.page.evaluate(START, [self._id, cell])
-
-    def output(self, index: int = 0) -> Locator:
+    def output(self, index=0):
         """Return the output area of a code cell, counted from 0."""
         return self.scope.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
 
-    def kernel_eval(self, code: str) -> str:
+    def kernel_eval(self, code):
         """Run `code` in the notebook's kernel; return what it printed or its last value's repr."""
         reply = self.page.evaluate(EVAL, [self._id, code])
         if "error" in reply:
@@ -147,13 +82,13 @@ class Notebook:
             raise AssertionError(COLOUR.sub("", msg))
         return str(reply["text"]).strip()
 
-    def saved(self) -> Any:
+    def saved(self):
         """Save the notebook; return what its file holds."""
         self.page.evaluate(SAVE, self._id)
         (file,) = self.folder.glob("*.ipynb")
         return json.loads(file.read_text("utf-8"))
 
-    def kernel_becomes(self, code: str, text: str, *, seconds: float = 20) -> None:
+    def kernel_becomes(self, code, text, *, seconds=20):
         """Wait until `kernel_eval` gives `text`: what is typed in the page takes a moment."""
         deadline = time.monotonic() + seconds
         while (found := self.kernel_eval(code)) != text:
@@ -161,20 +96,7 @@ class Notebook:
                 msg = f"{code} in the kernel: expected {text}, found {found}"
                 raise AssertionError(msg)
 
-    def interrupt(self) -> None:
-        """Interrupt the kernel, as the Stop button does."""
-        self.page.evaluate(INTERRUPT, self._id)
-
-    def kill_kernel(self) -> None:
-        """Kill the kernel's process; wait for the new one, of which JupyterLab tells in a box."""
-        self.page.evaluate(KILL, self._id)
-        self.page.locator(".jp-Dialog").get_by_role("button", name="Ok").click()
-
-    def restart(self) -> None:
-        """Restart the kernel; its memory is gone, the outputs stay."""
-        self.page.evaluate(RESTART, self._id)
-
-    def screenshot(self, name: str, of: Locator | None = None) -> Path:
+    def screenshot(self, name, of=None):
         """Take a picture of an output (default: all cells), however tall it is."""
         size = self.page.viewport_size
         assert size is not None
@@ -190,6 +112,6 @@ class Notebook:
         self.page.set_viewport_size(size)
         return path
 
-    def close(self) -> None:
+    def close(self):
         """Shut the kernel down and close the panel."""
         self.page.evaluate(CLOSE, self._id)

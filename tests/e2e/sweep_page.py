@@ -1,13 +1,8 @@
 """A `SweepView` as a user meets it: counts, Pause, Resume, Stop; and a workflow that waits."""
 
-from __future__ import annotations
-
 import re
 
-from notebook_page import Notebook
-from playwright.sync_api import Locator, expect
-
-__all__ = ["GATE", "SweepPage"]
+from playwright.sync_api import expect
 
 # Every run waits for a permit; the kernel gives as many as a test wants to see ended.
 GATE = """
@@ -38,7 +33,7 @@ cases = [{"ticket": f"ticket {n}" if n else "bad ticket"} for n in range(12)]
 class SweepPage:
     """The view in one output of a notebook; `cell` counts from 0, `name` is its variable."""
 
-    def __init__(self, notebook: Notebook, *, cell: int = 0) -> None:
+    def __init__(self, notebook, *, cell=0):
         self.notebook = notebook
         self.root = notebook.output(cell).get_by_role("region", name=re.compile("^Sweep of"))
         self.status = self.root.get_by_role("status")
@@ -47,18 +42,18 @@ class SweepPage:
         self.outputs = self.root.locator(".vnb-sweep-output[aria-hidden='false']")
         expect(self.root).to_be_visible()
 
-    def button(self, name: str) -> Locator:
+    def button(self, name):
         """Return Pause, Resume, Stop or Cut off."""
         return self.root.get_by_role("button", name=name, exact=True)
 
-    def bar(self, tag: str) -> Locator:
+    def bar(self, tag):
         """Return the bar of a release tag."""
         return self.root.get_by_role("progressbar", name=tag, exact=True)
 
-    def ended(self, text: str) -> None:
+    def ended(self, text):
         """Wait until so many runs have ended, such as "3 of 24"."""
         expect(self.sums.first.locator(".vnb-sweep-value")).to_have_text(text)
 
-    def let(self, count: int) -> None:
+    def let(self, count):
         """Let so many runs end."""
         self.notebook.kernel_eval(f"gate.release({count})")

@@ -1,12 +1,8 @@
 """A history table in the first output of a notebook, and what tests ask of it."""
 
-from __future__ import annotations
-
 import re
 
 from playwright.sync_api import expect
-
-__all__ = ["SETUP", "TablePage"]
 
 SETUP = """
 from datetime import UTC, datetime, timedelta

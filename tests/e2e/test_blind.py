@@ -1,7 +1,5 @@
 """The blind rating in a real JupyterLab: keys, undo, another kernel, results; nothing too early."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -26,13 +24,13 @@ LOOKS = ("light-1100", "dark-1100", "light-520")
 class Untold:
     """What must not be seen before the end: releases, ids, times."""
 
-    def __init__(self, page: BlindPage) -> None:
+    def __init__(self, page):
         self.page = page
         ids = json.loads(page.notebook.kernel_eval(RUN_SECRETS))
         self.hidden = [FIRST, SECOND, "latency", " ms", *ids]
         assert len(ids) == 30
 
-    def check(self) -> None:
+    def check(self):
         """Look at the whole view as it stands in the page, and at what the kernel sends."""
         seen = self.page.root.evaluate("root => root.outerHTML")
         seen += self.page.notebook.kernel_eval(TRAITS)

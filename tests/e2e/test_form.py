@@ -1,7 +1,5 @@
 """The form in a real JupyterLab, on the sample deployments: from a name to answers and rows."""
 
-from __future__ import annotations
-
 import pytest
 from form_page import FormPage, open_form
 from playwright.sync_api import expect
@@ -14,10 +12,11 @@ import vellum_nb as vnb
 ws = vnb.connect("local")
 form = ws.form("ticket-triage")
 """
+RATED = "ws.history.frame()[['release_tag', 'quality']].sort_values('release_tag').values.tolist()"
 TICKET = "I was charged twice for March and nobody answers my mails."
 
 
-def test_two_release_tags_answer_beside_each_other_and_become_rows(lab):
+def test_two_release_tags_answer_beside_each_other_become_rows_and_are_rated(lab):
     notebook = lab.run_notebook([TRIAGE + "form", "ws.history.view()"])
     form = FormPage(notebook)
     table = notebook.output(1)
@@ -30,6 +29,18 @@ def test_two_release_tags_answer_beside_each_other_and_become_rows(lab):
     expect(form.column("v2").locator("del").first).to_be_visible()
     expect(form.column("v1").locator("ins, del")).to_have_count(0)
     expect(form.root.locator(".vnb-count")).to_contain_text("2 runs")
+    form.thumb("v1", "bad").click()
+    form.thumb("v2", "good").focus()
+    lab.page.keyboard.press("Enter")
+    expect(form.thumb("v2", "good")).to_have_attribute("aria-pressed", "true")
+    notebook.kernel_becomes(RATED, "[['v1', 0.0], ['v2', 1.0]]")
+    expect(form.thumb("v2", "good")).to_be_focused()
+    lab.page.keyboard.press("Tab")
+    lab.page.keyboard.press("Space")
+    expect(form.thumb("v2", "bad")).to_have_attribute("aria-pressed", "true")
+    expect(form.thumb("v2", "good")).to_have_attribute("aria-pressed", "false")
+    form.thumb("v1", "bad").click()
+    notebook.kernel_becomes(RATED, "[['v1', nan], ['v2', 0.0]]")
     for tag in ("v1", "v2"):
         cell = lab.page.get_by_role("gridcell", name=tag, exact=True)
         row = table.get_by_role("row").filter(has=cell)

@@ -1,12 +1,10 @@
-"""The form when things go wrong: slow runs, cancels, dying servers, hostile answers, uploads."""
-
-from __future__ import annotations
+"""The form when things go wrong: slow runs, cancels, uploads."""
 
 import base64
 import time
 
 import pytest
-from form_page import FormPage, open_form
+from form_page import open_form
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -80,81 +78,3 @@ def test_a_picture_is_uploaded_shown_and_sent(lab, tmp_path):
     expect(form.root.get_by_text("dot.png")).to_be_visible()
     form.run_and_wait()
     expect(form.answers).to_contain_text("data:image/png;base64,iVBORw0")
-
-
-HOSTILE = (
-    OWN
-    + r"""
-BAD = (
-    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1; alert(1)'>"
-    "<img src='http://evil.invalid/p.png'><iframe srcdoc='<script>parent.pwned = 1</script>'>"
-    "</iframe><iframe src='http://evil.invalid/f'></iframe><svg onload='window.pwned = 1'></svg>"
-    "<details open ontoggle='window.pwned = 1'>d</details><style>body{display:none}</style>"
-    "<a href='javascript:window.pwned = 1'>link</a> [md](javascript:window.pwned=1) "
-    "![pic](http://evil.invalid/m.png) </textarea></pre></style></script>"
-)
-SVG = "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' onload='pwned=1'/>"
-
-class Everything(TypedDict):
-    text: str
-    json: dict[str, Any]
-    chat: ChatHistory
-    found: SearchResults
-    image: Image
-    svg: Image
-    audio: Audio
-    video: Video
-    document: Document
-    liar: Image
-
-def everything(text: str, suffix: str = "") -> Everything:
-    bad = BAD + suffix
-    return {
-        "text": bad,
-        "json": {bad: [bad, {"k": bad}]},
-        "chat": [{"role": "USER", "text": bad}, {"role": "ASSISTANT", "text": bad}],
-        "found": [{"text": bad, "score": 0.5, "keywords": [bad],
-                   "document": {"id": bad, "label": bad, "external_id": bad}}],
-        "image": {"src": "http://evil.invalid/i.png"},
-        "svg": {"src": SVG},
-        "audio": {"src": "http://evil.invalid/a.mp3"},
-        "video": {"src": "http://evil.invalid/v.mp4\" onerror=\"window.pwned=1"},
-        "document": {"src": "javascript:window.pwned=1"},
-        "liar": {"src": "data:image/png;base64,PHNjcmlwdD53aW5kb3cucHduZWQ9MTwvc2NyaXB0Pg=="},
-    }
-
-def everything_else(text: str) -> Everything:
-    return everything(text, suffix="<b onclick='window.pwned=1'>x</b>")
-
-def refuse(text: str) -> dict[str, str]:
-    raise vnb.Reject(BAD)
-
-server.deploy(everything, name="hostile", release_tags=["v1"], description=BAD)
-server.deploy(everything_else, name="hostile", release_tags=["v2"], description=BAD)
-server.deploy(refuse, name="hostile", release_tags=["v3"], description=BAD)
-ws = vnb.connect(server)
-form = ws.form("hostile")
-"""
-)
-
-
-def test_hostile_answers_stay_text_in_every_type(lab):
-    compare = "ws.history.count() and ws.compare('hostile', release_tags=['v1'])"
-    cells = [HOSTILE + "form", "ws.history.view()", compare]
-    notebook = lab.run_notebook(cells)
-    form = FormPage(notebook)
-    form.field("text *").fill("<script>window.pwned = 1</script>")
-    form.run_on("v1", "v2", "v3")
-    form.run_and_wait()
-    expect(form.column("v1")).to_contain_text("onerror='window.pwned = 1")
-    expect(form.column("v3")).to_contain_text("onerror='window.pwned = 1")
-    form.root.get_by_label("Markdown").check(force=True)
-    expect(form.column("v2")).to_contain_text("onerror")
-    notebook.run(2)
-    expect(notebook.output(1)).to_contain_text("onerror")
-    expect(notebook.output(2)).to_contain_text("onerror")
-    for scope in (notebook.output(0), notebook.output(1), notebook.output(2)):
-        hostile = "script, iframe, object, embed, [onerror], [onload], [ontoggle], [onclick]"
-        expect(scope.locator(hostile)).to_have_count(0)
-        expect(scope.locator("a[href^='javascript:'], [src^='http']")).to_have_count(0)
-    assert lab.page.evaluate("() => window.pwned") is None

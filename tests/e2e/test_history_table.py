@@ -1,9 +1,5 @@
 """The history table in a real JupyterLab: mouse, keyboard, live rows, hostile text."""
 
-from __future__ import annotations
-
-import re
-
 import pytest
 from playwright.sync_api import expect
 from table_page import SETUP, TablePage
@@ -55,22 +51,6 @@ def test_the_keyboard_alone_does_it_all(table):
     table.shows_selected(0)
     cells = table.notebook.scope.locator(".jp-CodeCell")
     expect(cells).to_have_count(1)
-
-
-def test_a_recorded_run_comes_in_by_itself_and_moves_nothing_else(table):
-    table.filter.fill("charged")
-    expect(table.rows.first.locator("b").first).to_be_visible()
-    table.rows.nth(2).get_by_role("checkbox").click()
-    table.shows_selected(1)
-    table.selects("run-197")
-    header = table.header("release_tag").element_handle()
-    table.notebook.kernel_eval("record(200)")
-    expect(table.rows.first).to_contain_text("ticket 200")
-    assert header.evaluate("cell => cell.isConnected")  # it may be under a click
-    expect(table.status).to_have_text(re.compile("^201 runs"))
-    table.selects("run-197")
-    expect(table.filter).to_have_value("charged")
-    expect(table.rows.nth(3)).to_have_attribute("aria-selected", "true")
 
 
 def test_what_is_shown_and_selected_survives_a_reload_of_the_page(lab, table):

@@ -1,7 +1,5 @@
 """The notebook that newcomers meet first, opened in a real JupyterLab and used."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -30,5 +28,5 @@ def test_the_quickstart_runs_whole_and_its_form_answers(lab):
     notebook.screenshot("quickstart")
 
 
-def _place(sources: list[str], text: str) -> int:
+def _place(sources, text):
     return next(place for place, source in enumerate(sources) if text in source)

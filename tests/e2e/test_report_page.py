@@ -1,7 +1,5 @@
 """The HTML report in a browser without scripts: it shows itself, and asks for nothing."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

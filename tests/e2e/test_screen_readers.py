@@ -1,12 +1,10 @@
 """What a screen reader finds in each view, and where the keyboard goes in it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
 from blind_page import CONNECT, FIRST, RUN, SECOND, VIEW, BlindPage
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -38,10 +36,10 @@ FIRST_CONTROL = """root => {
 }"""
 
 
-def focus_walk(place: Locator) -> list[dict[str, object]]:
+def focus_walk(place):
     """Press Tab from the first control of `place` until it is left; return where the focus was."""
     place.evaluate(FIRST_CONTROL)
-    found: list[dict[str, object]] = []
+    found = []
     while len(found) < 60 and (now := place.evaluate(FOCUSED)) is not None:
         found.append(now)
         place.page.keyboard.press("Tab")
@@ -64,10 +62,7 @@ def test_every_control_has_a_name_and_the_focus_is_seen_in_a_sane_order(lab):
         assert [each for each in walk if not each["seen"]] == []
     tags = places[1].get_by_role("group", name="Run on release tags")
     assert tags.get_by_role("checkbox").count() > 0
-    for place, name, rows, columns in (
-        (places[2], "Runs", 10, 8),
-        (places[3], "Cases", 3, 3),
-    ):
+    for place, name, rows, columns in ((places[2], "Runs", 10, 8), (places[3], "Cases", 3, 3)):
         grid = place.get_by_role("grid", name=name)
         assert grid.get_by_role("row").count() > rows
         assert grid.get_by_role("columnheader").count() >= columns

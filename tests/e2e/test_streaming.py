@@ -1,9 +1,7 @@
 """Answers that stream, in a real JupyterLab on a real server: text grows, keeps its place, ends."""
 
-from __future__ import annotations
-
 import pytest
-from form_page import FormPage, open_form
+from form_page import open_form
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -31,11 +29,7 @@ def copilot(messages: ChatHistory) -> Generator[tuple[Literal["reply"], str], No
         yield "reply", word if number == 0 else " " + word
     return {"actions": ["refund INV-20931"]}
 
-def plain(messages: ChatHistory) -> dict[str, object]:
-    return {"reply": "I found nothing.", "actions": []}
-
 server = LocalServer()
-server.deploy(plain, name="support-copilot", release_tags=["v1"])
 server.deploy(copilot, name="support-copilot", release_tags=["v2", "production"])
 ws = vnb.connect(server)
 form = ws.form("support-copilot")
@@ -44,7 +38,7 @@ form.value = {"messages": [("SYSTEM", "Be brief."), ("USER", "I was charged twic
 STATES = "ws.history.frame()['state'].tolist()"
 
 
-def streaming(lab, *, words: int) -> FormPage:
+def streaming(lab, *, words):
     """Open the form, switch Stream on, run, and let some words come."""
     form = open_form(lab, STREAMS)
     form.stream().check(force=True)
@@ -54,7 +48,7 @@ def streaming(lab, *, words: int) -> FormPage:
     return form
 
 
-def finish(form: FormPage) -> None:
+def finish(form):
     form.kernel("more.release(1000)")
     form.wait()
 

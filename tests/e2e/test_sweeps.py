@@ -1,7 +1,5 @@
 """The live view of a sweep in a real JupyterLab: it counts, pauses, goes on, stops."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -2,10 +2,6 @@
 
 # ruff: noqa: E501, F811  # rows of data; fixtures of the other scripts
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 from playwright.sync_api import expect
 from test_scripts import HOSTILE, Blank, _blank_page, blank  # noqa: F401
@@ -24,7 +20,7 @@ SUMS = [
     {"label": label, "value": "1", "unit": "of 4", "below": "so far"}
     for label in ("all", "rate", "time left", "at once", "cost")
 ]
-SWEEP: dict[str, Any] = {
+SWEEP = {
     "state": "running", "title": "triage", "runs": "8 runs", "began": "2026-11-24T12:00:00+00:00",
     "resumed": [["resumed: ", False], ["2", True], [" runs", False]], "lost": "2026-11-24T11:00:00+00:00",
     "notice": "Moved to another release since: v1", "plan": "4 cases", "sums": SUMS, "cost": 0.5,
@@ -35,7 +31,7 @@ ANSWER = (
     '<section class="vnb-out-run" style="grid-row:span 4" aria-label="Answer {0}">'
     f'<h3 class="vnb-blind-letter">{{0}}</h3><dl class="vnb-out-rows">{ROW}</dl></section>'
 )
-BLIND: dict[str, Any] = {
+BLIND = {
     "state": "asking", "title": "triage", "question": "Which answer is better?", "rated": 1, "skipped": 1,
     "total": 3, "same": 0, "last": "A", "foot": "Ratings are saved as you go.", "kept": True, "step": 1,
     "caption": "case 2", "inputs": '<div class="vnb-blind-input"><pre class="vnb-text">hi</pre></div>',
@@ -44,7 +40,7 @@ BLIND: dict[str, Any] = {
 
 
 @pytest.fixture
-def sweep(blank: Blank) -> Blank:
+def sweep(blank):
     blank.render(
         "sweep.js", "panel.css", view_model=SWEEP, parts=figures_html(SWEEP), hint="", error=""
     )
@@ -53,13 +49,13 @@ def sweep(blank: Blank) -> Blank:
 
 
 @pytest.fixture
-def rating(blank: Blank) -> Blank:
+def rating(blank):
     blank.render("blind.js", "outputs.css", view_model=BLIND, error="", sending="")
     blank.page.add_style_tag(content=asset("panel.css", "blind.css"))
     return blank
 
 
-def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep: Blank) -> None:
+def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
     page = sweep.page
     expect(page.get_by_role("progressbar", name="v1")).to_have_attribute("aria-valuenow", "2")
     expect(page.get_by_text(HOSTILE)).to_be_visible()
@@ -77,7 +73,7 @@ def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep: Blank)
     expect(page.get_by_role("button")).to_have_count(0)
 
 
-def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating: Blank) -> None:
+def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating):
     page = rating.page
     page.get_by_role("region", name="Blind rating of triage").focus()
     page.keyboard.press("n")
@@ -98,9 +94,9 @@ def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating: Blan
     assert rating.sent()[-1] == {"kind": "actuals"}
 
 
-def test_axe_finds_nothing_wrong_with_sweep_and_blind_rating(sweep: Blank, request: Any) -> None:
+def test_axe_finds_nothing_wrong_with_sweep_and_blind_rating(sweep, request):
     assert sweep.violations() == []
-    rating: Blank = request.getfixturevalue("rating")
+    rating = request.getfixturevalue("rating")
     rating.page.get_by_role("button", name="Add a note…").click()
     assert rating.violations() == []
     result = "<h3>v2 was preferred</h3><details open><summary>Which</summary><table class='vnb-rows'><thead><tr>"

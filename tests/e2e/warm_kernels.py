@@ -5,8 +5,6 @@ JupyterLab started for it (`stand_for`): that one passes on its signals and ends
 Starting Python and importing IPython, pandas and vellum_nb took half of the time of the tests.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib
 import json
@@ -16,32 +14,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-__all__ = ["WARM", "warm_kernels"]
 
 WARM = "warm"
-IMPORTED = (
-    "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "altair",
-    "pandas",
-    "rapidfuzz.distance",
-    "rapidfuzz.fuzz",
-    "scipy.stats",
-    "vellum_nb.workspace.comparing",
-    "vellum_nb.sweep.driver",
-    "vellum_nb.local.serving",
-    "vellum_nb.widgets",
-    "vellum_nb.widgets.grid",
-)
+IMPORTED = ["ipykernel.kernelapp", "ipykernel.ipkernel", "altair", "pandas", "rapidfuzz.distance"]
+IMPORTED += ["rapidfuzz.fuzz", "scipy.stats"]
+IMPORTED += [f"vellum_nb.{name}" for name in ("sweep.driver", "local.serving", "widgets.grid")]
+IMPORTED += ["vellum_nb.workspace.comparing"]
 
 
 @contextmanager
-def warm_kernels(folder: Path, env: dict[str, str], *, python: str) -> Iterator[dict[str, str]]:
+def warm_kernels(folder, env, *, python):
     """Let JupyterLab start such kernels; yield the environment in which it does."""
     address = folder / "kernels.socket"
     spec = folder / "share" / "kernels" / WARM / "kernel.json"
@@ -66,7 +50,7 @@ def warm_kernels(folder: Path, env: dict[str, str], *, python: str) -> Iterator[
         process.wait()
 
 
-def stand_for(address: str, connection_file: str) -> None:
+def stand_for(address, connection_file):
     """Ask for a kernel, pass signals on to it, and end as it ends."""
     wish = {"file": connection_file, "folder": str(Path.cwd()), "env": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as link:
@@ -82,9 +66,9 @@ def stand_for(address: str, connection_file: str) -> None:
     sys.exit(os.waitstatus_to_exitcode(status) % 256)
 
 
-def fork(door: socket.socket) -> dict[str, Any]:
+def fork(door):
     """Fork a kernel for each that asks; return, in the kernel, what it asked for."""
-    links: dict[int, tuple[socket.socket, int]] = {}  # by a descriptor of the kernel's process
+    links = {}  # by a descriptor of the kernel's process
     while True:
         asking = {link.fileno(): kernel for kernel, (link, _) in links.items()}
         ready, _, _ = select.select([door, *links, *asking], [], [])
@@ -109,13 +93,13 @@ def fork(door: socket.socket) -> dict[str, Any]:
                 os.kill(links[asking[one]][1], signal.SIGKILL)
 
 
-def _wish(link: socket.socket) -> dict[str, Any]:
+def _wish(link):
     _, ends, _, _ = socket.recv_fds(link, 1, 3)
     with link.makefile(encoding="utf-8") as file:
         return json.loads(file.readline()) | {"ends": ends}
 
 
-def be_kernel(wish: dict[str, Any]) -> None:
+def be_kernel(wish):
     """Be what `python -m ipykernel_launcher` is."""
     os.setsid()
     for number, end in enumerate(wish["ends"]):

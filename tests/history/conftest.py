@@ -1,7 +1,5 @@
 """A history in a real file, and runs to put into it."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import select

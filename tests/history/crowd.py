@@ -4,8 +4,6 @@ Started as ``crowd.py PLACE``. Prints ``ended ID`` for each run that was acknowl
 TEXT`` for each note, kills two writers in the midst of it, and prints ``gone STATUS...`` at last.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal

@@ -12,8 +12,6 @@ id that was acknowledged, ``began ID`` and ``ended ID``. ``gone`` follows its de
 runs each; print ``gone STATUS...``.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import sys

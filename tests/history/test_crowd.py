@@ -1,7 +1,5 @@
 """Many processes on one history at once: none is locked out, and no run is lost or doubled."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

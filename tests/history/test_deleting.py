@@ -1,12 +1,11 @@
 """Deleting says what goes, and can be taken back until a vacuum."""
 
-from __future__ import annotations
-
 import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -70,18 +69,13 @@ def test_the_ids_of_a_deleted_run_stay_taken_until_a_vacuum(history, record, mak
     record(id=run.id, external_id="a")
 
 
-def test_undoing_an_empty_deletion_restores_nothing(history, record):
-    earlier = record()
-    history.delete([earlier.id])
-    nothing = history.delete(["nobody"])
-    back = history.undelete(nothing)
-    assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 0)
-    assert "nothing" in repr(back)
-
-
-def test_no_number_of_a_deletion_is_given_twice(history, record):
+def test_an_empty_deletion_restores_nothing_and_no_number_is_given_twice(history, record):
     runs = [record() for _ in range(3)]
     first = history.delete([runs[0].id])
+    nothing = history.delete(["nobody"])
+    back = history.undelete(nothing)
+    assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 2)
+    assert "nothing" in repr(back)
     history.vacuum()
     second = history.delete([runs[1].id])
     history.undelete(second)
@@ -131,13 +125,8 @@ def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, recor
         assert repr(history.delete(nothing)) == "<Deletion: no run has these ids>"
     with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
         history.delete(history.frame()[["state"]])
-    for right in (
-        history.frame(),
-        history.runs(),
-        iter(history.runs()),
-        history.frame()["id"],
-        {run.id: 1 for run in history.runs()},
-    ):
+    frame, runs = history.frame(), history.runs()
+    for right in (frame, runs, iter(runs), frame["id"], {run.id: 1 for run in runs}):
         assert history.delete(right).runs == 3
         history.undelete()
     run, other, _ = history.runs()
@@ -145,12 +134,9 @@ def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, recor
     assert history.count() == 1
 
 
-LONG = "long text " * 40_000
-
-
 def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, path):
     kept = record(inputs={"doc": "x" * 40_000})
-    gone = [record(inputs={"doc": LONG + str(n)}) for n in range(8)]
+    gone = [record(inputs={"doc": LONG * 10 + str(n)}) for n in range(8)]
     history.delete([run.id for run in gone])
     done = history.vacuum()
     assert (done.forgotten, done.dropped) == (8, 8)
@@ -164,15 +150,6 @@ def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, pa
     assert "8 deleted run(s) removed for good; 8 large value(s) dropped" in repr(done)
 
 
-def test_a_vacuum_leaves_no_word_of_deleted_runs_in_the_index(history, record):
-    runs = [record(inputs={"q": f"refund {n}"}) for n in range(20)]
-    assert history.count(search="refund") == 20
-    history.delete([run.id for run in runs[:10]])
-    history.vacuum()
-    record(inputs={"q": "another"})
-    assert history.count(search="refund") == 10
-
-
 def test_a_vacuum_works_while_another_process_records(history, record, path):
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
@@ -180,7 +157,7 @@ def test_a_vacuum_works_while_another_process_records(history, record, path):
         "with History(sys.argv[1]) as history:\n"
         "    for n in range(60): recorder.record(history, f'other-{n}', 'd', lambda _: None)\n"
     )
-    record(inputs={"doc": LONG})
+    record(inputs={"doc": LONG * 10})
     folder = str((path.parent / __file__).parent)
     child = subprocess.Popen([sys.executable, "-c", program, str(path), folder])
     while child.poll() is None:
@@ -194,9 +171,8 @@ def test_the_size_is_told_where_it_says_something(history, record, path):
     assert repr(history) == f"<History {path}: 1 run>"
     record(inputs={"doc": "".join(chr(0x4E00 + n % 20_000) for n in range(700_000))})
     assert repr(history) == f"<History {path}: 2 runs, {history.size / 1e6:.1f} MB>"
-    connection = sqlite3.connect(path)
-    pages, size = (connection.execute(f"PRAGMA page_{x}").fetchone()[0] for x in ("count", "size"))
-    connection.close()
+    with closing(sqlite3.connect(path)) as db:
+        pages, size = (db.execute(f"PRAGMA page_{x}").fetchone()[0] for x in ("count", "size"))
     assert history.size == pages * size > 2_000_000
 
 
@@ -205,15 +181,13 @@ def test_tables_of_others_in_the_same_schema_are_left_alone(postgres, postgres_u
     postgres.execute("CREATE TABLE theirs AS SELECT generate_series(1, 1000) AS n", database)
     file = "SELECT relfilenode FROM pg_class WHERE relname = '{}'"
     with History(postgres_url) as history:
-        theirs, runs = (
-            postgres.execute(file.format(name), database) for name in ("theirs", "runs")
-        )
+        before = [postgres.execute(file.format(name), database) for name in ("theirs", "runs")]
         size = history.size
         postgres.execute("INSERT INTO theirs SELECT generate_series(1, 50000)", database)
         assert history.size == size
         history.vacuum()
-    assert postgres.execute(file.format("theirs"), database) == theirs
-    assert postgres.execute(file.format("runs"), database) != runs
+    after = [postgres.execute(file.format(name), database) for name in ("theirs", "runs")]
+    assert [now == then for now, then in zip(after, before, strict=True)] == [True, False]
 
 
 def test_a_vacuum_while_runs_are_restored_leaves_none_without_its_values(postgres_url, make_run):

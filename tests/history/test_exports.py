@@ -1,7 +1,5 @@
 """JSON lines and Parquet, and what an export that fails leaves behind."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -9,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -22,6 +19,9 @@ from hypothesis import strategies as st
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
 from vellum_nb.history import csv_table, unguarded
 
+READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
+every_export = pytest.mark.parametrize("write", READERS)
+
 
 @pytest.fixture
 def filled(history, record):
@@ -29,11 +29,6 @@ def filled(history, record):
     record(inputs={"q": "b"}, outputs={"n": 2, "docs": []}, quality=0.5, tags=("x", "y"))
     record(inputs={"q": "c", "big": 2**80}, state="FAILED", metadata={"a": None})
     return history
-
-
-def test_json_lines_read_back_to_the_same_runs(filled, tmp_path):
-    lines = filled.to_jsonl(tmp_path / "runs.jsonl").read_text("utf-8").splitlines()
-    assert [Run.model_validate_json(line) for line in lines] == filled.runs()
 
 
 def test_each_run_is_one_line_whatever_its_text_holds(history, record, tmp_path):
@@ -48,13 +43,8 @@ def test_parquet_holds_mixed_columns_as_json_text(history, record, tmp_path):
     for value in ("1", 1, None, 2**80, float("inf")):
         record(outputs={"x": value})
     read = pd.read_parquet(history.to_parquet(tmp_path / "a.parquet"))["output.x"]
-    assert [None if pd.isna(v) else v for v in read] == [
-        "Infinity",
-        str(2**80),
-        None,
-        "1",
-        '"1"',
-    ]
+    texts = ["Infinity", str(2**80), None, "1", '"1"']
+    assert [None if pd.isna(v) else v for v in read] == texts
 
 
 def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
@@ -62,10 +52,11 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
     assert filled.to_csv(file) is filled.to_jsonl(file) is None
     csv_text = filled.to_csv(tmp_path / "a.csv").read_text("utf-8")
     json_text = filled.to_jsonl(tmp_path / "a.jsonl").read_text("utf-8")
+    assert [Run.model_validate_json(line) for line in json_text.splitlines()] == filled.runs()
     assert file.getvalue() == csv_text + json_text
 
 
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+@every_export
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
@@ -132,7 +123,7 @@ def test_a_file_that_is_no_export_is_refused_with_the_place(tmp_path, read, text
         read(path)
 
 
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+@every_export
 def test_no_export_replaces_a_history(filled, tmp_path, write):
     with History(tmp_path / "other.db") as other:
         with pytest.raises(HistoryError, match=r"is an SQLite file .*name another file"):
@@ -146,7 +137,7 @@ def test_no_export_replaces_a_history(filled, tmp_path, write):
     assert filled.count() == 3
 
 
-@pytest.mark.parametrize("write", ["to_csv", "to_jsonl", "to_parquet"])
+@every_export
 def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write, monkeypatch):
     for target, options, message in (
         (5, {}, "path=5 is not a path"),
@@ -164,10 +155,6 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(HistoryError, match=r"pip install 'vellum-nb\[parquet\]'"):
         filled.to_parquet(tmp_path / "a.parquet")
-
-
-READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
-every_export = pytest.mark.parametrize("write", READERS)
 
 
 class Stops(io.StringIO):
@@ -205,28 +192,23 @@ def test_what_is_written_meanwhile_is_not_in_it_and_nobody_waits(many, make_run,
         many.annotate("run-3", note="late")
         many.delete(["run-5", "run-29"])
 
-    stopped = Stops(lambda: _in_thread(meanwhile))
-    getattr(many, write)(stopped)
+    with ThreadPoolExecutor(1) as pool:
+        stopped = Stops(lambda: pool.submit(meanwhile).result(20))  # no writer waits for the export
+        getattr(many, write)(stopped)
     assert stopped.getvalue() == before
     assert many.count() == 29
-
-
-def _in_thread(call):
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive(), "a writer waits for the export"
 
 
 @pytest.mark.parametrize(
     "old",
     [
-        pytest.param({"reply": 1, "new": 2}, id="a name that only old runs have"),
-        pytest.param({"reply": 0.5}, id="integers that become floats"),
-        pytest.param({"reply": "text"}, id="integers beside texts"),
-        pytest.param({"b": 1, "reply": 1, "a": 1}, id="an order that the oldest run tells"),
-        pytest.param({}, id="gaps"),
+        {"reply": 1, "new": 2},  # a name that only old runs have
+        {"reply": 0.5},  # integers that become floats
+        {"reply": "text"},
+        {"b": 1, "reply": 1, "a": 1},  # an order that the oldest run gives
+        {},
     ],
+    ids=str,
 )
 def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
     history, record, tmp_path, monkeypatch, old
@@ -243,10 +225,17 @@ def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
 
 
 @every_export
-def test_columns_choose_and_order(many, tmp_path, write):
+def test_columns_choose_and_order_and_progress_is_shown_when_asked_for(
+    many, tmp_path, write, capsys
+):
     columns = ["output.reply", "state", "timestamp", "id"]
     path = getattr(many, write)(tmp_path / "a", columns=columns, limit=20)
     pd.testing.assert_frame_equal(READERS[write](path), many.frame(limit=20)[columns])
+    assert capsys.readouterr().err == ""
+    getattr(many, write)(tmp_path / "runs.out", progress=True)
+    shown = capsys.readouterr().err
+    assert "runs.out:   0%|" in shown
+    assert "runs.out: 100%|" in shown
 
 
 def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, record, tmp_path):
@@ -281,16 +270,6 @@ def test_columns_that_are_not_there_are_refused_with_those_that_are(
     with pytest.raises(HistoryError, match=message):
         getattr(many, write)(tmp_path / "other", columns=columns)
     assert [each.name for each in tmp_path.iterdir() if each.name[:4] != "runs"] == []
-
-
-@every_export
-def test_progress_is_shown_when_asked_for(many, tmp_path, capsys, write):
-    getattr(many, write)(tmp_path / "runs.out", progress=True)
-    shown = capsys.readouterr().err
-    assert "runs.out:   0%|" in shown
-    assert "runs.out: 100%|" in shown
-    getattr(many, write)(tmp_path / "runs.out")
-    assert capsys.readouterr().err == ""
 
 
 class Interrupts(io.StringIO):
@@ -423,19 +402,18 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
         chosen = data.draw(st.lists(st.sampled_from(list(written.columns)), unique=True))
         for columns in (None, chosen) if chosen and runs else (None,):
             frame = written if columns is None else written[columns]
-            _assert_equal(read_csv(history.to_csv(folder / "a.csv", columns=columns)), frame)
-            _assert_equal(read_jsonl(history.to_jsonl(folder / "a.jl", columns=columns)), frame)
-            _assert_equal(read_parquet(history.to_parquet(folder / "a.pq", columns=columns)), frame)
+            for write, read in READERS.items():
+                path = getattr(history, write)(folder / "a", columns=columns)
+                _assert_equal(read(path), frame)
 
 
 def _assert_equal(read, written):
-    pd.testing.assert_frame_equal(read, written, check_exact=True)
-    assert _exactly(read) == _exactly(written)
-
-
-def _exactly(frame):
-    """Return values and their types; assert_frame_equal takes 1, 1.0 and True for equal."""
-    return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
+    pd.testing.assert_frame_equal(read, written, check_exact=True)  # takes 1, 1.0, True for equal
+    exactly = [
+        [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
+        for frame in (read, written)
+    ]
+    assert exactly[0] == exactly[1]
 
 
 @settings(max_examples=50)
@@ -506,5 +484,5 @@ def test_texts_larger_than_a_cell_of_the_csv_module_come_back(history, record, t
     for unit in ('=1"\r\n,;\t', "\ufeff\u2028é😀"):
         text = unit * (200_000 // len(unit))
         record(outputs={"text": text, "list": [text]}, note=text[:50_000])
-    for write, read in (("csv", read_csv), ("jsonl", read_jsonl), ("parquet", read_parquet)):
-        _assert_equal(read(getattr(history, f"to_{write}")(tmp_path / "a")), history.frame())
+    for write, read in READERS.items():
+        _assert_equal(read(getattr(history, write)(tmp_path / "a")), history.frame())

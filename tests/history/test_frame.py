@@ -1,40 +1,20 @@
 """Columns, their order and their dtypes."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 
 from vellum_nb import HistoryError
 
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else "object"
+TIME = "datetime64[us, UTC]"
 DTYPES = {
-    "execution_id": TEXT,
-    "release_tag": "category",
-    "timestamp": "datetime64[us, UTC]",
-    "deployment": TEXT,
-    "state": "category",
-    "latency_s": "float64",
-    "error_code": TEXT,
-    "error_message": TEXT,
-    "quality": "float64",
-    "note": TEXT,
-    "tags": TEXT,
-    "case_id": TEXT,
-    "sweep_id": TEXT,
-    "repeat": "int64",
-    "external_id": TEXT,
-    "release_id": TEXT,
-    "environment": TEXT,
-    "finished_at": "datetime64[us, UTC]",
-    "metadata": TEXT,
-    "previous_execution_id": TEXT,
-    "cost_usd": "float64",
-    "tokens_in": "Int64",
-    "tokens_out": "Int64",
-    "model": TEXT,
-    "id": TEXT,
-}
+    "execution_id": TEXT, "release_tag": "category", "timestamp": TIME, "deployment": TEXT,
+    "state": "category", "latency_s": "float64", "error_code": TEXT, "error_message": TEXT,
+    "quality": "float64", "note": TEXT, "tags": TEXT, "case_id": TEXT, "sweep_id": TEXT,
+    "repeat": "int64", "external_id": TEXT, "release_id": TEXT, "environment": TEXT,
+    "finished_at": TIME, "metadata": TEXT, "previous_execution_id": TEXT, "cost_usd": "float64",
+    "tokens_in": "Int64", "tokens_out": "Int64", "model": TEXT, "id": TEXT,
+}  # fmt: skip
 
 
 def dtypes(frame):
@@ -48,18 +28,14 @@ def test_an_empty_frame_has_every_column_in_order_with_its_dtype(history):
     assert len(frame) == 0
 
 
-def test_inputs_and_outputs_stand_between_latency_and_error(history, record):
-    record(inputs={"b": "1", "a": 2}, outputs={"reply": "x"}, latency_s=0.5)
-    names = [name for name in history.frame().columns if name not in DTYPES]
-    assert names == ["input.b", "input.a", "output.reply"]
-    assert list(history.frame().columns)[5:10] == ["latency_s", *names, "error_code"]
-
-
 def test_the_dtypes_of_known_columns_do_not_depend_on_the_runs(history, record):
-    record(tokens_in=3, quality=1, finished_at="2026-07-01T12:00:01Z", metadata={"a": [1]})
+    values = {"inputs": {"b": "1", "a": 2}, "outputs": {"reply": "x"}, "metadata": {"a": [1]}}
+    record(tokens_in=3, quality=1, finished_at="2026-07-01T12:00:01Z", **values)
     record(state="STARTED", inputs={})
     frame = history.frame()
     assert {name: dtypes(frame)[name] for name in DTYPES} == DTYPES
+    names = ["latency_s", "input.b", "input.a", "output.reply", "error_code"]
+    assert list(frame.columns)[5:10] == names
     assert frame["metadata"].tolist()[1] == '{"a":[1]}'
     assert frame["finished_at"].isna().tolist() == [True, False]
     assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
@@ -95,15 +71,10 @@ def test_an_output_column_has_the_dtype_of_its_values(history, record, values, d
     assert [(v, type(v)) for v in column.tolist()] == [(v, type(v)) for v in expected]
 
 
-def test_release_tags_are_the_categories_that_occur_sorted(history, record):
-    for tag in ("v2", "v10", "v2"):
-        record(release_tag=tag)
+def test_moments_are_kept_to_the_microsecond_and_tags_are_sorted_categories(history, record):
+    record(timestamp="1969-12-31T23:59:59.999999Z", release_tag="v2")
+    record(timestamp="9999-12-31T23:59:59.999999Z", release_tag="v10")
     assert history.frame()["release_tag"].cat.categories.tolist() == ["v10", "v2"]
-
-
-def test_moments_are_kept_to_the_microsecond(history, record):
-    record(timestamp="1969-12-31T23:59:59.999999Z")
-    record(timestamp="9999-12-31T23:59:59.999999Z")
     texts = [stamp.isoformat() for stamp in history.frame()["timestamp"]]
     assert texts == ["9999-12-31T23:59:59.999999+00:00", "1969-12-31T23:59:59.999999+00:00"]
 
@@ -147,14 +118,11 @@ def test_runs_recorded_and_deleted_meanwhile_move_nothing(history, ids, record):
     assert seen == [*ids[:5], *ids[6:]]
 
 
-def test_a_scan_holds_no_lock_between_its_frames(history, ids):
+def test_a_scan_holds_no_lock_between_its_frames_and_takes_a_number_of_rows(history, ids):
     scan = history.scan(chunk_rows=5)
     next(scan)
     history.vacuum()
     assert len(next(scan)) == 5
-
-
-@pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
-def test_frames_of_no_rows_are_refused(history, rows):
-    with pytest.raises(HistoryError, match=f"chunk_rows={rows!r} is not a number of rows"):
-        next(history.scan(chunk_rows=rows))
+    for rows in (0, -1, "5", 2.5, None):
+        with pytest.raises(HistoryError, match=f"chunk_rows={rows!r} is not a number of rows"):
+            next(history.scan(chunk_rows=rows))

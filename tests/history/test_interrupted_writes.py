@@ -1,7 +1,5 @@
 """Ctrl-C at each step at which Python may interrupt a write: all of it is written, or nothing."""
 
-from __future__ import annotations
-
 import dis
 import signal
 import sys

@@ -1,7 +1,5 @@
 """A PostgreSQL server that goes away while runs are recorded, and comes back; or refuses them."""
 
-from __future__ import annotations
-
 import io
 import os
 import random
@@ -13,7 +11,8 @@ import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -27,28 +26,22 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 @pytest.fixture
 def down(postgres):
-    """Return what kills the server for a block; it runs again when the test ends."""
-    is_down = []
+    """Return what kills the server for a block, after which it runs again."""
 
     class Down:
         def __enter__(self):
             postgres.kill()
-            is_down.append(True)
 
         def __exit__(self, *_):
-            is_down.pop()
             postgres.start()
 
-    yield Down()
-    if is_down:
-        postgres.start()
+    return Down()
 
 
 @pytest.fixture
 def guest_url(postgres, postgres_url, ask):
     """Return the URL for a user who may only read."""
-    if not postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = 'reader'"):
-        postgres.execute("CREATE ROLE reader LOGIN")
+    postgres.role("reader")
     ask("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
     return postgres.url(postgres_url.rpartition("/")[2], user="reader")
 
@@ -91,42 +84,23 @@ def test_runs_of_the_time_without_a_server_are_merged_when_it_is_back(
 
 
 def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_run):
-    sweep = SweepRecord(
-        id="s",
-        deployment="d",
-        release_tags=("v1",),
-        cases=0,
-        signature="",
-        created=make_run().timestamp,
-    )
+    plan = {"id": "s", "deployment": "d", "release_tags": ("v1",), "cases": 0, "signature": ""}
+    sweep = SweepRecord(created=make_run().timestamp, **plan)
     with History(postgres_url) as history:
         history.begin(make_run(id="a"))
         history.sweeps.add(sweep, [])
         token = history.sweeps.acquire("s")
         with down:
             assert history.sweeps.renew("s", token) is False
-            for call in (
-                lambda: history.delete(["a"]),
-                lambda: history.annotate("a", note="x"),
-                lambda: History(postgres_url),
+            for call, given in (
+                (history.delete, ["a"]),
+                (history.annotate, "a"),
+                (History, postgres_url),
             ):
                 with pytest.raises(HistoryError, match=r"cannot be reached|was lost"):
-                    call()
+                    call(given)
         assert history.count() == 1
         assert history.sweeps.renew("s", token)
-
-
-def test_a_server_that_was_restarted_needs_no_word(postgres_url, down, make_run):
-    with History(postgres_url) as history, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        history.begin(make_run(id="before"))
-        assert history.count() == 1
-        with down:
-            pass
-        history.begin(make_run(id="after"))
-        with down:
-            pass
-        assert history.count() == 2
 
 
 def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_url, down, make_run):
@@ -149,6 +123,7 @@ def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_u
     assert any("1 differ, ours stay: same (outputs)" in str(each.message) for each in caught)
 
 
+@pytest.mark.slow
 def test_killing_the_client_while_runs_are_pending_loses_no_acknowledged_run(
     postgres_url, down, recorder, opened, folder
 ):
@@ -212,11 +187,7 @@ def test_a_sweep_whose_server_is_lost_on_the_way_loses_no_answer(postgres_url, d
                 sweep.wait()
             runs = ws.history.runs(sweep_id=sweep.id)
     assert all(run.state == "FULFILLED" for run in runs)
-    assert (
-        Counter(run.inputs["text"] for run in runs)
-        == calls
-        == Counter(case["text"] for case in cases)
-    )
+    assert calls == Counter(run.inputs["text"] for run in runs) == Counter(c["text"] for c in cases)
 
 
 def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
@@ -351,15 +322,20 @@ def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
 
 
 @pytest.mark.usefixtures("stored")
-def test_a_scan_goes_on_over_a_restart_or_says_so_and_never_skips_a_run(postgres_url, down):
+def test_a_scan_goes_on_over_a_restart_and_never_skips_a_run(postgres_url, down, make_run):
     found = []
-    with History(postgres_url) as history:
+    with History(postgres_url) as history, warnings.catch_warnings():
+        warnings.simplefilter("error")  # a restart needs no word
         frames = history.scan(chunk_rows=250)
         found += next(frames)["id"].tolist()
         with down:
             pass
         for frame in frames:
             found += frame["id"].tolist()
+        with down:
+            pass
+        history.begin(make_run(id="after"))
+        assert history.count() == 601
     assert found == [f"run-{number}" for number in reversed(range(600))]
 
 
@@ -368,16 +344,11 @@ def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down
     with History(path) as other:
         other.sweeps.record(begun=runs)
     with History(postgres_url) as history:
-
-        def merge():
-            with suppress(HistoryError):
-                history.merge(path)
-
-        merging = threading.Thread(target=merge)
-        merging.start()
-        with down:
-            pass
-        merging.join()
+        with ThreadPoolExecutor(1) as pool:
+            merging = pool.submit(history.merge, path)
+            with down:
+                pass
+            merging.exception()
         report = history.merge(path)
         assert report.added + report.known == 900
         assert [run.id for run in history.runs()] == [run.id for run in reversed(runs)]

@@ -1,7 +1,5 @@
 """What PostgreSQL keeps is what a file keeps; and what is no history is left alone."""
 
-from __future__ import annotations
-
 import math
 import os
 import select
@@ -20,20 +18,7 @@ import pytest
 from vellum_nb import History, HistoryError
 from vellum_nb.models import RunError
 
-ODD = (
-    "\x00",
-    "\x01",
-    "a\x00b",
-    "a\x01b",
-    "\x01\x01",
-    "\x01\x02\x00",
-    "a",
-    "b",
-    "ä",
-    "Z",
-    "\ue000",
-    "😀",
-)
+ODD = ("\x00", "\x01", "a\x00b", "a\x01b", "\x01\x01", "\x01\x02\x00", *"abäZ\ue000😀")
 
 
 @pytest.fixture
@@ -87,7 +72,7 @@ def test_numbers_and_texts_are_ordered_alike(both, make_run):
         assert repr(orders[0]) == repr(orders[1])
 
 
-def test_tables_of_another_program_are_left_as_they_are(postgres):
+def test_tables_of_another_program_or_a_newer_version_are_left_as_they_are(postgres, postgres_url):
     url = postgres.fresh()
     with connection_of(url) as db:
         db.execute("CREATE TABLE runs (mine TEXT)")
@@ -95,9 +80,6 @@ def test_tables_of_another_program_are_left_as_they_are(postgres):
             History(url)
         tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         assert tables.fetchall() == [("runs",)]
-
-
-def test_tables_of_a_newer_version_are_refused(postgres_url):
     with connection_of(postgres_url) as db:
         db.execute("UPDATE vnb_version SET version = 99")
     with pytest.raises(HistoryError, match="newer vellum_nb .version 99.; upgrade"):
@@ -107,17 +89,14 @@ def test_tables_of_a_newer_version_are_refused(postgres_url):
 def test_who_may_not_make_tables_is_told_so(postgres):
     url = postgres.fresh()
     database = url.rpartition("/")[2]
-    if not postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
-        postgres.execute("CREATE ROLE guest LOGIN")
-    with pytest.raises(
-        HistoryError, match="the user may not do that; grant the rights on its schema"
-    ):
-        History(postgres.url(database, user="guest"))
+    postgres.role("guest")
+    guest_url = postgres.url(database, user="guest")
+    with pytest.raises(HistoryError, match="the user may not do that; grant the rights on its"):
+        History(guest_url)
     History(url).close()
-    postgres.execute(
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO guest", database
-    )
-    with History(postgres.url(database, user="guest")) as history:
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    postgres.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO guest", database)
+    with History(guest_url) as history:
         assert history.count() == 0
         assert history.vacuum().forgotten == 0
 
@@ -176,14 +155,13 @@ def test_a_damaged_row_is_sorted_last_and_stops_nothing(postgres_url, ask, make_
         assert [run.inputs["n"] for run in history.page(**options)] == [4, 2, 1]
 
 
-def test_the_encoding_of_the_environment_does_not_matter(postgres_url, make_run, monkeypatch):
+def test_a_database_that_cannot_hold_every_text_is_refused_and_the_environment_does_not_matter(
+    postgres, postgres_url, make_run, monkeypatch
+):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     with History(postgres_url) as history:
         history.begin(make_run(id="東京 😀"))
         assert history.frame()["id"].tolist() == ["東京 😀"]
-
-
-def test_a_database_that_cannot_hold_every_text_is_refused(postgres):
     postgres.execute("DROP DATABASE IF EXISTS narrow")
     postgres.execute("CREATE DATABASE narrow ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(HistoryError, match="encoded as LATIN1.*ENCODING 'UTF8'"):
@@ -239,11 +217,8 @@ def test_several_writers_and_readers_share_the_sessions_of_a_pooler(
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        threads = [threading.Thread(target=work, args=(runs[at::4],)) for at in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            assert [*pool.map(work, (runs[at::4] for at in range(4)))] == [None] * 4
         with History(pooled_url) as history:
             assert {run.id for run in history.runs(state="FULFILLED")} == {run.id for run in runs}
             assert len(history.to_jsonl(tmp_path / "runs.jsonl").read_text().splitlines()) == 80

@@ -1,7 +1,5 @@
 """Processes that are killed while they record, and processes that write one file at once."""
 
-from __future__ import annotations
-
 import os
 import random
 import select

@@ -1,15 +1,13 @@
 """Searching: how texts become words, and that the index finds what words find."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import example, given, settings
@@ -133,16 +131,13 @@ def test_a_text_is_found_and_marked_by_any_of_its_words_and_by_itself(before, te
         assert Search.of(f'"{text}"').matches([f"{before} {text}"])
 
 
-def test_matches_are_marked_where_they_stand():
+@given(st.text(min_size=300, alphabet="ab é,"), st.integers(0, 300))
+def test_matches_are_marked_where_they_stand_and_an_excerpt_shows_one_deep_in_a_text(filler, at):
+    text = f"{filler[:at]} needle {filler[at:]}"
+    assert "needle" in (Search.of("needle").excerpt(text) or "")
     text = "GROSSE of two refunds; two cafés, Größen ﬁne 東京都"
     found = Search.of('größe "two refunds" fine 京都').spans(text)
     assert [text[b:e] for b, e in found] == ["GROSSE", "two refunds", "Größen", "ﬁne", "京都"]
-
-
-@given(st.text(min_size=300, alphabet="ab é,"), st.integers(0, 300))
-def test_an_excerpt_shows_a_match_deep_in_a_text(filler, at):
-    text = f"{filler[:at]} needle {filler[at:]}"
-    assert "needle" in (Search.of("needle").excerpt(text) or "")
 
 
 # ---------------------------------------------------------------- searches
@@ -155,13 +150,9 @@ def test_a_search_returns_the_frame_with_what_matches_where(history, record):
     found = history.search("refund")
     assert ids(found) == ["c", "b", "a"]
     assert found.columns[-1] == "match"
-    assert found["match"].tolist()[1:] == [
-        "output.reply: No refunds, says our policy",
-        "input.q: Where is my refund?",
-    ]
-    assert ids(history.search("refund policy")) == ["c", "b"]
+    matches = ["output.reply: No refunds, says our policy", "input.q: Where is my refund?"]
+    assert found["match"].tolist()[1:] == matches
     assert ids(history.search("refund policy", release_tag="v1", limit=5)) == ["b"]
-    assert ids(history.search("nobody wrote this")) == []
     assert ids(history.search("refund")) == ids(history.frame(search="refund"))
 
 
@@ -255,16 +246,9 @@ def test_runs_are_compared_with_a_warning_where_the_index_cannot_be_made(history
 def test_several_kernels_that_search_at_once_index_each_run_once(place, make_run):
     with History(place) as history:
         fill(history, make_run, 40)
-    found, kernels = [], [History(place) for _ in range(4)]
-    threads = [
-        threading.Thread(target=lambda kernel=kernel: found.append(kernel.count(search="common")))
-        for kernel in kernels
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [40] * 4
+    kernels = [History(place) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda kernel: kernel.count(search="common"), kernels)] == [40] * 4
     assert newly_indexed(kernels[0]) == 0
     for kernel in kernels:
         kernel.close()
@@ -335,11 +319,8 @@ def test_notes_tags_errors_and_answers_are_found_as_they_are_now(history, record
     assert history.count(search="refund urgent") == 0
     history.annotate("a", note="Urgent!")
     history.finish(begun.model_copy(update={"state": "FULFILLED", "outputs": {"a": "answer"}}))
-    for text, found in (
-        ("urgent", "a"),
-        ("spasse provider", "b"),
-        ('answer say "hi" strasse', "c"),
-    ):
+    answer = ('answer say "hi" strasse', "c")
+    for text, found in (("urgent", "a"), ("spasse provider", "b"), answer):
         assert [run.id for run in history.runs(search=text)] == [found]
     history.annotate("a", note=None)
     assert history.count(search="urgent") == 0

@@ -1,7 +1,5 @@
 """Our CSV in a real spreadsheet, LibreOffice: nothing in it runs."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from itertools import product

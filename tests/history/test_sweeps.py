@@ -1,11 +1,11 @@
 """Sweeps and blind ratings in a history: plans, leases, rows that are begun, ended, withdrawn."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +19,7 @@ from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, s
 CASES = [SweepCase(0, "c0", {"a": 1}, {"b": 2}, {"who": "ann"}), SweepCase(1, "c1", {"a": None})]
 
 
-def a_sweep(**fields) -> SweepRecord:
+def a_sweep(**fields):
     usual = {
         "id": "3f2a0000-0000-0000-0000-000000000001",
         "deployment": "echo",
@@ -47,25 +47,22 @@ def test_plan_and_cases_read_back_as_they_were(history, sweep):
     assert history.sweeps.every("3f2a") == [sweep]
     assert history.sweeps.every("%") == []
     assert history.sweeps.cases(sweep.id) == CASES
-    assert history.sweeps.unfinished(sweep.signature) == sweep
-    assert history.sweeps.ended(sweep.signature) is None
+    assert history.sweeps.of_plan(sweep.signature) == [sweep]
     history.sweeps.change(sweep.id, ended=datetime.now(UTC))
-    assert history.sweeps.unfinished(sweep.signature) is None
-    assert history.sweeps.ended(sweep.signature).id == sweep.id
+    assert [each.ended is None for each in history.sweeps.of_plan(sweep.signature)] == [False]
 
 
-def test_expectations_and_labels_of_cases_change_and_inputs_do_not(history, sweep):
+def test_expectations_and_labels_of_cases_change_and_inputs_and_other_sweeps_do_not(history, sweep):
+    for call in (history.sweeps.acquire, lambda name: history.sweeps.change(name, why=None)):
+        with pytest.raises(HistoryError, match="no sweep 'x'"):
+            call("x")
+    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
+    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)  # the same plan
+    assert history.sweeps.every() == [sweep]
     changed = SweepCase(1, "c1", {"a": 2}, {"b": 3}, {"who": "ben"})
     history.sweeps.update_cases(sweep.id, [changed])
     found = history.sweeps.cases(sweep.id)[1]
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
-
-
-def test_an_unknown_sweep_is_named(history):
-    with pytest.raises(HistoryError, match="no sweep 'x'"):
-        history.sweeps.change("x", why=None)
-    with pytest.raises(HistoryError, match="no sweep 'x'"):
-        history.sweeps.acquire("x")
 
 
 def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, make_run):
@@ -76,11 +73,8 @@ def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, mak
     ended = begun[0].model_copy(update={"state": "FULFILLED"})
     history.sweeps.record(ended=[ended], begun=[make_run(id="late", sweep_id=sweep.id)])
     history.sweeps.withdraw([*begun[:2], make_run(id="unknown")])
-    assert history.sweeps.states(sweep.id) == {
-        begun[0].id: "FULFILLED",
-        begun[2].id: "STARTED",
-        "late": "STARTED",
-    }
+    states = {begun[0].id: "FULFILLED", begun[2].id: "STARTED", "late": "STARTED"}
+    assert history.sweeps.states(sweep.id) == states
     assert notified[-2:] == [(begun[0].id, "FULFILLED"), ("late", "STARTED")]
 
 
@@ -104,12 +98,6 @@ def test_runs_in_doubt_are_listed_and_completed_by_an_answer_only(history, sweep
     assert history.get("r3").error.code == "HTTP_404"
 
 
-def test_an_unfinished_sweep_of_the_same_plan_is_not_added_twice(history, sweep):
-    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
-    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)
-    assert history.sweeps.every() == [sweep]
-
-
 def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
     history, sweep, make_run
 ):
@@ -129,19 +117,11 @@ def test_figures_of_a_sweep(history, sweep, make_run):
         began = make_run().timestamp.replace(second=10 * number)
         ended = began.replace(second=10 * number + 15)  # five seconds overlap
         history.begin(run := make_run(sweep_id=sweep.id, timestamp=began, release_id="r"))
-        history.finish(
-            run.model_copy(
-                update={
-                    "state": "FULFILLED",
-                    "finished_at": ended,
-                    "latency_s": number + 0.5,
-                    "cost_usd": 0.25,
-                }
-            )
-        )
+        figures = {"finished_at": ended, "latency_s": number + 0.5, "cost_usd": 0.25}
+        history.finish(run.model_copy(update={"state": "FULFILLED", **figures}))
     sweeps = history.sweeps
     assert sweeps.seconds(sweep.id) == 35
-    assert sweeps.spent(sweep.id, last=2) == {"v1": (0.75, [1.5, 2.5])}
+    assert sweeps.spent(sweep.id) == {"v1": (0.75, [0.5, 1.5, 2.5])}
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
@@ -173,10 +153,8 @@ def test_planned_ids_are_all_different_and_never_change():
 
 def test_a_large_input_is_stored_once_for_runs_and_cases(path, make_run, tmp_path):
     document = "a long document, \u00fc " * 4_000
-    cases = [
-        SweepCase(0, "c0", {"doc": document, "pages": [document, "short"]}, {"b": "x"}),
-        SweepCase(1, "c1", {"doc": "\ud800" * 40_000}),
-    ]
+    cases = [SweepCase(0, "c0", {"doc": document, "pages": [document, "short"]}, {"b": "x"})]
+    cases.append(SweepCase(1, "c1", {"doc": "\ud800" * 40_000}))
     with History(path) as history:
         history.merge([make_run(inputs={"doc": document, "n": 1}, state="FULFILLED")])
         for number in (1, 2):
@@ -246,20 +224,14 @@ def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
 def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
     with History(place) as history:
         history.sweeps.add(SWEEP, [])
-    tokens, kernels = [], [History(place) for _ in range(6)]
+    kernels = [History(place) for _ in range(6)]
 
     def acquire(history):
-        try:
-            tokens.append(history.sweeps.acquire(SWEEP.id))
-        except HistoryError:
-            tokens.append(None)
+        with suppress(HistoryError):
+            return history.sweeps.acquire(SWEEP.id)
 
-    threads = [threading.Thread(target=acquire, args=[kernel]) for kernel in kernels]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(tokens) == 6
+    with ThreadPoolExecutor(6) as pool:
+        tokens = [*pool.map(acquire, kernels)]
     assert len([token for token in tokens if token]) == 1
     for kernel in kernels:
         kernel.close()
@@ -269,15 +241,14 @@ def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
 def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
     with History(path) as history:
         history.sweeps.add(SWEEP, [])
-        code = (
-            "import sys; from vellum_nb import History; "
+        code = "import sys; from vellum_nb import History; history = History(sys.argv[1]); "
+        code += (
             "History(sys.argv[1]).sweeps.acquire(sys.argv[2]); print('held', flush=True); input()"
         )
         command = [sys.executable, "-c", code, path, SWEEP.id]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as child:
-            assert child.stdout.readline() == "held\n"
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
+            assert child.stdout.readline() == b"held\n"
             with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
                 history.sweeps.acquire(SWEEP.id)
             child.kill()
@@ -285,16 +256,9 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
         history.sweeps.acquire(SWEEP.id)
 
 
-RECORD = BlindRecord(
-    id="b1",
-    deployment="triage",
-    first="v1",
-    second="v2",
-    seed=-5,
-    question="Which?",
-    signature="s",
-    created=datetime(2026, 11, 25, tzinfo=UTC),
-)
+FIELDS = {"deployment": "triage", "first": "v1", "second": "v2", "seed": -5, "question": "Which?"}
+CREATED = datetime(2026, 11, 25, tzinfo=UTC)
+RECORD = BlindRecord(id="b1", signature="s", created=CREATED, **FIELDS)
 PAIRS = [
     BlindPair(0, 1, "c1", "run-1", "run-2", same=False),
     BlindPair(1, 3, "c3", "run-3", "run-4", same=True),
@@ -304,9 +268,8 @@ PAIRS = [
 def test_a_blind_rating_reads_back_as_it_was(place):
     with History(place) as history:
         history.blind_ratings.add(RECORD, PAIRS)
-        assert history.blind_ratings.rate(
-            "b1", 0, "second", a_first=True, note="half \ud83d a pair"
-        )
+        note = "half \ud83d a pair"
+        assert history.blind_ratings.rate("b1", 0, "second", a_first=True, note=note)
     with History(place) as history:
         ratings = history.blind_ratings
         assert ratings.newest("s") == RECORD
@@ -326,6 +289,7 @@ def test_a_blind_rating_reads_back_as_it_was(place):
 
 
 def test_a_rating_counts_once_and_not_after_the_end(history):
+    empty = history.blind_ratings.frame()
     history.blind_ratings.add(RECORD, PAIRS)
     assert history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
     assert not history.blind_ratings.rate("b1", 0, "first", a_first=True, note="")
@@ -337,13 +301,7 @@ def test_a_rating_counts_once_and_not_after_the_end(history):
     assert history.blind_ratings.get("b1").ended == ended
     assert history.blind_ratings.undo("b1", 2) is None
     assert not history.blind_ratings.rate("b1", 1, "first", a_first=False, note="")
-    assert history.blind_ratings.frame()["choice"].tolist() == ["B", "tie"]
-
-
-def test_a_history_without_any_has_the_same_columns(history):
-    empty = history.blind_ratings.frame()
-    assert empty.empty
-    history.blind_ratings.add(RECORD, PAIRS)
-    history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
-    assert list(empty.columns) == list(history.blind_ratings.frame().columns)
-    assert empty["rated"].dtype == history.blind_ratings.frame()["rated"].dtype
+    frame = history.blind_ratings.frame()
+    assert frame["choice"].tolist() == ["B", "tie"]
+    assert (empty.empty, list(empty.columns)) == (True, list(frame.columns))
+    assert empty["rated"].dtype == frame["rated"].dtype

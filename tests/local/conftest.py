@@ -27,6 +27,7 @@ from vellum_nb.local import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the kits
+from execution_kit import inputs
 
 
 class Colour(Enum):
@@ -169,10 +170,6 @@ class Api:
         assert answer.status_code == 200, answer.text
         data: dict[str, Any] = answer.json()["data"]
         return data
-
-
-def inputs(**values: tuple[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": n, "type": type_, "value": value} for n, (type_, value) in values.items()]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,18 +30,6 @@ def test_of_many_runs_with_one_external_id_just_one_runs(fresh, asking):
         statuses = list(pool.map(send, range(16)))
     assert sorted(statuses) == [200] + [400] * 15
     assert len(calls) == 1
-
-
-def test_an_external_id_is_used_up_by_a_run_and_refused_by_every_way_to_execute(fresh, asking):
-    api = asking(fresh)
-    (variable,) = fresh.deploy(lambda text: text, name="echo").workflow_version.input_variables
-    body = {"workflow_deployment_name": "echo", "external_id": "every-way"}
-    assert api.send(**body, inputs=[]).status_code == 400  # it did not run: the id is still free
-    body["inputs"] = inputs(text=(variable.type, "a"))
-    assert api.send(**body).status_code == 200
-    for path in ("execute-workflow", "execute-workflow-async", "execute-workflow-stream"):
-        answer = api.call("POST", f"/v1/{path}", json=body)
-        assert (answer.status_code, "used before" in answer.text) == (400, True)
 
 
 def test_a_run_that_takes_too_long_is_rejected(asking, gate):
@@ -114,30 +101,6 @@ def test_sixty_four_runs_go_at_once(fresh, asking, gate):
         answers = [outputs(each.result())["output"] for each in running]
     assert all(arrived)
     assert answers == [str(n) for n in range(64)]
-
-
-@pytest.mark.parametrize("kind", ["generator", "async generator"])
-def test_words_arrive_before_the_run_ends(fresh, asking, gate, kind):
-    def words():
-        yield "first"
-        gate.open.wait(20)
-        yield " second"
-
-    async def words_later():
-        yield "first"
-        await asyncio.to_thread(gate.open.wait, 20)
-        yield " second"
-
-    fresh.deploy(words if kind == "generator" else words_later, name="words")
-    body = {"workflow_deployment_name": "words", "inputs": []}
-    url = f"{fresh.url}/v1/execute-workflow-stream"
-    with asking(fresh).session.post(url, json=body, timeout=20, stream=True) as answer:
-        lines = (json.loads(line)["data"] for line in answer.iter_lines(chunk_size=1))
-        before = [next(lines) for _ in range(3)]
-        gate.open.set()
-        after = list(lines)
-    assert before[-1]["output"]["delta"] == "first"
-    assert (after[0]["output"]["delta"], after[-1]["state"]) == (" second", "FULFILLED")
 
 
 def test_an_async_generator_stays_in_one_task(fresh, asking):

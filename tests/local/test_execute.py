@@ -50,39 +50,22 @@ def test_values_may_come_in_other_ways_or_not_at_all(api, name, values, expected
     assert outputs(api.run(name, **values)).items() >= expected.items()
 
 
-def test_answers_are_ascii(api):
-    answer = api.send(
-        workflow_deployment_name="echo", inputs=inputs(text=("STRING", "ä🙂\u2028\u0085"))
-    )
-    assert answer.content.isascii()
-    assert outputs(answer.json()["data"]) == {"output": "ä🙂\u2028\u0085"}
-
-
 BAD_INPUTS = [
     ("echo", {}, "Missing required input variable: 'text'"),
     ("echo", {"txt": ("STRING", "a"), "text": ("STRING", "a")}, "Unknown input variable 'txt'"),
     ("echo", {"text": ("NUMBER", 5)}, "'text' has the type NUMBER; STRING is expected"),
     ("echo", {"text": ("STRING", 5)}, "'text': text is expected"),
-    ("echo", {"text": ("STRING", None)}, "'text': text is expected"),
     ("count", {"text": ("STRING", "a"), "times": ("NUMBER", "2")}, "a number is expected"),
-    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", True)}, "a number is expected"),
     ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 2.5)}, "valid integer (given: 2.5)"),
     ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 0)}, "greater than or equal to 1"),
-    ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 4)}, "less than or equal to 3"),
     ("count", {"text": ("STRING", "a"), "times": ("NUMBER", 10**400)}, "'times'"),
     ("typed", {"tier": ("JSON", "gold")}, "'free' or 'pro' (given: \"gold\")"),
-    ("typed", {"tier": ("STRING", "pro")}, "has the type STRING; JSON is expected"),
     ("typed", {"colour": ("JSON", "blue")}, "'red' or 'green'"),
-    ("typed", {"flag": ("JSON", "yes")}, "valid boolean"),
     ("typed", {"flag": ("JSON", 1)}, "valid boolean"),
-    ("typed", {"flag": ("JSON", None)}, "valid boolean"),
     ("typed", {"data": ("JSON", [1])}, "should be an object"),
-    ("every-type", {"chat": ("CHAT_HISTORY", "hi")}, "a list of messages"),
-    ("every-type", {"chat": ("CHAT_HISTORY", [{"text": "hi"}])}, "0.role"),
     ("every-type", {"chat": ("CHAT_HISTORY", [{"role": "ROBOT"}])}, "0.role"),
     ("every-type", {"chat": ("JSON", CHAT)}, "CHAT_HISTORY is expected"),
     ("media", {"image": ("IMAGE", "data:image/png;base64,")}, 'an object with "src"'),
-    ("media", {"image": ("IMAGE", {"src": ""})}, "src"),
     ("media", {"image": ("AUDIO", SOURCE)}, "IMAGE is expected"),
 ]
 
@@ -113,26 +96,6 @@ def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
     twice = inputs(text=("STRING", "a")) + inputs(text=("STRING", "b"))
     assert api.send(workflow_deployment_name="note", inputs=twice).status_code == 400
     assert calls == []
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "message"),
-    [
-        ({"inputs": []}, 400, "Give either workflow_deployment_id or workflow_deployment_name"),
-        ({"workflow_deployment_name": "echo"}, 400, "inputs: Field required"),
-        ({"inputs": [{}], "workflow_deployment_name": "echo"}, 400, "inputs[0].name"),
-        (
-            {"inputs": [], "workflow_deployment_name": "echo", "release_tag": "v9"},
-            404,
-            "no release tag 'v9'; it has: LATEST",
-        ),
-        ({"inputs": [], "workflow_deployment_name": "echo", "metadata": 5}, 400, "metadata"),
-    ],
-)
-def test_requests_that_name_nothing_are_refused(api, body, status, message):
-    answer = api.post(json=body)
-    assert answer.status_code == status
-    assert message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

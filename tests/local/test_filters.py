@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from execution_kit import START, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-
-START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
 def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
@@ -34,20 +33,9 @@ def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> d
 
 
 def kept(number: int, status: str, external_id: str | None, metadata: Any) -> ExecutionRecord:
-    return ExecutionRecord(
-        execution_id=f"e{number}",
-        trace_id="t",
-        deployment_id="d",
-        deployment_name="n",
-        release_id="r",
-        version_id="v",
-        tag="LATEST",
-        inputs=(),
-        start=START + timedelta(milliseconds=number),
-        status=status,
-        external_id=external_id,
-        metadata=metadata,
-    )
+    id_, start = f"e{number}", START + timedelta(milliseconds=number)
+    more = {"status": status, "external_id": external_id, "metadata": metadata}
+    return record(execution_id=id_, deployment_id="d", start=start, **more)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +51,7 @@ def ledger():
 def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> str:
     text = filters if isinstance(filters, str) or filters is None else json.dumps(filters)
     _, records = ledger.records("d", where=parse_filters(text), ordering=parse_ordering(ordering))
-    return "".join(record.execution_id[1:] for record in records)
+    return "".join(each.execution_id[1:] for each in records)
 
 
 @pytest.mark.parametrize(
@@ -71,28 +59,22 @@ def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> s
     [
         (None, "1234"),
         (" ", "1234"),
-        (condition("state", "==", "FULFILLED"), "14"),
         (condition("state", "!=", "FULFILLED"), "23"),
         (condition("state", "contains", "JECT"), "2"),
         (condition("state", ">", "FULFILLED"), "23"),
-        (condition("execution_id", "==", "e2"), "2"),
         (condition("execution_id", "<=", "e2"), "12"),
-        (condition("external_id", "==", "job-2"), "2"),
         (condition("external_id", "==", "job-4\ud83d"), "4"),
         (condition("external_id", "!=", "job-2"), "134"),
         (condition("external_id", "==", None), "3"),
         (condition("external_id", "!=", None), "124"),
-        (condition("external_id", "contains", "job"), "124"),
         (condition("timestamp", ">=", "2026-01-31T12:00:00.003Z"), "34"),
         (condition("timestamp", ">", "2026-01-31T13:00:00.003+01:00"), "4"),
         (condition("timestamp", "<", "2026-01-31T12:00:00.003"), "12"),
-        (condition("timestamp", "==", "2026-01-31T12:00:00.002Z"), "2"),
         (condition("timestamp", "!=", "2026-01-31T12:00:00.002Z"), "134"),
         (condition("timestamp", "<=", START.timestamp() + 1), "1234"),
         (condition("metadata", "contains", {"vip": True}), "1"),
         (condition("metadata", "contains", {"vip": False, "user": "o'hara"}), "2"),
         (condition("metadata", "contains", {"vip": 1}), ""),
-        (condition("metadata", "contains", {"user": "müller"}), "1"),
         (condition("metadata", "contains", {"user": "line\nbreak"}), "4"),
         (condition("metadata", "contains", {"tags": ["a", 1]}), "2"),
         (condition("metadata", "contains", {"none": None}), "4"),
@@ -100,20 +82,8 @@ def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> s
         (condition("metadata", "contains", "müller"), "1"),
         (condition("metadata", "==", {"n": 7, "vip": True, "user": "müller"}), "1"),
         (condition("metadata", "!=", {"n": 7, "vip": True, "user": "müller"}), "234"),
-        (condition("metadata", "==", None), "3"),
         (group(), "1234"),
         (group(negated=True), ""),
-        (group(combinator="OR"), "1234"),
-        (group(condition("state", "==", "FULFILLED"), condition("execution_id", ">", "e1")), "4"),
-        (
-            group(
-                condition("state", "==", "REJECTED"),
-                condition("external_id", "==", "job-1"),
-                combinator="OR",
-            ),
-            "12",
-        ),
-        (group(condition("external_id", "==", "job-1"), negated=True), "234"),
         (
             group(
                 condition("state", "==", "FULFILLED"),
@@ -126,7 +96,6 @@ def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> s
             ),
             "4",
         ),
-        ({"type": "LOGICAL_CONDITION_GROUP", "conditions": []}, "1234"),
     ],
     ids=str,
 )
@@ -141,7 +110,6 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
         ("[" * 100_000, "filters: not valid JSON"),
         ('{"a": NaN}', "filters: not valid JSON .*NaN"),
         ('{"a": 1e999}', "filters: not valid JSON .*too large"),
-        ("[]", r"filters: Input should be a valid dictionary .*, not \[\]"),
         ("{}", "filters: Unable to extract tag using discriminator 'type'"),
         (
             condition("cost", "==", 1),
@@ -153,15 +121,12 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
             "timestamp contains '2026-01-31'",
         ),
         (condition("timestamp", ">", "soon"), "give a time such as 2026-01-31T12:00:00Z"),
-        (condition("timestamp", ">", [1]), "give a time such as"),
         (condition("timestamp", ">", 1e300), "give a time such as"),
         (condition("state", "==", 5), "state == 5 cannot be compared: give text"),
         (condition("metadata", ">", {"a": 1}), "metadata > .* it knows contains"),
         (group(condition("state", "==", "x"), 7), r"filters at conditions\[1\]: Input should"),
         (group(group(combinator="XOR")), r"at conditions\[0\].combinator: .*, not 'XOR'"),
         ({**group(), "negated": "yes"}, "at negated: Input should be a valid boolean, not 'yes'"),
-        ({"type": "LOGICAL_CONDITION_GROUP"}, "at conditions: Field required"),
-        ({"type": "LOGICAL_CONDITION", "operator": "=="}, "at lhs_variable: Field required"),
         ({**condition("state", "==", "x"), "rhs_variable": {}}, "at rhs_variable.value: Field"),
         (group(*[condition("state", "==", "x")] * 300), "more than 200 conditions"),
     ],
@@ -185,11 +150,8 @@ def test_groups_in_each_other_without_end_are_refused():
     ("ordering", "expected"),
     [
         (None, "4321"),
-        ("", "4321"),
-        ("timestamp", "1234"),
         ("-timestamp", "4321"),
         ("state", "1432"),
-        ("-state", "2341"),
         ("state, -timestamp", "4132"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -41,27 +40,6 @@ def test_events_come_back_in_order_with_all_that_they_tell(ledger: Ledger):
     ledger.finish(ended, events)
     assert ledger.events(begun.execution_id) == events
     assert ledger.record(begun.execution_id) == ended
-
-
-def test_of_many_threads_one_gets_the_external_id_and_nothing_is_lost(ledger: Ledger):
-    won: list[int] = []
-
-    def begin(number: int) -> None:
-        for n in range(20):
-            ledger.begin(record(external_id=f"{number} {n}"))
-        try:
-            ledger.begin(record(external_id="the one"))
-        except VellumNBError:
-            return
-        won.append(number)
-
-    threads = [threading.Thread(target=begin, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert ledger.records("deployment")[0] == 8 * 20 + 1
 
 
 def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger: Ledger):

@@ -230,10 +230,12 @@ def test_importing_the_room_loads_no_web_framework():
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.parametrize("timeout", [0, -1, math.nan])
-def test_a_timeout_of_no_time_is_refused(timeout):
-    with pytest.raises(VellumNBError, match="give seconds above 0, or None"):
-        LocalServer(timeout=timeout)
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0}, {"timeout": math.nan}, {"request_timeout": 0}, {"concurrency": 0}]
+)
+def test_limits_that_make_no_sense_are_refused(options):
+    with pytest.raises(VellumNBError, match=r"give seconds above 0|concurrency is 1 or more"):
+        LocalServer(**options)
 
 
 def test_a_port_that_is_taken_is_refused_and_used_again_later():

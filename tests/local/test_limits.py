@@ -12,7 +12,6 @@ from http.client import HTTPConnection
 
 import pytest
 
-from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 
 PATH = "/v1/environments/identity"
@@ -212,9 +211,3 @@ def test_names_tags_ids_and_metadata_are_bounded(api, field):
     assert answer.status_code == 400
     assert len(answer.text) < 1000
     assert next(iter(field)) in answer.json()["detail"]
-
-
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_limit_that_is_no_time_is_refused(timeout):
-    with pytest.raises(VellumNBError, match="request_timeout"):
-        LocalServer(request_timeout=timeout)

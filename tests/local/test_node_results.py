@@ -17,6 +17,7 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
+from vellum_nb.local.routes.executions import usage_body
 from vellum_nb.local.routes.stream_lines import node_data
 from vellum_nb.models import ExpandMeta
 
@@ -172,3 +173,22 @@ def test_media_come_as_json():
     found = data(replace(made, outputs=(image,)))
     assert found["output_values"][0]["type"] == "JSON"
     assert parsed(found)[1] == "CodeExecutionNodeResult"
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens", "cost"),
+    [
+        ([Usage("m", 3, 4, 0.5), Usage("m", None, 1, None)], [("m", None, 5)], []),
+        (
+            [Usage("a", 1, 2, 0.0), Usage("b", 3, 4, 0.5)],
+            [("a", 1, 2), ("b", 3, 4)],
+            [{"value": 0.5, "unit": "USD"}],
+        ),
+    ],
+)
+def test_a_figure_that_is_known_in_part_is_not_known(usage, tokens, cost):
+    body = usage_body(usage)
+    assert body is not None
+    found = [(each["ml_model_name"], *each["ml_model_usage"].values()) for each in body["usage"]]
+    assert found == tokens
+    assert body["cost"] == cost

@@ -36,13 +36,6 @@ def pull(api, query: str = "", **options):
     return answer
 
 
-def test_the_source_of_a_release_is_an_archive(pulled):
-    answer = pull(pulled, "?release_tag=v1")
-    assert answer.headers["Content-Type"] == "application/zip"
-    files = files_of(answer.content)
-    assert files == {"workflow.py": SHOUT.format(""), "display/layout.py": "X = 1\n"}
-
-
 def test_text_is_given_to_those_who_ask_for_it(pulled):
     answer = pull(pulled, "?release_tag=v1", headers={"Accept": "text/plain"})
     assert answer.headers["Content-Type"].startswith("text/plain")

@@ -39,16 +39,6 @@ def test_a_state_is_no_input_variable(fresh):
     assert keys == ["message"]
 
 
-def test_a_run_goes_on_from_the_state_of_the_one_before(say):
-    first, said = say("a")
-    assert said == "a"
-    second, said = say("b", first)
-    assert said == "a b"
-    assert say("c", second)[1] == "a b c"
-    assert say("d", first)[1] == "a d"  # the first one's state is as it was
-    assert say("e")[1] == "e"
-
-
 def test_a_previous_execution_without_a_state_is_an_empty_one(say):
     rejected, said = say("no")
     assert said is None

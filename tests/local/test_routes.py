@@ -14,22 +14,6 @@ def get(api, path, **params):
 
 
 @pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
-        ({"limit": "x"}, "limit: Input should be a valid integer"),
-        ({"offset": -1}, "offset"),
-        ({"ordering": "size"}, "ordering: 'size' is not known; use created, -created, name"),
-        ({"status": "GONE"}, "status: Input should be 'ACTIVE'"),
-    ],
-)
-def test_a_wrong_query_is_400_and_says_what_is_known(api, params, message):
-    answer = api.get("/v1/workflow-deployments", params=params)
-    assert answer.status_code == 400
-    assert message in answer.json()["detail"]
-
-
-@pytest.mark.parametrize(
     ("path", "message"),
     [
         ("/v1/workflow-deployments/nope", "No deployment 'nope' exists; there are: echo"),
@@ -76,10 +60,6 @@ def test_every_failure_has_one_shape(api):
         assert set(body) == {"detail"}
         assert isinstance(body["detail"], str)
         assert body["detail"]
-
-
-def test_a_method_that_is_not_allowed_names_the_one_that_is(api):
-    assert api.get("/v1/execute-workflow").headers["Allow"] == "POST"
 
 
 def test_the_document_needs_no_key_and_has_none(api):

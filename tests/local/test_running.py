@@ -104,12 +104,6 @@ def test_bad_inputs_leave_the_queue_at_once(asking, gate):
         gate.open.set()
 
 
-@pytest.mark.parametrize(("concurrency", "queue", "grace"), [(0, 1, 0), (1, -1, 0), (1, 1, -1)])
-def test_room_that_makes_no_sense_is_refused(concurrency, queue, grace):
-    with pytest.raises(Exception, match="concurrency is 1 or more"):
-        LocalServer(concurrency=concurrency, queue=queue, grace=grace)
-
-
 class Patient:
     """Workflows that go on until they are ended."""
 
@@ -182,17 +176,6 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue(asking, gate):
 def _has_room(api):
     """Say whether the one place in the queue is free: bad inputs are 400 then, else it is 429."""
     return api.send(workflow_deployment_name="gate", inputs=[]).status_code == 400
-
-
-def test_nobody_has_to_wait_for_an_async_run(fresh, asking):
-    patient = Patient()
-    fresh.deploy(patient.waits)
-    body = {"workflow_deployment_name": "waits", "inputs": TEXT}
-    hang_up(fresh, "/v1/execute-workflow-async", body, lambda: patient.entered.wait(20))
-    api = asking(fresh)
-    (run,) = api.get("/v1/workflow-deployments/waits/execution-events").json()["results"]
-    assert run["end"] is None
-    assert not patient.ended.is_set()
 
 
 def test_stopping_lets_runs_end_within_the_grace(asking, gate):

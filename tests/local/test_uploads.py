@@ -31,19 +31,6 @@ def changed(url: str, **changes: str) -> str:
     return parts._replace(query=urlencode(dict(parse_qsl(parts.query)) | changes)).geturl()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"hello", b"\r\n--boundary\r\n\r\n--", bytes(range(256)) * 5000, b"\r\n" * 3],
-    ids=["nothing", "text", "like a boundary", "1.3 MB of all bytes", "line ends"],
-)
-def test_a_file_comes_back_byte_for_byte(api, content: bytes):
-    file = upload(api, content)
-    assert set(file) == {"id", "file_url"}
-    answer = opened(file["file_url"])
-    assert (answer.status_code, answer.content) == (200, content)
-    assert api.get(f"{FILES}/{file['id']}").json()["id"] == file["id"]
-
-
 def test_a_file_is_served_as_something_to_keep_and_never_to_run(api):
     file = upload(api, b"<script>alert(1)</script>", "é.html", "text/html")
     headers = opened(file["file_url"]).headers
@@ -87,14 +74,6 @@ def test_an_address_expires(api):
         time.sleep(0.1)
     assert opened(url).status_code == 403
     assert opened(file["file_url"]).status_code == 200
-
-
-@pytest.mark.parametrize("seconds", ["0", "-1", "2592001", "soon", ""])
-def test_an_expiry_that_is_none_is_the_default_of_seven_days(api, seconds):
-    file = upload(api)
-    url = api.get(f"{FILES}/{file['id']}", params={"expiry_seconds": seconds}).json()["file_url"]
-    expires = int(dict(parse_qsl(urlsplit(url).query))["expires"])
-    assert abs(expires - time.time() - 604_800) < 60
 
 
 @pytest.mark.parametrize(
@@ -149,15 +128,3 @@ def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_agai
     assert detail["inputs"][0]["value"] == {"src": address}
     for span in detail["spans"]:
         assert span["events"][0]["body"]["inputs"]["image"] == {"src": address}
-
-
-def test_a_file_that_is_not_there_is_refused_before_a_run(api):
-    for answer in (
-        api.get(f"{FILES}/{NO_ID}"),
-        api.call("PUT", f"{FILES}/{NO_ID}", files={"file": b"x"}),
-    ):
-        assert (answer.status_code, NO_ID in answer.json()["detail"]) == (404, True)
-    value = {"src": f"vellum:uploaded-file:{NO_ID}"}
-    values = [{"name": "image", "type": "IMAGE", "value": value}]
-    answer = api.send(workflow_deployment_name="media", inputs=values)
-    assert (answer.status_code, "upload it first" in answer.json()["detail"]) == (400, True)

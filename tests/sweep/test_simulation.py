@@ -190,6 +190,7 @@ def check(seed):
     assert set(server.executed.values()) == {1}, "a run was executed twice"
 
 
+@pytest.mark.slow
 def test_every_planned_run_is_recorded_and_executed_once():
     for seed in range(SEED, SEED + HISTORIES):
         try:

@@ -1,34 +1,24 @@
 """Fixtures of the widgets' tests."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from form_kit import SPEC, Execute, Recorder, answer, release
+from form_kit import SPEC, Recorder, answer, release
+from sweep_view_kit import Gated
 
-from vellum_nb.models import WorkflowDeploymentRelease
+import vellum_nb as vnb
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.spec import FormSpec
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., tuple[RunForm, Recorder]]]:
-    forms: list[RunForm] = []
+def make():
+    forms = []
 
-    def make(
-        execute: Execute = lambda request, _: answer(request),
-        *,
-        spec: FormSpec = SPEC,
-        read: Callable[[str], WorkflowDeploymentRelease] = release,
-        **calls: Any,
-    ) -> tuple[RunForm, Recorder]:
+    def make(execute=lambda request, _: answer(request), *, spec=SPEC, read=release, **calls):
         recorder = Recorder(execute)
         forms.append(RunForm(spec, run=recorder, release=read, count=lambda: 128, **calls))
         return forms[-1], recorder
@@ -36,3 +26,25 @@ def make() -> Iterator[Callable[..., tuple[RunForm, Recorder]]]:
     yield make
     for form in forms:
         form.close()
+
+
+@pytest.fixture
+def gated():
+    found = Gated()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def ws(tmp_path):
+    def calm(ticket: str) -> dict[str, object]:
+        return {"reply": f"calm {ticket}"}
+
+    def loud(ticket: str) -> dict[str, object]:
+        return {"reply": f"loud {ticket}"}
+
+    with vnb.LocalServer() as server:
+        server.deploy(calm, name="answer", release_tags=["v1"])
+        server.deploy(loud, name="answer", release_tags=["v2"])
+        with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+            yield ws

@@ -1,11 +1,8 @@
 """A form without a browser: a deployment, what its runs answer, and hands that click."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from wire_kit import Page
 
@@ -17,15 +14,13 @@ from vellum_nb.models import (
     WorkflowDeploymentRelease,
     case_id,
 )
-from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 PATIENCE = 20
 Execute = Callable[[RunRequest, Cancellation], Run]
 
 
-def variable(key: str, type_: str = "STRING", **more: Any) -> VellumVariable:
+def variable(key, type_="STRING", **more):
     return VellumVariable.model_validate({"key": key, "type": type_, **more})
 
 
@@ -46,14 +41,14 @@ SPEC = FormSpec(
 )
 
 
-def release(tag: str) -> WorkflowDeploymentRelease:
+def release(tag):
     variables = [v.model_dump(by_alias=True) for v in OLDER.get(tag, LATEST)]
     return WorkflowDeploymentRelease.model_validate(
         {"id": tag, "workflow_version": {"input_variables": variables}}
     )
 
 
-def answer(request: RunRequest, **more: Any) -> Run:
+def answer(request, **more):
     inputs = dict(request.inputs)
     fields = {"state": "FULFILLED", "outputs": {"reply": f"from {request.release_tag}"}, **more}
     return Run(
@@ -72,26 +67,26 @@ def answer(request: RunRequest, **more: Any) -> Run:
 class Recorder:
     """Collects the requests."""
 
-    def __init__(self, execute: Execute) -> None:
-        self.requests: list[RunRequest] = []
+    def __init__(self, execute):
+        self.requests = []
         self._execute = execute
 
-    def __call__(self, request: RunRequest, cancel: Cancellation) -> Run:
+    def __call__(self, request, cancel):
         self.requests.append(request)
         return self._execute(request, cancel)
 
 
-def parts(form: Any, css: str) -> list[Any]:
+def parts(form, css):
     """Return every widget of the form that bears a CSS class."""
     return [widget for widget in tree(form) if css in classes(widget)]
 
 
-def classes(widget: Any) -> Any:
+def classes(widget):
     """Return the CSS classes that the page gives a widget."""
     return widget.get_state("_dom_classes")["_dom_classes"]
 
 
-def tree(widget: Any) -> list[Any]:
+def tree(widget):
     """Return a widget with all that is shown in it."""
     found = [widget]
     for each in found:
@@ -99,13 +94,13 @@ def tree(widget: Any) -> list[Any]:
     return found
 
 
-def shown(form: Any) -> str:
+def shown(form):
     """Return all HTML that the form shows, but for its style."""
     widgets = [widget for widget in tree(form) if widget not in parts(form, "vnb-style")]
     return "\n".join(str(getattr(widget, "value", "")) for widget in widgets)
 
 
-def tick(form: RunForm, tag: str) -> None:
+def tick(form, tag):
     """Tick a release tag by hand, and wait until the form has taken it up."""
     taken = threading.Event()
     form.observe(lambda _: taken.set(), "release_tags")
@@ -113,34 +108,34 @@ def tick(form: RunForm, tag: str) -> None:
     assert taken.wait(PATIENCE)
 
 
-def click(form: RunForm, css: str = "vnb-run") -> None:
+def click(form, css="vnb-run"):
     parts(form, css)[0].click()
 
 
-def box(form: Any, label: str) -> Any:
+def box(form, label):
     """Return the control of a field."""
     return next(each for each in parts(form, "vnb-control") if each.description == label)
 
 
-def ran(form: RunForm, **value: Any) -> tuple[Run, ...]:
+def ran(form, **value):
     """Fill the form, run it, and return the answers."""
     form.value = value or {"ticket": "hi"}
     form.submit()
     return form.wait(PATIENCE)
 
 
-def bars(form: Any) -> AnswerBars:
+def bars(form):
     """Return what stands under the answers."""
     return parts(form, "vnb-results")[0].children[-1]
 
 
-def press(form: RunForm, tag: str, event: str, **more: Any) -> None:
+def press(form, tag, event, **more):
     """Do what the browser does for a click in the bar of a release tag, and wait for the end."""
     run_id = next(bar["id"] for bar in bars(form).bars if bar["tag"] == tag)
     Page(bars(form)).send(event=event, id=run_id, **more)
     assert bars(form).wait(PATIENCE)
 
 
-def bar(form: RunForm, tag: str) -> dict[str, Any]:
+def bar(form, tag):
     """Return what the bar of a release tag shows."""
     return next(bar for bar in bars(form).bars if bar["tag"] == tag)

@@ -1,14 +1,10 @@
 """HTML as a browser reads it, and values that would do harm if they were not escaped."""
 
-from __future__ import annotations
-
 import base64
 import re
-from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
 
-from vellum_nb.models import Run, case_id
+from runs_kit import later_run
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>'
@@ -59,30 +55,30 @@ INLINE = re.compile(
 class Page(HTMLParser):
     """What a browser would make of some HTML: its elements, their attributes, its text."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.elements = []
         self.text = ""
         self._in_style = False
         self.feed(html)
         self.close()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self._in_style = tag == "style"
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if not self._in_style:
             self.text += data
 
-    def handle_endtag(self, _tag: str) -> None:
+    def handle_endtag(self, _tag):
         self._in_style = False
 
-    def all(self, tag: str) -> list[dict[str, str]]:
+    def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def assert_harmless(html: str) -> None:
+def assert_harmless(html):
     for tag, attributes in Page(html).elements:
         assert tag in ALLOWED, tag
         for name, value in attributes.items():
@@ -95,7 +91,7 @@ def assert_harmless(html: str) -> None:
     assert not any("url(" in style or "@import" in style for style in styles)
 
 
-def shapes(text: str) -> list[object]:
+def shapes(text):
     """Return hostile text in every place where a value can hold text."""
     typed = [{"type": text, "value": text}, {"type": "STRING", "value": text}]
     return [
@@ -115,20 +111,10 @@ def shapes(text: str) -> list[object]:
     ]
 
 
-def run(tag: str = "v1", outputs: dict[str, Any] | None = None, **fields: Any) -> Run:
+def run(tag="v1", outputs=None, **fields):
     inputs = fields.pop("inputs", {"ticket": "a"})
-    known = {
-        "id": tag,
-        "deployment": "triage",
-        "release_tag": tag,
-        "timestamp": datetime(2026, 11, 24, tzinfo=UTC),
-        "inputs": inputs,
-        "case_id": case_id(inputs),
-        "outputs": outputs or {},
-        "state": "FULFILLED",
-    }
-    return Run(**(known | fields))
+    return later_run(tag, inputs, outputs or {}, **{"id": tag} | fields)
 
 
-def data_url(content: bytes, mime: str = "image/png") -> dict[str, str]:
+def data_url(content, mime="image/png"):
     return {"src": f"data:{mime};base64,{base64.b64encode(content).decode()}"}

@@ -1,15 +1,11 @@
 """A sweep whose runs wait for permits, on a real server, and a way to wait for what a view says."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from wire_kit import Page
 
 import vellum_nb as vnb
-from vellum_nb.widgets import SweepView
 
 PATIENCE = 60
 CASES = [{"ticket": f"ticket {n}" if n else "bad ticket"} for n in range(6)]
@@ -23,7 +19,7 @@ class Sorted(TypedDict):
 class Gated:
     """A workspace on a server of its own, with a deployment whose runs wait for permits."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.gate = threading.Semaphore(0)
         self.server = vnb.LocalServer().start()
         self.server.deploy(self.triage, name="triage", release_tags=["v1", "production"])
@@ -36,22 +32,22 @@ class Gated:
             raise vnb.Reject("nobody can read this")
         return {"category": "<b>billing</b>", "reply": f"Thank you for {ticket}, we look into it."}
 
-    def sweep(self, **options: Any) -> Any:
+    def sweep(self, **options):
         """Start a sweep of 12 runs, 4 at once."""
         known = {"release_tags": ["v1", "v2"], "concurrency": 4, "background": True}
         return self.ws.sweep("triage", CASES, **(known | options))
 
-    def close(self) -> None:
+    def close(self):
         self.gate.release(1000)
         self.ws.close()
         self.server.stop()
 
 
-def until(view: SweepView, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def until(view, holds):
     """Wait until what the view says is so; return it."""
     seen = threading.Event()
 
-    def look(*_: object) -> None:
+    def look(*_):
         if holds(view.view_model):
             seen.set()
 
@@ -62,6 +58,6 @@ def until(view: SweepView, holds: Callable[[dict[str, Any]], bool]) -> dict[str,
     return view.view_model
 
 
-def press(view: SweepView, kind: object) -> None:
+def press(view, kind):
     """Do what the browser does for a click."""
     Page(view).send(kind=kind)

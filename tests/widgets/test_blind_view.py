@@ -1,7 +1,5 @@
 """The blind rating as a widget: messages in, plain values out, nothing that tells too early."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -38,15 +36,15 @@ def compared():
             yield ws.compare("blind", release_tags=tags)
 
 
-def view_of(compared, **options: Any) -> Any:
+def view_of(compared, **options):
     return compared.view(blind=True, restart=True, **options)
 
 
-def say(view: Any, kind: str, **more: Any) -> None:
+def say(view, kind, **more):
     Page(view).send(kind=kind, step=view.view_model["step"], **more)
 
 
-def state_of(view: Any) -> str:
+def state_of(view):
     state = {k: v for k, v in view.get_state().items() if k not in {"_esm", "_css"}}
     return json.dumps(state, default=str)
 

@@ -1,19 +1,12 @@
 """Each kind of field: natural values in and out, what is typed stays, problems in plain words."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 from form_kit import classes, parts, variable
 from ipywidgets.widgets.widget import _instances
 from wire_kit import Page, Wire
 
-from vellum_nb.models import VellumVariable
-from vellum_nb.widgets.fields import Field, FieldSet
-from vellum_nb.widgets.form import FIELDS, make_field
+from vellum_nb.widgets.fields import FieldSet
+from vellum_nb.widgets.form import make_field
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 TEXT = variable("x")
@@ -27,12 +20,12 @@ IMAGE = variable("x", "IMAGE", required=False)
 
 
 @pytest.fixture
-def changes() -> list[str]:
+def changes():
     return []
 
 
 @pytest.fixture
-def field(request: pytest.FixtureRequest, changes: list[str], monkeypatch) -> Iterator[Field]:
+def field(request, changes, monkeypatch):
     monkeypatch.setattr("comm.create_comm", Wire)
     made = make_field(request.param, lambda: changes.append("changed"))
     yield made
@@ -40,17 +33,17 @@ def field(request: pytest.FixtureRequest, changes: list[str], monkeypatch) -> It
 
 
 @pytest.fixture
-def fields() -> Iterator[FieldSet]:
+def fields():
     made = FieldSet(make_field, lambda: None)
     yield made
     made.close()
 
 
-def control(field: Field) -> Any:
+def control(field):
     return parts(field.widget, "vnb-control")[0]
 
 
-def of(*kinds: VellumVariable) -> Any:
+def of(*kinds):
     return pytest.mark.parametrize("field", kinds, indirect=True)
 
 
@@ -72,15 +65,10 @@ def of(*kinds: VellumVariable) -> Any:
     ],
     indirect=["field"],
 )
-def test_a_value_that_is_set_is_the_value_that_is_read(field: Field, changes, value: Any) -> None:
+def test_a_value_that_is_set_is_the_value_that_is_read(field, changes, value):
     assert changes == []  # none while it is built
     field.value = value
     assert (field.value, field.problem()) == (value, None)
-
-
-def test_every_kind_has_its_row_in_the_table() -> None:
-    kinds = {"text", "number", "bool", "enum", "json", "chat"}
-    assert set(FIELDS) == kinds | {"image", "audio", "video", "document"}
 
 
 @pytest.mark.parametrize(
@@ -97,17 +85,13 @@ def test_every_kind_has_its_row_in_the_table() -> None:
     ],
     indirect=["field"],
 )
-def test_a_variable_gets_the_control_and_the_caption_of_its_type(field, widget, caption) -> None:
+def test_a_variable_gets_the_control_and_the_caption_of_its_type(field, widget, caption):
     assert type(control(field)).__name__ == widget
     assert [each.value for each in parts(field.widget, "vnb-type")] == [caption]
 
 
-@of(
-    variable(
-        "x", "NUMBER", default={"type": "NUMBER", "value": 24}, extensions={"description": "<b>"}
-    )
-)
-def test_a_field_shows_name_description_and_default(field: Field, changes: list[str]) -> None:
+@of(variable("x", "NUMBER", default=24, extensions={"description": "<b>"}))
+def test_a_field_shows_name_description_and_default(field, changes):
     assert (control(field).description, field.value) == ("x", 24)
     assert parts(field.widget, "vnb-help")[0].value == "&lt;b&gt;"
     control(field).value = "25"
@@ -125,7 +109,7 @@ def test_a_field_shows_name_description_and_default(field: Field, changes: list[
         ("", "A value is required."),
     ],
 )
-def test_a_wrong_number_keeps_what_was_typed(field: Field, typed: str, problem: str) -> None:
+def test_a_wrong_number_keeps_what_was_typed(field, typed, problem):
     control(field).value = typed
     assert field.problem() == problem
     field.show(field.problem())
@@ -146,28 +130,26 @@ def test_a_wrong_number_keeps_what_was_typed(field: Field, typed: str, problem: 
         ("[" * 100_000, "nested too deep"),
     ],
 )
-def test_broken_json_is_explained_by_line_and_column(field: Field, typed: str, words: str) -> None:
+def test_broken_json_is_explained_by_line_and_column(field, typed, words):
     control(field).value = typed
     assert words in str(field.problem())
     assert (field.value, control(field).value) == (None, typed)
 
 
-@of(JSON)
-def test_null_typed_as_json_is_a_value_and_nothing_typed_is_none(field: Field) -> None:
+@of(JSON, ENUM)
+def test_null_typed_as_json_is_a_value_and_one_outside_an_enum_is_kept_and_named(field):
     assert field.is_empty
-    control(field).value = "null"
-    assert (field.is_empty, field.problem()) == (False, None)
-
-
-@of(ENUM)
-def test_a_value_outside_an_enum_is_kept_and_named(field: Field) -> None:
-    field.value = "gold"
-    assert field.value == "gold"
-    assert "gold" in str(field.problem())
+    if type(control(field)).__name__ == "Dropdown":
+        field.value = "gold"
+        assert field.value == "gold"
+        assert "gold" in str(field.problem())
+    else:
+        control(field).value = "null"
+        assert (field.is_empty, field.problem()) == (False, None)
 
 
 @of(CHAT)
-def test_turns_are_added_moved_and_removed(field: Any) -> None:
+def test_turns_are_added_moved_and_removed(field):
     assert (field.is_empty, field.problem()) == (True, "A value is required.")
     field.value = [("user", "one"), ("assistant", "two")]
     field.move(1, -1)
@@ -184,7 +166,7 @@ def test_turns_are_added_moved_and_removed(field: Any) -> None:
 
 
 @of(CHAT)
-def test_pasted_turns_that_are_none_are_refused_and_kept(field: Any) -> None:
+def test_pasted_turns_that_are_none_are_refused_and_kept(field):
     field.value = [("user", "one")]
     parts(field.widget, "vnb-plain")[0].value = True
     text, why, use = parts(field.widget, "vnb-paste")[0].children
@@ -198,7 +180,7 @@ def test_pasted_turns_that_are_none_are_refused_and_kept(field: Any) -> None:
 
 
 @of(IMAGE)
-def test_a_path_or_address_that_leads_nowhere_is_refused(field: Field, tmp_path: Path) -> None:
+def test_a_path_or_address_that_leads_nowhere_is_refused(field, tmp_path):
     field.value = tmp_path / "none.png"
     assert "There is no file" in str(field.problem())
     (tmp_path / "none.png").write_bytes(PNG)
@@ -209,7 +191,7 @@ def test_a_path_or_address_that_leads_nowhere_is_refused(field: Field, tmp_path:
     assert field.problem() == "An address begins with http:// or https://."
 
 
-def upload(field: Any, content: bytes, size: int) -> list[Any]:
+def upload(field, content, size):
     """Send a file as the browser does; return what the kernel answered."""
     page = Page(parts(field.widget, "vnb-uploader")[0])
     page.send(kind="start", id="a", name="p.png", type="image/png", size=size)
@@ -219,7 +201,7 @@ def upload(field: Any, content: bytes, size: int) -> list[Any]:
 
 
 @of(IMAGE)
-def test_an_upload_in_pieces_becomes_the_value_and_stays_while_another_way_is_tried(field) -> None:
+def test_an_upload_in_pieces_becomes_the_value_and_stays_while_another_way_is_tried(field):
     assert upload(field, PNG, 12)[-1] == {"kind": "stop", "id": "a"}  # more than was said
     assert field.value is None
     assert [answer["at"] for answer in upload(field, PNG, 24)[-4:]] == [0, 10, 20, 24]
@@ -232,14 +214,14 @@ def test_an_upload_in_pieces_becomes_the_value_and_stays_while_another_way_is_tr
     assert field.value["src"].startswith("data:image/png;base64,iVBORw0KGgo")
 
 
-def test_closing_a_field_closes_all_its_widgets() -> None:
+def test_closing_a_field_closes_all_its_widgets():
     before = set(_instances)
     for made_of in (TEXT, NUMBER, BOOL, ENUM, JSON, CHAT, IMAGE):
         make_field(made_of, lambda: None).close()
     assert set(_instances) == before
 
 
-def test_what_was_typed_moves_to_the_field_of_another_release(fields: FieldSet) -> None:
+def test_what_was_typed_moves_to_the_field_of_another_release(fields):
     fields.show({"v1": [TEXT]})
     fields["x"].value = "24"
     fields.show({"v2": [variable("x", "NUMBER")]})
@@ -250,7 +232,7 @@ def test_what_was_typed_moves_to_the_field_of_another_release(fields: FieldSet) 
     assert fields.values == {"x": "7"}
 
 
-def test_a_value_is_checked_for_every_release_that_it_goes_to(fields: FieldSet) -> None:
+def test_a_value_is_checked_for_every_release_that_it_goes_to(fields):
     wider = variable("x", "NUMBER", schema={"maximum": 100})
     narrower = variable("x", "NUMBER", schema={"maximum": 10})
     fields.show({"v1": [narrower], "v2": [wider]})
@@ -272,17 +254,17 @@ DEFAULTS = (
 
 @pytest.mark.parametrize("default", DEFAULTS, ids=lambda value: repr(value)[:20])
 @pytest.mark.parametrize("type_", TYPES)
-def test_a_default_of_any_type_makes_a_field_that_can_be_emptied(fields, type_, default) -> None:
+def test_a_default_of_any_type_makes_a_field_that_can_be_emptied(fields, type_, default):
     fields.show({"v1": [variable("x", type_, default={"type": type_, "value": default})]})
     first = fields["x"].typed
     fields.set_values({}, where="d")
     assert fields["x"].typed == first
 
 
-def test_a_default_that_is_no_value_and_a_deep_schema_do_no_harm(fields: FieldSet) -> None:
+def test_a_default_that_is_no_value_and_a_deep_schema_do_no_harm(fields):
     fields.show({"v1": [variable("x", "ARRAY", default={"type": "ARRAY", "value": "abc"})]})
     assert "a list is expected" in fields.problems()["x"]
-    schema: dict[str, Any] = {}
+    schema = {}
     for _ in range(300):
         schema = {"allOf": [schema]}
     fields.show({"v1": [variable("x", "JSON", schema=schema)]})

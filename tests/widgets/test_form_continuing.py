@@ -1,23 +1,13 @@
 """Going on from an answer: the next turn of a chat, the next question, the previous execution."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, classes, parts, press, ran, shown, variable
 
-from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.spec import FormSpec
-
 CHAT = variable("messages", "CHAT_HISTORY")
 ASKED = [{"role": "SYSTEM", "text": "Be brief."}, {"role": "USER", "text": "When?"}]
 EMPTY = {"role": "USER", "text": ""}
-
-
-def spec(*variables: Any) -> FormSpec:
-    return replace(SPEC, variables=variables)
 
 
 def said(text: str) -> dict[str, str]:
@@ -26,22 +16,25 @@ def said(text: str) -> dict[str, str]:
 
 @pytest.fixture
 def ask(make):
-    def ask(variables: Any, value: dict[str, Any], **more: Any) -> tuple[RunForm, Any]:
+    def ask(variables=(CHAT,), value=None, **more):
         outputs = {"outputs": {"kind": "date", "reply": "Not before Monday."}}
         fields = {"execution_id": "e-1", **outputs, **more}
-        form, recorder = make(lambda request, _: answer(request, **fields), spec=spec(*variables))
-        ran(form, **value)
+        form, recorder = make(
+            lambda request, _: answer(request, **fields),
+            spec=replace(SPEC, variables=tuple(variables)),
+        )
+        ran(form, **(value or {"messages": ASKED}))
         return form, recorder
 
     return ask
 
 
-def turns(form: RunForm) -> list[Any]:
+def turns(form):
     return list(form._fields["messages"].typed)
 
 
 def test_continue_adds_the_answer_and_an_empty_turn_and_sets_the_previous_execution(ask):
-    form, recorder = ask([CHAT], {"messages": ASKED})
+    form, recorder = ask()
     press(form, "v2", "continue")
     assert turns(form) == [*ASKED, said("Not before Monday."), EMPTY]
     assert len(recorder.requests) == 1
@@ -53,7 +46,7 @@ def test_continue_adds_the_answer_and_an_empty_turn_and_sets_the_previous_execut
 
 
 def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
-    form, recorder = ask([CHAT], {"messages": ASKED})
+    form, recorder = ask()
     press(form, "v2", "continue")
     assert form.errors == {"messages": "Turn 4 has no text: write it, or remove the turn."}
     assert "Turn 4 has no text" not in shown(form)
@@ -66,7 +59,7 @@ def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
 
 
 def test_continue_once_more_replaces_the_answer_and_keeps_what_was_begun(ask):
-    form, _ = ask([CHAT], {"messages": ASKED})
+    form, _ = ask()
     (run,) = form.runs
     form.continue_from(run)
     form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
@@ -90,21 +83,19 @@ def test_a_question_in_a_field_of_its_own_joins_the_chat_and_makes_room(ask):
     assert form.value["question"] == "a new one"
 
 
-def test_a_chat_that_a_workflow_answers_with_gives_its_last_turn(ask):
-    chat = {"outputs": {"history": [*ASKED, said("Monday.")], "long": "x" * 100}}
-    types = {"output_types": {"history": "CHAT_HISTORY", "long": "STRING"}}
-    form, _ = ask([CHAT], {"messages": ASKED}, **chat, **types)
+@pytest.mark.parametrize(
+    ("history", "added"),
+    [
+        ([*ASKED, {"role": "ASSISTANT", "text": "Monday."}], ["Monday."]),
+        ("text", ["text"]),
+        *((odd, []) for odd in ([], None, ["x"], [{"role": "ASSISTANT", "text": 5}])),
+    ],
+)
+def test_a_chat_that_a_workflow_answers_with_gives_its_last_turn(ask, history, added):
+    outputs = {"outputs": {"history": history, "long": "x" * 100 if added == ["Monday."] else ""}}
+    form, _ = ask(**outputs, output_types={"history": "CHAT_HISTORY", "long": "STRING"})
     form.continue_from(form.runs[0])
-    assert turns(form)[2:] == [said("Monday."), EMPTY]
-
-
-@pytest.mark.parametrize("history", [[], None, "text", ["x"], [{"role": "ASSISTANT", "text": 5}]])
-def test_an_answer_that_is_no_chat_adds_no_turn(ask, history: Any):
-    more = {"outputs": {"history": history}, "output_types": {"history": "CHAT_HISTORY"}}
-    form, _ = ask([CHAT], {"messages": ASKED}, **more)
-    form.continue_from(form.runs[0])
-    added = [said("text")] if history == "text" else []
-    assert turns(form) == [*ASKED, *added, EMPTY]
+    assert turns(form) == [*ASKED, *map(said, added), EMPTY]
 
 
 def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask):
@@ -118,7 +109,7 @@ def test_without_a_chat_continue_sets_the_previous_execution_and_unfolds_it(ask)
 
 @pytest.mark.parametrize("turn", [{"role": "KING"}, 7, None])
 def test_turns_of_an_old_run_that_cannot_be_read_are_left_out_and_what_is_typed_stays(ask, turn):
-    form, _ = ask([CHAT], {"messages": ASKED})
+    form, _ = ask()
     old = form.runs[0].model_copy(update={"inputs": {"messages": [turn]}})
     form.continue_from(old)
     assert turns(form) == [said("Not before Monday."), ASKED[1]]

@@ -1,17 +1,13 @@
 """The form while answers stream: what grows, what stays in its place, how it ends."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, bars, click, parts, ran, release, shown
 
-from vellum_nb.models import Cancellation, Run, RunError, RunRequest
-from vellum_nb.widgets import RunForm
+from vellum_nb.models import RunError
 from vellum_nb.widgets.results import live_texts
 from vellum_nb.widgets.spec import Progressing
 
@@ -22,13 +18,13 @@ WITH_OUTPUTS = replace(SPEC, outputs=("reply", "actions"))
 class Stream:
     """Streams on demand: `tell` what has come, then `end`."""
 
-    def __init__(self) -> None:
-        self._tells: dict[str, Tell] = {}
+    def __init__(self):
+        self._tells = {}
         self._begun = threading.Condition()
-        self._ends: dict[str, threading.Event] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
+        self._ends = {}
+        self.runs = {}
 
-    def __call__(self, request: RunRequest, cancel: Cancellation, tell: Tell) -> Run:
+    def __call__(self, request, cancel, tell):
         tag = request.release_tag
         end = self._ends[tag] = threading.Event()
         with self._begun:
@@ -41,23 +37,23 @@ class Stream:
             return answer(request, state="CANCELLED", error=error, outputs={"reply": "half"})
         return answer(request, **self.runs.get(tag, {}))
 
-    def tell(self, tag: str, **progressing: Any) -> None:
+    def tell(self, tag, **progressing):
         with self._begun:
             assert self._begun.wait_for(lambda: tag in self._tells, PATIENCE)
         self._tells[tag](Progressing(**progressing))
 
-    def end(self, tag: str, **run: Any) -> None:
+    def end(self, tag, **run):
         self.runs[tag] = run
         del self._tells[tag]
         self._ends[tag].set()
 
 
 @pytest.fixture
-def stream() -> Stream:
+def stream():
     return Stream()
 
 
-def start(form: RunForm, *tags: str) -> RunForm:
+def start(form, *tags):
     form.value = {"ticket": "hi"}
     form.release_tags = list(tags) or ["v2"]
     form.streaming = True
@@ -68,7 +64,7 @@ def start(form: RunForm, *tags: str) -> RunForm:
 class Seen:
     """Waits for what the form shows, as a page would see it."""
 
-    def __init__(self, form: RunForm) -> None:
+    def __init__(self, form):
         self._changed = threading.Condition()
         self._form = form
         answers = parts(form, "vnb-answers")[0]
@@ -76,53 +72,37 @@ class Seen:
             widget.observe(self._heard, name)
 
     @property
-    def _bar(self) -> Any:
+    def _bar(self):
         return parts(self._form, "vnb-progress")[0]
 
-    def _heard(self, _: object) -> None:
+    def _heard(self, _):
         with self._changed:
             self._changed.notify_all()
 
-    def until(self, holds: Callable[[], object]) -> None:
+    def until(self, holds):
         with self._changed:
             assert self._changed.wait_for(holds, PATIENCE)
 
 
-def live(form: RunForm, at: int = 0) -> dict[str, Any]:
+def live(form, at=0):
     return dict(bars(form).live[at]) if len(bars(form).live) > at else {}
 
 
-def test_text_grows_while_the_run_goes_on_and_the_answer_takes_its_place(make, stream):
+def test_text_grows_also_of_an_output_that_nobody_expected_until_the_answer_comes(make, stream):
     form, recorder = make(stream=stream, spec=WITH_OUTPUTS)
     seen = Seen(start(form))
-    stream.tell("v2", texts={"reply": "Thank"}, node="Draft reply", nodes_done=2, first_s=0.62)
-    seen.until(lambda: live(form).get("texts") == ["Thank", ""])
-    stream.tell("v2", texts={"reply": "Thank you, Ann"}, first_s=0.62, node="Draft", nodes_done=2)
-    seen.until(lambda: live(form).get("texts") == ["Thank you, Ann", ""])
-    assert live(form)["facts"] == "streaming · first words after 0.62 s · 3 words"
-    assert live(form)["growing"] == 0
-    stream.tell("v2", texts={"reply": "Thank you, Ann", "actions": "a"}, node="Draft", nodes_done=2)
-    seen.until(lambda: live(form).get("growing") == 1)
-    seen.until(lambda: "node 3 · Draft · " in shown(form))
-    assert "run recorded" in shown(form)
-    assert bars(form).bars[0]["rates"] is False
-    stream.end("v2", outputs={"reply": "Thank you, Ann."})
-    (run,) = form.wait(PATIENCE)
-    assert run.outputs == {"reply": "Thank you, Ann."}
-    assert "Thank you, Ann." in shown(form)
-    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
-    assert bars(form).live == []
-    assert "1 of 1" in shown(form)
-    assert recorder.requests == []
-
-
-def test_an_output_that_nobody_expected_gets_a_place_of_its_own(make, stream):
-    form, _ = make(stream=stream, spec=WITH_OUTPUTS)
-    seen = Seen(start(form))
-    stream.tell("v2", texts={"reply": "Hi", "<new>": "there"})
+    stream.tell(
+        "v2", texts={"reply": "Hi", "<new>": "there"}, node="Draft", nodes_done=2, first_s=0.62
+    )
     seen.until(lambda: live(form).get("texts") == ["Hi", "", "there"])
     assert "<dt>&lt;new&gt;</dt>" in shown(form)
-    stream.end("v2")
+    assert live(form)["facts"] == "streaming · first words after 0.62 s · 2 words"
+    seen.until(lambda: "node 3 · Draft · " in shown(form))
+    assert bars(form).bars[0]["rates"] is False
+    stream.end("v2", outputs={"reply": "Hi, Ann."})
+    assert form.wait(PATIENCE)[0].outputs == {"reply": "Hi, Ann."}
+    assert (bars(form).live, recorder.requests) == ([], [])
+    assert "vnb-live" not in parts(form, "vnb-answers")[0].value
 
 
 def test_the_answer_before_stays_until_there_are_words(make, stream):

@@ -1,19 +1,10 @@
 """Runs as HTML, one or several side by side, and the trace of one: shown, marked, copied."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from html_kit import (
-    HOSTILE,
-    Page,
-    assert_harmless,
-    run,
-    shapes,
-)
+from html_kit import HOSTILE, Page, assert_harmless, run, shapes
 from runs_kit import html_of
 
 from vellum_nb.comparison import Comparison
@@ -23,14 +14,10 @@ from vellum_nb.widgets.results import outputs_text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_runs_are_harmless(text: str) -> None:
+def test_hostile_runs_are_harmless(text):
     outputs = {f"{text}{number}": value for number, value in enumerate(shapes(text))}
-    fields: dict[str, Any] = {
-        "output_types": dict.fromkeys(outputs, text),
-        "deployment": text,
-        "not_sent": (text,),
-        "inputs": {text: text},
-    }
+    fields = {"output_types": dict.fromkeys(outputs, text), "deployment": text}
+    fields |= {"not_sent": (text,), "inputs": {text: text}}
     error = RunError(code=text, message=text)
     runs = [
         run(text, outputs, **fields),
@@ -47,7 +34,7 @@ def test_hostile_runs_are_harmless(text: str) -> None:
     assert_harmless(html_of(Comparison(runs, deployment=text, release_tags=tags)))
 
 
-def test_side_by_side_marks_the_words_that_differ() -> None:
+def test_side_by_side_marks_the_words_that_differ():
     a = run("v1", {"reply": "We will look into it", "tags": ["card"], "score": 1}, latency_s=1.84)
     b = run("v2", {"reply": "We looked into it", "tags": ["card", "risk"], "score": 1.0})
     text = Page(side_by_side_html([a, b])).text
@@ -55,11 +42,7 @@ def test_side_by_side_marks_the_words_that_differ() -> None:
     assert '["card"+, "risk"]' in text
     assert "FULFILLED · 1.84 s baseline" in text
     assert "2 of 3 outputs differ" in text
-
-
-def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
-    a, b = run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})
-    text = Page(side_by_side_html([a, b])).text
+    text = Page(side_by_side_html([run("v1", {"x": "1", "y": "2"}), run("v2", {"x": "1"})])).text
     assert "missing" in text
     assert "1 of 2 outputs differ" in text
 
@@ -73,7 +56,7 @@ def test_a_missing_output_says_missing_and_counts_as_a_difference() -> None:
         ("CANCELLED", "CANCELLED", "the workflow may have run all the same"),
     ],
 )
-def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, words: str) -> None:
+def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
     failed = run("v1", state=state, error=RunError(code=code, message="details: 1 < 2"))
     text = Page(side_by_side_html([failed])).text
     assert f"v1 {' '}{state}".replace("  ", " ") in re.sub(r"\s+", " ", text)
@@ -81,7 +64,7 @@ def test_a_run_without_outputs_says_why_in_plain_words(state: str, code: str, wo
     assert ("details: 1 < 2" in text) is (code != state)
 
 
-def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs() -> None:
+def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
     waiting = run("v2", inputs={}, state="STARTED")
     assert "no answer yet" in Page(side_by_side_html([waiting])).text
     text = Page(side_by_side_html([run("v1"), waiting])).text
@@ -90,7 +73,7 @@ def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs() -> None:
     assert Page(side_by_side_html([])).text == "No runs to show."
 
 
-def test_markdown_shows_form_and_tells_differences_in_words() -> None:
+def test_markdown_shows_form_and_tells_differences_in_words():
     a, b = run("v1", {"reply": "**a**"}), run("v2", {"reply": "**b**"})
     page = Page(side_by_side_html([a, b], markdown=True))
     assert len(page.all("strong")) == 2
@@ -98,7 +81,7 @@ def test_markdown_shows_form_and_tells_differences_in_words() -> None:
     assert "differs" in page.text
 
 
-def test_runs_with_different_inputs_or_deployments_are_named() -> None:
+def test_runs_with_different_inputs_or_deployments_and_what_was_not_sent_are_named():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = Page(side_by_side_html(runs)).text
     assert "different inputs" in text
@@ -106,17 +89,13 @@ def test_runs_with_different_inputs_or_deployments_are_named() -> None:
     assert "changed words are marked" not in Page(side_by_side_html(runs, legend=False)).text
     runs = [run("v1"), run("v2", deployment="digest"), run("v3")]
     assert "in this order: triage, digest, triage" in Page(side_by_side_html(runs)).text
-
-
-def test_what_a_release_was_not_sent_stands_above_the_answers() -> None:
     runs = [run("v1", {"x": "1"}, not_sent=("vip", "tier")), run("v2", {"x": "1"})]
-    words = "v1 was not sent vip, tier"
-    assert Page(side_by_side_html(runs)).text.count(words) == 1
-    assert words in Page(side_by_side_html([runs[0]])).text
-    assert "not sent" not in Page(side_by_side_html(runs[1:])).text
+    for shown, count in ((runs, 1), (runs[:1], 1), (runs[1:], 0)):
+        text = Page(side_by_side_html(shown)).text
+        assert text.count("v1 was not sent vip, tier") == count
 
 
-def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
+def test_the_text_to_copy_has_no_marks_and_tells_an_error():
     assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
     assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
         'n: 3\ntags: ["a"]'
@@ -129,8 +108,8 @@ def test_the_text_to_copy_has_no_marks_and_tells_an_error() -> None:
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def node(name: str, start: float | None, end: float | None = None, **more: object) -> NodeRun:
-    def moment(seconds: float | None) -> datetime | None:
+def node(name, start, end=None, **more):
+    def moment(seconds):
         return None if seconds is None else BEGIN + timedelta(seconds=seconds)
 
     fields = {"state": "FULFILLED", "span_id": name, **more}
@@ -139,7 +118,7 @@ def node(name: str, start: float | None, end: float | None = None, **more: objec
     )
 
 
-def bars(html: str) -> list[tuple[float, float]]:
+def bars(html):
     found = re.findall(r"margin-left:([\d.]+)%;width:([\d.]+)%", html)
     return [(float(left), float(width)) for left, width in found]
 
@@ -151,22 +130,10 @@ def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
         node("outer", 0, 3, parent_span_id="the workflow"),
         node("inner a", 1, 2, parent_span_id="outer"),
     ]
-    assert [(depth, each.name) for depth, each in in_order(nodes)] == [
-        (0, "outer"),
-        (1, "inner a"),
-        (1, "inner b"),
-        (0, "late"),
-    ]
-
-
-def test_nodes_that_run_in_each_other_or_in_themselves_are_shown_once():
-    nodes = [
-        node("a", 0, 1, parent_span_id="b"),
-        node("b", 0, 1, parent_span_id="a"),
-        node("c", 0, 1, parent_span_id="c"),
-        node("d", 0, 1),
-    ]
-    assert sorted(each.name for _, each in in_order(nodes)) == ["a", "b", "c", "d"]
+    found = [(depth, each.name) for depth, each in in_order(nodes)]
+    assert found == [(0, "outer"), (1, "inner a"), (1, "inner b"), (0, "late")]
+    circles = [node(name, 0, 1, parent_span_id=parent) for name, parent in ("ab", "ba", "cc")]
+    assert sorted(each.name for _, each in in_order(circles)) == ["a", "b", "c"]
 
 
 def test_bars_are_aligned_in_time():
@@ -177,13 +144,10 @@ def test_bars_are_aligned_in_time():
     assert "0 ms" in Page(html).text
 
 
-def test_a_node_that_has_not_ended_reaches_to_the_end_and_says_so():
+def test_nodes_that_have_not_ended_and_times_that_are_unknown_or_without_a_zone_do_no_harm():
     html = trace_html([node("a", 0, 2), node("b", 1, None, state="INITIATED")])
     assert bars(html)[1] == (50, 50)
     assert "not ended" in Page(html).text
-
-
-def test_times_that_are_unknown_or_without_a_zone_do_no_harm():
     naive = NodeRun(name="naive", state="FULFILLED", start=datetime(2026, 11, 24, 12))  # noqa: DTZ001
     html = trace_html([naive, node("aware", 1, 2), node("timeless", None)])
     assert Page(html).text.index("timeless") < Page(html).text.index("naive")
@@ -201,7 +165,7 @@ def test_errors_models_tokens_and_cost_are_told():
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_traces_are_harmless(text: str):
+def test_hostile_traces_are_harmless(text):
     hostile = {"kind": text, "state": text, "error": text, "model": text, "parent_span_id": text}
     html = trace_html([node(text, 0, 1, **hostile), node(text, None)], title=text)
     assert_harmless(html)

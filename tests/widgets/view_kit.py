@@ -1,7 +1,5 @@
 """Runs made by hand, and pages that speak to the history's table and to the grid."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +9,6 @@ from wire_kit import Page
 from vellum_nb import Run
 from vellum_nb.models import RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
-
-__all__ = ["NOON", "FullCase", "GridPage", "TablePage", "ids", "known", "rejected", "run", "wrong"]
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

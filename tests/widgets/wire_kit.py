@@ -1,12 +1,8 @@
 """A page that speaks to a widget over its comm, as the browser does, and keeps what it receives."""
 
-from __future__ import annotations
-
 import threading
 
 from comm.base_comm import BaseComm
-
-__all__ = ["Page", "Wire"]
 
 
 class Wire(BaseComm):

@@ -25,18 +25,6 @@ def answers(word, *, extra=False):
     return more if extra else plain
 
 
-@pytest.fixture
-def server():
-    with vnb.LocalServer() as server:
-        yield server
-
-
-@pytest.fixture
-def ws(server, tmp_path):
-    with vnb.connect(server, history=tmp_path / "runs.db") as workspace:
-        yield workspace
-
-
 def deployed(server, words, *, tags=None, name="words"):
     for number, word in enumerate(words, 1):
         tag = f"v{number}" if tags is None else tags[number - 1]
@@ -86,7 +74,7 @@ def test_a_run_a_case_id_and_a_case_of_a_comparison_are_cases(server, ws):
         assert ws.bisect("words", given).first_changed == "v2"
     with pytest.raises(vnb.InputError, match="the history has no run of words with the case_id"):
         ws.bisect("words", "0123456789abcdef")
-    with pytest.raises(vnb.InputError, match="the number 7 is no case: give a dict of inputs"):
+    with pytest.raises(vnb.InputError, match="the number 7 is not a case: give a dict of inputs"):
         ws.bisect("words", 7)
     with pytest.raises(vnb.InputError, match="txt: no input of any release of words; they know"):
         ws.bisect("words", {"txt": "a"})

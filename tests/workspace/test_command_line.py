@@ -204,7 +204,7 @@ def test_inputs_are_checked_on_every_tag_before_any_runs(tmp_path, tags):
     inputs = ("--input", "ticket=x", "--input", "vip=true")
     done = vellum_nb("run", "ticket-triage", *inputs, *chosen, "--history", history, check=False)
     assert done.returncode == 1
-    assert "vip: is no input of ticket-triage on v1" in done.stderr
+    assert "vip: is not an input of ticket-triage on v1" in done.stderr
     with vnb.History(history) as kept:
         assert kept.count() == 0
 

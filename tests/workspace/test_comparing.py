@@ -104,7 +104,7 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
     by_table = ws.compare("shout", release_tags=["v1", "v2"], cases=table)
     assert by_table.frame()["input.text"].tolist() == ["a", "never run"]
     assert [by_table.verdict(case, "v2") for case in by_table.cases] == ["worse", "missing"]
-    with pytest.raises(InputError, match="'abc' is no case_id"):
+    with pytest.raises(InputError, match="'abc' is not a case_id"):
         ws.compare("shout", cases=["abc"])
 
 

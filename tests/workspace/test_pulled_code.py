@@ -23,7 +23,7 @@ def zipped(files):
 def test_texts_come_by_path_and_what_is_no_text_by_its_size():
     archive = zipped({"b/": "", "b/x.py": "x = 1\r\n", "a.png": b"\x89PNG\xff", "ä.py": "ä"})
     assert texts_of(archive, "The code") == {
-        "a.png": "(5 bytes that are no text)\n",
+        "a.png": "(5 bytes that are not text)\n",
         "b/x.py": "x = 1\n",
         "ä.py": "ä",
     }
@@ -31,7 +31,7 @@ def test_texts_come_by_path_and_what_is_no_text_by_its_size():
 
 def test_what_is_no_archive_says_so():
     for content in (b"", b"<html>", zipped({"a": "b"})[:-30]):
-        with pytest.raises(vnb.APIResponseError, match="The code is no ZIP archive"):
+        with pytest.raises(vnb.APIResponseError, match="The code is not a ZIP archive"):
             texts_of(content, "The code")
 
 
@@ -52,7 +52,7 @@ def test_a_file_that_is_longer_than_it_says_grows_no_further():
     assert archive.count(size) == 2
     tracemalloc.start()
     try:
-        with pytest.raises(vnb.APIResponseError, match="no ZIP archive that can be read"):
+        with pytest.raises(vnb.APIResponseError, match="not a readable ZIP archive"):
             texts_of(archive.replace(size, lie), "The code")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:

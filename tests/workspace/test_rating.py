@@ -97,7 +97,7 @@ def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, w
         ({"metadata": {"a": 1}}, "Nothing to say about this run"),
         ({"quality": 2}, "from 0 \\(bad\\) to 1"),
         ({"quality": "good"}, "give a number from 0"),
-        ({"desired": {"lout": "x"}}, "lout: is no output; there are: loud. Did you mean loud"),
+        ({"desired": {"lout": "x"}}, "lout: is not an output; there are: loud. Did you mean loud"),
         ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
         ({"desired": ["HEY"]}, r"desired=\['HEY'\] does not fit: give a dict"),
         ({"quality": 1, "metadata": "ann"}, "metadata='ann' does not fit: give a dict"),

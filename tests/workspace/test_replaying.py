@@ -77,10 +77,10 @@ def test_an_input_that_the_release_does_not_know_is_kept_and_not_sent(ws):
 @pytest.mark.parametrize(
     ("cases", "message"),
     [
-        ("nonsense", "the text 'nonsense' is no case of this comparison; frame"),
-        (7, "the number 7 is no case: give rows of frame"),
+        ("nonsense", "the text 'nonsense' is not a case of this comparison; frame"),
+        (7, "the number 7 is not a case: give rows of frame"),
         (pd.DataFrame({"a": [1]}), "the DataFrame has no column case_id"),
-        ({"text": "a"}, "is no case: give rows of frame"),
+        ({"text": "a"}, "is not a case: give rows of frame"),
     ],
 )
 def test_what_is_no_case_is_refused_and_nothing_run(ws, cmp, cases, message):

@@ -130,7 +130,7 @@ def test_a_limit_of_cost_that_cannot_hold_is_told(ws):
     ws.server.deploy(shout, name="shout")
     sweep = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False)
     assert sweep.state == "done"
-    assert sweep.progress().untold == "no run tells its cost, so max_cost_usd cannot stop it"
+    assert sweep.progress().untold == "no run reports its cost, so max_cost_usd cannot stop it"
     assert facts(sweep.progress()) == sweep.progress().untold
     assert swept(ws, max_cost_usd=100).progress().untold is None
 

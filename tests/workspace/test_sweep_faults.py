@@ -198,7 +198,7 @@ def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(server,
     server.script.append(f"429 for {seconds} s")
     sweep = swept(ws, ONE)
     assert (sweep.state, sweep.runs()) == ("stopped", [])
-    assert "HTTP 429: the server asks to wait" in sweep.progress().why
+    assert "HTTP 429: wait" in sweep.progress().why
     check_all_once(server, sweep.resume(), ONE, posts=2)
 
 

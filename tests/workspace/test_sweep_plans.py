@@ -123,7 +123,7 @@ def test_tags_and_sweeps_that_do_not_exist_are_refused(ws, deployed):
         ws.sweep("echo", CASES, release_tags=["v1", "v9"])
     assert deployed.calls == []
     for sweep_id in ("", "no-such"):
-        with pytest.raises(HistoryError, match="lists those there are"):
+        with pytest.raises(HistoryError, match="lists all"):
             ws.open_sweep(sweep_id)
 
 

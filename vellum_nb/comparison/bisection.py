@@ -113,7 +113,7 @@ class Bisection:
         self.reused = sum(run.id in known for run in self.runs)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a run that was looked at, oldest release first.
+        """Return one row per run that was looked at, oldest release first.
 
         Columns: `release_tag`, `release_id`, `created` (UTC), `value` (what `check` returned, as
         text), `changed` (whether the release differs from the oldest), `reused` (whether the

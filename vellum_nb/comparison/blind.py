@@ -247,7 +247,7 @@ class BlindSession:
         """
         pair = self.current
         if choice not in _CHOICES:
-            msg = f"{choice!r} is no rating; there are: {', '.join(_CHOICES)}"
+            msg = f"{choice!r} is not a rating; there are: {', '.join(_CHOICES)}"
             raise InputError(msg)
         if pair is None or self.record.ended is not None:
             msg = "there is nothing left to rate here; finish() shows the results"
@@ -300,7 +300,7 @@ class BlindSession:
         if self.record.ended is None:
             left = self.total - len(self._rated)
             what = f"{left:,} of {self.total:,} cases are not rated" if left else "it is not shown"
-            msg = f"{what} yet, and results would sway them; finish() ends the rating now"
+            msg = f"{what} yet; results are available at the end, and finish() ends the rating now"
             raise InputError(msg)
         found = Counter(each.choice for each in self._rated.values())
         rated = [each for each in self._rated.values() if each.choice != "skip"]
@@ -319,7 +319,7 @@ class BlindSession:
         )
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a case; see `vellum_nb.Comparison.blind_results`."""
+        """Return one row per case; see `vellum_nb.Comparison.blind_results`."""
         ratings = [self._rated.get(pair.position) for pair in self.pairs]
         rows = [self._row(*both) for both in zip(self.pairs, ratings, strict=True)]
         names = ("case_id", "choice", *_HIDDEN, "note")

@@ -273,7 +273,7 @@ def replay_rows(
     for each in cases if chosen is None else _listed(chosen):
         case = each if isinstance(each, Case | Run) else known.get(each)
         if case is None:
-            msg = f"{format_value(each)} is no case of this comparison; frame() has each case_id"
+            msg = f"{format_value(each)} is not a case of this comparison; frame() has each case_id"
             raise InputError(msg)
         found[case.case_id] = case
     return [_replay_row(deployment, releases, case) for case in found.values()]
@@ -290,7 +290,7 @@ def _listed(cases: Any) -> Iterable[Any]:
         return [ids] if isinstance(ids, str) else list(ids)
     if isinstance(cases, Iterable) and not isinstance(cases, Mapping):
         return cases
-    msg = f"{format_value(cases)} is no case: give rows of frame(), a case_id, cases or runs"
+    msg = f"{format_value(cases)} is not a case: give rows of frame(), a case_id, cases or runs"
     raise InputError(msg)
 
 

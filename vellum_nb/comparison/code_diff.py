@@ -51,7 +51,7 @@ class CodeDiff:
 
     @property
     def text(self) -> str:
-        """The difference as a unified diff; empty when there is none."""
+        """The difference as a unified diff; empty without differences."""
         return "".join(line for path in self.paths for line in self._unified(path))
 
     @property

@@ -1,4 +1,4 @@
-"""`Comparison`: stored runs of a deployment side by side, one row a case."""
+"""`Comparison`: stored runs of a deployment side by side, one row per case."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Comparison:
     moved_tags : tuple of str
         The release tags that pointed at several releases while these runs were made.
     answers : DataFrame
-        One row a run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
+        One row per run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
         `latency_s`, `cost_usd`, `quality`, `kind` (equal for equal answers), ``metric.<name>``.
 
     Raises
@@ -325,7 +325,7 @@ class Comparison:
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why there is none.
+            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -478,7 +478,7 @@ class Comparison:
         return self.figures.remark(*self._key(release, metric))
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a case, in plain columns.
+        """Return one row per case, in plain columns.
 
         ``case_id``, ``changed``, ``input.<name>``..., ``expected.<name>`` and ``label.<name>``
         where known, then for each output one column a release, ``output.<name>@<release>``,
@@ -492,11 +492,11 @@ class Comparison:
         return case_frame(self.figures)
 
     def long(self) -> pd.DataFrame:
-        """Return one row a run: its case, release, state, figures, outputs and metrics."""
+        """Return one row per run: its case, release, state, figures, outputs and metrics."""
         return run_frame(self.figures)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a release: counts, metrics with intervals, wins and losses, p, latency.
+        """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
         Of `cases`, `n` brought an answer, `missing` were not run, `failed` were run and no answer
         came. ``metric.<name>`` is the mean over cases, with its 95 % interval in ``.low`` and
@@ -617,7 +617,7 @@ class Comparison:
     def blind_results(
         self, pair: Sequence[str] | None = None, *, question: str = QUESTION
     ) -> pd.DataFrame:
-        """Return the newest blind rating of these cases, one row a case.
+        """Return the newest blind rating of these cases, one row per case.
 
         `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
         `preferred`, `release_a` and `release_b` are missing until the rating has ended.
@@ -749,7 +749,7 @@ class Comparison:
         """
         if self._services.sweep is None:
             msg = (
-                "this comparison knows no workspace, so it can run nothing: make it with "
+                "this comparison has no workspace to run anything: make it with "
                 "ws.compare(...) or sweep.compare(), or hand its cases to ws.sweep(...)"
             )
             raise InputError(msg)
@@ -813,7 +813,7 @@ class Comparison:
         path : str or Path
             Where to.
         rows : {"cases", "runs"}, default "cases"
-            ``"runs"`` writes `long`, one row a run.
+            ``"runs"`` writes `long`, one row per run.
 
         Raises
         ------
@@ -856,7 +856,7 @@ class Comparison:
     def to_html(self, path: str | Path | None = None, *, overwrite: bool = False) -> str | Path:
         """Return the comparison as one HTML page without any script, or write it to `path`.
 
-        All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row a run, and
+        All cases are in it. Beside ``report.html`` come ``report.runs.csv``, one row per run, and
         ``report.cases.csv``, from which every figure can be computed again. Raises as `to_csv`.
 
         Parameters
@@ -868,7 +868,7 @@ class Comparison:
         """
         target = None if path is None else Path(path)
         if target is not None and not target.name:
-            msg = f"{str(path)!r} names no file; give one, such as 'report.html'"
+            msg = f"{str(path)!r} is not a file name; give one, such as 'report.html'"
             raise InputError(msg)
         files = {} if target is None else report.tables_beside(target)
         names = {rows: file.name for rows, file in files.items()}
@@ -951,11 +951,11 @@ class Comparison:
             msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
         elif not names:
             msg = (
-                "nothing distinguishes better from worse here: give metrics=..., cases with "
-                "expected.<output>, or rate runs; changed() needs none of these"
+                "there is no metric: give metrics=..., cases with "
+                "expected.<output>, or rate runs; changed() works without"
             )
         else:
-            msg = f"no metric of this comparison is called {name!r}; there are: {', '.join(names)}"
+            msg = f"this comparison has no metric {name!r}; there are: {', '.join(names)}"
         raise InputError(msg)
 
     def _check_release(self, release: str) -> None:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
-from vellum_nb.comparison.metrics import Evaluation, Metric
+from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
     Estimate,
@@ -62,7 +63,7 @@ def runs_table(
     metrics: Sequence[Metric],
     known: Mapping[str, Mapping[str, Evaluation]],
 ) -> pd.DataFrame:
-    """Return one row a run, with a column for each metric.
+    """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
     its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
@@ -82,6 +83,7 @@ def runs_table(
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in found], dtype="object")
         table[f"metric_error.{metric.name}"] = errors
+        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
     return table
 
 
@@ -108,13 +110,20 @@ def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def _warn_of_errors(metric: Metric, errors: Sequence[str], answers: int) -> None:
+    """Warn of a metric that fails on most runs; a judge is limited and reported by its plan."""
+    if not isinstance(metric, Judge) and 2 * len(errors) > answers:
+        text = f"The metric {metric.name} failed on {len(errors):,} of {plural(answers, 'run')}"
+        warnings.warn(clean(f"{text}, see cmp.errors(). First: {errors[0]}"), stacklevel=2)
+
+
 def _evaluated(
     metric: Metric,
     runs: Sequence[Run],
     expected: Sequence[Mapping[str, Any]],
     known: Mapping[str, Evaluation],
 ) -> list[Evaluation]:
-    """Return the figure of each run, or why there is none."""
+    """Return the figure of each run, or why it is missing."""
     name = metric.looks_at
     answers = [run for run in runs if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
@@ -350,7 +359,7 @@ class ComparisonFigures:
     cases, metrics : tuple
         In their order; the first metric decides.
     table : DataFrame
-        One row a run, with a column for each metric.
+        One row per run, with a column for each metric.
     alpha, seed
         As of the comparison.
     """
@@ -421,7 +430,7 @@ class ComparisonFigures:
             found[each] = np.where((own < 0) | (base < 0), "missing", status).tolist()
         return found
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
@@ -534,7 +543,7 @@ def _frame_of(cells: Mapping[str, list[Any]]) -> pd.DataFrame:
 
 
 def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
-    """Return one row a case; the first metric gives the verdicts."""
+    """Return one row per case; the first metric gives the verdicts."""
     cases, releases = figures.cases, figures.releases
     rows = list(zip(*figures.statuses.values(), strict=True)) or [()] * len(cases)
     cells: dict[str, list[Any]] = {
@@ -575,7 +584,7 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 
 
 def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
-    """Return one row a run."""
+    """Return one row per run."""
     table, cases, releases = figures.table, figures.cases, figures.releases
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
@@ -625,7 +634,7 @@ def _numbers(values: Iterable[float]) -> list[float | None]:
 
 
 def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
-    """Return one row a release: counts, figures of each metric, verdicts, latency and cost."""
+    """Return one row per release: counts, figures of each metric, verdicts, latency and cost."""
     rows = []
     for column, release in enumerate(figures.releases):
         own = figures.table[figures.table["release"] == column]

@@ -90,7 +90,7 @@ def _result(
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
         by_signs = math.isnan(found.change.mean)
         p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
-        reasons.append(f"it is worse as a whole, and hardly by chance: {p}, alpha={alpha}")
+        reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
     named = missing if too_many or not found.compared else ()
     return Result(release, metric, tuple(reasons), tuple(worse), tuple(named))
 

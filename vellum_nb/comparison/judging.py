@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.metrics import Judge
 from vellum_nb.errors import InputError
+from vellum_nb.history import History
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import plural
 
 
-class JudgeService(Protocol):
-    """Finds and makes the runs of judges; a workspace provides it."""
+@dataclass(frozen=True, slots=True)
+class JudgeService:
+    """Finds the runs of judges in a history; makes those that are missing by `Workspace.sweep`."""
 
-    def find(self, deployment: str, release_tag: str, case_ids: Sequence[str]) -> Sequence[Run]:
-        """Return the fulfilled runs of these cases that the history has."""
+    history: History
+    sweep: Callable[..., Any]
 
     def run(
-        self,
-        deployment: str,
-        release_tag: str,
-        cases: Sequence[Mapping[str, Any]],
-        *,
-        max_calls: int | None,
-        max_cost_usd: float | None,
-        progress: bool,
-    ) -> Sequence[Run | str]:
-        """Run each set of inputs, in this order; return its run, or why there is none."""
+        self, deployment: str, cases: Sequence[Mapping[str, Any]], **options: Any
+    ) -> list[Run | str]:
+        """Run each case; one whose inputs do not fit gets the reason, and the others are run."""
+        sweep = partial(self.sweep, deployment, restart=True, reuse=True, **options)
+        rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
+        unfit: dict[int, str] = {}
+        try:
+            done = sweep(rows)
+        except InputError as exc:
+            for problem in reversed(exc.problems):
+                if problem.row is not None:
+                    reason = f"cannot be run: {problem.variable}: {problem.message}"
+                    unfit[problem.row - 1] = reason
+            if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
+                raise
+            done = sweep([row for at, row in enumerate(rows) if at not in unfit])
+        made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
+        planned = iter(self.history.sweeps.cases(done.id))
+        stopped = "was not called: its sweep stopped"
+        return [
+            unfit[at] if at in unfit else made.get(next(planned).case_id, stopped)
+            for at in range(len(rows))
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +118,15 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
         of = judge.deployment, judge.release_tag
-        runs = found.find(*of, list(requests)) if requests else ()
-        known = {run.case_id: run for run in runs}
+        known: dict[str, Run] = {}
+        if requests:
+            runs = found.history.runs(
+                deployment=judge.deployment,
+                release_tag=judge.release_tag,
+                state="FULFILLED",
+                case_id=list(requests),
+            )
+            known = {run.case_id: run for run in runs}
         cases = {key: inputs for key, inputs in requests.items() if key not in known}
         plans.append(JudgeCalls(judge.name, *of, cases, known, found))
     return JudgePlan(tuple(plans))
@@ -128,8 +151,8 @@ def judged(
         if each.cases and max_calls != 0 and max_cost_usd != 0:
             runs = each.service.run(
                 each.deployment,
-                each.release_tag,
                 list(each.cases.values()),
+                release_tags=[each.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,
                 progress=progress,

@@ -43,7 +43,7 @@ Value: TypeAlias = bool | int | float | None
 """What a metric returns for a run; None: it does not apply."""
 
 Evaluation: TypeAlias = tuple[float | None, str | None]
-"""A figure, or why there is none; neither where the metric does not apply."""
+"""A figure, or why it is missing; neither where the metric does not apply."""
 
 
 def __dir__() -> list[str]:
@@ -115,7 +115,7 @@ class Metric:
         return self.fn(run, dict(expected or {})) if self._takes_expected else self.fn(run)
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
-        """Return the figure of a run, or why there is none; never raises but on an interrupt."""
+        """Return the figure of a run, or why it is missing; never raises but on an interrupt."""
         try:
             value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
@@ -276,7 +276,7 @@ def regex(pattern: str, output: str | None = None) -> Metric:
     try:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as exc:
-        msg = f"{pattern!r:.60} is no regular expression: {exc}"
+        msg = f"{pattern!r:.60} is not a regular expression: {exc}"
         raise InputError(msg) from exc
 
     def found(run: Run) -> bool:
@@ -317,7 +317,7 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
     try:
         kind.check_schema(dict(schema))
     except SchemaError as exc:
-        msg = f"this is no JSON schema: {exc.message}"
+        msg = f"this is not a JSON schema: {exc.message}"
         raise InputError(msg) from exc
     validator = kind(dict(schema))
 
@@ -451,7 +451,7 @@ class Judge(Metric):
     """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
 
     `service` runs it where that is not the workspace that compares; `judgements` are by the
-    `case_id` of the judge's inputs: its run, or why there is none.
+    `case_id` of the judge's inputs: its run, or why it is missing.
     """
 
     def __init__(
@@ -486,7 +486,7 @@ class Judge(Metric):
         return {variable: _of_column(sides, column) for variable, column in self.inputs.items()}
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
-        """Return the judge's figure of a run, or why there is none."""
+        """Return the judge's figure of a run, or why it is missing."""
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
@@ -520,7 +520,7 @@ _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, 
 def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
     side, _, name = column.partition(".")
     if side not in sides or not name:
-        msg = f"{column!r} is no column: write input.<name>, output.<name> or expected.<name>"
+        msg = f"{column!r} is not a column: write input.<name>, output.<name> or expected.<name>"
         raise ValueError(msg)
     return sides[side].get(name)
 
@@ -555,7 +555,7 @@ def _as_metric(given: One) -> Metric:
         return given
     if isinstance(given, str):
         if given not in _PLAIN:
-            msg = f"no metric is called {given!r}; by name there are: {', '.join(_PLAIN)}"
+            msg = f"there is no metric {given!r}; by name there are: {', '.join(_PLAIN)}"
             raise InputError(msg)
         return _PLAIN[given]()
     if given in _PLAIN.values():

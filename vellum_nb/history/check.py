@@ -106,8 +106,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     if (names := file.stat().st_nlink) > 1:
         msg = f"The history {file} has {names} names (hard links), each with a log; copy it first"
         raise HistoryError(msg)
-    problems: list[str] = []
-    notes: list[str] = []
+    problems, notes = list[str](), list[str]()
     runs: int | None = None
     try:
         with closing(open_read_only(file)) as opened:
@@ -127,13 +126,14 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
                             "answer was not recorded; ws.resume_pending() or ws.history.sync(...) "
                             "looks them up"
                         )
-        size = file.stat().st_size
-        log = file.with_name(f"{file.name}-wal")
-        size += log.stat().st_size if log.exists() else 0
+        size, log = file.stat().st_size, file.with_name(f"{file.name}-wal")
+        in_log = log.stat().st_size if log.exists() else 0
+        if size % 512 and not in_log and not problems:
+            problems.append("The file ends in the middle of a page")
     except (sqlite3.Error, OSError) as exc:
         msg = f"The history {file} cannot be checked: {exc}"
         raise HistoryError(msg) from exc
-    return HistoryCheck(file, tuple(dict.fromkeys(problems)), tuple(notes), runs, size)
+    return HistoryCheck(file, tuple(dict.fromkeys(problems)), tuple(notes), runs, size + in_log)
 
 
 def _collected(found: Iterator[str]) -> list[str]:

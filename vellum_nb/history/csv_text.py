@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Separator: TypeAlias = Literal[",", ";", "\t"]
-SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")
-"""What stands between cells; spreadsheets write semicolons where ``1,5`` is a number."""
+SEPARATORS: tuple[Separator, ...] = (",", ";", "\t")  # semicolons where 1,5 is a number
 
 _GUARD = "'"
 _WIDE = "\uff1d\uff0b\uff0d\uff20"  # = + - @ as wide as East Asian letters
@@ -119,17 +118,14 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
 
 
 def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str, bool]]]]:
-    """Return the separator, the names of the columns, and rows of cells: text, whether quoted.
-
-    Empty lines between the rows of several columns are left out. Raises a `ValueError` else.
-    """
+    """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
     text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
     separator = _separator_of(text)
     lines = list(split(text, separator)) or [[]]
     names = [unguarded(name) for name, _ in lines[0]]
     rows = []
     for number, row in enumerate(lines[1:], 2):
-        if row == [("", False)] and len(names) > 1:
+        if row == [("", False)] and len(names) > 1:  # an empty line
             continue
         if len(row) != len(names):
             msg = f"row {number} has {len(row)} cells, the header has {len(names)}"

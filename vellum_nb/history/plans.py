@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, OutOfReachError
@@ -39,7 +38,6 @@ _LEASE = 60_000_000  # µs after which a lease that was not renewed is free
 _PROC = Path("/proc")
 _RECENT = 2_000
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
-_NONE: Mapping[Place, str] = MappingProxyType({})
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
 
@@ -68,7 +66,7 @@ class Sweeps:
         sweep: SweepRecord,
         cases: Iterable[SweepCase],
         *,
-        reused: Mapping[Place, str] = _NONE,
+        reused: Mapping[Place, str] | None = None,
         allow_duplicate: bool = True,
     ) -> bool:
         """Store the plan of a sweep; `reused`: which runs stand for planned ones.
@@ -88,29 +86,19 @@ class Sweeps:
                 case = {"sweep": sweep.id, **each}
                 case["large"] = large.extract(tx, case, ("inputs",))
                 tx.execute(insert("sweep_cases", ("sweep", *CASE)), case)
-            _insert_reused(sweep.id, reused, tx)
+            _insert_reused(sweep.id, reused or {}, tx)
             return True
 
         return self._store.write(change)
 
-    def every(self, sweep_id: str | None = None) -> list[SweepRecord]:
-        """Return every sweep, newest first; or those whose id begins so."""
-        if sweep_id is None:
-            return self._select("1 = 1", {})
-        values = {"start": sweep_id, "length": len(sweep_id)}
+    def every(self, start: str = "") -> list[SweepRecord]:
+        """Return every sweep whose id begins so, newest first."""
+        values = {"start": start, "length": len(start)}
         return self._select("substr(id, 1, :length) = :start", values)
 
-    def unfinished(self, signature: str) -> SweepRecord | None:
-        """Return the newest sweep of this signature that has not ended."""
-        return self._newest(signature, "NULL")
-
-    def ended(self, signature: str) -> SweepRecord | None:
-        """Return the newest sweep of this signature that has ended."""
-        return self._newest(signature, "NOT NULL")
-
-    def _newest(self, signature: str, ended: str) -> SweepRecord | None:
-        where = f"signature = :signature AND ended IS {ended}"
-        return next(iter(self._select(where, {"signature": signature})), None)
+    def of_plan(self, signature: str) -> list[SweepRecord]:
+        """Return the sweeps of a signature, newest first."""
+        return self._select("signature = :signature", {"signature": signature})
 
     def change(self, sweep_id: str, **fields: Any) -> None:
         """Set `round`, `ended`, `why` or `options` of a sweep."""
@@ -280,10 +268,8 @@ class Sweeps:
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
         return None if last is None else from_micros(last)
 
-    def spent(
-        self, sweep_id: str, *, last: int = 1_000
-    ) -> dict[str, tuple[float | None, list[float]]]:
-        """Return the cost of the runs of each release tag, and the seconds the last ones took."""
+    def spent(self, sweep_id: str) -> dict[str, tuple[float | None, list[float]]]:
+        """Return the cost of the runs of each release tag, and the seconds they took."""
         sql = (
             "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
@@ -292,7 +278,7 @@ class Sweeps:
         for tag, cost, seconds in self._store.read(sql, {"sweep": sweep_id}):
             costs[tag] = costs.get(tag) if cost is None else (costs.get(tag) or 0) + cost
             latencies.setdefault(tag, []).extend([] if seconds is None else [seconds])
-        return {tag: (cost, latencies[tag][-last:]) for tag, cost in costs.items()}
+        return {tag: (cost, latencies[tag]) for tag, cost in costs.items()}
 
     def seconds(self, sweep_id: str) -> float:
         """Return for how long any run of the sweep was under way."""

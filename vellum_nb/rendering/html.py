@@ -110,7 +110,7 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     head, rest = clipped(value)
     is_markdown = markdown and kind == "STRING"
     html = markdown_html(head) if is_markdown else f'<pre class="vnb-text">{escape(head)}</pre>'
-    more = f"… {rest:,} characters more; the run holds the whole text"
+    more = f"… {rest:,} more characters; the run has the whole text"
     return html + (_note(more) if rest else "")
 
 
@@ -161,7 +161,7 @@ def _node(value: object, depth: int, label: str, room: Iterator[int]) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
-        text = "(cannot be shown)" if isinstance(value, Mapping | list) else str(value)
+        text = "(cannot be displayed)" if isinstance(value, Mapping | list) else str(value)
     if not isinstance(value, Mapping | list) or not value or len(text) <= _SHORT:
         return f'{label}<code class="vnb-json">{escape(text)}</code>'
     if depth >= _DEPTH:
@@ -267,9 +267,7 @@ def media_html(value: object, kind: str, *, name: str = "") -> str | None:
     if src[:5].lower() != "data:":
         return _note(f"{noun} at {address}, not loaded")
     if len(src) > MAX_SHOWN * 4 // 3 + 200:
-        return _note(
-            f"{noun} of about {format_bytes(len(src) * 3 // 4)}: too large to be shown here"
-        )
+        return _note(f"{noun} of about {format_bytes(len(src) * 3 // 4)}: too large to display")
     head, _, body = src.partition(",")
     if not head.lower().endswith(";base64"):
         body = "?"
@@ -311,7 +309,7 @@ _MEANINGS = {
     "NODE_EXECUTION": "A step of the workflow failed.",
     "NODE_TIMEOUT": "A step of the workflow took too long.",
     "NODE_CANCELLED": "A step of the workflow was cancelled.",
-    "NODE_EXECUTION_COUNT_LIMIT_REACHED": "The workflow went round too often.",
+    "NODE_EXECUTION_COUNT_LIMIT_REACHED": "The workflow looped too often.",
     "WORKFLOW_TIMEOUT": "The workflow took too long.",
     "WORKFLOW_CANCELLED": "The workflow was cancelled on the server.",
     "WORKFLOW_INITIALIZATION": "The workflow could not be started.",
@@ -327,7 +325,7 @@ _MEANINGS = {
 _BY_STATE = {
     "REJECTED": "The workflow ended with an error.",
     "FAILED": "No usable answer came.",
-    "CANCELLED": "Cancelled before an answer came; the workflow may have run all the same.",
+    "CANCELLED": "Cancelled before an answer came; the workflow may have run anyway.",
     "STARTED": "Recorded, no answer yet.",
 }
 

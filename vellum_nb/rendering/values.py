@@ -12,7 +12,7 @@ from vellum_nb.rendering.format import one_line
 _EXACT = 1e15  # beyond it a float has no digit to spare
 _NESTED = (Mapping, list, tuple)
 _ONE_LINE = 100  # characters of JSON that are written in one line
-_TOO_LONG = "(an integer with too many digits to be shown)"
+_TOO_LONG = "(an integer with too many digits to display)"
 
 
 def value_text(value: object, kind: str) -> str:
@@ -69,7 +69,7 @@ def json_text(value: object) -> str:
         text = json.dumps(value, **options)
         return text if len(text) <= _ONE_LINE else json.dumps(value, indent=2, **options)
     except RecursionError:
-        return "(nested too deeply to be shown)"
+        return "(nested too deeply to display)"
     except (TypeError, ValueError):
         return number_text(value)
 

@@ -88,7 +88,7 @@ def read_table(cases: Cases) -> Table:
         table = _of_frame(given, _OF_A_FRAME)
     elif isinstance(given, Mapping) or not isinstance(given, Iterable):
         msg = (
-            f"{format_value(given)} is no table of cases; give a DataFrame, a list of dicts "
+            f"{format_value(given)} is not a table of cases; give a DataFrame, a list of dicts "
             "([{'ticket': '...'}, ...]), runs, or the path of a file"
         )
         raise InputError(msg)
@@ -111,7 +111,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
     name = cases.name if isinstance(cases, CaseFile) else str(cases)
     suffix, short = PurePath(name).suffix.lower(), PurePath(name).name
     if suffix not in SUFFIXES:
-        msg = f"Cannot tell the format of {name}: its name must end in one of {', '.join(SUFFIXES)}"
+        msg = f"Unknown format: {name}; its name must end in one of {', '.join(SUFFIXES)}"
         raise InputError(msg)
     try:
         content = cases.content if isinstance(cases, CaseFile) else _content(Path(cases))
@@ -308,7 +308,7 @@ def _parsed(text: str, *, strict: bool = True) -> Any:
             return text
         what = exc if isinstance(exc, ValueError) else "it is nested too deep"
         hint = "; json.dumps writes it" if "'" in text else ""
-        msg = f"{format_value(str(text))} is no JSON: {what}{hint}"
+        msg = f"{format_value(str(text))} is not JSON: {what}{hint}"
         raise InputError(msg) from None
 
 
@@ -324,9 +324,7 @@ def checked_cases(
 
 class _Checker:
     def __init__(self, table: Table, releases: Releases, deployment: str, *, mocks: bool) -> None:
-        self._table = table
-        self._deployment = deployment
-        self._mocks = mocks
+        self._table, self._deployment, self._mocks = table, deployment, mocks
         self._tags = tuple(releases)
         versions = [each.workflow_version for each in releases.values() if each is not None]
         self._outputs = {v.key: v for each in versions for v in each.output_variables}
@@ -380,13 +378,13 @@ class _Checker:
     def _check_names(self) -> None:
         """Note what looks mistyped; an input that no release knows is a problem, once."""
         for variable, label in self._mistyped.items():
-            self._notes.append(f"the column {label} is kept as a label; is {variable} meant?")
+            self._notes.append(f"the column {label} is used as a label; did you mean {variable}?")
         inputs, outputs = self._inputs, self._outputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
                 where = f"{self._deployment} on {', '.join(self._tags)}"
                 known = f"its inputs: {', '.join(inputs) or 'none'}{_hint(name, inputs)}"
-                message = f"is no input of {where}; {known}"
+                message = f"is not an input of {where}; {known}"
                 self._problems.append(InputProblem(f"input.{name}", message))
         for name in self._names["expected"]:
             if outputs and name not in outputs:
@@ -468,11 +466,11 @@ class _Checker:
             if case.expected and not earlier.expected:
                 first[case.case_id] = replace(earlier, expected=case.expected)
         if twins and self._table.stored:
-            self._notes.append(f"{len(cases):,} runs are of {len(first):,} cases, each taken once")
+            self._notes.append(f"{len(cases):,} runs are of {len(first):,} cases, each used once")
         elif twins:
             self._notes.append(
                 f"{plural(len(twins), 'row has', 'rows have')} the inputs of an earlier one, such "
-                f"as {twins[0]}: all are sent, and a comparison takes them as one case"
+                f"as {twins[0]}: all are sent, and a comparison counts them as one case"
             )
         found = list(first.values()) if self._table.stored else cases
         return [replace(case, position=at) for at, case in enumerate(found)]

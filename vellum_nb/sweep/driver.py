@@ -155,16 +155,10 @@ class Driver(threading.Thread):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
-        self._runs = runs
-        self._pool = pool
-        self._recorder = recorder
-        self._counter = counter
-        self.options = options
-        self._calls, self._seconds = calls, seconds
-        self._on_change, self._on_end = on_change, on_end
-        self._renew, self._renew_at = renew, clock() + _RENEW_EVERY
-        self.has_lease = True
-        self._clock = clock
+        self._runs, self._pool, self._recorder, self._counter = runs, pool, recorder, counter
+        self._calls, self._seconds, self.options = calls, seconds, options
+        self._on_change, self._on_end, self._clock = on_change, on_end, clock
+        self._renew, self._renew_at, self.has_lease = renew, clock() + _RENEW_EVERY, True
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
         self.why: str | None = None
         self.note: str | None = None
@@ -254,7 +248,6 @@ class Driver(threading.Thread):
             self._fail(exc)
             self._pool.cut()
         try:
-            self._pool.close()
             self._put_back()
             self._counter.run_clock(on=False)
             self._on_end(self)
@@ -343,10 +336,9 @@ class Driver(threading.Thread):
             self._recorder.record(begun=begun, ended=ended)
         for each in self._ended:
             self._counter.ended(each.run, found=each.found, resent=each.resent)
-        self._ended = []
-        self._calls += len(fresh)
         for prepared in fresh:
             self._counter.begun(prepared.run.release_tag)
+        self._calls, self._ended = self._calls + len(fresh), []
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
         self._number += 1
@@ -383,7 +375,7 @@ class Driver(threading.Thread):
     def _retry(self, outcome: Retry, began: float, now: float) -> None:
         not_before, after = self.concurrency.not_before, outcome.after
         if outcome.busy and (after or 0.0) > _LONGEST_BUSY:
-            self.stop(f"{outcome.why}: the server asks to wait {after:,.0f} s")
+            self.stop(f"{outcome.why}: wait {after:,.0f} s")
         elif outcome.busy and self.concurrency.busy(began, now, after):
             self.note = f"lowered after {outcome.why} at {datetime.now().astimezone():%H:%M:%S}"
         if isinstance(outcome, InDoubt) and outcome.answered:
@@ -421,6 +413,7 @@ class Driver(threading.Thread):
 
     def _put_back(self) -> None:
         """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
+        self._pool.close()
         back = [prepared for *_, prepared in self._waiting]
         for prepared in [*back, *(each for each, _ in self._under_way.values())]:
             self._counter.begun(prepared.run.release_tag, -1)

@@ -120,7 +120,7 @@ class SweepPlan:
         return self._line("\N{MULTIPLICATION SIGN}")
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a release tag: what is planned, found, and expected of it."""
+        """Return one row per release tag: what is planned, found, and expected of it."""
         import pandas as pd
 
         rows = [[getattr(tag, name) for name in _COLUMNS] for tag in self.tags]
@@ -268,13 +268,14 @@ def plan_sweep(
 
 def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
     """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    ended = sweeps.ended(new.signature)
-    now = new.releases.items()
-    if ended is not None and not all(
-        release is None or ended.releases.get(tag) in {None, release} for tag, release in now
+    found = sweeps.of_plan(new.signature)
+    ended = next((each for each in found if each.ended is not None), None)
+    if ended is not None and any(
+        release and ended.releases.get(tag) not in {None, release}
+        for tag, release in new.releases.items()
     ):
         ended = None
-    return sweeps.unfinished(new.signature) or ended
+    return next((each for each in found if each.ended is None), ended)
 
 
 def _reusable(
@@ -330,11 +331,11 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
     if plan.resumes is not None:
         began = record.created.strftime("%Y-%m-%d %H:%M")
         last = record.lost or plan.last_seen
-        how = "whose process was lost at" if record.lost else "which last got on at"
+        how = "whose process was lost at" if record.lost else "with its last progress at"
         when = f", {how} {last:%H:%M:%S}" if last else ""
         found = plural(sum(tag.found for tag in plan.tags), "run")
         none = "it is not sent again" if found == "1 run" else "none of them is sent again"
-        yield f"goes on with the unfinished sweep of {began} UTC{when}: {found} found, {none}"
+        yield f"resumes the unfinished sweep of {began} UTC{when}: {found} found, {none}"
         past = record.releases.items()
         moved = [tag for tag, then in past if then and new.releases.get(tag) not in {None, then}]
         if moved:

@@ -119,7 +119,7 @@ class Progress:
         """Why a limit of cost cannot hold: the runs do not say what they cost."""
         if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
             return None
-        return "no run tells its cost, so max_cost_usd cannot stop it"
+        return "no run reports its cost, so max_cost_usd cannot stop it"
 
     @property
     def left_s(self) -> float | None:

@@ -43,7 +43,7 @@ class SweepInterrupt(KeyboardInterrupt):
     """A sweep was interrupted while it was waited for, and stopped; `sweep` can be resumed."""
 
     def __init__(self, sweep: Sweep) -> None:
-        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, goes on"
+        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, resumes it"
         super().__init__(f"{sweep!r}; {how}")
         self.sweep = sweep
 
@@ -99,11 +99,8 @@ class Sweep:
         options: SweepOptions,
         plan: SweepPlan | None = None,
     ) -> None:
-        self.record = record
-        self.plan = plan
-        self._history = history
-        self._worker = worker
-        self._options = options
+        self.record, self.plan = record, plan
+        self._history, self._worker, self._options = history, worker, options
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
@@ -211,7 +208,7 @@ class Sweep:
             if differ:
                 names = ", ".join(differ)
                 msg = (
-                    f"Sweep {self.id} is under way with another {names}; nothing was changed: stop "
+                    f"Sweep {self.id} is running with another {names}; nothing was changed: stop "
                     f"it first (ws.open_sweep({self.id!r}).stop()), or call it without {names}"
                 )
                 raise VellumNBError(msg)
@@ -241,7 +238,7 @@ class Sweep:
         return sorted(runs, key=lambda run: run.timestamp, reverse=True)
 
     def frame(self) -> pd.DataFrame:
-        """Return its runs as a DataFrame, newest first, one row a run.
+        """Return its runs as a DataFrame, newest first, one row per run.
 
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
@@ -264,7 +261,7 @@ class Sweep:
         max_cost_usd: float | None = None,
         progress: bool = True,
     ) -> Comparison:
-        """Return its runs side by side, one row a case; a case that was not run is missing.
+        """Return its runs side by side, one row per case; a case that was not run is missing.
 
         The baseline is the first release tag by default; metrics see what the cases expect. All
         other options, and the errors, are those of `vellum_nb.Workspace.compare`.
@@ -500,7 +497,7 @@ def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
         why = None if is_driven else _why(record, begun=sweeps.last_seen(record.id))
         return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
     what = "several sweeps whose id begins with" if found else "no sweep"
-    msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists those there are"
+    msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists all"
     raise HistoryError(msg)
 
 
@@ -511,7 +508,7 @@ def _why(record: SweepRecord, *, begun: object) -> str | None:
 
 
 def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
-    """Return one row a sweep, newest first."""
+    """Return one row per sweep, newest first."""
     import pandas as pd
 
     held, tallies = sweeps.held(), sweeps.tallies()

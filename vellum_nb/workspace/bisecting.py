@@ -122,7 +122,7 @@ def _inputs_of(
     try:
         case = dict(case)  # a pandas row, too
     except (TypeError, ValueError) as exc:
-        msg = f"{format_value(case)} is no case: give a dict of inputs, a run, or a case_id"
+        msg = f"{format_value(case)} is not a case: give a dict of inputs, a run, or a case_id"
         raise InputError(msg) from exc
     known = {each.key: each for r in releases for each in r.workflow_version.input_variables}
     if unknown := [str(name) for name in case if name not in known]:

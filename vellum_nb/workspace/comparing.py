@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vellum_nb.comparison import Comparison
@@ -44,7 +43,7 @@ def compare(
     max_cost_usd: float | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row a case, one column a value of `by`.
+    """Put the rows of a DataFrame side by side, one row per case, one column a value of `by`.
 
     `InputError`: there is no such column, cases cannot be identified, or there are several
     deployments. The other options are as in `vellum_nb.Workspace.compare`.
@@ -52,7 +51,7 @@ def compare(
     Parameters
     ----------
     frame : DataFrame
-        One row a run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
+        One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
         read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
         and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
     by : str, default "release_tag"
@@ -205,57 +204,9 @@ def _chosen_cases(
     if any(isinstance(each, str) for each in ids):
         for each in ids:
             if not (isinstance(each, str) and _CASE_ID.match(each)):
-                msg = f"{format_value(each)} is no case_id; frame() has them: 16 hex digits each"
+                msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids
     releases = {tag: _release(runner, deployment, tag) for tag in tags}
     found, _ = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
     return found, [case.case_id for case in found]
-
-
-class WorkspaceJudges:
-    """Finds and makes the runs of judges in a workspace; a `JudgeService`."""
-
-    def __init__(self, history: History, sweep: Callable[..., Sweep]) -> None:
-        self._history = history
-        self._sweep = sweep
-
-    def find(self, deployment: str, release_tag: str, case_ids: Sequence[str]) -> list[Run]:
-        """Return the fulfilled runs of these cases that the history has."""
-        return self._history.runs(
-            deployment=deployment, release_tag=release_tag, state="FULFILLED", case_id=case_ids
-        )
-
-    def run(
-        self,
-        deployment: str,
-        release_tag: str,
-        cases: Sequence[Mapping[str, Any]],
-        *,
-        max_calls: int | None,
-        max_cost_usd: float | None,
-        progress: bool,
-    ) -> list[Run | str]:
-        """Run each case; one whose inputs do not fit gets the reason, and the others are run."""
-        options: dict[str, Any] = {"restart": True, "reuse": True, "progress": progress}
-        options |= {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-        sweep = partial(self._sweep, deployment, release_tags=[release_tag], **options)
-        rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
-        unfit: dict[int, str] = {}
-        try:
-            done = sweep(rows)
-        except InputError as exc:
-            for problem in reversed(exc.problems):
-                if problem.row is not None:
-                    reason = f"cannot be run: {problem.variable}: {problem.message}"
-                    unfit[problem.row - 1] = reason
-            if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
-                raise
-            done = sweep([row for at, row in enumerate(rows) if at not in unfit])
-        made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
-        planned = iter(self._history.sweeps.cases(done.id))
-        stopped = "was not called: its sweep stopped"
-        return [
-            unfit[at] if at in unfit else made.get(next(planned).case_id, stopped)
-            for at in range(len(rows))
-        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -41,7 +41,7 @@ _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
     """Read the nodes of `run`; `HistoryError` where no execution id of it ever came."""
     if run.execution_id is None:
-        msg = f"Run {run.id} has no trace: it is {run.state}, and no execution id ever came"
+        msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
     found: dict[str, VellumSpan] = {}
     last: str | None = None
@@ -125,26 +125,36 @@ def _run(
     )
 
 
+def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
+    """Return what an end, as the server reports it, adds to the run."""
+    if state == "FULFILLED":
+        values = {output.name: (output.value, output.type) for output in outputs}
+        return {
+            "state": "FULFILLED",
+            "outputs": {name: value for name, (value, _) in values.items()},
+            "output_types": {name: type_ for name, (_, type_) in values.items()},
+        }
+    if state == "REJECTED":
+        code = error.code if error else "INTERNAL_SERVER_ERROR"
+        message = error.message if error else "the server gave no reason"
+        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
+    message = f"the server answered with the state {state!r}, which is not an end state"
+    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
+
+
 def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
     """Return what an execution that has ended adds to its run."""
     context, took = execution.parent_context, execution.duration_s
     found: dict[str, Any] = {
         "execution_id": execution.execution_id,
-        "state": execution.status,
         "finished_at": execution.end,
         "latency_s": None if took is None else round(took, 6),
         **usage_totals(execution.usage_results),
+        **ended(execution.status, execution.outputs, execution.error),
     }
     if context is not None and context.deployment_history_item_id:
         found["release_id"] = context.deployment_history_item_id
-    if execution.error is not None:
-        error = RunError(code=execution.error.code, message=execution.error.message)
-        return {**found, "error": error}
-    return {
-        **found,
-        "outputs": {item.name: item.value for item in execution.outputs},
-        "output_types": {item.name: item.type for item in execution.outputs},
-    }
+    return found
 
 
 def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def find_run(history: History, run: Run | str) -> Run:
             return found[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
-        "ws.history.sync(deployment) brings runs that were made elsewhere"
+        "ws.history.sync(deployment) imports runs that were made elsewhere"
     )
     raise HistoryError(msg)
 
@@ -196,7 +206,7 @@ def rate_run(
     if quality is not None:
         quality = _checked_quality(quality)
     elif not desired:
-        msg = "Nothing to say about this run: give quality=, desired=, or both"
+        msg = "Nothing to rate this run with: give quality=, desired=, or both"
         raise InputError(msg)
     names = [name for name in run.outputs or output_names(run) if name]
     checked = _checked_desired(desired or {}, names, run)
@@ -247,7 +257,7 @@ def _checked_desired(
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            message = f"is no output; there are: {', '.join(known) or 'none'}.{hint}"
+            message = f"is not an output; there are: {', '.join(known) or 'none'}.{hint}"
             problems.append(InputProblem(str(name), message))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"

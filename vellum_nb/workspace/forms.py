@@ -100,7 +100,7 @@ def _recorded(name: str, history: History, exc: AuthenticationError) -> tuple[Ve
             for key, value in run.inputs.items()
         )
     exc.add_note(
-        f"To have a form all the same, name its inputs: "
+        f"For a form without it, name the inputs: "
         f'ws.form({name!r}, variables=[{{"key": "...", "type": "STRING"}}])'
     )
     raise exc
@@ -111,7 +111,7 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
         return VellumVariable.model_validate(item)
     except ValidationError as exc:
         msg = (
-            f"variables has {format_value(item)}, which is no input variable; "
+            f"variables has {format_value(item)}, which is not an input variable; "
             'write one like {"key": "ticket", "type": "STRING", "required": True}'
         )
         raise InputError(msg) from exc

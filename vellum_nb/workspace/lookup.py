@@ -143,7 +143,7 @@ def find_execution(
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:
-    """Return one row a deployment."""
+    """Return one row per deployment."""
     columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
     rows = []
     for each in deployments:
@@ -154,7 +154,7 @@ def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataF
 
 
 def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
-    """Return one row a release, with the digest of its image where any runs in one."""
+    """Return one row per release, with the digest of its image where any runs in one."""
     columns = ("release_tags", "description", "inputs", "outputs", "created", "release_id", "image")
     rows = []
     for each in releases:
@@ -218,9 +218,9 @@ def texts_of(archive: bytes, what: str) -> dict[str, str]:
                 try:
                     found[info.filename] = content.decode("utf-8").replace("\r\n", "\n")
                 except UnicodeDecodeError:
-                    found[info.filename] = f"({len(content)} bytes that are no text)\n"
+                    found[info.filename] = f"({len(content)} bytes that are not text)\n"
     except Exception as exc:  # a broken archive raises almost anything
-        msg = f"{what} is no ZIP archive that can be read: {exc}"
+        msg = f"{what} is not a readable ZIP archive: {exc}"
         raise APIResponseError(msg) from exc
     if size > _MOST_BYTES:
         msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
@@ -248,7 +248,7 @@ def move_tag(
         try:
             answer = input(f"{question} [y/N] ")
         except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
-            msg = f"{question} There is nobody to ask here: give confirm=False to do it. Not moved."
+            msg = f"{question} Nobody can confirm it here: give confirm=False. It was not moved."
             raise VellumNBError(msg) from exc
         may_move = answer.strip().lower() in {"y", "yes"}
     if not may_move:

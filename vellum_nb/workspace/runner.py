@@ -9,7 +9,7 @@ import hashlib
 import mimetypes
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -37,9 +37,7 @@ from vellum_nb.models import (
     RunRequest,
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
-    WorkflowEventError,
     WorkflowInput,
-    WorkflowOutput,
     WorkflowResultEventOutputData,
     WorkflowStreamEvent,
     case_id,
@@ -51,7 +49,7 @@ from vellum_nb.models.contract import WorkflowNodeResultEvent
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error
-from vellum_nb.workspace.executions import run_fields
+from vellum_nb.workspace.executions import ended, run_fields
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
 
 Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
@@ -365,25 +363,6 @@ def check_external_id(run: Run, external_id: str | None) -> None:
             f"{run.external_id!r:.80}: it is another run's. This one may have been executed."
         )
         raise APIConnectionError(msg)
-
-
-def ended(
-    state: str, outputs: Iterable[WorkflowOutput], error: WorkflowEventError | None
-) -> dict[str, Any]:
-    """Return what an end, as the server tells it, adds to the run."""
-    if state == "FULFILLED":
-        outputs = tuple(outputs)
-        return {
-            "state": "FULFILLED",
-            "outputs": {output.name: output.value for output in outputs},
-            "output_types": {output.name: output.type for output in outputs},
-        }
-    if state == "REJECTED":
-        code = error.code if error else "INTERNAL_SERVER_ERROR"
-        message = error.message if error else "the server gave no reason"
-        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
-    message = f"the server answered with the state {state!r}, which ends no run"
-    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
 
 
 class StreamAccumulator:

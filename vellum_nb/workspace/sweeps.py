@@ -171,11 +171,8 @@ class SweepWorker:
         cases: Sequence[SweepCase] = (),
         releases: Releases | None = None,
     ) -> None:
-        self._services = services
-        self._history = services.history
-        self._sweep = sweep
-        self._cases = cases
-        self._releases = dict(releases or {})
+        self._services, self._history, self._sweep = services, services.history, sweep
+        self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
         _, read = services.client.settings(max_connections=1, max_tries=1).timeout
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
@@ -332,7 +329,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
     elif lost is not None:
         sent = lost + _RENEWED_WITHIN
     waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
-    why = "it was begun, and no answer was seen" if run.error is None else run.error.code
+    why = "it was started, and no answer was recorded" if run.error is None else run.error.code
     return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 

@@ -17,7 +17,7 @@ from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
-from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
+from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
@@ -37,7 +37,6 @@ from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
-    WorkspaceJudges,
     same_releases,
     stored_comparison,
 )
@@ -108,7 +107,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = WorkspaceJudges(self.history, self.sweep)
+        self._judges = JudgeService(self.history, self.sweep)
         self._sweep_services = SweepServices(
             client, self.history, self._lookup, self._runner, self._compare_sweep
         )
@@ -132,14 +131,14 @@ class Workspace:
         return f"<p><b>Workspace</b> on {escape(self.source)}, {escape(repr(self.history))}</p>"
 
     def deployments(self) -> pd.DataFrame:
-        """Return one row a deployment, by name.
+        """Return one row per deployment, by name.
 
         Columns: `name`, `label`, `description`, `inputs`, `outputs`, `status`, `created`, `id`.
         """
         return deployments_frame(self._lookup.deployments())
 
     def releases(self, deployment: str) -> pd.DataFrame:
-        """Return one row a release, newest first.
+        """Return one row per release, newest first.
 
         Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
         and `image` where one runs in a container.
@@ -169,7 +168,7 @@ class Workspace:
     def cases(self, deployment: str, release_tag: str = "LATEST") -> pd.DataFrame:
         """Return the cases that a pushed project brought along, as `sweep` takes them.
 
-        One row a `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
+        One row per `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
         `mocks` where there are any, which ``sweep(..., mocks=True)`` puts in the place of nodes.
         """
         texts = self._pulled(deployment, release_tag, include_sandbox=True)
@@ -349,7 +348,7 @@ class Workspace:
             except APIStatusError as exc:
                 if exc.status_code not in _ANOTHERS:
                     raise
-            except InputError:  # its id is no part of an address
+            except InputError:  # its id cannot be part of an address
                 continue
         return pending_runs
 
@@ -410,7 +409,7 @@ class Workspace:
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
-        """Return the nodes of a run, one row a node, in the order in which they began.
+        """Return the nodes of a run, one row per node, in the order in which they began.
 
         As `History.trace`, for a run as in `rate`: read from Vellum once, and kept.
         """
@@ -475,8 +474,9 @@ class Workspace:
         Parameters
         ----------
         cases : DataFrame, list of dicts, runs, or path
-            One row a case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``. Columns
-            called as an input variable, or ``input.<variable>``, are inputs; ``expected.<output>``
+            One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
+            Columns named like an input variable, or ``input.<variable>``, are inputs;
+            ``expected.<output>``
             is what the answer should be; all others are labels. Cells of a CSV are read as the
             type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
             cases as well, ``desired.<output>`` as what is expected.
@@ -549,7 +549,7 @@ class Workspace:
         )
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
-        """Return one row a sweep of this history, or of `deployment`, newest first.
+        """Return one row per sweep of this history, or of `deployment`, newest first.
 
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
@@ -601,7 +601,7 @@ class Workspace:
         max_cost_usd: float | None = None,
         progress: bool = True,
     ) -> Comparison | JudgePlan:
-        """Put the stored runs of `deployment` side by side, one row a case.
+        """Put the stored runs of `deployment` side by side, one row per case.
 
         Nothing is run, but what a judge among the metrics has not judged yet. Repeats of a case
         are kept; its newest answer is shown. What sweeps expected of a case, and what a reader
@@ -619,7 +619,7 @@ class Workspace:
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
         metrics, alpha, seed
-            What tells better from worse, and how surely; as of `vellum_nb.Comparison`.
+            What counts as better, and how certain that is; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
         max_calls, max_cost_usd, progress : optional

@@ -1,7 +1,5 @@
 """What a page may say to a table and to a grid, and what comes of it."""
 
-from __future__ import annotations
-
 import threading
 from html import escape
 
@@ -54,8 +52,8 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
         ("grid", {"kind": "open", "id": "<script>"}, "there is no case '<script>'"),
         ("grid", {"kind": "open", "id": {"a": 1}}, "there is no case {'a': 1}"),
         ("grid", {"kind": "baseline", "release": "v9"}, "'v9' is not among"),
-        ("grid", {"kind": "baseline"}, "None is no release"),
-        ("grid", {"kind": "metric", "name": 7}, "7 is no name"),
+        ("grid", {"kind": "baseline"}, "None is not a release"),
+        ("grid", {"kind": "metric", "name": 7}, "7 is not a name"),
         ("grid", {"kind": "rate", "quality": 0.3}, "a rating is one of"),
         ("grid", {"kind": "rate", "quality": True}, "a rating is one of"),
         ("grid", {"kind": "rate", "quality": [1]}, "a rating is one of"),

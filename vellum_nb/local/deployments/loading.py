@@ -148,7 +148,7 @@ def _only_workflow(module: ModuleType, where: str) -> str:
     if len(found) == 1:
         return found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
-    msg = f"{where}.py {what}; say which one to run with entry='{where}:name'"
+    msg = f"{where}.py {what}; name the one to run with entry='{where}:name'"
     raise bad_request(msg)
 
 

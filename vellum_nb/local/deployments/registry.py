@@ -126,7 +126,7 @@ class Registry:
                 for name, content in self._stored.items()
             }
         except ValueError as exc:
-            msg = f"The registry {path} cannot be read ({exc}); it was left as it is"
+            msg = f"The registry {path} cannot be read ({exc}); it was not changed"
             raise VellumNBError(msg) from exc
 
 

@@ -142,7 +142,7 @@ class Deployment:
         return release
 
     def find_release(self, tag_or_id: str) -> Release | None:
-        """Return the release with this tag or id; None when there is none."""
+        """Return the release with this tag or id; None if it does not exist."""
         tag = self.tags.get(tag_or_id)
         id_ = tag.release_id if tag else tag_or_id
         return next((release for release in self.releases if release.id == id_), None)

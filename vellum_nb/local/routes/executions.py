@@ -348,7 +348,7 @@ def _value_problem(actual: SubmittedActual) -> str:
     try:
         datetime.fromtimestamp(actual.timestamp or 0, UTC)
     except (ValueError, OverflowError, OSError):
-        return f"the timestamp {actual.timestamp!r} is no time; seconds since 1970 are expected"
+        return f"the timestamp {actual.timestamp!r} is not a time; seconds since 1970 are expected"
     if value is None:
         return ""
     if kind == "JSON":

@@ -100,7 +100,7 @@ class EventTranslator:
             self._reject("The outputs hold what JSON cannot carry", "INVALID_OUTPUTS")
             return
         if where := raw.get("non_finite"):
-            message = f"The output {where!r} is not a finite number, which JSON cannot carry"
+            message = f"The output {where!r} is not a finite number, which JSON cannot hold"
             self._reject(message, "INVALID_OUTPUTS")
             return
         outputs = [typed_output(self.outputs, name, value) for name, value in values.items()]
