@@ -52,13 +52,7 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.history import (
-    BlindRatings,
-    History,
-    collection_paused,
-    write_csv_frame,
-    write_parquet_frame,
-)
+from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
@@ -222,13 +216,12 @@ class Comparison:
         if not tags:
             msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
             raise InputError(msg)
-        with collection_paused():
-            every = list(runs)
-            pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
-            own = [pair for pair in pairs if pair[0].deployment == deployment]
-            columns = split(own, tags, by_tag=groups is None)
-            base, chosen = columns.baseline(baseline), None if only is None else frozenset(only)
-            aligned = align(columns, base, known=cases, only=chosen)
+        every = list(runs)
+        pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
+        own = (pair for pair in pairs if pair[0].deployment == deployment)
+        columns = split(own, tags, by_tag=groups is None)
+        base = columns.baseline(baseline)
+        aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
         vars(self).update(
             deployment=deployment,

@@ -585,11 +585,11 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 
 def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per run."""
-    table, cases, releases = figures.table, figures.cases, figures.releases
+    table = figures.table
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
-        "case_id": [cases[at].case_id for at in table["case"].tolist()],
-        "release": [releases[at] for at in table["release"].tolist()],
+        "case_id": [figures.cases[at].case_id for at in table["case"].tolist()],
+        "release": [figures.releases[at] for at in table["release"].tolist()],
         "release_tag": [run.release_tag for run in runs],
         "release_id": [run.release_id for run in runs],
         "environment": [run.environment for run in runs],
