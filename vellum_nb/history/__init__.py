@@ -19,7 +19,7 @@ from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, moment
 from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
-from vellum_nb.history.store import DatabaseUrl
+from vellum_nb.history.store import DatabaseUrl, collection_paused
 from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "cell",
     "check_history",
     "clean",
+    "collection_paused",
     "column",
     "csv_table",
     "format_bytes",
