@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -208,6 +209,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/workflow/serialize":
             self.wfile.write(json.dumps({{"exec_config": CONFIG}}).encode())
             return
+        open({log!r}, "w").write("began")
         self.wfile.write(json.dumps(CRASH).encode() + b"\\n")
         has_hung_up = bool(select.select([self.connection], [], [], 0.5)[0])
         open({log!r}, "w").write(str(has_hung_up))
@@ -228,6 +230,23 @@ def test_the_answer_of_a_crash_is_read_to_its_end(project, tmp_path, asking):
         answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
     assert answer["data"]["error"]["message"].endswith("could not finish the run: crashed")
     assert log.read_text() == "False"
+
+
+def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
+    project, tmp_path, asking
+):
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
+    python.chmod(0o700)
+    with LocalServer(timeout=20) as other, LocalServer(timeout=20) as server:
+        for each in (other, server):
+            each.deploy(project, isolation="environment", python=python)
+        with ThreadPoolExecutor() as pool:
+            sent = pool.submit(asking(server).send, workflow_deployment_name="my-flow", inputs=[])
+            until(log.exists)
+            other.stop()
+        assert sent.result().status_code == 200
+    assert log.read_text() == "False", "it was cut off"
 
 
 def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):

@@ -166,7 +166,7 @@ def _describe_in_server(
     snapshot: Snapshot, _entry: str, options: ProcessOptions
 ) -> tuple[str, Any, Any, str]:
     body = {"files": dict(snapshot.texts()), "module": _MODULE}
-    with _server_of(snapshot.package, options).request("/workflow/serialize", body) as (answer, _):
+    with _server_of(snapshot.folder, options).request("/workflow/serialize", body) as (answer, _):
         config = json.loads(answer.read())["exec_config"]
     place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
     return place, config["input_variables"], config["output_variables"], ""
@@ -197,7 +197,7 @@ class ServerExecution:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
         outputs = {variable.key: variable for variable in self.code.output_variables}
         translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
-        server = _server_of(self.code.snapshot.package, self.code.options)
+        server = _server_of(self.code.snapshot.folder, self.code.options)
         failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as (answer, connected):
             self._socket = connected
@@ -260,12 +260,12 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
 
 
 _starting = threading.Lock()
-_servers: dict[tuple[str, ProcessOptions], _Server] = {}
+_servers: dict[tuple[Path, ProcessOptions], _Server] = {}
 
 
-def _server_of(package: str, options: ProcessOptions) -> _Server:
+def _server_of(folder: Path, options: ProcessOptions) -> _Server:
     """Return the server of a release, started if none is running."""
-    key = (package, options)
+    key = (folder, options)
     server = _servers.get(key)
     if server is not None and server.is_running():
         return server
@@ -278,9 +278,9 @@ def _server_of(package: str, options: ProcessOptions) -> _Server:
     return server
 
 
-def stop_servers(packages: Sequence[str]) -> None:
-    """Stop the servers of these snapshots' packages; they start again when they are needed."""
-    for key in [key for key in _servers if key[0] in packages]:
+def stop_servers(folders: Sequence[Path]) -> None:
+    """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
+    for key in [key for key in _servers if key[0] in folders]:
         if server := _servers.pop(key, None):
             server.stop()
 
