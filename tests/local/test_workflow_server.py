@@ -397,9 +397,10 @@ with LocalServer() as server:
 """
 
 
-def test_the_server_ends_with_the_process_that_started_it(python, project):
+def test_the_server_ends_with_the_process_that_started_it(python, project, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, project, python],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -408,8 +409,10 @@ def test_the_server_ends_with_the_process_that_started_it(python, project):
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
                                check=False).stdout.split()  # fmt: skip
         assert found
+        assert list(tmp_path.glob("vellum_nb-server-*"))
         process.kill()
     until(lambda: not any(is_alive(int(pid)) for pid in found))
+    until(lambda: not list(tmp_path.glob("vellum_nb-server-*")))
 
 
 @pytest.mark.parametrize(

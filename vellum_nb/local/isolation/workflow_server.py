@@ -54,10 +54,10 @@ _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything
 _DOCKER_HOST = "host.docker.internal"
 _LOG = 4000
 # Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
-# with it, and so does what `clean_up` ends.
+# with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
 _SUPERVISE = """
 end() {{ {clean_up}; kill -9 0; }}
-{{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; end
+{{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; rm -rf {folder}; end
 """
 
 
@@ -315,7 +315,8 @@ class _Server:
             limit, clean_up = f"ulimit -v {memory // 1024 if memory else 'unlimited'}", "true"
             passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
             environment = passed_on | settings
-        script = _SUPERVISE.format(limit=limit, clean_up=clean_up)
+        folder = shlex.quote(str(self._folder))
+        script = _SUPERVISE.format(limit=limit, clean_up=clean_up, folder=folder)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - what the user named
                 ["/bin/sh", "-c", script, "vellum_nb", *command],
