@@ -85,6 +85,19 @@ def test_two_kernels_do_not_rate_a_case_twice(history, tmp_path):
     assert len(history.blind_ratings.frame()) == 1
 
 
+def test_undo_takes_back_a_rating_of_this_kernel_and_never_of_another(history, tmp_path):
+    session = compared(history).blind()
+    session.rate("A")
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        later.rate("B")
+        assert session.undo()
+        assert later.last == "B"
+        assert later.undo()
+        later.refresh()
+        assert (later.rated, later.current.position) == (0, 0)
+
+
 def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
     session = compared(history).blind()
     session.rate("A", note="first thought")

@@ -95,7 +95,7 @@ class History:
     ) -> History:
         """Return the same open history with these callbacks; this one does not change."""
         other = copy.copy(self)
-        other._view, other._sync, other._read_nodes = view, sync, trace
+        vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
         return other
 
     @property
