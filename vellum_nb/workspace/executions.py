@@ -28,8 +28,7 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain
-from vellum_nb.workspace.lookup import Lookup, all_of
-from vellum_nb.workspace.runner import run_fields
+from vellum_nb.workspace.lookup import Lookup, all_of, run_fields
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000

@@ -13,14 +13,13 @@ from typing import Self
 
 from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.workspace.lookup import ended, run_fields
 from vellum_nb.workspace.runner import (
     CANCELLED,
     META,
     Runner,
     StreamAccumulator,
-    ended,
     options_of,
-    run_fields,
 )
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")

@@ -9,7 +9,7 @@ import hashlib
 import mimetypes
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +37,6 @@ from vellum_nb.models import (
     RunRequest,
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
-    WorkflowExecutionDetail,
     WorkflowInput,
     WorkflowResultEventOutputData,
     WorkflowStreamEvent,
@@ -45,13 +44,12 @@ from vellum_nb.models import (
     new_run_id,
     nodes_of_stream,
     totals,
-    usage_totals,
 )
 from vellum_nb.models.contract import WorkflowNodeResultEvent
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, ended, find_execution, run_fields
 
 Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
@@ -364,38 +362,6 @@ def check_external_id(run: Run, external_id: str | None) -> None:
             f"{run.external_id!r:.80}: it is another run's. This one may have been executed."
         )
         raise APIConnectionError(msg)
-
-
-def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return what an end, as the server reports it, adds to the run."""
-    if state == "FULFILLED":
-        values = {output.name: (output.value, output.type) for output in outputs}
-        return {
-            "state": "FULFILLED",
-            "outputs": {name: value for name, (value, _) in values.items()},
-            "output_types": {name: type_ for name, (_, type_) in values.items()},
-        }
-    if state == "REJECTED":
-        code = error.code if error else "INTERNAL_SERVER_ERROR"
-        message = error.message if error else "the server gave no reason"
-        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
-    message = f"the server answered with the state {state!r}, which is not an end state"
-    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
-
-
-def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
-    """Return what an execution that has ended adds to its run."""
-    context, took = execution.parent_context, execution.duration_s
-    found: dict[str, Any] = {
-        "execution_id": execution.execution_id,
-        "finished_at": execution.end,
-        "latency_s": None if took is None else round(took, 6),
-        **usage_totals(execution.usage_results),
-        **ended(execution.status, execution.outputs, execution.error),
-    }
-    if context is not None and context.deployment_history_item_id:
-        found["release_id"] = context.deployment_history_item_id
-    return found
 
 
 class StreamAccumulator:
