@@ -1,7 +1,5 @@
 """`vnb.compare`: the rows of a DataFrame side by side."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The comparison as HTML in a notebook."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from typing import Any

@@ -1,7 +1,5 @@
 """A server that is killed, a real process, forgets nothing that it acknowledged."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Filters and orderings of execution events."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any

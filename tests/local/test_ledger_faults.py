@@ -1,7 +1,5 @@
 """What the ledger does when its file, its disk or another server is in the way."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import stat

@@ -1,7 +1,5 @@
 """The sample deployments, run through the real local server, against their labelled cases."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence

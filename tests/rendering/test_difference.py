@@ -1,7 +1,5 @@
 """Differences by type: what is found, what is told, and that they lead from old to new."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

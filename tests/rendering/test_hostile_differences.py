@@ -1,7 +1,5 @@
 """What a workflow returns cannot add anything to HTML, to Markdown or to a terminal."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from typing import Any

@@ -1,7 +1,5 @@
 """Markdown of an untrusted author."""
 
-from __future__ import annotations
-
 import pytest
 
 from vellum_nb.rendering.html import markdown_html

@@ -1,7 +1,5 @@
 """Word differences: exact, quick, and readable."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The worst values: in a process that may take so much time and memory and no more."""
 
-from __future__ import annotations
-
 import resource
 import subprocess
 import sys
