@@ -6,11 +6,11 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-.PHONY: help lab test check lint units cells coverage bench docs notebooks lock clean programs
+.PHONY: help lab test test-lowest test-newer check lint units cells coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key needed
 	@echo "==> JupyterLab on notebooks/01_quickstart.ipynb (Ctrl-C ends it)"
@@ -41,7 +41,14 @@ UNITS := tests/test_[^w]*.py $(addprefix tests/,client comparison history render
 
 cells: $(VENV)/.dev
 	@echo "==> notebooks, against their stored outputs"
-	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 -q $(TWO)
+	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
+
+test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions that are allowed
+	@echo "==> unit tests, lowest versions" && $(VENV)/lowest/bin/python -m pytest $(VERSIONS) $(ARGS)
+
+test-newer: $(VENV)/newer/.made ## The unit tests on the newest Python that is installed
+	@$(VENV)/newer/bin/python -VV && $(VENV)/newer/bin/python -m pytest $(VERSIONS) $(ARGS)
+VERSIONS := $(filter-out tests/sweep,$(UNITS)) tests/local/test_lifecycle.py -m "not slow" -k "not postgres" -q $(TWO)
 
 coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
 	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)
@@ -60,6 +67,7 @@ lock: $(VENV)/.uv ## Resolve the lock files again
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra charts --extra postgres --group dev -o requirements/dev.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra postgres -c requirements/dev.lock -o requirements/lab.lock
+	@$(UV) pip compile $(LOCK) pyproject.toml requirements/unit.in --all-extras --resolution lowest-direct -o requirements/lowest.lock
 LOCK := --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 programs:
@@ -85,3 +93,15 @@ $(VENV)/.dev: $(VENV)/.uv requirements/dev.lock pyproject.toml
 	@echo "==> packages for development (once)"
 	@$(SYNC) -r requirements/dev.lock && $(OWN)
 	@touch $@ $(VENV)/.lab
+
+$(VENV)/lowest/.made: WITH := --python $(BIN)/python
+$(VENV)/lowest/.made: LOCKED := requirements/lowest.lock
+$(VENV)/newer/.made: WITH := --no-python-downloads --python ">=3.12"
+$(VENV)/newer/.made: LOCKED := requirements/dev.lock
+$(VENV)/lowest/.made $(VENV)/newer/.made: $(VENV)/.uv requirements/lowest.lock requirements/dev.lock pyproject.toml
+	@echo "==> packages of $(LOCKED) in $(@D) (once)"
+	@$(BIN)/uv --quiet venv --clear $(WITH) $(@D)
+	@export VIRTUAL_ENV=$(CURDIR)/$(@D) && for file in requirements/bootstrap.lock $(LOCKED); do \
+		$(BIN)/uv --quiet pip install --require-hashes -r $$file || exit; done && \
+		$(BIN)/uv --quiet pip install --no-deps --no-build-isolation --editable .
+	@touch $@

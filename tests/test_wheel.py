@@ -1,8 +1,10 @@
-"""What is installed: the wheel holds everything that is read at run time."""
+"""The packages: what they hold, that a second build is the same, and that the wheel works alone."""
 
+import hashlib
+import os
 import subprocess
 import sys
-import tomllib
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,13 +14,22 @@ ROOT = Path(__file__).parent.parent
 READ_AT_RUN_TIME = {".css", ".csv", ".js", ".json", ".py", ".typed"}
 
 
+def build(folder):
+    """Build the sdist and, from it, the wheel."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
+
+
 @pytest.fixture(scope="module")
-def names(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+def packages(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def names(packages):
+    with zipfile.ZipFile(packages[1]) as archive:
         return set(archive.namelist())
 
 
@@ -28,17 +39,63 @@ def test_the_wheel_holds_every_file_of_the_package_the_tutorial_and_nothing_else
         for path in (ROOT / "vellum_nb").rglob("*")
         if path.suffix in READ_AT_RUN_TIME
     }
+    notebooks = (ROOT / "notebooks").iterdir()
+    tutorial = {f"vellum_nb/notebooks/{x.name}" for x in notebooks if x.suffix in {".ipynb", ".py"}}
     assert files
-    assert files <= names
-
-    files = [path for path in (ROOT / "notebooks").iterdir() if path.suffix in {".ipynb", ".py"}]
-    tutorial = {f"vellum_nb/notebooks/{path.name}" for path in files}
     assert tutorial
-    assert tutorial <= names
+    assert files | tutorial <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"vellum_nb"}
 
 
-def test_what_needs_the_local_server_brings_it():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    assert any(need.startswith("vellum-nb[local") for need in extras["sdk"])
+def test_the_sdist_holds_what_its_tests_need(packages):
+    with tarfile.open(packages[0]) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("tests", "benchmarks", "requirements", ".ci")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    # The root's conftest.py keeps the user's key and history out of the tests.
+    assert needed | {"conftest.py", "Makefile", "pyproject.toml", "README.md"} <= held
+
+
+@pytest.mark.slow
+def test_a_second_build_is_the_same(packages, tmp_path):
+    again = build(tmp_path)
+    for first, second in zip(packages, again, strict=True):
+        assert first.name == second.name
+        assert hashlib.sha256(first.read_bytes()).digest() == (
+            hashlib.sha256(second.read_bytes()).digest()
+        )
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_the_quickstart_in_a_fresh_environment(packages, tmp_path):
+    uv = Path(sys.executable).with_name("uv")
+    python = tmp_path / "venv" / "bin" / "python"
+    cache = subprocess.check_output([uv, "cache", "dir"], text=True).strip()
+    environment = os.environ | {"HOME": str(tmp_path), "UV_CACHE_DIR": cache}
+    constraints = ["--constraint", str(ROOT / "requirements" / "dev.lock")]
+    package = f"vellum-nb[local] @ {packages[1].as_uri()}"
+    for command in (
+        [uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"],
+        [uv, "pip", "install", "--quiet", "--python", python, *constraints, package, "nbformat"],
+    ):
+        subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+    find = "import vellum_nb.notebooks as n; print(*n.__path__)"
+    folder = subprocess.check_output([python, "-c", find], cwd=tmp_path, text=True).strip()
+    assert folder.startswith(str(tmp_path))
+    notebook = Path(folder) / "01_quickstart.ipynb"
+    done = subprocess.run(
+        [python, "-m", "IPython", "--colors=NoColor", notebook],
+        env=environment | {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "runs.db").exists()

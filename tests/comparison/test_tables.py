@@ -72,6 +72,7 @@ def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison
     assert exactly(read) == exactly(written)
 
 
+@pytest.mark.filterwarnings("ignore:Mismatched null-like:FutureWarning")  # pandas 2: None, NaN
 def test_parquet_holds_every_row_and_column(tmp_path):
     cmp = judged({"v1": ["yes", "no", None], "v2": ["no", "no", "yes"]})
     for rows, frame in (("cases", cmp.frame()), ("runs", cmp.long())):

@@ -33,11 +33,16 @@ def _browser():
 
 
 @pytest.fixture(scope="session")
-def _page(tmp_path_factory, _browser):
+def server(tmp_path_factory):
+    """Return the address of a JupyterLab, which also has the other front ends, and its folder."""
     folder = tmp_path_factory.mktemp("jupyterlab")
-    screenshots = HERE.parents[1] / "screenshots"
     with lab_server(folder) as url:
-        yield Lab(_browser, url, folder, screenshots=screenshots)
+        yield url, folder
+
+
+@pytest.fixture(scope="session")
+def _page(server, _browser):
+    return Lab(_browser, *server, screenshots=HERE.parents[1] / "screenshots")
 
 
 @pytest.hookimpl(wrapper=True)

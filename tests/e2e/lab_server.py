@@ -26,7 +26,8 @@ OWN_FOLDERS += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
 OPTIONS = """
 --no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0
 --IdentityProvider.token= --ServerApp.password= --ServerApp.disable_check_xsrf=True
---LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly
+--LabApp.expose_app_in_browser=True --JupyterNotebookApp.expose_app_in_browser=True
+--LabApp.extension_manager=readonly
 """
 # Each notebook lies in a folder of its own, which is where its kernel starts.
 A_HISTORY_EACH = (

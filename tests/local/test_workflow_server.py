@@ -272,15 +272,97 @@ def _parent(pid):
         return 0
 
 
-def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking):
+@pytest.mark.parametrize("isolation", ["process", "environment"])
+def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking, isolation):
     def echo(text: str) -> str:
         return text * 2
 
     server.deploy(echo)
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "workflow.py").write_text(NESTED)
-    server.deploy(tmp_path / "outer", isolation="environment", python=python)
+    options = {"python": python} if isolation == "environment" else {}
+    server.deploy(tmp_path / "outer", isolation=isolation, **options)
     assert outputs(run(asking(server), "ab", name="outer"))["said"] == ("STRING", "abab")
+
+
+EACH = """
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.nodes import BaseNode, MapNode
+from vellum.workflows.state import BaseState
+
+class Shout(BaseNode):
+    item = MapNode.SubworkflowInputs.item
+
+    class Outputs(BaseNode.Outputs):
+        loud: str
+
+    def run(self) -> Outputs:
+        return self.Outputs(loud=self.item.upper())
+
+class Each(BaseWorkflow[MapNode.SubworkflowInputs, BaseState]):
+    graph = Shout
+
+    class Outputs(BaseWorkflow.Outputs):
+        loud = Shout.Outputs.loud
+"""
+ALL = """
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import BaseNode, MapNode
+from vellum.workflows.outputs import BaseOutput
+from vellum.workflows.state import BaseState
+from .each import Each
+
+class Inputs(BaseInputs):
+    text: str
+
+class ShoutAll(MapNode):
+    items = ["a", "b"]
+    subworkflow = Each
+
+class Say(BaseNode):
+    items = ShoutAll.Outputs.loud
+
+    class Outputs(BaseNode.Outputs):
+        said: str
+
+    def run(self):
+        for item in self.items:
+            yield BaseOutput(name="said", delta=item)
+        yield BaseOutput(name="said", value="".join(self.items))
+
+class All(BaseWorkflow[Inputs, BaseState]):
+    graph = ShoutAll >> Say
+
+    class Outputs(BaseWorkflow.Outputs):
+        items = ShoutAll.Outputs.loud
+        said = Say.Outputs.said
+"""
+
+
+def test_the_events_of_a_project_are_the_same_wherever_it_runs(python, server, asking):
+    def without_ids(value):
+        if isinstance(value, list):
+            return [without_ids(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        kept = (key for key in value if key not in {"id", "timestamp"} and key[-3:] != "_id")
+        return {key: without_ids(value[key]) for key in kept}
+
+    files = {"workflow.py": ALL.encode(), "each.py": EACH.encode(), "__init__.py": b""}
+    found = []
+    for isolation in ("kernel", "process", "environment"):
+        options = {"python": python} if isolation == "environment" else {}
+        server.deploy(files, name="all", isolation=isolation, **options)
+        answer = asking(server).session.post(
+            f"{server.url}/v1/workflow-deployments/all/execute-stream",
+            json={"inputs": {"text": "x"}},
+            timeout=60,
+        )
+        lines = [without_ids(json.loads(line)) for line in answer.text.splitlines()]
+        found.append(sorted(json.dumps(line, sort_keys=True) for line in lines))
+        assert len(lines) > 10, answer.text
+    assert found[0] == found[1] == found[2]
 
 
 SERVE = """

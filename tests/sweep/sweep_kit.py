@@ -10,8 +10,7 @@ from typing import Any
 from vellum_nb import History
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.sweep.limits import SweepOptions
-from vellum_nb.sweep.plan import PlannedRun
+from vellum_nb.sweep.plan import PlannedRun, SweepOptions
 from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
 from vellum_nb.sweep.sweep import Sweep
 

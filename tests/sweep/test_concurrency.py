@@ -2,7 +2,7 @@ import heapq
 
 import pytest
 
-from vellum_nb.sweep.limits import AdaptiveConcurrency
+from vellum_nb.sweep.driver import AdaptiveConcurrency
 
 LATENCY = 0.05
 

@@ -16,8 +16,7 @@ from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import RunError
 from vellum_nb.sweep.driver import Driver, thread_pool
-from vellum_nb.sweep.limits import SweepOptions
-from vellum_nb.sweep.plan import planned_runs
+from vellum_nb.sweep.plan import SweepOptions, planned_runs
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
 

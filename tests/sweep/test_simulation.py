@@ -14,7 +14,7 @@ import pytest
 from vellum_nb.errors import APIConnectionError, BadRequestError, RateLimitError, ServerError
 from vellum_nb.models import Run
 from vellum_nb.sweep.driver import Driver
-from vellum_nb.sweep.limits import SweepOptions
+from vellum_nb.sweep.plan import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Doubt,

@@ -107,7 +107,7 @@ def test_history_sync_brings_what_ran_elsewhere(key, recorded, tmp_path):
         ((*TRIAGE, "sla_hours=soon"), "sla_hours: the text 'soon' is given; a number is exp"),
         ((*TRIAGE, "vip=yes"), "vip: the text 'yes' is given; true or false is"),
         ((*TRIAGE, "context={'a': 'b'}"), "in double quotes: line 1 column 2 (char 1); json.d"),
-        ((*TRIAGE, "context=@deep.json"), "no JSON: it is nested too deep"),
+        ((*TRIAGE, "context=@deep.json"), "not JSON: it is nested too deep"),
         (("run", "ticket-triage", "--input", "ticket=x", "--release-tag", "v9"), "it has: "),
         (("run", "ticket-triage", "--input", "ticket=@no.txt"), "cannot be read: No such file"),
         (("history", "export"), "There is no history"),

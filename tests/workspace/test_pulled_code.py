@@ -29,7 +29,7 @@ def test_texts_come_by_path_and_what_is_no_text_by_its_size():
 
 def test_what_is_no_archive_says_so():
     for content in (b"", b"<html>", zipped({"a": "b"})[:-30]):
-        with pytest.raises(vnb.APIResponseError, match="The code is not a ZIP archive"):
+        with pytest.raises(vnb.APIResponseError, match="The code is not a readable ZIP archive"):
             texts_of(content, "The code")
 
 

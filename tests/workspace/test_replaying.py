@@ -98,7 +98,7 @@ def test_where_nothing_is_worse_nothing_is_replayed(ws):
 
 def test_a_comparison_of_a_frame_can_run_nothing_and_says_what_to_do(ws, cmp):
     of_frame = vnb.compare(ws.history.frame())
-    with pytest.raises(vnb.InputError, match=r"knows no workspace.*ws.compare\(...\)"):
+    with pytest.raises(vnb.InputError, match=r"has no workspace.*ws.compare\(...\)"):
         of_frame.replay(release_tag="v1")
 
 

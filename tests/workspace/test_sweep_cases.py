@@ -243,7 +243,7 @@ def test_mistyped_and_doubled_columns_are_named(read):
     assert "input.nn: is not an input of echo on v2" in str(error)
     (case,), notes = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
     assert case.labels == {"flg": True}
-    assert "is flag meant?" in notes[0]
+    assert "did you mean flag?" in notes[0]
     assert "did you mean output?" in notes[1]
     error = refused(read, [{"text": "a", "input.text": "b"}])
     assert "text and input.text of the list are both the input text" in str(error)

@@ -369,6 +369,8 @@ def test_a_sweep_under_way_takes_other_limits(server, connected):
         first = swept(ws, CASES, concurrency=2, background=True)
         wait_for(lambda: server.posts >= 2)
         assert swept(ws, CASES, max_calls=3, background=True) is first
+        assert ws.open_sweep(first.id) is first
+        assert ws.sweeps()["state"].tolist() == ["running"]
         for options in ({"concurrency": 5}, {"max_cost_usd": 1.0}):
             with pytest.raises(vnb.VellumNBError, match=f"another .*{next(iter(options))}"):
                 swept(ws, CASES, **options, background=True)

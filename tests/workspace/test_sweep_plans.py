@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from contextlib import closing
 
 import pandas as pd
@@ -20,19 +19,14 @@ BOTH = {"release_tags": ["v1", "v2"], "progress": False}
 
 
 class Deployment:
-    """A workflow that refuses what it is told to, and can be made to wait."""
+    """A workflow that refuses some texts."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.refused: set[str] = set()
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Event()
 
     def first(self, text: str) -> str:
         self.calls.append(text)
-        self.entered.set()
-        self.open.wait(60)
         if text in self.refused:
             raise vnb.Reject("not today")
         return f"one {text}"
@@ -52,7 +46,6 @@ def server(deployed):
         server.deploy(deployed.first, name="echo", release_tags=["v1"])
         server.deploy(deployed.second, name="echo", release_tags=["v2"])
         yield server
-        deployed.open.set()
 
 
 @pytest.fixture
@@ -136,18 +129,6 @@ def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
     assert second.id == first.id
     assert second.progress().found == 5
     assert len(deployed.calls) == 12
-
-
-def test_a_cell_that_is_run_again_meets_the_sweep_that_is_under_way(ws, deployed):
-    deployed.open.clear()
-    first = ws.sweep("echo", CASES, **BOTH, background=True)
-    assert deployed.entered.wait(60)
-    assert ws.sweep("echo", CASES, **BOTH, background=True) is first
-    assert ws.open_sweep(first.id) is first
-    assert ws.sweeps()["state"].tolist() == ["running"]
-    deployed.open.set()
-    assert first.wait(60).state == "done"
-    assert len(deployed.calls) == 6
 
 
 def test_fulfilled_runs_of_the_same_release_are_taken_over(ws, server, deployed):

@@ -7,6 +7,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import Faults
+from vellum_nb.sweep.plan import SweepOptions
 from vellum_nb.workspace import sweeps
 
 
@@ -51,12 +52,17 @@ def test_a_tag_that_moves_is_named_and_its_runs_are_marked(ws):
     assert sweep.compare().moved_tags == ("live",)
 
 
-def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws):
+@pytest.mark.parametrize("way", ["the same call", "resume"])
+def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws, way):
     ws.server.deploy(new, name="echo", release_tags=["live"])
     cases = [{"text": "a"}, {"text": "b"}]
-    ws.sweep("echo", cases, release_tags=["live"], max_calls=1, concurrency=1)
+    sweep = ws.sweep("echo", cases, release_tags=["live"], max_calls=1, concurrency=1)
     later = ws.server.deploy(new, name="echo", release_tags=["live"])
-    sweep = ws.sweep("echo", cases, release_tags=["live"])
+    if way == "resume":
+        sweep.apply(SweepOptions())
+        sweep.resume()
+    else:
+        sweep = ws.sweep("echo", cases, release_tags=["live"])
     assert sweep.state == "done"
     assert sweep.progress().moved == ("live",)
     newest, oldest = sweep.runs()

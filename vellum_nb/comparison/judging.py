@@ -35,34 +35,22 @@ class JudgeService:
         except InputError as exc:
             for problem in reversed(exc.problems):
                 if problem.row is not None:
-                    reason = f"cannot be run: {problem.variable}: {problem.message}"
-                    unfit[problem.row - 1] = reason
+                    unfit[problem.row - 1] = f"not run: {problem.variable}: {problem.message}"
             if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
                 raise
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])
         made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
         planned = iter(self.history.sweeps.cases(done.id))
         stopped = "was not called: its sweep stopped"
-        return [
-            unfit[at] if at in unfit else made.get(next(planned).case_id, stopped)
-            for at in range(len(rows))
-        ]
+        places = range(len(rows))
+        return [unfit.get(n) or made.get(next(planned).case_id, stopped) for n in places]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalls:
-    """The calls that one judge is going to make.
+    """The calls that one judge is going to make, and the judgements that the history has.
 
-    Attributes
-    ----------
-    metric, deployment, release_tag : str
-        The name of the metric, and which workflow on which release tag judges.
-    cases : dict
-        `case_id` of the judge's inputs to these inputs; one call each.
-    known : dict
-        `case_id` to the judgement that the history has.
-    service : JudgeService
-        What runs it.
+    `cases` and `known` are by the `case_id` of the judge's inputs.
     """
 
     metric: str
@@ -118,15 +106,10 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
         of = judge.deployment, judge.release_tag
-        known: dict[str, Run] = {}
-        if requests:
-            runs = found.history.runs(
-                deployment=judge.deployment,
-                release_tag=judge.release_tag,
-                state="FULFILLED",
-                case_id=list(requests),
-            )
-            known = {run.case_id: run for run in runs}
+        runs = found.history.runs(
+            deployment=of[0], release_tag=of[1], state="FULFILLED", case_id=list(requests)
+        )
+        known = {run.case_id: run for run in runs}
         cases = {key: inputs for key, inputs in requests.items() if key not in known}
         plans.append(JudgeCalls(judge.name, *of, cases, known, found))
     return JudgePlan(tuple(plans))

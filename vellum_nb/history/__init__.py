@@ -23,7 +23,6 @@ from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
-    "format_bytes",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",
@@ -39,6 +38,7 @@ __all__ = [
     "clean",
     "column",
     "csv_table",
+    "format_bytes",
     "frame_of_cells",
     "from_micros",
     "json_objects",

@@ -222,8 +222,11 @@ class Run(Model):
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for name, value in self.outputs.items()
         ]
-        # Jupyter sets tables right-aligned, and code on a ground of its own.
-        cell, plain = '<td style="text-align: left">', ' style="background: none"'
+        # Jupyter sets tables right-aligned, code on a ground of its own and broken within words;
+        # other front ends do not wrap it at all.
+        cell = '<td style="text-align: left">'
+        wrapped = "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal"
+        plain = f' style="background: none; {wrapped}"'
         body = "".join(
             f"<tr><th>{escape(name)}</th>{cell}<pre{plain}>{escape(text)}</pre></td></tr>"
             for name, text in rows

@@ -284,10 +284,10 @@ class Row(NamedTuple):
         """Return the row as Markdown."""
         return self._marked(markdown_code)
 
-    def _marked(self, shown: Callable[[str], str]) -> str:
+    def _marked(self, quote: Callable[[str], str]) -> str:
         pieces = "".join(text.join(_MARKS[kind]) for kind, text in self.ops)
-        label = f"{shown(self.label)}: " if self.label else ""
-        return f"{label}{shown(pieces)}{f' {self.remark}' if self.remark else ''}"
+        label = f"{quote(self.label)}: " if self.label else ""
+        return f"{label}{quote(pieces)}{f' {self.remark}' if self.remark else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Cancellation
 from vellum_nb.rendering.format import plural
-from vellum_nb.sweep.limits import AdaptiveConcurrency, SweepOptions
+from vellum_nb.sweep.plan import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Finished,
@@ -51,9 +51,82 @@ _GRACE = 2.0  # seconds for calls under way, when the interpreter ends
 _WRITING = 5.0  # seconds to record what was cut off
 _LAG_FACTOR = 2.0  # times the lag that a server has shown, a run in doubt is looked up
 
+_FIRST = 16  # calls at once, where that is not fixed
+_LESS = 0.7
+_MORE = 1.5
+_MORE_AFTER_TROUBLE = 1.25
+_WORTH = 0.3  # of what more at once would bring, were the server not to notice
+_FULL = 0.7
+_REST = 8  # rounds, at most
 
 Attempt: TypeAlias = Callable[..., Outcome]
 """Sends a `PreparedRun` once, or looks it up once, until its `cancel`; it may be pickled."""
+
+
+class AdaptiveConcurrency:
+    """Decides how many calls may be under way, from how earlier ones fared. Pure.
+
+    A round is as many calls as may be under way, all begun since that was last changed. After a
+    round without trouble the limit grows by half, and stays there when that brought more calls a
+    second (Little's law: calls under way / seconds that one takes). Otherwise it steps back, and
+    tries again some rounds later. When the server is busy it shrinks, at most once a round, and
+    nothing starts before the time that the server asked for (`not_before`). With a fixed
+    `concurrency` only the waiting is left.
+    """
+
+    def __init__(self, concurrency: int | None = None, *, most: int = 128) -> None:
+        self.fixed = concurrency is not None
+        self.most = concurrency or most
+        self.limit = concurrency or min(_FIRST, most)
+        self.not_before = 0.0
+        self._more = _MORE
+        self._base: tuple[int, float] | None = None
+        self._resting, self._rest = 0, 1
+        self._restart(0.0)
+
+    def room(self, at_once: int, now: float) -> int:
+        """Return how many calls may start now."""
+        return 0 if now < self.not_before else max(0, self.limit - at_once)
+
+    def ended(self, began: float, now: float, at_once: int) -> None:
+        """Note a call that ended well, one of `at_once` that were under way."""
+        if self.fixed or began < self._since:
+            return
+        self._calls += 1
+        self._took += now - began
+        self._at_once += at_once
+        if self._calls >= max(self.limit, 8):
+            average = self._at_once / self._calls
+            if average >= _FULL * self.limit:  # otherwise there was not enough to do
+                self._judge(self._at_once / max(self._took, 1e-9))
+            self._restart(now)
+
+    def busy(self, began: float, now: float, wait: float | None) -> bool:
+        """Note that the server has too much to do; return whether `limit` was lowered."""
+        self.not_before = max(self.not_before, now + (wait or 0.0))
+        if self.fixed or began < self._since:
+            return False
+        self.limit = max(1, int(self.limit * _LESS))
+        self._more, self._base, self._resting = _MORE_AFTER_TROUBLE, None, 0
+        self._restart(now)
+        return True
+
+    def _restart(self, now: float) -> None:
+        self._since = now
+        self._calls, self._took, self._at_once = 0, 0.0, 0
+
+    def _judge(self, rate: float) -> None:
+        """Grow, or step back, by the calls a second that this limit brings."""
+        if self._resting:
+            self._resting -= 1
+            return
+        limit, before = self._base or (self.limit, 0.0)
+        if rate > before * (1 + _WORTH * (self.limit / limit - 1)):
+            self._base, self._rest = (self.limit, rate), 1
+            self.limit = min(self.most, math.ceil(self.limit * self._more))
+        else:
+            self.limit, self._base, self._resting = limit, None, self._rest
+            self._rest = min(2 * self._rest, _REST)
 
 
 class WorkerPool:

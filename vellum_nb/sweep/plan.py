@@ -1,21 +1,23 @@
-"""The plan of a sweep: what the history has of it, what is left, and what that takes."""
+"""The plan of a sweep: its options, what the history has of it, what is left, what that takes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from html import escape
+from numbers import Real
 from statistics import fmean, median
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import new_run_id
+from vellum_nb.models.checks import check_integer, check_texts, refuse
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import Releases
-from vellum_nb.sweep.limits import LIMITS, SweepOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,103 @@ if TYPE_CHECKING:
 Reused: TypeAlias = Mapping[Place, str]  # runs of the history that stand for planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
+_WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """How a sweep goes about it; see `vellum_nb.Workspace.sweep`."""
+
+    concurrency: int | None = None
+    max_concurrency: int = 128
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost_usd: float | None = None
+    stop_after_failures: int | None = None
+    expand_meta: bool = False
+    resend_in_doubt: bool = True
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        executor: Any = self.executor
+        if executor is not None and not isinstance(executor, Executor):
+            expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
+            refuse("executor", executor, expected)
+        for name, default in DEFAULTS.items():
+            value = getattr(self, name)
+            if name in _WHOLE:
+                check_integer(name, value, least=1, optional=default is None)
+                object.__setattr__(self, name, value and int(value))
+            elif name in LIMITS and value is not None:
+                is_number = isinstance(value, Real) and not isinstance(value, bool)
+                if not is_number or not value > 0:
+                    refuse(name, value, "a number above 0")
+                object.__setattr__(self, name, float(value))
+
+    @property
+    def expands_meta(self) -> bool:
+        """Whether runs are asked what they cost."""
+        return self.expand_meta or self.max_cost_usd is not None
+
+    @property
+    def at_once(self) -> int:
+        """How many calls may be under way at most."""
+        return self.concurrency or self.max_concurrency
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What of it is kept with the sweep: all that is not the default."""
+        found = {name: getattr(self, name) for name in DEFAULTS}
+        return {name: value for name, value in found.items() if value != DEFAULTS[name]}
+
+    def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
+        """Return which limit is reached, and that it is."""
+        used = (calls, seconds, cost, failures)
+        for name, number in zip(LIMITS, used, strict=True):
+            limit = getattr(self, name)
+            if limit is not None and number >= limit:
+                return f"{name}={limit} is reached"
+        return None
+
+
+LIMITS = ("max_calls", "max_seconds", "max_cost_usd", "stop_after_failures")
+DEFAULTS = {each.name: each.default for each in fields(SweepOptions) if each.name != "executor"}
+"""The options that are kept with a sweep."""
+
+
+class SweepLimits(TypedDict, total=False):
+    """The options that are kept with a sweep, for type checkers."""
+
+    concurrency: int | None
+    max_concurrency: int
+    max_calls: int | None
+    max_seconds: float | None
+    max_cost_usd: float | None
+    stop_after_failures: int | None
+    expand_meta: bool
+    resend_in_doubt: bool
+
+
+class SweepArguments(SweepLimits, total=False):
+    """The options of `Workspace.sweep`, for type checkers."""
+
+    release_tags: Sequence[str]
+    repeats: int
+    progress: bool
+    background: bool
+    restart: bool
+    reuse: bool
+    mocks: bool
+    executor: Executor | None
+
+
+def checked_tags(release_tags: Any) -> tuple[str, ...]:
+    """Return the release tags, each once."""
+    tags = [release_tags] if isinstance(release_tags, str) else release_tags
+    found = dict.fromkeys(check_texts("release_tags", tags))
+    if not found or "" in found:
+        refuse("release_tags", release_tags, "names, such as release_tags=['v1', 'v2']")
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,13 +410,13 @@ def _tags(
         costs = [run.cost_usd for run in own if run.cost_usd is not None]
         begun = sum(number for (of, _), number in counts.items() if of == tag)
         doubtful = counts.get((tag, "STARTED"), 0)
-        taken = sum(place.release_tag == tag for place in reused)
+        reusing = sum(place.release_tag == tag for place in reused)
         yield TagPlan(
             tag,
             release_id,
-            calls=record.cases * record.repeats - begun - taken,
+            calls=record.cases * record.repeats - begun - reusing,
             found=begun - doubtful,
-            reused=taken,
+            reused=reusing,
             doubtful=doubtful,
             median_s=median(run.latency_s for run in own) if own else None,
             cost_usd=fmean(costs) if costs else None,

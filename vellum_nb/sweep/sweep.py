@@ -20,8 +20,14 @@ from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
-from vellum_nb.sweep.limits import LIMITS, SweepOptions
-from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
+from vellum_nb.sweep.plan import (
+    LIMITS,
+    PlannedRun,
+    SweepOptions,
+    SweepPlan,
+    planned_runs,
+    superseded,
+)
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
 from vellum_nb.sweep.retry_policy import PreparedRun
 

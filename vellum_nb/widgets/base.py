@@ -9,11 +9,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import anywidget
 import ipywidgets as ipw
+from IPython.core.getipython import get_ipython
+from IPython.display import HTML
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.rendering.html import NO_MATH
@@ -34,6 +37,7 @@ __all__ = [
     "static_html",
 ]
 
+_VIEW = "application/vnd.jupyter.widget-view+json"
 _LONGEST_PAUSE = 1.0  # seconds until the next call of a `Debouncer` that nobody poked
 _LONGEST_PATH = 500
 _ROUTE = "_reply_subshell_for"
@@ -53,13 +57,32 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._bundle(repr(self), self._html(), **kwargs)
 
+    def _marimo_html(self, hint: str) -> Any:
+        """Return what marimo displays, which cannot draw ipywidgets that hold others."""
+        html = f"<p>{escape(hint)}</p>{page_safe(self._html())}"
+        return HTML(html)  # type: ignore[no-untyped-call]
+
     def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
+            if _is_unattended():
+                data.pop(_VIEW, None)
             data["text/plain"] = text
             data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
         return bundle
+
+
+def _is_unattended() -> bool:
+    """Whether nobody looks at this cell while its kernel runs, as in ``nbconvert --execute``.
+
+    A view that is stored in such a notebook is shown without a kernel, and empty, instead of the
+    static HTML. Voila executes cells the same way, for a page that has the kernel.
+    """
+    find_parent = getattr(get_ipython(), "get_parent", None)
+    message = (find_parent() if find_parent else None) or {}
+    alone = message.get("content", {}).get("allow_stdin") is False
+    return alone and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def static_html(widget: Any) -> str:

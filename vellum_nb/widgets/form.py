@@ -451,6 +451,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         close_former(self)
         return super()._repr_mimebundle_(**kwargs)
 
+    def _display_(self) -> Any:
+        name = self._spec.name
+        return self._marimo_html(
+            f"marimo cannot show this form. Run the deployment with ws.run({name!r}, {{...}}); "
+            "ws.history.view() and the view of a comparison work here."
+        )
+
     def _html(self) -> str:
         """Return a table of the inputs, below it the answers and traces there are.
 

@@ -491,6 +491,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         if opened is not None:
             self.open_case(opened)
 
+    def _display_(self) -> Any:
+        return self.table  # marimo draws it alone, without what opens below it
+
     def __repr__(self) -> str:
         comparison = self.comparison
         cases = plural(len(comparison.cases), "case")

@@ -211,5 +211,10 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         close_former(self)
         return super()._repr_mimebundle_(**kwargs)
 
+    def _display_(self) -> Any:
+        return self._marimo_html(
+            "marimo cannot show this panel. Use ws.run(...), ws.history.view() and ws.compare(...)."
+        )
+
     def _html(self) -> str:
         return static_html(self.form) + static_html(self.history_view)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from itertools import chain
+from typing import Any
 
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.diff import Op, diff_html, difference
-from vellum_nb.rendering.format import duration, money, plural, visible_name
-from vellum_nb.rendering.html import difference_html, error_html, value_html
+from vellum_nb.rendering.format import duration, money, visible_name
+from vellum_nb.rendering.html import difference_html, error_html, render, value_html
 from vellum_nb.rendering.values import output_kind, same_value
 from vellum_nb.widgets.markup import asset, icon
 
@@ -22,7 +23,6 @@ _MOST_OUTPUTS = 200
 _NODES = 200
 _DEEPEST = 6
 _NARROWEST = 0.5  # per cent: a node of no time at all is still seen
-_ERROR = 2000  # characters
 _NODE_STATES = {
     "FULFILLED": ("FULFILLED", ""),
     "REJECTED": ("REJECTED", "REJECTED"),
@@ -39,15 +39,9 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     ends = [end for node in nodes if (end := _utc(node.end))]
     begin = min(starts, default=None)
     length = max((max(starts + ends) - begin).total_seconds(), 0.0) if begin else 0.0
-    facts = [escape(visible_name(title)), plural(len(nodes), "node"), duration(length)]
-    if len(nodes) > _NODES:
-        facts.append(f"the first {_NODES}; ws.trace(run) has all")
-    caption = " · ".join(filter(None, facts))
-    rows = "".join(
-        _node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]
-    )
-    body = f"<caption>{caption}</caption><tbody>{rows}</tbody>"
-    return f'<table class="vnb-rows vnb-trace">{body}</table>'
+    rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
+    options = {"title": title, "count": len(nodes), "length": length}
+    return render("trace.html.j2", rows=rows, icon=_icon, **options)
 
 
 def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
@@ -69,44 +63,18 @@ def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
     return found + [(0, node) for rest in inside.values() for node in rest]
 
 
-def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> str:
+def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> dict[str, Any]:
     picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
-    spoken = "" if word else '<span class="vnb-sr-only">FULFILLED</span>'
-    small = "".join(
-        f' <span class="vnb-trace-kind">{escape(visible_name(each))}</span>'
-        for each in filter(None, (node.kind, word))
-    )
     start, end = _utc(node.start), _utc(node.end)
     took = max((end - start).total_seconds(), 0.0) if start and end else None
-    bar = ""
+    bar = None
     if begin is not None and start is not None:
         offset = (start - begin).total_seconds()
         lasted = length - offset if took is None else took
         left = min(100 * offset / length, 100 - _NARROWEST) if length else 0.0
-        width = min(max(100 * lasted / length, _NARROWEST), 100 - left) if length else 100.0
-        bad = " vnb-trace-bad" if node.state == "REJECTED" else ""
-        bar = (
-            f'<span class="vnb-trace-track{bad}" aria-hidden="true">'
-            f'<span style="margin-left:{left:.2f}%;width:{width:.2f}%"></span></span>'
-        )
-    return (
-        f'<tr style="--vnb-depth:{min(depth, _DEEPEST)}"><th scope="row">{_icon(picture)}{spoken} '
-        f'{escape(visible_name(node.name))}{small}</th><td class="vnb-trace-time">{bar}</td>'
-        f'<td class="vnb-trace-took vnb-number">{"" if took is None else duration(took)}</td>'
-        f"</tr>{_node_details(node)}"
-    )
-
-
-def _node_details(node: NodeRun) -> str:
-    facts = [escape(visible_name(node.model))] if node.model else []
-    if node.tokens_in is not None or node.tokens_out is not None:
-        facts.append(f"{node.tokens_in or 0:,} tokens in · {node.tokens_out or 0:,} out")
-    if node.cost_usd is not None:
-        facts.append(money(node.cost_usd))
-    html = f'<span class="vnb-quiet">{" · ".join(facts)}</span>' if facts else ""
-    if node.error:
-        html += f'<pre class="vnb-text vnb-error">{escape(node.error[:_ERROR])}</pre>'
-    return f'<tr class="vnb-trace-more"><td colspan="3">{html}</td></tr>' if html else ""
+        bar = left, min(max(100 * lasted / length, _NARROWEST), 100 - left) if length else 100.0
+    row = {"node": node, "depth": min(depth, _DEEPEST), "picture": picture, "word": word}
+    return row | {"took": took, "bar": bar}
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import traitlets
@@ -201,37 +200,15 @@ def _cut(text: str) -> str:
 
 def plan_html(record: SweepRecord) -> str:
     """Return what is to be run: what stands in a stored notebook for a view that was live."""
-    tags = ", ".join(f"<code>{_name(tag)}</code>" for tag in record.release_tags)
-    return (
-        f"<p><b>Sweep</b> of {_name(record.deployment)} on {tags}: "
-        f"{_plan_text(record)}, {plural(record.planned, 'run')}</p>"
-    )
+    return render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
 
 
 def sweep_html(sweep: Sweep, same: Names) -> str:
     """Return how far a sweep is, as a table."""
     record, now = sweep.record, sweep.progress()
-    why = f" ({escape(now.reason)})" if now.reason else ""
-    left, right = ' style="text-align: left;"', ' style="text-align: right;"'
-    figures = ("done", "failed", "running", "to go")
-    head = "".join(f'<th scope="col"{right}>{name}</th>' for name in figures)
-    rows = "".join(
-        f'<tr><th scope="row"{left}><code>{_name(tag.release_tag)}</code> '
-        f"{escape(_tag_note(record, tag.release_tag, same))}</th>"
-        + "".join(f"<td{right}>{getattr(tag, name.replace(' ', '_')):,}</td>" for name in figures)
-        + "</tr>"
-        for tag in now.tags
-    )
-    return (
-        f"<p><b>Sweep</b> of {_name(record.deployment)}: {_plan_text(record)}, "
-        f"{now.state}{why}, {now.ended:,} of {plural(now.planned, 'run')}</p>"
-        f'<table><thead><tr><th scope="col"{left}>release tag</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
-
-
-def _name(name: str) -> str:
-    return escape(visible_name(name))
+    notes = {each.release_tag: _tag_note(record, each.release_tag, same) for each in now.tags}
+    texts = {"plan": _plan_text(record), "notes": notes}
+    return render("sweep.html.j2", part="table", record=record, now=now, **texts)
 
 
 class SweepView(ThreadSafeWidget):

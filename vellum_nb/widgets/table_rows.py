@@ -174,17 +174,21 @@ def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
 
 
 def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
-    """Return a plain table for where no widget can live: the same text for the same runs.
-
-    Times and durations are left out, so that a stored notebook compares equal when run again.
-    """
+    """Return a plain table for where no widget can live: the same text for the same runs."""
     if not runs:
         return "<p>History: no runs.</p>"
-    visible = [name for name in columns if column_kind(name) not in {"time", "seconds"}]
+
+    def plain(name: str, cell: Cell) -> Cell:
+        if cell is None:
+            return None
+        if column_kind(name) == "time":
+            return f"{str(cell)[:19].replace('T', ' ')} UTC"
+        return f"{cell:.3f}" if column_kind(name) == "seconds" else cell
+
     return render(
         "history_table.html.j2",
-        columns=visible,
-        rows=[cells(run, visible) for run in runs],
+        columns=columns,
+        rows=[list(map(plain, columns, cells(run, columns))) for run in runs],
         kind=column_kind,
         total=total,
         more=total.split(maxsplit=1)[0] != str(len(runs)),

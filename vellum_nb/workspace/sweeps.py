@@ -29,8 +29,15 @@ from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
 from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
-from vellum_nb.sweep.limits import SweepOptions, checked_tags
-from vellum_nb.sweep.plan import PlannedRun, Reused, SweepPlan, new_sweep, plan_sweep
+from vellum_nb.sweep.plan import (
+    PlannedRun,
+    Reused,
+    SweepOptions,
+    SweepPlan,
+    checked_tags,
+    new_sweep,
+    plan_sweep,
+)
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
     Doubt,
@@ -360,10 +367,10 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     new = new_sweep(
         deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace
     )
-    plan = partial(
+    make_plan = partial(
         plan_sweep, new, found, services.history.sweeps, options, notes=notes, restart=restart
     )
-    planned = plan(reuse=reuse and dry_run)
+    planned = make_plan(reuse=reuse and dry_run)
     if dry_run:
         return planned[1]
     sweep = _live_sweep(planned[0].id)
@@ -372,19 +379,19 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         return sweep.resume(background=background, progress=progress)
     if reuse and planned[1].ended is None:
         _settle_doubts(services, new, found)
-        planned = plan(reuse=True)
-    record, shown = _store(
-        services.history.sweeps, planned, plan, found, restart=restart, reuse=reuse
+        planned = make_plan(reuse=True)
+    record, plan = _store(
+        services.history.sweeps, planned, make_plan, found, restart=restart, reuse=reuse
     )
     worker = SweepWorker(services, record, found, releases)
     sweep = _LIVE[record.id] = Sweep(
-        record, history=services.history, worker=worker, options=options, plan=shown
+        record, history=services.history, worker=worker, options=options, plan=plan
     )
-    if shown.ended is None:
+    if plan.ended is None:
         if progress:
-            views.announce(shown)
+            views.announce(plan)
         return sweep.resume(background=background, progress=progress)
-    sys.stderr.write(f"vellum-nb: {deployment}: {shown.notes[0]} (sweep {sweep.id})\n")
+    sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
     if is_same_server and services.history.sweeps.in_doubt(sweep.id):
         sweep.resume(progress=False)
@@ -414,28 +421,28 @@ def _live_sweep(sweep_id: str) -> Sweep | None:
 def _store(
     sweeps: Sweeps,
     planned: tuple[SweepRecord, SweepPlan, Reused],
-    plan: Callable[..., tuple[SweepRecord, SweepPlan, Reused]],
+    make_plan: Callable[..., tuple[SweepRecord, SweepPlan, Reused]],
     cases: Sequence[SweepCase],
     *,
     restart: bool,
     reuse: bool,
 ) -> tuple[SweepRecord, SweepPlan]:
     """Record the plan, which is made again where another process was quicker."""
-    record, shown, reused = planned
-    while shown.resumes is None and shown.ended is None:
+    record, plan, reused = planned
+    while plan.resumes is None and plan.ended is None:
         if sweeps.add(record, cases, reused=reused, allow_duplicate=restart):
-            return record, shown
-        record, shown, reused = plan(reuse=reuse)
+            return record, plan
+        record, plan, reused = make_plan(reuse=reuse)
     if sweeps.cases(record.id) != cases:
         sweeps.update_cases(record.id, cases)
     if reused:
         token = sweeps.acquire(record.id)
         try:  # another process may have placed the same runs since
-            again, _, reused = plan(reuse=True)
+            again, _, reused = make_plan(reuse=True)
             sweeps.add_reused(record.id, reused if again.id == record.id else {})
         finally:
             sweeps.release(record.id, token)
-    return record, shown
+    return record, plan
 
 
 def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[SweepCase]) -> None:

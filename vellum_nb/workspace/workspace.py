@@ -29,8 +29,7 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.limits import SweepArguments, SweepLimits, SweepOptions
-from vellum_nb.sweep.plan import SweepPlan
+from vellum_nb.sweep.plan import SweepArguments, SweepLimits, SweepOptions, SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect

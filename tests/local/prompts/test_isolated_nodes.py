@@ -10,7 +10,7 @@ HEAD = """
 from vellum import ChatMessagePromptBlock, JinjaPromptBlock
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import BaseNode, InlinePromptNode, SubworkflowDeploymentNode
+from vellum.workflows.nodes import BaseNode, InlinePromptNode
 from vellum.workflows.state import BaseState
 
 class Inputs(BaseInputs):
@@ -32,20 +32,6 @@ class Flow(BaseWorkflow[Inputs, BaseState]):
     class Outputs(BaseWorkflow.Outputs):
         greeting = Greet.Outputs.text
 """
-NEST = """
-class Inner(SubworkflowDeploymentNode):
-    deployment = "shout"
-    subworkflow_inputs = {"text": Inputs.text}
-
-    class Outputs(SubworkflowDeploymentNode.Outputs):
-        output: str
-
-class Flow(BaseWorkflow[Inputs, BaseState]):
-    graph = Inner
-
-    class Outputs(BaseWorkflow.Outputs):
-        said = Inner.Outputs.output
-"""
 FAIL = """
 class Fail(BaseNode):
     def run(self):
@@ -56,10 +42,6 @@ class Fail(BaseNode):
 class Flow(BaseWorkflow[Inputs, BaseState]):
     graph = Fail
 """
-
-
-def shout(text: str) -> str:
-    return text.upper()
 
 
 @pytest.fixture
@@ -93,18 +75,11 @@ def test_a_prompt_node_in_a_process_is_answered_and_its_usage_kept(run, model):
     assert used["ml_model_usage"] == {"input_token_count": 7, "output_token_count": 3}
 
 
-def test_a_node_in_a_process_runs_another_deployment(run, server):
-    server.deploy(shout)
-    data, _ = run("nest", NEST)
-    assert data["state"] == "FULFILLED", data
-    assert [(o["name"], o["value"]) for o in data["outputs"]] == [("said", "ADA")]
-
-
-def test_a_crash_of_a_node_ends_every_node_and_the_run(run, server):
+def test_a_crash_of_a_node_ends_every_node_and_the_run(run):
     data, detail = run("crash", FAIL, memory_limit=8 * 1024**3)
     assert data["error"]["code"] == "NODE_EXECUTION"
     assert "exit status 5" in data["error"]["message"]
     names = [event["name"] for span in detail["spans"] for event in span["events"]]
     assert "workflow.execution.rejected" in names
-    # The process may die before it has told that the node began.
+    # The process may die before it has sent that the node began.
     assert names.count("node.execution.initiated") == names.count("node.execution.rejected")

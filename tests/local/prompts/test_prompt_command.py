@@ -58,7 +58,7 @@ def test_the_command_has_an_endpoint_answer_prompts(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--model", "tiny"), "Give --models-url"),
+        (("--model", "tiny"), "add --models-url"),
         (("--models-url", f"http://{KEY}@nowhere/v1"), "no address of a model"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from openai_kit import KEY, ask, block, chunks, counts, delta, finish, order, says, text
 
 
-def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model):
+def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "of-another-endpoint")
     model.answer = says("Hel", "lo \u2028 wörld")
     events = ask(vellum, inputs=[text("name", "Ada")])
     assert [event.state for event in events] == [
@@ -21,6 +22,7 @@ def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model):
     (asked,) = model.asked
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
+    assert "OpenAI-Organization" not in asked.headers
     assert asked.body["model"] == "tiny"
     assert asked.body["messages"] == [{"role": "user", "content": "Hi Ada"}]
     assert asked.body["stream_options"] == {"include_usage": True}

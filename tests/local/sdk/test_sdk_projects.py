@@ -158,10 +158,3 @@ def test_a_project_that_cannot_be_loaded_is_refused_with_the_reason(
     with pytest.raises(VellumNBError) as refused:
         server.deploy(write(tmp_path / "broken", workflow=source))
     assert message in str(refused.value)
-
-
-@pytest.mark.slow
-def test_a_project_runs_in_a_process_of_its_own(server, client):
-    server.deploy(project_files("v2"), name="apart", isolation="process")
-    reply = client.execute_workflow(comments("not good"), workflow_deployment_name="apart")
-    assert outputs(reply)["moods"] == ["bad"]

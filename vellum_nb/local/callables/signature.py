@@ -68,8 +68,6 @@ def kind_of(annotation: Any) -> Kind:
             marker = item.name
         elif isinstance(item, str):
             description = item
-        elif hasattr(item, "documentation"):  # PEP 727, as FastAPI and others use it
-            description = str(item.documentation)
         else:
             rest.append(item)
         if isinstance(item, FieldInfo):
@@ -98,17 +96,16 @@ def input_parameter(
     if default is ABSENT or isinstance(default, FieldInfo):
         default = kind.default
     optional = kind.optional or default is None
-    variable = VellumVariable(
-        id=id_,
-        key=key,
-        type=kind.type,
+    made = variable(
+        id_,
+        key,
+        kind,
+        description,
         required=default is ABSENT and not optional,
         default=_typed_default(kind, default),
-        extensions=_extensions(kind.description or description),
-        json_schema=kind.schema,
     )
     fallback = None if default is ABSENT and optional else default
-    return Parameter(variable, kind, positional, fallback)
+    return Parameter(made, kind, positional, fallback)
 
 
 def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
@@ -161,15 +158,20 @@ def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:
         kind = kind_of(annotation)
         if kind.type == "JSON" and (kind.schema or {}).get("type") == "string":
             kind = dataclasses.replace(kind, type="STRING")
-        found.append(output_variable(variable_id("output", name), name, kind))
+        found.append(variable(variable_id("output", name), name, kind))
     return tuple(found)
 
 
-def output_variable(id_: str, key: str, kind: Kind) -> VellumVariable:
-    """Return the variable for an output of `kind`."""
-    extensions = _extensions(kind.description)
+def variable(id_: str, key: str, kind: Kind, description: str = "", **more: Any) -> VellumVariable:
+    """Return the variable for an output of `kind`, or, with more fields, for an input."""
+    text = inspect.cleandoc(kind.description or description)
     return VellumVariable(
-        id=id_, key=key, type=kind.type, extensions=extensions, json_schema=kind.schema
+        id=id_,
+        key=key,
+        type=kind.type,
+        extensions=VariableExtensions(color=None, description=text, title=None) if text else None,
+        json_schema=kind.schema,
+        **more,
     )
 
 
@@ -216,13 +218,6 @@ def _typed_default(kind: Kind, default: Any) -> dict[str, Any] | None:
     except (PydanticSerializationError, ValueError, TypeError):
         return None  # the code still has it; it only cannot be shown
     return {"type": kind.type, "value": value}
-
-
-def _extensions(description: str) -> VariableExtensions | None:
-    """Return a description as a variable carries it."""
-    if not description:
-        return None
-    return VariableExtensions(color=None, description=inspect.cleandoc(description), title=None)
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:

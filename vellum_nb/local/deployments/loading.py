@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.sources import MODULE, CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Code, describe_exception
-from vellum_nb.local.refusals import Refused, bad_request
+from vellum_nb.local.refusals import Refused
 
 _LOCK = threading.RLock()
 
@@ -41,7 +41,7 @@ def code_of(target: Any) -> Code:
             f"{target!r:.80} cannot be called; deploy a function, a Workflows SDK class, or the "
             "Path of a project folder or .py file"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     return Workflow(target)
 
 
@@ -148,8 +148,7 @@ def _only_workflow(module: ModuleType, where: str) -> str:
     if len(found) == 1:
         return found[0]
     what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
-    msg = f"{where}.py {what}; name the one to run with entry='{where}:name'"
-    raise bad_request(msg)
+    raise Refused(400, f"{where}.py {what}; name the one to run with entry='{where}:name'")
 
 
 def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import Snapshots
-from vellum_nb.local.refusals import StoreError, bad_request, not_found
+from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
 
 _MAX_LENGTH = 150
@@ -55,8 +55,7 @@ class Registry:
         deployment = next((d for d in found if id_or_name in {d.id, d.name}), None)
         if deployment is None:
             names = ", ".join(each.name for each in found) or "none"
-            msg = f"No deployment {id_or_name!r:.160} exists; there are: {names}"
-            raise not_found(msg)
+            raise Refused(404, f"No deployment {id_or_name!r:.160} exists; there are: {names}")
         return deployment
 
     def deploy(
@@ -74,20 +73,18 @@ class Registry:
         _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
         tags = _checked_tags(release_tags)
         if label is not None and not 0 < len(label) <= _MAX_LENGTH:
-            msg = f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}"
-            raise bad_request(msg)
+            raise Refused(400, f"a label has 1 to {_MAX_LENGTH} characters; this has {len(label)}")
         id_ = release.id if release_id is None else _uuid(release_id)
         if id_ is None:
             msg = f"release_id {release_id!r:.60} is not a UUID; leave it out for a new one"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         now = datetime.now(UTC)
         release = replace(release, id=id_, created=now, description=description or "")
         words = name.replace("-", " ").replace("_", " ").strip() or name
         first = Deployment(name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
-                msg = f"release_id {release.id} is taken; a release never changes"
-                raise bad_request(msg)
+                raise Refused(400, f"release_id {release.id} is taken; a release never changes")
             old = self._deployments.get(name, first)
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
             self._save(new.tagged(release, LATEST, *tags, at=now))
@@ -143,19 +140,16 @@ _DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
 def _own_name(release: Release) -> str:
     name = release.name.strip("_").replace("_", "-")
     if "<" in name:
-        msg = "a lambda has no name; say deploy(..., name='my-workflow')"
-        raise bad_request(msg)
+        raise Refused(400, "a lambda has no name; say deploy(..., name='my-workflow')")
     return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
 
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:
     if isinstance(tags, str):
-        msg = f"release_tags is a list of tags: [{tags!r}], not {tags!r}"
-        raise bad_request(msg)
+        raise Refused(400, f"release_tags is a list of tags: [{tags!r}], not {tags!r}")
     for tag in tags:
         if tag == LATEST:
-            msg = "LATEST always is the newest release; it cannot be set by hand"
-            raise bad_request(msg)
+            raise Refused(400, "LATEST always is the newest release; it cannot be set by hand")
         _check(tag, _TAG, "a release tag: letters, digits and _ - .")
     return list(dict.fromkeys(tags))
 
@@ -163,8 +157,7 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
 def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
     if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _uuid(text):
         limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
-        msg = f"{text!r:.60} cannot be {what}, {limits}"
-        raise bad_request(msg)
+        raise Refused(400, f"{text!r:.60} cannot be {what}, {limits}")
 
 
 def _uuid(text: str) -> str | None:

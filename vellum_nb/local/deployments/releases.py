@@ -29,7 +29,7 @@ from vellum_nb.local.deployments.sources import (
 from vellum_nb.local.engine.events import Code, new_id
 from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.isolation.workflow_server import IsolatedCode, isolation_options
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import contract
 
 LATEST = "LATEST"
@@ -128,8 +128,7 @@ class Deployment:
         """Return a release tag."""
         if name not in self.tags:
             known = ", ".join(self.tags)
-            msg = f"{self.name} has no release tag {name!r:.160}; it has: {known}"
-            raise not_found(msg)
+            raise Refused(404, f"{self.name} has no release tag {name!r:.160}; it has: {known}")
         return self.tags[name]
 
     def release(self, tag_or_id: str) -> Release:
@@ -138,7 +137,7 @@ class Deployment:
         if release is None:
             known = ", ".join(self.tags)
             msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
-            raise not_found(msg)
+            raise Refused(404, msg)
         return release
 
     def find_release(self, tag_or_id: str) -> Release | None:
@@ -178,7 +177,7 @@ def build(
                     f"{name} cannot run in a process of its own: its source is not known. "
                     "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
                 )
-                raise bad_request(msg)
+                raise Refused(400, msg)
             return _of_code(code_of(target), name, import_path(target))
         entry = f"{MODULE}:{entry or name}"
         files = {f"{MODULE}.py": source.encode()}
@@ -205,8 +204,7 @@ def _from_source(
         else:
             place, code = load(snapshot, place)
     except CodeUnavailableError as exc:
-        msg = f"The source cannot be deployed: {exc}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"The source cannot be deployed: {exc}") from exc
     return _of_code(code, name or place.rpartition(":")[2], place, **parts)
 
 
@@ -227,7 +225,7 @@ def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
             f"The source of this release of {deployment.name} is not available ({exc}); deploy a "
             "folder, a .py file, or a cell with %%vellum_deploy"
         )
-        raise bad_request(msg) from exc
+        raise Refused(400, msg) from exc
     return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
 
 

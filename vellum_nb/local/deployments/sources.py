@@ -161,8 +161,7 @@ def undefined_names(source: str) -> list[str]:
     try:
         module = symtable.symtable(source, "<cell>", "exec")
     except SyntaxError as exc:
-        msg = f"The source is not valid Python: {exc}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"The source is not valid Python: {exc}") from exc
     tables = [module]
     for table in tables:  # it grows
         tables += table.get_children()
@@ -184,11 +183,9 @@ def read_source(path: Path) -> dict[str, bytes]:
         if path.suffix == ".py":
             return {f"{MODULE}.py": path.read_bytes()}
     except OSError as exc:
-        msg = f"The source {str(path)!r} cannot be read: {exc}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"The source {str(path)!r} cannot be read: {exc}") from exc
     what = "is not a .py file" if path.exists() else "does not exist"
-    msg = f"{str(path)!r} {what}; deploy a project folder or a .py file"
-    raise bad_request(msg)
+    raise Refused(400, f"{str(path)!r} {what}; deploy a project folder or a .py file")
 
 
 def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
@@ -198,15 +195,13 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
         path = PurePosixPath(name)
         is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
         if is_outside or not path.parts:
-            msg = f"{name!r:.160} is not a path within {what}"
-            raise bad_request(msg)
+            raise Refused(400, f"{name!r:.160} is not a path within {what}")
         if all(map(_counts, path.parts)):
             counted[path.as_posix()] = content
     if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
         raise _too_much(what)
     if not any(name.endswith(".py") for name in counted):
-        msg = f"{what} holds no .py file"
-        raise bad_request(msg)
+        raise Refused(400, f"{what} holds no .py file")
     return counted
 
 
@@ -219,10 +214,10 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     for name, path in paths.items():
         if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
             msg = f"{name!r} in {folder.name} is a name that is not text; rename that file"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
-            raise bad_request(msg)
+            raise Refused(400, msg)
     if len(paths) > MAX_FILES or sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
         raise _too_much(what)
     return check_files({name: path.read_bytes() for name, path in paths.items()}, what)

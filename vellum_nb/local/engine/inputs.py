@@ -153,8 +153,7 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     parameter = parameters.get(given.name)
     if parameter is None:
         known = ", ".join(parameters) or "none"
-        msg = f"Unknown input variable {given.name!r:.160}; known are: {known}"
-        raise bad_request(msg)
+        raise Refused(400, f"Unknown input variable {given.name!r:.160}; known are: {known}")
     variable, value = parameter.variable, given.value
     schema = variable.json_schema or {}
     expected = variable.type if variable.type in WIRE_TYPES else "JSON"
@@ -164,15 +163,14 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
         pass  # and they send media and empty histories as JSON
     elif given.type != expected:
         msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
-        raise bad_request(msg)
+        raise Refused(400, msg)
     if value is None and parameter.kind.optional:
         return None
     problem = wire_problem(value, variable.type)
     if not problem and parameter.kind.adapter is None:
         problem = schema_problem(value, schema) or ""
     if problem:
-        msg = f"Input {given.name!r}: {problem}"
-        raise bad_request(msg)
+        raise Refused(400, f"Input {given.name!r}: {problem}")
     return _converted(value, parameter)
 
 
@@ -191,8 +189,7 @@ def _converted(value: Any, parameter: Parameter) -> Any:
         reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
         is_scalar = isinstance(value, str | int | float)
         given = f" (given: {json.dumps(value):.80})" if is_scalar else ""
-        msg = f"Input {variable.key!r}: {reasons}{given}"
-        raise bad_request(msg) from None
+        raise Refused(400, f"Input {variable.key!r}: {reasons}{given}") from None
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -218,7 +215,7 @@ def resolve_uploads(
             file = ledger.file(id_)
             if file is None:
                 msg = f"Input {name!r}: no uploaded file has the id {id_!r:.60}; upload it first"
-                raise bad_request(msg)
+                raise Refused(400, msg)
             content = base64.b64encode(file.content).decode("ascii")
             contents[src] = f"data:{media_type(file)};base64,{content}"
         return contents.get(src, src)

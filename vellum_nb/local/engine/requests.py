@@ -16,7 +16,7 @@ from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import new_id, to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES
 from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import ExecuteWorkflowRequest, WorkflowInput
 from vellum_nb.models.base import Model
 from vellum_nb.models.contract import ParentContext
@@ -109,8 +109,7 @@ def parse_request(registry: Registry, body: ExecuteBody) -> ExecutionRequest:
         trace_id = str(uuid.UUID(str(context.get("trace_id"))))
     mocks = (body.metadata or {}).get("node_output_mocks") or []
     if not isinstance(mocks, list) or not all(isinstance(mock, Mapping) for mock in mocks):
-        msg = "metadata.node_output_mocks is a list of objects: node_id, then_outputs"
-        raise bad_request(msg)
+        raise Refused(400, "metadata.node_output_mocks is a list of objects: node_id, then_outputs")
     deployment, parent = _addressed(registry, body), outer_context(context.get("parent_context"))
     release, fields = _release_and_fields(deployment, body)
     record = ExecutionRecord(**fields, trace_id=trace_id, inputs=body.inputs, parent=parent)
@@ -153,18 +152,16 @@ def _release_and_fields(
 def _addressed(registry: Registry, body: ExecuteBody) -> Deployment:
     id_, name = body.workflow_deployment_id, body.workflow_deployment_name
     if id_ is None and name is None:
-        msg = "Give either workflow_deployment_id or workflow_deployment_name"
-        raise bad_request(msg)
+        raise Refused(400, "Give either workflow_deployment_id or workflow_deployment_name")
     deployment = registry.get(id_ or str(name))
     if id_ not in {None, deployment.id}:
-        msg = f"No deployment has the id {id_!r:.160}"
-        raise not_found(msg)
+        raise Refused(404, f"No deployment has the id {id_!r:.160}")
     if name not in {None, deployment.name} and id_ is not None:
         msg = (
             f"workflow_deployment_id belongs to {deployment.name!r}, "
             f"but workflow_deployment_name is {name!r:.160}; give one of the two"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     return deployment
 
 
@@ -205,7 +202,7 @@ def outer_context(given: Any) -> dict[str, Any] | None:
         depth, context = depth + 1, context.get("parent")
         if depth > _MAX_DEPTH:
             msg = "It would run inside of too many other workflows; does its deployment run itself?"
-            raise bad_request(msg)
+            raise Refused(400, msg)
     with suppress(ValueError, TypeError, LookupError, AttributeError):
         return _known_context(given) if given["type"] == "WORKFLOW_NODE" else None
     return None

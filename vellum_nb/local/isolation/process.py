@@ -69,8 +69,7 @@ class ProcessOptions:
     memory_limit: int | None = None  # bytes of address space, some 200 MiB of Python's included
     env: tuple[str, ...] = ()  # names of environment variables that are passed on
     isolation: str = "process"  # or where Vellum's workflow server runs: container, environment
-    image: str | None = None
-    digest: str | None = None
+    digest: str | None = None  # of the image
     python: str | None = None
 
 

@@ -78,7 +78,7 @@ def isolation_options(
         if image is None and isinstance(target, os.PathLike):
             image = image_of_project(Path(target).expanduser().resolve())
         if image:
-            return replace(options, image=image, digest=_digest(_docker(), image))
+            return replace(options, digest=_digest(_docker(), image))
         msg = (
             'isolation="container" needs an image: give image="name:tag", or name it in '
             "pyproject.toml or vellum.lock.json (container_image_name)"
@@ -341,7 +341,7 @@ class _Server:
             *("--security-opt", "no-new-privileges", "--pids-limit", "1024"),
             *(("--memory", str(options.memory_limit)) if options.memory_limit else ()),
             *(f"--env={name}={value}" for name, value in settings.items()),
-            options.digest or str(options.image),
+            str(options.digest),
         ]
 
     def _wait_until_ready(self) -> None:

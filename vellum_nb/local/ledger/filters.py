@@ -99,8 +99,7 @@ def ordering_keys(ordering: str | None, known: Collection[str]) -> list[tuple[st
     for part in parts:
         if part.removeprefix("-") not in known:
             names = ", ".join(f"{name}, -{name}" for name in known)
-            msg = f"ordering: {part!r:.60} is not known; use {names}"
-            raise bad_request(msg)
+            raise Refused(400, f"ordering: {part!r:.60} is not known; use {names}")
     return [(part.removeprefix("-"), part.startswith("-")) for part in parts]
 
 

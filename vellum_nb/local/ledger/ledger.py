@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.sources import lock_folder
 from vellum_nb.local.engine.events import Event, Usage, events_from_json, new_id, to_json
-from vellum_nb.local.refusals import StoreError, bad_request
+from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
 
@@ -139,11 +139,10 @@ class Ledger:
             row = _row_of(record)
         except RecursionError:
             msg = "The inputs or the metadata are nested too deeply to be stored"
-            raise bad_request(msg) from None
+            raise Refused(400, msg) from None
         if not self.store.write(lambda tx: tx.execute(_INSERT, row)):
             used = f"external_id {record.external_id!r} was used before"
-            msg = f"{used}; it must be unique in the workspace"
-            raise bad_request(msg)
+            raise Refused(400, f"{used}; it must be unique in the workspace")
 
     def update(self, record: ExecutionRecord) -> None:
         """Store an execution as it is now, unless it has ended."""

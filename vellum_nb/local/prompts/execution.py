@@ -176,7 +176,11 @@ async def _completion(
             create: Any = client.chat.completions.create
             declared = {name: request[name] for name in _DECLARED if name in request}
             rest = {name: value for name, value in request.items() if name not in declared}
-            answer.source = await create(**declared, extra_body=rest)
+            # What the environment says about OpenAI does not go to other endpoints.
+            left_out = ["OpenAI-Organization", "OpenAI-Project"]
+            left_out += [] if provider.api_key else ["Authorization"]
+            headers = dict.fromkeys(left_out, openai.Omit())
+            answer.source = await create(**declared, extra_body=rest, extra_headers=headers)
             yield answer
             return
     except openai.APIStatusError as exc:
@@ -202,13 +206,6 @@ async def _completion(
 def _client(provider: Provider, seconds: float, answer: _Answer) -> AsyncOpenAI:
     import openai
 
-    async def only_this_key(request: Any) -> None:
-        """Keep what the environment says about OpenAI from other endpoints."""
-        for name in ("OpenAI-Organization", "OpenAI-Project"):
-            request.headers.pop(name, None)
-        if provider.api_key is None:
-            del request.headers["Authorization"]
-
     async def limit(response: Any) -> None:
         kinds = type(response.stream).__mro__  # of httpx, or of httpx2 in newer versions of openai
         base = next(kind for kind in kinds if kind.__name__ == "AsyncByteStream")
@@ -221,7 +218,7 @@ def _client(provider: Provider, seconds: float, answer: _Answer) -> AsyncOpenAI:
         timeout=openai.Timeout(seconds, connect=min(_CONNECT, seconds)),
         http_client=openai.DefaultAsyncHttpxClient(
             trust_env=urlsplit(provider.base_url).hostname not in _LOOPBACK,  # no proxy to oneself
-            event_hooks={"request": [only_this_key], "response": [limit]},
+            event_hooks={"response": [limit]},
         ),
     )
 

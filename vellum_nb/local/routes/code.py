@@ -38,7 +38,7 @@ from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
 from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
 from vellum_nb.models.base import Model
 
@@ -114,21 +114,18 @@ def pull(
         release = deployment.release(options.release_tag or LATEST)
         pushed = _pushed(state.ledger, release.id)
         files = {} if options.exclude_code else dict(source_of(deployment, release))
-        metadata = {
-            **_metadata(pushed),
+        names = {"label": deployment.label, "deployment_name": deployment.name}
+        ids = {"deployment_history_item_id": release.id, "workflow_version_id": release.version_id}
+        metadata = {**_metadata(pushed), **names, "deployment_id": deployment.id, **ids}
+        definition = {
+            "name": deployment.name,
             "label": deployment.label,
-            "deployment_id": deployment.id,
-            "deployment_name": deployment.name,
-            "deployment_history_item_id": release.id,
-            "workflow_version_id": release.version_id,
+            "release_id": release.id,
+            "description": release.description,
+            "input_variables": [v.model_dump(by_alias=True) for v in release.input_variables],
+            "output_variables": [v.model_dump(by_alias=True) for v in release.output_variables],
         }
-        variables = {
-            key: [v.model_dump(mode="json", by_alias=True) for v in getattr(release, key)]
-            for key in ("input_variables", "output_variables")
-        }
-        names = {"name": deployment.name, "label": deployment.label, "release_id": release.id}
-        definition = {**names, "description": release.description, **variables}
-        extra = {"workflow.json": json.dumps(definition, indent=2) + "\n"}
+        extra = {"workflow.json": _indented(definition)}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
     if options.include_json:
@@ -138,8 +135,12 @@ def pull(
     if "text/plain" in request.headers.get("accept", ""):
         text = "\n".join(f"# {path}\n{text}" for path, text in sorted(files.items()))
         return Response(text.encode("utf-8", "replace"), media_type="text/plain")
-    files[_METADATA] = json.dumps(metadata, indent=2) + "\n"
+    files[_METADATA] = _indented(metadata)
     return Response(_zip(files), media_type="application/zip")
+
+
+def _indented(content: Json) -> str:
+    return json.dumps(json.loads(to_json(content)), indent=2) + "\n"
 
 
 def _zip(files: Mapping[str, str]) -> bytes:
@@ -172,8 +173,7 @@ def push(
     config = deployment_config
     old = _pushed(state.ledger, workflow_sandbox_id) if workflow_sandbox_id else None
     if workflow_sandbox_id and old is None:
-        msg = f"There is no workflow sandbox {workflow_sandbox_id!r:.60}"
-        raise not_found(msg)
+        raise Refused(404, f"There is no workflow sandbox {workflow_sandbox_id!r:.60}")
     module = PurePath(artifact.filename or "workflow").name.partition(".")[0].replace("__", ".")
     files = _unpacked(artifact, module)
     sandbox_id = old.sandbox_id if old else str(uuid.uuid4())
@@ -191,16 +191,14 @@ def push(
         dataset=tuple(rows),
         runner_config=(exec_config or {}).get("runner_config") or {},
     )
-    ids = [sandbox_id]
-    answer: dict[str, str] = {}
+    ids, deployed = [sandbox_id], None
     if config is not None:
         deployment, release = _deployed(state.registry, files, pushed, config)
-        ids.append(release.id)
-        answer = {"workflow_deployment_id": deployment.id}
+        ids, deployed = [sandbox_id, release.id], deployment.id
     for id_ in ids:
         content = pushed.model_dump_json().encode()
         state.ledger.add_file(module, content, media_type="application/json", id_=f"push-{id_}")
-    return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, **answer)
+    return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, workflow_deployment_id=deployed)
 
 
 def _deployed(
@@ -229,13 +227,12 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
                 size += member.size
                 if size > MAX_BYTES or len(files) >= MAX_FILES:
                     msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
-                    raise bad_request(msg)
+                    raise Refused(400, msg)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
                     files[member.name] = content.read()
     except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
-        msg = f"The artifact is not a tar.gz archive: {exc}"
-        raise bad_request(msg) from None
+        raise Refused(400, f"The artifact is not a tar.gz archive: {exc}") from None
     return check_files(files, f"The module {module}")
 
 
@@ -244,10 +241,9 @@ def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json 
     after = {path: content.decode("utf-8", "replace") for path, content in files.items()}
     found: dict[str, list[str]] = {}
     for path in sorted({*before, *after}):
-        old, new = before.get(path, ""), after.get(path, "")
+        old, new = (texts.get(path, "").splitlines() for texts in (before, after))
         if before.get(path) != after.get(path):
-            names = f"a/{path}", f"b/{path}"
-            diff = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
+            diff = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}", lineterm="")
             found[path] = list(diff)
     return found or None
 
@@ -263,7 +259,7 @@ def _sandbox_texts(registry: Registry, pushed: Pushed) -> dict[str, str]:
         return dict(registry.snapshots.get(pushed.snapshot).texts())
     except CodeUnavailableError as exc:
         msg = f"The code of this sandbox cannot be read ({exc}); push it again"
-        raise not_found(msg) from exc
+        raise Refused(404, msg) from exc
 
 
 def _metadata(pushed: Pushed | None) -> dict[str, Any]:

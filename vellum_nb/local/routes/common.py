@@ -23,7 +23,7 @@ from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.ledger.filters import ordering_keys
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
 from vellum_nb.local.prompts.models import Models
-from vellum_nb.local.refusals import not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import Page
 
 T = TypeVar("T")
@@ -50,8 +50,7 @@ class State:
         """Return an execution as it is now."""
         record = self.executions.record(execution_id)
         if record is None:
-            msg = f"No execution {execution_id!r:.60} is here"
-            raise not_found(msg)
+            raise Refused(404, f"No execution {execution_id!r:.60} is here")
         return record
 
     def release_of(self, record: ExecutionRecord) -> Release | None:

@@ -14,7 +14,7 @@ from vellum_nb.local.deployments.releases import (
     release_read,
     tag_read,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Body, Named, Paging, Served, new_router
 from vellum_nb.models import contract
 
@@ -78,8 +78,7 @@ def update_workflow_release_tag(
 ) -> contract.WorkflowReleaseTagRead:
     """Put a release tag on another release; without one it stays where it is."""
     if deployment.tag(name).source == "SYSTEM":
-        msg = f"{name} always is the newest release; it cannot be moved"
-        raise bad_request(msg)
+        raise Refused(400, f"{name} always is the newest release; it cannot be moved")
     if body.history_item_id is not None:
         release = str(body.history_item_id)
         deployment = state.registry.move_tag(deployment.name, name, release)

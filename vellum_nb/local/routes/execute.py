@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from fastapi import Request, Response
 from starlette.background import BackgroundTask
 
-from vellum_nb.local.engine.events import Event, values_by_name
+from vellum_nb.local.engine.events import Event, new_id, values_by_name
 from vellum_nb.local.engine.executions import LiveExecution
 from vellum_nb.local.engine.requests import (
     DeploymentExecuteStreamRequest,
@@ -20,8 +19,9 @@ from vellum_nb.local.engine.requests import (
     parse_stream_request,
 )
 from vellum_nb.local.prompts.execution import ExecutePromptRequest, PromptEvent, prompt_events
-from vellum_nb.local.refusals import Refused, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import (
+    JSON,
     Body,
     Lines,
     Named,
@@ -39,23 +39,16 @@ _HUNG_UP = "The client hung up"
 _NO_VALUES = DeploymentExecuteStreamRequest()
 
 
-@router.post("/v1/execute-workflow")
-async def execute_workflow(
-    request: Request, state: Served, body: Body[ExecuteBody]
-) -> contract.ExecuteWorkflowResponse:
+@router.post("/v1/execute-workflow", response_model=contract.ExecuteWorkflowResponse)
+async def execute_workflow(request: Request, state: Served, body: Body[ExecuteBody]) -> JSON:
     """Run a release and answer when it has ended; a client that hangs up cancels the run."""
     live = state.executions.start(parse_request(state.registry, body))
     with on_hang_up(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
-    outcome: dict[str, Any] = {"state": "FULFILLED", "outputs": record.outputs}
-    if record.error is not None:
-        outcome = {"state": "REJECTED", "error": record.error}
-    return contract.ExecuteWorkflowResponse(
-        execution_id=record.execution_id,
-        external_id=record.external_id,
-        run_id=None,
-        data=contract.WorkflowResult(id=str(uuid.uuid4()), ts=record.end, **outcome),
-    )
+    ids = {"execution_id": record.execution_id, "external_id": record.external_id, "run_id": None}
+    outcome = {"outputs": record.outputs} if record.error is None else {"error": record.error}
+    data = {"id": new_id(), "state": record.status, "ts": record.end, **outcome}
+    return JSON({**ids, "data": data})
 
 
 @router.post("/v1/execute-workflow-stream", **lines_of(contract.WorkflowStreamEvent))
@@ -155,4 +148,4 @@ async def execute_prompt() -> PromptEvent:
         "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
         "of the workflow"
     )
-    raise not_found(msg)
+    raise Refused(404, msg)

@@ -16,7 +16,7 @@ from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.local.refusals import bad_request, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import (
     JSON,
     LARGEST_PAGE,
@@ -94,8 +94,7 @@ def workflow_deployment_event_execution(
     record = state.execution(execution_id)
     if record.deployment_id != deployment.id:
         names = f"{record.deployment_name!r}, not of {deployment.name!r}"
-        msg = f"The execution {execution_id} is one of {names}"
-        raise not_found(msg)
+        raise Refused(404, f"The execution {execution_id} is one of {names}")
     latest = state.ledger.latest_actual(execution_id)
     slim = slim_execution(record, deployment.find_release(record.release_id), latest)
     spans = spans_of(_events(state, execution_id))
@@ -117,8 +116,7 @@ def retrieve_workflow_execution_detail(
     if prev_span_id is not None:
         ids = [span["span_id"] for span in spans]
         if prev_span_id not in ids:
-            msg = f"prev_span_id: the execution has no span {prev_span_id!r:.60}"
-            raise bad_request(msg)
+            raise Refused(400, f"prev_span_id: the execution has no span {prev_span_id!r:.60}")
         spans = spans[ids.index(prev_span_id) + 1 :]
     common = _common(record, state.release_of(record))
     return JSON({**common, "spans": spans[:span_limit], "state": record.state})
@@ -129,8 +127,7 @@ def retrieve_state(state: Served, span_id: str) -> JSON:
     """Retrieve the final state of an execution; the span id is the execution id."""
     record = state.ledger.record(span_id)
     if record is None or record.state is None:
-        msg = "No state found for the given span_id"
-        raise not_found(msg)
+        raise Refused(404, "No state found for the given span_id")
     previous = root = earlier = state.ledger.record(record.previous_execution_id or "")
     for _ in range(_MOST_ANCESTORS):  # the executions that it continues, to the first one
         if earlier is None:
@@ -167,8 +164,7 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
     for number, actual in enumerate(body.actuals):
         name = actual.output_key or next((n for n, i in ids.items() if i == actual.output_id), None)
         if problem := _name_problem(actual, name, ids) or _value_problem(actual):
-            msg = f"actuals[{number}]: {problem}"
-            raise bad_request(msg)
+            raise Refused(400, f"actuals[{number}]: {problem}")
         seconds = actual.timestamp
         when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
         content = actual.model_dump(exclude={"output_id"})
@@ -317,16 +313,13 @@ def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
     if id_:
         found = state.execution(id_)
     elif external_id is None:
-        msg = "Give either execution_id or external_id"
-        raise bad_request(msg)
+        raise Refused(400, "Give either execution_id or external_id")
     elif (by_external_id := state.ledger.by_external_id(external_id)) is None:
-        msg = f"No execution has the external_id {external_id!r:.160}"
-        raise not_found(msg)
+        raise Refused(404, f"No execution has the external_id {external_id!r:.160}")
     else:
         found = by_external_id
     if external_id not in {None, found.external_id}:
-        msg = f"The execution {id_} does not have that external_id"
-        raise bad_request(msg)
+        raise Refused(400, f"The execution {id_} does not have that external_id")
     return found
 
 

@@ -12,7 +12,7 @@ from fastapi import File, Query, Request, Response, UploadFile
 
 from vellum_nb.local.engine.inputs import media_type
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
-from vellum_nb.local.refusals import Refused, not_found
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, State, new_router
 from vellum_nb.models import UploadedFileRead
 
@@ -80,8 +80,7 @@ def _stored(state: State, file: UploadFile, id_: str | None = None) -> str:
 def _file(state: State, id_: str) -> StoredFile:
     file = state.ledger.file(id_)
     if file is None:
-        msg = f"No uploaded file has the id {id_!r:.60}"
-        raise not_found(msg)
+        raise Refused(404, f"No uploaded file has the id {id_!r:.60}")
     return file
 
 

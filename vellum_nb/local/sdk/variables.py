@@ -21,7 +21,7 @@ from vellum_nb.local.callables.signature import (
     hints_of,
     input_parameter,
     kind_of,
-    output_variable,
+    variable,
 )
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.models import VellumVariable
@@ -47,7 +47,7 @@ def outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, 
     for reference in workflow.Outputs:
         kind = _as_vellum_has_it(kind_of(_annotation(reference)), reference)
         id_ = str(workflow.__output_ids__[reference.name])
-        found[reference.name] = output_variable(id_, reference.name, kind)
+        found[reference.name] = variable(id_, reference.name, kind)
     names: dict[str, None] = {}
     for base in reversed(workflow.Outputs.__mro__):
         names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))

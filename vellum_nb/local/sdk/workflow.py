@@ -12,6 +12,7 @@ import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC
 from functools import cached_property
 from typing import Any
@@ -114,6 +115,7 @@ class SdkWorkflow:
         return SdkExecution(self.target, arguments, outputs, context)
 
 
+@dataclass
 class SdkExecution:
     """Runs a workflow once; `cancel` from any thread rejects it within a tenth of a second.
 
@@ -121,21 +123,17 @@ class SdkExecution:
     and its requests to the server are cut off.
     """
 
-    def __init__(
-        self,
-        target: type[BaseWorkflow[Any, Any]],
-        arguments: Mapping[str, Any],
-        outputs: Mapping[str, VellumVariable],
-        context: RunContext,
-    ) -> None:
-        self._target = target
-        self._arguments = arguments
-        self._context = context
-        self._translator = EventTranslator(outputs, context)
+    target: type[BaseWorkflow[Any, Any]]
+    arguments: Mapping[str, Any]
+    outputs: Mapping[str, VellumVariable]
+    context: RunContext
+
+    def __post_init__(self) -> None:
+        self._translator = EventTranslator(self.outputs, self.context)
         self._cancelled = threading.Event()
         # The SDK keeps the context of a run by thread: that of an earlier run is not ours.
         set_execution_context(ExecutionContext())
-        self._local = LocalContext(context)
+        self._local = LocalContext(self.context)
 
     def cancel(self) -> None:
         """End the run."""
@@ -160,17 +158,17 @@ class SdkExecution:
             raise self._translator.rejection
 
     def _events(self) -> Iterator[Event]:
-        context = self._context
+        context = self.context
         set_execution_context(ExecutionContext())
         spans = {context.execution_id, (context.parent or {}).get("span_id", "")}
         try:
-            arguments = dict(self._arguments)
+            arguments = dict(self.arguments)
             if context.state is not None:
-                arguments["state"] = _stored(context.state, self._target.get_state_class())
+                arguments["state"] = _stored(context.state, self.target.get_state_class())
             if "inputs" in arguments:
-                inputs = self._target.get_inputs_class()
+                inputs = self.target.get_inputs_class()
                 arguments["inputs"] = _filled(inputs, arguments["inputs"])
-            workflow = self._target(context=self._local)
+            workflow = self.target(context=self._local)
             stream = workflow.stream(
                 **arguments,
                 event_filter=all_workflow_event_filter,
