@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
@@ -85,7 +85,7 @@ def score(row: Mapping[str, str], outputs: Mapping[str, Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def samples() -> Iterator[Samples]:
+def samples():
     with (
         LocalServer(samples=True) as server,
         Client(base_url=server.url, api_key=server.api_key) as client,
