@@ -5,10 +5,12 @@ NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` kee
 
 from __future__ import annotations
 
+import gc
 import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, get_args
@@ -137,11 +139,6 @@ def column(values: Sequence[Any], kind: str | None) -> Any:
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 
-def _times(values: Sequence[int | None]) -> Any:
-    micros = [NO_TIME if value is None else value for value in values]
-    return _series(micros, "int64").astype("datetime64[us]").dt.tz_localize("UTC")
-
-
 def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
@@ -181,7 +178,11 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
 
 _MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "text": partial(_series, dtype="str"),
-    "time": _times,
+    "time": lambda values: (
+        _series([NO_TIME if v is None else v for v in values], "int64")
+        .astype("datetime64[us]")
+        .dt.tz_localize("UTC")
+    ),
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
     "count": partial(_series, dtype="Int64"),
@@ -291,3 +292,15 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
         rows.append(row | {"start": start, "depth": len(around)})
     rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
     return frame_of_records(_TRACE, rows)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from looking at each of many new values again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
