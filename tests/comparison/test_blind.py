@@ -1,7 +1,5 @@
 """A blind rating: who is asked what, what is kept, what is told when."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

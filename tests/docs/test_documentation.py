@@ -1,7 +1,5 @@
 """README and docs: every code block runs, pages are short and linked, words are plain."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """Deploying, tagging, and what a restart forgets."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 import threading

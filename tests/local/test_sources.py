@@ -1,7 +1,5 @@
 """Releases from source: copied once, never changed, found again after a restart."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing.util
 import os

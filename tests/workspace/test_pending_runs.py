@@ -1,7 +1,5 @@
 """Runs that the server works on by itself: handed in, waited for, taken up by a later kernel."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Cases of a sweep: read from any table, typed by the release, and checked before any call."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np

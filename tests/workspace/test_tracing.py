@@ -1,7 +1,5 @@
 """The trace of a run: read once, kept, shown as a frame."""
 
-from __future__ import annotations
-
 import pytest
 
 import vellum_nb as vnb
