@@ -195,7 +195,7 @@ def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
 def test_asking_for_results_begins_nothing(history):
     with pytest.raises(InputError, match="were not rated blind"):
         compared(history).blind_results()
-    with pytest.raises(InputError, match="no rating; there are: A, B, tie, skip"):
+    with pytest.raises(InputError, match="not a rating; there are: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):
         history.blind_ratings.get("x")

@@ -85,7 +85,7 @@ def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
 @pytest.mark.parametrize(
     ("source", "entry", "message"),
     [
-        ("def a(): ...\ndef b(): ...", None, r"defines a, b; say which .* entry='workflow:name'"),
+        ("def a(): ...\ndef b(): ...", None, r"a, b; name the one .* entry='workflow:name'"),
         ("_x = 1", None, "defines no function or Workflow class"),
         ("def a(): ...", "b", "has no attribute 'b'"),
         ("def a(): ...", "other:b", "No module named 'other'"),

@@ -163,7 +163,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
     assert sweep.wait(PATIENCE).state == "stopped"
     left = 40 - sweep.progress().ended
     cases.becomes(f"Resume: {left} calls")
-    assert "goes on with the unfinished sweep" in cases.plan
+    assert "resumes the unfinished sweep" in cases.plan
     gated.gate.release(100)
     assert cases.swept().wait(PATIENCE).state == "done"
     assert cases.form.sweep.id == sweep.id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedD
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
-from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
+from vellum_nb.history.frames import (
+    PAYLOAD_PREFIXES,
+    SHOWN,
+    collection_paused,
+    frame_of_rows,
+)
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
@@ -169,6 +173,7 @@ def stream_rows(
             yield large.restore(snapshot, rows[first : first + step], names, "mark")
 
 
+@collection_paused()
 def read_runs(reader: Reader, selection: Selection) -> list[Run]:
     """Return the selected runs, newest first."""
     return runs_of(read_rows(reader, selection), skip_damaged=selection.skip_damaged)
@@ -186,16 +191,11 @@ def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
     return found
 
 
+@collection_paused()
 def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
     """Return the frame of the selected runs, newest first."""
-    collects = gc.isenabled()
-    gc.disable()  # it would look at each of the many new values again and again
-    try:
-        rows = read_rows(reader, selection, SHOWN, missing="mark")
-        return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
-    finally:
-        if collects:
-            gc.enable()
+    rows = read_rows(reader, selection, SHOWN, missing="mark")
+    return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
 
 
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
