@@ -78,7 +78,7 @@ class Reader:
 
     def sh(self, block: Block) -> None:
         command = ["bash", "-e", "-c", block.text]
-        done = subprocess.run(command, env=self.environment, check=False, timeout=60)
+        done = subprocess.run(command, env=self.environment, check=False, timeout=300)
         assert done.returncode == (int(block.detail.split(":")[0]) if block.detail else 0)
 
     def sql(self, block: Block) -> None:
