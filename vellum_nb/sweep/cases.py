@@ -129,7 +129,10 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
     except UnicodeDecodeError as exc:
         msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
         raise InputError(msg) from exc
-    except (ImportError, OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
+    except ImportError as exc:
+        msg = f"{name} needs pyarrow: pip install 'vellum-nb[parquet]'"
+        raise InputError(msg) from exc
+    except (OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
         kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
         msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
