@@ -11,7 +11,7 @@ from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
 from vellum_nb.history.csv_text import csv_table, typed, unguarded
 from vellum_nb.history.export import write_csv_frame, write_parquet_frame
-from vellum_nb.history.frames import collection_paused, column, frame_of_cells, trace_frame
+from vellum_nb.history.frames import column, frame_of_cells, trace_frame
 from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps

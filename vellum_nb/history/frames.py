@@ -5,12 +5,10 @@ NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` kee
 
 from __future__ import annotations
 
-import gc
 import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, get_args
@@ -292,15 +290,3 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
         rows.append(row | {"start": start, "depth": len(around)})
     rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
     return frame_of_records(_TRACE, rows)
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking at each of many new values again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedD
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import large, search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
-from vellum_nb.history.frames import (
-    PAYLOAD_PREFIXES,
-    SHOWN,
-    collection_paused,
-    frame_of_rows,
-)
+from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
