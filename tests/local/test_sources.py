@@ -214,6 +214,19 @@ def test_without_a_data_folder_a_server_leaves_no_files_when_it_goes(
     assert not temporary_folders()
 
 
+def test_links_that_look_like_temporary_files_of_a_server_are_not_followed(
+    tmp_path, temporary_folders
+):
+    (tmp_path / "other").mkdir()
+    os.utime(tmp_path / "other", (0, 0))
+    link = Path(os.environ["TMPDIR"]) / "vellum_nb-sources-link"
+    link.symlink_to(tmp_path / "other")
+    os.utime(link, (0, 0), follow_symlinks=False)
+    LocalServer()
+    assert link in temporary_folders()
+    assert not list((tmp_path / "other").iterdir())
+
+
 @pytest.mark.slow
 def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(
     project, asking, temporary_folders
