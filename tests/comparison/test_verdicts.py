@@ -1,7 +1,5 @@
 """Better, worse, same, noise: case by case, and of a release as a whole."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

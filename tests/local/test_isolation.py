@@ -1,7 +1,5 @@
 """Runs in a process of their own: what reaches them, what ends them, what a crash looks like."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

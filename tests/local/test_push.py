@@ -1,7 +1,5 @@
 """The official command line against the local server: ping, push, pull, unmodified."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

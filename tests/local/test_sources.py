@@ -1,7 +1,5 @@
 """Releases from source: copied once, never changed, found again after a restart."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing.util
 import os
@@ -85,7 +83,7 @@ def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
 @pytest.mark.parametrize(
     ("source", "entry", "message"),
     [
-        ("def a(): ...\ndef b(): ...", None, r"a, b; name the one .* entry='workflow:name'"),
+        ("def a(): ...\ndef b(): ...", None, "defines a, b; name the one .* entry='workflow:name'"),
         ("_x = 1", None, "defines no function or Workflow class"),
         ("def a(): ...", "b", "has no attribute 'b'"),
         ("def a(): ...", "other:b", "No module named 'other'"),

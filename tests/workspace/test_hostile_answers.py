@@ -1,7 +1,5 @@
 """Servers that answer what no API should: the history stays right, and errors are ours."""
 
-from __future__ import annotations
-
 import json
 import signal
 import threading

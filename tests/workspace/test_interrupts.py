@@ -1,7 +1,5 @@
 """Ctrl-C at any line of ours: no row is left under way, and the history stays usable."""
 
-from __future__ import annotations
-
 import linecache
 import signal
 import sys
@@ -14,6 +12,9 @@ PLACES = (
     "history/backends.py",
     "workspace/runner.py",
     "workspace/live_runs.py",
+    "workspace/sweeps.py",
+    "sweep/sweep.py",
+    "sweep/driver.py",
 )
 
 
@@ -51,6 +52,10 @@ def stream(ws):
     return events
 
 
+def sweep(ws):
+    return ws.sweep("shout", [{"text": "a"}, {"text": "b"}], progress=False)
+
+
 def interrupted(call, ws, at):
     """Return the run, or None when an interrupt came."""
     before = sys.gettrace()
@@ -72,6 +77,18 @@ def test_no_interrupt_leaves_a_row_under_way_or_the_history_locked(server, call,
             assert ws.history.count(state="STARTED") == 0, at
             ws.history.merge([])  # a write, which finds the history unlocked
             at += step
+    assert at > 50
+
+
+@pytest.mark.slow
+def test_the_same_sweep_goes_on_at_once_after_an_interrupt_at_any_line(server):
+    at, done = 1, None
+    while done is None:
+        with vnb.connect(server, history=":memory:") as ws:
+            done = interrupted(sweep, ws, at)
+            assert sweep(ws).state == "done", at  # no lease is left behind
+            assert ws.history.count(state="FULFILLED") == 2, at
+        at += 11
     assert at > 50
 
 

@@ -89,7 +89,7 @@ def runs_table(
 
 @collection_paused()
 def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
-    """Return one row a run, without its figures."""
+    """Return one row per run, without its figures."""
     import pandas as pd
 
     rows = [

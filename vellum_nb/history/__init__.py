@@ -16,10 +16,10 @@ from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
-from vellum_nb.history.query import Filters, OrderedRuns, moment
+from vellum_nb.history.query import Filters, OrderedRuns, collection_paused, moment
 from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
-from vellum_nb.history.store import DatabaseUrl, collection_paused
+from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
@@ -13,7 +15,7 @@ from vellum_nb.history import large, search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
-from vellum_nb.history.store import Row, collection_paused
+from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
 
 if TYPE_CHECKING:
@@ -166,6 +168,18 @@ def stream_rows(
         step = _FEW if any(row[-1] for row in rows) else len(rows)
         for first in range(0, len(rows), step):
             yield large.restore(snapshot, rows[first : first + step], names, "mark")
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from looking at each of many new values again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @collection_paused()

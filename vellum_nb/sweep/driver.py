@@ -154,10 +154,10 @@ class WorkerPool:
 
     def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
-        self._calls.put((prepared.run.id, self._submit(prepared, self._cancel)))
-        if self._threads < self._most:
+        if self._threads < self._most:  # first: nothing is sent where this fails
             threading.Thread(target=self._work, name="vellum-nb-call", daemon=True).start()
             self._threads += 1
+        self._calls.put((prepared.run.id, self._submit(prepared, self._cancel)))
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -51,7 +51,7 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
 
     def on_close() -> None:
         if claims and isinstance(executor, of_dask):
-            with suppress(RuntimeError):  # it was shut down
+            with suppress(Exception):  # it was shut down, or its client closed
                 executor.submit(sealed(give_up, tuple(claims)), pure=False)
 
     return WorkerPool(submit, most, can_cut=False, on_close=on_close)

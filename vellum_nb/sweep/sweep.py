@@ -353,7 +353,7 @@ class Sweep:
                 return
             sweeps = self._history.sweeps
             try:
-                sweeps.acquire(self.id, self._token)  # it has it where an interrupt broke a start
+                sweeps.acquire(self.id, self._token)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(retry=retry)
@@ -361,11 +361,12 @@ class Sweep:
                     self._settle(None)
                     self._release()
                     return
-            except Exception:
-                self._worker.close()
-                self._release()
+                driver.start()
+            except BaseException:  # an interrupt, most of all
+                if self._driver is None:  # else it runs
+                    self._release()
+                    self._worker.close()
                 raise
-            driver.start()
 
     def _new_driver(self, *, retry: bool) -> Driver | None:
         states, reused, in_doubt = self._read(look_up=True)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
@@ -53,8 +54,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.sweep import Sweep, find_sweep
 from vellum_nb.workspace import views
-from vellum_nb.workspace.executions import run_fields
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class SweepWorker:
     def close(self) -> None:
         """Close the connections, after a last look at the tags."""
         self._stop.set()
-        if self._watch is not None:
+        if self._watch is not None and self._watch.is_alive():  # an interrupt may break its start
             self._watch.join(_LAST_LOOK)
         if self._attempt is not None and self._attempt.session is not None:
             self._attempt.session[0].close()
@@ -436,8 +436,9 @@ def _store(
     if sweeps.cases(record.id) != cases:
         sweeps.update_cases(record.id, cases)
     if reused:
-        token = sweeps.acquire(record.id)
+        token = uuid4().hex
         try:  # another process may have placed the same runs since
+            sweeps.acquire(record.id, token)
             again, _, reused = make_plan(reuse=True)
             sweeps.add_reused(record.id, reused if again.id == record.id else {})
         finally:

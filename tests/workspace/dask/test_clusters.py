@@ -1,7 +1,5 @@
 """Sweeps on a Dask cluster: workers are killed, cannot import us, and never show the key."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re
@@ -23,6 +21,7 @@ from vellum_nb.workspace.sweeps import SweepAttempt
 
 CASES = [{"text": str(number)} for number in range(30)]
 TAGS = ["v1", "v2"]
+LONG = 60
 DEBUG = {"logging": {"distributed": "debug"}, "distributed.admin.log-length": 100_000}
 HIDE = """
 import importlib.abc, sys
@@ -94,6 +93,21 @@ def test_every_call_is_made_once_on_any_cluster(cluster, server, ws, options, re
         executor = client.get_executor(**repeats)
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=executor, concurrency=4)
     check_all_once(sweep, server)
+
+
+@pytest.mark.usefixtures("quick_look_ups")
+def test_a_client_that_is_closed_in_mid_sweep_stops_it_and_holds_nothing(
+    cluster, server, ws, until
+):
+    with Client(cluster(n_workers=1, processes=False, host=None)) as client:
+        options = {"release_tags": TAGS, "concurrency": 4, "background": True}
+        sweep = ws.sweep("count", CASES, executor=client.get_executor(), **options)
+        until(lambda: server.posts > 8)
+    until(lambda: sweep.state != "running")
+    sweep.cut()
+    with pytest.raises(Exception, match="closed"):
+        sweep.wait(LONG)
+    check_all_once(ws.sweep("count", CASES, release_tags=TAGS), server)
 
 
 @pytest.fixture
