@@ -247,6 +247,25 @@ def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
     assert log.read_text() == "False", "it was cut off"
 
 
+def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project, tmp_path, asking):
+    log, python = tmp_path / "log", tmp_path / "python"
+    slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\nplace = "
+    python.write_text(
+        CRASHING.replace("place = ", slow).format(python=sys.executable, log=str(log))
+    )
+    python.chmod(0o700)
+    with LocalServer(timeout=20) as server:
+        server.deploy(project, isolation="environment", python=python)
+        server.stop()
+        log.unlink()
+        server.start()
+        with ThreadPoolExecutor() as pool:
+            pool.submit(asking(server).send, workflow_deployment_name="my-flow", inputs=[])
+            until(lambda: log.exists() and log.read_text())
+            server.stop()
+        until(lambda: not is_alive(int(log.read_text())))
+
+
 def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
     with LocalServer(timeout=2) as server:
         server.deploy(project, isolation="environment", python=python)

@@ -260,7 +260,7 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
 
 
 _starting = threading.Lock()
-_servers: dict[tuple[Path, ProcessOptions], _Server] = {}
+_servers: dict[tuple[Path, ProcessOptions], _Server | None] = {}  # None: it starts
 
 
 def _server_of(folder: Path, options: ProcessOptions) -> _Server:
@@ -273,8 +273,14 @@ def _server_of(folder: Path, options: ProcessOptions) -> _Server:
         server = _servers.get(key)
         if server is None or not server.is_running():
             if server is not None:
-                _servers.pop(key).stop()
-            server = _servers[key] = _Server(options)
+                server.stop()
+            _servers[key] = None
+            server = _Server(options)
+            if key not in _servers:
+                server.stop()
+                message = "The local server was stopped"
+                raise Rejection(message, "WORKFLOW_CANCELLED")
+            _servers[key] = server
     return server
 
 
