@@ -1,7 +1,5 @@
 """Runs and comparisons by hand, whose figures can be reckoned in the head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

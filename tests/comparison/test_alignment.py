@@ -1,7 +1,5 @@
 """Which run stands in which cell: alignment, columns, what is missing."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A blind rating: who is asked what, what is kept, what is told when."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -83,6 +81,19 @@ def test_two_kernels_do_not_rate_a_case_twice(history, tmp_path):
     assert session.last == "A"
     assert session.rated == 1
     assert len(history.blind_ratings.frame()) == 1
+
+
+def test_undo_takes_back_a_rating_of_this_kernel_and_never_of_another(history, tmp_path):
+    session = compared(history).blind()
+    session.rate("A")
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other).blind()
+        later.rate("B")
+        assert session.undo()
+        assert later.last == "B"
+        assert later.undo()
+        later.refresh()
+        assert (later.rated, later.current.position) == (0, 0)
 
 
 def test_what_was_taken_back_is_kept_and_its_note_comes_back(history):
@@ -195,7 +206,7 @@ def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
 def test_asking_for_results_begins_nothing(history):
     with pytest.raises(InputError, match="were not rated blind"):
         compared(history).blind_results()
-    with pytest.raises(InputError, match="no rating; there are: A, B, tie, skip"):
+    with pytest.raises(InputError, match="not a rating; there are: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):
         history.blind_ratings.get("x")

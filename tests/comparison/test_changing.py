@@ -1,7 +1,5 @@
 """Another baseline, a rating, a further run: a comparison that goes with them."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 

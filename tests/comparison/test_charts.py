@@ -1,7 +1,5 @@
 """The figures of charts, and that they can be drawn, as pictures too."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

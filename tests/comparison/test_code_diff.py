@@ -1,7 +1,5 @@
 """The code of two releases: hostile code stays text."""
 
-from __future__ import annotations
-
 from runs_kit import html_of
 
 from vellum_nb.comparison.code_diff import CodeDiff

@@ -1,7 +1,5 @@
 """When a release does not pass: as an error, and as JUnit XML."""
 
-from __future__ import annotations
-
 import pickle
 from xml.etree import ElementTree as ET
 

@@ -1,7 +1,5 @@
 """No export is written while the API key stands in it."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

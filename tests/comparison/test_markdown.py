@@ -1,7 +1,5 @@
 """The Markdown report, as GitHub's own parser shows it."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from html.parser import HTMLParser

@@ -1,7 +1,5 @@
 """Metrics: what each says of a run, and what happens when one raises."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,9 +1,5 @@
 """`vnb.compare`: the rows of a DataFrame side by side."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +31,7 @@ def test_a_frame_compares_as_the_history_does(ws):
     pd.testing.assert_frame_equal(found[wanted.columns], wanted)
 
 
-def test_a_csv_compares_as_the_frame_it_was_written_from(ws, tmp_path: Path):
+def test_a_csv_compares_as_the_frame_it_was_written_from(ws, tmp_path):
     path = ws.history.to_csv(tmp_path / "runs.csv")
     of_csv = vnb.compare(vnb.read_csv(path), metrics=vnb.metrics.length)
     of_frame = vnb.compare(ws.history.frame(), metrics=vnb.metrics.length)

@@ -1,7 +1,5 @@
 """The comparison as HTML in a notebook."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from typing import Any
@@ -25,7 +23,7 @@ def shown(*runs: Any, **options: Any) -> str:
     return html_of(compared(*runs, **options))
 
 
-def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_last() -> None:
+def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_last():
     html = shown(
         run("v1", "same"), run("v2", "same"),
         run("v1", "absent"),
@@ -41,7 +39,7 @@ def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_las
     assert html.count('class="vnb-cmp-gap"') == 2
 
 
-def test_what_one_release_lacks_is_told() -> None:
+def test_what_one_release_lacks_is_told():
     refused = failed("v2", state="REJECTED", code="USER_DEFINED_ERROR")
     (row,) = rows(shown(run("v1"), refused))
     assert "differs REJECTED The workflow refused these inputs." in row
@@ -53,7 +51,7 @@ def test_what_one_release_lacks_is_told() -> None:
     assert "No runs of words on v1, v2 are stored yet." in text_of(shown())
 
 
-def test_inputs_are_named_and_long_ones_and_many_cases_cut() -> None:
+def test_inputs_are_named_and_long_ones_and_many_cases_cut():
     html = shown(run("v1", inputs={"text": "x" * 900, "vip": True}))
     assert "vip true" in rows(html)[0]
     assert "x" * 401 not in html
@@ -62,12 +60,12 @@ def test_inputs_are_named_and_long_ones_and_many_cases_cut() -> None:
     assert "50 of 57 cases shown" in text_of(html)
 
 
-def test_a_tag_that_moved_is_announced() -> None:
+def test_a_tag_that_moved_is_announced():
     html = shown(run("v1", "a", release_id="1"), run("v1", "b", release_id="2"))
     assert "v1 moved while these runs were made" in text_of(html)
 
 
-def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first() -> None:
+def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first():
     html = html_of(judged({"v1": ["<b>no</b>", "yes"], "v2": ["yes", "no"]}))
     assert "v2: 1 better · 1 worse · 0 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by exact: " in text_of(html)
@@ -82,7 +80,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_every_value_that_the_history_keeps_is_shown(odd: Any) -> None:
+def test_every_value_that_the_history_keeps_is_shown(odd):
     runs = [run("v1", outputs={"x": odd}), run("v2", outputs={"x": 1, "y": odd})]
     found = compared(*runs, metrics=["length", "latency_s"])
     texts = (html_of(found), found.to_html(), found.to_markdown(), found.to_text())
@@ -92,7 +90,7 @@ def test_every_value_that_the_history_keeps_is_shown(odd: Any) -> None:
     assert len(found.long()) == len(runs)
 
 
-def test_dollar_signs_are_no_mathematics() -> None:
+def test_dollar_signs_are_no_mathematics():
     """MathJax leaves elements of these classes alone, in JupyterLab and in nbconvert's HTML."""
     found = compared(run("v1", "price in $ and $?"))
     for html in (html_of(found), found.to_html()):
@@ -100,7 +98,7 @@ def test_dollar_signs_are_no_mathematics() -> None:
         assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost[1].split())
 
 
-def test_text_that_turns_around_leaves_its_surroundings_alone() -> None:
+def test_text_that_turns_around_leaves_its_surroundings_alone():
     turned = "\u202ev2"
     found = compared(run("v1", "a"), run(turned, "a", turned), tags=("v1", turned))
     for html in (html_of(found), found.to_html()):

@@ -1,7 +1,5 @@
 """The HTML report: one file without a script, whose figures the CSV beside it gives again."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Every figure against R's answer or a published table; each test says which."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A comparison as CSV and Parquet: read back it is the same frame, whatever is in it."""
 
-from __future__ import annotations
-
 import time
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Better, worse, same, noise: case by case, and of a release as a whole."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -186,7 +184,7 @@ def test_regressions_come_worst_first_by_any_metric_and_release():
     assert found.regressions("length", release="v2")["input.text"].tolist() == [2]
     assert found.improvements()["input.text"].tolist() == [2]
     assert found.regressions().columns.tolist() == found.frame().columns.tolist()
-    with pytest.raises(InputError, match="called 'cost'; there are: value, length"):
+    with pytest.raises(InputError, match="no metric 'cost'; there are: value, length"):
         found.regressions("cost")
     with pytest.raises(InputError, match="v1 is the baseline; others are: v2, v3"):
         found.regressions(release="v1")

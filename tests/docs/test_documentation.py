@@ -1,7 +1,5 @@
 """README and docs: every code block runs, pages are short and linked, words are plain."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os
@@ -80,7 +78,7 @@ class Reader:
 
     def sh(self, block: Block) -> None:
         command = ["bash", "-e", "-c", block.text]
-        done = subprocess.run(command, env=self.environment, check=False, timeout=60)
+        done = subprocess.run(command, env=self.environment, check=False, timeout=300)
         assert done.returncode == (int(block.detail.split(":")[0]) if block.detail else 0)
 
     def sql(self, block: Block) -> None:

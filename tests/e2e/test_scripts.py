@@ -2,17 +2,14 @@
 
 # ruff: noqa: E501  # rows of data and lines of a script
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
 import comm
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from view_kit import known, run
 from wire_kit import Page as Kernel
 from wire_kit import Wire
@@ -109,14 +106,14 @@ class Blank:
 
 
 @pytest.fixture(scope="module")
-def _blank_page(_browser: Browser) -> Iterator[Page]:
+def _blank_page(_browser):
     page = _browser.new_page(viewport={"width": 1280, "height": 900})
     yield page
     page.close()
 
 
 @pytest.fixture
-def blank(_blank_page: Page) -> Iterator[Blank]:
+def blank(_blank_page):
     blank = Blank(_blank_page)
     yield blank
     _blank_page.evaluate("() => window.close_?.()")
@@ -177,7 +174,7 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+def history(tmp_path_factory):
     with History(tmp_path_factory.mktemp("history") / "runs.db") as history:
         runs = [run(number, "v1", inputs={"ticket": f"ticket {number}."}) for number in range(249)]
         hostile = {"inputs": {"ticket": f"\u202e{HOSTILE}"}, "outputs": {HOSTILE: HOSTILE}}
@@ -186,7 +183,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 
 @pytest.fixture
-def table(blank: Blank, history: History, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+def table(blank, history, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
     view = HistoryView(history, side_by_side=side_by_side_html)
     yield Live(blank, view, '<div id="el"></div>')
@@ -194,7 +191,7 @@ def table(blank: Blank, history: History, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
-def grid(blank: Blank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+def grid(blank, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
     outputs = {f"o{number}": "long " * 200 for number in range(8)}
     runs = [run(n, tag, outputs={"category": tag} | outputs) for n in range(40) for tag in TAGS]
@@ -208,7 +205,7 @@ def grid(blank: Blank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     view.close()
 
 
-def test_a_table_shows_pages_of_rows_and_turns_them(table: Live) -> None:
+def test_a_table_shows_pages_of_rows_and_turns_them(table):
     rows = table.page.locator(".vnb-table-row")
     expect(rows).to_have_count(100)
     expect(table.page.locator(".vnb-view-where")).to_have_text("1–100 of 250")  # noqa: RUF001
@@ -221,7 +218,7 @@ def test_a_table_shows_pages_of_rows_and_turns_them(table: Live) -> None:
     expect(table.button("Next")).to_be_disabled()
 
 
-def test_a_header_sorts_and_the_filter_searches(table: Live) -> None:
+def test_a_header_sorts_and_the_filter_searches(table):
     table.click(table.button("input.ticket"))
     header = table.page.get_by_role("columnheader", name="input.ticket")
     expect(header).to_have_attribute("aria-sort", "ascending")
@@ -234,7 +231,7 @@ def test_a_header_sorts_and_the_filter_searches(table: Live) -> None:
     assert (table.view.order_by, table.view.search) == ("input.ticket", "ticket 7")
 
 
-def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table: Live) -> None:
+def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table):
     def selected() -> list[int]:
         return [int(each.split("-")[1]) for each in table.view.selected_ids]
 
@@ -253,7 +250,7 @@ def test_rows_are_selected_by_mouse_and_keyboard_and_stand_side_by_side(table: L
     assert selected() == []
 
 
-def test_columns_are_chosen_and_an_export_reports(table: Live, tmp_path: Path) -> None:
+def test_columns_are_chosen_and_an_export_reports(table, tmp_path):
     table.view.export_folder = tmp_path
     table.page.get_by_role("button", name="Columns").click()
     table.page.get_by_label("latency_s").uncheck()
@@ -266,7 +263,7 @@ def test_columns_are_chosen_and_an_export_reports(table: Live, tmp_path: Path) -
     expect(table.page.get_by_text(f"Wrote 250 runs to {tmp_path}/found.csv")).to_be_visible()
 
 
-def test_hostile_cells_stay_text(table: Live) -> None:
+def test_hostile_cells_stay_text(table):
     expect(table.row("onerror")).to_be_visible()
     cell = table.row("onerror").locator(".vnb-table-text").first
     expect(cell).to_have_css("unicode-bidi", "isolate")  # U+202E turns nothing round it
@@ -276,7 +273,7 @@ def test_hostile_cells_stay_text(table: Live) -> None:
     assert table.page.title() == ""
 
 
-def test_progress_and_errors_are_shown(table: Live) -> None:
+def test_progress_and_errors_are_shown(table):
     view = table.page.evaluate("window.model.last.view")
     table.blank.answer(kind="progress", view=view, reach=[50, 200])
     expect(table.status).to_have_text("Searching… 25 % of 200 runs")
@@ -286,7 +283,7 @@ def test_progress_and_errors_are_shown(table: Live) -> None:
     expect(table.status).to_have_text("250 runs")
 
 
-def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid: Live) -> None:
+def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid):
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(25)
     assert len(grid.view.comm.customs("rows")) > 1
     expect(grid.page.get_by_text("41 cases, regressions first")).to_be_visible()
@@ -294,7 +291,7 @@ def test_a_grid_shows_cases_and_pages_of_them_in_several_messages(grid: Live) ->
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(16)
 
 
-def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid: Live) -> None:
+def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
     grid.page.get_by_role("grid").focus()
     grid.press("j", "j", "5")
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
@@ -310,7 +307,7 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid: Live) 
     expect(grid.button("Missing 0")).to_be_visible()
 
 
-def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Live) -> None:
+def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
     grid.page.get_by_text("Code and prompts of the releases").click()
     expect(grid.page.get_by_text("Reading…")).to_be_visible()
     grid.page.wait_for_function("window.model.waiting()")
@@ -320,7 +317,7 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid: Live) 
     expect(grid.page.get_by_text("There is no code difference to display.")).to_be_visible()
 
 
-def test_filters_are_pressed_and_survive_another_display(grid: Live) -> None:
+def test_filters_are_pressed_and_survive_another_display(grid):
     grid.click(grid.button("Missing 1"))
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
     grid.page.evaluate("window.close_()")
@@ -329,7 +326,7 @@ def test_filters_are_pressed_and_survive_another_display(grid: Live) -> None:
     expect(again.page.locator(".vnb-grid-row")).to_have_count(1)
 
 
-def test_answers_are_copied_rated_and_corrected(blank: Blank) -> None:
+def test_answers_are_copied_rated_and_corrected(blank):
     html = (
         '<div class="vnb vnb-results"><div class="vnb-answers"><section class="vnb-out-run">one'
         '</section></div><div id="el"></div></div>'
@@ -359,7 +356,7 @@ def test_answers_are_copied_rated_and_corrected(blank: Blank) -> None:
     assert blank.sent("save")[-1]["texts"] == {"reply": "new"}
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_sent(blank: Blank) -> None:
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(blank):
     blank.render(
         "upload.js",
         "form.css",
@@ -374,7 +371,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(blank: Blank) -> 
     assert blank.sent() == []
 
 
-def test_tabs_of_the_lab_work_from_the_keyboard(blank: Blank) -> None:
+def test_tabs_of_the_lab_work_from_the_keyboard(blank):
     tabs = [{"title": title, "detail": ""} for title in ("Run", "History", "Compare")]
     blank.render(
         "lab.js",
@@ -392,30 +389,30 @@ def test_tabs_of_the_lab_work_from_the_keyboard(blank: Blank) -> None:
     expect(blank.page.get_by_role("tab", name="History")).to_be_focused()
 
 
-def test_closed_views_listen_to_nothing(table: Live) -> None:
+def test_closed_views_listen_to_nothing(table):
     table.page.evaluate("() => { window.close_(); window.close_ = null; }")
     assert table.page.evaluate("window.model.calls.length") == 0
 
 
-def test_axe_finds_nothing_wrong_with_the_table(table: Live) -> None:
+def test_axe_finds_nothing_wrong_with_the_table(table):
     table.click(table.row("ticket 243.").locator("label"))
     table.page.get_by_role("button", name="Columns").click()
     assert table.blank.violations() == []
 
 
-def test_axe_finds_nothing_wrong_with_the_grid(grid: Live) -> None:
+def test_axe_finds_nothing_wrong_with_the_grid(grid):
     grid.click(grid.button("Missing 1"))
     grid.button("Export…").click()
     assert grid.blank.violations() == []
 
 
-def test_scripts_are_modules_without_globals() -> None:
+def test_scripts_are_modules_without_globals():
     for name in ("view", "answers", "blind", "form", "lab", "sweep", "upload"):
         text = script(f"{name}.js")
         assert "export default" in text
         assert "import " not in text.replace("import url", "")
 
 
-def test_styles_name_a_colour_for_pages_without_jupyters_theme() -> None:
+def test_styles_name_a_colour_for_pages_without_jupyters_theme():
     for path in Path(vellum_nb.__file__).parent.rglob("*.css"):
         assert not re.findall(r"var\(--jp-[\w-]+\)", path.read_text("utf-8")), path

@@ -1,7 +1,5 @@
 """One real server with small workflows, and ways to ask it."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Executions to keep, workflows to run, and ways to read their end."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

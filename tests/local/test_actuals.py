@@ -1,7 +1,5 @@
 """What outputs should have been, and how good they were."""
 
-from __future__ import annotations
-
 import uuid
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """A server that is killed, a real process, forgets nothing that it acknowledged."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading
@@ -77,7 +75,7 @@ def serving(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """Make a data folder with two deployments whose source is in it."""
     source = tmp_path / "flows.py"
     source.write_text("from vellum_nb.local import State\n" + CODE)
@@ -93,7 +91,7 @@ def kept(server: Server, id_: str) -> dict[str, Any]:
     return found
 
 
-def test_every_acknowledged_run_survives_a_kill(folder: Path):
+def test_every_acknowledged_run_survives_a_kill(folder):
     acknowledged: dict[str, str] = {}
     enough = threading.Event()
 
@@ -130,7 +128,7 @@ def test_every_acknowledged_run_survives_a_kill(folder: Path):
         assert listed["count"] >= len(acknowledged)
 
 
-def test_runs_of_a_killed_server_come_back_as_rejected(folder: Path):
+def test_runs_of_a_killed_server_come_back_as_rejected(folder):
     with serving(folder) as server:
         external_id = str(uuid.uuid4())
         answer = server.run("slow", "a", how="-async", external_id=external_id)
@@ -151,7 +149,7 @@ def test_runs_of_a_killed_server_come_back_as_rejected(folder: Path):
         assert server.run("slow", "a", external_id=external_id).status_code == 400
 
 
-def test_states_actuals_uploads_and_tags_survive_a_kill(folder: Path):
+def test_states_actuals_uploads_and_tags_survive_a_kill(folder):
     path = "/v1/workflow-deployments/turn"
     with serving(folder) as server:
         first = server.run("turn", "one").json()["execution_id"]

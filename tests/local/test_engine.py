@@ -1,7 +1,5 @@
 """Many runs at once, time limits, external ids, and callables that misbehave."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor

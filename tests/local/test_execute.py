@@ -1,7 +1,5 @@
 """POST /v1/execute-workflow: what runs, what does not, and what is answered."""
 
-from __future__ import annotations
-
 import pytest
 from execution_kit import inputs, outputs
 

@@ -1,7 +1,5 @@
 """Executions as they are listed, retrieved and continued through the API."""
 
-from __future__ import annotations
-
 import pytest
 from execution_kit import read, run, turn
 

@@ -1,7 +1,5 @@
 """What a server does wrong when it is told to."""
 
-from __future__ import annotations
-
 import threading
 import time
 

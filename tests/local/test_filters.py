@@ -1,7 +1,5 @@
 """Filters and orderings of execution events."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any
@@ -99,7 +97,7 @@ def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> s
     ],
     ids=str,
 )
-def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str):
+def test_a_filter_finds_what_it_says(ledger, filters, expected):
     assert found(ledger, filters) == expected
 
 
@@ -132,7 +130,7 @@ def test_a_filter_finds_what_it_says(ledger: Ledger, filters: Any, expected: str
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_filter_that_makes_no_sense_is_refused_and_says_where(filters: Any, reason: str):
+def test_a_filter_that_makes_no_sense_is_refused_and_says_where(filters, reason):
     text = filters if isinstance(filters, str) else json.dumps(filters)
     with pytest.raises(VellumNBError, match=reason):
         parse_filters(text)
@@ -155,7 +153,7 @@ def test_groups_in_each_other_without_end_are_refused():
         ("state, -timestamp", "4132"),
     ],
 )
-def test_an_ordering_orders(ledger: Ledger, ordering: str | None, expected: str):
+def test_an_ordering_orders(ledger, ordering, expected):
     assert found(ledger, None, ordering) == expected
 
 
@@ -177,5 +175,5 @@ def test_metadata_nested_too_deep_for_sqlite_spoil_no_filter():
     assert found(ledger, condition("metadata", "contains", {"deep": [nested]})) in {"", "1"}
 
 
-def test_an_offset_beyond_all_counting_gives_an_empty_page(ledger: Ledger):
+def test_an_offset_beyond_all_counting_gives_an_empty_page(ledger):
     assert ledger.records("d", offset=10**30) == (4, [])

@@ -1,7 +1,5 @@
 """Who may ask the server, and how much may be sent."""
 
-from __future__ import annotations
-
 import socket
 
 import pytest

@@ -1,7 +1,6 @@
 """Runs in a process of their own: what reaches them, what ends them, what a crash looks like."""
 
-from __future__ import annotations
-
+import json
 import os
 import signal
 import subprocess
@@ -364,3 +363,13 @@ def test_many_runs_at_once_do_not_mix(code):
         ended = list(pool.map(lambda text: list(run_of(code, text).events())[-1], texts))
     assert [event.body["outputs"]["output"] for event in ended] == texts
     assert len({event.body["outputs"]["pid"] for event in ended}) == 24
+
+
+def test_an_input_that_cannot_be_sent_to_the_process_is_a_rejection(asking):
+    source = b"from typing import Any\ndef flow(value: Any) -> str:\n    return 'ok'\n"
+    value = json.loads("[" * 500 + "]" * 500)
+    inputs = [{"name": "value", "type": "JSON", "value": value}]
+    with LocalServer(timeout=5) as server:
+        server.deploy({"workflow.py": source}, isolation="process")
+        answer = asking(server).send(workflow_deployment_name="flow", inputs=inputs)
+    assert "RecursionError" in answer.json()["data"]["error"]["message"]

@@ -1,7 +1,5 @@
 """What the ledger keeps."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +20,7 @@ def ledger(request, tmp_path):
     ledger.close()
 
 
-def test_events_come_back_in_order_with_all_that_they_tell(ledger: Ledger):
+def test_events_come_back_in_order_with_all_that_they_tell(ledger):
     begun = record()
     ledger.begin(begun)
     events = [
@@ -42,7 +40,7 @@ def test_events_come_back_in_order_with_all_that_they_tell(ledger: Ledger):
     assert ledger.record(begun.execution_id) == ended
 
 
-def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger: Ledger):
+def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger):
     before = datetime.now(UTC)
     states = ("PENDING", "INITIATED", "STREAMING", "FULFILLED", "REJECTED")
     kept = {state: record(status=state, external_id=state) for state in states}
@@ -70,7 +68,7 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger: Ledger):
+def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger):
     deep = record(
         metadata={"deep": nested(600)},
         inputs=(WorkflowInput(name="data", type="JSON", value=nested(600)),),

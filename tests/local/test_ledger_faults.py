@@ -1,11 +1,8 @@
 """What the ledger does when its file, its disk or another server is in the way."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,9 +36,7 @@ def with_a_record_that_is_none(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damaged, with_a_record_that_is_none])
-def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
-    tmp_path: Path, spoil: Callable[[Path], None]
-):
+def test_a_file_that_is_damaged_is_refused_when_a_server_starts(tmp_path, spoil):
     ledger = Ledger(tmp_path)
     ledger.begin(record())
     ledger.close()
@@ -54,9 +49,7 @@ def test_a_file_that_is_damaged_is_refused_when_a_server_starts(
 
 
 @pytest.mark.parametrize("name", ["executions.db", "registry.db"])
-def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left(
-    tmp_path: Path, name: str
-):
+def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left(tmp_path, name):
     not_a_database(tmp_path / name)
     before = (tmp_path / name).read_bytes()
     with pytest.raises(VellumNBError, match="is not an SQLite file and was not changed"):
@@ -71,13 +64,13 @@ def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left(
         LocalServer(data=tmp_path).start()
 
 
-def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path: Path):
+def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path):
     not_a_database(tmp_path / "server.lock")
     with pytest.raises(VellumNBError, match=r"cannot be locked .*server\.lock"):
         LocalServer(data=tmp_path).start()
 
 
-def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
+def test_one_server_at_a_time_serves_a_folder(tmp_path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
     with first, pytest.raises(VellumNBError, match="is used by another server"):
         second.start()
@@ -87,7 +80,7 @@ def test_one_server_at_a_time_serves_a_folder(tmp_path: Path):
             first.start()
 
 
-def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path: Path):
+def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path):
     with LocalServer() as running:
         port = int(running.url.rpartition(":")[2])
         with pytest.raises(VellumNBError, match=f"Port {port} of this machine cannot be had"):
@@ -96,7 +89,7 @@ def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path: Path):
         pass
 
 
-def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tmp_path: Path):
+def test_a_full_disk_fails_the_write_alone_and_all_goes_on_when_there_is_room(tmp_path):
     ledger = Ledger(tmp_path)
     kept = full()
     ledger.begin(kept)
@@ -126,7 +119,7 @@ def run(server: LocalServer, name: str, text: str) -> requests.Response:
     )
 
 
-def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
+def test_a_run_that_cannot_be_kept_does_not_run(tmp_path):
     ran: list[str] = []
 
     def note(text: str) -> str:
@@ -144,7 +137,7 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path: Path):
     assert ran == ["room"]
 
 
-def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
+def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path):
     def flood(text: str) -> str:
         return text * 1_000_000
 
@@ -161,7 +154,7 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_the_data_folder_is_readable_by_its_owner_only(tmp_path: Path):
+def test_the_data_folder_is_readable_by_its_owner_only(tmp_path):
     def echo(text: str) -> str:
         return text
 
@@ -191,7 +184,7 @@ def identity(server: LocalServer) -> str:
     return str(answer.json()["id"])
 
 
-def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path: Path):
+def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path):
     def identity_of_new(**options: Any) -> str:
         with LocalServer(**options) as server:
             return identity(server)

@@ -1,7 +1,5 @@
 """Starting and stopping: nothing is left behind, in whatever surroundings."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import itertools

@@ -1,7 +1,5 @@
 """Slow, silent, endless and malformed clients: they are closed, and others are served."""
 
-from __future__ import annotations
-
 import json
 import select
 import socket

@@ -1,7 +1,5 @@
 """An execution on its way: many readers, one end, whatever goes wrong with keeping it."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """``%%vellum_deploy``: what a cell becomes, and what is said when it cannot be deployed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

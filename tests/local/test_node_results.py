@@ -1,7 +1,5 @@
 """NODE events: what each kind of node tells, and that the official client knows it all."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from dataclasses import replace

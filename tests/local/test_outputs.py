@@ -1,7 +1,5 @@
 """From what a callable returns to typed outputs."""
 
-from __future__ import annotations
-
 import uuid
 from collections import namedtuple
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The code of a release, as an archive or as text."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

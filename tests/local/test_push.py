@@ -1,7 +1,5 @@
 """The official command line against the local server: ping, push, pull, unmodified."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
@@ -193,13 +191,13 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
         assert "no node has the id 'nobody'; there are: Shout" in answer.json()["detail"]
 
 
-def archive(files):
+def archive(files, kind=tarfile.REGTYPE):
     buffer = BytesIO()
     gz = gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0)  # the same bytes in each process
     with gz, tarfile.open(fileobj=gz, mode="w") as tar:
         for name, text in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(text)
+            info.size, info.type = len(text), kind
             tar.addfile(info, BytesIO(text.encode()))
     return buffer.getvalue()
 
@@ -239,7 +237,12 @@ def test_a_dry_run_keeps_nothing(api):
         (archive({"/etc/evil.py": "x"}), {}, 400, "not a path within"),
         (archive({"read.me": "x"}), {}, 400, "holds no .py file"),
         (archive(ECHO), {"deployment_config": "{"}, 400, "deployment_config"),
+        (archive({"a.py": "", "a.py/b.py": ""}), {}, 400, "cannot be stored: "),
+        (archive({"a" * 300 + ".py": ""}), {}, 400, "cannot be stored: File name too long"),
+        (archive({"\udcff.py": ""}), {}, 400, "a name that is not text"),
         (archive(ECHO), {"exec_config": "[]"}, 400, "exec_config"),
+        (archive(ECHO), {"exec_config": '{"runner_config": 5}'}, 400, "exec_config.runner_config"),
+        (archive(ECHO), {"dataset": '[{"mocks": [5]}]'}, 400, "dataset[0].mocks[0]"),
         (archive(ECHO), {"dataset": "{}"}, 400, "dataset"),
         (archive(ECHO), {"deployment_config": '{"name": "../x"}'}, 400, "name"),
         (archive({"a.py": "x = "}), {"deployment_config": "{}"}, 400, "cannot be deployed"),
@@ -252,8 +255,10 @@ def test_a_push_that_does_not_fit_is_refused(api, content, fields, status, messa
     assert message in answer.json()["detail"]
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(api):
-    content = archive({"workflow.py": "#" * (33 * 1024 * 1024)})
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_that_unpacks_to_too_much_is_refused(api, kind):
+    size = 33 if kind == tarfile.REGTYPE else 65
+    content = archive({"workflow.py": "#" * (size * 1024 * 1024)}, kind=kind)
     assert len(content) < 100_000
     answer = push(api, content)
     assert answer.status_code == 400

@@ -1,7 +1,5 @@
 """Deploying, tagging, and what a restart forgets."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 import threading
@@ -185,6 +183,8 @@ def test_what_another_server_deployed_meanwhile_is_not_overwritten(tmp_path):
     with pytest.raises(VellumNBError, match="has deployed 'both' since"):
         second.deploy(whisper, name="both")
     LocalServer(data=tmp_path).deploy(whisper, name="both")
+    with pytest.raises(VellumNBError, match="has deployed 'both' since"):
+        first.deploy(whisper, name="both")  # the other's release would be lost
 
 
 def test_a_file_that_breaks_under_way_is_a_507_of_the_one_shape(tmp_path, asking):

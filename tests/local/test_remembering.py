@@ -1,7 +1,5 @@
 """Callables that remember: `State`, and `previous_execution_id`."""
 
-from __future__ import annotations
-
 import pytest
 
 from vellum_nb.errors import VellumNBError

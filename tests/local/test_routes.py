@@ -1,7 +1,5 @@
 """Deployments, releases, release tags and identity; failures; the document."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest

@@ -1,7 +1,5 @@
 """Runs that are under way: asked for, waiting, hung up on, stopped."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import json

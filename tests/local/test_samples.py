@@ -1,10 +1,8 @@
 """The sample deployments, run through the real local server, against their labelled cases."""
 
-from __future__ import annotations
-
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
@@ -87,7 +85,7 @@ def score(row: Mapping[str, str], outputs: Mapping[str, Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def samples() -> Iterator[Samples]:
+def samples():
     with (
         LocalServer(samples=True) as server,
         Client(base_url=server.url, api_key=server.api_key) as client,

@@ -1,7 +1,5 @@
 """Releases from source: copied once, never changed, found again after a restart."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing.util
 import os
@@ -85,7 +83,7 @@ def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
 @pytest.mark.parametrize(
     ("source", "entry", "message"),
     [
-        ("def a(): ...\ndef b(): ...", None, r"defines a, b; say which .* entry='workflow:name'"),
+        ("def a(): ...\ndef b(): ...", None, "defines a, b; name the one .* entry='workflow:name'"),
         ("_x = 1", None, "defines no function or Workflow class"),
         ("def a(): ...", "b", "has no attribute 'b'"),
         ("def a(): ...", "other:b", "No module named 'other'"),
@@ -214,6 +212,19 @@ def test_without_a_data_folder_a_server_leaves_no_files_when_it_goes(
     del server, api.server
     gc.collect()
     assert not temporary_folders()
+
+
+def test_links_that_look_like_temporary_files_of_a_server_are_not_followed(
+    tmp_path, temporary_folders
+):
+    (tmp_path / "other").mkdir()
+    os.utime(tmp_path / "other", (0, 0))
+    link = Path(os.environ["TMPDIR"]) / "vellum_nb-sources-link"
+    link.symlink_to(tmp_path / "other")
+    os.utime(link, (0, 0), follow_symlinks=False)
+    LocalServer()
+    assert link in temporary_folders()
+    assert not list((tmp_path / "other").iterdir())
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Uploaded files: kept, served to those with a signed address, and put into inputs."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit

@@ -5,8 +5,6 @@ The real workflow server is installed by the test into an environment, and is sp
 docker answers, a fake ``docker`` records its arguments and starts that server.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import stat

@@ -1,7 +1,5 @@
 """Differences by type: what is found, what is told, and that they lead from old to new."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -40,9 +38,7 @@ def text(old: Any, new: Any, kind: str, **options: Any) -> str:
 
 
 @given(VALUES, VALUES, st.sampled_from(TYPES))
-def test_there_is_a_difference_exactly_where_values_are_not_the_same(
-    old: Any, new: Any, kind: str
-) -> None:
+def test_there_is_a_difference_exactly_where_values_are_not_the_same(old, new, kind):
     found = difference(old, new, kind)
     assert bool(found) is not same_value(old, new)
     assert (found.summary == "same") is not bool(found)
@@ -52,11 +48,11 @@ def test_there_is_a_difference_exactly_where_values_are_not_the_same(
 
 
 @given(st.dictionaries(KEYS, SCALARS))
-def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
+def test_the_order_of_keys_does_not_matter(value):
     assert not difference({"in": value}, {"in": dict(reversed(value.items()))}, "JSON")
 
 
-def test_json_is_told_by_path() -> None:
+def test_json_is_told_by_path():
     old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
     new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
     found = difference(old, new, "JSON")
@@ -65,7 +61,7 @@ def test_json_is_told_by_path() -> None:
     assert [change.path for change in found.changes] == [("lines", 0, "n"), ("note",)]
 
 
-def test_short_json_is_marked_in_its_line_and_a_moved_item_is_no_deleted_one() -> None:
+def test_short_json_is_marked_in_its_line_and_a_moved_item_is_no_deleted_one():
     assert text(["card"], ["card", "risk"], "JSON") == '["card"{+, "risk"+}]'
     found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
     assert [(each.kind, each.moved_from, each.path) for each in found.changes] == [
@@ -74,13 +70,13 @@ def test_short_json_is_marked_in_its_line_and_a_moved_item_is_no_deleted_one() -
     assert (found.to_text(), found.summary) == ("[0]: d moved from [3]", "1 moved")
 
 
-def test_an_item_known_by_its_id_may_move_and_change() -> None:
+def test_an_item_known_by_its_id_may_move_and_change():
     old = [{"id": n, "name": f"item {n}"} for n in range(5)]
     new = [{"id": 4, "name": "item four"}, *old[:4]]
     assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
 
 
-def test_another_id_is_another_thing_and_another_document_another_result() -> None:
+def test_another_id_is_another_thing_and_another_document_another_result():
     old, new = ([{"id": key, "price": 3}, {"id": "z"}] for key in "ab")
     assert [change.kind for change in difference(old, new, "JSON").changes] == ["insert", "delete"]
     hits = [[{"text": "t", "score": 1, "document": name}] for name in ("a.md", "b.md")]
@@ -89,7 +85,7 @@ def test_another_id_is_another_thing_and_another_document_another_result() -> No
     assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
 
 
-def test_a_chat_is_told_by_its_turns() -> None:
+def test_a_chat_is_told_by_its_turns():
     old = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
     reply = {"role": "ASSISTANT", "content": {"type": "STRING", "value": "Bye"}}
     new = [
@@ -107,14 +103,14 @@ def test_a_chat_is_told_by_its_turns() -> None:
     ]
 
 
-def test_a_function_call_is_told_by_name_and_arguments() -> None:
+def test_a_function_call_is_told_by_name_and_arguments():
     pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
     assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
     refund = {"name": "refund", "arguments": {"sum": 4}}
     assert text(pay, refund, "FUNCTION_CALL") == '[-pay(sum=4, to="ann")-]{+refund(sum=4)+}'
 
 
-def test_search_results_are_told_by_document() -> None:
+def test_search_results_are_told_by_document():
     def hit(name: str, score: float) -> dict[str, Any]:
         return {"text": f"about {name}", "score": score, "document": {"id": name, "label": name}}
 
@@ -125,14 +121,14 @@ def test_search_results_are_told_by_document() -> None:
     assert len(lines) == 2
 
 
-def test_an_array_is_told_by_the_types_of_its_items() -> None:
+def test_an_array_is_told_by_the_types_of_its_items():
     old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
     new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
     assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
 
 
 @pytest.mark.parametrize("kind", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])
-def test_media_are_told_by_what_they_refer_to(kind: str) -> None:
+def test_media_are_told_by_what_they_refer_to(kind):
     old, new = {"src": "data:image/png;base64," + "A" * 9000}, {"src": "https://e.com/a"}
     line = text(old, new, kind)
     assert line.endswith("]-]{+https://e.com/a+}")
@@ -142,7 +138,7 @@ def test_media_are_told_by_what_they_refer_to(kind: str) -> None:
     assert text([inside[0]], [inside[1]], "CHAT_HISTORY") == f"turn 1 USER: {line}"
 
 
-def test_an_error_against_an_answer_says_so() -> None:
+def test_an_error_against_an_answer_says_so():
     error = {"code": "NODE_EXECUTION", "message": "broke"}
     found = difference("fine", error, "ERROR", old_kind="STRING")
     assert (found.summary, found.to_text()) == (
@@ -153,13 +149,13 @@ def test_an_error_against_an_answer_says_so() -> None:
 
 
 @pytest.mark.parametrize("value", ["x", None, {}, 0])
-def test_missing_is_not_null_and_not_empty(value: Any) -> None:
+def test_missing_is_not_null_and_not_empty(value):
     assert difference(MISSING, value, "JSON").summary == "new"
     assert difference(value, MISSING, "JSON").summary == "missing"
     assert not difference(MISSING, MISSING, "JSON")
 
 
-def test_numbers_are_told_by_how_much_they_grew_and_types_are_told_apart() -> None:
+def test_numbers_are_told_by_how_much_they_grew_and_types_are_told_apart():
     found = difference(0.5, 0.8, "NUMBER")
     assert found.summary == "0.5 → 0.8 (+0.3)"
     assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"

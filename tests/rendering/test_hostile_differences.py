@@ -1,7 +1,5 @@
 """What a workflow returns cannot add anything to HTML, to Markdown or to a terminal."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from typing import Any
@@ -38,7 +36,7 @@ def shapes(text: str) -> list[Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", HOSTILE)
-def test_html_has_no_element_but_ours(text: str, kind: str) -> None:
+def test_html_has_no_element_but_ours(text, kind):
     for old, new in zip(shapes("plain"), shapes(text), strict=True):
         html = difference(old, new, kind).to_html()
         assert set(re.findall(r"<(?!/)[^>]*>", html)) <= ALLOWED
@@ -62,7 +60,7 @@ def shown_by_github(markdown: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_github_shows_hostile_text_letter_by_letter(text: str) -> None:
+def test_github_shows_hostile_text_letter_by_letter(text):
     assert shown_by_github(markdown_code(text)) == [text, text]
     for old, new in zip(shapes("plain"), shapes(text), strict=True):
         assert shown_by_github(difference(old, new, "JSON").to_markdown())
@@ -72,13 +70,13 @@ LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_character
 
 
 @given(st.lists(LINES).map("\n".join))
-def test_github_shows_any_text_letter_by_letter(text: str) -> None:
+def test_github_shows_any_text_letter_by_letter(text):
     for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
         text = text.replace(mark, "")  # they turn text around, and are replaced
     assert shown_by_github(markdown_code(text)) == [text, text]
 
 
 @given(st.text(), st.text())
-def test_no_text_can_drive_a_terminal(old: str, new: str) -> None:
+def test_no_text_can_drive_a_terminal(old, new):
     plain = difference({"a": old, old: 1}, {"a": new, new: [2]}, "JSON").to_text()
     assert all(letter.isprintable() or letter == "\n" for letter in plain)

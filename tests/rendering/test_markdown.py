@@ -1,7 +1,5 @@
 """Markdown of an untrusted author."""
 
-from __future__ import annotations
-
 import pytest
 
 from vellum_nb.rendering.html import markdown_html
@@ -26,11 +24,11 @@ def body(text: str) -> str:
         ("```js\nlet a\n```", "<pre><code>let a\n</code></pre>"),
     ],
 )
-def test_markdown_becomes_html(text: str, html: str) -> None:
+def test_markdown_becomes_html(text, html):
     assert body(text) == html
 
 
-def test_tables_are_kept_and_links_open_elsewhere_and_tell_nothing() -> None:
+def test_tables_are_kept_and_links_open_elsewhere_and_tell_nothing():
     html = body("| a | b |\n|---|--:|\n| 1 | 2 |")
     assert "<th>a</th>" in html
     assert "<td>2</td>" in html
@@ -43,10 +41,10 @@ ADDRESSES = "javascript:alert(1) vbscript:x data:text/html,x file:///etc/passwd 
 
 
 @pytest.mark.parametrize("address", ADDRESSES.split())
-def test_links_to_other_than_the_web_and_mail_are_no_links(address: str) -> None:
+def test_links_to_other_than_the_web_and_mail_are_no_links(address):
     assert "href" not in body(f"[x]({address})")
 
 
-def test_a_text_of_brackets_is_rendered_quickly() -> None:
+def test_a_text_of_brackets_is_rendered_quickly():
     assert body("[" * 5_000)
     assert body("> " * 500 + "x")

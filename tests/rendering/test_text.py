@@ -1,7 +1,5 @@
 """Runs side by side in a terminal."""
 
-from __future__ import annotations
-
 from runs_kit import later_run
 
 from vellum_nb.models import RunError

@@ -1,7 +1,5 @@
 """The worst values: in a process that may take so much time and memory and no more."""
 
-from __future__ import annotations
-
 import resource
 import subprocess
 import sys
@@ -67,18 +65,18 @@ def run(code: str) -> None:
 
 
 @pytest.mark.slow
-def test_texts_of_a_megabyte_stay_within_bounds() -> None:
+def test_texts_of_a_megabyte_stay_within_bounds():
     run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'STRING')\n"
                 for old, new in TEXTS.values()))  # fmt: skip
 
 
 @pytest.mark.slow
-def test_long_lists_stay_within_bounds() -> None:
+def test_long_lists_stay_within_bounds():
     run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'JSON')\n"
                 for old, new in LISTS.values()))  # fmt: skip
 
 
-def test_a_thousand_levels_are_no_trouble() -> None:
+def test_a_thousand_levels_are_no_trouble():
     run("""
 def nested(bottom, each):
     for level in range(1_000):

@@ -1,7 +1,5 @@
 """A sweep on a real history whose calls are a function; also for processes of their own."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """A sweep under way: paused, stopped, cut off, limited, broken; and how a later kernel goes on."""
 
-from __future__ import annotations
-
 import gc
 import sqlite3
 import threading

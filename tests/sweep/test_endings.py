@@ -1,7 +1,5 @@
 """How a sweep ends that is interrupted, or whose process ends."""
 
-from __future__ import annotations
-
 import linecache
 import os
 import random

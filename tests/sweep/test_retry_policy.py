@@ -1,7 +1,5 @@
 """What follows from each attempt at a run, as a table."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ In each, sessions end in every way, and others go on, until all is done. A seed 
 printed: ``SWEEP_SEED=123 SWEEP_HISTORIES=1 pytest tests/sweep/test_simulation.py`` replays it.
 """
 
-from __future__ import annotations
-
 import heapq
 import os
 import random

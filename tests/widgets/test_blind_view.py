@@ -99,7 +99,7 @@ def test_a_message_that_was_meant_for_the_case_before_does_nothing(compared):
         Page(view).send_data(method="custom", content=odd)
     assert view.view_model["state"] == "asking"
     say(view, "rate", said="C", note=7)
-    assert "is no rating" in view.error
+    assert "is not a rating" in view.error
     say(view, "undo")
     assert (view.error, view.view_model["rated"]) == ("", 0)
     view.set_state({"view_model": {}})

@@ -53,7 +53,7 @@ def test_side_by_side_marks_the_words_that_differ():
         ("REJECTED", "NODE_EXECUTION", "A step of the workflow failed."),
         ("REJECTED", "SOMETHING_NEW", "The workflow ended with an error."),
         ("FAILED", "HTTP_503", "No usable answer came."),
-        ("CANCELLED", "CANCELLED", "the workflow may have run all the same"),
+        ("CANCELLED", "CANCELLED", "the workflow may have run anyway"),
     ],
 )
 def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):

@@ -79,7 +79,7 @@ def test_a_device_or_pipe_is_no_file_of_cases(tmp_path, monkeypatch):
     os.mkfifo("pipe.csv")
     Path("zero.csv").symlink_to("/dev/zero")
     for path in ("zero.csv", "pipe.csv"):
-        with pytest.raises(InputError, match="no regular file"):
+        with pytest.raises(InputError, match="not a regular file"):
             read_table(path)
 
 

@@ -50,7 +50,7 @@ def test_short_json_is_one_line_and_long_json_folds():
 
 def test_a_very_long_text_and_a_huge_list_are_cut_and_say_so_and_a_deep_value_is_shown():
     text = Page(value_html("x" * 150_000, "STRING")).text
-    assert text.endswith("… 50,000 characters more; the run holds the whole text")
+    assert text.endswith("… 50,000 more characters; the run has the whole text")
     assert Page(value_html(list(range(5_000)), "JSON")).text.endswith("… 4800 more")
     value = "bottom"
     for _ in range(400):

@@ -1,7 +1,5 @@
 """The command line within this process, which has imported what takes a second to import."""
 
-from __future__ import annotations
-
 import io
 import os
 from contextlib import ExitStack, redirect_stderr, redirect_stdout

@@ -1,7 +1,5 @@
 """A real local server and a workspace on it."""
 
-from __future__ import annotations
-
 import json
 import sys
 import threading

@@ -5,8 +5,6 @@ on when its client has gone. An external id that was used is refused with 400. A
 own it prints its address, throws dice for faults, and ends when its standard input does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

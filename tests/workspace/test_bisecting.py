@@ -1,7 +1,5 @@
 """Which release changed an answer first, on a real local server with many releases."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Literal

@@ -1,7 +1,5 @@
 """The command line; as a process of its own where that is what matters."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """``vellum-nb compare``; and the commands of docs/how-to/ci.md, as processes of their own."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

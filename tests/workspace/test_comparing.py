@@ -1,7 +1,5 @@
 """`ws.compare`, `sweep.compare` and judges, on real runs of a local server."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import pytest

@@ -1,7 +1,5 @@
 """Runs that bring no usable answer: what is raised, and what the row says."""
 
-from __future__ import annotations
-
 import math
 from datetime import date
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Ctrl-C at any line of ours: no row is left under way, and the history stays usable."""
 
-from __future__ import annotations
-
 import linecache
 import signal
 import sys

@@ -1,7 +1,5 @@
 """``vellum-nb lab``: a real JupyterLab that asks nothing and ends with its kernels."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

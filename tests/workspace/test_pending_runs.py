@@ -1,7 +1,5 @@
 """Runs that the server works on by itself: handed in, waited for, taken up by a later kernel."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
@@ -95,10 +93,13 @@ def test_two_kernels_may_see_the_same_run_end(ws, later, gate):
     assert runs[0] == runs[1] == ws.history.get(first.run.id)
 
 
-@pytest.mark.parametrize("id_", ["not a uuid", "..", "0" * 32])
-def test_runs_of_another_kind_are_left_as_they_are(ws, id_):
+@pytest.mark.parametrize(
+    "other",
+    [{"execution_id": id_} for id_ in ("not a uuid", "..", "0" * 32)] + [{"environment": "other"}],
+)
+def test_runs_of_another_environment_or_kind_do_not_change(ws, other):
     run = ws.submit("shout", {"text": "x"}).run
-    ws.history.begin(run.model_copy(update={"id": "o", "external_id": None, "execution_id": id_}))
+    ws.history.begin(run.model_copy(update={"id": "o", "external_id": None, **other}))
     assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
 
 

@@ -1,7 +1,5 @@
 """The archive of a pulled release: texts, or a sentence about what it is instead."""
 
-from __future__ import annotations
-
 import io
 import tracemalloc
 import zipfile

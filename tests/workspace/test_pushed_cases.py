@@ -1,7 +1,5 @@
 """The cases of a pushed project, swept with its mocks in the place of paid nodes."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

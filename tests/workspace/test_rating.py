@@ -1,7 +1,5 @@
 """Ratings and corrections: to the server first, then into the history."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 import pytest

@@ -1,7 +1,5 @@
 """Moving release tags, and reading the code of releases."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

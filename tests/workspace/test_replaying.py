@@ -1,7 +1,5 @@
 """Cases of a comparison run once more, on a real local server; and its exports' key."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 

@@ -1,7 +1,5 @@
 """Streams: events as they arrive, and a row that ends as the stream does."""
 
-from __future__ import annotations
-
 import gc
 import json
 import threading

@@ -1,7 +1,6 @@
 """Cases of a sweep: read from any table, typed by the release, and checked before any call."""
 
-from __future__ import annotations
-
+import sys
 from typing import Any, Literal
 
 import numpy as np
@@ -159,6 +158,12 @@ def test_what_is_no_table_is_refused_with_an_example(cases):
 def test_a_path_that_cannot_be_is_refused_in_a_sentence(path):
     with pytest.raises(InputError, match="cannot be read|its name must end in"):
         read_table(path)
+
+
+def test_cases_in_parquet_name_the_extra_that_reads_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"pip install 'vellum-nb\[parquet\]'"):
+        read_table(CaseFile("cases.parquet", b"PAR1"))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])

@@ -1,7 +1,5 @@
 """``vellum-nb sweep``: planned, limited, resumed, interrupted."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -3,8 +3,6 @@
 The nodes are prompt nodes of the Workflows SDK; a server of the test's own answers them.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

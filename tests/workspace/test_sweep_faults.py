@@ -4,8 +4,6 @@ The server is a real one that breaks HTTP on purpose; it executes an external id
 answers and lists its executions late. Times are scaled down.
 """
 
-from __future__ import annotations
-
 import _thread
 import itertools
 import multiprocessing

@@ -5,8 +5,6 @@ its own, which has imported everything, it forks a process that sweeps for each 
 ``URL KEY HISTORY NAME CALLS``; prints its id, and how it ended.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Sweeps planned, resumed, reused, retried, opened again; each driven by one process only."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import subprocess

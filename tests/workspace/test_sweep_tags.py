@@ -1,7 +1,5 @@
 """A release tag that moves while a sweep runs is noticed, and the runs in between are marked."""
 
-from __future__ import annotations
-
 import threading
 import time
 

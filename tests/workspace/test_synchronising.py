@@ -1,7 +1,5 @@
 """Executions that were made elsewhere, brought into a history."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The history's file goes while a run is under way: its answer is not lost with it."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

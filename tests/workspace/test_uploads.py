@@ -1,7 +1,5 @@
 """Files over the limit of data URLs: uploaded once, sent by id, kept whole."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

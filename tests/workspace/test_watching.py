@@ -1,7 +1,5 @@
 """What is shown while a sweep is waited for: a line in a terminal, nothing elsewhere."""
 
-from __future__ import annotations
-
 import io
 import os
 import pty

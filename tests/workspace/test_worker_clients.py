@@ -1,7 +1,5 @@
 """The client of a process for runs of another: after a fork it is a new one."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

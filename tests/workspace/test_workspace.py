@@ -1,7 +1,5 @@
 """From a deployment's name to a row in the history, through the real server and a real file."""
 
-from __future__ import annotations
-
 import signal
 import threading
 

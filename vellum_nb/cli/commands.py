@@ -9,14 +9,14 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vellum_nb
 from vellum_nb.cli.printing import data, say
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import APIError, VellumNBError
 
 if TYPE_CHECKING:
     from vellum_nb.history import History
@@ -56,8 +56,10 @@ def deployments(args: argparse.Namespace) -> int:
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
-        tags = workspace.client.iter_workflow_release_tags
-        frame["release_tags"] = [", ".join(tag.name for tag in tags(id_)) for id_ in frame["id"]]
+        frame["release_tags"] = ""
+        with suppress(APIError):  # this key may not read them
+            tags = [workspace.client.iter_workflow_release_tags(id_) for id_ in frame["id"]]
+            frame["release_tags"] = [", ".join(tag.name for tag in each) for each in tags]
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=True), file=data())
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -190,7 +191,8 @@ def bisected(
             "and a change lies between two. One without a release tag cannot: give it one in Vellum"
         )
         raise VellumNBError(msg)
-    search = _Search(deployment, check or _everything, runs_of, repeats)
+    everything: Check = lambda run: error_text(run) if run.error else run.outputs  # noqa: E731
+    search = _Search(deployment, check or everything, runs_of, repeats)
     edge = search.edge(usable)
     if repeats is None and not search.is_stable(edge):
         search.times = _UNSTABLE
@@ -220,14 +222,11 @@ class _Search:
                 "check=..., or first=... and last=... between which it changed"
             )
             raise VellumNBError(msg)
-        low, high = 0, len(usable) - 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if same_value(self._answer(usable[middle]), old):
-                low = middle
-            else:
-                high = middle
-        return usable[low], usable[high]
+        places = range(len(usable) - 1)  # the newest is known to differ
+        changed = bisect_left(
+            places, 1, lo=1, key=lambda at: not same_value(self._answer(usable[at]), old)
+        )
+        return usable[changed - 1], usable[changed]
 
     def is_stable(self, edge: Sequence[Candidate]) -> bool:
         """Return whether another run on both sides of the change gives the same as the first."""
@@ -268,7 +267,3 @@ class _Search:
                 )
                 raise VellumNBError(msg) from exc
         return Tested(candidate, runs, tuple(values))
-
-
-def _everything(run: Run) -> Any:
-    return run.outputs if run.error is None else error_text(run)

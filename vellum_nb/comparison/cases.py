@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
+from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
@@ -165,6 +166,7 @@ class Columns:
         raise InputError(msg)
 
 
+@collection_paused()
 def split(runs: Iterable[tuple[Run, str]], tags: Sequence[str], *, by_tag: bool = True) -> Columns:
     """Return the columns of `tags`, and the column of each of `runs`, which come with their tag.
 
@@ -214,6 +216,7 @@ def _names(tag: str, kinds: set[tuple[str | None, str]]) -> dict[Any, str]:
     return names
 
 
+@collection_paused()
 def align(
     columns: Columns,
     baseline: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -251,14 +251,12 @@ def _finished(layers: Sequence[Any], height: int, text: str) -> Picture:
         width=_WIDTH, height=max(height, _LEAST), description=text
     )
     words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
-    lines: Mapping[str, Any] = {
-        "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE, "gridOpacity": 0.5
-    }  # fmt: skip
+    lines: Any = dict.fromkeys(("gridColor", "domainColor", "tickColor"), _LINE)
     spaces = {"labelLimit": 220, "labelOverlap": "greedy", "labelSeparation": 8, "titleLimit": 300}
     finished: alt.LayerChart = (
         sized.configure(background=_PAGE, font="system-ui, sans-serif", padding=8)
         .configure_view(stroke=_LINE)
-        .configure_axis(titleFontWeight="normal", **words, **lines, **spaces)
+        .configure_axis(titleFontWeight="normal", gridOpacity=0.5, **words, **lines, **spaces)
         .configure_legend(titleLimit=400, **words)
     )
     return Picture(finished, text)

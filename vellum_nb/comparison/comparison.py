@@ -218,7 +218,7 @@ class Comparison:
             raise InputError(msg)
         every = list(runs)
         pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
-        own = [pair for pair in pairs if pair[0].deployment == deployment]
+        own = (pair for pair in pairs if pair[0].deployment == deployment)
         columns = split(own, tags, by_tag=groups is None)
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))

@@ -29,7 +29,7 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
-from vellum_nb.history import cell, clean, frame_of_cells, micros
+from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural
 from vellum_nb.rendering.values import value_key
@@ -71,6 +71,27 @@ def runs_table(
     """
     import pandas as pd
 
+    table = _rows_of(cases, releases)
+    runs: list[Run] = table["run"].tolist()
+    for name in ("state", "latency_s", "cost_usd", "quality"):
+        kind = "object" if name == "state" else "float64"
+        table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
+    expected = [cases[at].expected for at in table["case"].tolist()]
+    for metric in metrics:
+        found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
+        values = [math.nan if value is None else value for value, _ in found]
+        table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
+        errors = pd.Series([problem for _, problem in found], dtype="object")
+        table[f"metric_error.{metric.name}"] = errors
+        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
+    return table
+
+
+@collection_paused()
+def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
+    """Return one row per run, without its figures."""
+    import pandas as pd
+
     rows = [
         (at, column, repeat, run, run is counting, is_answer(run))
         for at, case in enumerate(cases)
@@ -81,23 +102,11 @@ def runs_table(
     kinds = {"case": "int64", "release": "int64", "repeat": "int64", "run": "object"}
     kinds |= {"counts": "bool", "is_answer": "bool"}
     table = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
-    runs: list[Run] = table["run"].tolist()
-    for name in ("state", "latency_s", "cost_usd", "quality"):
-        kind = "object" if name == "state" else "float64"
-        table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
     keys = [
         f"{run.state} {error_text(run)} {value_key(run.outputs)}" if is_answer(run) else None
-        for run in runs
+        for run in table["run"].tolist()
     ]
     table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]
-    expected = [cases[row[0]].expected for row in rows]
-    for metric in metrics:
-        found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
-        values = [math.nan if value is None else value for value, _ in found]
-        table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
-        errors = pd.Series([problem for _, problem in found], dtype="object")
-        table[f"metric_error.{metric.name}"] = errors
-        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
     return table
 
 
@@ -576,11 +585,11 @@ def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
 
 def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row per run."""
-    table, cases, releases = figures.table, figures.cases, figures.releases
+    table = figures.table
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
-        "case_id": [cases[at].case_id for at in table["case"].tolist()],
-        "release": [releases[at] for at in table["release"].tolist()],
+        "case_id": [figures.cases[at].case_id for at in table["case"].tolist()],
+        "release": [figures.releases[at] for at in table["release"].tolist()],
         "release_tag": [run.release_tag for run in runs],
         "release_id": [run.release_id for run in runs],
         "environment": [run.environment for run in runs],

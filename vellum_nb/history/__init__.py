@@ -16,7 +16,7 @@ from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
-from vellum_nb.history.query import Filters, OrderedRuns, moment
+from vellum_nb.history.query import Filters, OrderedRuns, collection_paused, moment
 from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.store import DatabaseUrl
@@ -36,6 +36,7 @@ __all__ = [
     "cell",
     "check_history",
     "clean",
+    "collection_paused",
     "column",
     "csv_table",
     "format_bytes",

@@ -155,8 +155,8 @@ def _count(connection: sqlite3.Connection, where: str) -> int:
 
 
 def _unfit(connection: sqlite3.Connection) -> Iterator[str]:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    marks = "SELECT * FROM pragma_application_id, pragma_user_version"
+    application_id, version = connection.execute(marks).fetchone()
     if application_id != APPLICATION_ID:
         yield refuse_old(application_id) or "it is not a history, or all of it is lost"
     elif version > len(MIGRATIONS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -28,7 +29,6 @@ _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PARTS = 8
 _NUMBERS = frozenset({int, float, bool})
 
@@ -119,7 +119,9 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
 
 def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str, bool]]]]:
     """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
-    text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
+    text = content.decode(
+        "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    )
     separator = _separator_of(text)
     lines = list(split(text, separator)) or [[]]
     names = [unguarded(name) for name, _ in lines[0]]
@@ -136,13 +138,11 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str
 
 def _separator_of(text: str) -> Separator:
     """Return what separates the cells of the first line: what gives it the most cells."""
-    counts = dict.fromkeys(SEPARATORS, 0)
+    counts: dict[Separator, int] = {}
     for mark in SEPARATORS:
-        try:
+        with suppress(ValueError):  # another separator stands between quoted cells
             counts[mark] = len(next(split(text, mark), []))
-        except ValueError:  # another separator stands between quoted cells
-            continue
-    return max(SEPARATORS, key=counts.__getitem__)
+    return max(counts, key=counts.__getitem__, default=",")
 
 
 def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:

@@ -137,11 +137,6 @@ def column(values: Sequence[Any], kind: str | None) -> Any:
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 
-def _times(values: Sequence[int | None]) -> Any:
-    micros = [NO_TIME if value is None else value for value in values]
-    return _series(micros, "int64").astype("datetime64[us]").dt.tz_localize("UTC")
-
-
 def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
@@ -181,7 +176,11 @@ def _all_in(limits: range, numbers: Sequence[int]) -> bool:
 
 _MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "text": partial(_series, dtype="str"),
-    "time": _times,
+    "time": lambda values: (
+        _series([NO_TIME if v is None else v for v in values], "int64")
+        .astype("datetime64[us]")
+        .dt.tz_localize("UTC")
+    ),
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
     "count": partial(_series, dtype="Int64"),

@@ -91,19 +91,11 @@ class History:
         self._view, self._sync, self._read_nodes = view, sync, trace
 
     def with_callbacks(
-        self,
-        *,
-        view: View | None = None,
-        sync: Sync | None = None,
-        trace: ReadNodes | None = None,
+        self, *, view: View | None = None, sync: Sync | None = None, trace: ReadNodes | None = None
     ) -> History:
-        """Return the same open history, with other callbacks; this one stays as it is."""
+        """Return the same open history with these callbacks; this one does not change."""
         other = copy.copy(self)
-        vars(other).update(
-            _view=view or self._view,
-            _sync=sync or self._sync,
-            _read_nodes=trace or self._read_nodes,
-        )
+        vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
         return other
 
     @property

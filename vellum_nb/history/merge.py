@@ -152,7 +152,7 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
     else:
         batches = _batches(_readable_runs(other, unreadable))
     for batch in batches:
-        merged = store.write(partial(_merge_batch, batch))
+        merged = store.write(partial(_merge_runs, batch))
         for run, (outcome, run_id, fields) in zip(batch, merged, strict=True):
             counts[outcome] += 1
             conflicts += [Conflict(run_id, fields)] if fields else []
@@ -210,7 +210,7 @@ def _readable_plans(other: Reader, unreadable: list[str]) -> Iterator[tuple[str,
 _Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id here, fields that differ
 
 
-def _merge_batch(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
+def _merge_runs(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
     return [_merge_run(tx, run) for run in runs]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
@@ -169,6 +170,19 @@ def stream_rows(
             yield large.restore(snapshot, rows[first : first + step], names, "mark")
 
 
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from looking at each of many new values again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@collection_paused()
 def read_runs(reader: Reader, selection: Selection) -> list[Run]:
     """Return the selected runs, newest first."""
     return runs_of(read_rows(reader, selection), skip_damaged=selection.skip_damaged)
@@ -186,16 +200,11 @@ def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
     return found
 
 
+@collection_paused()
 def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
     """Return the frame of the selected runs, newest first."""
-    collects = gc.isenabled()
-    gc.disable()  # it would look at each of the many new values again and again
-    try:
-        rows = read_rows(reader, selection, SHOWN, missing="mark")
-        return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
-    finally:
-        if collects:
-            gc.enable()
+    rows = read_rows(reader, selection, SHOWN, missing="mark")
+    return frame_of_rows(rows, skip_damaged=selection.skip_damaged)
 
 
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:

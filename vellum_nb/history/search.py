@@ -155,7 +155,11 @@ def condition(store: Store, text: str) -> Condition:
         msg = f"The search index cannot be written, so every run is read, which is slow: {exc}"
         warnings.warn(msg, UserWarning, stacklevel=2)
     upto = _indexed_upto(store, index)
-    rest = _matching_rest(store, search, upto)
+    new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
+    where = f"FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
+    new_rows = store.read(f"SELECT r.seq {where}", {} if upto is None else {"upto": upto})
+    texts = _texts_of(store, [seq for (seq,) in new_rows])
+    rest = [seq for seq, _, *each in texts if search.matches_document(document(*each))]
     sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
     others = store.dialect.one_of("r.seq", "search_rest")
     return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
@@ -257,15 +261,6 @@ def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:
             tx.execute("INSERT INTO search_due (seq) VALUES (:seq)", {"seq": seq})
         else:
             index.add(tx, seq, text)
-
-
-def _matching_rest(store: Store, search: Search, upto: int | None) -> list[int]:
-    """Return which of the runs that are not in the index a search finds."""
-    new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
-    sql = f"SELECT r.seq FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
-    rest = [seq for (seq,) in store.read(sql, {} if upto is None else {"upto": upto})]
-    texts = _texts_of(store, rest)
-    return [seq for seq, _, *each in texts if search.matches_document(document(*each))]
 
 
 def match_column(text: str, frame: pd.DataFrame) -> list[str]:

@@ -129,7 +129,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
     except UnicodeDecodeError as exc:
         msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
         raise InputError(msg) from exc
-    except (ImportError, OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
+    except (OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
         kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
         msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
@@ -162,8 +162,12 @@ def _of_csv(content: bytes, name: str) -> Table:
 def _of_parquet(content: bytes, name: str) -> Table:
     """Read a file unless it unpacks to much more than it is."""
     import pandas as pd
-    import pyarrow.parquet as pq
 
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        msg = f"{name} needs pyarrow: pip install 'vellum-nb[parquet]'"
+        raise InputError(msg) from exc
     parquet = pq.ParquetFile(BytesIO(content))
     _check_columns(parquet.schema_arrow.names, name)
     size = 0

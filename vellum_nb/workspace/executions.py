@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -19,19 +19,16 @@ from vellum_nb.models import (
     ActualRequest,
     NodeRun,
     Run,
-    RunError,
     SlimWorkflowExecutionRead,
     VellumSpan,
-    WorkflowExecutionDetail,
     canonical_json,
     case_id,
     new_run_id,
     nodes_of_spans,
-    usage_totals,
 )
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain
-from vellum_nb.workspace.lookup import Lookup, all_of
+from vellum_nb.workspace.lookup import Lookup, all_of, run_fields
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
@@ -123,38 +120,6 @@ def _run(
         metadata=dict(context.metadata) if context and context.metadata else None,
         **{**run_fields(execution), **_rating(execution)},
     )
-
-
-def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return what an end, as the server reports it, adds to the run."""
-    if state == "FULFILLED":
-        values = {output.name: (output.value, output.type) for output in outputs}
-        return {
-            "state": "FULFILLED",
-            "outputs": {name: value for name, (value, _) in values.items()},
-            "output_types": {name: type_ for name, (_, type_) in values.items()},
-        }
-    if state == "REJECTED":
-        code = error.code if error else "INTERNAL_SERVER_ERROR"
-        message = error.message if error else "the server gave no reason"
-        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
-    message = f"the server answered with the state {state!r}, which is not an end state"
-    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
-
-
-def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
-    """Return what an execution that has ended adds to its run."""
-    context, took = execution.parent_context, execution.duration_s
-    found: dict[str, Any] = {
-        "execution_id": execution.execution_id,
-        "finished_at": execution.end,
-        "latency_s": None if took is None else round(took, 6),
-        **usage_totals(execution.usage_results),
-        **ended(execution.status, execution.outputs, execution.error),
-    }
-    if context is not None and context.deployment_history_item_id:
-        found["release_id"] = context.deployment_history_item_id
-    return found
 
 
 def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Self
 
 from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
-from vellum_nb.workspace.executions import ended, run_fields
+from vellum_nb.workspace.lookup import ended, run_fields
 from vellum_nb.workspace.runner import (
     CANCELLED,
     META,

@@ -21,12 +21,15 @@ from vellum_nb.errors import (
 )
 from vellum_nb.models import (
     Cancellation,
+    RunError,
     SlimWorkflowDeployment,
     SlimWorkflowExecutionRead,
     VellumVariable,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
+    WorkflowExecutionDetail,
     WorkflowReleaseTagRead,
+    usage_totals,
 )
 from vellum_nb.sweep.retry_policy import LookupStatus
 
@@ -140,6 +143,38 @@ def find_execution(
         raise NoLookupError(msg)
     has_ended = found.end is not None or found.error is not None
     return found if has_ended else LookupStatus.RUNNING
+
+
+def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
+    """Return what an end, as the server reports it, adds to the run."""
+    if state == "FULFILLED":
+        values = {output.name: (output.value, output.type) for output in outputs}
+        return {
+            "state": "FULFILLED",
+            "outputs": {name: value for name, (value, _) in values.items()},
+            "output_types": {name: type_ for name, (_, type_) in values.items()},
+        }
+    if state == "REJECTED":
+        code = error.code if error else "INTERNAL_SERVER_ERROR"
+        message = error.message if error else "the server gave no reason"
+        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
+    message = f"the server answered with the state {state!r}, which is not an end state"
+    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
+
+
+def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
+    """Return what an execution that has ended adds to its run."""
+    context, took = execution.parent_context, execution.duration_s
+    found: dict[str, Any] = {
+        "execution_id": execution.execution_id,
+        "finished_at": execution.end,
+        "latency_s": None if took is None else round(took, 6),
+        **usage_totals(execution.usage_results),
+        **ended(execution.status, execution.outputs, execution.error),
+    }
+    if context is not None and context.deployment_history_item_id:
+        found["release_id"] = context.deployment_history_item_id
+    return found
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:

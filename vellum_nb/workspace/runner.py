@@ -49,8 +49,7 @@ from vellum_nb.models.contract import WorkflowNodeResultEvent
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error
-from vellum_nb.workspace.executions import ended, run_fields
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, ended, find_execution, run_fields
 
 Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]

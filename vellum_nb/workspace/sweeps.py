@@ -54,8 +54,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.sweep import Sweep, find_sweep
 from vellum_nb.workspace import views
-from vellum_nb.workspace.executions import run_fields
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 
 if TYPE_CHECKING:

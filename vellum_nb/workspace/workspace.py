@@ -303,6 +303,15 @@ class Workspace:
 
         `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
         these events have, the run gets its `nodes`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
+        ...     deltas = [event.delta for event in stream if event.delta]
+        >>> stream.run.state
+        'FULFILLED'
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -332,13 +341,17 @@ class Workspace:
     def resume_pending(self) -> list[PendingRun]:
         """Take up the runs that are STARTED in the history, newest first.
 
-        Those that have ended since are completed at once: look at their `run`. Left as they are:
-        runs that this server does not know, and those whose execution id never came, which
+        Those that have ended since are completed at once: look at their `run`. Runs of another
+        environment or server do not change; nor do those whose execution id never came, which
         ``history.sync`` finds by their external id.
         """
+        here = None
+        with suppress(APIStatusError):  # this key may not know
+            here = self.client.environment_identity().name
         pending_runs = []
         for run in self.history.runs(state="STARTED"):
-            if run.execution_id is None or self._runner.is_under_way(run):
+            elsewhere = None not in {here, run.environment} and run.environment != here
+            if run.execution_id is None or elsewhere or self._runner.is_under_way(run):
                 continue
             pending = PendingRun(self._runner, run)
             try:
@@ -357,6 +370,13 @@ class Workspace:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
         They are read as the cells of a CSV of cases; ``@path`` reads a file.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> ws.read_inputs("ticket-triage", ["ticket=charged twice", "sla_hours=8"])
+        {'ticket': 'charged twice', 'sla_hours': 8}
         """
         release = self._runner.resolve(deployment, release_tag)
         return parse_arguments(pairs, release, deployment, release_tag)
@@ -553,6 +573,15 @@ class Workspace:
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
+              deployment state  planned  done
+        0  ticket-triage  done        1     1
         """
         return sweeps_frame(self.history.sweeps, deployment)
 
@@ -566,6 +595,14 @@ class Workspace:
         than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
         `stop_after_failures`; None lifts a limit.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
+        >>> ws.open_sweep(sweep.id)
+        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
         return open_sweep(self._sweep_services, sweep_id, options)
 
@@ -669,6 +706,18 @@ p = 1.00 · noise floor unknown>
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> def grader(answer: str) -> float:
+        ...     return min(1.0, len(answer) / 100)
+        >>> release = ws.server.deploy(grader, name="grader")
+        >>> run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2")
+        >>> judged = ws.judge("grader", inputs={"answer": "output.category"})
+        >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
+        [0.07]
         """
         made = metrics.judge(
             deployment,

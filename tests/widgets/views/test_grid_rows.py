@@ -81,7 +81,7 @@ def test_a_huge_answer_opens_cut(grid):
     page.act("open", 1)
     html = FullCase(page.whole).answers
     assert len(html) < 400_000
-    assert "characters more" in html
+    assert "more characters" in html
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -108,7 +108,8 @@ def test_a_grid_reads_without_a_kernel_and_its_script_puts_in_only_what_was_esca
     html = static_html(page.whole)
     assert "<table" in html
     assert "account" in html
-    assert page.state("_esm").count("innerHTML") == 1  # the selected runs side by side
+    lines = page.state("_esm").splitlines()
+    assert len({line.strip() for line in lines if "innerHTML" in line}) == 1  # `fill` of kit.js
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Dask clusters of real processes, and a server that executes whatever it is sent, also twice."""
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sweeps on a Dask cluster: workers are killed, cannot import us, and never show the key."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

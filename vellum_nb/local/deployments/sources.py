@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import symtable
 import tempfile
 import time
@@ -76,8 +77,8 @@ class Snapshots:
 
     def __init__(self, folder: Path | None = None) -> None:
         if folder is None:
-            _remove_abandoned()
             folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+            _remove_abandoned(folder.stat().st_uid)
             weakref.finalize(self, _remove, folder, lock_folder(folder))
         self._folder = folder.resolve()
 
@@ -104,10 +105,10 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
             path.write_bytes(content)
             path.chmod(0o400)
         made.replace(folder)
-    except OSError:
+    except OSError as exc:
         shutil.rmtree(made, ignore_errors=True)
         if not folder.exists():  # else another thread or process was first
-            raise
+            raise Refused(400, f"The source cannot be stored: {exc.strerror}") from exc
 
 
 def lock_folder(folder: Path) -> sqlite3.Connection:
@@ -132,11 +133,13 @@ def _remove(folder: Path, lock: sqlite3.Connection) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_abandoned() -> None:
-    """Remove the temporary folders of killed processes, whose locks are free."""
+def _remove_abandoned(owner: int) -> None:
+    """Remove the temporary folders of this user's killed processes, whose locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
-        with suppress(OSError, VellumNBError):  # it is in use, or belongs to another user
-            if folder.lstat().st_mtime < time.time() - _TOO_YOUNG_S:
+        with suppress(OSError, VellumNBError):  # it is in use
+            found = folder.lstat()
+            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == owner
+            if is_ours and found.st_mtime < time.time() - _TOO_YOUNG_S:
                 _remove(folder, lock_folder(folder))
 
 
@@ -196,6 +199,8 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
         is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
         if is_outside or not path.parts:
             raise Refused(400, f"{name!r:.160} is not a path within {what}")
+        if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
+            raise Refused(400, f"{name!r:.160} is a name that is not text; rename that file")
         if all(map(_counts, path.parts)):
             counted[path.as_posix()] = content
     if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
@@ -212,9 +217,6 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         for path in itertools.islice(_files_in(folder), MAX_FILES + 1)
     }
     for name, path in paths.items():
-        if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
-            msg = f"{name!r} in {folder.name} is a name that is not text; rename that file"
-            raise Refused(400, msg)
         if path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise Refused(400, msg)

@@ -144,9 +144,10 @@ class LiveExecution:
         if timeout is not None:
             why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
             self._clock = self._loop.call_later(timeout, self._reject_elsewhere, why)
-        with self._lock:
-            if self._waits and not self._ending:
-                self.record = replace(self.record, status="INITIATED")
+        if self._waits:  # else its thread may hold the lock, and wait for the ledger
+            with self._lock:
+                if not self._ending:
+                    self.record = replace(self.record, status="INITIATED")
         self._turn.set()
 
     def cancel(self, message: str) -> asyncio.Future[None]:

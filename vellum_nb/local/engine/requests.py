@@ -55,8 +55,17 @@ ShortText = Annotated[str, Field(min_length=1, max_length=1000)]
 Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 
 
-class ExecuteBody(ExecuteWorkflowRequest):
-    """Fields of every request to execute a workflow; `execution_context` is sent by nodes.
+class _Bounded(Model):
+    """What every request to execute may say, with limits."""
+
+    release_tag: ShortText | None = None
+    external_id: ShortText | None = None
+    metadata: Metadata | None = None
+    previous_execution_id: ShortText | None = None
+
+
+class ExecuteBody(_Bounded, ExecuteWorkflowRequest):
+    """Fields of a request with typed inputs; `execution_context` is sent by nodes.
 
     `node_output_mocks` in the metadata, an addition of ours, has the form of a dataset row's mocks
     in a push.
@@ -66,10 +75,6 @@ class ExecuteBody(ExecuteWorkflowRequest):
 
     workflow_deployment_id: ShortText | None = None
     workflow_deployment_name: ShortText | None = None
-    release_tag: ShortText | None = None
-    external_id: ShortText | None = None
-    metadata: Metadata | None = None
-    previous_execution_id: ShortText | None = None
     execution_context: Mapping[str, Any] | None = None
 
 
@@ -81,15 +86,11 @@ class ExecuteWorkflowStreamRequest(ExecuteBody):
     event_types: tuple[Literal["NODE", "WORKFLOW"], ...] = ("WORKFLOW",)
 
 
-class DeploymentExecuteStreamRequest(Model):
+class DeploymentExecuteStreamRequest(_Bounded):
     """Body of POST /v1/workflow-deployments/{id}/execute-stream."""
 
     inputs: Mapping[ShortText, Any] = Field(default_factory=dict)
     trigger: ShortText | None = None
-    release_tag: ShortText | None = None
-    external_id: ShortText | None = None
-    metadata: Metadata | None = None
-    previous_execution_id: ShortText | None = None
 
 
 class ExecutionRequest(NamedTuple):
@@ -130,9 +131,7 @@ def parse_stream_request(
     return ExecutionRequest(record, release, body.trigger)
 
 
-def _release_and_fields(
-    deployment: Deployment, body: ExecuteBody | DeploymentExecuteStreamRequest
-) -> tuple[Release, dict[str, Any]]:
+def _release_and_fields(deployment: Deployment, body: _Bounded) -> tuple[Release, dict[str, Any]]:
     tag = deployment.tag(body.release_tag or LATEST)
     release = deployment.release(tag.release_id)
     return release, {

@@ -191,7 +191,8 @@ class _Child:
         inputs: Sequence[WorkflowInput] = (),
         context: RunContext | None = None,
     ) -> None:
-        self._job = Job(
+        path = list(dict.fromkeys(str(Path(place or ".").absolute()) for place in sys.path))
+        job = Job(
             snapshot,
             entry,
             inputs,
@@ -202,9 +203,12 @@ class _Child:
                 for name, value in os.environ.items()
                 if name in PASSED_ON or name.startswith("LC_") or name in options.env
             },
-            list(dict.fromkeys(str(Path(place or ".").absolute()) for place in sys.path)),
+            path,
             str(Path.cwd()),
         )
+        # Without a path of the main module: the user's script is not imported again.
+        parts = {"name": "vellum_nb-run", "sys_path": path}, job
+        self._job = b"".join(map(reduction.ForkingPickler.dumps, parts))
         self._lock = threading.Lock()
         self._is_over = False
         self._output = bytearray()
@@ -228,9 +232,7 @@ class _Child:
         """Send the job, and yield the messages of the process until it has ended."""
         with os.fdopen(self._events, "rb") as reader:
             with suppress(BrokenPipeError), os.fdopen(os.dup(self._jobs), "wb") as writer:
-                # Without a path of the main module: the user's script is not imported again.
-                reduction.dump({"name": "vellum_nb-run", "sys_path": self._job.path}, writer)
-                reduction.dump(self._job, writer)
+                writer.write(self._job)
             yield from map(_message, reader)
 
     def kill(self) -> None:
@@ -245,12 +247,12 @@ class _Child:
         self._signal(signal.SIGKILL)
         with self._lock:
             self._is_over = True
+        os.close(self._jobs)  # one that got no job ends, too
         try:
             status = forkserver.read_signed(self._status)
         except EOFError:  # the fork server was killed
             status = -signal.SIGKILL
         os.close(self._status)
-        os.close(self._jobs)
         self._listener.join(1.0)  # a process that left the group may hold the pipe
         printed = own_frames(self._output.decode(errors="replace").strip())[-_ERROR_CHARS:]
         if status >= 0:

@@ -7,18 +7,21 @@ with the code (module name, cases of `sandbox.py`, container image) is stored be
 from __future__ import annotations
 
 import difflib
+import gzip
 import io
 import json
 import tarfile
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic import Json as JsonText
+from typing_extensions import TypedDict
 
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import (
@@ -153,7 +156,20 @@ def _zip(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-class Dataset(RootModel[list[dict[str, Any]]]):
+class ExecConfig(Model):
+    """What matters here of how a project runs."""
+
+    runner_config: dict[str, Any] | None = None
+
+
+class Row(TypedDict, total=False):
+    """A case of a project; its other fields are stored as they are."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    mocks: list[dict[str, Any]] | None
+
+
+class Dataset(RootModel[list[Row]]):
     """The cases of a project; FastAPI takes a bare list for a field that is sent many times."""
 
 
@@ -162,7 +178,7 @@ def push(
     state: Served,
     artifact: Annotated[UploadFile, File(description="The module, as tar.gz.")],
     *,
-    exec_config: Annotated[JsonText[dict[str, Any]] | None, Form()] = None,
+    exec_config: Annotated[JsonText[ExecConfig] | None, Form()] = None,
     workflow_sandbox_id: Annotated[str | None, Form(max_length=60)] = None,
     deployment_config: Annotated[JsonText[DeploymentConfig] | None, Form()] = None,
     dataset: Annotated[JsonText[Dataset] | None, Form()] = None,
@@ -189,7 +205,7 @@ def push(
         sandbox_id=sandbox_id,
         label=config.label if config else None,
         dataset=tuple(rows),
-        runner_config=(exec_config or {}).get("runner_config") or {},
+        runner_config=(exec_config and exec_config.runner_config) or {},
     )
     ids, deployed = [sandbox_id], None
     if config is not None:
@@ -221,17 +237,21 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
     """Return the files of a tar.gz; links and special files are left out."""
     files: dict[str, bytes] = {}
     size = 0
+    msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
     try:
-        with tarfile.open(fileobj=artifact.file, mode="r|gz") as archive:
+        with gzip.open(artifact.file) as reader:
+            unpacked = reader.read(2 * MAX_BYTES)
+        if len(unpacked) == 2 * MAX_BYTES:  # in headers: tarfile would read them as a whole
+            raise Refused(400, msg)
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             for member in archive:
                 size += member.size
                 if size > MAX_BYTES or len(files) >= MAX_FILES:
-                    msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
                     raise Refused(400, msg)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
                     files[member.name] = content.read()
-    except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as exc:
         raise Refused(400, f"The artifact is not a tar.gz archive: {exc}") from None
     return check_files(files, f"The module {module}")
 

@@ -160,24 +160,23 @@ class _SpoiledSend:
         self.over = False
 
     async def __call__(self, message: Message) -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
         if self.over:
             return
-        body, more = message.get("body", b""), message.get("more_body", False)
         if message["type"] == "http.response.start":
-            names = {name.lower() for name, _ in message.get("headers", ())}
-            streams = b"content-length" not in names
+            streams = b"content-length" not in dict(message.get("headers", ()))
             self._cuts = self._fault == ("truncated_stream" if streams else "truncated_body")
             if self._fault == "reset_after":
                 self.reset()
-                return
-            await self._send(message)
+            else:
+                await self._send(message)
         elif self._cuts and body:
             await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
             self.over = True
             self._transport.close()
         else:
-            size = _PIECE if self._drip_s else len(body)
-            for start in range(0, len(body) or 1, size or 1):
+            size = _PIECE if self._drip_s else max(1, len(body))
+            for start in range(0, len(body) or 1, size):
                 await asyncio.sleep(self._drip_s)
                 rest = more or start + size < len(body)
                 await self._send({**message, "body": body[start : start + size], "more_body": rest})
