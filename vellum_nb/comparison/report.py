@@ -34,6 +34,7 @@ GROUPS = {
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
+_NAMED = 20  # cases of a verdict that the plain text names
 _LIMIT = 50  # cases of the overview
 _INPUT = 400  # characters of an input there; the case is known by its beginning
 
@@ -311,7 +312,8 @@ def text(model: ReportModel) -> str:
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at]['line']} ({name})")
-            lines += [f"    {rows[at]['remark']}"] if number == 0 else []
+            if number == 0:
+                lines += [f"    {rows[at]['remark']}", *_case_numbers(figures, release, name)]
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
             kinds = ("differs", "same", "missing")
@@ -319,6 +321,14 @@ def text(model: ReportModel) -> str:
             lines.append(f"  {release}: {counts}")
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
+
+
+def _case_numbers(figures: ComparisonFigures, release: str, metric: str) -> Iterable[str]:
+    for verdict in ("worse", "better"):
+        cases = figures.cases_by(verdict, (release,), metric)
+        named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
+        if named:
+            yield f"    {verdict}: case {named}{', …' if len(cases) > _NAMED else ''}"
 
 
 def tables_beside(path: Path) -> dict[str, Path]:
