@@ -410,8 +410,7 @@ class Comparison:
     def count(self, release: str, status: str) -> int:
         """Return in how many cases `release` is "same", "differs" or "missing".
 
-        Or, with a metric, "better", "worse", "noise", "unscored", "error". "same" and "missing"
-        are of the outputs, not of the metric.
+        Of the outputs; by the metric "better", "worse", "noise", "unscored" or "error".
         """
         self._check_release(release)
         by_outputs = ("same", "differs", "missing")
@@ -491,13 +490,12 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `missing` were not run, `failed` were run and no answer
-        came. ``metric.<name>`` is the mean over cases, with its 95 % interval in ``.low`` and
-        ``.high``; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p value
-        and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count cases
-        by the first metric, `p` is their sign test; every p is corrected for several releases
-        (Holm). `noise_floor_pct` is how often repeats of one release differ. `finding` says what
-        to make of it.
+        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` have none
+        here or on the baseline. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
+        95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
+        value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
+        cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
+        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it.
         """
         return summary_frame(summary_rows(self.figures))
 
@@ -976,8 +974,9 @@ class Comparison:
     def _short(self, release: str) -> str:
         if self.metrics:
             return self.line(release)
-        kinds = ("differs", "same", "missing")
-        found = [f"{n} {kind}" for kind in kinds if (n := self.count(release, kind))]
+        found = [
+            f"{n} {word}" for kind, word in report.OUTPUT_WORDS if (n := self.count(release, kind))
+        ]
         return f"{release} {', '.join(found)}"
 
     def _repr_html_(self) -> str:

@@ -680,7 +680,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
         "n": answered,
-        "missing": cases - run,
+        "missing": status.count("missing") if status else cases - answered,
         "failed": run - answered,
         "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
         "runs": len(own),

@@ -29,9 +29,11 @@ GROUPS = {
     "missing": "Missing, or without a figure",
     "better": "Better",
     "changed": "Changed, neither better nor worse",
-    "same": "Same",
+    "same": "Identical outputs",
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
+
+OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "missing"))
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _NAMED = 20  # cases of a verdict that the plain text names
@@ -292,8 +294,11 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
         known = ", ".join(GROUPS)
         msg = f"only={format_value(only)}: no cases are called {unknown[0]}; there are: {known}"
         raise InputError(msg)
-    rest = [f"{len(own):,} {each}" for each, own in model.groups.items() if own]
-    left_out = [words for words in rest if words.split()[1] not in chosen]
+    left_out = [
+        f"{len(own):,} {'identical' if each == 'same' else each}"
+        for each, own in model.groups.items()
+        if own and each not in chosen
+    ]
     made = render(
         "report.md.j2",
         model=model,
@@ -316,8 +321,7 @@ def text(model: ReportModel) -> str:
                 lines += [f"    {rows[at]['remark']}", *_case_numbers(figures, release, name)]
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
-            kinds = ("differs", "same", "missing")
-            counts = ", ".join(f"{statuses.count(kind)} {kind}" for kind in kinds)
+            counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))

@@ -248,7 +248,10 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
     counts: dict[str, int]
     if metric is None:
         counts = {each: comparison.count(release, each) for each in ("differs", "same", "missing")}
-        words_of = {"differs": "differs" if counts["differs"] == 1 else "differ"}
+        words_of = {
+            "differs": "differs" if counts["differs"] == 1 else "differ",
+            "same": "identical",
+        }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:
         verdicts: Mapping[Any, int] = comparison.against(release, metric).counts
