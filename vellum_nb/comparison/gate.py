@@ -29,8 +29,6 @@ class Result:
 
     Attributes
     ----------
-    reasons : tuple of str
-        Why it does not pass, each a sentence.
     worse, missing : tuple of Case
         The cases that are worse, the worst first; and those without an answer or figure, where
         they are too many.

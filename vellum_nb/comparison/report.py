@@ -86,8 +86,6 @@ class Cell:
         ``same``, ``differs``, ``missing``; ``baseline`` on the baseline.
     scores : dict
         Metric to its figure and verdict.
-    facts : list of str
-        Latency and repeats, in words.
     """
 
     release: str
