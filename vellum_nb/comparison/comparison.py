@@ -698,7 +698,7 @@ class Comparison:
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> SweepRuns | None:
+    ) -> SweepRuns:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they can be stopped and resumed. Each carries the label
@@ -720,8 +720,8 @@ class Comparison:
 
         Returns
         -------
-        Sweep or None
-            Its runs, with ``label.replay_of`` in its `frame`; None where there is no case.
+        Sweep
+            Its runs, with ``label.replay_of`` in its `frame`; of no case it is empty.
 
         Raises
         ------
@@ -747,7 +747,7 @@ class Comparison:
         order = (self.baseline, *self.others)
         rows = replay_rows(self.deployment, self.cases, order, cases)
         options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
-        return self._services.sweep(self.deployment, rows, options) if rows else None
+        return self._services.sweep(self.deployment, rows, options)
 
     def assert_no_regressions(
         self,
