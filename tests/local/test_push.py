@@ -181,10 +181,11 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
         ]
         mocks = {"node_output_mocks": rows[1]["mocks"]}
         assert outputs(api, release_tag="v2", metadata=mocks) == {"loud": "MOCK"}
+        unknown = {**rows[1]["mocks"][0], "node_id": "nobody", "module": "\ud800"}
         answer = api.send(
             workflow_deployment_name="my-flow",
             release_tag="v2",
-            metadata={"node_output_mocks": [{**rows[1]["mocks"][0], "node_id": "nobody"}]},
+            metadata={"node_output_mocks": [unknown]},
             inputs=[{"name": "text", "type": "STRING", "value": "x"}],
         )
         assert answer.status_code == 400

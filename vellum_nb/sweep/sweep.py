@@ -110,7 +110,7 @@ class Sweep:
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
-        self._token = uuid4().hex  # of its lease
+        self._token = ""  # of its lease
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
@@ -359,6 +359,7 @@ class Sweep:
                 return
             sweeps = self._history.sweeps
             try:
+                self._token = uuid4().hex  # a fork has none of its parent's
                 sweeps.acquire(self.id, self._token)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
