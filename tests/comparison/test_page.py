@@ -239,3 +239,5 @@ def test_figures_of_a_column_have_the_digits_that_its_intervals_allow():
     assert found["delta"][0] == "0.84"
     assert found["cost_usd"] == ["$0.0012", "$0.2100"]
     assert "| 0.16 (0.08 to 0.29) |" in markdown
+    assert '<td class="id" title="release-of-v1"><code>release-of-v1</code>' in html
+    assert re.search(r"max-width: 45rem\) \{[^@]*\.id code \{[^}]*text-overflow: ellipsis", html)
