@@ -533,7 +533,9 @@ def _too_few(found: Against, figures: Scored) -> str:
     if name == "score" or figures.passes:
         least = f"{percent(found.least).removesuffix(' %')} points"
     more = found.needed is not None and found.needed > number
-    would = f"; about {found.needed:,} would show this difference" if more else ""
+    would = (
+        f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference" if more else ""
+    )
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 
@@ -678,7 +680,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
         "n": answered,
-        "missing": cases - run,
+        "missing": status.count("missing") if status else cases - answered,
         "failed": run - answered,
         "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
         "runs": len(own),

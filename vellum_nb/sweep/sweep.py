@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
@@ -272,6 +272,9 @@ class Sweep:
         The baseline is the first release tag by default; metrics see what the cases expect. All
         other options, and the errors, are those of `vellum_nb.Workspace.compare`.
         """
+        if not self.record.cases:
+            msg = "this sweep has no cases: nothing was replayed, so there is nothing to compare"
+            raise InputError(msg)
         return self._worker.compare(
             self,
             baseline=baseline,
@@ -306,6 +309,9 @@ class Sweep:
 
     def __repr__(self) -> str:
         now = self.progress()
+        if not now.planned:
+            on = ", ".join(self.record.release_tags)
+            return f"<Sweep of {self.record.deployment} on {on}: no cases: nothing was replayed>"
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
@@ -349,7 +355,7 @@ class Sweep:
 
     def _start(self, *, retry: bool = False) -> None:
         with self._lock:
-            if self._driver is not None:
+            if self._driver is not None or not self.record.cases:
                 return
             sweeps = self._history.sweeps
             try:
