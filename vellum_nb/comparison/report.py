@@ -327,9 +327,8 @@ def text(model: ReportModel) -> str:
 
 def _case_numbers(figures: ComparisonFigures, release: str, metric: str) -> Iterable[str]:
     for verdict in ("worse", "better"):
-        cases = figures.cases_by(verdict, (release,), metric)
-        named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
-        if named:
+        if cases := figures.cases_by(verdict, (release,), metric):
+            named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
             yield f"    {verdict}: case {named}{', …' if len(cases) > _NAMED else ''}"
 
 
@@ -341,9 +340,10 @@ def tables_beside(path: Path) -> dict[str, Path]:
 
 def refuse_others(path: Path, tables: Iterable[Path]) -> None:
     """Refuse to replace a table that did not come with an older report at `path`."""
-    older = path.read_bytes() if path.is_file() else b""
-    there = [each for each in tables if each.is_file()]
-    others = [str(each) for each in there if f"<code>{each.name}</code>".encode() not in older]
+    old = path.read_bytes() if path.is_file() else b""
+    others = [
+        str(t) for t in tables if t.is_file() and f"<code>{t.name}</code>".encode() not in old
+    ]
     if others:
         verb = "exists" if len(others) == 1 else "exist"
         msg = (
