@@ -109,15 +109,9 @@ def test_a_filter_finds_what_it_says(ledger, filters, expected):
         ('{"a": NaN}', "filters: not valid JSON .*NaN"),
         ('{"a": 1e999}', "filters: not valid JSON .*too large"),
         ("{}", "filters: Unable to extract tag using discriminator 'type'"),
-        (
-            condition("cost", "==", 1),
-            "at lhs_variable.value: Input should be 'timestamp'",
-        ),
+        (condition("cost", "==", 1), "at lhs_variable.value: Input should be 'timestamp'"),
         (condition("state", "~", "x"), "at operator: Input should be '==', .*, not '~'"),
-        (
-            condition("timestamp", "contains", "2026-01-31"),
-            "timestamp contains '2026-01-31'",
-        ),
+        (condition("timestamp", "contains", "2026-01-31"), "timestamp contains '2026-01-31'"),
         (condition("timestamp", ">", "soon"), "give a time such as 2026-01-31T12:00:00Z"),
         (condition("timestamp", ">", 1e300), "give a time such as"),
         (condition("state", "==", 5), "state == 5 cannot be compared: give text"),
@@ -146,12 +140,7 @@ def test_groups_in_each_other_without_end_are_refused():
 
 @pytest.mark.parametrize(
     ("ordering", "expected"),
-    [
-        (None, "4321"),
-        ("-timestamp", "4321"),
-        ("state", "1432"),
-        ("state, -timestamp", "4132"),
-    ],
+    [(None, "4321"), ("-timestamp", "4321"), ("state", "1432"), ("state, -timestamp", "4132")],
 )
 def test_an_ordering_orders(ledger, ordering, expected):
     assert found(ledger, None, ordering) == expected

@@ -177,9 +177,7 @@ def test_the_data_folder_is_readable_by_its_owner_only(tmp_path):
 
 def identity(server: LocalServer) -> str:
     answer = requests.get(
-        f"{server.url}/v1/workspaces/identity",
-        headers={"X-API-KEY": server.api_key},
-        timeout=20,
+        f"{server.url}/v1/workspaces/identity", headers={"X-API-KEY": server.api_key}, timeout=20
     )
     return str(answer.json()["id"])
 

@@ -14,11 +14,7 @@ from pydantic import BaseModel, Field
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import ChatHistory, Document, Image, SearchResults
-from vellum_nb.local.callables.signature import (
-    inputs_of,
-    kind_of,
-    outputs_of,
-)
+from vellum_nb.local.callables.signature import inputs_of, kind_of, outputs_of
 
 
 class Size(Enum):
