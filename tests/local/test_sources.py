@@ -36,9 +36,7 @@ def project(tmp_path):
 
 
 def answer(api, name, tag="LATEST", text="Ab"):
-    inputs = [{"name": "text", "type": "STRING", "value": text}]
-    reply = api.send(workflow_deployment_name=name, release_tag=tag, inputs=inputs)
-    data = reply.json()["data"]
+    data = api.ask(name, text, release_tag=tag).json()["data"]
     return data["outputs"][0]["value"] if data["state"] == "FULFILLED" else data["error"]
 
 
@@ -290,8 +288,7 @@ def test_source_that_is_declared_is_imported_at_its_first_run_only(fresh, tmp_pa
 @pytest.mark.parametrize("isolation", ["kernel", "process"])
 def test_events_name_modules_as_the_project_does(fresh, project, asking, isolation):
     fresh.deploy(project, isolation=isolation)
-    inputs = [{"name": "text", "type": "STRING", "value": "a"}]
-    reply = asking(fresh).send(workflow_deployment_name="my-project", inputs=inputs).json()
+    reply = asking(fresh).ask("my-project").json()
     first = fresh._ledger.events(reply["execution_id"])[0]
     assert first.body["workflow_definition"]["module"] == ["workflow"]
     assert "vellum_nb_source" not in str(first)
