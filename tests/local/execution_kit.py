@@ -109,16 +109,19 @@ def detail(api: Any, execution_id: str, **query: Any) -> dict[str, Any]:
     return found
 
 
-def by(field: str, operator: str, value: Any) -> str:
+def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
     lhs, rhs = ({"type": "STRING", "value": each} for each in (field, value))
-    condition = {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": lhs,
-        "operator": operator,
-        "rhs_variable": rhs,
-    }
-    group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
-    return json.dumps({**group, "conditions": [condition]})
+    sides = {"lhs_variable": lhs, "operator": operator, "rhs_variable": rhs}
+    return {"type": "LOGICAL_CONDITION", **sides}
+
+
+def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> dict[str, Any]:
+    group = {"combinator": combinator, "negated": negated, "conditions": list(conditions)}
+    return {"type": "LOGICAL_CONDITION_GROUP", **group}
+
+
+def by(field: str, operator: str, value: Any) -> str:
+    return json.dumps(group(condition(field, operator, value)))
 
 
 def inputs(**values: tuple[str, Any]) -> list[dict[str, Any]]:

@@ -5,29 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from execution_kit import START, record
+from execution_kit import START, condition, group, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-
-
-def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
-    return {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": {"type": "STRING", "value": field},
-        "operator": operator,
-        "rhs_variable": {"type": "STRING", "value": value},
-    }
-
-
-def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> dict[str, Any]:
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": combinator,
-        "negated": negated,
-        "conditions": list(conditions),
-    }
 
 
 def kept(number: int, status: str, external_id: str | None, metadata: Any) -> ExecutionRecord:

@@ -38,13 +38,8 @@ class Pair:
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - a plain tuple with names
 
 
-TYPES = {
-    "NUMBER": float,
-    "STRING": str,
-    "IMAGE": Image,
-    "CHAT_HISTORY": ChatHistory,
-    "SEARCH_RESULTS": SearchResults,
-}
+TYPES = {"NUMBER": float, "STRING": str, "IMAGE": Image}
+TYPES |= {"CHAT_HISTORY": ChatHistory, "SEARCH_RESULTS": SearchResults}
 
 
 def typed(returned: Any, **declared: str) -> list[tuple[str, str, Any]]:

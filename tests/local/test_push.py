@@ -82,15 +82,8 @@ def write(folder, files=PROJECT):
 
 def vellum(server, folder, *arguments):
     environment = {**os.environ, "VELLUM_API_URL": server.url, "VELLUM_API_KEY": server.api_key}
-    return subprocess.run(
-        [VELLUM, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    return subprocess.run([VELLUM, *arguments], timeout=120, check=False, **options)
 
 
 def code_in(folder):

@@ -148,13 +148,6 @@ def test_a_link_to_a_folder_or_out_of_the_project_is_refused(project, tmp_path, 
         LocalServer().deploy(project)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no such names")
-def test_a_file_whose_name_is_no_text_is_refused(project):
-    (project / os.fsdecode(b"\xff.py")).touch()
-    with pytest.raises(VellumNBError, match="a name that is not text"):
-        LocalServer().deploy(project)
-
-
 def test_a_folder_with_too_many_files_is_refused(project):
     for number in range(2_000):
         (project / f"{number}.txt").touch()

@@ -75,9 +75,8 @@ def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate, faucet, st
 
 @pytest.fixture
 def executing(execute_only, server, tmp_path):
-    with vnb.connect(
-        execute_only, api_key=server.api_key, history=tmp_path / "runs.db"
-    ) as workspace:
+    history = tmp_path / "runs.db"
+    with vnb.connect(execute_only, api_key=server.api_key, history=history) as workspace:
         yield workspace
 
 
