@@ -162,6 +162,11 @@ class Api:
         url = f"{self.server.url}/v1/execute-workflow"
         return self.session.post(url, timeout=20, **options)
 
+    def ask(self, name: str, text: str = "a", **more: Any) -> requests.Response:
+        """Execute on one text."""
+        given = inputs(text=("STRING", text))
+        return self.send(workflow_deployment_name=name, inputs=given, **more)
+
     def run(self, name: str, **values: tuple[str, Any]) -> dict[str, Any]:
         """Execute; each value is a (type, value) pair. Return `data`."""
         answer = self.send(workflow_deployment_name=name, inputs=inputs(**values))

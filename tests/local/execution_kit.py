@@ -4,7 +4,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,17 @@ from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 NO_ID = "00000000-0000-4000-8000-000000000009"
 ACTUALS = "/v1/submit-workflow-execution-actuals"
+FLOW_HEAD = """from typing import Optional
+
+from vellum.workflows import BaseWorkflow
+from vellum.workflows.inputs import BaseInputs
+from vellum.workflows.nodes import BaseNode, MapNode, SubworkflowDeploymentNode
+from vellum.workflows.outputs import BaseOutput
+from vellum.workflows.state import BaseState
+
+class Inputs(BaseInputs):
+    text: str
+"""
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
@@ -72,11 +83,7 @@ def boom(text: str) -> str:
 
 def run(api: Any, name: str, text: str, **more: Any) -> str:
     """Execute and return the execution id."""
-    answer = api.send(
-        workflow_deployment_name=name,
-        inputs=[{"name": "text", "type": "STRING", "value": text}],
-        **more,
-    )
+    answer = api.ask(name, text, **more)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["execution_id"])
 
@@ -102,16 +109,19 @@ def detail(api: Any, execution_id: str, **query: Any) -> dict[str, Any]:
     return found
 
 
-def by(field: str, operator: str, value: Any) -> str:
+def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
     lhs, rhs = ({"type": "STRING", "value": each} for each in (field, value))
-    condition = {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": lhs,
-        "operator": operator,
-        "rhs_variable": rhs,
-    }
-    group = {"type": "LOGICAL_CONDITION_GROUP", "combinator": "AND", "negated": False}
-    return json.dumps({**group, "conditions": [condition]})
+    sides = {"lhs_variable": lhs, "operator": operator, "rhs_variable": rhs}
+    return {"type": "LOGICAL_CONDITION", **sides}
+
+
+def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> dict[str, Any]:
+    group = {"combinator": combinator, "negated": negated, "conditions": list(conditions)}
+    return {"type": "LOGICAL_CONDITION_GROUP", **group}
+
+
+def by(field: str, operator: str, value: Any) -> str:
+    return json.dumps(group(condition(field, operator, value)))
 
 
 def inputs(**values: tuple[str, Any]) -> list[dict[str, Any]]:
@@ -131,6 +141,10 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
         assert time.monotonic() < end
         time.sleep(0.02)
     return found
+
+
+def until_gone(pids: Iterable[int]) -> None:
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def is_alive(pid: int) -> bool:

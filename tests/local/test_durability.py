@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from execution_kit import ACTUALS
 
 from vellum_nb.local import LocalServer
 
@@ -138,10 +139,8 @@ def test_runs_of_a_killed_server_come_back_as_rejected(folder):
     with serving(folder) as server:
         status = server.get(f"/v1/workflows/executions/{id_}/status")
         assert (status["status"], status["outputs"]) == ("REJECTED", None)
-        assert status["error"] == {
-            "message": "The server ended while it ran",
-            "code": "WORKFLOW_CANCELLED",
-        }
+        error = {"message": "The server ended while it ran", "code": "WORKFLOW_CANCELLED"}
+        assert status["error"] == error
         found = kept(server, id_)
         assert found["end"] is not None
         assert found["inputs"][0]["value"] == "a"
@@ -156,17 +155,12 @@ def test_states_actuals_uploads_and_tags_survive_a_kill(folder):
         actual = {"output_type": "STRING", "quality": 0.5, "desired_output_value": "UNO"}
         output = kept(server, first)["outputs"][0]["name"]
         body = {"execution_id": first, "actuals": [{"output_key": output, **actual}]}
-        assert (
-            server.call("POST", "/v1/submit-workflow-execution-actuals", json=body).status_code
-            == 200
-        )
+        assert server.call("POST", ACTUALS, json=body).status_code == 200
         files = {"file": ("a.txt", b"kept")}
         file = server.call("POST", "/v1/uploaded-files", files=files).json()
         latest = server.get(f"{path}/release-tags/LATEST")["release"]["id"]
-        moved = server.call(
-            "PATCH", f"{path}/release-tags/production", json={"history_item_id": latest}
-        )
-        assert moved.status_code == 200
+        to = {"history_item_id": latest}
+        assert server.call("PATCH", f"{path}/release-tags/production", json=to).ok
         server.kill()
     with serving(folder) as server:
         found = server.get(f"{path}/execution-events/{first}")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import requests
+from execution_kit import inputs
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import Faults, LocalServer
@@ -47,10 +48,8 @@ def api(server, asking):
 
 
 def execute(api, path="/v1/execute-workflow", name="count", **options):
-    body = {
-        "workflow_deployment_name": name,
-        "inputs": [{"name": "text", "type": "STRING", "value": "x" * 200}],
-    }
+    given = inputs(text=("STRING", "x" * 200))
+    body = {"workflow_deployment_name": name, "inputs": given}
     return api.session.post(api.server.url + path, json=body, timeout=20, **options)
 
 

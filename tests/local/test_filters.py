@@ -5,29 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from execution_kit import START, record
+from execution_kit import START, condition, group, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
 from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-
-
-def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
-    return {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": {"type": "STRING", "value": field},
-        "operator": operator,
-        "rhs_variable": {"type": "STRING", "value": value},
-    }
-
-
-def group(*conditions: Any, combinator: str = "AND", negated: bool = False) -> dict[str, Any]:
-    return {
-        "type": "LOGICAL_CONDITION_GROUP",
-        "combinator": combinator,
-        "negated": negated,
-        "conditions": list(conditions),
-    }
 
 
 def kept(number: int, status: str, external_id: str | None, metadata: Any) -> ExecutionRecord:
@@ -46,10 +28,15 @@ def ledger():
     return ledger
 
 
-def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> str:
+def found(ledger: Ledger, filters: Any, order: str = "timestamp") -> str:
     text = filters if isinstance(filters, str) or filters is None else json.dumps(filters)
-    _, records = ledger.records("d", where=parse_filters(text), ordering=parse_ordering(ordering))
+    where, ordering = parse_filters(text), parse_ordering(order)
+    _, records = ledger.records("d", where=where, ordering=ordering)
     return "".join(each.execution_id[1:] for each in records)
+
+
+JOBS = [condition("external_id", "==", job) for job in ("job-1", "job-2")]
+NEITHER = group(*JOBS, combinator="OR", negated=True)
 
 
 @pytest.mark.parametrize(
@@ -82,18 +69,7 @@ def found(ledger: Ledger, filters: Any, ordering: str | None = "timestamp") -> s
         (condition("metadata", "!=", {"n": 7, "vip": True, "user": "müller"}), "234"),
         (group(), "1234"),
         (group(negated=True), ""),
-        (
-            group(
-                condition("state", "==", "FULFILLED"),
-                group(
-                    condition("external_id", "==", "job-1"),
-                    condition("external_id", "==", "job-2"),
-                    combinator="OR",
-                    negated=True,
-                ),
-            ),
-            "4",
-        ),
+        (group(condition("state", "==", "FULFILLED"), NEITHER), "4"),
     ],
     ids=str,
 )
@@ -108,18 +84,10 @@ def test_a_filter_finds_what_it_says(ledger, filters, expected):
         ("[" * 100_000, "filters: not valid JSON"),
         ('{"a": NaN}', "filters: not valid JSON .*NaN"),
         ('{"a": 1e999}', "filters: not valid JSON .*too large"),
-        ("{}", "filters: Unable to extract tag using discriminator 'type'"),
-        (
-            condition("cost", "==", 1),
-            "at lhs_variable.value: Input should be 'timestamp'",
-        ),
+        (condition("cost", "==", 1), "at lhs_variable.value: Input should be 'timestamp'"),
         (condition("state", "~", "x"), "at operator: Input should be '==', .*, not '~'"),
-        (
-            condition("timestamp", "contains", "2026-01-31"),
-            "timestamp contains '2026-01-31'",
-        ),
+        (condition("timestamp", "contains", "2026-01-31"), "timestamp contains '2026-01-31'"),
         (condition("timestamp", ">", "soon"), "give a time such as 2026-01-31T12:00:00Z"),
-        (condition("timestamp", ">", 1e300), "give a time such as"),
         (condition("state", "==", 5), "state == 5 cannot be compared: give text"),
         (condition("metadata", ">", {"a": 1}), "metadata > .* it knows contains"),
         (group(condition("state", "==", "x"), 7), r"filters at conditions\[1\]: Input should"),
@@ -144,24 +112,8 @@ def test_groups_in_each_other_without_end_are_refused():
         parse_filters(json.dumps(nested))
 
 
-@pytest.mark.parametrize(
-    ("ordering", "expected"),
-    [
-        (None, "4321"),
-        ("-timestamp", "4321"),
-        ("state", "1432"),
-        ("state, -timestamp", "4132"),
-    ],
-)
-def test_an_ordering_orders(ledger, ordering, expected):
-    assert found(ledger, None, ordering) == expected
-
-
-def test_an_unknown_ordering_is_refused_with_those_that_are_known():
-    with pytest.raises(
-        VellumNBError, match="'cost' is not known; use timestamp, -timestamp, state"
-    ):
-        parse_ordering("cost")
+def test_an_ordering_may_have_several_parts(ledger):
+    assert found(ledger, None, "state, -timestamp") == "4132"
 
 
 def test_metadata_nested_too_deep_for_sqlite_spoil_no_filter():

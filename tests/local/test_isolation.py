@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from execution_kit import is_alive, outputs, until
+from execution_kit import inputs, outputs, until, until_gone
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -89,11 +89,8 @@ def ask(isolated, asking):
     api = asking(isolated)
 
     def run(name, what, **more):
-        inputs = [{"name": "what", "type": "STRING", "value": what}]
-        inputs += [{"name": n, "type": "STRING", "value": v} for n, v in more.items()]
-        reply = api.send(workflow_deployment_name=name, inputs=inputs)
-        assert reply.status_code == 200, reply.text
-        return reply.json()["data"]
+        given = {"what": what, **more}
+        return api.run(name, **{n: ("STRING", v) for n, v in given.items()})
 
     return run
 
@@ -155,30 +152,18 @@ def test_the_state_of_an_execution_goes_on_in_the_next_process(isolated, asking)
     api = asking(isolated)
     previous, said = None, []
     for text in ("one", "two"):
-        body = {"workflow_deployment_name": "chat", "previous_execution_id": previous}
-        inputs = [{"name": "text", "type": "STRING", "value": text}]
-        reply = api.send(**body, inputs=inputs).json()
+        reply = api.ask("chat", text, previous_execution_id=previous).json()
         previous = reply["execution_id"]
         said.append(outputs(reply["data"])["output"])
     assert said == ["one", "one, two"]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([], "Missing required input variable: 'what'"),
-        ([("what", "NUMBER", 1)], "has the type NUMBER; STRING is expected"),
-        ([("what", "STRING", "a"), ("hours", "NUMBER", 1.5)], "a whole number is expected"),
-        ([("what", "STRING", "a"), ("x", "STRING", "a")], "Unknown input variable 'x'; known are"),
-        ([("what", "STRING", "a"), ("what", "STRING", "a")], "given more than once"),
-        ([("what", "STRING", None)], "Input 'what'"),
-    ],
-)
-def test_inputs_are_checked_before_a_process_is_started(isolated, asking, given, message):
-    inputs = [{"name": n, "type": t, "value": v} for n, t, v in given]
-    reply = asking(isolated).send(workflow_deployment_name="flow", inputs=inputs)
+def test_inputs_are_checked_before_a_process_is_started(isolated, asking):
+    wrong = inputs(what=("STRING", None), hours=("NUMBER", 1.5), x=("STRING", "a"))
+    reply = asking(isolated).send(workflow_deployment_name="flow", inputs=wrong)
     assert reply.status_code == 400
-    assert message in reply.json()["detail"]
+    for message in ("Input 'what'", "a whole number is expected", "Unknown input variable 'x'"):
+        assert message in reply.json()["detail"]
 
 
 def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
@@ -186,15 +171,11 @@ def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
     file.write_text(SOURCE)
     with LocalServer(timeout=3) as server:
         server.deploy(file, name="flow", entry="flow", isolation="process")
-        inputs = [
-            {"name": "what", "type": "STRING", "value": "hang"},
-            {"name": "place", "type": "STRING", "value": str(place)},
-        ]
-        data = asking(server).send(workflow_deployment_name="flow", inputs=inputs).json()["data"]
+        given = {"what": ("STRING", "hang"), "place": ("STRING", str(place))}
+        data = asking(server).run("flow", **given)
         assert data["error"]["code"] == "WORKFLOW_TIMEOUT"
         began = place.read_text().split() if place.exists() else []  # a slow machine has none
-        for pid in map(int, began):
-            until(lambda pid=pid: not is_alive(pid))
+        until_gone([int(pid) for pid in began])
 
 
 @pytest.fixture
@@ -205,8 +186,8 @@ def code(tmp_path):
 
 def run_of(code, what, **more):
     given = {"what": what, **more}
-    inputs = [WorkflowInput(name=n, type="STRING", value=v) for n, v in given.items()]
-    return code.begin(inputs, RunContext("execution", "trace"))
+    wired = [WorkflowInput(name=n, type="STRING", value=v) for n, v in given.items()]
+    return code.begin(wired, RunContext("execution", "trace"))
 
 
 def until_rejected(run):
@@ -235,8 +216,7 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
         "node.execution.initiated",
     ]
     assert "was ended by SIG" in why.message
-    for pid in pids:
-        until(lambda pid=pid: not is_alive(pid))
+    until_gone(pids)
     never = run_of(code, "abc")
     never.cancel()
     assert until_rejected(never) == []
@@ -272,8 +252,7 @@ def test_the_processes_of_a_killed_server_end_too(tmp_path):
             pids = pids_in(place)
         finally:
             server.send_signal(signal.SIGKILL)
-    for pid in pids:
-        until(lambda pid=pid: not is_alive(pid))
+    until_gone(pids)
 
 
 @pytest.mark.parametrize(
@@ -368,8 +347,7 @@ def test_many_runs_at_once_do_not_mix(code):
 def test_an_input_that_cannot_be_sent_to_the_process_is_a_rejection(asking):
     source = b"from typing import Any\ndef flow(value: Any) -> str:\n    return 'ok'\n"
     value = json.loads("[" * 500 + "]" * 500)
-    inputs = [{"name": "value", "type": "JSON", "value": value}]
     with LocalServer(timeout=5) as server:
         server.deploy({"workflow.py": source}, isolation="process")
-        answer = asking(server).send(workflow_deployment_name="flow", inputs=inputs)
-    assert "RecursionError" in answer.json()["data"]["error"]["message"]
+        data = asking(server).run("flow", value=("JSON", value))
+    assert "RecursionError" in data["error"]["message"]

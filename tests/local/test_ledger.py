@@ -1,7 +1,6 @@
 """What the ledger keeps."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from execution_kit import START, event, record
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
 from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
+from vellum_nb.models import WorkflowInput, WorkflowOutput
 
 
 @pytest.fixture(params=["in memory", "in a folder"])
@@ -38,27 +37,6 @@ def test_events_come_back_in_order_with_all_that_they_tell(ledger):
     ledger.finish(ended, events)
     assert ledger.events(begun.execution_id) == events
     assert ledger.record(begun.execution_id) == ended
-
-
-def test_what_ran_in_a_killed_server_is_rejected_at_the_next_start(ledger):
-    before = datetime.now(UTC)
-    states = ("PENDING", "INITIATED", "STREAMING", "FULFILLED", "REJECTED")
-    kept = {state: record(status=state, external_id=state) for state in states}
-    for each in kept.values():
-        ledger.begin(each)
-    assert ledger.reject_running("The server ended while it ran") == 3
-    assert ledger.reject_running("again") == 0
-    for state in ("PENDING", "INITIATED", "STREAMING"):
-        found = ledger.record(kept[state].execution_id)
-        assert found is not None
-        assert found.status == "REJECTED"
-        assert found.end is not None
-        assert found.end >= before
-        error = WorkflowEventError(
-            message="The server ended while it ran", code="WORKFLOW_CANCELLED"
-        )
-        assert found.error == error
-    assert ledger.by_external_id("FULFILLED") == kept["FULFILLED"]
 
 
 def nested(depth: int) -> list[Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from execution_kit import full, record
 
 from vellum_nb.errors import VellumNBError
@@ -17,6 +16,7 @@ from vellum_nb.local.ledger.ledger import Ledger
 from vellum_nb.local.refusals import StoreError
 
 ROOMY = 2**30
+IDENTITY = "/v1/workspaces/identity"
 
 
 def not_a_database(path: Path) -> None:
@@ -109,17 +109,7 @@ def allow(ledger: Ledger, pages: int) -> None:
     ledger.store.write(lambda tx: tx.read(f"PRAGMA max_page_count = {pages}"))
 
 
-def run(server: LocalServer, name: str, text: str) -> requests.Response:
-    given = [{"name": "text", "type": "STRING", "value": text}]
-    return requests.post(
-        f"{server.url}/v1/execute-workflow",
-        json={"workflow_deployment_name": name, "inputs": given},
-        headers={"X-API-KEY": server.api_key},
-        timeout=20,
-    )
-
-
-def test_a_run_that_cannot_be_kept_does_not_run(tmp_path):
+def test_a_run_that_cannot_be_kept_does_not_run(tmp_path, asking):
     ran: list[str] = []
 
     def note(text: str) -> str:
@@ -129,15 +119,15 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path):
     with LocalServer(data=tmp_path) as server:
         server.deploy(note)
         allow(server._ledger, 1)
-        answer = run(server, "note", "x" * 1_000_000)
+        answer = asking(server).ask("note", "x" * 1_000_000)
         assert (answer.status_code, ran) == (507, [])
         assert "(database or disk is full)" in answer.json()["detail"]
         allow(server._ledger, ROOMY)
-        assert run(server, "note", "room").status_code == 200
+        assert asking(server).ask("note", "room").status_code == 200
     assert ran == ["room"]
 
 
-def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path):
+def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path, asking):
     def flood(text: str) -> str:
         return text * 1_000_000
 
@@ -145,7 +135,7 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path):
         server.deploy(flood)
         pages = server._ledger.store.read("PRAGMA page_count")[0][0]
         allow(server._ledger, pages + 16)
-        answer = run(server, "flood", "x").json()
+        answer = asking(server).ask("flood", "x").json()
         assert answer["data"]["state"] == "REJECTED"
         assert "Its end could not be recorded" in answer["data"]["error"]["message"]
         kept = server._ledger.record(answer["execution_id"])
@@ -154,7 +144,7 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_the_data_folder_is_readable_by_its_owner_only(tmp_path):
+def test_the_data_folder_is_readable_by_its_owner_only(tmp_path, asking):
     def echo(text: str) -> str:
         return text
 
@@ -165,8 +155,8 @@ def test_the_data_folder_is_readable_by_its_owner_only(tmp_path):
         with LocalServer(data=data) as server:
             server.deploy(echo)
             server.deploy(tmp_path / "flow.py")
-            assert run(server, "echo", "private").status_code == 200
-            assert run(server, "flow", "private").status_code == 200
+            assert asking(server).ask("echo", "private").status_code == 200
+            assert asking(server).ask("flow", "private").status_code == 200
             found = [data, *data.iterdir(), *(data / "sources").iterdir()]
             modes = {path: stat.S_IMODE(path.stat().st_mode) for path in found}
     finally:
@@ -175,24 +165,15 @@ def test_the_data_folder_is_readable_by_its_owner_only(tmp_path):
     assert not {path.name: oct(mode) for path, mode in modes.items() if mode & 0o077}
 
 
-def identity(server: LocalServer) -> str:
-    answer = requests.get(
-        f"{server.url}/v1/workspaces/identity",
-        headers={"X-API-KEY": server.api_key},
-        timeout=20,
-    )
-    return str(answer.json()["id"])
-
-
-def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path):
+def test_a_server_that_forgets_its_executions_is_another_workspace(tmp_path, asking):
     def identity_of_new(**options: Any) -> str:
         with LocalServer(**options) as server:
-            return identity(server)
+            return str(asking(server).get(IDENTITY).json()["id"])
 
     assert identity_of_new(data=tmp_path) == identity_of_new(data=tmp_path)
     assert len({identity_of_new() for _ in range(3)}) == 3
     server = LocalServer()
     with server:
-        first = identity(server)
+        first = asking(server).get(IDENTITY).json()["id"]
     with server:
-        assert identity(server) == first
+        assert asking(server).get(IDENTITY).json()["id"] == first

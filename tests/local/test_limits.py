@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 
 import pytest
-from execution_kit import events, until
+from execution_kit import events, inputs, until
 
 from vellum_nb.local import LocalServer
 
@@ -121,18 +121,13 @@ def test_a_request_under_way_has_no_such_limit(tmp_path, asking):
 
     with LocalServer(request_timeout=0.2) as server:
         server.deploy(slow)
-        inputs = [{"name": "text", "type": "STRING", "value": "hi"}]
-        answer = asking(server).send(workflow_deployment_name="slow", inputs=inputs)
+        answer = asking(server).ask("slow")
     assert answer.json()["data"]["state"] == "FULFILLED"
 
 
 def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking):
-    body = json.dumps(
-        {
-            "workflow_deployment_name": "large",
-            "inputs": [{"name": "text", "type": "STRING", "value": "x"}],
-        }
-    ).encode()
+    given = {"workflow_deployment_name": "large", "inputs": inputs(text=("STRING", "x"))}
+    body = json.dumps(given).encode()
     head = HEAD.format(quick.api_key) + f"Content-Length: {len(body)}\r\n\r\n"
     with ExitStack() as stack:
         opened = [stack.enter_context(connect(quick)) for _ in range(5)]
@@ -224,8 +219,8 @@ def test_a_request_with_two_lengths_is_refused_and_answered_once(quick):
     ids=lambda field: next(iter(field)),
 )
 def test_names_tags_ids_and_metadata_are_bounded(api, field):
-    inputs = [{"name": "text", "type": "STRING", "value": "hi"}]
-    answer = api.send(**{"workflow_deployment_name": "echo", "inputs": inputs, **field})
+    given = inputs(text=("STRING", "hi"))
+    answer = api.send(**{"workflow_deployment_name": "echo", "inputs": given, **field})
     assert answer.status_code == 400
     assert len(answer.text) < 1000
     assert next(iter(field)) in answer.json()["detail"]

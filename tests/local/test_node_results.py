@@ -111,12 +111,7 @@ def test_a_rejected_node_has_the_code_of_executions():
     error = {"message": "m", "code": "PROVIDER_ERROR", "raw_data": None}
     found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
     assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"
-    assert found["error"] == {
-        "message": "m",
-        "code": "LLM_PROVIDER",
-        "raw_data": None,
-        "stacktrace": "t",
-    }
+    assert found["error"] == {**error, "code": "LLM_PROVIDER", "stacktrace": "t"}
 
 
 USED = (
@@ -173,15 +168,14 @@ def test_media_come_as_json():
     assert parsed(found)[1] == "CodeExecutionNodeResult"
 
 
+KNOWN = [Usage("a", 1, 2, 0.0), Usage("b", 3, 4, 0.5)]
+
+
 @pytest.mark.parametrize(
     ("usage", "tokens", "cost"),
     [
         ([Usage("m", 3, 4, 0.5), Usage("m", None, 1, None)], [("m", None, 5)], []),
-        (
-            [Usage("a", 1, 2, 0.0), Usage("b", 3, 4, 0.5)],
-            [("a", 1, 2), ("b", 3, 4)],
-            [{"value": 0.5, "unit": "USD"}],
-        ),
+        (KNOWN, [("a", 1, 2), ("b", 3, 4)], [{"value": 0.5, "unit": "USD"}]),
     ],
 )
 def test_a_figure_that_is_known_in_part_is_not_known(usage, tokens, cost):

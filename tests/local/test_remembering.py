@@ -6,10 +6,10 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local import Reject, State
 
 
-def chat(message: str, memory: State) -> str:
+def chat(text: str, memory: State) -> str:
     """Say all that was said so far."""
-    memory.setdefault("said", []).append(message)
-    if message == "no":
+    memory.setdefault("said", []).append(text)
+    if text == "no":
         raise Reject("no")
     return " ".join(memory["said"])
 
@@ -19,12 +19,8 @@ def say(fresh, asking):
     fresh.deploy(chat)
     api = asking(fresh)
 
-    def ask(message, previous=None):
-        answer = api.send(
-            workflow_deployment_name="chat",
-            inputs=[{"name": "message", "type": "STRING", "value": message}],
-            previous_execution_id=previous,
-        ).json()
+    def ask(text, previous=None):
+        answer = api.ask("chat", text, previous_execution_id=previous).json()
         outputs = answer["data"].get("outputs")
         return answer["execution_id"], outputs and outputs[0]["value"]
 
@@ -34,7 +30,7 @@ def say(fresh, asking):
 def test_a_state_is_no_input_variable(fresh):
     release = fresh.deploy(chat)
     keys = [variable.key for variable in release.workflow_version.input_variables]
-    assert keys == ["message"]
+    assert keys == ["text"]
 
 
 def test_a_previous_execution_without_a_state_is_an_empty_one(say):

@@ -83,12 +83,10 @@ def test_only_a_run_of_a_node_of_a_running_execution_does_not_wait_for_its_turn(
         context = {"trace_id": trace, "parent_context": {**node, "parent": workflow}}
         runs = [outer, *(begin(api, execution_context=context) for _ in range(2))]
         assert [gate.entered.acquire(timeout=20) for _ in runs] == [True] * 3
-        body = {"workflow_deployment_name": "gate", "inputs": TEXT}
-        same_trace = api.send(**body, execution_context={"trace_id": trace})
-        assert same_trace.status_code == 429
+        assert api.ask("gate", execution_context={"trace_id": trace}).status_code == 429
         gate.open.set()
         assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}
-        assert api.send(**body).status_code == 200
+        assert api.ask("gate").status_code == 200
 
 
 def test_bad_inputs_leave_the_queue_at_once(asking, gate):
@@ -254,12 +252,8 @@ def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
             kind = chance.choice(("", "-stream", "-async"))
             seconds = chance.choice((0, 0.01, 0.03))
             pause = threading.Event()
-            hang_up(
-                server,
-                f"/v1/execute-workflow{kind}",
-                body,
-                lambda pause=pause, seconds=seconds: not pause.wait(seconds),
-            )
+            begun = functools.partial(lambda p, s: not p.wait(s), pause, seconds)
+            hang_up(server, f"/v1/execute-workflow{kind}", body, begun)
 
     with LocalServer(concurrency=2, queue=4) as server:
         server.deploy(speaks)

@@ -6,11 +6,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import requests
+from execution_kit import inputs
 
 from vellum_nb.local import LocalServer
 
 FILES = "/v1/uploaded-files"
 NO_ID = "00000000-0000-4000-8000-000000000009"
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello\r\n'
 
 
 def upload(api: Any, content: bytes = b"hello", name: str = "a.txt", kind: str = "text/plain"):
@@ -81,14 +85,8 @@ def test_an_address_expires(api):
         {"data": b""},
         {"files": {"document": b"x"}},
         {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
-        {
-            "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello',
-            "headers": {"Content-Type": "multipart/form-data; boundary=x"},
-        },
-        {
-            "data": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--',
-            "headers": {"Content-Type": "multipart/form-data; boundary=x"},
-        },
+        {"data": PART, "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+        {"data": PART + b"--x--", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
     ],
 )
 def test_a_body_without_a_file_is_refused(api, options):
@@ -118,10 +116,8 @@ def test_a_file_in_a_chat_message_is_put_in_too(api):
 def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_again(api):
     file = upload(api, b"x" * 100_000, "a.png", "image/png")
     address = f"vellum:uploaded-file:{file['id']}"
-    answer = api.send(
-        workflow_deployment_name="media",
-        inputs=[{"name": "image", "type": "IMAGE", "value": {"src": address}}],
-    )
+    given = inputs(image=("IMAGE", {"src": address}))
+    answer = api.send(workflow_deployment_name="media", inputs=given)
     detail = api.get(f"/v1/workflow-executions/{answer.json()['execution_id']}/detail").json()
     assert detail["inputs"][0]["value"] == {"src": address}
     for span in detail["spans"]:

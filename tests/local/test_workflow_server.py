@@ -19,29 +19,18 @@ from pathlib import Path
 
 import pytest
 import requests
-from execution_kit import events, is_alive, read, until
+from execution_kit import FLOW_HEAD, events, is_alive, read, until
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
 from vellum_nb.local.isolation.workflow_server import image_of_project
 
 pytestmark = pytest.mark.slow
-PROJECT = """
+PROJECT = f"""{FLOW_HEAD}    times: Optional[int] = 1
+
 import os
 import resource
 import time
-from typing import Optional
-
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import BaseNode
-from vellum.workflows.state import BaseState
-
-
-class Inputs(BaseInputs):
-    text: str
-    times: Optional[int] = 1
-
 
 class Shout(BaseNode):
     text = Inputs.text
@@ -59,9 +48,8 @@ class Shout(BaseNode):
         if self.text == "sleep":
             time.sleep(60)
         memory = resource.getrlimit(resource.RLIMIT_AS)[0]
-        where = f"{os.getpid()} {os.environ['VELLUM_API_URL']} {memory}"
+        where = f"{{os.getpid()}} {{os.environ['VELLUM_API_URL']}} {{memory}}"
         return self.Outputs(loud=self.text.upper() * int(self.times), where=where)
-
 
 class MyFlow(BaseWorkflow[Inputs, BaseState]):
     graph = Shout
@@ -70,24 +58,13 @@ class MyFlow(BaseWorkflow[Inputs, BaseState]):
         loud = Shout.Outputs.loud
         where = Shout.Outputs.where
 """
-NESTED = """
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import SubworkflowDeploymentNode
-from vellum.workflows.state import BaseState
-
-
-class Inputs(BaseInputs):
-    text: str
-
-
+NESTED = f"""{FLOW_HEAD}
 class Inner(SubworkflowDeploymentNode):
     deployment = "echo"
-    subworkflow_inputs = {"text": Inputs.text}
+    subworkflow_inputs = {{"text": Inputs.text}}
 
     class Outputs(SubworkflowDeploymentNode.Outputs):
         output: str
-
 
 class Outer(BaseWorkflow[Inputs, BaseState]):
     graph = Inner
@@ -129,8 +106,7 @@ def server(tmp_path):
 
 
 def run(api, text="hi", name="my-flow", **more):
-    inputs = [{"name": "text", "type": "STRING", "value": text}]
-    answer = api.send(workflow_deployment_name=name, inputs=inputs, **more)
+    answer = api.ask(name, text, **more)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 
@@ -323,11 +299,7 @@ def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking, 
     assert outputs(run(asking(server), "ab", name="outer"))["said"] == ("STRING", "abab")
 
 
-EACH = """
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.nodes import BaseNode, MapNode
-from vellum.workflows.state import BaseState
-
+EACH = f"""{FLOW_HEAD}
 class Shout(BaseNode):
     item = MapNode.SubworkflowInputs.item
 
@@ -343,16 +315,8 @@ class Each(BaseWorkflow[MapNode.SubworkflowInputs, BaseState]):
     class Outputs(BaseWorkflow.Outputs):
         loud = Shout.Outputs.loud
 """
-ALL = """
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import BaseNode, MapNode
-from vellum.workflows.outputs import BaseOutput
-from vellum.workflows.state import BaseState
+ALL = f"""{FLOW_HEAD}
 from .each import Each
-
-class Inputs(BaseInputs):
-    text: str
 
 class ShoutAll(MapNode):
     items = ["a", "b"]

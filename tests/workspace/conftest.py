@@ -1,8 +1,10 @@
 """A real local server and a workspace on it."""
 
 import json
+import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -99,6 +101,18 @@ def ws(server, tmp_path):
 
 
 @pytest.fixture
+def interrupt_after():
+    """Return a function that sends Ctrl-C to the main thread when what it is given has ended."""
+    main = threading.main_thread().ident
+    with ThreadPoolExecutor(1) as pool:
+
+        def after(wait):
+            pool.submit(lambda: (wait(), signal.pthread_kill(main, signal.SIGINT)))
+
+        yield after
+
+
+@pytest.fixture
 def quick_look_ups(monkeypatch):
     """Have a sweep look a run in doubt up for as long as the read timeout, and no longer.
 
@@ -107,16 +121,11 @@ def quick_look_ups(monkeypatch):
     monkeypatch.setattr(sweeps, "_SHORTEST_LOOKUP_S", 0.0)
 
 
-_DEPLOYMENT = {
-    "id": "d1",
-    "name": "shout",
-    "label": "Shout",
-    "created": "2026-01-15T09:30:00Z",
-    "last_deployed_on": "2026-01-15T09:30:00Z",
-    "input_variables": [],
-    "output_variables": [],
-    "last_deployed_history_item_id": "h1",
-}
+_DEPLOYMENT = (
+    {"id": "d1", "name": "shout", "label": "Shout", "last_deployed_history_item_id": "h1"}
+    | dict.fromkeys(("created", "last_deployed_on"), "2026-01-15T09:30:00Z")
+    | {"input_variables": [], "output_variables": []}
+)
 
 
 class Hostile(ThreadingHTTPServer):

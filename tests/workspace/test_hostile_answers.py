@@ -1,8 +1,6 @@
 """Servers that answer what no API should: the history stays right, and errors are ours."""
 
 import json
-import signal
-import threading
 import time
 
 import command_kit
@@ -12,14 +10,12 @@ import vellum_nb as vnb
 
 KEY = "sk-hostile-0123456789"
 NAME = "triage\x1b[2J\x1b]0;owned\x07\nfake\u202eline\x9b31m"
-NAMED = {
+NAMED = dict.fromkeys(("created", "last_deployed_on"), "2026-01-01T00:00:00Z") | {
     "id": "00000000-0000-4000-8000-000000000001",
     "name": NAME,
     "label": "\x1b[31mred",
     "status": "ACTIVE",
     "environment": "PRODUCTION",
-    "created": "2026-01-01T00:00:00Z",
-    "last_deployed_on": "2026-01-01T00:00:00Z",
     "input_variables": [{"id": "i", "key": "text\x1b[5m", "type": "STRING"}],
     "output_variables": [],
     "description": "\x1b[0m",
@@ -187,29 +183,26 @@ def test_a_key_that_the_server_echoes_reaches_no_row_and_no_export(hostile, ws, 
 
 
 @pytest.mark.parametrize("way", ["run", "stream", "submit"])
-def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(hostile, ws, way):
+def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(
+    hostile, ws, way, interrupt_after
+):
     used = (400, {"detail": "external_id already exists"})
     for path in ("execute-workflow", "execute-workflow-stream", "execute-workflow-async"):
         hostile.answers[f"/v1/{path}"] = used
     hostile.answers[EVENTS] = page(count=0)
-    main = threading.main_thread().ident
 
-    def interrupt():
+    def asked():
         until = time.monotonic() + 20
         while EVENTS not in hostile.asked and time.monotonic() < until:
             time.sleep(0.01)
-        signal.pthread_kill(main, signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    interrupt_after(asked)
     with pytest.raises(KeyboardInterrupt):
         getattr(ws, way)("shout", {})
-    thread.join()
     (run,) = ws.history.runs()
     assert (run.state, run.error) == ("STARTED", None)
-    hostile.answers[EVENTS] = page(
-        execution(1, parent_context={"external_id": run.external_id}), count=1
-    )
+    found = execution(1, parent_context={"external_id": run.external_id})
+    hostile.answers[EVENTS] = page(found, count=1)
     assert ws.history.sync("shout").completed == 1
 
 

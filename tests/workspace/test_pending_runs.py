@@ -1,7 +1,6 @@
 """Runs that the server works on by itself: handed in, waited for, taken up by a later kernel."""
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -53,19 +52,11 @@ def test_waiting_can_be_given_up_from_another_thread(ws, gate):
     assert [run.state for run in runs] == ["STARTED"]
 
 
-def test_an_interrupt_of_the_wait_leaves_the_run_under_way(ws, gate):
+def test_an_interrupt_of_the_wait_leaves_the_run_under_way(ws, gate, interrupt_after):
     pending = ws.submit("gate", {"text": "x"})
-    main = threading.main_thread().ident
-
-    def interrupt():
-        gate.entered.wait(PATIENCE)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (it may come at once)
-        thread.start()
+        interrupt_after(lambda: gate.entered.wait(PATIENCE))
         pending.wait(PATIENCE)
-    thread.join()
     assert ws.history.get(pending.run.id).state == "STARTED"
     gate.open.set()
     assert pending.wait(PATIENCE, poll=0.01).state == "FULFILLED"

@@ -15,10 +15,8 @@ from vellum.workflows.inputs import BaseInputs
 from vellum.workflows.nodes import BaseNode
 from vellum.workflows.state import BaseState
 
-
 class Inputs(BaseInputs):
     text: str
-
 
 class Paid(BaseNode):
     text = Inputs.text
@@ -30,7 +28,6 @@ class Paid(BaseNode):
         with open({log!r}, "a") as log:
             log.write(self.text)
         return self.Outputs(loud=self.text.upper())
-
 
 class Flow(BaseWorkflow[Inputs, BaseState]):
     graph = Paid

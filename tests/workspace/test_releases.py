@@ -79,13 +79,3 @@ def test_a_callable_and_a_file_of_the_same_workflow_are_one_file_that_changed(se
     diff = ws.code_diff("shout", "v2", "v3")
     assert diff.paths == ["workflow.py"]
     assert "/dev/null" not in diff.text
-
-
-def test_code_that_cannot_be_had_says_why(server, ws):
-    room: dict[str, object] = {}
-    exec("def typed(text: str) -> str:\n    return text", room)  # noqa: S102  (our own text)
-    server.deploy(room["typed"])
-    with pytest.raises(
-        vnb.BadRequestError, match="source of this release of typed is not available"
-    ):
-        ws.code("typed")

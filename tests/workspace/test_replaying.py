@@ -38,8 +38,6 @@ def test_cases_are_run_on_another_release_and_say_what_they_replay(ws, server, c
 @pytest.mark.parametrize(
     "chosen",
     [
-        lambda cmp: cmp.cases[1].case_id,
-        lambda cmp: cmp.cases[1],
         lambda cmp: [cmp.cases[1].case_id, cmp.cases[1]],
         lambda cmp: cmp.frame().iloc[[1]],
         lambda cmp: cmp.frame().iloc[1],
@@ -65,11 +63,8 @@ def test_what_is_expected_and_labels_go_along(ws):
 def test_an_input_that_the_release_does_not_know_is_kept_and_not_sent(ws):
     ws.run("shout", {"text": "a", "times": 2}, release_tag="v2")
     (run,) = ws.compare("shout").replay(release_tag="v1", progress=False).runs()
-    assert (run.state, run.not_sent, run.inputs) == (
-        "FULFILLED",
-        ("times",),
-        {"text": "a", "times": 2},
-    )
+    assert (run.state, run.not_sent) == ("FULFILLED", ("times",))
+    assert run.inputs == {"text": "a", "times": 2}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +73,6 @@ def test_an_input_that_the_release_does_not_know_is_kept_and_not_sent(ws):
         ("nonsense", "the text 'nonsense' is not a case of this comparison; frame"),
         (7, "the number 7 is not a case: give rows of frame"),
         (pd.DataFrame({"a": [1]}), "the DataFrame has no column case_id"),
-        ({"text": "a"}, "is not a case: give rows of frame"),
     ],
 )
 def test_what_is_no_case_is_refused_and_nothing_run(ws, cmp, cases, message):

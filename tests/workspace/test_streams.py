@@ -97,12 +97,9 @@ def test_node_events_bring_the_nodes(ws):
         list(stream)
     assert [node.state for node in row(ws).nodes] == ["FULFILLED"]
     assert ws.trace(stream.run)["name"].tolist() == ["shout"]
-
-
-def test_nodes_alone_still_end_the_run(ws):
-    stream = ws.stream("shout", {"text": "hi"}, event_types="NODE")
-    assert {event.type for event in stream} == {"NODE"}
-    assert stream.run.state == "FULFILLED"
+    alone = ws.stream("shout", {"text": "hi"}, event_types="NODE")
+    assert {event.type for event in alone} == {"NODE"}
+    assert alone.run.state == "FULFILLED"
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_recorded(ws):
@@ -133,16 +130,11 @@ CUT = (
     words("FULFILLED", name="title", value="whole"),
     words("STREAMING", name="reply", delta="a word"),
 )
+USED = {"usage": {"input_token_count": 11, "output_token_count": 7}}
 SPENDING = (
     workflow("INITIATED"),
     prompt("one", "INITIATED"),
-    prompt(
-        "one",
-        "FULFILLED",
-        usage={"input_token_count": 11, "output_token_count": 7},
-        cost={"value": 0.25, "unit": "USD"},
-        model_name="m1",
-    ),
+    prompt("one", "FULFILLED", **USED, cost={"value": 0.25, "unit": "USD"}, model_name="m1"),
     prompt("two", "INITIATED"),
     prompt("two", "FULFILLED", usage={"input_token_count": 1}, model_name="m2"),
     workflow("FULFILLED", outputs=[{"id": "o", "name": "reply", "type": "STRING", "value": "x"}]),

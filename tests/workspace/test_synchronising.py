@@ -150,14 +150,8 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
         assert history.count() == 20
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "sentence"),
-    [
-        ({"since": "yesterday"}, vnb.HistoryError, "since='yesterday' is not a time"),
-        ({"limit": -1}, vnb.HistoryError, "limit=-1"),
-        ({"limit": "5"}, vnb.HistoryError, "limit='5'"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(ws, options, error, sentence):
-    with pytest.raises(error, match=sentence):
+@pytest.mark.parametrize("options", [{"since": "yesterday"}, {"limit": -1}, {"limit": "5"}])
+def test_what_cannot_be_meant_is_refused(ws, options):
+    ((name, value),) = options.items()
+    with pytest.raises(vnb.HistoryError, match=f"{name}={value!r}"):
         ws.history.sync("shout", **options)

@@ -45,25 +45,18 @@ def test_a_run_that_is_under_way_keeps_no_half_a_trace(ws, gate):
     assert ws.trace(pending.wait(20, poll=0.01))["state"].tolist() == ["FULFILLED"]
 
 
-def test_the_form_streams_through_the_workspace(ws, faucet):
+@pytest.mark.parametrize("state", ["FULFILLED", "FAILED"])
+def test_the_form_streams_through_the_workspace(ws, server, faucet, state):
+    if state == "FAILED":
+        server.faults = Faults(truncated_stream=1.0, paths="/v1/execute-workflow-stream")
     faucet.open.set()
     form = ws.form("faucet")
-    form.value = {"text": "hello"}
-    form.streaming = True
+    form.value, form.streaming = {"text": "hello"}, True
     form.submit()
     (run,) = form.wait(20)
-    assert run.outputs["reply"] == "hello and that is all"
-    assert [node.name for node in run.nodes] == ["workflow"]
+    form.close()
+    assert run.state == state
     assert ws.history.get(run.id) == run
-    form.close()
-
-
-def test_a_stream_that_fails_is_a_run_of_the_form(ws, server):
-    form = ws.form("shout")
-    form.value = {"text": "hello"}
-    form.streaming = True
-    server.faults = Faults(truncated_stream=1.0, paths="/v1/execute-workflow-stream")
-    form.submit()
-    (run,) = form.wait(20)
-    assert run.state == "FAILED"
-    form.close()
+    if state == "FULFILLED":
+        assert run.outputs["reply"] == "hello and that is all"
+        assert [node.name for node in run.nodes] == ["workflow"]

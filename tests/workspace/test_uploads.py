@@ -1,12 +1,10 @@
 """Files over the limit of data URLs: uploaded once, sent by id, kept whole."""
 
 import base64
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -113,46 +111,27 @@ def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(
     server.faults = Faults(rate_500=1.0, paths="/v1/uploaded-files")
     cases = [{"file": LARGE}, {"file": SMALL}]
     sweep = uploading.sweep("measure", cases, progress=False)
-    assert {len(run.inputs["file"]["src"]) > DATA_URL_LIMIT: run.state for run in sweep.runs()} == {
-        True: "FAILED",
-        False: "FULFILLED",
-    }
+    states = {len(run.inputs["file"]["src"]) > DATA_URL_LIMIT: run.state for run in sweep.runs()}
+    assert states == {True: "FAILED", False: "FULFILLED"}
     (failed,) = [run for run in sweep.runs() if run.state == "FAILED"]
     assert failed.error.code == "HTTP_500"
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 1
 
 
-class TwoAtOnce(BaseHTTPRequestHandler):
-    """Answers an upload when another one is there, too."""
-
+def test_different_files_are_uploaded_side_by_side(hostile):
     both = threading.Barrier(2)
 
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+    def answer(handler):
         with suppress(threading.BrokenBarrierError):
-            self.both.wait(20)
-        status = 500 if self.both.broken else 201
-        found = {"id": str(self.client_address[1])}
-        body = json.dumps(found).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            both.wait(20)
+        handler.reply(500 if both.broken else 201, {"id": str(handler.client_address[1])})
 
-    def log_message(self, *_): ...
-
-
-def test_different_files_are_uploaded_side_by_side():
-    with ThreadingHTTPServer(("127.0.0.1", 0), TwoAtOnce) as server, ThreadPoolExecutor(4) as pool:
-        pool.submit(server.serve_forever, 0.01)
-        url = f"http://127.0.0.1:{server.server_port}"
-        with vnb.Client(api_key="sk-0123456789", base_url=url) as client:
-            uploads = Uploads(client)
-            inputs = [
-                [{"name": "file", "type": "DOCUMENT", "value": {"src": SRC + end}}] for end in "AB"
-            ]
-            found = list(pool.map(uploads.sent, inputs))
-        server.shutdown()
-    sources = {item["value"]["src"] for (item,) in found}
-    assert len(sources) == 2
+    hostile.answers["/v1/uploaded-files"] = answer
+    file = {"name": "file", "type": "DOCUMENT"}
+    inputs = [[{**file, "value": {"src": SRC + end}}] for end in "AB"]
+    with (
+        vnb.Client(api_key="sk-0123456789", base_url=hostile.url) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        found = list(pool.map(Uploads(client).sent, inputs))
+    assert len({item["value"]["src"] for (item,) in found}) == 2

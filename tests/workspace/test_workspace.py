@@ -1,8 +1,5 @@
 """From a deployment's name to a row in the history, through the real server and a real file."""
 
-import signal
-import threading
-
 import pytest
 from runs_kit import html_of
 
@@ -52,20 +49,14 @@ def test_a_repeated_external_id_is_refused_before_it_is_sent(ws):
 
 
 @pytest.mark.parametrize("way", ["run", "stream"])
-def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(ws, gate, faucet, way):
-    main = threading.main_thread().ident
-
-    def interrupt():
-        (gate.entered if way == "run" else faucet.said).wait(20)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+def test_an_interrupt_ends_the_run_and_the_row_says_cancelled(
+    ws, gate, faucet, way, interrupt_after
+):
+    interrupt_after(lambda: (gate.entered if way == "run" else faucet.said).wait(20))
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (a stream is read in it)
         if way == "run":
             ws.run("gate", {"text": "x"})
         list(ws.stream("faucet", {"text": "x"}))
-    thread.join()
     assert [run.state for run in ws.history.runs()] == ["CANCELLED"]
 
 
@@ -84,9 +75,8 @@ def test_cancel_cuts_a_call_off_at_once_and_the_row_says_so(ws, gate, faucet, st
 
 @pytest.fixture
 def executing(execute_only, server, tmp_path):
-    with vnb.connect(
-        execute_only, api_key=server.api_key, history=tmp_path / "runs.db"
-    ) as workspace:
+    history = tmp_path / "runs.db"
+    with vnb.connect(execute_only, api_key=server.api_key, history=history) as workspace:
         yield workspace
 
 
