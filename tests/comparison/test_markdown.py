@@ -112,7 +112,7 @@ def test_only_some_cases_are_listed_and_the_others_counted():
     cmp = judged({"v1": ["yes", "yes", "no"], "v2": ["no", "yes", "yes"]})
     markdown = cmp.to_markdown(only="worse")
     assert re.findall(r"\*\*Case (\d)", markdown) == ["1"]
-    assert "Cases that are not listed here: 1 better, 1 same." in markdown
+    assert "Cases that are not listed here: 1 better, 1 identical." in markdown
     both = cmp.to_markdown(only=["better", "worse"])
     assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
     with pytest.raises(InputError, match="no cases are called bad; there are: worse, missing, "):

@@ -74,7 +74,8 @@ def test_the_page_is_one_file_that_loads_nothing():
 def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
-    titles = "By exact|Releases|Worse|Missing, or without a figure|Better|Same|How this is counted"
+    titles = "By exact|Releases|Worse|Missing, or without a figure|Better|Identical outputs|"
+    titles += "How this is counted"
     assert re.findall(r"<h2>(.*?)</h2>", html) == titles.split("|")
     assert re.findall(r"<h3>Case (\d)", html) == ["2", "5", "3", "1", "4"]
     assert '<span class="missing">missing</span>: no run' in html
@@ -210,3 +211,33 @@ def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     assert "Code of v3" not in html
     assert "### Code of v2" in markdown
     assert "x = '&#60;script&#62;'" in markdown
+
+
+def test_figures_of_a_column_have_the_digits_that_its_intervals_allow():
+    costs, answers = {"v1": 0.00123, "v2": 0.21}, {"v1": "no", "v2": "yes"}
+    runs = [
+        run(
+            tag,
+            number,
+            answers[tag] if number % 7 else "yes",
+            latency_s=1000 + number,
+            cost_usd=cost,
+        )
+        for tag, cost in costs.items()
+        for number in range(50)
+    ]
+    cmp = compared(
+        *runs, cases=wanted(dict.fromkeys(range(50), "yes")), metrics=["exact", "latency_s"]
+    )
+    html, markdown = cmp.to_html(), cmp.to_markdown()
+    found = {
+        name: re.findall(rf'class="of-{name}"[^>]*>(.*?)<', html)
+        for name in ("mean", "low", "delta", "cost_usd")
+    }
+    assert found["mean"] == ["0.16", "1.00", "1,024", "1,024"]
+    assert found["low"][:2] == ["0.08", "0.93"]
+    assert found["delta"][0] == "0.84"
+    assert found["cost_usd"] == ["$0.0012", "$0.2100"]
+    assert "| 0.16 (0.08 to 0.29) |" in markdown
+    assert '<td class="id" title="release-of-v1"><code>release-of-v1</code>' in html
+    assert re.search(r"max-width: 45rem\) \{[^@]*\.id code \{[^}]*text-overflow: ellipsis", html)

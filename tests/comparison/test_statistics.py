@@ -50,6 +50,16 @@ def test_the_interval_of_a_win_rate_is_that_of_binom_test_in_rs_manual():
     assert (found.low, found.high) == pytest.approx((0.7076683, 0.7654066), abs=5e-8)
 
 
+def test_p_is_small_just_where_the_interval_leaves_no_difference_out():
+    for won, lost in [(w, n) for w in range(13) for n in range(13) if w + n]:
+        found = win_rate(won, lost)
+        assert (found.low > 0.5 or found.high < 0.5) == (found.p < 0.05)
+    rng = np.random.default_rng(3)
+    for shift in (0.0, 0.2, 0.3, 0.5):
+        found = paired(rng.normal(shift, 1, 60), seed=5)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+
+
 def test_holms_correction_of_a_published_example():
     # Benjamini and Hochberg (1995), the 15 p values of their example. R: p.adjust(p, "holm")
     given = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344]

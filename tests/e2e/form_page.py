@@ -34,7 +34,7 @@ class FormPage:
         for name in sorted(names, key=lambda name: name not in tags):
             if (name in tags) == (name in ticked):
                 continue
-            self.root.locator(".vnb-tags label").filter(has_text=name).click()
+            self.root.locator(".vnb-tags .vnb-chip").filter(has_text=name).click()
             ticked = [*ticked, name] if name in tags else [t for t in ticked if t != name]
             expect(self.run).to_have_text(f"Run on {len(ticked)}")
 

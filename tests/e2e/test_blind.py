@@ -42,7 +42,7 @@ def test_two_releases_are_rated_by_keys_and_nothing_is_told_too_early(lab):
     notebook = lab.run_notebook([CONNECT + RUN, VIEW])
     page = BlindPage(notebook, cell=1)
     page.rated("0 of 4")
-    expect(page.root).to_contain_text("1 case has the same outputs on both")
+    expect(page.root).to_contain_text("1 case has identical outputs on both")
     untold = Untold(page)
     untold.check()
     page.root.click(position={"x": 5, "y": 5})

@@ -20,18 +20,28 @@ OVERFLOW = """root => [...root.querySelectorAll('*')].filter(node => {
         && box.right > root.getBoundingClientRect().right + 1;
 }).map(node => node.className)"""
 
+CASE_WIDTH = """page => page.querySelector(".vnb-cmp > tbody > tr > :first-child").clientWidth
+    / page.querySelector(".vnb-cmp").clientWidth"""
+
 
 def test_the_grid_has_room_and_a_case_is_opened_in_full_and_closed(lab):
-    output = lab.run_notebook([SETUP]).output(0)
+    notebook = lab.run_notebook([SETUP, "sweep.compare(baseline='v1')"])
+    output, page = notebook.output(0), notebook.output(1).locator(".vnb-cmp-page")
     root = output.locator(".vnb-grid")
     grid = root.get_by_role("grid", name="Cases and releases")
+    label = root.get_by_role("group", name="label")
     rows = grid.locator(".vnb-grid-row")
     expect(rows.first).to_be_visible()
     for look in ("light-520", "dark-520", "dark-1400", "light-1400"):
         with lab.looking(look):
-            lab.notebooks[-1].screenshot(f"grid-{look}", of=output)
+            notebook.screenshot(f"grid-{look}", of=output)
             assert root.evaluate(OVERFLOW) == []
             assert grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") <= 1
+            word, menu = (label.locator(part).bounding_box() for part in ("> span", "> select"))
+            assert word["y"] < menu["y"] + menu["height"]
+            assert menu["y"] < word["y"] + word["height"]
+            notebook.screenshot(f"comparison-page-{look}", of=page)
+            assert page.evaluate(CASE_WIDTH) > (0.9 if look.endswith("520") else 0.19)
     case = output.get_by_role("region", name="The case in full")
     grid.focus()
     lab.page.keyboard.press("j")

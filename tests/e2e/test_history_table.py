@@ -25,6 +25,19 @@ def test_the_table_fits_its_place(lab):
             table.notebook.screenshot(f"history-table-{look}", table.root)
 
 
+def test_an_open_export_counts_what_the_filter_finds(table):
+    table.root.get_by_role("button", name="Export…").click()
+    amount = table.root.locator(".vnb-view-export > span").first
+    expect(amount).to_have_text("200 runs as")
+    table.rows.nth(0).get_by_role("checkbox").click()
+    everything = table.root.get_by_role("checkbox", name="Select all runs found")
+    table.filter.fill("ticket found nowhere")
+    expect(amount).to_have_text("0 runs as")
+    expect(everything).not_to_be_checked()
+    table.filter.fill("")
+    expect(amount).to_have_text("200 runs as")
+
+
 def test_the_keyboard_alone_does_it_all(table):
     keys = table.notebook.page.keyboard
     table.filter.focus()

@@ -204,14 +204,14 @@ def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other
     runs = [put(other) for _ in range(7)]
     batches = []
 
-    def stop(batch, transaction, merge_batch=merge._merge_batch):
+    def stop(batch, transaction, merge_runs=merge._merge_runs):
         batches.append(batch)
         if len(batches) > 2:
             raise KeyboardInterrupt
-        return merge_batch(batch, transaction)
+        return merge_runs(batch, transaction)
 
     with monkeypatch.context() as patch:
-        patch.setattr(merge, "_merge_batch", stop)
+        patch.setattr(merge, "_merge_runs", stop)
         with pytest.raises(KeyboardInterrupt):
             history.merge(other)
     assert history.count() == 4

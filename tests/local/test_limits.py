@@ -5,11 +5,12 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Generator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 
 import pytest
-from execution_kit import inputs
+from execution_kit import events, inputs, until
 
 from vellum_nb.local import LocalServer
 
@@ -141,6 +142,24 @@ def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking
             time.sleep(0.2)
         for sock in opened:
             assert len(closed(sock, 10)) < 8_000_000
+
+
+def test_a_run_whose_stream_nobody_reads_is_cancelled(quick, asking):
+    def endless(text: str) -> Generator[str, None, None]:
+        while True:
+            time.sleep(0.001)
+            yield text * 10_000
+
+    quick.deploy(endless)
+    inputs = [{"name": "text", "type": "STRING", "value": "x"}]
+    body = json.dumps({"workflow_deployment_name": "endless", "inputs": inputs}).encode()
+    head = HEAD.format(quick.api_key).replace("workflow ", "workflow-stream ")
+    with connect(quick) as sock:
+        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        api = asking(quick)
+        until(lambda: any(each["end"] for each in events(api, "endless")["results"]))
+    (ended,) = events(api, "endless")["results"]
+    assert ended["error"]["message"] == "The client hung up"
 
 
 def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):

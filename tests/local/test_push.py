@@ -169,7 +169,8 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
         ]
         mocks = {"node_output_mocks": rows[1]["mocks"]}
         assert outputs(api, release_tag="v2", metadata=mocks) == {"loud": "MOCK"}
-        mocks = {"node_output_mocks": [{**rows[1]["mocks"][0], "node_id": "nobody"}]}
+        unknown = {**rows[1]["mocks"][0], "node_id": "nobody", "module": "\ud800"}
+        mocks = {"node_output_mocks": [unknown]}
         answer = api.ask("my-flow", release_tag="v2", metadata=mocks)
         assert answer.status_code == 400
         assert "no node has the id 'nobody'; there are: Shout" in answer.json()["detail"]

@@ -219,6 +219,21 @@ def test_links_that_look_like_temporary_files_of_a_server_are_not_followed(
 
 
 @pytest.mark.slow
+def test_a_fork_that_ends_leaves_the_temporary_files_of_a_server(temporary_folders):
+    program = (
+        "import os, pathlib, sys, tempfile\n"
+        "from vellum_nb.local import LocalServer\n"
+        "server = LocalServer()\n"
+        "if not os.fork():\n"
+        "    sys.exit()\n"
+        "os.wait()\n"
+        "print(len(list(pathlib.Path(tempfile.gettempdir()).glob('vellum_nb-sources-*'))))\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"1\n"
+    assert not temporary_folders()
+
+
+@pytest.mark.slow
 def test_the_temporary_files_of_a_killed_server_are_removed_at_the_next_start(
     project, asking, temporary_folders
 ):

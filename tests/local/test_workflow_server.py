@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -182,6 +183,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/workflow/serialize":
             self.wfile.write(json.dumps({{"exec_config": CONFIG}}).encode())
             return
+        open({log!r}, "w").write("began")
         self.wfile.write(json.dumps(CRASH).encode() + b"\\n")
         has_hung_up = bool(select.select([self.connection], [], [], 0.5)[0])
         open({log!r}, "w").write(str(has_hung_up))
@@ -202,6 +204,42 @@ def test_the_answer_of_a_crash_is_read_to_its_end(project, tmp_path, asking):
         answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
     assert answer["data"]["error"]["message"].endswith("could not finish the run: crashed")
     assert log.read_text() == "False"
+
+
+def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
+    project, tmp_path, asking
+):
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
+    python.chmod(0o700)
+    with LocalServer(timeout=20) as other, LocalServer(timeout=20) as server:
+        for each in (other, server):
+            each.deploy(project, isolation="environment", python=python)
+        with ThreadPoolExecutor() as pool:
+            sent = pool.submit(asking(server).send, workflow_deployment_name="my-flow", inputs=[])
+            until(log.exists)
+            other.stop()
+        assert sent.result().status_code == 200
+    assert log.read_text() == "False", "it was cut off"
+
+
+def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project, tmp_path, asking):
+    log, python = tmp_path / "log", tmp_path / "python"
+    slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\nplace = "
+    python.write_text(
+        CRASHING.replace("place = ", slow).format(python=sys.executable, log=str(log))
+    )
+    python.chmod(0o700)
+    with LocalServer(timeout=20) as server:
+        server.deploy(project, isolation="environment", python=python)
+        server.stop()
+        log.unlink()
+        server.start()
+        with ThreadPoolExecutor() as pool:
+            pool.submit(asking(server).send, workflow_deployment_name="my-flow", inputs=[])
+            until(lambda: log.exists() and log.read_text())
+            server.stop()
+        until(lambda: not is_alive(int(log.read_text())))
 
 
 def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
@@ -340,9 +378,10 @@ with LocalServer() as server:
 """
 
 
-def test_the_server_ends_with_the_process_that_started_it(python, project):
+def test_the_server_ends_with_the_process_that_started_it(python, project, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, project, python],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -351,8 +390,10 @@ def test_the_server_ends_with_the_process_that_started_it(python, project):
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
                                check=False).stdout.split()  # fmt: skip
         assert found
+        assert list(tmp_path.glob("vellum_nb-server-*"))
         process.kill()
     until(lambda: not any(is_alive(int(pid)) for pid in found))
+    until(lambda: not list(tmp_path.glob("vellum_nb-server-*")))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gc
 import sqlite3
 import threading
+import time
 import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
@@ -107,6 +108,31 @@ def test_an_error_of_an_attempt_stops_the_sweep_and_is_raised_by_every_wait(hist
     assert (sweep.state, sweep.progress().why) == ("stopped", "a bug")
     assert states(history) == ["FULFILLED"] * 5 + ["STARTED"]
     assert again_later(history, sweep, answered).run().state == "done"
+
+
+def test_a_call_whose_thread_cannot_start_is_not_made(history, monkeypatch):
+    start, made = threading.Thread.start, []
+
+    def limited(thread):
+        alike = [each for each in threading.enumerate() if each.name == thread.name]
+        if thread.name == "vellum-nb-call" and len(alike) == 2:
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        start(thread)
+
+    def attempt(task, cancel=None):
+        made.append(task.run.id)
+        time.sleep(0.05)
+        return answered(task, cancel)
+
+    sweep = swept(history, planned(history, 6), attempt, concurrency=4)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="new thread"):
+        sweep.run()
+    monkeypatch.undo()
+    assert history.count(state="FULFILLED") == history.count() == len(made) == 2
+    assert sweep.resume().state == "done"
+    assert len(set(made)) == len(made) == 6
 
 
 def test_a_listener_that_breaks_is_a_warning(history):

@@ -114,7 +114,7 @@ HEAD = f"""
 import os, sys
 sys.path.insert(0, {str(HERE)!r})
 from sweep_kit import Gate, planned, swept
-from vellum_nb import History
+from vellum_nb import History, HistoryError
 history, gate = History("runs.db"), Gate()
 sweep = swept(history, planned(history, 10), gate, concurrency=4).start()
 gate.wait_for(4)
@@ -147,9 +147,13 @@ child = os.fork()
 if not child:
     sweep.stop()
     print(sweep.wait().state, flush=True)
+    try:
+        sweep.resume()
+    except HistoryError as exc:
+        print("is running in process" in str(exc), flush=True)
     sys.exit(0)  # with what is done at exit
 print(os.waitpid(child, 0)[1], sweep.state, flush=True)
 gate.open.set()
 print(sweep.wait().state)
 """
-    assert output_of(script, tmp_path) == "ready\n0 running\ndone\n"
+    assert output_of(script, tmp_path) == "ready\nTrue\n0 running\ndone\n"

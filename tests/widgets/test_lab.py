@@ -97,6 +97,17 @@ def test_compare_shows_the_grid_of_the_forms_tags(lab):
     assert html(lab) == ""
 
 
+def test_compare_of_one_tag_says_that_another_is_needed(lab):
+    run(lab)
+    lab.form.release_tags = ["v1"]
+    lab.tab = "Compare"
+    (notice,) = parts(lab, "vnb-lab-notice")
+    assert "tick another to compare them" in notice.value
+    lab.form.release_tags = ["v1", "v2"]
+    lab.compare_again()
+    assert notice.value == ""
+
+
 def test_two_runs_selected_in_the_history_stand_side_by_side_under_compare(lab):
     runs = run(lab)
     lab.history_view.selected_ids = [run.id for run in runs]

@@ -83,7 +83,7 @@ def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
     assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
 
 
-def test_a_regression_is_told_by_the_status(swept):
+def test_a_regression_decides_the_status_and_improved_cases_are_named(swept, tmp_path):
     gate = ("compare", "shout", *TAGS, "--metric", "exact", "--fail-on-regression")
     status, out, err = swept(*gate)
     assert status == 1
@@ -94,7 +94,16 @@ def test_a_regression_is_told_by_the_status(swept):
     assert "Traceback" not in err
     assert swept(*gate, "--max-regressions", "2")[0] == 0
     assert swept(*gate, "--max-regressions", "any")[0] == 0
-    assert swept("compare", "shout", *TAGS, "--baseline", "v2", "--fail-on-regression")[0] == 0
+    better = ("--baseline", "v2", "--fail-on-regression")
+    status, out, _ = swept("compare", "shout", *TAGS, *better)
+    assert status == 0
+    assert "\n    better: case 1, 2\n" in out
+    junit = ("--markdown", "--junit", "better.xml")
+    out = swept("compare", "shout", *TAGS, *better, *junit)[1]
+    assert "\n### Better: 2 cases\n" in out
+    root = ET.parse(tmp_path / "better.xml").getroot()  # noqa: S314  (ours)
+    named = [each.text for each in root.iter("system-out") if each.text.startswith("better: ")]
+    assert len(named) == 2
 
 
 def test_reports_are_written_also_when_it_fails(swept, tmp_path):

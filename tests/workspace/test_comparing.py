@@ -201,9 +201,10 @@ def test_an_answer_that_the_judge_cannot_take_is_marked_and_the_others_are_judge
     def told(run, _):
         return {"answer": run.outputs["loud"] if len(run.inputs["text"]) == 1 else None}
 
-    compared = ws.compare("shout", metrics=ws.judge("grader", inputs=told))
-    assert compared.frame()["metric.grader@v2"].tolist()[0] == 1.0
-    assert "not run: answer: a value is required" in compared.errors()["message"][0]
+    for _ in range(2):  # the second time, that one is the only one left
+        compared = ws.compare("shout", metrics=ws.judge("grader", inputs=told))
+        assert compared.frame()["metric.grader@v2"].tolist()[0] == 1.0
+        assert "not run: answer: a value is required" in compared.errors()["message"][0]
     with pytest.raises(InputError, match="reply"):
         ws.compare("shout", metrics=ws.judge("grader", inputs={"reply": "output.loud"}))
 

@@ -86,8 +86,14 @@ def test_where_nothing_is_worse_nothing_is_replayed(ws):
     sweep = ws.sweep("shout", [{"text": "a", "expected.loud": "A"}], release_tags=["v1", "v2"])
     cmp = sweep.compare()
     before = ws.history.count()
-    assert cmp.replay(cmp.regressions(), release_tag="v2") is None
-    assert ws.history.count() == before
+    empty = cmp.replay(cmp.regressions(), release_tag="v2")
+    assert repr(empty) == "<Sweep of shout on v2: no cases: nothing was replayed>"
+    assert (empty.state, empty.runs(), len(empty.frame())) == ("done", [], 0)
+    assert {"state", "release_tag", "case_id"} <= set(empty.frame())
+    assert empty.wait() is empty.resume() is empty.retry_failed() is empty
+    with pytest.raises(vnb.InputError, match="no cases: nothing was replayed, so there is nothing"):
+        empty.compare()
+    assert (ws.history.count(), len(ws.sweeps())) == (before, 1)
 
 
 def test_a_comparison_of_a_frame_can_run_nothing_and_says_what_to_do(ws, cmp):

@@ -135,7 +135,7 @@ def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, mark):
         ("a.csv", b"text,who\n\na\n", "row 3 has 1 cells, the header has 2"),
         ("a.csv", b'text\n"a\n', "row 2: the quotes of cell 1 do not fit"),
         ("a.csv", "text\né\n".encode("latin-1"), "save it as UTF-8"),
-        ("a.jsonl", b'{"text": "a"}\n{oops\n', "line 2"),
+        ("a.jsonl", b'{"text": "a"}\n\n{oops\n', "line 3"),
         ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),
         ("a.json", b'{"text": "a"}', "a list of objects is expected"),
         ("a.json", b"", "a.json cannot be read as json"),

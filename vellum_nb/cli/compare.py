@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _STDOUT = "-"
-_LISTED = ("worse", "missing")
+_LISTED = ("worse", "missing", "better")
 _NO_METRIC = (
     "nothing distinguishes better from worse here, so --fail-on-regression has nothing to go by: "
     "give --metric, or --cases with a column expected.<output>, or rate runs"

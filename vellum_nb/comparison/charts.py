@@ -14,7 +14,7 @@ import vl_convert
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.rendering.format import duration, figure
+from vellum_nb.rendering.format import duration, figure, interval_digits
 
 Chart = Literal["metric", "latency", "wins", "scatter"]
 Rows = list[dict[str, Any]]
@@ -119,11 +119,13 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     for each in releases:
         found = figures.scored[name].estimate(figures.releases.index(each), seed=figures.seed)
         kind = "baseline" if each == figures.baseline else "release"
-        row = {"release": each, "mean": found.mean, "text": figure(found.mean), "kind": kind}
+        row = {"release": each, "mean": found.mean, "kind": kind}
         if not math.isnan(found.low):
             row |= {"low": found.low, "high": found.high}
         rows += [] if math.isnan(found.mean) else [row]
     _require(rows, f"no run has a figure of {name}")
+    digits = interval_digits((row for row in rows if "low" in row), "low", "high")
+    rows = [row | {"text": figure(row["mean"], digits=digits)} for row in rows]
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])

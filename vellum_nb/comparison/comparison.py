@@ -410,8 +410,7 @@ class Comparison:
     def count(self, release: str, status: str) -> int:
         """Return in how many cases `release` is "same", "differs" or "missing".
 
-        Or, with a metric, "better", "worse", "noise", "unscored", "error". "same" and "missing"
-        are of the outputs, not of the metric.
+        Of the outputs; by the metric "better", "worse", "noise", "unscored" or "error".
         """
         self._check_release(release)
         by_outputs = ("same", "differs", "missing")
@@ -491,13 +490,12 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `missing` were not run, `failed` were run and no answer
-        came. ``metric.<name>`` is the mean over cases, with its 95 % interval in ``.low`` and
-        ``.high``; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p value
-        and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count cases
-        by the first metric, `p` is their sign test; every p is corrected for several releases
-        (Holm). `noise_floor_pct` is how often repeats of one release differ. `finding` says what
-        to make of it.
+        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` have none
+        here or on the baseline. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
+        95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
+        value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
+        cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
+        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it.
         """
         return summary_frame(summary_rows(self.figures))
 
@@ -700,7 +698,7 @@ class Comparison:
         release_tag: str,
         repeats: int = 1,
         progress: bool = True,
-    ) -> SweepRuns | None:
+    ) -> SweepRuns:
         """Run cases of this comparison once more, on any release tag.
 
         They are run as a sweep, so that they can be stopped and resumed. Each carries the label
@@ -722,8 +720,8 @@ class Comparison:
 
         Returns
         -------
-        Sweep or None
-            Its runs, with ``label.replay_of`` in its `frame`; None where there is no case.
+        Sweep
+            Its runs, with ``label.replay_of`` in its `frame`; of no case it is empty.
 
         Raises
         ------
@@ -749,7 +747,7 @@ class Comparison:
         order = (self.baseline, *self.others)
         rows = replay_rows(self.deployment, self.cases, order, cases)
         options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
-        return self._services.sweep(self.deployment, rows, options) if rows else None
+        return self._services.sweep(self.deployment, rows, options)
 
     def assert_no_regressions(
         self,
@@ -976,8 +974,9 @@ class Comparison:
     def _short(self, release: str) -> str:
         if self.metrics:
             return self.line(release)
-        kinds = ("differs", "same", "missing")
-        found = [f"{n} {kind}" for kind in kinds if (n := self.count(release, kind))]
+        found = [
+            f"{n} {word}" for kind, word in report.OUTPUT_WORDS if (n := self.count(release, kind))
+        ]
         return f"{release} {', '.join(found)}"
 
     def _repr_html_(self) -> str:

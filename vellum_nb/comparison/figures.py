@@ -83,7 +83,10 @@ def runs_table(
         table[f"metric.{metric.name}"] = pd.Series(values, dtype="float64")
         errors = pd.Series([problem for _, problem in found], dtype="object")
         table[f"metric_error.{metric.name}"] = errors
-        _warn_of_errors(metric, errors.dropna().tolist(), sum(map(is_answer, runs)))
+        failed, answers = errors.dropna().tolist(), sum(map(is_answer, runs))
+        if not isinstance(metric, Judge) and 2 * len(failed) > answers:  # a judge's plan has them
+            text = f"The metric {metric.name} failed on {len(failed):,} of {plural(answers, 'run')}"
+            warnings.warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=2)
     return table
 
 
@@ -108,13 +111,6 @@ def _rows_of(cases: Sequence[Case], releases: Sequence[str]) -> pd.DataFrame:
     ]
     table["kind"] = pd.factorize(pd.Series(keys, dtype="object"))[0]
     return table
-
-
-def _warn_of_errors(metric: Metric, errors: Sequence[str], answers: int) -> None:
-    """Warn of a metric that fails on most runs; a judge is limited and reported by its plan."""
-    if not isinstance(metric, Judge) and 2 * len(errors) > answers:
-        text = f"The metric {metric.name} failed on {len(errors):,} of {plural(answers, 'run')}"
-        warnings.warn(clean(f"{text}, see cmp.errors(). First: {errors[0]}"), stacklevel=2)
 
 
 def _evaluated(
@@ -533,7 +529,9 @@ def _too_few(found: Against, figures: Scored) -> str:
     if name == "score" or figures.passes:
         least = f"{percent(found.least).removesuffix(' %')} points"
     more = found.needed is not None and found.needed > number
-    would = f"; about {found.needed:,} would show this difference" if more else ""
+    would = (
+        f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference" if more else ""
+    )
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 
@@ -678,7 +676,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
         "n": answered,
-        "missing": cases - run,
+        "missing": status.count("missing") if status else cases - answered,
         "failed": run - answered,
         "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
         "runs": len(own),

@@ -29,8 +29,6 @@ class Result:
 
     Attributes
     ----------
-    reasons : tuple of str
-        Why it does not pass, each a sentence.
     worse, missing : tuple of Case
         The cases that are worse, the worst first; and those without an answer or figure, where
         they are too many.
@@ -193,9 +191,13 @@ def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str
     run = case.counting(release)
     if run is not None and run.latency_s is not None:
         made.set("time", f"{run.latency_s:.6f}")
-    kind = _KINDS.get(figures.verdict(case, release, metric))
-    if kind is not None:
-        ET.SubElement(made, kind, message=_clean(_reason(figures, case, release, metric)))
+    verdict = figures.verdict(case, release, metric)
+    if verdict in {*_KINDS, "better"}:
+        reason = _clean(_reason(figures, case, release, metric))
+        if kind := _KINDS.get(verdict):
+            ET.SubElement(made, kind, message=reason)
+        else:
+            ET.SubElement(made, "system-out").text = f"better: {reason}"
     return made
 
 

@@ -24,9 +24,12 @@ class JudgeService:
     sweep: Callable[..., Any]
 
     def run(
-        self, deployment: str, cases: Sequence[Mapping[str, Any]], **options: Any
+        self, deployment: str, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
     ) -> list[Run | str]:
-        """Run each case; one whose inputs do not fit gets the reason, and the others are run."""
+        """Run each case; one whose inputs do not fit gets the reason, and the others are run.
+
+        Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
+        """
         sweep = partial(self.sweep, deployment, restart=True, reuse=True, **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
         unfit: dict[int, str] = {}
@@ -36,8 +39,10 @@ class JudgeService:
             for problem in reversed(exc.problems):
                 if problem.row is not None:
                     unfit[problem.row - 1] = f"not run: {problem.variable}: {problem.message}"
-            if not unfit or len(unfit) == len(rows):  # it is not the answers that do not fit
+            if not unfit or (len(unfit) == len(rows) and not known):
                 raise
+            if len(unfit) == len(rows):
+                return [unfit[at] for at in range(len(rows))]
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])
         made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
         planned = iter(self.history.sweeps.cases(done.id))
@@ -135,6 +140,7 @@ def judged(
             runs = each.service.run(
                 each.deployment,
                 list(each.cases.values()),
+                known=len(each.known),
                 release_tags=[each.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,

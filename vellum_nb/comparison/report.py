@@ -29,11 +29,14 @@ GROUPS = {
     "missing": "Missing, or without a figure",
     "better": "Better",
     "changed": "Changed, neither better nor worse",
-    "same": "Same",
+    "same": "Identical outputs",
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
+OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "missing"))
+
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
+_NAMED = 20  # cases of a verdict that the plain text names
 _LIMIT = 50  # cases of the overview
 _INPUT = 400  # characters of an input there; the case is known by its beginning
 
@@ -83,8 +86,6 @@ class Cell:
         ``same``, ``differs``, ``missing``; ``baseline`` on the baseline.
     scores : dict
         Metric to its figure and verdict.
-    facts : list of str
-        Latency and repeats, in words.
     """
 
     release: str
@@ -291,8 +292,11 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
         known = ", ".join(GROUPS)
         msg = f"only={format_value(only)}: no cases are called {unknown[0]}; there are: {known}"
         raise InputError(msg)
-    rest = [f"{len(own):,} {each}" for each, own in model.groups.items() if own]
-    left_out = [words for words in rest if words.split()[1] not in chosen]
+    left_out = [
+        f"{len(own):,} {'identical' if each == 'same' else each}"
+        for each, own in model.groups.items()
+        if own and each not in chosen
+    ]
     made = render(
         "report.md.j2",
         model=model,
@@ -311,14 +315,22 @@ def text(model: ReportModel) -> str:
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at]['line']} ({name})")
-            lines += [f"    {rows[at]['remark']}"] if number == 0 else []
+            if number == 0:
+                lines += [f"    {rows[at]['remark']}", *_case_numbers(figures, release, name)]
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
-            kinds = ("differs", "same", "missing")
-            counts = ", ".join(f"{statuses.count(kind)} {kind}" for kind in kinds)
+            counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
+
+
+def _case_numbers(figures: ComparisonFigures, release: str, metric: str) -> Iterable[str]:
+    for verdict in ("worse", "better"):
+        cases = figures.cases_by(verdict, (release,), metric)
+        named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
+        if named:
+            yield f"    {verdict}: case {named}{', …' if len(cases) > _NAMED else ''}"
 
 
 def tables_beside(path: Path) -> dict[str, Path]:

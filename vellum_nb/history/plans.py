@@ -128,13 +128,13 @@ class Sweeps:
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
     def acquire(self, sweep_id: str, token: str = "") -> str:
-        """Take the lease of a sweep for this process, or keep that of `token`; return its token."""
+        """Take the lease of a sweep for this process, under `token` if given; return its token."""
         now = self._store.dialect.now
         sql = (
             "INSERT INTO leases (sweep, token, holder, expires_at) "
             f"VALUES (:sweep, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
             "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
-            f"WHERE leases.expires_at <= {now} OR leases.token IN (:dead, :token) RETURNING token"
+            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
         )
         token = token or uuid.uuid4().hex
         lease = {"sweep": sweep_id, "token": token, "holder": _this_process()}

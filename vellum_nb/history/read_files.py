@@ -164,8 +164,10 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line; raise a `ValueError` for a line that is not an object."""
+    """Yield the object of each line but empty ones; raise a `ValueError` for another value."""
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as exc:

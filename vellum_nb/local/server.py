@@ -171,7 +171,7 @@ class LocalServer:
                 self._serving.stop()
                 self._serving = None
                 atexit.unregister(self.stop)
-            stop_servers(self._registry.packages())
+            stop_servers(self._registry.folders())
             self._ledger.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 DASH = "\N{EN DASH}"
 """Stands for a figure that is not known."""
@@ -15,6 +17,7 @@ _CENT = 0.0095  # from here on a p value has two decimals
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COUNT = 10  # from here on a whole number is a count, not a score
 _WHOLE = 1000  # from here on a figure needs no decimals
+_TWO_DIGITS = 3.55  # an uncertainty up to here has a decimal more
 _HUNDREDTHS = 0.095  # from here on it has two
 # What GitHub's Markdown would take for more than a letter, and what would turn the text around.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
@@ -46,15 +49,15 @@ def p_sentence(p: float | None) -> str:
     return "no p" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def money(usd: float | None) -> str:
-    """Return an amount of dollars, with four decimals below ten cents.
+def money(usd: float | None, column: Iterable[float | None] = ()) -> str:
+    """Return an amount of dollars; four decimals where it, or one of its `column`, is below 10 ct.
 
-    >>> money(0.92), money(1240), money(0.00213), money(0)
-    ('$0.92', '$1,240.00', '$0.0021', '$0.00')
+    >>> money(0.92), money(1240), money(0.00213), money(0), money(0.92, [0.00213, 0.92])
+    ('$0.92', '$1,240.00', '$0.0021', '$0.00', '$0.9200')
     """
     if usd is None or math.isnan(usd):
         return DASH
-    digits = 2 if usd == 0 or abs(usd) >= 0.1 else 4  # noqa: PLR2004
+    digits = 4 if any(0 < abs(each or 0) < 0.1 for each in (usd, *column)) else 2  # noqa: PLR2004
     return f"${usd:,.{digits}f}"
 
 
@@ -98,16 +101,31 @@ def percent(share: float | None) -> str:
     return f"{value:.1g} %" if 0 < abs(value) < 1 else f"{round(value):,} %"
 
 
-def figure(value: float | None, like: float | None = None) -> str:
+def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> int | None:
+    """Return how many decimals the means of a column have, by its narrowest interval.
+
+    Two digits of half its width where they are below 36, else one; None without an interval.
+
+    >>> interval_digits([{"low": 0.36, "high": 0.64}, {"low": 0.2, "high": 0.9}], "low", "high")
+    2
+    """
+    halves = [(row[high] - row[low]) / 2 for row in rows if row[high] > row[low]]
+    return max(0, math.ceil(math.log10(_TWO_DIGITS / min(halves)))) if halves else None
+
+
+def figure(value: float | None, like: float | None = None, digits: int | None = None) -> str:
     """Return a figure in as few digits as distinguish it from its like.
 
-    With `like` it has as many decimals as that one, unless it would read as nothing.
+    With `like` it has as many decimals as that one, unless it would read as nothing; with `digits`
+    it has so many.
 
     >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
     ('0.50', '0.0021', '12,346', '118', '0.07')
     """
     if value is None or math.isnan(value):
         return DASH
+    if digits is not None:
+        return f"{value:z,.{digits}f}".replace("-", _MINUS)
     sign, size = (_MINUS if value < 0 else ""), abs(value)
     if size >= _COUNT and float(value).is_integer():
         return f"{sign}{size:,.0f}"
@@ -120,13 +138,14 @@ def figure(value: float | None, like: float | None = None) -> str:
     return f"{sign}{size:.2g}"
 
 
-def signed(value: float, like: float | None = None) -> str:
+def signed(value: float, like: float | None = None, digits: int | None = None) -> str:
     r"""Return a difference with its sign.
 
     >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
     (True, '+0.26')
     """
-    return figure(value, like) if value < 0 else f"+{figure(value, like)}"
+    text = figure(value, like, digits)
+    return text if text.startswith(_MINUS) else f"+{text}"
 
 
 def plural(count: int, noun: str, several: str | None = None) -> str:

@@ -74,6 +74,7 @@ def _environment() -> Environment:
         "code": lambda value: formats.markdown_code(str(value)),
         "line": line,
         "words": lambda name: line(name).removeprefix("<code>").removesuffix("</code>"),
+        "digits": formats.interval_digits,
         "duration": formats.duration,
         "figure": formats.figure,
         "money": formats.money,

@@ -122,8 +122,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
         text = content.decode("utf-8-sig")
         if suffix == ".json":
             return _of_dicts(json.loads(text), short)
-        lines = (line for line in StringIO(text, newline=None) if line.strip())
-        return _of_dicts(list(json_objects(lines)), short)
+        return _of_dicts(list(json_objects(StringIO(text, newline=None))), short)
     except InputError:
         raise
     except UnicodeDecodeError as exc:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
@@ -110,7 +110,7 @@ class Sweep:
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
-        self._token = uuid4().hex  # of its lease
+        self._token = ""  # of its lease
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._listeners: list[Callable[[], None]] = []
@@ -272,6 +272,9 @@ class Sweep:
         The baseline is the first release tag by default; metrics see what the cases expect. All
         other options, and the errors, are those of `vellum_nb.Workspace.compare`.
         """
+        if not self.record.cases:
+            msg = "this sweep has no cases: nothing was replayed, so there is nothing to compare"
+            raise InputError(msg)
         return self._worker.compare(
             self,
             baseline=baseline,
@@ -306,6 +309,9 @@ class Sweep:
 
     def __repr__(self) -> str:
         now = self.progress()
+        if not now.planned:
+            on = ", ".join(self.record.release_tags)
+            return f"<Sweep of {self.record.deployment} on {on}: no cases: nothing was replayed>"
         failed = f", {now.failed} failed" if now.failed else ""
         why = f" ({now.reason})" if now.reason else ""
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
@@ -349,10 +355,11 @@ class Sweep:
 
     def _start(self, *, retry: bool = False) -> None:
         with self._lock:
-            if self._driver is not None:
+            if self._driver is not None or not self.record.cases:
                 return
             sweeps = self._history.sweeps
             try:
+                self._token = uuid4().hex  # a fork has none of its parent's
                 sweeps.acquire(self.id, self._token)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)

@@ -57,7 +57,7 @@ def result_html(session: BlindSession) -> str:
     facts += [
         f"{number:,} {words}"
         for number, words in (
-            (found.same, "with the same outputs on both: ties, not presented"),
+            (found.same, "with identical outputs on both: ties, not presented"),
             (found.skipped, "skipped"),
             (found.unrated, "not rated"),
             (session.missing, "without an answer on both"),
@@ -198,7 +198,7 @@ def _foot(session: BlindSession) -> str:
         ]
     if session.same:
         have = plural(session.same, "case has", "cases have")
-        parts.append(f"{have} the same outputs on both: a tie, not presented.")
+        parts.append(f"{have} identical outputs on both: a tie, not presented.")
     if session.missing:
         have = plural(session.missing, "case has", "cases have")
         parts.append(f"{have} no answer on both, and cannot be rated.")

@@ -15,6 +15,7 @@ from vellum_nb.comparison.figures import VERDICTS
 from vellum_nb.rendering.format import (
     duration,
     figure,
+    interval_digits,
     money,
     p_value,
     percent,
@@ -247,7 +248,10 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
     counts: dict[str, int]
     if metric is None:
         counts = {each: comparison.count(release, each) for each in ("differs", "same", "missing")}
-        words_of = {"differs": "differs" if counts["differs"] == 1 else "differ"}
+        words_of = {
+            "differs": "differs" if counts["differs"] == 1 else "differ",
+            "same": "identical",
+        }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:
         verdicts: Mapping[Any, int] = comparison.against(release, metric).counts
@@ -269,24 +273,29 @@ def _figures(
     """Return mean, p value, latency and cost of a release, and how they differ."""
     row, base = rows[release], rows[comparison.baseline]
     slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
+    costs = [each["cost_usd"] for each in rows.values()]
     dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
     found = {
         "latency": duration(row["latency_p50"]),
         "latency_delta": _delta(slower, duration(abs(slower))),
-        "cost": "" if math.isnan(cost) else money(cost),
+        "cost": "" if math.isnan(cost) else money(cost, costs),
         "cost_delta": _delta(dearer, percent(abs(dearer))),
     }
     if metric is None:
         return found
     mean, delta = row[f"metric.{metric}"], row[f"metric.{metric}.delta"]
+    own, by = (
+        interval_digits(rows.values(), f"metric.{metric}.{low}", f"metric.{metric}.{high}")
+        for low, high in (("low", "high"), ("delta_low", "delta_high"))
+    )
     is_base = release == comparison.baseline
     p = None if is_base else comparison.p(release, metric)
     title = "sign test over cases with a difference"
     title += "" if p is None else f"; of the mean difference {p_value(p)}"
     corrected = ", corrected for several releases (Holm)" if len(comparison.others) > 1 else ""
     return found | {
-        "mean": figure(mean),
-        "mean_delta": signed(delta, like=max(abs(mean), abs(delta))) if abs(delta) > 0 else "",
+        "mean": figure(mean, digits=own),
+        "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(comparison.p(release, metric, signs=True)),
         "p_title": "" if is_base else title + corrected,
     }

@@ -272,7 +272,7 @@ def _verdict(
         "worse": "worse",
         "noise": "within the noise",
         "error": f"{name} failed",
-        "same": "same" if status == "same" else f"same {name}",
+        "same": "identical" if status == "same" else f"same {name}",
     }
     return (verdict, words[verdict]) if verdict in words else (status, status)
 

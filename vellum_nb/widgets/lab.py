@@ -195,9 +195,11 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         if len(view.selected_ids) >= _FEWEST:
             html = f'<h3 class="vnb-lab-heading">Selected runs</h3>{view.selected_html()}'
         self._selected.value = html
-        if self.comparison_view is not None and self._is_outdated:
-            text = "Runs or release tags have changed since."
-            self._notice.value = f'<span role="status">{text}</span>'
+        if self.comparison_view is not None:
+            text = "Runs or release tags have changed since." if self._is_outdated else ""
+            if not text and len(self.form.release_tags) == 1:
+                text = "Only one release tag is ticked under Run: tick another to compare them."
+            self._notice.value = text and f'<span role="status">{text}</span>'
         grid = [] if self.comparison_view is None else [self.comparison_view]
         again = [self._again] if self._is_outdated else []
         children = (self._selected, self._notice, *again, *grid)

@@ -225,7 +225,7 @@ def _verdict(run: Run, baseline: Run | None) -> str:
         or not same_value(run.outputs[name], baseline.outputs[name])
         for name in names
     )
-    return f"{differing} of {len(names)} outputs differ" if differing else "all outputs the same"
+    return f"{differing} of {len(names)} outputs differ" if differing else "all outputs identical"
 
 
 def _notes(runs: Sequence[Run], *, legend: bool) -> list[str]:

@@ -398,6 +398,15 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     return sweep
 
 
+def empty_sweep(services: SweepServices, deployment: str, release_tags: Sequence[str]) -> Sweep:
+    """Return a sweep of no cases, which is in no history."""
+    releases = {tag: services.runner.resolve(deployment, tag) for tag in release_tags}
+    options = SweepOptions()
+    record = new_sweep(deployment, releases, [], repeats=1, options=options, workspace=None)
+    worker = SweepWorker(services, record, [], releases)
+    return Sweep(record, history=services.history, worker=worker, options=options)
+
+
 def open_sweep(services: SweepServices, sweep_id: str, changes: Mapping[str, Any]) -> Sweep:
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
     record = find_sweep(services.history.sweeps, sweep_id)

@@ -51,7 +51,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepServices, open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import SweepServices, empty_sweep, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -805,7 +805,11 @@ p = 1.00 · noise floor unknown>
             return self.rate(run, quality=quality, metadata=metadata)
 
         return Services(
-            sweep=lambda name, rows, options: self.sweep(name, rows, **options),
+            sweep=lambda name, rows, options: (
+                self.sweep(name, rows, **options)
+                if rows
+                else empty_sweep(self._sweep_services, name, options["release_tags"])
+            ),
             leaks=self.client.leaks,
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),

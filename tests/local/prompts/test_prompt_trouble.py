@@ -127,6 +127,7 @@ def test_an_answer_that_has_no_end_is_given_up(server, vellum, model, kind):
         ([block("{{ 1 / 0 }}")], "division"),
         ([block("{% if %}")], "jinja"),
         ([{**block("x"), "state": "DISABLED"}], "no message"),
+        ([{**block("x"), "chat_role": None}], "Not optional"),
         ([{"block_type": "RIDDLE"}], "not what Vellum knows"),
         ([{"block_type": "AUDIO", "src": "https://example.org/a.mp3"}], "data URL"),
     ],

@@ -101,9 +101,9 @@ class Unmade(BaseWorkflow[NeverMade, BaseState]):
         (giving(object()), "INVALID_OUTPUTS", "not JSON serializable"),
         (giving(float("inf")), "INVALID_OUTPUTS", "'thing' is not a finite"),
         (giving({"a": [1.0, float("nan")]}), "INVALID_OUTPUTS", "'thing.a.1' is not a finite"),
+        (of(All), "NODE_EXECUTION", "SystemExit: that is all"),  # before its node runs by itself
         (of(Exits), "NODE_EXECUTION", "SystemExit: that is all"),
         (of(Cancels), "NODE_EXECUTION", "CancelledError"),
-        (of(All), "NODE_EXECUTION", "SystemExit: that is all"),
         (Unmade, "INTERNAL_ERROR", "RuntimeError: no inputs today"),
     ],
 )

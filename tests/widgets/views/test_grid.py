@@ -95,7 +95,7 @@ def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, callbacks):
     page.act("replay", 4, release="v2")
     assert page.whole.wait(10)
     assert callbacks[1] == [(4, "v2")]
-    assert page.cell(4, "v2")["word"] == "same"
+    assert page.cell(4, "v2")["word"] == "identical"
     assert "0 better · 2 same · 2 worse" in page.release("v2")
     assert page.whole.comparison.count("v2", "missing") == 0
 

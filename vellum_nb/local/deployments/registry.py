@@ -44,10 +44,10 @@ class Registry:
         """Return all deployments, oldest first."""
         return list(self._deployments.values())
 
-    def packages(self) -> list[str]:
-        """Return the packages of all snapshots that releases run from."""
+    def folders(self) -> list[Path]:
+        """Return the folders of all snapshots that releases run from."""
         releases = (r for d in self._deployments.values() for r in d.releases)
-        return [release.snapshot.package for release in releases if release.snapshot]
+        return [release.snapshot.folder for release in releases if release.snapshot]
 
     def get(self, id_or_name: str) -> Deployment:
         """Return a deployment by its id or name."""

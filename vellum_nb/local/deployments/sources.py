@@ -79,7 +79,7 @@ class Snapshots:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
             _remove_abandoned(folder.stat().st_uid)
-            weakref.finalize(self, _remove, folder, lock_folder(folder))
+            weakref.finalize(self, _remove, folder, lock_folder(folder), os.getpid())
         self._folder = folder.resolve()
 
     def add(self, files: Mapping[str, bytes]) -> Snapshot:
@@ -128,9 +128,10 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
     return db
 
 
-def _remove(folder: Path, lock: sqlite3.Connection) -> None:
-    lock.close()
-    shutil.rmtree(folder, ignore_errors=True)
+def _remove(folder: Path, lock: sqlite3.Connection, process: int) -> None:
+    if process == os.getpid():  # a fork of it may end earlier
+        lock.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(owner: int) -> None:
@@ -140,7 +141,7 @@ def _remove_abandoned(owner: int) -> None:
             found = folder.lstat()
             is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == owner
             if is_ours and found.st_mtime < time.time() - _TOO_YOUNG_S:
-                _remove(folder, lock_folder(folder))
+                _remove(folder, lock_folder(folder), os.getpid())
 
 
 def module_of(target: object) -> str:

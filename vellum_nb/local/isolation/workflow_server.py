@@ -54,10 +54,10 @@ _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything
 _DOCKER_HOST = "host.docker.internal"
 _LOG = 4000
 # Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
-# with it, and so does what `clean_up` ends.
+# with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
 _SUPERVISE = """
 end() {{ {clean_up}; kill -9 0; }}
-{{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; end
+{{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; rm -rf {folder}; end
 """
 
 
@@ -166,7 +166,7 @@ def _describe_in_server(
     snapshot: Snapshot, _entry: str, options: ProcessOptions
 ) -> tuple[str, Any, Any, str]:
     body = {"files": dict(snapshot.texts()), "module": _MODULE}
-    with _server_of(snapshot.package, options).request("/workflow/serialize", body) as (answer, _):
+    with _server_of(snapshot.folder, options).request("/workflow/serialize", body) as (answer, _):
         config = json.loads(answer.read())["exec_config"]
     place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
     return place, config["input_variables"], config["output_variables"], ""
@@ -197,7 +197,7 @@ class ServerExecution:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
         outputs = {variable.key: variable for variable in self.code.output_variables}
         translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
-        server = _server_of(self.code.snapshot.package, self.code.options)
+        server = _server_of(self.code.snapshot.folder, self.code.options)
         failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as (answer, connected):
             self._socket = connected
@@ -260,12 +260,12 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
 
 
 _starting = threading.Lock()
-_servers: dict[tuple[str, ProcessOptions], _Server] = {}
+_servers: dict[tuple[Path, ProcessOptions], _Server | None] = {}  # None: it starts
 
 
-def _server_of(package: str, options: ProcessOptions) -> _Server:
+def _server_of(folder: Path, options: ProcessOptions) -> _Server:
     """Return the server of a release, started if none is running."""
-    key = (package, options)
+    key = (folder, options)
     server = _servers.get(key)
     if server is not None and server.is_running():
         return server
@@ -273,14 +273,20 @@ def _server_of(package: str, options: ProcessOptions) -> _Server:
         server = _servers.get(key)
         if server is None or not server.is_running():
             if server is not None:
-                _servers.pop(key).stop()
-            server = _servers[key] = _Server(options)
+                server.stop()
+            _servers[key] = None
+            server = _Server(options)
+            if key not in _servers:
+                server.stop()
+                message = "The local server was stopped"
+                raise Rejection(message, "WORKFLOW_CANCELLED")
+            _servers[key] = server
     return server
 
 
-def stop_servers(packages: Sequence[str]) -> None:
-    """Stop the servers of these snapshots' packages; they start again when they are needed."""
-    for key in [key for key in _servers if key[0] in packages]:
+def stop_servers(folders: Sequence[Path]) -> None:
+    """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
+    for key in [key for key in _servers if key[0] in folders]:
         if server := _servers.pop(key, None):
             server.stop()
 
@@ -315,7 +321,8 @@ class _Server:
             limit, clean_up = f"ulimit -v {memory // 1024 if memory else 'unlimited'}", "true"
             passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
             environment = passed_on | settings
-        script = _SUPERVISE.format(limit=limit, clean_up=clean_up)
+        folder = shlex.quote(str(self._folder))
+        script = _SUPERVISE.format(limit=limit, clean_up=clean_up, folder=folder)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - what the user named
                 ["/bin/sh", "-c", script, "vellum_nb", *command],

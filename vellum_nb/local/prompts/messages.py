@@ -60,7 +60,7 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
         ]
         parsed = PromptExecConfig.model_validate(config).blocks
         compiled = compile_prompt_blocks(parsed, values, [])
-    except (PromptCompilationError, JinjaTemplateError) as exc:
+    except (PromptCompilationError, JinjaTemplateError, AssertionError) as exc:  # such as no role
         raise Rejection(str(exc), "INVALID_INPUTS") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]

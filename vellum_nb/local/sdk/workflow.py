@@ -51,6 +51,7 @@ from vellum_nb.local.engine.events import (
     values_by_name,
 )
 from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path
+from vellum_nb.local.ledger.ledger import storable
 from vellum_nb.local.refusals import bad_request
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
@@ -330,7 +331,7 @@ def _normalized_mock(
         value = condition.get("value")
         condition = value.get("value") if isinstance(value, Mapping) else value
     for node in nodes:
-        pushed = f"{module}.{local_module(node.__module__)}.{node.__qualname__}"
+        pushed = storable(f"{module}.{local_module(node.__module__)}.{node.__qualname__}")
         if str(mock.get("node_id")) in {str(node.__id__), str(uuid4_from_hash(pushed))}:
             return {
                 "type": "NODE_EXECUTION",

@@ -154,7 +154,7 @@ class Blind extends Drawn {
     fill(this.answers, now.a + now.b);
     fill(this.result, now.result);
     const skipped = now.skipped ? `${now.rated} rated, ${now.skipped} skipped. Skipped cases are left out of the results.` : "All are rated. After the results nothing can be changed.";
-    const nothing = now.same ? "both releases gave the same outputs in every case" : "no case has an answer on both releases";
+    const nothing = now.same ? "both releases gave identical outputs in every case" : "no case has an answer on both releases";
     say(this.words, { ready: skipped, empty: `Nothing to rate: ${nothing}.` }[state] ?? "");
     const sending = this.model.get("sending");
     this.sends.hidden = state !== "ended" || (!now.unsent && !sending);

@@ -67,28 +67,27 @@ function watch(root, ends) {
 
   function end() {
     const heads = [...answers.querySelectorAll(".vnb-out-head")].map((head) => head.innerText.replace(/\s+/g, " ").trim());
-    const far = root.querySelector(".vnb-progress")?.textContent.trim();
-    say(status, [far, ...heads].filter(Boolean).join(", "));
+    say(status, [root.querySelector(".vnb-progress")?.textContent.trim(), ...heads].filter(Boolean).join(", "));
   }
 
-  function changed({ type, target, attributeName }) {
-    if (type === "childList") return;
+  function changed({ target, attributeName }) {
     if (attributeName === "disabled") {
       if (target.disabled && [document.activeElement, lost].includes(target)) keepFocus(root, target);
       lost = null;
-      if (!target.classList.contains("vnb-cancel")) return;
-      if (!target.disabled) begin();
-      else timer = setTimeout(end, 300);  // when the answers are drawn
+      if (target.matches(".vnb-cancel")) timer = target.disabled ? setTimeout(end, 300) : begin();  // when the answers are drawn
     } else if (target.matches(".vnb-field, .vnb-turn-row")) describe(target.closest(".vnb-field"));
     else if (target.matches(".vnb-fold")) put(target, "aria-expanded", target.classList.contains("vnb-open"));
   }
 
-  const lose = ({ target }) => { lost = target.disabled ? target : null; };
+  // All of a release's chip ticks its box.
+  const tick = ({ target }) => { if (!target.closest("label")) target.closest(".vnb-chip")?.querySelector("input").click(); };
+  const listening = new AbortController();
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
-    changes.forEach(changed);
+    changes.filter(({ type }) => type !== "childList").forEach(changed);
   });
-  root.addEventListener("focusout", lose);
+  root.addEventListener("focusout", ({ target }) => { lost = target.disabled ? target : null; }, listening);
+  root.addEventListener("click", tick, listening);
   sizes.observe(answers);
   observer.observe(root, { attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true });
   describeAll(root);
@@ -97,7 +96,7 @@ function watch(root, ends) {
     sizes.disconnect();
     clearTimeout(timer);
     status.remove();
-    root.removeEventListener("focusout", lose);
+    listening.abort();
   });
 }
 

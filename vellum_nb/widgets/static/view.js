@@ -276,8 +276,9 @@ class View extends Drawn {
     });
     this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
     this.noun = noun;
+    this.amount = h("span", {}, `${figure(count)} ${plural(count, noun)} as`);
     const save = () => { this.outcome.className = "vnb-view-outcome"; say(this.outcome, "Writing…"); this.send("export", { format: format.name, path: field.value }); };
-    this.panel.replaceChildren(h("div", { class: "vnb-view-export" }, h("span", {}, `${figure(count)} ${plural(count, noun)} as`), kinds, h("span", {}, "to"), field, button("button", save, {}, "Save"), this.outcome));
+    this.panel.replaceChildren(h("div", { class: "vnb-view-export" }, this.amount, kinds, h("span", {}, "to"), field, button("button", save, {}, "Save"), this.outcome));
   }
 
   exported({ error, path, count }) {
@@ -448,7 +449,9 @@ class RunsTable extends View {
   footer() {
     const { total, all, latest, allBox } = this;
     const count = this.selected.length;
-    if (allBox) Object.assign(allBox, { checked: count > 0 && count >= total, indeterminate: count > 0 && count < total });
+    const every = total > 0 && count >= total;
+    if (allBox) Object.assign(allBox, { checked: every, indeterminate: count > 0 && !every });
+    if (this.amount) say(this.amount, `${figure(total)} ${plural(total, "run")} as`);
     const words = total === all ? ` ${plural(total, "run")}` : ` of ${figure(all)} ${plural(all, "run")}`;
     refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, count && h("span", { class: "vnb-table-dot" }, "·"), count && `${figure(count)} selected`);
     this.clearSelection.hidden = !count;
