@@ -174,7 +174,7 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
     cmp = judged({"v1": ["yes"], "v2": ["no"]})
     own = tmp_path / "report.runs.csv"
     own.write_text("mine")
-    with pytest.raises(HistoryError, match=r"report\.runs\.csv exists already.*overwrite=True"):
+    with pytest.raises(HistoryError, match=r"would replace .*report\.runs\.csv.*overwrite=True"):
         cmp.to_html(tmp_path / "report.html")
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(own.name, "mine")]
     cmp.to_html(tmp_path / "report.html", overwrite=True)

@@ -341,14 +341,12 @@ def tables_beside(path: Path) -> dict[str, Path]:
 def refuse_others(path: Path, tables: Iterable[Path]) -> None:
     """Refuse to replace a table that did not come with an older report at `path`."""
     old = path.read_bytes() if path.is_file() else b""
-    others = [
-        str(t) for t in tables if t.is_file() and f"<code>{t.name}</code>".encode() not in old
-    ]
+    files = filter(Path.is_file, tables)
+    others = [str(each) for each in files if f"<code>{each.name}</code>".encode() not in old]
     if others:
-        verb = "exists" if len(others) == 1 else "exist"
         msg = (
-            f"Nothing was written: {' and '.join(others)} {verb} already. Choose another name, or "
-            "give overwrite=True"
+            f"Nothing was written: it would replace {' and '.join(others)}. Choose another name, "
+            "or give overwrite=True"
         )
         raise HistoryError(msg)
 

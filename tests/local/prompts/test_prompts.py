@@ -182,8 +182,5 @@ def test_every_kind_of_block_becomes_a_message(server, vellum, model):
                 {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
             ],
         },
-        {
-            "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": picture["src"]}}],
-        },
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture["src"]}}]},
     ]

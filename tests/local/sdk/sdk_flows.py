@@ -7,10 +7,7 @@ from typing import Any, List, Optional
 from vellum import ChatMessage
 from vellum.workflows import BaseWorkflow
 from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import (
-    BaseNode,
-    MapNode,
-)
+from vellum.workflows.nodes import BaseNode, MapNode
 from vellum.workflows.outputs import BaseOutput
 from vellum.workflows.state import BaseState
 
