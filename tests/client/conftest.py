@@ -8,7 +8,6 @@ import struct
 import sys
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from vellum_nb.client import Client
 sys.path.insert(0, str(Path(__file__).parent))  # for `client_kit`
 KEY = "sk-test-0123456789"
 DATA = Path(__file__).parent / "data"
-Behaviour = Callable[[socket.socket], bool]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,6 @@ def turn(text: str, memory: State) -> dict[str, Any]:
     """Count the turns of a conversation."""
     memory["turns"] = [*memory.get("turns", []), text]
     return {"text": text.upper(), "turns": len(memory["turns"])}
-
-
-def spell(text: str) -> Generator[str, None, None]:
-    """Say it letter by letter."""
-    yield from text
 
 
 def boom(text: str) -> str:
