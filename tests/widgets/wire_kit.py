@@ -1,6 +1,7 @@
 """A page that speaks to a widget over its comm, as the browser does, and keeps what it receives."""
 
 import threading
+import time
 
 from comm.base_comm import BaseComm
 
@@ -23,8 +24,11 @@ class Wire(BaseComm):
         return [content for content in contents if content["kind"] == kind]
 
     def wait_for(self, condition):
-        with self.arrived:
-            return self.arrived.wait_for(condition, timeout=10)
+        until = time.monotonic() + 10
+        while not (found := condition()) and time.monotonic() < until:
+            with self.arrived:  # not while `condition` is called: it may send a message itself
+                self.arrived.wait(0.05)
+        return found
 
 
 class Page:
