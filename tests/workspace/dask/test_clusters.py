@@ -95,21 +95,6 @@ def test_every_call_is_made_once_on_any_cluster(cluster, server, ws, options, re
     check_all_once(sweep, server)
 
 
-@pytest.mark.usefixtures("quick_look_ups")
-def test_a_client_that_is_closed_in_mid_sweep_stops_it_and_holds_nothing(
-    cluster, server, ws, until
-):
-    with Client(cluster(n_workers=1, processes=False, host=None)) as client:
-        options = {"release_tags": TAGS, "concurrency": 4, "background": True}
-        sweep = ws.sweep("count", CASES, executor=client.get_executor(), **options)
-        until(lambda: server.posts > 8)
-    until(lambda: sweep.state != "running")
-    sweep.cut()
-    with pytest.raises(Exception, match="closed"):
-        sweep.wait(LONG)
-    check_all_once(ws.sweep("count", CASES, release_tags=TAGS), server)
-
-
 @pytest.fixture
 def hide(tmp_path):
     path = tmp_path / "hide.py"
