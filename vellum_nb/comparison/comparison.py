@@ -490,8 +490,8 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` have none
-        here or on the baseline. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
+        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` were not
+        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
         95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
         value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
         cases by the first metric, `p` is their sign test; every p is Holm's over the releases.

@@ -676,7 +676,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
         "n": answered,
-        "missing": status.count("missing") if status else cases - answered,
+        "missing": cases - run,
         "failed": run - answered,
         "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
         "runs": len(own),
