@@ -25,7 +25,7 @@ def variable(type_, **more):
         ({"type": "array", "uniqueItems": True}, [1, 1], "non-unique"),
     ],
 )
-def test_a_value_outside_the_schema_is_told_in_plain_words(schema, value, sentence):
+def test_a_value_outside_the_schema_is_reported_in_plain_words(schema, value, sentence):
     problem = value_problem(value, variable("JSON", schema=schema))
     assert problem is not None
     assert sentence in problem

@@ -133,7 +133,7 @@ def test_a_file_is_sent_as_a_data_url(tmp_path, written):
         ("DOCUMENT", "data:text/plain", "has no comma"),
     ],
 )
-def test_a_value_that_does_not_fit_is_told_in_a_sentence(type_, value, sentence):
+def test_a_value_that_does_not_fit_is_reported_in_a_sentence(type_, value, sentence):
     problem = value_problem(value, variable(type_))
     assert problem is not None
     assert sentence in problem

@@ -63,7 +63,7 @@ def test_a_client_cannot_be_copied_or_pickled_with_its_key(client, key):
 
 
 @pytest.mark.parametrize("text", ["{}", '{{"a": "{}"}}', "x{}x\n"])
-def test_a_client_tells_whether_its_key_stands_in_a_text(server, client, key, text):
+def test_a_client_shows_whether_its_key_stands_in_a_text(server, client, key, text):
     assert client.leaks(text.format(key))
     assert not client.leaks(text.format(key[:-1]))
 

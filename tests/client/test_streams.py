@@ -122,7 +122,7 @@ def test_an_event_is_there_before_the_run_ends(server, client, way):
     assert states == STATES
 
 
-def test_nodes_tell_whatever_they_like_and_break_nothing(server, client):
+def test_nodes_show_whatever_they_like_and_break_nothing(server, client):
     strange = [
         {"state": "THINKING", "node_id": 5, "ts": "yesterday", "data": {"type": "NEW", "data": 3}},
         {"state": "FULFILLED", "output_values": None, "data": "text", "error": 7},

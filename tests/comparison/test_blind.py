@@ -30,7 +30,7 @@ def history(tmp_path):
         yield history
 
 
-def test_the_order_is_drawn_anew_for_each_case_and_follows_from_the_seed(history):
+def test_the_order_is_shuffled_for_each_case_and_follows_from_the_seed(history):
     session = compared(history, 40).blind(seed=1)
     seen = []
     while (pair := session.current) is not None:
@@ -127,7 +127,7 @@ def test_skipped_cases_are_asked_again_or_left_out(history):
     assert session.finish().skipped == 1
 
 
-def test_no_frame_tells_before_the_end_which_release_was_which(history):
+def test_no_frame_shows_before_the_end_which_release_was_which(history):
     comparison = compared(history, 2)
     session = comparison.blind(seed=123456789)
     session.rate("A")
@@ -242,7 +242,7 @@ def test_without_a_history_ratings_live_as_long_as_the_comparison():
     assert comparison.view(blind=True).rated == 1
 
 
-def test_the_order_of_outputs_does_not_tell_which_release_is_a(history):
+def test_the_order_of_outputs_does_not_show_which_release_is_a(history):
     outputs = {"v1": {"said": "x", "why": "y"}, "v2": {"why": "z", "said": "x"}}
     runs = [run(tag, f"t{at}", outputs=outputs[tag]) for at in range(9) for tag in outputs]
     session = compared(history, 0, ("v1", "v2"), *runs).blind(seed=1)

@@ -79,7 +79,7 @@ def test_names_are_drawn_as_text():
     assert "&lt;script" in text
 
 
-def test_what_cannot_be_drawn_is_told():
+def test_what_cannot_be_drawn_is_reported():
     with pytest.raises(InputError, match="no chart 'pie'; there are: 'metric'"):
         compared().chart("pie")
     with pytest.raises(InputError, match="only the release v1"):

@@ -9,7 +9,7 @@ def diff(before, after):
     return CodeDiff("<b>d</b>", "v1", "v2", before, after)
 
 
-def test_new_and_deleted_files_are_told():
+def test_new_and_deleted_files_are_reported():
     text = diff({"old.py": "a\n"}, {"new.py": "b\n"}).text
     assert "--- /dev/null\n+++ v2/new.py\n@@ -0,0 +1 @@\n+b\n" in text
     assert "--- v1/old.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n" in text

@@ -95,7 +95,7 @@ def test_what_is_within_the_noise_is_no_regression():
         compared(*runs, *more, cases=known, metrics="exact").assert_no_regressions(alpha=0.3)
 
 
-def test_lower_is_better_for_latency_and_each_metric_is_told():
+def test_lower_is_better_for_latency_and_each_metric_is_named():
     runs = [run("v1", str(n), latency_s=0.1) for n in range(9)]
     runs += [run("v2", str(n), latency_s=9.0) for n in range(9)]
     cmp = compared(

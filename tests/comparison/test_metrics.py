@@ -85,7 +85,7 @@ def test_figures_of_the_run_itself():
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_a_metric_raises_is_told_and_not_raised(fn, told):
+def test_what_a_metric_raises_is_reported_and_not_raised(fn, told):
     assert Metric(fn).evaluate(run(), {}) == (None, told)
 
 

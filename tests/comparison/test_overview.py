@@ -39,7 +39,7 @@ def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_las
     assert html.count('class="vnb-cmp-gap"') == 2
 
 
-def test_what_one_release_lacks_is_told():
+def test_what_one_release_lacks_is_reported():
     refused = failed("v2", state="REJECTED", code="USER_DEFINED_ERROR")
     (row,) = rows(shown(run("v1"), refused))
     assert "differs REJECTED The workflow refused these inputs." in row

@@ -34,7 +34,7 @@ def verdicts(comparison: Comparison, release: str = "v2") -> list[str]:
     return [comparison.verdict(case, release) for case in comparison.cases]
 
 
-def test_higher_is_better_unless_told_and_within_the_tolerance_nothing_differs():
+def test_higher_is_better_by_default_and_within_the_tolerance_nothing_differs():
     assert verdicts(compared([1, 2, 3], [2, 2, 1])) == ["better", "same", "worse"]
     low = Metric(value, lower_is_better=True)
     assert verdicts(compared([1, 2, 3], [2, 2, 1], metrics=low)) == ["worse", "same", "better"]
@@ -144,7 +144,7 @@ def test_what_may_be_chance_says_why_and_how_little_is_known(tags, remark):
     assert found.remark("v2").startswith(remark)
 
 
-def test_what_cannot_be_told_knows_of_the_correction_and_of_alpha():
+def test_what_cannot_be_decided_knows_of_the_correction_and_of_alpha():
     base, other = [0] * 12, [1] * 2 + [0] * 10
     assert compared(base, other).against("v2").least == 6 / 12
     assert compared(base, other, other).against("v2").least == 7 / 12  # 2 / 2**6 > 0.05 / 2

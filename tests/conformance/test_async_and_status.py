@@ -46,7 +46,7 @@ def test_outputs_are_plain_values_by_name(client):
 @pytest.mark.parametrize(
     ("name", "code"), [("refuse", "USER_DEFINED_ERROR"), ("fail", "NODE_EXECUTION")]
 )
-def test_a_rejected_run_tells_why(client, name, code):
+def test_a_rejected_run_shows_why(client, name, code):
     answer = until(client, begin(client, name, text("x")), "REJECTED")
     assert answer.error.code == code
     assert answer.error.message
@@ -116,7 +116,7 @@ def test_a_conversation_goes_on(client):
     assert until(client, second, "FULFILLED").outputs == {"output": "2: b"}
 
 
-def test_a_chat_is_told_as_plain_json(client):
+def test_a_chat_is_reported_as_plain_json(client):
     message = v.ChatMessageRequest(role="USER", text="hi")
     answer = until(client, begin(client, "echo-chat", chat(message)), "FULFILLED")
     assert answer.outputs["chat"]["messages"][0]["text"] == "hi"

@@ -96,7 +96,7 @@ def test_a_name_with_a_space_and_letters_of_any_alphabet_is_found(api):
     assert api.retrieve("h%C3%A4llo%20w%C3%B6rld").name == NAME
 
 
-def test_variables_tell_types_defaults_and_schemas(api):
+def test_variables_show_types_defaults_and_schemas(api):
     found = {variable.key: variable for variable in api.retrieve("count").input_variables}
     assert {key: variable.type for key, variable in found.items()} == {
         "text": "STRING", "times": "NUMBER", "tier": "JSON"

@@ -158,7 +158,7 @@ def test_without_the_right_key_nothing_is_served(server, connect, key):
     assert set(caught.value.body) == {"detail"}
 
 
-def test_the_client_repeats_what_failed_only_when_told(server, connect):
+def test_the_client_repeats_what_failed_only_when_configured(server, connect):
     client = connect(server)
     first_one_fails = Faults(rate_503=0.5, retry_after_s=1, seed=1, paths="/v1/execute-workflow")
     try:

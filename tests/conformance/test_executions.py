@@ -90,7 +90,7 @@ def test_executions_are_listed_newest_first_with_what_ran(api, ids):
     assert (newest.error, newest.latest_actual, newest.metric_results) == (None, None, [])
 
 
-def test_the_parent_context_tells_which_release_ran(api):
+def test_the_parent_context_shows_which_release_ran(api):
     execution = api.list_workflow_deployment_event_executions("count").results[0]
     release = api.retrieve_workflow_deployment_release("count", "LATEST")
     parent = execution.parent_context

@@ -40,11 +40,11 @@ def test_the_sequence_of_a_text_is_that_of_the_contract(client):
     assert {o.name: o.value for o in events[-1].data.outputs} == {"output": "hi", "letters": 2.0}
 
 
-def test_an_output_that_is_no_text_is_told_once(client):
+def test_an_output_that_is_no_text_is_reported_once(client):
     assert told(stream(client, "talk", text("hi")), "letters") == [("FULFILLED", None, 2.0)]
 
 
-def test_the_first_event_tells_the_inputs(client):
+def test_the_first_event_shows_the_inputs(client):
     first, *_ = stream(client, "echo", text("x"), external_id="stream-1")
     assert [(i.name, i.type, i.value) for i in first.data.inputs] == [("text", "STRING", "x")]
     assert first.external_id == "stream-1"
@@ -82,7 +82,7 @@ def test_every_type_of_output_is_in_the_last_event(client):
     assert streamed == {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS"}
 
 
-def test_null_outputs_are_told(client):
+def test_null_outputs_are_reported(client):
     events = stream(client, "every-type", json_input(True, "empty"))  # noqa: FBT003 - a value
     assert told(events, "text")[-1] == ("FULFILLED", None, None)
     assert {o.value for o in events[-1].data.outputs} == {None}
@@ -132,7 +132,7 @@ def test_node_and_workflow_events_are_nested(client):
     assert {event.type for event in events} == {"NODE", "WORKFLOW"}
 
 
-def test_a_rejected_node_tells_why(client):
+def test_a_rejected_node_shows_why(client):
     events = stream(client, "refuse", text("x"), event_types=["NODE", "WORKFLOW"])
     (node,) = [e for e in events if e.type == "NODE" and e.data.state == "REJECTED"]
     assert node.data.error.code == "USER_DEFINED_ERROR"
@@ -162,14 +162,14 @@ def test_a_release_tag_and_a_conversation_go_along(client):
         ("count", {}, BadRequestError),
     ],
 )
-def test_what_is_wrong_is_told_before_the_first_event(client, name, options, error):
+def test_what_is_wrong_is_reported_before_the_first_event(client, name, options, error):
     given = [] if name == "count" else [text("x")]
     with pytest.raises(error) as caught:
         stream(client, name, *given, **options)
     assert set(caught.value.body) == {"detail"}
 
 
-def test_a_wrong_key_is_told_before_the_first_event(server, connect):
+def test_a_wrong_key_is_reported_before_the_first_event(server, connect):
     with pytest.raises(ApiError) as caught:
         stream(connect(server, api_key="wrong"), "echo", text("x"))
     assert caught.value.status_code == 403

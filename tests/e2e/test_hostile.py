@@ -49,12 +49,12 @@ def tag(number, name):
 
 TAGS = [tag(1, f"old/%2F{BAD}"), tag(2, f"new{BAD}"), tag(2, "LATEST")]
 
-def node(number, state, **told):
+def node(number, state, **fields):
     same = {"id": "n", "node_id": f"n{number}", "node_result_id": f"r{number}", "ts": NOW}
-    return "NODE", {**same, "state": state, "node_name": f"node{BAD}", **told}
+    return "NODE", {**same, "state": state, "node_name": f"node{BAD}", **fields}
 
-def workflow(state, **told):
-    return "WORKFLOW", {"id": "w", "state": state, "ts": NOW, **told}
+def workflow(state, **fields):
+    return "WORKFLOW", {"id": "w", "state": state, "ts": NOW, **fields}
 
 def grown(name, delta):
     output = {"name": name, "type": "STRING", "state": "STREAMING", "delta": delta}

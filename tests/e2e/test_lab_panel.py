@@ -68,7 +68,7 @@ def late(lab):
     lab.page.evaluate("window.inTimeAgain()")
 
 
-def test_widgets_that_loaded_late_hear_the_kernel_all_the_same(late):
+def test_widgets_that_loaded_late_receive_the_state_all_the_same(late):
     notebook = late.run_notebook([SETUP, "lab"])
     assert late.page.evaluate("window.givenUp") > 0
     form, other = FormPage(notebook), FormPage(notebook, cell=1)

@@ -166,7 +166,7 @@ def test_a_vacuum_works_while_another_process_records(history, record, path):
     assert history.count(deployment="d", state="FULFILLED") == 60
 
 
-def test_the_size_is_told_where_it_says_something(history, record, path):
+def test_the_size_is_reported_where_it_says_something(history, record, path):
     record()
     assert repr(history) == f"<History {path}: 1 run>"
     record(inputs={"doc": "".join(chr(0x4E00 + n % 20_000) for n in range(700_000))})

@@ -183,18 +183,20 @@ def many(history, make_run):
 
 
 @pytest.mark.parametrize("write", ["to_csv", "to_jsonl"])
-def test_what_is_written_meanwhile_is_not_in_it_and_nobody_waits(many, make_run, write):
+def test_what_is_written_during_an_export_is_not_in_it_and_nobody_waits(many, make_run, write):
     file = io.StringIO()
     getattr(many, write)(file)
     before = file.getvalue()
 
-    def meanwhile():
+    def write_during_it():
         many.begin(make_run(id="late", state="STARTED", outputs={"new": 1}))
         many.annotate("run-3", note="late")
         many.delete(["run-5", "run-29"])
 
-    with ThreadPoolExecutor(1) as pool:
-        stopped = Stops(lambda: pool.submit(meanwhile).result(20))  # no writer waits for the export
+    with ThreadPoolExecutor(1) as pool:  # no writer waits for the export
+        stopped = Stops(
+            lambda: pool.submit(write_during_it).result(20)
+        )  # no writer waits for the export
         getattr(many, write)(stopped)
     assert stopped.getvalue() == before
     assert many.count() == 29
@@ -211,7 +213,7 @@ def test_what_is_written_meanwhile_is_not_in_it_and_nobody_waits(many, make_run,
     ],
     ids=str,
 )
-def test_what_only_the_oldest_run_tells_holds_for_the_whole_file(
+def test_what_only_the_oldest_run_shows_holds_for_the_whole_file(
     history, record, tmp_path, monkeypatch, old
 ):
     monkeypatch.setattr("vellum_nb.history.export._ROWS", 1)  # private: 4,000 runs take long

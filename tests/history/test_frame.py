@@ -109,7 +109,7 @@ def test_a_scan_takes_the_filters_of_a_frame(history, ids, filters):
     assert found == history.frame(**filters)["id"].tolist()
 
 
-def test_runs_recorded_and_deleted_meanwhile_move_nothing(history, ids, record):
+def test_runs_recorded_and_deleted_in_between_move_nothing(history, ids, record):
     scan = history.scan(chunk_rows=5)
     seen = next(scan)["id"].tolist()
     record()

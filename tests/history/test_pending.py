@@ -103,7 +103,9 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
         assert history.sweeps.renew("s", token)
 
 
-def test_a_run_that_another_process_recorded_meanwhile_stays_as_it_is(postgres_url, down, make_run):
+def test_a_run_that_another_process_recorded_in_between_stays_as_it_is(
+    postgres_url, down, make_run
+):
     run = make_run(id="same", external_id="x")
     with History(postgres_url) as other:
         other.begin(run)

@@ -86,7 +86,7 @@ def test_tables_of_another_program_or_a_newer_version_are_left_as_they_are(postg
         History(postgres_url)
 
 
-def test_who_may_not_make_tables_is_told_so(postgres):
+def test_who_may_not_make_tables_gets_a_message(postgres):
     url = postgres.fresh()
     database = url.rpartition("/")[2]
     postgres.role("guest")

@@ -47,7 +47,7 @@ def test_a_run_comes_back_as_it_was_recorded(history, make_run):
     assert list(history.get(run.id).inputs) == ["z", "a", "é"]
 
 
-def test_finishing_keeps_what_was_sent_and_what_was_noted_meanwhile(history, make_run):
+def test_finishing_keeps_what_was_sent_and_what_was_noted_in_between(history, make_run):
     run = make_run(inputs={"ticket": "as sent"}, metadata={"kept": True})
     history.begin(run)
     history.annotate(run.id, note="looks slow", tags=["slow"], quality=0.1)
@@ -112,7 +112,7 @@ def test_an_annotation_changes_what_is_named_and_one_of_another_type_nothing(
     assert history.get(run.id).tags == ()
 
 
-def test_subscribers_hear_of_each_step_until_they_stop(history, make_run):
+def test_subscribers_are_called_for_each_step_until_they_stop(history, make_run):
     heard = []
     stop = history.subscribe(lambda run: heard.append((run.state, run.note)))
     run = make_run()
@@ -156,7 +156,7 @@ def test_recording_needs_no_pandas(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.db")], check=True)
 
 
-def test_a_subscriber_that_breaks_is_a_warning_and_the_others_are_still_told(history, make_run):
+def test_a_subscriber_that_breaks_is_a_warning_and_the_others_are_still_called(history, make_run):
     heard = []
 
     def broken(run):
@@ -203,7 +203,7 @@ def team(place, make_run, monkeypatch):
         yield history
 
 
-def test_each_run_tells_who_made_it(team):
+def test_each_run_shows_who_made_it(team):
     assert [run.author for run in team.runs()] == ["bob", "ada", None]
     assert [run.id for run in team.runs(author="ada")] == ["ada's"]
     assert team.count(author=["ada", "bob"]) == 2

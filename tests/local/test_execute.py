@@ -78,7 +78,7 @@ def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
     assert (reply.status_code, calls) == (400, [])
 
 
-def test_all_problems_are_told_at_once(api):
+def test_all_problems_are_reported_at_once(api):
     wrong = inputs(times=("NUMBER", 9), nope=("JSON", 1)) + inputs(nope=("JSON", 1))
     detail = api.send(workflow_deployment_name="count", inputs=wrong).json()["detail"]
     for part in ("'text'", "'times'", "'nope'", "more than once"):

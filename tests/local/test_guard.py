@@ -8,7 +8,7 @@ from vellum_nb.local import LocalServer
 PATH = "/v1/environments/identity"
 
 
-def test_without_a_key_nothing_is_told(api):
+def test_without_a_key_nothing_is_reported(api):
     answer = api.get(PATH, headers={"X-API-KEY": None})
     assert answer.status_code == 403
     assert answer.json() == {"detail": "Authentication credentials were not provided."}

@@ -19,7 +19,7 @@ def ledger(request, tmp_path):
     ledger.close()
 
 
-def test_events_come_back_in_order_with_all_that_they_tell(ledger):
+def test_events_come_back_in_order_with_all_that_they_show(ledger):
     begun = record()
     ledger.begin(begun)
     events = [

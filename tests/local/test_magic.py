@@ -122,7 +122,7 @@ class NotDeployed:
 """
 
 
-def test_a_cell_that_needs_other_cells_is_told_so(cell, server, asking):
+def test_a_cell_that_needs_other_cells_gets_a_message(cell, server, asking):
     cell("WIDTH = 2")
     wide = "def wide(text: str) -> str:\n    return text * WIDTH\n"
     said, well = cell(f"%%vellum_deploy wide\n{wide}")

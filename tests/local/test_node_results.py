@@ -120,7 +120,7 @@ USED = (
 )
 
 
-def test_a_prompt_tells_what_it_used_as_far_as_it_is_asked():
+def test_a_prompt_shows_what_it_used_as_far_as_it_is_asked():
     def meta(expand, used=USED):
         return data(fulfilled("PROMPT", {"text": "hi"}, used), expand)["data"]["data"][
             "execution_meta"

@@ -155,7 +155,7 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
         LocalServer(data=tmp_path)
 
 
-def test_what_another_server_deployed_meanwhile_is_not_overwritten(tmp_path):
+def test_what_another_server_deployed_in_between_is_not_overwritten(tmp_path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
     first.deploy(whisper, name="both")
     with pytest.raises(VellumNBError, match="has deployed 'both' since"):

@@ -49,7 +49,7 @@ def test_a_file_is_served_as_something_to_keep_and_never_to_run(api):
         ("upload", "no type at all", "application/octet-stream"),
     ],
 )
-def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_tells(api, name, kind, served):
+def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_shows(api, name, kind, served):
     assert opened(upload(api, b"x", name, kind)["file_url"]).headers["Content-Type"] == served
 
 
@@ -113,7 +113,7 @@ def test_a_file_in_a_chat_message_is_put_in_too(api):
     assert value[0]["content"]["value"][0]["value"]["src"] == "data:application/pdf;base64,ZG9j"
 
 
-def test_the_trace_of_a_run_tells_the_address_of_a_file_and_not_its_content_again(api):
+def test_the_trace_of_a_run_shows_the_address_of_a_file_and_not_its_content_again(api):
     file = upload(api, b"x" * 100_000, "a.png", "image/png")
     address = f"vellum:uploaded-file:{file['id']}"
     given = inputs(image=("IMAGE", {"src": address}))

@@ -52,7 +52,7 @@ def test_the_order_of_keys_does_not_matter(value):
     assert not difference({"in": value}, {"in": dict(reversed(value.items()))}, "JSON")
 
 
-def test_json_is_told_by_path():
+def test_json_is_reported_by_path():
     old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
     new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
     found = difference(old, new, "JSON")
@@ -85,7 +85,7 @@ def test_another_id_is_another_thing_and_another_document_another_result():
     assert difference(*hits, "SEARCH_RESULTS").summary == "2 of 2 results differ"
 
 
-def test_a_chat_is_told_by_its_turns():
+def test_a_chat_is_reported_by_its_turns():
     old = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": "We will look"}]
     reply = {"role": "ASSISTANT", "content": {"type": "STRING", "value": "Bye"}}
     new = [
@@ -103,14 +103,14 @@ def test_a_chat_is_told_by_its_turns():
     ]
 
 
-def test_a_function_call_is_told_by_name_and_arguments():
+def test_a_function_call_is_reported_by_name_and_arguments():
     pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
     assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
     refund = {"name": "refund", "arguments": {"sum": 4}}
     assert text(pay, refund, "FUNCTION_CALL") == '[-pay(sum=4, to="ann")-]{+refund(sum=4)+}'
 
 
-def test_search_results_are_told_by_document():
+def test_search_results_are_reported_by_document():
     def hit(name: str, score: float) -> dict[str, Any]:
         return {"text": f"about {name}", "score": score, "document": {"id": name, "label": name}}
 
@@ -121,14 +121,14 @@ def test_search_results_are_told_by_document():
     assert len(lines) == 2
 
 
-def test_an_array_is_told_by_the_types_of_its_items():
+def test_an_array_is_reported_by_the_types_of_its_items():
     old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
     new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
     assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
 
 
 @pytest.mark.parametrize("kind", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])
-def test_media_are_told_by_what_they_refer_to(kind):
+def test_media_are_reported_by_what_they_refer_to(kind):
     old, new = {"src": "data:image/png;base64," + "A" * 9000}, {"src": "https://e.com/a"}
     line = text(old, new, kind)
     assert line.endswith("]-]{+https://e.com/a+}")
@@ -155,7 +155,7 @@ def test_missing_is_not_null_and_not_empty(value):
     assert not difference(MISSING, MISSING, "JSON")
 
 
-def test_numbers_are_told_by_how_much_they_grew_and_types_are_told_apart():
+def test_numbers_are_reported_by_how_much_they_grew_and_types_are_distinguished():
     found = difference(0.5, 0.8, "NUMBER")
     assert found.summary == "0.5 → 0.8 (+0.3)"
     assert found.to_text() == "[-0.5-]{+0.8+} by +0.3"

@@ -141,7 +141,7 @@ def test_what_follows_from_a_look_up_that_fails(prepared, error, expected):
         (replace(doubted(), run=FAILED), ("Finished", "FAILED", "TIMEOUT")),
     ],
 )
-def test_what_follows_where_a_server_cannot_tell(prepared, expected):
+def test_what_follows_where_a_server_cannot_look_up(prepared, expected):
     assert summary(no_lookup(prepared, "HTTP 403")) == expected
 
 

@@ -50,7 +50,7 @@ def state_of(view):
 
 
 @pytest.mark.parametrize("seed", range(900_000_001, 900_000_007))
-def test_no_trait_and_no_static_form_tells_which_release_is_which(compared, seed):
+def test_no_trait_and_no_static_form_shows_which_release_is_which(compared, seed):
     view = view_of(compared, seed=seed)
     runs = [run for case in compared.cases for run in case.runs.values()]
     hidden = ["tag-alpha", "tag-omega", "latency", str(seed)]
@@ -65,7 +65,7 @@ def test_no_trait_and_no_static_form_tells_which_release_is_which(compared, seed
     assert "tag-alpha" in html_of(view)
 
 
-def test_an_output_that_one_release_lacks_has_the_same_place_whoever_has_it(compared):
+def test_an_output_that_one_release_lacks_has_the_same_place_on_either_release(compared):
     orders = set()
     for seed in range(12):
         view = view_of(compared, seed=seed)

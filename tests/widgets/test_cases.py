@@ -225,7 +225,7 @@ def test_hostile_names_and_cells_stay_text(text):
     assert_harmless(problems_html(HistoryError(text)))
 
 
-def test_the_plan_tells_what_is_there_and_what_it_takes():
+def test_the_plan_shows_what_is_there_and_what_it_takes():
     tags = (TagPlan("v1", None, calls=2, found=1, doubtful=1, median_s=2.5, cost_usd=0.25),)
     html = case_plan_html(SweepPlan("d", cases=4, repeats=1, tags=tags, at_once=2, resumes="x"))
     assert (

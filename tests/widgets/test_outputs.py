@@ -73,7 +73,7 @@ def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
     assert Page(side_by_side_html([])).text == "No runs to show."
 
 
-def test_markdown_shows_form_and_tells_differences_in_words():
+def test_markdown_shows_form_and_shows_differences_in_words():
     a, b = run("v1", {"reply": "**a**"}), run("v2", {"reply": "**b**"})
     page = Page(side_by_side_html([a, b], markdown=True))
     assert len(page.all("strong")) == 2
@@ -95,7 +95,7 @@ def test_runs_with_different_inputs_or_deployments_and_what_was_not_sent_are_nam
         assert text.count("v1 was not sent vip, tier") == count
 
 
-def test_the_text_to_copy_has_no_marks_and_tells_an_error():
+def test_the_text_to_copy_has_no_marks_and_shows_an_error():
     assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
     assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
         'n: 3\ntags: ["a"]'
@@ -155,7 +155,7 @@ def test_nodes_that_have_not_ended_and_times_that_are_unknown_or_without_a_zone_
     assert bars(trace_html([node("backwards", 5, 1)])) == [(0, 100)]
 
 
-def test_errors_models_tokens_and_cost_are_told():
+def test_errors_models_tokens_and_cost_are_reported():
     used = {"model": "gpt", "tokens_in": 1200, "tokens_out": 34, "cost_usd": 0.0021}
     failed = node("b", 1, 2, state="REJECTED", error="it broke")
     text = Page(trace_html([node("a", 0, 1, kind="PROMPT", **used), failed])).text

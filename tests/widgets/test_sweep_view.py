@@ -16,24 +16,24 @@ from vellum_nb.sweep.progress import Progress, TagProgress
 from vellum_nb.widgets.sweep_view import sweep_view_model
 
 
-def ended(told):
-    return told["sums"][0]["value"]
+def ended(model):
+    return model["sums"][0]["value"]
 
 
 def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
     view = gated.sweep().view()
-    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     gated.gate.release(3)
-    told = until(view, lambda told: ended(told) == "3 of 12")
-    assert told["state"] == "running"
-    assert told["plan"] == "6 cases"
-    assert [tag["note"] for tag in told["tags"]] == ["baseline · = production", "= LATEST"]
-    assert {run["case"] for run in told["latest"]} <= {f"case {n}" for n in range(1, 7)}
+    model = until(view, lambda model: ended(model) == "3 of 12")
+    assert model["state"] == "running"
+    assert model["plan"] == "6 cases"
+    assert [tag["note"] for tag in model["tags"]] == ["baseline · = production", "= LATEST"]
+    assert {run["case"] for run in model["latest"]} <= {f"case {n}" for n in range(1, 7)}
     gated.gate.release(9)
     assert view.sweep.view() is view  # however often it is called
-    told = until(view, lambda told: told["state"] == "done")
-    assert told["status"] == "done: 10 fulfilled, 2 failed"
-    assert told["resumed"] == []
+    model = until(view, lambda model: model["state"] == "done")
+    assert model["status"] == "done: 10 fulfilled, 2 failed"
+    assert model["resumed"] == []
     assert view.wait(PATIENCE)
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
 
@@ -41,26 +41,26 @@ def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
 def test_the_buttons_pause_resume_stop_and_cut_off(gated):
     sweep = gated.sweep()
     view = sweep.view()
-    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     press(view, "pause")
-    until(view, lambda told: told["state"] == "paused")
+    until(view, lambda model: model["state"] == "paused")
     gated.gate.release(4)
-    until(view, lambda told: ended(told) == "4 of 12" and told["status"] == "paused")
+    until(view, lambda model: ended(model) == "4 of 12" and model["status"] == "paused")
     press(view, "resume")
-    until(view, lambda told: sum(tag["running"] for tag in told["tags"]) == 4)
+    until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
     press(view, "stop")
-    until(view, lambda told: told["state"] == "stopping")
+    until(view, lambda model: model["state"] == "stopping")
     press(view, "cut")
-    told = until(view, lambda told: told["state"] == "stopped")
-    assert told["notice"] == ""
+    model = until(view, lambda model: model["state"] == "stopped")
+    assert model["notice"] == ""
     assert view.wait(PATIENCE)
     press(view, "resume")
     gated.gate.release(100)
-    told = until(view, lambda told: told["state"] == "done")
+    model = until(view, lambda model: model["state"] == "done")
     now = sweep.progress()
     assert now.kept >= 4
     assert now.kept + now.adopted == 8  # 4 were cut off, and ran on
-    line = "".join(part for part, _ in told["resumed"])
+    line = "".join(part for part, _ in model["resumed"])
     assert line.startswith(f"resumed: {now.kept} runs found in the history, ")
     assert line.endswith(", 0 sent twice")
 
@@ -68,9 +68,9 @@ def test_the_buttons_pause_resume_stop_and_cut_off(gated):
 def test_a_sweep_that_stopped_by_itself_says_why(gated):
     view = gated.sweep(stop_after_failures=1).view()
     gated.gate.release(100)
-    told = until(view, lambda told: told["state"] == "stopped")
-    assert told["notice"] == "Stopped: stop_after_failures=1 is reached"
-    assert told["status"].endswith("; it continues with a higher stop_after_failures, or none")
+    model = until(view, lambda model: model["state"] == "stopped")
+    assert model["notice"] == "Stopped: stop_after_failures=1 is reached"
+    assert model["status"].endswith("; it continues with a higher stop_after_failures, or none")
 
 
 def test_closing_the_view_leaves_the_sweep_alone(gated):
@@ -99,8 +99,8 @@ def test_what_breaks_a_sweep_is_seen_in_the_view(gated):
     view = sweep.view()
     gated.ws.history.close()
     gated.gate.release(100)
-    told = until(view, lambda told: told["state"] == "stopped")
-    assert told["notice"].startswith("Stopped: The history :memory: was closed")
+    model = until(view, lambda model: model["state"] == "stopped")
+    assert model["notice"].startswith("Stopped: The history :memory: was closed")
     with pytest.raises(HistoryError):
         sweep.wait(PATIENCE)
     press(view, "resume")
@@ -125,7 +125,7 @@ def test_as_text_and_static_html_it_is_the_same_every_time(gated):
     assert_harmless(data["text/html"].replace("text-align: left;", "text-align: right;"))
 
 
-def test_hostile_text_stays_text_and_no_key_is_told(gated):
+def test_hostile_text_stays_text_and_no_key_is_reported(gated):
     def echo(ticket: str) -> str:
         return ticket
 

@@ -24,7 +24,7 @@ FAULTS = {
     "503": 0.02,
     "500": 0.01,
     "reset before": 0.03,
-    "reset meanwhile": 0.02,
+    "reset while running": 0.02,
     "reset after": 0.03,
     "502 after": 0.01,
     "truncated": 0.03,
@@ -141,7 +141,7 @@ class CountingServer:
         execution = self._begin(body)
         if fault.startswith("executed, then "):
             await _before(writer, fault.removeprefix("executed, then "))
-        if fault == "reset meanwhile":
+        if fault == "reset while running":
             _reset(writer)
         if fault == "hang":
             await asyncio.sleep(30)

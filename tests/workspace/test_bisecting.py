@@ -78,7 +78,7 @@ def test_a_run_a_case_id_and_a_case_of_a_comparison_are_cases(server, ws):
         ws.bisect("words", {"txt": "a"})
 
 
-def test_no_change_and_a_check_that_raises_are_told_in_plain_words(server, ws):
+def test_no_change_and_a_check_that_raises_are_reported_in_plain_words(server, ws):
     deployed(server, ["same", "same", "same"])
     told = "Nothing changed: v3 of words, the newest, gives .*same.*, and so does v1, the oldest"
     with pytest.raises(vnb.VellumNBError, match=told):
@@ -109,7 +109,7 @@ def test_only_the_releases_between_first_and_last_are_tried(server, ws):
         ws.bisect("bare", CASE)
 
 
-def test_releases_without_a_tag_are_told_when_the_change_may_be_in_them(server, ws):
+def test_releases_without_a_tag_are_reported_when_the_change_may_be_in_them(server, ws):
     deployed(server, ["old", "old", "new", "new"], tags=["v1", None, None, "v4"])
     found = ws.bisect("words", CASE)
     assert (found.last_same, found.first_changed) == ("v1", "v4")
@@ -198,7 +198,7 @@ def test_a_bisection_that_the_server_broke_off_goes_on_with_what_it_has(server, 
     assert {run.state for run in found.runs} == {"FULFILLED"}
 
 
-def test_a_tag_that_moves_meanwhile_is_noticed(server, ws):
+def test_a_tag_that_moves_in_between_is_noticed(server, ws):
     deployed(server, ["old", "old", "new"])
     seen = []
 

@@ -61,7 +61,7 @@ def swept(history, command):
     return command
 
 
-def test_a_gate_that_nothing_can_be_told_by_says_what_to_give(command, tmp_path):
+def test_a_gate_that_nothing_can_be_decided_by_says_what_to_give(command, tmp_path):
     plain = tmp_path / "plain.csv"
     plain.write_text("text\na\nb\n", encoding="utf-8")
     own = {"VELLUM_NB_HISTORY": str(tmp_path / "runs.db")}
@@ -71,7 +71,7 @@ def test_a_gate_that_nothing_can_be_told_by_says_what_to_give(command, tmp_path)
     assert "give --metric, or --cases with a column expected.<output>, or rate runs" in err
 
 
-def test_what_is_compared_is_told_and_by_itself_fails_nothing(swept):
+def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     status, out, err = swept("compare", "shout", *TAGS, "--metric", "exact")
     assert (status, err) == (0, "")
     assert out.startswith(

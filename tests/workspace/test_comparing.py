@@ -110,7 +110,7 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
         ("shout", ["LATEST", "v99"], "nothing was run on v99, .*no release tag 'v99'; it has: .*"),
     ],
 )
-def test_what_was_never_run_is_told_with_what_there_is(ws, name, tags, message):
+def test_what_was_never_run_is_reported_with_what_there_is(ws, name, tags, message):
     ws.run("shout", {"text": "a"})
     with pytest.raises(InputError, match=message):
         ws.compare(name, release_tags=tags)
@@ -198,11 +198,11 @@ def test_an_answer_that_the_judge_cannot_take_is_marked_and_the_others_are_judge
     for text in ("a", "bb"):
         ws.run("shout", {"text": text}, release_tag="v2")
 
-    def told(run, _):
+    def inputs_of(run, _):
         return {"answer": run.outputs["loud"] if len(run.inputs["text"]) == 1 else None}
 
     for _ in range(2):  # the second time, that one is the only one left
-        compared = ws.compare("shout", metrics=ws.judge("grader", inputs=told))
+        compared = ws.compare("shout", metrics=ws.judge("grader", inputs=inputs_of))
         assert compared.frame()["metric.grader@v2"].tolist()[0] == 1.0
         assert "not run: answer: a value is required" in compared.errors()["message"][0]
     with pytest.raises(InputError, match="reply"):
@@ -220,8 +220,8 @@ def test_a_judge_with_several_figures_asks_which(ws, sweep, server):
     server.deploy(lambda answer: {"a": len(answer), "b": 2}, name="two")
     compared = ws.compare("shout", metrics=ws.judge("two", inputs={"answer": "output.loud"}))
     assert "give output=...: a, b" in compared.errors()["message"].tolist()[0]
-    told = ws.judge("two", inputs={"answer": "output.loud"}, output="b")
-    assert ws.compare("shout", metrics=told).value(compared.cases[0], "v1") == 2.0
+    metric = ws.judge("two", inputs={"answer": "output.loud"}, output="b")
+    assert ws.compare("shout", metrics=metric).value(compared.cases[0], "v1") == 2.0
 
 
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):

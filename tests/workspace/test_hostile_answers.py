@@ -116,7 +116,7 @@ def test_an_execution_of_another_workspace_holds_nobody_up(hostile, ws, status):
     assert ws.history.get("theirs").state == "STARTED"
 
 
-def test_a_key_that_may_not_ask_is_told_so(hostile, ws):
+def test_a_key_that_may_not_ask_gets_a_message(hostile, ws):
     hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "ours"}
     ws.submit("shout", {"text": "x"})
     with pytest.raises(vnb.AuthenticationError):

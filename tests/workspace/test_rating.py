@@ -19,7 +19,7 @@ def run(ws):
     return ws.run("shout", {"text": "hi"}, external_id="mine")
 
 
-def test_a_rating_is_told_and_kept(ws, run):
+def test_a_rating_is_reported_and_kept(ws, run):
     rated = ws.rate(run, quality=1, desired={"loud": "HEY"}, metadata={"by": "ann"})
     assert (rated.quality, rated.desired) == (1.0, {"loud": "HEY"})
     assert ws.history.get(run.id) == rated
@@ -100,7 +100,7 @@ def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, w
         ({"quality": float("nan")}, "quality=nan does not fit: give a number from 0"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_told(ws, run, said, sentence):
+def test_what_does_not_fit_is_refused_and_nothing_is_reported(ws, run, said, sentence):
     with pytest.raises(vnb.InputError, match=sentence):
         ws.rate(run, **said)
     assert told(ws, run) is None

@@ -44,7 +44,7 @@ def test_cases_are_run_on_another_release_and_say_what_they_replay(ws, server, c
         lambda cmp: cmp.cases[1].runs["v1"],
     ],
 )
-def test_cases_are_told_in_any_way(cmp, chosen):
+def test_cases_are_given_in_any_way(cmp, chosen):
     sweep = cmp.replay(chosen(cmp), release_tag="v2", repeats=2, progress=False)
     assert len(sweep.runs()) == 2
     assert replay_of(sweep) == {cmp.cases[1].case_id: cmp.cases[1].runs["v1"].id}

@@ -95,7 +95,7 @@ def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(server, ws):
         ("429", 2, False),  # a busy server did nothing
         ("503 with Retry-After", 2, False),
         ("drip", 1, False),
-        ("reset meanwhile", 1, True),  # it ran, its answer was lost
+        ("reset while running", 1, True),  # it ran, its answer was lost
         ("reset after", 1, True),
         ("502 after", 1, True),
         ("truncated", 1, True),

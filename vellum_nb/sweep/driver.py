@@ -258,7 +258,7 @@ class Driver(threading.Thread):
         return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": self.note}
 
     def stop(self, why: str) -> None:
-        """Begin nothing more; `drive` returns when what is under way has ended."""
+        """Begin nothing more; the thread ends when what is under way has ended."""
         with self._lock:
             self.why = self.why or why
         self._pool.wake()

@@ -67,10 +67,10 @@ def events(node, vellum):
 @pytest.mark.parametrize("node", [Greet, GreetAtOnce])
 def test_a_prompt_node_runs(server, vellum, model, node):
     model.answer = says("Hel", "lo")
-    told = events(node, vellum)
-    assert (told[-1].name, told[-1].outputs.text) == ("workflow.execution.fulfilled", "Hello")
+    seen = events(node, vellum)
+    assert (seen[-1].name, seen[-1].outputs.text) == ("workflow.execution.fulfilled", "Hello")
     assert model.asked[0].body["messages"] == [{"role": "user", "content": "Greet Ada"}]
-    streamed = [e for e in told if e.name == "workflow.execution.streaming"]
+    streamed = [e for e in seen if e.name == "workflow.execution.streaming"]
     deltas = [e.output.delta for e in streamed if e.output.is_streaming]
     assert deltas == (["Hel", "lo"] if node is Greet else [])
 
@@ -118,12 +118,12 @@ def elsewhere(monkeypatch):
     time.tzset()
 
 
-def test_a_deployed_workflow_tells_its_usage_and_when_it_ran(server, vellum, model, elsewhere):
+def test_a_deployed_workflow_shows_its_usage_and_when_it_ran(server, vellum, model, elsewhere):
     server.deploy(Deployed, name="greet")
     model.answer = says("Hel", "lo")
     name = {"name": "name", "type": "STRING", "value": "Ada"}
     asked = {"usage": True, "cost": True, "model_name": True}
-    told = list(
+    seen = list(
         vellum.execute_workflow_stream(
             inputs=[name],
             workflow_deployment_name="greet",
@@ -131,17 +131,17 @@ def test_a_deployed_workflow_tells_its_usage_and_when_it_ran(server, vellum, mod
             expand_meta=asked,
         )
     )
-    assert told[-1].data.outputs[0].value == "Hello"
-    (node,) = [e.data for e in told if e.type == "NODE" and e.data.state == "FULFILLED"]
+    assert seen[-1].data.outputs[0].value == "Hello"
+    (node,) = [e.data for e in seen if e.type == "NODE" and e.data.state == "FULFILLED"]
     meta = node.data.data.execution_meta
     assert (meta.model_name, meta.usage.input_token_count) == ("tiny", 7)
     assert meta.cost.value == pytest.approx(13e-6)
     execution = vellum.workflow_deployments.workflow_deployment_event_execution(
-        told[-1].execution_id, "greet"
+        seen[-1].execution_id, "greet"
     )
     (usage,) = execution.usage_results
     assert usage.usage[0].ml_model_usage.output_token_count == 3
     now = datetime.now(UTC)
-    for when in (told[0].data.ts, told[-1].data.ts, execution.end, execution.spans[1].start_ts):
+    for when in (seen[0].data.ts, seen[-1].data.ts, execution.end, execution.spans[1].start_ts):
         assert abs(now - when) < timedelta(minutes=5)
     assert KEY not in execution.model_dump_json()

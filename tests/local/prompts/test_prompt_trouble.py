@@ -220,7 +220,7 @@ def test_prompt_deployments_are_refused_in_words(server, vellum):
         {"base_url": "http://127.0.0.1", "prices": {"m": (1.0, float("nan"))}},
     ],
 )
-def test_what_cannot_be_a_model_is_refused_without_telling_its_key(options):
+def test_what_cannot_be_a_model_is_refused_without_showing_its_key(options):
     with pytest.raises(VellumNBError) as caught:
         LocalServer().models(**options)
     assert KEY not in str(caught.value)

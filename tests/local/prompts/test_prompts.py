@@ -53,7 +53,7 @@ def test_a_prompt_that_is_not_streamed_answers_with_its_last_event(server, vellu
     assert "stream" not in model.asked[0].body
 
 
-def test_figures_are_told_as_asked(server, vellum, model):
+def test_figures_have_the_fields_that_are_requested(server, vellum, model):
     asked = {"usage": True, "cost": True, "model_name": True, "finish_reason": True}
     first, *_, last = ask(vellum, expand_meta=asked)
     assert first.meta.model_name == "tiny"

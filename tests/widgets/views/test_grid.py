@@ -19,7 +19,7 @@ def page(grid, callbacks):
     return grid(runs, cases=known(*range(4)), callbacks=callbacks[0])
 
 
-def test_a_cell_tells_verdict_difference_and_chips(page):
+def test_a_cell_shows_verdict_difference_and_chips(page):
     cell = page.cell(2, "v2")
     assert (cell["kind"], cell["word"]) == ("worse", "worse")
     assert "1.50 s" in cell["text"]

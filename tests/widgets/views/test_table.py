@@ -141,7 +141,7 @@ def test_a_long_history_sends_no_more_than_a_short_one(multiply, record, table):
     assert (answer["total"], len(answer["rows"])) == (128_000, 10)
 
 
-def test_code_sets_what_is_shown_and_is_told_what_there_is(record, table):
+def test_code_sets_what_is_shown_and_is_reported_what_there_is(record, table):
     record(0)
     page = table(search="text")
     assert page.view.search == "text"
