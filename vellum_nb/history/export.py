@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replacing, replacing_bytes
 from vellum_nb.history import query
-from vellum_nb.history.csv_text import csv_lines, header_line, values_of
 from vellum_nb.history.frames import (
     KINDS,
     OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
     column,
+    csv_lines,
     frame_of_rows,
+    header_line,
+    values_of,
 )
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import SCALARS, WHOLE, clean
@@ -100,15 +102,6 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
         mixed = [name for name, sample in whole.items() if _is_mixed(sample)]
         parts = (_conformed(frame, whole) for frame in source.frames(is_again=True))
         _write_parquet(parts, _conformed(None, whole), mixed, file)
-    return Path(path)
-
-
-def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as `to_csv` writes that of a history."""
-    refuse_other_ending(path, "to_csv")
-    with replacing(path) as file:
-        file.write(header_line(frame))
-        file.writelines(csv_lines(frame, [*map(str, frame)]))
     return Path(path)
 
 
