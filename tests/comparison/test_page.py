@@ -11,8 +11,8 @@ from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
-from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import RunError
 

@@ -31,8 +31,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_sentence, percent, plural
-from vellum_nb.rendering.values import value_key
+from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,8 +20,7 @@ from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import cut
-from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.format import cut, value_text
 
 __all__ = [
     "contains",

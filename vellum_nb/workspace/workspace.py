@@ -15,10 +15,10 @@ from vellum_nb.client import Client
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import (
