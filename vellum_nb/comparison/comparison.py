@@ -974,10 +974,8 @@ class Comparison:
     def _short(self, release: str) -> str:
         if self.metrics:
             return self.line(release)
-        found = [
-            f"{n} {word}" for kind, word in report.OUTPUT_WORDS if (n := self.count(release, kind))
-        ]
-        return f"{release} {', '.join(found)}"
+        found = ((self.count(release, kind), word) for kind, word in report.OUTPUT_WORDS)
+        return f"{release} {', '.join(f'{n} {word}' for n, word in found if n)}"
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))

@@ -335,20 +335,18 @@ def text(model: ReportModel) -> str:
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at]['line']} ({name})")
             if number == 0:
-                lines += [f"    {rows[at]['remark']}", *_case_numbers(figures, release, name)]
+                lines.append(f"    {rows[at]['remark']}")
+                for verdict in ("worse", "better"):
+                    if found := figures.cases_by(verdict, (release,), name):
+                        named = ", ".join(f"{case.number:,}" for case in found[:_NAMED])
+                        named += ", …" if len(found) > _NAMED else ""
+                        lines.append(f"    {verdict}: case {named}")
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
-
-
-def _case_numbers(figures: ComparisonFigures, release: str, metric: str) -> Iterable[str]:
-    for verdict in ("worse", "better"):
-        if cases := figures.cases_by(verdict, (release,), metric):
-            named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
-            yield f"    {verdict}: case {named}{', …' if len(cases) > _NAMED else ''}"
 
 
 def tables_beside(path: Path) -> dict[str, Path]:
@@ -379,19 +377,17 @@ def refuse_key(
     column and the case, and not the key.
     """
 
-    def holds(part: object) -> bool:
-        if not isinstance(part, str):
-            return False
+    def holds(part: str) -> bool:
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
     place = "it" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
-            values = column.tolist()
+            values = [each if isinstance(each, str) else "" for each in column.tolist()]
             if holds(str(name)):
                 place = "the name of a column"
-            elif holds("\n".join(value for value in values if isinstance(value, str))):
+            elif holds("\n".join(values)):
                 row = next(at for at, value in enumerate(values) if holds(value))
                 case = f" of case {frame['case_id'].iloc[row]}" if "case_id" in frame else ""
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"

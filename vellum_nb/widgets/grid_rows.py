@@ -18,6 +18,7 @@ from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import Op, difference, word_diff
 from vellum_nb.rendering.format import (
+    cut,
     duration,
     figure,
     output_kind,
@@ -59,8 +60,7 @@ _PASS = {True: "✓", False: "✗"}
 
 def short(text: str, limit: int) -> str:
     """Return `text` clean, and cut with an ellipsis where it is longer than `limit`."""
-    text = text[: limit + 1]
-    return clean(text if len(text) <= limit else f"{text[: limit - 1]}…")
+    return clean(cut(text, limit))
 
 
 def label_text(value: object) -> str:

@@ -17,7 +17,7 @@ from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
@@ -689,8 +689,9 @@ p = 1.00 · noise floor unknown>
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
-        limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-        return judged(comparison, self._judges, progress=progress, **limits)
+        if not any(isinstance(each, Judge) for each in comparison.metrics):
+            return comparison
+        return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
     def judge(
         self,
