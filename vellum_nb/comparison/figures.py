@@ -527,10 +527,9 @@ def _too_few(found: Against, figures: Scored) -> str:
     least = f"{figure(found.least)} in {name}"
     if name == "score" or figures.passes:
         least = f"{percent(found.least).removesuffix(' %')} points"
-    more = found.needed is not None and found.needed > number
-    would = (
-        f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference" if more else ""
-    )
+    would = ""
+    if found.needed is not None and found.needed > number:
+        would = f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference"
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 

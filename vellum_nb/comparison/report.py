@@ -140,7 +140,7 @@ class ReportModel:
     summary: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Sequence[Mapping[str, Any]]]
     groups: Mapping[str, Sequence[Case]]
-    code: Mapping[str, Any]
+    code: Mapping[str, CodeDiff]
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, the baseline first."""
@@ -250,9 +250,7 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if (answer := _answer(run, None if is_base else base, name)) is not None
     }
-    status: str = case.status(release)
-    if is_base and is_answer(run):
-        status = "baseline"
+    status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 
@@ -282,7 +280,6 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
         beside=beside,
         css=stylesheet("report.css"),
         is_answer=is_answer,
-        plain_text=plain_text,
     )
 
 
@@ -321,7 +318,6 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
         model=model,
         groups={each: title for each, title in GROUPS.items() if each in chosen},
         left_out=", ".join(left_out),
-        plain_text=plain_text,
     )
     return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
 
@@ -389,9 +385,8 @@ def refuse_key(
                 place = "the name of a column"
             elif holds("\n".join(values)):
                 row = next(at for at, value in enumerate(values) if holds(value))
-                case = f" of case {frame['case_id'].iloc[row]}" if "case_id" in frame else ""
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
-                place = f"{name}{case}. {advice} another key"
+                place = f"{name} of case {frame['case_id'].iloc[row]}. {advice} another key"
     if place:
         msg = f"{what} was not written: the API key stands in {place}"
         raise VellumNBError(msg)

@@ -776,9 +776,10 @@ p = 1.00 · noise floor unknown>
     def _services(self, deployment: str, sweep: Sweep | None) -> Services:
         """Return what a comparison of this workspace acts with and is shown by."""
 
-        def code_diff(old: str, new: str) -> CodeDiff | None:
+        def code(tag: str, release_id: str) -> dict[str, str] | None:
             with suppress(APIError):  # then it cannot be read
-                return self.code_diff(deployment, old, new)
+                if self._lookup.release(deployment, tag).id == release_id:
+                    return self.code(deployment, tag)
             return None
 
         def replay(case: Case, tag: str) -> Run:
@@ -815,13 +816,12 @@ p = 1.00 · noise floor unknown>
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,
-            code_diff=code_diff,
+            code=code,
         )
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
-        record = sweep.record
-        options |= {"sweep": sweep, "release_tags": record.release_tags}
-        compared: Comparison = self.compare(record.deployment, **options)
+        options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
+        compared: Comparison = self.compare(sweep.record.deployment, **options)
         return compared
 
     def _rate_or_clear(
