@@ -171,9 +171,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_two_processes_that_reuse_runs_at_once_place_each_once(
-    ws, server, deployed, path, stopped
-):
+def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deployed, path, stopped):
     if stopped:  # the two go on with it, and have new runs to place
         ws.sweep("echo", CASES, **BOTH, repeats=3, max_calls=3)
     known = {ws.run("echo", case, release_tag=tag).id for case in TEXTS for tag in ("v1", "v2")}

@@ -12,16 +12,20 @@ from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.metrics import Judge
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
-from vellum_nb.models import Run, case_id
+from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.rendering.format import plural
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeService:
-    """Finds the runs of judges in a history; makes those that are missing by `Workspace.sweep`."""
+    """Finds the runs of judges in a history; makes those that are missing by `Workspace.sweep`.
+
+    `release` returns the release that a tag points at; None where that is not known.
+    """
 
     history: History
     sweep: Callable[..., Any]
+    release: Callable[[str, str], WorkflowDeploymentRelease | None]
 
     def run(
         self, deployment: str, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
@@ -111,10 +115,14 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
         of = judge.deployment, judge.release_tag
-        runs = found.history.runs(
-            deployment=of[0], release_tag=of[1], state="FULFILLED", case_id=list(requests)
-        )
-        known = {run.case_id: run for run in runs}
+        release = found.release(*of)
+        runs = found.history.runs(deployment=of[0], state="FULFILLED", case_id=list(requests))
+        known = {
+            run.case_id: run
+            for run in reversed(runs)
+            if (run.release_tag == of[1] if release is None else run.release_id == release.id)
+            and not run.tag_moved
+        }
         cases = {key: inputs for key, inputs in requests.items() if key not in known}
         plans.append(JudgeCalls(judge.name, *of, cases, known, found))
     return JudgePlan(tuple(plans))
