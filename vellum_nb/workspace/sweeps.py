@@ -136,7 +136,7 @@ def _other_workspace(planned: str, now: str) -> str:
     return (
         f"the server is another one than the sweep was planned on (workspace {planned}, now {now})"
         ", and does not know what was executed there: connect to that one again, or run all of it "
-        "here with restart=True"
+        "here with restart=True (--restart)"
     )
 
 
