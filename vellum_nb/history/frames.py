@@ -14,7 +14,7 @@ from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from vellum_nb.files import refuse_other_ending, replacing
+from vellum_nb.files import refuse_other_ending, replace_text
 from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, cell, clean, micros, run_of
 from vellum_nb.models import NodeRun, RunState
 
@@ -296,9 +296,8 @@ _NUMBERS = frozenset({int, float, bool})
 def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
     """Write any frame as `to_csv` writes that of a history."""
     refuse_other_ending(path, "to_csv")
-    with replacing(path) as file:
-        file.write(header_line(frame))
-        file.writelines(csv_lines(frame, [*map(str, frame)]))
+    lines = chain([header_line(frame)], csv_lines(frame, [*map(str, frame)]))
+    replace_text(path, lambda file: file.writelines(lines))
     return Path(path)
 
 

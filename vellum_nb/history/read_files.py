@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import Converting, HistoryError
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
@@ -189,19 +189,18 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
             yield _run(line, number)
 
 
-@contextmanager
-def _errors(path: str | Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        msg = f"{path} cannot be read: {exc.strerror}"
-        raise HistoryError(msg) from exc
-    except UnicodeDecodeError as exc:
-        msg = f"{path} is not UTF-8 at byte {exc.start}; save it as 'CSV UTF-8' and try again"
-        raise HistoryError(msg) from exc
-    except (ValueError, KeyError, OverflowError) as exc:  # pyarrow's own errors are one of them
-        msg = f"{path} is not {what}: {exc}"
-        raise HistoryError(msg) from exc
+def _errors(path: str | Path, what: str) -> Converting:
+    def convert(exc: Exception) -> HistoryError | None:
+        if isinstance(exc, OSError):
+            return HistoryError(f"{path} cannot be read: {exc.strerror}")
+        if isinstance(exc, UnicodeDecodeError):
+            advice = "save it as 'CSV UTF-8' and try again"
+            return HistoryError(f"{path} is not UTF-8 at byte {exc.start}; {advice}")
+        if isinstance(exc, ValueError | KeyError | OverflowError):  # pyarrow's are one of them
+            return HistoryError(f"{path} is not {what}: {exc}")
+        return None
+
+    return Converting(convert)
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:

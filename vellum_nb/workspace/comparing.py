@@ -174,8 +174,8 @@ def _release(
         return runner.resolve(deployment, tag)
     except APIError as exc:
         if problem and isinstance(exc, NotFoundError):
-            msg = f"{problem}, so there is nothing to compare; {exc}"
-            raise InputError(msg) from exc
+            msg = f"{problem}, so there is nothing to compare. {exc}"
+            raise InputError(msg) from None
         return None
 
 
