@@ -250,15 +250,11 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 _TRACE = {
-    "name": "text",
-    "state": "text",
+    **dict.fromkeys(("name", "state"), "text"),
     "start": "time",
     "duration_s": "float",
-    "error": "text",
-    "kind": "text",
-    "model": "text",
-    "tokens_in": "count",
-    "tokens_out": "count",
+    **dict.fromkeys(("error", "kind", "model"), "text"),
+    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
     "cost_usd": "float",
     "depth": "int",
 }
