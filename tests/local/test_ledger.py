@@ -8,7 +8,7 @@ from execution_kit import START, event, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger.ledger import EventLog, Ledger
 from vellum_nb.models import WorkflowInput, WorkflowOutput
 
 
@@ -34,7 +34,7 @@ def test_events_come_back_in_order_with_all_that_they_show(ledger):
         event(begun, outputs=(WorkflowOutput(id="1", name="text", type="STRING", value="a"),)),
     ]
     ended = replace(begun, status="FULFILLED", end=START)
-    ledger.finish(ended, events)
+    ledger.finish(ended, EventLog(events))
     assert ledger.events(begun.execution_id) == events
     assert ledger.record(begun.execution_id) == ended
 
@@ -52,7 +52,7 @@ def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger):
         inputs=(WorkflowInput(name="data", type="JSON", value=nested(600)),),
     )
     ledger.begin(deep)
-    ledger.finish(deep, [event(deep, body={"outputs": {"deep": nested(600)}})])
+    ledger.finish(deep, EventLog([event(deep, body={"outputs": {"deep": nested(600)}})]))
     assert ledger.record(deep.execution_id) == deep
     assert ledger.events(deep.execution_id)[0].body == {"outputs": {"deep": nested(600)}}
     with pytest.raises(VellumNBError, match="nested too deeply to be stored"):

@@ -148,17 +148,18 @@ class FunctionExecution:
         yield self._workflow
         yield self._node
         texts: dict[str, list[str]] = {}
+        streamed: dict[str, WorkflowOutput] = {}
         for item in self._run():
             is_pair = isinstance(item, tuple) and len(item) == 2  # noqa: PLR2004
             name, text = item if is_pair else (_SINGLE, item)
             if not isinstance(name, str) or not isinstance(text, str) or not name:
                 msg = f"The generator yielded {_preview(item)}; text or (name, text) is expected"
                 raise Rejection(msg, "INVALID_OUTPUTS")
-            output = self._output(name, "STRING", None)
             if name not in texts:
-                yield self._workflow.streaming(output)
-            texts.setdefault(name, []).append(text)
-            yield self._workflow.streaming(output, delta=text)
+                texts[name], streamed[name] = [], self._output(name, "STRING", None)
+                yield self._workflow.streaming(streamed[name])
+            texts[name].append(text)
+            yield self._workflow.streaming(streamed[name], delta=text)
         outputs, state = self._ended(texts)
         for output in outputs:
             yield self._workflow.streaming(output, value=output.value)
