@@ -31,10 +31,11 @@ def test_events_come_back_in_order_with_all_that_they_show(ledger):
             kind="PROMPT",
             usage=(Usage("model", 3, 4, 0.5),),
         ),
-        event(begun, outputs=(WorkflowOutput(id="1", name="text", type="STRING", value="a"),)),
+        event(begun, body={"outputs": {"text": "a"}}),
     ]
-    ended = replace(begun, status="FULFILLED", end=START)
-    ledger.finish(ended, EventLog(events))
+    outputs = (WorkflowOutput(id="1", name="text", type="STRING", value="a"),)
+    ended = replace(begun, status="FULFILLED", end=START, outputs=outputs)
+    ledger.finish(ended, EventLog([events[0], replace(events[1], outputs=outputs)]))
     assert ledger.events(begun.execution_id) == events
     assert ledger.record(begun.execution_id) == ended
 

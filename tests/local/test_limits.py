@@ -171,7 +171,7 @@ def test_the_events_of_a_run_are_bounded(asking):
     with LocalServer(timeout=15) as server:
         server.deploy(endless)
         error = asking(server).run("endless")["error"]
-    assert error["message"].startswith("The events of the run have more than 268,435,456 bytes")
+    assert error["message"].startswith("The events of the run have more than 134,217,728 bytes")
 
 
 def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):

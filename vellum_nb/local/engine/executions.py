@@ -40,7 +40,7 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
 _RETRY_AFTER = 1
-_MOST_BYTES = 256 * 1024 * 1024  # of the events of one run, as JSON
+_MOST_BYTES = 128 * 1024 * 1024  # of the events of one run, as JSON
 _BATCH = 100  # events that a reader gets at once
 
 
@@ -77,7 +77,7 @@ class LiveExecution:
     ) -> None:
         self.record = record
         self.inner = inner
-        self.on_end: Callable[[], None] = lambda: None
+        self.on_end: Callable[[LiveExecution], None] = lambda _: None
         self._ledger = ledger
         self._prepare = prepare
         self._parent = parent
@@ -271,7 +271,7 @@ class LiveExecution:
         if self._clock is not None:
             self._clock.cancel()
         self._wake()
-        self.on_end()
+        self.on_end(self)
 
     def _with_inner_ids(self, event: Event) -> Event:
         inner = self._inner_ids.get(event.span_id)
@@ -373,7 +373,7 @@ class Executions:
     def submit(self, live: LiveExecution) -> None:
         """Run an execution when its turn comes."""
         at_once = self.has_room(inner=live.inner)
-        live.on_end = partial(self._ended, live)
+        live.on_end = self._ended
         thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()

@@ -110,26 +110,29 @@ EVERYTHING = Where("1")
 class EventLog:
     """The events of an execution as a compressed JSON list, which grows with each event.
 
-    Each event repeats where it belongs, which compresses well.
+    Each event repeats where it belongs, which compresses well. Typed outputs are left out: their
+    values are in the body, and the types of the last ones in the record.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.size = 0  # bytes of JSON
         self._compressor = zlib.compressobj(level=1)
-        self._parts: list[bytes] = []
+        self._content = bytearray()
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
         """Append an event."""
-        text = to_json(event).encode("ascii")
-        self._parts.append(self._compressor.compress((b"," if self.size else b"[") + text))
+        text = to_json(replace(event, outputs=())).encode("ascii")
+        self._content += self._compressor.compress(b"," if self.size else b"[")
+        self._content += self._compressor.compress(text)
         self.size += len(text)
 
-    def content(self) -> bytes:
+    def content(self) -> bytearray:
         """Return the whole list; no event can be added afterwards."""
-        end = self._compressor.compress(b"]" if self.size else b"[]") + self._compressor.flush()
-        return b"".join([*self._parts, end])
+        self._content += self._compressor.compress(b"]" if self.size else b"[]")
+        self._content += self._compressor.flush()
+        return self._content
 
 
 class Ledger:
