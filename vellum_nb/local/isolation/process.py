@@ -39,7 +39,7 @@ from vellum_nb.local.engine.events import (
     own_frames,
     to_json,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
@@ -96,7 +96,7 @@ def process_options(
             f"a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
         )
     if problem:
-        raise bad_request(problem)
+        raise Refused(400, problem)
     return ProcessOptions(memory_limit, tuple(env), isolation)
 
 

@@ -42,7 +42,7 @@ from vellum_nb.local.isolation.process import (
     describe_in_process,
     process_options,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator
 from vellum_nb.models import VellumVariable, WorkflowInput
 
@@ -87,21 +87,21 @@ def isolation_options(
             'isolation="container" needs an image: give image="name:tag", or name it in '
             "pyproject.toml or vellum.lock.json (container_image_name)"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     found = shutil.which(str(python)) if python else None
     if found is None:
         msg = (
             'isolation="environment" needs python="/path/to/python" of that environment; '
             f"{str(python)!r:.200} is not a program"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
     if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
         msg = (
             f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
             "pip install vellum-workflow-server there"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     return replace(options, python=found)
 
 
@@ -162,7 +162,7 @@ class IsolatedCode:
             return ProcessExecution(self.snapshot, self.entry, self.options, inputs, context)
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         return ServerExecution(self, inputs, context, self.snapshot.texts())
 
 
@@ -481,7 +481,7 @@ def _docker() -> str:
         'isolation="container" needs docker or podman, and neither is on the PATH: install one, '
         'or run in a Python environment with isolation="environment", python=...'
     )
-    raise bad_request(msg)
+    raise Refused(400, msg)
 
 
 def _digest(docker: str, image: str) -> str:
@@ -495,7 +495,7 @@ def _digest(docker: str, image: str) -> str:
         return _call(docker, *inspect).strip()
     except Rejection as exc:
         msg = f"The image {image!r} is not here and cannot be pulled: {exc.message}"
-        raise bad_request(msg) from exc
+        raise Refused(400, msg) from exc
 
 
 def _call(docker: str, *arguments: str) -> str:

@@ -23,7 +23,7 @@ from vellum_nb.local.callables.signature import (
     kind_of,
     variable,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable
 
 _WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
@@ -62,7 +62,7 @@ def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
             f"the Workflows SDK cannot read {hint}, the annotation of "
             f"{inputs.__qualname__}.{name}; write Optional[...] or Union[...] for types joined by |"
         )
-        raise bad_request(msg) from exc
+        raise Refused(400, msg) from exc
     default = next((vars(base)[name] for base in inputs.__mro__ if name in vars(base)), ABSENT)
     kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
     return input_parameter(str(reference.id), name, _as_vellum_has_it(kind, reference), default)

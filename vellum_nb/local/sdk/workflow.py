@@ -52,7 +52,7 @@ from vellum_nb.local.engine.events import (
 )
 from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path
 from vellum_nb.local.ledger.ledger import storable
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.local.sdk.variables import inputs_of, outputs_of
@@ -111,7 +111,7 @@ class SdkWorkflow:
                 given = values_by_name(inputs)
                 arguments["trigger"] = self.target.deserialize_trigger(context.trigger, given)
             except WorkflowInitializationException as exc:
-                raise bad_request(exc.message) from exc
+                raise Refused(400, exc.message) from exc
         outputs = {variable.key: variable for variable in self.output_variables}
         return SdkExecution(self.target, arguments, outputs, context)
 
@@ -315,8 +315,7 @@ def _node_mocks(
     try:
         return MockNodeExecution.validate_all(raw, workflow)
     except WorkflowInitializationException as exc:
-        msg = f"node_output_mocks: {exc.message}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"node_output_mocks: {exc.message}") from exc
 
 
 def _normalized_mock(
@@ -327,7 +326,7 @@ def _normalized_mock(
         if condition.get("type") != "CONSTANT_VALUE":
             kind = condition.get("type")
             msg = f"node_output_mocks: the when_condition {kind!r:.60} is not supported"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         value = condition.get("value")
         condition = value.get("value") if isinstance(value, Mapping) else value
     for node in nodes:
@@ -341,4 +340,4 @@ def _normalized_mock(
             }
     known = ", ".join(sorted({node.__name__ for node in nodes}))
     msg = f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}; there are: {known}"
-    raise bad_request(msg)
+    raise Refused(400, msg)
