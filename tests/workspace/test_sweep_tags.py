@@ -103,10 +103,8 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     ws.server.deploy(new, name="echo", release_tags=["live"])
     sweep = ws.sweep("echo", [{"text": "a"}], release_tags=["live"], progress=False)
     [place] = sweep.record.places()
-    lookup = Lookup(ws.client)
-    runner = Runner(ws.client, ws.history, lookup)
-    services = sweeps.SweepServices(ws.client, ws.history, lookup, runner, ws.compare)
-    worker = sweeps.SweepWorker(services, sweep.record)
+    runner = Runner(ws.client, ws.history, Lookup(ws.client))
+    worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
     worker.attempt(SweepOptions())
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
