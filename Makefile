@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # Where it is set, each kernel and server that the tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-lowest test-newer check lint units cells browser others coverage bench docs notebooks lock clean programs
+.PHONY: help lab test test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -20,7 +20,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells lowest
 	@$(MAKE) --no-print-directory --jobs=2 browser others
 
 browser: $(VENV)/.dev
@@ -48,6 +48,13 @@ UNITS := tests/test_[!w]*.py $(addprefix tests/,client comparison history render
 cells: $(VENV)/.dev
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
+
+lowest: $(VENV)/lowest/.made
+	@echo "==> a part of the unit tests, lowest versions"
+	@$(VENV)/lowest/bin/python -m pytest $(PART) -m "not slow" -k "not postgres" -q
+PART := $(addprefix tests/,test_in*.py test_run.py client/test_r*.py client/test_streams.py \
+	comparison/test_markdown.py history/test_f*.py history/test_recording.py rendering/test_markdown.py \
+	widgets/test_fields.py widgets/test_outputs.py workspace/test_workspace.py)
 
 test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions that are allowed
 	@echo "==> unit tests, lowest versions" && $(VENV)/lowest/bin/python -m pytest $(VERSIONS) $(ARGS)

@@ -298,9 +298,9 @@ def test_an_export_that_is_interrupted_leaves_the_old_file(many, tmp_path, monke
 KILLED = """
 import sys, time
 from vellum_nb import History
-from vellum_nb.history import csv_text, export
+from vellum_nb.history import export, frames
 def slow(*args):
-    yield from csv_text.csv_lines(*args)
+    yield from frames.csv_lines(*args)
     print("written", flush=True)
     time.sleep(20)
 export.csv_lines = slow

@@ -31,8 +31,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_sentence, percent, plural
-from vellum_nb.rendering.values import value_key
+from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +50,7 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 
 Key = tuple[str, str]
@@ -489,8 +489,8 @@ class ComparisonFigures:
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
-        words = [word for word in VERDICTS if word in _ALWAYS or found.counts[word]]
-        counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
+        shown = (f"{n:,} {word}" for word, n in found.counts.items() if n or word in _ALWAYS)
+        counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
         return f"{release}: {counts} · {p} · noise floor {floor}"
@@ -528,10 +528,9 @@ def _too_few(found: Against, figures: Scored) -> str:
     least = f"{figure(found.least)} in {name}"
     if name == "score" or figures.passes:
         least = f"{percent(found.least).removesuffix(' %')} points"
-    more = found.needed is not None and found.needed > number
-    would = (
-        f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference" if more else ""
-    )
+    would = ""
+    if found.needed is not None and found.needed > number:
+        would = f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference"
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 

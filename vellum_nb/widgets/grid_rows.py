@@ -17,9 +17,19 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import Op, difference, word_diff
-from vellum_nb.rendering.format import duration, figure, plural, signed, visible_name
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    figure,
+    output_kind,
+    plain_text,
+    plural,
+    same_value,
+    signed,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import render
-from vellum_nb.rendering.values import output_kind, plain_text, same_value, value_text
 from vellum_nb.widgets.markup import icon
 
 __all__ = ["MAX_ROW", "changed", "differing", "label_text", "plain", "row", "short"]
@@ -50,8 +60,7 @@ _PASS = {True: "✓", False: "✗"}
 
 def short(text: str, limit: int) -> str:
     """Return `text` clean, and cut with an ellipsis where it is longer than `limit`."""
-    text = text[: limit + 1]
-    return clean(text if len(text) <= limit else f"{text[: limit - 1]}…")
+    return clean(cut(text, limit))
 
 
 def label_text(value: object) -> str:
@@ -228,8 +237,8 @@ def _cell(
         tries = len(case.tries.get(release, ()))
         what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
         gap = what if tries else f"Not run on {_name(release)}."
-        gap = f"{gap} Counted as missing, never as a pass."
-        return {"kind": "missing", "word": "missing", "gap": gap, "error": short(error, 300)}
+        word, gap = "failed" if tries else "missing", f"{gap} It never counts as a pass."
+        return {"kind": "missing", "word": word, "gap": gap, "error": short(error, 300)}
     base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)
     against = base if release != case.baseline else None

@@ -15,10 +15,10 @@ from vellum_nb.client import Client
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import (
@@ -36,6 +36,7 @@ from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
+    known_release,
     same_releases,
     stored_comparison,
 )
@@ -51,7 +52,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepServices, empty_sweep, open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import empty_sweep, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,10 +107,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = JudgeService(self.history, self.sweep)
-        self._sweep_services = SweepServices(
-            client, self.history, self._lookup, self._runner, self._compare_sweep
-        )
+        self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
 
     def close(self) -> None:
         """Close the client, and the history unless it was handed in open."""
@@ -553,7 +551,8 @@ class Workspace:
             executor=executor,
         )
         return start_sweep(
-            self._sweep_services,
+            self._runner,
+            self._compare_sweep,
             deployment,
             cases,
             release_tags,
@@ -604,7 +603,7 @@ class Workspace:
         >>> ws.open_sweep(sweep.id)
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
-        return open_sweep(self._sweep_services, sweep_id, options)
+        return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
     @overload
     def compare(
@@ -689,8 +688,9 @@ p = 1.00 · noise floor unknown>
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
-        limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-        return judged(comparison, self._judges, progress=progress, **limits)
+        if not any(isinstance(each, Judge) for each in comparison.metrics):
+            return comparison
+        return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
     def judge(
         self,
@@ -775,9 +775,10 @@ p = 1.00 · noise floor unknown>
     def _services(self, deployment: str, sweep: Sweep | None) -> Services:
         """Return what a comparison of this workspace acts with and is shown by."""
 
-        def code_diff(old: str, new: str) -> CodeDiff | None:
+        def code(tag: str, release_id: str) -> dict[str, str] | None:
             with suppress(APIError):  # then it cannot be read
-                return self.code_diff(deployment, old, new)
+                if self._lookup.release(deployment, tag).id == release_id:
+                    return self.code(deployment, tag)
             return None
 
         def replay(case: Case, tag: str) -> Run:
@@ -808,19 +809,18 @@ p = 1.00 · noise floor unknown>
             sweep=lambda name, rows, options: (
                 self.sweep(name, rows, **options)
                 if rows
-                else empty_sweep(self._sweep_services, name, options["release_tags"])
+                else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
             leaks=self.client.leaks,
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,
-            code_diff=code_diff,
+            code=code,
         )
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
-        record = sweep.record
-        options |= {"sweep": sweep, "release_tags": record.release_tags}
-        compared: Comparison = self.compare(record.deployment, **options)
+        options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
+        compared: Comparison = self.compare(sweep.record.deployment, **options)
         return compared
 
     def _rate_or_clear(
