@@ -12,9 +12,9 @@
           NotFoundError      404
           RateLimitError     429
           ServerError        5xx
-        APIResponseError     2xx that is not our contract
+        APIResponseError     2xx with a body that does not match the contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
-      HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
+      HistoryError           the history is locked, damaged or of a newer version; a wrong argument
         OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
@@ -130,7 +130,7 @@ class ServerError(APIStatusError):
 
 
 class APIResponseError(APIError):
-    """The server answered 2xx with something that is not the contract.
+    """The server answered 2xx with a body that does not match the contract.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class InputError(VellumNBError, ValueError):
 
 
 class HistoryError(VellumNBError):
-    """The history is locked, corrupt, newer, or cannot take what is given; it was left untouched.
+    """The history is locked, damaged or of a newer version, or refuses a value; it did not change.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class RegressionError(VellumNBError, AssertionError):
     case_ids : tuple of str
         The cases that are worse, those of the first release first, the worst first.
     reasons : tuple of str
-        Why it does not pass, a sentence each.
+        Why it does not pass, one sentence each.
     """
 
     case_ids: tuple[str, ...] = ()

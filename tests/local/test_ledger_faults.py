@@ -83,7 +83,7 @@ def test_one_server_at_a_time_serves_a_folder(tmp_path):
 def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path):
     with LocalServer() as running:
         port = int(running.url.rpartition(":")[2])
-        with pytest.raises(VellumNBError, match=f"Port {port} of this machine cannot be had"):
+        with pytest.raises(VellumNBError, match=f"Port {port} is not available"):
             LocalServer(data=tmp_path, port=port).start()
     with LocalServer(data=tmp_path):
         pass

@@ -25,7 +25,7 @@ _NOTHING: Any = object()
 
 
 def is_answer(run: Run | None) -> bool:
-    """Return whether there is a run and it brought an answer, FULFILLED or REJECTED."""
+    """Return whether there is a run with an answer: FULFILLED or REJECTED."""
     return run is not None and run.state in {"FULFILLED", "REJECTED"}
 
 
@@ -37,7 +37,7 @@ def error_text(run: Run | None) -> str:
 
 
 def same_answer(a: Run, b: Run) -> bool:
-    """Return whether two runs brought the same outputs, or the same error."""
+    """Return whether two runs have the same outputs, or the same error."""
     if a is b:
         return True
     return a.state == b.state and a.error == b.error and same_value(a.outputs, b.outputs)
@@ -111,7 +111,7 @@ class Case:
 
     @property
     def is_unstable(self) -> bool:
-        """Whether repeats on one release brought different answers."""
+        """Whether repeats on one release have different answers."""
         return any(self.repeats(release)[0] for release in self.tries)
 
     def checks(self, release: str) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Reports of a comparison: one view model, shown as page, overview, Markdown and text."""
+"""Reports of a comparison: one view model as page, overview, Markdown and text."""
 
 from __future__ import annotations
 

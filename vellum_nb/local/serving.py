@@ -144,7 +144,7 @@ def _listen(port: int) -> socket.socket:
         sock.bind(("127.0.0.1", port))
     except (OSError, OverflowError) as exc:
         sock.close()
-        msg = f"Port {port} of this machine cannot be had ({exc}); port=0 takes a free one"
+        msg = f"Port {port} is not available ({exc}); port=0 chooses a free one"
         raise VellumNBError(msg) from exc
     return sock
 

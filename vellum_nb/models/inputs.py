@@ -148,7 +148,7 @@ def _number(value: float) -> float:
         msg = "is not a number (NaN); give a value, or leave the input out"
         raise InputError(msg)
     if math.isinf(value):
-        msg = "is infinite, which JSON cannot hold"
+        msg = "is infinite, which JSON cannot represent"
         raise InputError(msg)
     return float(value)
 

@@ -191,7 +191,7 @@ def visible_name(name: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return `text` as Markdown that GitHub shows letter by letter.
+    """Return `text` as Markdown that GitHub shows literally.
 
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'

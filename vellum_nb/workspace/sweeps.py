@@ -1,4 +1,4 @@
-"""How a sweep comes to be: checked, planned, recorded; and what makes its runs.
+"""Starting sweeps: check, plan, record; and the worker that makes their runs.
 
 An attempt never waits: what needs time is handed back as an outcome, and no thread is held. It may
 be made in another process, to which it travels as a pickle.
@@ -142,7 +142,7 @@ def _other_workspace(planned: str, now: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SweepServices:
-    """What sweeps need of their workspace; `compare` is called with a sweep and options."""
+    """What sweeps need from their workspace; `compare` is called with a sweep and options."""
 
     client: Client
     history: History
@@ -276,7 +276,7 @@ class SweepWorker:
         return views.view_sweep(sweep, cases=cases, releases=self._releases)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
-        """Write a frame as CSV, unless the key stands in it."""
+        """Write a frame as CSV, unless it contains the API key."""
         refuse_key(str(path), self._services.client.leaks, [frame])
         return write_csv_frame(frame, path)
 

@@ -82,7 +82,7 @@ def process_options(
     if isolation == "kernel":
         if memory_limit is None and not env:
             return None
-        problem = 'memory_limit and env are for runs in a process: say isolation="process"'
+        problem = 'memory_limit and env are for runs in a process: add isolation="process"'
     elif isolation not in known:
         problem = f"isolation={isolation!r:.40} is not known; it is one of: {', '.join(known)}"
     elif os.name == "nt":

@@ -64,7 +64,7 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
         raise Rejection(str(exc), "INVALID_INPUTS") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
-        msg = f"The prompt's blocks or inputs are not what Vellum knows: {first['msg']}"
+        msg = f"The prompt's blocks or inputs are unknown to Vellum: {first['msg']}"
         raise Rejection(msg, "INVALID_INPUTS") from None
     return [block.model_dump(mode="json") for block in compiled]
 

@@ -27,7 +27,7 @@ _CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a f
 Text = Annotated[str, field("the text to shorten", long=True)]
 Length = Annotated[int, Field(ge=1, le=10, description="how many sentences to keep")]
 _Styles = Literal["paragraph", "bullets"]
-Style = Annotated[_Styles, Field(description="running text or one line a sentence")]
+Style = Annotated[_Styles, Field(description="running text or one line per sentence")]
 
 
 class Rest(TypedDict):
