@@ -1,4 +1,4 @@
-"""No export is written while the API key stands in it."""
+"""No export is written that would contain the API key."""
 
 import json
 
@@ -39,7 +39,9 @@ def with_key(**fields):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_export_is_refused_and_nothing_written(tmp_path, way, place):
     cmp = with_key(**PLACES[place])
-    with pytest.raises(vnb.VellumNBError, match="was not written: the API key stands in") as caught:
+    with pytest.raises(
+        vnb.VellumNBError, match="was not written: it would contain the API key, in"
+    ) as caught:
         way(cmp, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
     assert KEY not in str(caught.value)
@@ -62,7 +64,7 @@ def test_a_comparison_of_a_frame_knows_the_key_of_the_environment(monkeypatch, t
     cmp = vnb.compare(frame)
     cmp.to_csv(tmp_path / "before.csv")
     monkeypatch.setenv("VELLUM_API_KEY", KEY)
-    with pytest.raises(vnb.VellumNBError, match="the API key stands in"):
+    with pytest.raises(vnb.VellumNBError, match="contain the API key, in"):
         cmp.to_csv(tmp_path / "after.csv")
 
 

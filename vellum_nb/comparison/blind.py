@@ -255,7 +255,7 @@ class BlindSession:
         a_first = self._a_first(pair)
         side: BlindChoice = "first" if (choice == "A") == a_first else "second"
         rating: BlindChoice = choice if choice in {"tie", "skip"} else side
-        self._drafts[pair.position] = note  # until it is kept
+        self._drafts[pair.position] = note  # until it is stored
         done = self._ratings.rate(
             self.record.id, pair.position, rating, a_first=a_first, note=note.strip()
         )
@@ -376,7 +376,7 @@ class BlindSession:
         return [e for e in self._rated.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
-        """Read what is kept: another kernel may have rated."""
+        """Read the stored ratings: another kernel may have rated."""
         self.record = self._ratings.get(self.record.id)
         found = self._ratings.ratings(self.record.id)
         current: dict[int, BlindRating] = {}

@@ -84,16 +84,16 @@ class Case:
         return {release: run for release in self.tries if (run := self.counting(release))}
 
     def counting(self, release: str) -> Run | None:
-        """Return the run that counts: the newest that brought an answer, else the newest."""
+        """Return the run that counts: the newest with an answer, else the newest."""
         tries = self.tries.get(release, ())
         return next(filter(is_answer, reversed(tries)), tries[-1] if tries else None)
 
     def answers(self, release: str) -> list[Run]:
-        """Return all runs on `release` that brought an answer, oldest first."""
+        """Return all runs on `release` with an answer, oldest first."""
         return list(filter(is_answer, self.tries.get(release, ())))
 
     def answer(self, release: str) -> Run | None:
-        """Return the run that counts if it brought an answer, FULFILLED or REJECTED."""
+        """Return the run that counts if it has an answer: FULFILLED or REJECTED."""
         run = self.counting(release)
         return run if is_answer(run) else None
 

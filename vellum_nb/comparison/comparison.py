@@ -97,7 +97,7 @@ class Services:
     grid, blind : callable or None
         Make the grid of a comparison, and the widget of a `BlindSession`.
     history : History or None
-        Where blind ratings are kept. Without it they live as long as the comparison.
+        Where blind ratings are stored. Without it they last as long as the comparison.
     code : callable or None
         Called with a release tag and the id of its release; returns path to text, or None where
         that cannot be read, or the tag points at another release by now.
@@ -114,9 +114,9 @@ class Services:
 class Comparison:
     """Stored runs of one deployment, case by case on several releases.
 
-    Of several runs of a case on a release the newest that brought an answer (FULFILLED or
+    Of several runs of a case on a release, the newest with an answer (FULFILLED or
     REJECTED) is shown; metrics go over all of them, and their mean counts. A case is *missing* on a
-    release where it was not run, and *failed* where no run brought an answer: never the same,
+    release where it was not run, and *failed* where no run has an answer: never the same,
     never a pass. A tag that moved between runs has one column per release.
 
     A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
@@ -400,7 +400,7 @@ class Comparison:
 
     @cached_property
     def unstable_cases(self) -> NDArray[np.bool_]:
-        """Of each case whether repeats on one release brought different answers."""
+        """Of each case whether repeats on one release have different answers."""
         return self.figures.unstable
 
     def scored(self, metric: str | None = None) -> Scored:
@@ -490,7 +490,7 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `failed` were run and brought none, `missing` were not
+        Of `cases`, `n` have an answer, `failed` were run and have none, `missing` were not
         run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
@@ -561,7 +561,7 @@ class Comparison:
         question : str
             What is asked. Another question is another rating.
         seed : int, optional
-            Of the order in which the two stand in each case. Default: drawn, and kept.
+            Seed of the order of the two in each case. Default: drawn, then stored.
         restart : bool, default False
             Begin another rating, whatever there is.
         """

@@ -428,13 +428,13 @@ class ComparisonFigures:
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
-        """The names of all outputs, in the order in which runs brought them."""
+        """The names of all outputs, in the order in which they first appear."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
-        """Of each case whether repeats on one release brought different answers."""
+        """Of each case whether repeats on one release have different answers."""
         import numpy as np
 
         answers = self.table[self.table["is_answer"]]

@@ -69,7 +69,7 @@ class Sweeps:
         reused: Mapping[Place, str] | None = None,
         allow_duplicate: bool = True,
     ) -> bool:
-        """Store the plan of a sweep; `reused`: which runs stand for planned ones.
+        """Store the plan of a sweep; `reused`: which runs replace planned ones.
 
         Unless `allow_duplicate`, nothing is stored and False is returned where there is an
         unfinished sweep of the same plan.

@@ -105,7 +105,7 @@ def _scalar(value: object) -> Any:
 
 
 def _unwrapped(value: object) -> object:
-    """Return what an enum member, NumPy scalar or model stands for."""
+    """Return the plain value of an enum member, NumPy scalar or model."""
     if isinstance(value, Enum):
         return value.value
     if type(value).__name__ in {"NAType", "NaTType"}:

@@ -49,7 +49,7 @@ def p_value(p: float | None) -> str:
 
 
 def p_sentence(p: float | None) -> str:
-    """Return a p value as it stands in a sentence.
+    """Return a p value for a sentence.
 
     >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
     ('p = 0.50', 'p < 0.00001', 'no p')

@@ -22,7 +22,7 @@ from vellum_nb.sweep.cases import Releases
 if TYPE_CHECKING:
     import pandas as pd
 
-Reused: TypeAlias = Mapping[Place, str]  # runs of the history that stand for planned ones
+Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
@@ -132,7 +132,7 @@ class TagPlan:
     release_id: str | None
     calls: int  # runs to be sent
     found: int = 0  # runs of this sweep that the history has already
-    reused: int = 0  # runs of the history that stand for planned ones
+    reused: int = 0  # runs of the history that replace planned ones
     doubtful: int = 0  # runs that were begun, and are looked up first
     median_s: float | None = None  # what one call takes, by past runs
     cost_usd: float | None = None  # what one call costs, by past runs
@@ -380,7 +380,7 @@ def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
 def _reusable(
     new: SweepRecord, cases: Sequence[SweepCase], runs: Sequence[PlannedRun], sweeps: Sweeps
 ) -> dict[Place, str]:
-    """Return which runs of the history may stand for planned ones that have not begun."""
+    """Return which runs of the history may replace planned ones that have not begun."""
     known = {each.run_id for each in runs}
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}

@@ -66,7 +66,7 @@ class Progress:
     most: int = 0  # and how many may ever be
     note: str | None = None  # such as why `limit` was lowered
     latest: tuple[Run, ...] = ()  # that ended last, the newest first
-    why: str | None = None  # it stands still
+    why: str | None = None  # it has stopped
     max_cost_usd: float | None = None
     moved: tuple[str, ...] = ()  # release tags that pointed at more than one release
 
@@ -129,7 +129,7 @@ class Progress:
 
 
 class Counter:
-    """Counts what begins and ends, by a clock that stands still while the sweep does.
+    """Counts runs that begin and end, by a clock that stops while the sweep does not run.
 
     `planned` is how many runs each of the release tags is to have.
     """
@@ -271,7 +271,7 @@ def terminal_bar(
 
 
 def facts(now: Progress) -> str:
-    """Return what stands behind the bar."""
+    """Return the facts behind the bar."""
     parts = []
     if now.state == "running":
         parts.append(speed(now.rate))

@@ -248,7 +248,7 @@ class Sweep:
 
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
-        tag and repeat that they stand for, and keep their own `sweep_id`.
+        tag and repeat that they replace, with their own `sweep_id`.
         """
         return self._frame()
 
@@ -409,7 +409,7 @@ class Sweep:
         self._release()
 
     def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
-        """Record that it is done, or why it stands still, unless another process drives it."""
+        """Record that it is done, or why it stopped, unless another process drives it."""
         done = self._counter.left <= 0
         self._why = None if done else why
         ended = (self.record.ended or datetime.now(UTC)) if done else None
@@ -494,7 +494,7 @@ class Sweep:
         return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
     def _reused(self) -> dict[str, Place]:
-        """Return which planned run each reused run of the history stands for."""
+        """Return which planned run each reused run of the history replaces."""
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
     def _superseded(self) -> set[str]:

@@ -1,6 +1,6 @@
 """Starting sweeps: check, plan, record; and the worker that makes their runs.
 
-An attempt never waits: what needs time is handed back as an outcome, and no thread is held. It may
+An attempt never waits: what needs time is returned as an outcome, and no thread is held. It may
 be made in another process, to which it travels as a pickle.
 """
 

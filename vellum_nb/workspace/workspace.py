@@ -77,7 +77,7 @@ class Workspace:
     client, history : Client, History
         Where runs go, and where they are recorded; `close` leaves the latter open with `keep_open`.
     source, server : str, LocalServer or None
-        What the client talks to, in a word or two, and the local server behind it, if any.
+        What the client talks to, as a short label, and the local server, if there is one.
 
     Examples
     --------

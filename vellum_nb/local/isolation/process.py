@@ -48,7 +48,7 @@ _LEAST_MEMORY = 256 * 1024**2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DESCRIBE_S = 60.0
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
+_OUTPUT = 64 * 1024  # bytes to keep of the end of what the process printed
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off

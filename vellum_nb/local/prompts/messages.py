@@ -121,7 +121,7 @@ def _tools(functions: Sequence[Json]) -> dict[str, Any]:
 
 
 def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -> list[Json]:
-    """Return the blocks that `block` stands for, where the SDK compiles no such variable.
+    """Return the blocks of the variable `block`, where the SDK compiles no such variable.
 
     It knows no variables of media, and fails on messages of a chat history. A variable may be
     named by its id.
