@@ -48,14 +48,14 @@ def test_the_export_is_refused_and_nothing_written(tmp_path, way, place):
     assert json.dumps(KEY)[1:-1] not in str(caught.value)
 
 
-def test_the_message_says_where_it_stands(tmp_path):
+def test_the_message_says_where_the_key_is(tmp_path):
     cmp = with_key(answer=KEY)
-    place = f"stands in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run"
+    place = f"in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run"
     with pytest.raises(vnb.VellumNBError, match=place):
         cmp.to_csv(tmp_path / "a.csv")
     error = RunError(code="X", message=f"bad key {KEY}")
     cmp = with_key(outputs={}, state="REJECTED", error=error)
-    with pytest.raises(vnb.VellumNBError, match="stands in error of case"):
+    with pytest.raises(vnb.VellumNBError, match="in error of case"):
         cmp.to_markdown(tmp_path / "a.md")
 
 

@@ -377,7 +377,7 @@ def refuse_key(
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
-    place = "it" if holds(text) else ""
+    place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
             values = [each if isinstance(each, str) else "" for each in column.tolist()]
