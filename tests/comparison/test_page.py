@@ -73,7 +73,7 @@ def test_the_page_is_one_file_that_loads_nothing():
 def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
-    titles = "By exact|Releases|Worse|Missing, or without a figure|Better|Identical outputs|"
+    titles = "By exact|Releases|Worse|Without an answer or a figure|Better|Identical outputs|"
     titles += "How this is counted"
     assert re.findall(r"<h2>(.*?)</h2>", html) == titles.split("|")
     assert re.findall(r"<h3>Case (\d)", html) == ["2", "5", "3", "1", "4"]
@@ -180,6 +180,10 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
     assert own.read_text() != "mine"
     judged({"v1": ["yes"], "v2": ["yes"]}).to_html(tmp_path / "report.html")
     assert read_csv(tmp_path / "report.cases.csv")["verdict@v2"].tolist() == ["same"]
+    (tmp_path / "b").mkdir()
+    with pytest.raises(HistoryError, match="name a file in it"):
+        cmp.to_html(tmp_path / "b")
+    assert not list(tmp_path.glob("b.*"))
     for name in ("a.v1", "a.v2"):  # a name with a dot keeps it
         cmp.to_html(tmp_path / name)
     kinds = ("", ".cases.csv", ".runs.csv")
