@@ -157,10 +157,10 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
         parts.append(one_line(error_text(other), _GLIMPSE))
     elif base is not None and other is not None:
         for name in other.outputs:
-            if output_status(name, other, base) == "differs":
-                texts = [value_line(run.outputs[name], _GLIMPSE) for run in (base, other)]
-                if all(len(text) < _GLIMPSE for text in texts):
-                    parts.append(f"{name}: {' → '.join(texts)}")
+            texts = [value_line(run.outputs.get(name), _GLIMPSE) for run in (base, other)]
+            differs = output_status(name, other, base) == "differs"
+            if differs and all(len(text) < _GLIMPSE for text in texts):
+                parts.append(f"{name}: {' → '.join(texts)}")
     return " · ".join(parts)
 
 
