@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
+from vellum_nb.comparison.figures import NO_ANSWER, ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "worse": "Worse",
-    "missing": "Missing, or without a figure",
+    "missing": "Without an answer or a figure",
     "better": "Better",
     "changed": "Changed, neither better nor worse",
     "same": "Identical outputs",
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
-OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "missing"))
+OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", NO_ANSWER))
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _NAMED = 20  # cases of a verdict that the plain text names

@@ -237,8 +237,8 @@ def _cell(
         tries = len(case.tries.get(release, ()))
         what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
         gap = what if tries else f"Not run on {_name(release)}."
-        gap = f"{gap} Counted as missing, never as a pass."
-        return {"kind": "missing", "word": "missing", "gap": gap, "error": short(error, 300)}
+        word, gap = "failed" if tries else "missing", f"{gap} It never counts as a pass."
+        return {"kind": "missing", "word": word, "gap": gap, "error": short(error, 300)}
     base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)
     against = base if release != case.baseline else None
