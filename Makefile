@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # Where it is set, each kernel and server that the tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-lowest test-newer check lint units cells lowest coverage bench docs notebooks lock clean programs
+.PHONY: help lab test test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -21,11 +21,14 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells lowest
-	@echo "==> tests in a real browser"
-	@$(BIN)/python -m pytest tests/e2e -m browser $(TWO) $(ARGS)
-	@echo "==> all other tests"
-	@$(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 browser others
+
+browser: $(VENV)/.dev
+	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
+
+others: $(VENV)/.dev
+	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace

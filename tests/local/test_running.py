@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import json
 import random
 import socket
@@ -13,6 +14,7 @@ import pytest
 from execution_kit import until
 
 from vellum_nb.local import LocalServer
+from vellum_nb.local.engine.executions import LiveExecution
 
 TEXT = [{"name": "text", "type": "STRING", "value": "a"}]
 
@@ -232,6 +234,20 @@ def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
     assert patient.ended.wait(20)
 
 
+@pytest.mark.parametrize("how", ["", "-stream", "-async"])
+def test_a_run_that_has_ended_is_freed_without_the_garbage_collector(api, how):
+    url = f"{api.server.url}/v1/execute-workflow{how}"
+    gc.collect()
+    gc.disable()
+    try:
+        for name in ("streamed", "fail"):
+            body = {"workflow_deployment_name": name, "inputs": TEXT}
+            assert api.session.post(url, json=body, timeout=20).status_code == 200
+        until(lambda: not [each for each in gc.get_objects() if isinstance(each, LiveExecution)])
+    finally:
+        gc.enable()
+
+
 def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
     def speaks(text: str):
         for letter in text:
@@ -265,7 +281,7 @@ def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
         for name in ("speaks", "speaks-later"):
             events = f"/v1/workflow-deployments/{name}/execution-events?limit=1000"
             until(lambda events=events: all(r["end"] for r in api.get(events).json()["results"]))
-        until(lambda: not server._serving._executions._live)
+        until(lambda: not server._serving.executions._live)
         runs = [begin(api) for _ in range(6)]  # all the room there is
         gate.open.set()
         assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}

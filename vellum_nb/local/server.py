@@ -169,9 +169,11 @@ class LocalServer:
         with self._lock:
             if self._serving is not None:
                 self._serving.stop()
+            stop_servers(self._registry.folders())
+            if self._serving is not None:
+                self._serving.executions.join(1.0)
                 self._serving = None
                 atexit.unregister(self.stop)
-            stop_servers(self._registry.folders())
             self._ledger.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:
@@ -306,25 +308,12 @@ class LocalServer:
         """
         if isolation in {"process", "container"} and memory_limit is None:
             memory_limit = self._memory_limit
-        release = build(
-            target,
-            self._registry.snapshots,
-            entry=entry,
-            isolation=isolation,
-            memory_limit=memory_limit,
-            env=env,
-            source=source,
-            declared=declared,
-            image=image,
-            python=python,
-        )
+        options: dict[str, Any] = {"entry": entry, "source": source, "declared": declared}
+        options |= {"isolation": isolation, "memory_limit": memory_limit, "env": env}
+        release = build(target, self._registry.snapshots, image=image, python=python, **options)
+        names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
-            release,
-            name=name,
-            release_tags=release_tags,
-            description=description,
-            label=label,
-            release_id=release_id,
+            release, release_tags=release_tags, release_id=release_id, **names
         )
         return release_read(deployment, release)
 

@@ -39,14 +39,15 @@ from vellum_nb.local.engine.events import (
     own_frames,
     to_json,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
 _LEAST_MEMORY = 256 * 1024**2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DESCRIBE_S = 60.0
+DESCRIBE_S = 60.0
+SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes to keep of the end of what the process printed
 _ERROR_CHARS = 4000
@@ -59,7 +60,6 @@ PASSED_ON = frozenset({
 })
 """The environment variables that every child gets."""
 # fmt: on
-Send = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def process_options(
             f"a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
         )
     if problem:
-        raise bad_request(problem)
+        raise Refused(400, problem)
     return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
@@ -108,20 +108,20 @@ def describe_in_process(
     except OSError as exc:
         msg = f"no process could be started to import it: {exc}"
         raise CodeUnavailableError(msg) from exc
-    timer = threading.Timer(_DESCRIBE_S, child.kill)
+    until = time.monotonic() + DESCRIBE_S
+    timer = threading.Timer(DESCRIBE_S, child.kill)
     timer.start()
     try:
         kind, content = next(child.messages(), ("", [""]))
     finally:
-        is_late = not timer.is_alive()
         timer.cancel()
         ended, output = child.end()
     if kind == "described":
         place, inputs, outputs, description = content
         return place, inputs, outputs, description
     msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
-    if is_late:
-        msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
+    if time.monotonic() > until:
+        msg = SLOW_IMPORT
     raise CodeUnavailableError(msg)
 
 
@@ -388,7 +388,7 @@ class Job:
                 ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
             resource.setrlimit(resource.RLIMIT_AS, (self.memory_limit,) * 2)
 
-    def _do(self, send: Send) -> None:
+    def _do(self, send: Callable[[str, Any], None]) -> None:
         try:
             place, code = load(self.snapshot, self.entry)
             if self.context is None:
@@ -398,16 +398,16 @@ class Job:
                 for event in code.begin(self.inputs, self.context).events():
                     send("event", self._limited(event))
         except CodeUnavailableError as exc:
-            self._reject(send, not_loaded(exc) if self.context else Rejection(str(exc), ""))
-        except Rejection as why:
-            self._reject(send, why)
+            why = not_loaded(exc) if self.context else Rejection(str(exc), "")
+        except Rejection as exc:
+            why = exc
         except VellumNBError as exc:
-            self._reject(send, Rejection(str(exc), "INVALID_INPUTS"))
+            why = Rejection(str(exc), "INVALID_INPUTS")
         except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
             message = f"The process of the run failed: {describe_exception(exc)}"
-            self._reject(send, Rejection(message, "NODE_EXECUTION"))
-
-    def _reject(self, send: Send, why: Rejection) -> None:
+            why = Rejection(message, "NODE_EXECUTION")
+        else:
+            return
         send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
 
     def _limited(self, event: Event) -> Event:
