@@ -405,8 +405,7 @@ class Driver(threading.Thread):
 
     def _record(self, fresh: Sequence[PreparedRun] = ()) -> None:
         if self._ended or fresh:
-            begun, ended = [p.run for p in fresh], [each.run for each in self._ended]
-            self._recorder.record(begun=begun, ended=ended)
+            self._recorder.record(begun=[p.run for p in fresh], ended=[e.run for e in self._ended])
         for each in self._ended:
             self._counter.ended(each.run, found=each.found, resent=each.resent)
         for prepared in fresh:

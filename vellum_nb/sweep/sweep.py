@@ -357,10 +357,9 @@ class Sweep:
         with self._lock:
             if self._driver is not None or not self.record.cases:
                 return
-            sweeps = self._history.sweeps
             try:
                 self._token = uuid4().hex  # a fork has none of its parent's
-                sweeps.acquire(self.id, self._token)
+                self._history.sweeps.acquire(self.id, self._token)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(retry=retry)
@@ -445,8 +444,7 @@ class Sweep:
             begin()
             return self
         interrupts = 0
-        watch = self._worker.watch(self, show=show) if self._shows_progress else nullcontext()
-        with watch:
+        with self._worker.watch(self, show=show) if self._shows_progress else nullcontext():
             while interrupts <= _INTERRUPTS:
                 try:
                     (begin, self.stop, self.cut, self.cut)[interrupts]()
@@ -506,9 +504,8 @@ def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
     """Return the sweep of this id, or of the only id that begins so."""
     found = sweeps.every(sweep_id) if sweep_id else []
     if len(found) == 1:
-        record = found[0]
-        is_driven = record.id in sweeps.held()
-        why = None if is_driven else _why(record, begun=sweeps.last_seen(record.id))
+        record, held = found[0], sweeps.held()
+        why = None if record.id in held else _why(record, begun=sweeps.last_seen(record.id))
         return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
     what = "several sweeps whose id begins with" if found else "no sweep"
     msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists all"
@@ -548,5 +545,5 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     for name in _TIMES:
         frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    texts = (*_TEXTS, "why", "environment")
-    return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(_NUMBERS, "int64"))
+    others = [name for name in _COLUMNS if name not in _TIMES]
+    return frame.astype({name: "int64" if name in _NUMBERS else "str" for name in others})

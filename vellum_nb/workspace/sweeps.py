@@ -220,8 +220,7 @@ class SweepWorker:
         sweep, client = self._sweep, self._runner.client
         now = _workspace_id(client)
         if sweep.workspace and now and sweep.workspace != now:
-            why = _other_workspace(sweep.workspace, now)
-            msg = f"Sweep {sweep.id} stays as it is: {why}"
+            msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)

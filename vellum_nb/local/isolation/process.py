@@ -60,7 +60,6 @@ PASSED_ON = frozenset({
 })
 """The environment variables that every child gets."""
 # fmt: on
-Send = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +388,7 @@ class Job:
                 ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
             resource.setrlimit(resource.RLIMIT_AS, (self.memory_limit,) * 2)
 
-    def _do(self, send: Send) -> None:
+    def _do(self, send: Callable[[str, Any], None]) -> None:
         try:
             place, code = load(self.snapshot, self.entry)
             if self.context is None:
@@ -399,16 +398,16 @@ class Job:
                 for event in code.begin(self.inputs, self.context).events():
                     send("event", self._limited(event))
         except CodeUnavailableError as exc:
-            self._reject(send, not_loaded(exc) if self.context else Rejection(str(exc), ""))
-        except Rejection as why:
-            self._reject(send, why)
+            why = not_loaded(exc) if self.context else Rejection(str(exc), "")
+        except Rejection as exc:
+            why = exc
         except VellumNBError as exc:
-            self._reject(send, Rejection(str(exc), "INVALID_INPUTS"))
+            why = Rejection(str(exc), "INVALID_INPUTS")
         except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
             message = f"The process of the run failed: {describe_exception(exc)}"
-            self._reject(send, Rejection(message, "NODE_EXECUTION"))
-
-    def _reject(self, send: Send, why: Rejection) -> None:
+            why = Rejection(message, "NODE_EXECUTION")
+        else:
+            return
         send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
 
     def _limited(self, event: Event) -> Event:

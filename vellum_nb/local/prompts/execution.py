@@ -144,11 +144,11 @@ async def _events(
     yield {"state": "FULFILLED", "outputs": tuple(outputs), "meta": meta}
 
 
-def _figures(asked: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str, Any] | None:
+def _figures(expand: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str, Any] | None:
     meta: dict[str, Any] = {}
-    if asked.finish_reason:
+    if expand.finish_reason:
         meta["finish_reason"] = answer.finish_reason
-    if asked.usage:
+    if expand.usage:
         details = answer.counts and answer.counts.prompt_tokens_details
         meta["usage"] = {
             "input_token_count": used.tokens_in,
@@ -156,7 +156,7 @@ def _figures(asked: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str,
             "output_char_count": answer.length,
             "cache_read_input_tokens": details and details.cached_tokens,
         } | ({"estimated": True} if used.estimated else {})
-    if asked.cost and used.cost_usd is not None:
+    if expand.cost and used.cost_usd is not None:
         meta["cost"] = {"value": used.cost_usd, "unit": "USD"}
     return meta or None
 
