@@ -102,6 +102,11 @@ class Case:
         answers = self.answers(release)
         return sum(not same_answer(each, answers[-1]) for each in answers), len(answers)
 
+    @property
+    def is_unstable(self) -> bool:
+        """Whether repeats on one release brought different answers."""
+        return any(self.repeats(release)[0] for release in self.tries)
+
     def checks(self, release: str) -> dict[str, bool]:
         """Return for each expected output whether the run that counts met it; {}: no answer."""
         run = self.answer(release)

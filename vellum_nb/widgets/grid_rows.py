@@ -197,7 +197,6 @@ def row(
             icon=icon,
             icons=_ICONS,
             case=case,
-            is_unstable=comparison.unstable_cases[case.number - 1],
             labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
             inputs=[
                 (_name(name) if len(inputs) > 1 else "", short(plain_text(value), size))
