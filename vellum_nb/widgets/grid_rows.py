@@ -270,7 +270,7 @@ def _verdict(
         return "baseline", ""
     if base is None:
         return "alone", f"nothing to compare with: no answer on {_name(case.baseline)}"
-    status = comparison.statuses[release][case.number - 1]
+    status = case.status(release)
     verdict = status if metric is None else comparison.verdict(case, release, metric)
     name = "" if metric is None else _name(metric)
     words = {
