@@ -1,4 +1,4 @@
-"""Reports of a comparison: one view model, shown as page, overview, Markdown and text."""
+"""Reports of a comparison: one view model as page, overview, Markdown and text."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.diff import Difference, diff_html, difference, word_diff
+from vellum_nb.rendering.diff import (
+    Difference,
+    OutputStatus,
+    diff_html,
+    output_difference,
+    output_status,
+    typed_output,
+    word_diff,
+)
 from vellum_nb.rendering.format import (
     cut,
     duration,
-    output_kind,
     plain_text,
     plural,
     printable,
@@ -62,17 +69,12 @@ _INPUT = 400  # characters of an input there; the case is known by its beginning
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An output of one case on one release: the value, and its difference to the baseline's.
+    """An output of one case on one release: the value, and how it differs from the baseline's."""
 
-    `is_absent` is where only the baseline has the output, `is_new` where only this release has.
-    """
-
+    status: OutputStatus
     value: Any
     kind: str
     difference: Difference | None = None
-    is_same: bool = False
-    is_absent: bool = False
-    is_new: bool = False
 
     @property
     def text(self) -> str:
@@ -245,30 +247,20 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
     if answers > 1:
         differ = f", {unlike:,} of them differ" if unlike else ""
         facts.append(f"{answers:,} answers{differ}")
+    known = {**(base.outputs if base else {}), **run.outputs} if run and run.outputs else {}
     outputs = {
-        name: answer
+        name: _answer(name, run, None if is_base else base)
         for name in figures.output_names
-        if (answer := _answer(run, None if is_base else base, name)) is not None
+        if run and name in known
     }
     status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 
-def _answer(run: Run | None, base: Run | None, name: str) -> Answer | None:
-    if run is None:
-        return None
-    compared = base is not None and bool(base.outputs)
-    if name not in run.outputs:
-        is_absent = base is not None and name in base.outputs and bool(run.outputs)
-        return Answer(None, "JSON", is_absent=True) if is_absent else None
-    value = run.outputs[name]
-    kind = output_kind(value, run.output_types.get(name))
-    if base is None or name not in base.outputs:
-        return Answer(value, kind, is_new=compared)
-    old = base.outputs[name]
-    old_kind = output_kind(old, base.output_types.get(name))
-    found = difference(old, value, kind, old_kind=old_kind)
-    return Answer(value, kind, found or None, is_same=not found)
+def _answer(name: str, run: Run, base: Run | None) -> Answer:
+    status, typed = output_status(name, run, base), typed_output(name, run)
+    found = output_difference(name, run, base) if status == "differs" and base else None
+    return Answer(status, *typed, found)
 
 
 def page(model: ReportModel, beside: Mapping[str, str]) -> str:
@@ -367,7 +359,7 @@ def refuse_others(path: Path, tables: Iterable[Path]) -> None:
 def refuse_key(
     what: str, leaks: Callable[[str], bool] | None, frames: Iterable[pd.DataFrame], text: str = ""
 ) -> None:
-    """Refuse to write `what` where the API key stands in what it is made of.
+    """Refuse to write `what` where its contents contain the API key.
 
     That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
     column and the case, and not the key.
@@ -377,7 +369,7 @@ def refuse_key(
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
-    place = "it" if holds(text) else ""
+    place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
             values = [each if isinstance(each, str) else "" for each in column.tolist()]
@@ -388,7 +380,7 @@ def refuse_key(
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
                 place = f"{name} of case {frame['case_id'].iloc[row]}. {advice} another key"
     if place:
-        msg = f"{what} was not written: the API key stands in {place}"
+        msg = f"{what} was not written: it would contain the API key, in {place}"
         raise VellumNBError(msg)
 
 

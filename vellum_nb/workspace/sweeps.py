@@ -1,6 +1,6 @@
-"""How a sweep comes to be: checked, planned, recorded; and what makes its runs.
+"""Starting sweeps: check, plan, record; and the worker that makes their runs.
 
-An attempt never waits: what needs time is handed back as an outcome, and no thread is held. It may
+An attempt never waits: what needs time is returned as an outcome, and no thread is held. It may
 be made in another process, to which it travels as a pickle.
 """
 
@@ -54,7 +54,7 @@ from vellum_nb.sweep.retry_policy import (
 )
 from vellum_nb.sweep.sweep import Sweep, find_sweep
 from vellum_nb.workspace import views
-from vellum_nb.workspace.lookup import NoLookupError, find_execution, run_fields
+from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
 
 _RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
-_LOOK_EVERY = 5.0  # seconds, at the release tags
+_LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: others may be closed
+_TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
@@ -219,8 +220,7 @@ class SweepWorker:
         sweep, client = self._sweep, self._runner.client
         now = _workspace_id(client)
         if sweep.workspace and now and sweep.workspace != now:
-            why = _other_workspace(sweep.workspace, now)
-            msg = f"Sweep {sweep.id} stays as it is: {why}"
+            msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
@@ -262,7 +262,7 @@ class SweepWorker:
         return views.view_sweep(sweep, cases=cases, releases=self._releases)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
-        """Write a frame as CSV, unless the key stands in it."""
+        """Write a frame as CSV, unless it contains the API key."""
         refuse_key(str(path), self._runner.client.leaks, [frame])
         return write_csv_frame(frame, path)
 
@@ -291,6 +291,8 @@ class SweepWorker:
         Where one points at another release, the runs are marked that began since the last look;
         at the end again, for those that were about to be recorded then.
         """
+        client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
+        resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         mark_moved = partial(self._history.sweeps.mark_moved, self._sweep.id)
         sure = dict.fromkeys(self._releases, datetime.now(UTC))
@@ -299,7 +301,7 @@ class SweepWorker:
             for tag, known in self._releases.items():
                 begin = datetime.now(UTC)
                 with suppress(APIError, HistoryError):  # the next look may succeed
-                    now = self._runner.resolve(self._sweep.deployment, tag)
+                    now = resolve(self._sweep.deployment, tag)
                     since, sure[tag] = sure[tag], begin
                     if now is not None and known is not None and now.id != known.id:
                         self._releases[tag], self._moved[tag] = now, None
@@ -310,6 +312,7 @@ class SweepWorker:
         with suppress(HistoryError):
             for mark in marks:
                 mark()
+        client.close()
 
 
 def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:

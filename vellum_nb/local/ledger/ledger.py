@@ -116,7 +116,7 @@ class EventLog:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.size = 0  # bytes of JSON
-        self._compressor = zlib.compressobj(level=1)
+        self._compressor = zlib.compressobj(1, zlib.DEFLATED, 13, 6)  # in 64 kB of memory
         self._content = bytearray()
         for event in events:
             self.add(event)
@@ -179,9 +179,10 @@ class Ledger:
 
     def finish(self, record: ExecutionRecord, events: EventLog) -> None:
         """Store an execution that has ended, with all its events."""
-        row = {**_row_of(record), "events": events.content()}
+        content = events.content()
         update = _UPDATE.replace("SET", "SET events = :events,")
-        self.store.write(lambda tx: tx.execute(update, row))
+        # The row is made when its turn has come: many large ones may wait.
+        self.store.write(lambda tx: tx.execute(update, {**_row_of(record), "events": content}))
 
     def reject_running(self, message: str) -> int:
         """Reject the executions that no server runs any more; return how many there were.
