@@ -25,7 +25,7 @@ _NOTHING: Any = object()
 
 
 def is_answer(run: Run | None) -> bool:
-    """Return whether there is a run and it brought an answer, FULFILLED or REJECTED."""
+    """Return whether there is a run with an answer: FULFILLED or REJECTED."""
     return run is not None and run.state in {"FULFILLED", "REJECTED"}
 
 
@@ -37,7 +37,7 @@ def error_text(run: Run | None) -> str:
 
 
 def same_answer(a: Run, b: Run) -> bool:
-    """Return whether two runs brought the same outputs, or the same error."""
+    """Return whether two runs have the same outputs, or the same error."""
     if a is b:
         return True
     return a.state == b.state and a.error == b.error and same_value(a.outputs, b.outputs)
@@ -84,16 +84,16 @@ class Case:
         return {release: run for release in self.tries if (run := self.counting(release))}
 
     def counting(self, release: str) -> Run | None:
-        """Return the run that counts: the newest that brought an answer, else the newest."""
+        """Return the run that counts: the newest with an answer, else the newest."""
         tries = self.tries.get(release, ())
         return next(filter(is_answer, reversed(tries)), tries[-1] if tries else None)
 
     def answers(self, release: str) -> list[Run]:
-        """Return all runs on `release` that brought an answer, oldest first."""
+        """Return all runs on `release` with an answer, oldest first."""
         return list(filter(is_answer, self.tries.get(release, ())))
 
     def answer(self, release: str) -> Run | None:
-        """Return the run that counts if it brought an answer, FULFILLED or REJECTED."""
+        """Return the run that counts if it has an answer: FULFILLED or REJECTED."""
         run = self.counting(release)
         return run if is_answer(run) else None
 

@@ -64,7 +64,7 @@ Attempt: TypeAlias = Callable[..., Outcome]
 
 
 class AdaptiveConcurrency:
-    """Decides how many calls may be under way, from how earlier ones fared. Pure.
+    """Decides how many calls may be under way, from the results of earlier ones. Pure.
 
     A round is as many calls as may be under way, all begun since that was last changed. After a
     round without trouble the limit grows by half, and stays there when that brought more calls a
