@@ -90,7 +90,7 @@ def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
     assert executions(ws) == now.done == len(sweep.runs())
     assert now.cost_usd == pytest.approx(now.done * OF_ONE)
     again = swept(ws, max_cost_usd=100)
-    assert (again.id, again.state, again.progress().untold) == (sweep.id, "done", None)
+    assert (again.id, again.state, again.progress().cost_problem) == (sweep.id, "done", None)
     assert again.progress().cost_usd == pytest.approx(12 * OF_ONE)
     assert executions(ws) == 12
 
@@ -119,7 +119,9 @@ def test_what_the_server_says_of_a_lost_stream_is_its_row_and_it_is_not_sent_aga
 def test_a_limit_of_cost_that_cannot_hold_is_noted(ws):
     now = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False).progress()
     assert (now.state, now.done) == ("done", 1)
-    assert facts(now) == now.untold == "no run reports its cost, so max_cost_usd cannot stop it"
+    assert (
+        facts(now) == now.cost_problem == "no run reports its cost, so max_cost_usd cannot stop it"
+    )
 
 
 def test_a_limit_of_cost_ends_the_calls_of_a_judge_and_a_higher_one_goes_on(ws):

@@ -96,8 +96,8 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
     if now.moved:
         lines.append(f"  moved during the sweep: {', '.join(now.moved)}")
-    if now.untold:
-        lines.append(f"  {now.untold}")
+    if now.cost_problem:
+        lines.append(f"  {now.cost_problem}")
     print_safely("\n".join([*lines, f"  sweep {done.id}"]))
 
 

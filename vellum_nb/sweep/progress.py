@@ -84,7 +84,7 @@ class Progress:
         return found[1] if found else None
 
     @property
-    def kept(self) -> int:
+    def earlier(self) -> int:
         """How many runs of this sweep had ended before this session began."""
         return self.found - self.reused - self.adopted
 
@@ -115,7 +115,7 @@ class Progress:
         return sum(costs) if costs else None
 
     @property
-    def untold(self) -> str | None:
+    def cost_problem(self) -> str | None:
         """Why a cost limit cannot work: the runs do not report their cost."""
         if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
             return None
@@ -283,6 +283,6 @@ def facts(now: Progress) -> str:
         parts.append(f"{now.failed:,} failed")
     if now.cost_usd is not None:
         parts.append(money(now.cost_usd))
-    if now.untold:
-        parts.append(now.untold)
+    if now.cost_problem:
+        parts.append(now.cost_problem)
     return ", ".join(parts)

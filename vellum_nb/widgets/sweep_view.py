@@ -96,11 +96,11 @@ def _tag_note(record: SweepRecord, tag: str, same: Names) -> str:
 
 def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
     """Return texts on reused runs and on runs in doubt, each bold or not."""
-    goes_on = bool(now.kept or now.lost)
-    runs = "run" if now.kept == 1 else "runs"
+    goes_on = bool(now.earlier or now.lost)
+    runs = "run" if now.earlier == 1 else "runs"
     them = "it" if now.resent == 1 else "them"
     counts = [
-        (now.kept, goes_on, f"{runs} kept" if record.round else f"{runs} found in the history"),
+        (now.earlier, goes_on, f"{runs} kept" if record.round else f"{runs} found in the history"),
         (
             now.reused,
             now.reused,
@@ -122,7 +122,7 @@ def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
 def _sums(now: Progress) -> list[dict[str, str]]:
     to_go = sum(tag.to_go for tag in now.tags)
     running = sum(tag.running for tag in now.tags)
-    fresh = max(0, now.ended - now.kept - now.reused)
+    fresh = max(0, now.ended - now.earlier - now.reused)
     left = _UNKNOWN if now.state != "done" else "none"
     if now.state == "running" and now.left_s is not None:
         left = f"about {duration(now.left_s)}"
