@@ -31,8 +31,7 @@ others: $(VENV)/.dev
 	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
 
-check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace
-	@.ci/programs postgresql pgbouncer
+check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace on SQLite
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
 
 lint: $(VENV)/.dev
@@ -42,7 +41,7 @@ lint: $(VENV)/.dev
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q -n 4 --dist loadfile $(ARGS) # half of their time they wait
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -k "not postgres" -q -n 4 --dist loadfile $(ARGS) # half of their time they wait
 UNITS := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering sweep)
 
 cells: $(VENV)/.dev
