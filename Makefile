@@ -42,7 +42,7 @@ lint: $(VENV)/.dev
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q $(TWO) $(ARGS)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q -n 4 --dist loadfile $(ARGS) # half of their time they wait
 UNITS := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering sweep)
 
 cells: $(VENV)/.dev
