@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vellum_nb
+from vellum_nb.sweep.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget", "uvicorn"}
@@ -49,6 +50,17 @@ def test_every_public_method_is_in_the_reference(name, reference):
     assert methods
     missing = [method for method in methods if not re.search(rf"[`.]{method}\b", reference)]
     assert missing == []
+
+
+def test_what_the_reference_names_of_the_progress_of_a_sweep_is_there(reference):
+    row = re.search(r"^\| `sweep\.progress\(\)`(.*)$", reference, re.MULTILINE)[1]
+    names = {*re.findall(r"`(\w+)`", row), *re.findall(r"progress\(\)\.(\w+)", reference)}
+    assert len(names) > 5
+    assert [name for name in sorted(names) if name not in known_names(Progress)] == []
+
+
+def known_names(kind):
+    return {*dir(kind), *kind.__dataclass_fields__}
 
 
 def test_every_field_of_a_run_and_every_error_is_in_the_reference_and_the_package_is_typed(

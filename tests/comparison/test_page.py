@@ -81,6 +81,8 @@ def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
     html = compared(run("v1"), run("v1", answer="no"), failed("v2")).to_html()
     assert "2 answers, 1 of them differ" in html
     assert "TIMEOUT: no answer within 120 s" in html
+    assert re.findall('class="missing">(.*?)<', html) == ["without an answer"]
+    assert "failed where it was run and has no answer" in html
 
 
 def test_what_a_difference_leaves_out_stands_beside_it():

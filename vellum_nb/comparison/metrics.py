@@ -412,7 +412,7 @@ def judge(
     """Return a metric that another workflow computes for each answer.
 
     Its runs are recorded in the same history. An answer that it has judged is not judged again: the
-    same inputs on the same release tag are looked up, also those of last year. ``ws.compare`` and
+    same inputs on the same release are looked up, also those of last year. ``ws.compare`` and
     ``sweep.compare`` run it, with ``dry_run``, ``max_calls`` and ``max_cost_usd``.
 
     Parameters

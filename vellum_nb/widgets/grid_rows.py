@@ -234,7 +234,7 @@ def _cell(
         tries = len(case.tries.get(release, ()))
         what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
         gap = what if tries else f"Not run on {_name(release)}."
-        word, gap = "failed" if tries else "missing", f"{gap} It never counts as a pass."
+        word, gap = found.state.lower() if found else "missing", f"{gap} It never counts as a pass."
         return {"kind": "missing", "word": word, "gap": gap, "error": short(error, 300)}
     base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)

@@ -268,3 +268,10 @@ def test_closed_views_leave_nothing_behind(ws):
     for view in (grid, table):
         view.close()
     assert set(_instances) == before
+
+
+@pytest.mark.parametrize("state", ["STARTED", "CANCELLED", "FAILED"])
+def test_a_run_without_an_answer_is_named_by_its_state(grid, state):
+    cell = grid([run(0, "v1"), run(0, "v2", state=state, outputs={})]).cell(1, "v2")
+    assert (cell["kind"], cell["word"]) == ("missing", state.lower())
+    assert "No answer from v2 in 1 try. It never counts as a pass." in cell["text"]
