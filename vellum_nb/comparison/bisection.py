@@ -185,9 +185,10 @@ def bisected(
     """
     usable = [each for each in releases if can_try(each)]
     if len(usable) < 2:  # noqa: PLR2004  (an oldest and a newest)
+        others = ". Add release tags to the others in Vellum" if len(usable) < len(releases) else ""
         msg = (
             f"Only {len(usable)} of {plural(len(releases), 'release')} of {deployment} can be run, "
-            "and a change lies between two. Add release tags to the others in Vellum"
+            f"and a change lies between two{others}"
         )
         raise VellumNBError(msg)
     everything: Check = lambda run: error_text(run) if run.error else run.outputs  # noqa: E731

@@ -107,7 +107,7 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
         name, tag = judge.deployment, judge.release_tag
-        release = found.release(name, tag)
+        release = found.release(name, tag) if requests else None
         runs = found.history.runs(deployment=name, state="FULFILLED", case_id=list(requests))
         known = {
             r.case_id: r

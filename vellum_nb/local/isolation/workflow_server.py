@@ -175,10 +175,10 @@ def _describe_in_server(
         with server.request("/workflow/serialize", body, timeout=DESCRIBE_S) as answer:
             config = json.loads(answer.read())["exec_config"]
     except Rejection as exc:
+        if not isinstance(exc.__cause__, TimeoutError):
+            raise
         stop_servers([snapshot.folder])  # its next runs would be forks of what hangs
-        if isinstance(exc.__cause__, TimeoutError):
-            raise CodeUnavailableError(SLOW_IMPORT) from exc
-        raise
+        raise CodeUnavailableError(SLOW_IMPORT) from exc
     place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
     return place, config["input_variables"], config["output_variables"], ""
 
