@@ -133,7 +133,7 @@ def test_the_key_is_in_no_repr(server, ws):
     [
         ("prod", "Cannot connect to 'prod'; give \"vellum\""),
         ("ftp://files.example", "Cannot connect to a URL that does not"),
-        ("postgresql://a:secret@db.example/x", "does not .* is given as history="),
+        ("postgresql://a:secret@db.example/x", "does not .* pass a database .* as history="),
     ],
 )
 def test_connect_says_what_it_can_connect_to(target, said):

@@ -243,7 +243,9 @@ class SweepWorker:
         own = Client.of(attempt.settings)
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
-        self._watch = threading.Thread(target=self._watch_tags, name="vellum-nb-tags", daemon=True)
+        sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
+        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure)
+        self._watch = threading.Thread(target=watch, name=name, daemon=True)
         self._watch.start()
         return attempt
 
@@ -285,17 +287,16 @@ class SweepWorker:
             repeat=place.repeat,
         )
 
-    def _watch_tags(self) -> None:
+    def _watch_tags(self, sure: dict[str, datetime]) -> None:
         """Look at the tags every few seconds, and once more at the end.
 
-        Where one points at another release, the runs are marked that began since the last look;
-        at the end again, for those that were about to be recorded then.
+        `sure` is when each was looked at last. Where one points at another release, the runs are
+        marked that began since; at the end again, for those that were about to be recorded then.
         """
         client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         mark_moved = partial(self._history.sweeps.mark_moved, self._sweep.id)
-        sure = dict.fromkeys(self._releases, datetime.now(UTC))
         while not over:
             over = stop.wait(_LOOK_EVERY)
             for tag, known in self._releases.items():
