@@ -107,7 +107,7 @@ def _cases(session: BlindSession) -> str:
         cells.append(escape(note[:_NOTE]) if isinstance(note, str) else "")
         number = f'<th scope="row">{numbers[row["case_id"]]:,}</th>'
         body += f"<tr>{number}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    names = ("case", "A", "B", "you said", "note")
+    names = ("case", "A", "B", "your choice", "note")
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     more = len(rows) - _CASES
     rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
