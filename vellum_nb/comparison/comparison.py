@@ -408,9 +408,10 @@ class Comparison:
         return self.figures.scored[self._metric(metric)]
 
     def count(self, release: str, status: str) -> int:
-        """Return in how many cases `release` is "same", "differs" or "missing" (no answer on both).
+        """Return in how many cases `release` is "same", "differs" or "missing".
 
-        Of the outputs; by the metric "better", "worse", "noise", "unscored" or "error".
+        Of the outputs, where "missing" is without an answer, on `release` or on the baseline; by
+        the metric "better", "worse", "noise", "unscored" or "error".
         """
         self._check_release(release)
         by_outputs = ("same", "differs", "missing")

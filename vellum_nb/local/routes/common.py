@@ -50,7 +50,8 @@ class State:
         """Return an execution as it is now."""
         record = self.executions.record(execution_id)
         if record is None:
-            raise Refused(404, f"No execution {execution_id!r:.60} is here")
+            what = f"No execution {execution_id!r:.60} is here"
+            raise Refused(404, f"{what}; without data= a local server forgets them when it stops")
         return record
 
     def release_of(self, record: ExecutionRecord) -> Release | None:

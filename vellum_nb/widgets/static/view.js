@@ -540,7 +540,7 @@ class CasesGrid extends View {
     const words = `${figure(this.all)} ${plural(this.all, "case")}, ${this.get("_head").order}`;
     say(this.count, this.total === this.all ? words : `${figure(this.total)} of ${words}`);
     this.grid.hidden = this.total === 0;
-    super.footer(this.all ? "No case is in these filters." : "There are no stored runs to compare yet: run the deployment on these release tags first.");
+    super.footer(this.all ? "No case matches these filters." : "There are no stored runs to compare yet: run the deployment on these release tags first.");
   }
 
   // --- heading and columns
