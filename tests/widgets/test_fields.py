@@ -222,16 +222,6 @@ def test_closing_a_field_closes_all_its_widgets():
     assert set(_instances) == before
 
 
-def test_a_value_is_checked_for_every_release_that_it_goes_to(fields):
-    wider = variable("x", "NUMBER", schema={"maximum": 100})
-    narrower = variable("x", "NUMBER", schema={"maximum": 10})
-    fields.show({"v1": [narrower], "v2": [wider]})
-    fields["x"].value = 50
-    assert fields.problems() == {"x": "v1: 50 is more than the maximum of 10"}
-    fields.show({"v2": [wider]})
-    assert fields.problems() == {}
-
-
 TYPES = (
     *("STRING", "NUMBER", "JSON", "CHAT_HISTORY", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT"),
     *("ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL", "NEW_ONE", ""),
