@@ -45,6 +45,15 @@ def _a_history_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setenv("VELLUM_NB_HISTORY", str(tmp_path / "default-runs.db"))
 
 
+@pytest.fixture
+def history(tmp_path):
+    """Return an empty history in a file."""
+    from vellum_nb import History
+
+    with History(tmp_path / "runs.db") as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """Return a PostgreSQL server that nothing else uses."""

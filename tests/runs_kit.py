@@ -7,6 +7,10 @@ from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
 
+TYPES = [
+    "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
+    "FUNCTION_CALL", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "SOMETHING_NEW",
+]  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>", "</span></del><img src=x onerror=alert(1)>", '" onclick="x',
     "[x](javascript:alert(1))", "![x](https://evil.example/a.png)", "https://evil.example",

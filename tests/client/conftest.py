@@ -87,12 +87,12 @@ class ScriptedServer:
         return behave
 
     @staticmethod
-    def raw(content):
-        """Write `content` and close."""
+    def raw(content, *, keep=False):
+        """Write `content` and close, or keep the connection for the next request."""
 
         def behave(sock):
             sock.sendall(content)
-            return False
+            return keep
 
         return behave
 

@@ -23,18 +23,8 @@ def whole(*events):
     return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def answering(content):
-    """Send `content` and keep the connection for the next request."""
-
-    def behave(sock):
-        sock.sendall(content)
-        return True
-
-    return behave
-
-
 def test_a_stream_that_was_read_leaves_its_connection_to_the_next_call(server, client):
-    server.will(answering(whole(BEGUN, ENDED, b"END\n")))
+    server.will(server.raw(whole(BEGUN, ENDED, b"END\n"), keep=True))
     for _ in range(3):
         cancel = Cancellation()
         assert len(list(stream(client, cancel=cancel))) == 2
@@ -111,7 +101,7 @@ def test_closing_from_another_thread_ends_the_loop(server, client, pool, content
 
 
 def test_a_stream_is_read_once_and_closing_it_again_does_nothing(server, client, fulfilled):
-    server.will(answering(whole(BEGUN, ENDED)), server.reply(200, fulfilled))
+    server.will(server.raw(whole(BEGUN, ENDED), keep=True), server.reply(200, fulfilled))
     events = stream(client)
     assert len(list(events)) == 2
     with pytest.raises(errors.VellumNBError, match="only once"):
@@ -172,7 +162,7 @@ def test_cancelling_cuts_a_call_that_waits_for_its_stream(server, client, pool):
 
 
 def test_a_stream_survives_its_client(server, key):
-    server.will(answering(whole(BEGUN, ENDED)))
+    server.will(server.raw(whole(BEGUN, ENDED), keep=True))
     with Client(api_key=key, base_url=server.url, timeout=LIMIT) as client:
         events = stream(client)
     assert len(list(events)) == 2
@@ -187,7 +177,7 @@ def test_a_stream_shows_no_key(server, client, key):
 
 
 def test_many_threads_stream_while_others_hang_up(server, client, pool):
-    server.will(answering(whole(BEGUN, *[GROWN] * 50, ENDED)))
+    server.will(server.raw(whole(BEGUN, *[GROWN] * 50, ENDED), keep=True))
 
     def read():
         return {len(list(stream(client))) for _ in range(30)}

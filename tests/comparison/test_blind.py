@@ -24,12 +24,6 @@ def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "
     return report_kit.compared(*runs, *more, tags=tags, services=services)
 
 
-@pytest.fixture
-def history(tmp_path):
-    with History(tmp_path / "runs.db") as history:
-        yield history
-
-
 def test_the_order_is_shuffled_for_each_case_and_follows_from_the_seed(history):
     session = compared(history, 40).blind(seed=1)
     seen = []

@@ -20,9 +20,6 @@ def run(outputs: dict[str, Any] | None = None, tag: str = "v1", **fields: Any) -
     return kit_run(tag, outputs=outputs or {}, **fields)
 
 
-REJECTED = failed("v1", state="REJECTED")
-
-
 @pytest.mark.parametrize(
     ("metric", "outputs", "expected", "value"),
     [

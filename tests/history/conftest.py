@@ -59,6 +59,13 @@ def ask(postgres_url):
 
 
 @pytest.fixture
+def setting(ask):
+    """Return what changes a setting of the database, for connections to come."""
+    name = ask("SELECT current_database()").fetchone()[0]
+    return lambda what: ask(f"ALTER DATABASE {name} {what}")
+
+
+@pytest.fixture
 def make_run():
     """Return runs a second apart; the fields given replace the usual ones."""
     numbers = itertools.count()

@@ -46,12 +46,6 @@ def guest_url(postgres, postgres_url, ask):
     return postgres.url(postgres_url.rpartition("/")[2], user="reader")
 
 
-def setting(ask, what):
-    """Change a setting of the database, for connections to come."""
-    name = ask("SELECT current_database()").fetchone()[0]
-    ask(f"ALTER DATABASE {name} {what}")
-
-
 def ended(run, **outputs):
     return run.model_copy(update={"state": "FULFILLED", "outputs": outputs})
 
@@ -293,10 +287,10 @@ def test_pending_runs_in_a_damaged_file_do_not_keep_the_history_closed(
 
 
 def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
-    postgres_url, ask, make_run
+    postgres_url, setting, make_run
 ):
     run = make_run()
-    setting(ask, "SET statement_timeout = '100ms'")
+    setting("SET statement_timeout = '100ms'")
     with History(postgres_url) as history, psycopg.connect(postgres_url) as other:
         history.begin(run)
         other.execute("LOCK TABLE runs")  # as VACUUM FULL does
@@ -307,10 +301,10 @@ def test_an_answer_that_comes_while_a_program_locks_the_history_is_not_lost(
 
 
 def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
-    postgres_url, ask, make_run
+    postgres_url, ask, setting, make_run
 ):
     with History(postgres_url):
-        setting(ask, "SET default_transaction_read_only = on")
+        setting("SET default_transaction_read_only = on")
     with History(postgres_url) as history:
         with pytest.warns(UserWarning, match="are recorded in"):
             history.begin(make_run(id="a"))
@@ -318,7 +312,7 @@ def test_a_server_that_takes_no_writes_keeps_no_run_from_being_recorded(
             history.annotate("a", note="x")
         assert history.count() == 0  # pending runs do not keep it from being read
     ask("SET default_transaction_read_only = off")
-    setting(ask, "RESET default_transaction_read_only")
+    setting("RESET default_transaction_read_only")
     with History(postgres_url) as history:
         assert [run.id for run in history.runs()] == ["a"]
 

@@ -110,11 +110,10 @@ def test_a_history_may_lie_in_a_schema_of_its_own(postgres, make_run):
         assert (history.count(), apart.count()) == (1, 0)
 
 
-def test_a_writer_that_waits_for_a_lock_too_long_says_why(postgres_url, make_run, ask):
+def test_a_writer_that_waits_for_a_lock_too_long_says_why(postgres_url, make_run, setting):
     with History(postgres_url) as history:
         history.begin(make_run())
-    name = ask("SELECT current_database()").fetchone()[0]
-    ask(f"ALTER DATABASE {name} SET statement_timeout = '100ms'")
+    setting("SET statement_timeout = '100ms'")
     with History(postgres_url) as history, connection_of(postgres_url) as other:
         with other.transaction():
             other.execute("LOCK TABLE deletions")

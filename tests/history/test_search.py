@@ -98,13 +98,8 @@ def test_a_text_becomes_words(text, expected):
 @pytest.mark.parametrize(
     ("typed", "text", "found"),
     [
-        ("refund", "Two REFUNDS", True),
-        ("fund", "Two refunds", False),
-        ("refund policy", "the policy of refunds", True),
-        ("refund policy", "the refunds", False),
         ('"refund policy"', "Refund -- policy!", True),
         ('"refund policy"', "policy refund", False),
-        ('"refund"', "refunds", False),
         ('"refund pol', "refund policy", True),
         ("e-mail", "e mails", True),
         ("e-mail", "mail e", False),
@@ -112,7 +107,6 @@ def test_a_text_becomes_words(text, expected):
         ("東都", "東京都", False),
         ("Ünal", "see unal", True),
         ("👍", "great👍", True),
-        ("???", "what???", False),
         ("NEAR(a b)", "near a b", True),
         ("refund OR *", "refund or", True),
         ('a" OR "b', "a b", False),

@@ -19,7 +19,6 @@ from vellum_nb.local import (
     Document,
     Image,
     LocalServer,
-    Reject,
     SearchResults,
     Video,
 )
@@ -105,12 +104,6 @@ def every_type(chat: ChatHistory) -> EveryType:
     }
 
 
-async def later(text: str) -> str:
-    """Say it after a moment."""
-    await asyncio.sleep(0)
-    return text
-
-
 def streamed(text: str) -> Generator[str, None, dict[str, int]]:
     """Say it letter by letter, and count."""
     yield from text
@@ -125,18 +118,13 @@ async def streamed_later(text: str) -> AsyncGenerator[tuple[str, str], None]:
         yield "second", letter.upper()
 
 
-def refuse(text: str) -> str:
-    """Refuse everything."""
-    raise Reject(f"no {text} today")
-
-
 def fail(text: str) -> str:
     """Fail."""
     raise KeyError(text)
 
 
 FUNCTIONS = (
-    echo, count, typed, media, every_type, later, streamed, streamed_later, refuse, fail
+    echo, count, typed, media, every_type, streamed, streamed_later, fail
 )  # fmt: skip
 
 

@@ -1,18 +1,20 @@
 """Executions to keep, workflows to run, and ways to read their end."""
 
+import gzip
 import json
 import os
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from vellum_nb.local import State
-from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event, Usage
+from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event
 from vellum_nb.local.ledger.ledger import ExecutionRecord
-from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 
 NO_ID = "00000000-0000-4000-8000-000000000009"
 ACTUALS = "/v1/submit-workflow-execution-actuals"
@@ -50,21 +52,6 @@ def event(of: ExecutionRecord, name: str = WORKFLOW_FULFILLED, **fields: Any) ->
     return Event(name, of.execution_id, of.trace_id, fields.pop("body", {}), **fields)
 
 
-def full() -> ExecutionRecord:
-    return record(
-        inputs=(WorkflowInput(name="data", type="JSON", value={"a": [1, None, "ü\u2028"]}),),
-        external_id="job 7",
-        metadata={"user": "ü", "n": 1},
-        previous_execution_id=str(uuid.uuid4()),
-        status="REJECTED",
-        end=START + timedelta(microseconds=1),
-        outputs=(WorkflowOutput(id="o", name="score", type="NUMBER", value=0.5),),
-        error=WorkflowEventError(message="m", code="NODE_EXECUTION", raw_data={"a": 1}),
-        state={"turns": 2},
-        usage=(Usage("model", 3, None, 0.25),),
-    )
-
-
 def turn(text: str, memory: State) -> dict[str, Any]:
     """Count the turns of a conversation."""
     memory["turns"] = [*memory.get("turns", []), text]
@@ -83,25 +70,19 @@ def run(api: Any, name: str, text: str, **more: Any) -> str:
     return str(answer.json()["execution_id"])
 
 
-def events(api: Any, name: str, **query: Any) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events", params=query)
+def found_at(api: Any, path: str, **query: Any) -> dict[str, Any]:
+    answer = api.get(path, params=query)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def events(api: Any, name: str, **query: Any) -> dict[str, Any]:
+    return found_at(api, f"/v1/workflow-deployments/{name}/execution-events", **query)
 
 
 def read(api: Any, name: str, execution_id: str) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-deployments/{name}/execution-events/{execution_id}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def detail(api: Any, execution_id: str, **query: Any) -> dict[str, Any]:
-    answer = api.get(f"/v1/workflow-executions/{execution_id}/detail", params=query)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return found_at(api, f"/v1/workflow-deployments/{name}/execution-events/{execution_id}")
 
 
 def condition(field: str, operator: str, value: Any) -> dict[str, Any]:
@@ -127,6 +108,18 @@ def inputs(**values: tuple[str, Any]) -> list[dict[str, Any]]:
 def outputs(data: dict[str, Any]) -> dict[str, Any]:
     assert data["state"] == "FULFILLED", data
     return {output["name"]: output["value"] for output in data["outputs"]}
+
+
+def archive(files: dict[str, str], kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Return a tar.gz, the same bytes in each process."""
+    buffer = BytesIO()
+    gz = gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0)
+    with gz, tarfile.open(fileobj=gz, mode="w") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.type = len(text), kind
+            tar.addfile(info, BytesIO(text.encode()))
+    return buffer.getvalue()
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:

@@ -43,7 +43,6 @@ def test_values_may_come_in_other_ways_or_not_at_all(api, name, values, expected
 
 
 BAD_INPUTS = [
-    ("echo", {}, "Missing required input variable: 'text'"),
     ("echo", {"txt": ("STRING", "a"), "text": ("STRING", "a")}, "Unknown input variable 'txt'"),
     ("echo", {"text": ("NUMBER", 5)}, "'text' has the type NUMBER; STRING is expected"),
     ("echo", {"text": ("STRING", 5)}, "'text': text is expected"),

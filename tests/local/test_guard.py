@@ -8,17 +8,13 @@ from vellum_nb.local import LocalServer
 PATH = "/v1/environments/identity"
 
 
-def test_without_a_key_nothing_is_reported(api):
-    answer = api.get(PATH, headers={"X-API-KEY": None})
-    assert answer.status_code == 403
-    assert answer.json() == {"detail": "Authentication credentials were not provided."}
-
-
-@pytest.mark.parametrize("key", ["", "wrong", "ä"])
-def test_a_wrong_key_is_refused(api, key):
-    answer = api.get(PATH, headers={"X-API-KEY": key.encode("latin-1")})
+@pytest.mark.parametrize("key", [None, b"", b"wrong", b"\xe4"])
+def test_without_the_right_key_nothing_is_reported(api, key):
+    answer = api.get(PATH, headers={"X-API-KEY": key})
     assert answer.status_code == 403
     assert api.server.api_key not in answer.text
+    detail = "Authentication credentials were not provided."
+    assert key is not None or answer.json() == {"detail": detail}
 
 
 def test_the_old_spelling_of_the_header_is_understood(api):

@@ -79,13 +79,15 @@ def test_one_server_at_a_time_serves_a_folder(tmp_path):
             first.start()
 
 
-def test_a_server_that_did_not_start_lets_go_of_its_folder(tmp_path):
+def test_a_server_whose_port_is_taken_lets_go_of_its_folder_and_uses_both_later(tmp_path):
     with LocalServer() as running:
         port = int(running.url.rpartition(":")[2])
         with pytest.raises(VellumNBError, match=f"Port {port} is not available"):
             LocalServer(data=tmp_path, port=port).start()
-    with LocalServer(data=tmp_path):
-        pass
+    again = LocalServer(data=tmp_path, port=port)
+    for _ in range(2):
+        with again:
+            assert again.url == f"http://127.0.0.1:{port}"
 
 
 def allow(ledger: Ledger, pages: int) -> None:

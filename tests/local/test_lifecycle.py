@@ -211,14 +211,3 @@ def test_importing_the_room_loads_no_web_framework():
 def test_limits_that_make_no_sense_are_refused(options):
     with pytest.raises(VellumNBError, match=r"give seconds above 0|concurrency is 1 or more"):
         LocalServer(**options)
-
-
-def test_a_port_that_is_taken_is_refused_and_used_again_later():
-    with LocalServer() as server:
-        port = int(server.url.rpartition(":")[2])
-        with pytest.raises(VellumNBError, match=f"Port {port} is not available"):
-            LocalServer(port=port).start()
-    again = LocalServer(port=port)
-    for _ in range(2):
-        with again:
-            assert again.url == f"http://127.0.0.1:{port}"

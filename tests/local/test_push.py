@@ -1,16 +1,15 @@
 """The official command line against the local server: ping, push, pull, unmodified."""
 
-import gzip
 import json
 import os
 import subprocess
 import sys
 import tarfile
-from io import BytesIO
 from pathlib import Path
 
 import execution_kit
 import pytest
+from execution_kit import archive
 
 from vellum_nb.local import LocalServer
 
@@ -174,17 +173,6 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
         answer = api.ask("my-flow", release_tag="v2", metadata=mocks)
         assert answer.status_code == 400
         assert "no node has the id 'nobody'; there are: Shout" in answer.json()["detail"]
-
-
-def archive(files, kind=tarfile.REGTYPE):
-    buffer = BytesIO()
-    gz = gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0)  # the same bytes in each process
-    with gz, tarfile.open(fileobj=gz, mode="w") as tar:
-        for name, text in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.type = len(text), kind
-            tar.addfile(info, BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 ECHO = {"workflow.py": "def echo(text: str) -> str: return text"}

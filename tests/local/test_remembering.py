@@ -28,12 +28,6 @@ def say(fresh, asking):
     return ask
 
 
-def test_a_state_is_no_input_variable(fresh):
-    release = fresh.deploy(chat)
-    keys = [variable.key for variable in release.workflow_version.input_variables]
-    assert keys == ["text"]
-
-
 def test_a_previous_execution_without_a_state_is_an_empty_one(say):
     rejected, said = say("no")
     assert said is None

@@ -3,12 +3,6 @@
 import pytest
 
 
-def get(api, path, **params):
-    answer = api.get(path, params=params)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
 @pytest.mark.parametrize(
     ("path", "message"),
     [

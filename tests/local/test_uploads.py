@@ -11,9 +11,6 @@ from execution_kit import inputs
 from vellum_nb.local import LocalServer
 
 FILES = "/v1/uploaded-files"
-NO_ID = "00000000-0000-4000-8000-000000000009"
-
-
 PART = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello\r\n'
 
 

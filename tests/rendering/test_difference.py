@@ -5,14 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runs_kit import TYPES
 
 from vellum_nb.rendering.diff import MISSING, difference
 from vellum_nb.rendering.format import same_value
 
-TYPES = [
-    "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
-    "FUNCTION_CALL", "IMAGE", "AUDIO", "VIDEO", "DOCUMENT", "SOMETHING_NEW",
-]  # fmt: skip
 WORDS = st.sampled_from(["a", "b", "a b", "a b c", "", "x y\nz"])
 NUMBERS = st.integers(-3, 3) | st.floats() | st.sampled_from([1.0, 10**400])
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS

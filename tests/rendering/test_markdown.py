@@ -40,9 +40,8 @@ def test_tables_are_kept_and_links_open_elsewhere_and_show_nothing():
 ADDRESSES = "javascript:alert(1) vbscript:x data:text/html,x file:///etc/passwd //e.com /lab"
 
 
-@pytest.mark.parametrize("address", ADDRESSES.split())
-def test_links_to_other_than_the_web_and_mail_are_no_links(address):
-    assert "href" not in body(f"[x]({address})")
+def test_links_to_other_than_the_web_and_mail_are_no_links():
+    assert [each for each in ADDRESSES.split() if "href" in body(f"[x]({each})")] == []
 
 
 def test_a_text_of_brackets_is_rendered_quickly():

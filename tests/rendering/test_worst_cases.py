@@ -65,15 +65,10 @@ def run(code: str) -> None:
 
 
 @pytest.mark.slow
-def test_texts_of_a_megabyte_stay_within_bounds():
-    run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'STRING')\n"
-                for old, new in TEXTS.values()))  # fmt: skip
-
-
-@pytest.mark.slow
-def test_long_lists_stay_within_bounds():
-    run("".join(f"old, new = {old}, {new}\ncheck(old, new, 'JSON')\n"
-                for old, new in LISTS.values()))  # fmt: skip
+@pytest.mark.parametrize(("pairs", "kind"), [(TEXTS, "STRING"), (LISTS, "JSON")])
+def test_texts_of_a_megabyte_and_long_lists_stay_within_bounds(pairs, kind):
+    run("".join(f"old, new = {old}, {new}\ncheck(old, new, {kind!r})\n"
+                for old, new in pairs.values()))  # fmt: skip
 
 
 def test_a_thousand_levels_are_no_trouble():

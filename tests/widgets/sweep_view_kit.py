@@ -3,7 +3,7 @@
 import threading
 from typing import TypedDict
 
-from wire_kit import Page
+from wire_kit import Page, changed
 
 import vellum_nb as vnb
 
@@ -45,16 +45,7 @@ class Gated:
 
 def until(view, holds):
     """Wait until what the view says is so; return it."""
-    seen = threading.Event()
-
-    def look(*_):
-        if holds(view.view_model):
-            seen.set()
-
-    view.observe(look, "view_model")
-    look()
-    assert seen.wait(PATIENCE), view.view_model
-    view.unobserve(look, "view_model")
+    assert changed(view, "view_model", holds, PATIENCE), view.view_model
     return view.view_model
 
 

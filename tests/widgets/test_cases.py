@@ -8,7 +8,7 @@ from form_kit import parts, shown, tick
 from html_kit import HOSTILE, assert_harmless
 from ipywidgets.widgets.widget import _instances
 from sweep_view_kit import PATIENCE
-from wire_kit import Page
+from wire_kit import Page, changed
 
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
@@ -59,15 +59,7 @@ class Cases:
 
     def becomes(self, label):
         """Wait until Run reads so, as it does soon after a sweep has ended."""
-        seen = threading.Event()
-
-        def look(*_):
-            if self.run.description == label:
-                seen.set()
-
-        self.run.observe(look, "description")
-        look()
-        assert seen.wait(PATIENCE), self.run.description
+        assert changed(self.run, "description", label.__eq__, PATIENCE), self.run.description
         assert self.section.wait(PATIENCE)
 
     def swept(self):

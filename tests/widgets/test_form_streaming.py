@@ -1,7 +1,6 @@
 """The form while answers stream: what grows, what stays in its place, how it ends."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ from vellum_nb.models import RunError
 from vellum_nb.widgets.results import live_texts
 from vellum_nb.widgets.spec import Progressing
 
-Tell = Callable[[Progressing], None]
 WITH_OUTPUTS = replace(SPEC, outputs=("reply", "actions"))
 
 

@@ -1,11 +1,9 @@
 """The lab panel: three tabs on one deployment, over a real server and a real history."""
 
-import threading
-
 import pytest
 from form_kit import classes, parts
 from runs_kit import bundle_of, html_of
-from wire_kit import Page
+from wire_kit import Page, changed
 
 
 @pytest.fixture
@@ -13,27 +11,6 @@ def lab(ws):
     lab = ws.lab("answer")
     yield lab
     lab.close()
-
-
-@pytest.fixture
-def changed():
-    """Return how to wait until a trait of a widget has a value that will do."""
-
-    def changed(widget, name, condition):
-        happened = threading.Event()
-
-        def look(_change=None):
-            if condition(getattr(widget, name)):
-                happened.set()
-
-        widget.observe(look, name)
-        look()
-        try:
-            return happened.wait(10)
-        finally:
-            widget.unobserve(look, name)
-
-    return changed
 
 
 def run(lab, ticket="help"):
@@ -71,7 +48,7 @@ def click_tab(lab, index):
     Page(head(lab)).set(index=index)
 
 
-def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab, changed):
+def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab):
     assert repr(lab) == bundle_of(lab)["text/plain"] == "LabPanel('answer', Run)"
     assert "History: no runs." in html_of(lab)
     for index in (3, -1, "1", None, True, 1.0):  # there is no such tab
@@ -120,7 +97,7 @@ def test_two_runs_selected_in_the_history_stand_side_by_side_under_compare(lab):
     assert head(lab).status == ""
 
 
-def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every_run(lab, changed):
+def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every_run(lab):
     run(lab, "first")
     lab.tab = "Compare"
     grid = lab.comparison_view

@@ -160,7 +160,6 @@ LOST = datetime(2026, 11, 25, 15, 48, 39, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
-        ({}, ""),
         ({"found": 214}, "resumed: 214 runs found in the history, 0 sent twice"),
         (
             {"found": 4, "adopted": 3},

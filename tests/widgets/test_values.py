@@ -1,9 +1,10 @@
 """One output value as HTML: right for each type, and safe whatever a workflow returns."""
 
 import pytest
-from html_kit import HOSTILE, PNG, SVG, TYPES, Page, assert_harmless, data_url, shapes
+from html_kit import HOSTILE, PNG, SVG, Page, assert_harmless, data_url, shapes
 from hypothesis import given
 from hypothesis import strategies as st
+from runs_kit import TYPES
 
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.html import MAX_SHOWN, difference_html, value_html

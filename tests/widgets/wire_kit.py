@@ -31,6 +31,22 @@ class Wire(BaseComm):
         return found
 
 
+def changed(widget, name, holds, seconds=60):
+    """Wait until a trait of a widget has a value that will do; return whether it came."""
+    seen = threading.Event()
+
+    def look(*_):
+        if holds(getattr(widget, name)):
+            seen.set()
+
+    widget.observe(look, name)
+    look()
+    try:
+        return seen.wait(seconds)
+    finally:
+        widget.unobserve(look, name)
+
+
 class Page:
     """Sends what the JavaScript of a widget sends."""
 

@@ -17,6 +17,7 @@ import vellum_nb as vnb
 from vellum_nb.workspace import sweeps
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
+sys.path.append(str(Path(__file__).parents[1] / "local"))  # for the execution kit
 
 
 def shout_softly(text: str) -> dict[str, object]:

@@ -36,6 +36,20 @@ READ_FAULTS = {"429": 0.02, "503": 0.02, "reset before": 0.02, "truncated": 0.02
 _VARIABLE = {"id": "t", "key": "text", "type": "STRING", "required": True}
 
 
+def check_all_once(server, sweep, cases, posts=None, *, tags=("v1",)):
+    """Check that each planned run is there, right, and was executed once."""
+    assert sweep.state == "done", sweep
+    runs = sweep.runs()
+    assert len(runs) == len(cases) * len(tags)
+    assert {run.state for run in runs} == {"FULFILLED"}
+    texts = [case["text"] for case in cases]
+    assert {(run.release_tag, run.inputs["text"]): run.outputs for run in runs} == {
+        (tag, text): {"said": f"{tag} {text}"} for tag in tags for text in texts
+    }
+    assert dict(server.executed) == {run.external_id: 1 for run in runs}
+    assert posts in {None, server.posts}
+
+
 class HangupError(Exception):
     """The connection ends here."""
 

@@ -1,23 +1,14 @@
 """The cases of a pushed project, swept with its mocks in the place of paid nodes."""
 
-import io
 import json
-import tarfile
 
 import pytest
 import requests
+from execution_kit import FLOW_HEAD, archive
 
 import vellum_nb as vnb
 
-FLOW = """
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import BaseNode
-from vellum.workflows.state import BaseState
-
-class Inputs(BaseInputs):
-    text: str
-
+FLOW = f"""{FLOW_HEAD}
 class Paid(BaseNode):
     text = Inputs.text
 
@@ -25,7 +16,7 @@ class Paid(BaseNode):
         loud: str
 
     def run(self) -> Outputs:
-        with open({log!r}, "a") as log:
+        with open({{log!r}}, "a") as log:
             log.write(self.text)
         return self.Outputs(loud=self.text.upper())
 
@@ -59,12 +50,7 @@ def paid(tmp_path):
 @pytest.fixture
 def ws(tmp_path, paid):
     with vnb.LocalServer() as server, vnb.connect(server, history=tmp_path / "runs.db") as ws:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-            text = FLOW.format(log=str(paid)).encode()
-            info = tarfile.TarInfo("workflow.py")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
+        content = archive({"workflow.py": FLOW.format(log=str(paid))})
         dataset = [
             {"label": "a", "inputs": {"text": "a"}, "mocks": [mock("MOCK A")]},
             {"label": "b", "inputs": {"text": "b"}, "mocks": [mock("MOCK B")]},
@@ -73,7 +59,7 @@ def ws(tmp_path, paid):
         answer = requests.post(
             f"{server.url}/v1/workflows/push",
             headers={"X-API-KEY": server.api_key},
-            files={"artifact": ("my_flow.tar.gz", buffer.getvalue())},
+            files={"artifact": ("my_flow.tar.gz", content)},
             data={
                 "deployment_config": json.dumps({"name": "flow", "release_tags": ["v1"]}),
                 "dataset": json.dumps(dataset),

@@ -148,16 +148,20 @@ def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(name, content, me
         read_table(CaseFile(name, content))
 
 
-@pytest.mark.parametrize("cases", [{"text": "a"}, 7, None, ["a"], [{"text": "a"}, 3]])
-def test_what_is_no_table_is_refused_with_an_example(cases):
-    with pytest.raises(InputError, match=r"list of dicts|must be a dict"):
-        read_table(cases)
+NO_TABLES = ({"text": "a"}, 7, None, ["a"], [{"text": "a"}, 3])
+NO_PATHS = ("~no-such-user/cases.csv", "a\0.csv", ".", "nowhere.csv")
 
 
-@pytest.mark.parametrize("path", ["~no-such-user/cases.csv", "a\0.csv", ".", "nowhere.csv"])
-def test_a_path_that_cannot_be_is_refused_in_a_sentence(path):
-    with pytest.raises(InputError, match="cannot be read|its name must end in"):
-        read_table(path)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        *((cases, "list of dicts|must be a dict") for cases in NO_TABLES),
+        *((path, "cannot be read|its name must end in") for path in NO_PATHS),
+    ],
+)
+def test_what_is_no_table_or_no_path_is_refused_in_a_sentence(given, message):
+    with pytest.raises(InputError, match=message):
+        read_table(given)
 
 
 def test_cases_in_parquet_name_the_extra_that_reads_them(monkeypatch):

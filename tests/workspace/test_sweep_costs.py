@@ -14,33 +14,10 @@ from vellum_nb.sweep.progress import facts
 
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
 
-from openai_kit import KEY, model_server, says
+from openai_kit import GREET, KEY, model_server, says
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
-PROJECT = """
-from vellum import ChatMessagePromptBlock, JinjaPromptBlock
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import InlinePromptNode
-from vellum.workflows.state import BaseState
-
-class Inputs(BaseInputs):
-    name: str
-
-class Greet(InlinePromptNode):
-    ml_model = "tiny"
-    blocks = [ChatMessagePromptBlock(
-        chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{ name }}")]
-    )]
-    prompt_inputs = {"name": Inputs.name}
-
-class Flow(BaseWorkflow[Inputs, BaseState]):
-    graph = Greet
-
-    class Outputs(BaseWorkflow.Outputs):
-        greeting = Greet.Outputs.text
-"""
-CASES = [{"name": str(number)} for number in range(12)]
+CASES = [{"text": str(number)} for number in range(12)]
 OF_ONE = 0.07 + 0.06  # 7 tokens in, 3 out
 
 
@@ -48,7 +25,7 @@ OF_ONE = 0.07 + 0.06  # 7 tokens in, 3 out
 def ws(tmp_path):
     place = tmp_path / "greet"
     place.mkdir()
-    (place / "workflow.py").write_text(PROJECT)
+    (place / "workflow.py").write_text(GREET)
     with model_server() as model, vnb.LocalServer() as server:
         model.answer = says("Hel", "lo")
         prices = {"tiny": (0.01e6, 0.02e6)}
@@ -126,7 +103,7 @@ def test_a_limit_of_cost_that_cannot_hold_is_noted(ws):
 
 def test_a_limit_of_cost_ends_the_calls_of_a_judge_and_a_higher_one_goes_on(ws):
     runs = ws.sweep("shout", [{"text": str(n)} for n in range(40)], progress=False)
-    judge = vnb.metrics.judge("greet", inputs={"name": "output.output"})
+    judge = vnb.metrics.judge("greet", inputs={"text": "output.output"})
     limited = runs.compare(metrics=judge, max_cost_usd=OF_ONE, progress=False)
     assert limited.errors()["message"].str.contains("its sweep stopped").any()
     assert 0 < executions(ws) < 40

@@ -33,15 +33,6 @@ def test_a_rejected_run_is_a_value(ws, way):
     assert ws.history.get(run.id) == run
 
 
-def test_an_unknown_deployment_or_release_tag_lists_the_known_ones(ws):
-    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'; there are: faucet, gate"):
-        ws.run("shoot", {})
-    with pytest.raises(vnb.NotFoundError, match="no deployment 'shoot'"):
-        ws.form("shoot")
-    with pytest.raises(vnb.NotFoundError, match="shout has no release tag 'v9'; it has: .*v1"):
-        ws.run("shout", {"text": "x"}, release_tag="v9")
-
-
 def test_a_repeated_external_id_is_refused_before_it_is_sent(ws):
     ws.run("shout", {"text": "x"}, external_id="once")
     with pytest.raises(vnb.VellumNBError, match="once"):

@@ -10,9 +10,27 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from execution_kit import FLOW_HEAD
 from requests.structures import CaseInsensitiveDict
 
 KEY = "sk-not-a-real-key-0123456789"
+GREET = f"""{FLOW_HEAD}
+from vellum import ChatMessagePromptBlock, JinjaPromptBlock
+from vellum.workflows.nodes import InlinePromptNode
+
+class Greet(InlinePromptNode):
+    ml_model = "tiny"
+    blocks = [ChatMessagePromptBlock(
+        chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{{{ name }}}}")]
+    )]
+    prompt_inputs = {{"name": Inputs.text}}
+
+class Flow(BaseWorkflow[Inputs, BaseState]):
+    graph = Greet
+
+    class Outputs(BaseWorkflow.Outputs):
+        greeting = Greet.Outputs.text
+"""
 
 
 @dataclass

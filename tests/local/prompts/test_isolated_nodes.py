@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from openai_kit import says
+from execution_kit import FLOW_HEAD
+from openai_kit import GREET, says
 
 pytestmark = pytest.mark.slow
-HEAD = """
-from vellum import ChatMessagePromptBlock, JinjaPromptBlock
-from vellum.workflows import BaseWorkflow
-from vellum.workflows.inputs import BaseInputs
-from vellum.workflows.nodes import BaseNode, InlinePromptNode
-from vellum.workflows.state import BaseState
-
-class Inputs(BaseInputs):
-    text: str
-"""
-GREET = """
-class Greet(InlinePromptNode):
-    ml_model = "tiny"
-    blocks = [
-        ChatMessagePromptBlock(
-            chat_role="USER", blocks=[JinjaPromptBlock(template="Greet {{ name }}")]
-        )
-    ]
-    prompt_inputs = {"name": Inputs.text}
-
-class Flow(BaseWorkflow[Inputs, BaseState]):
-    graph = Greet
-
-    class Outputs(BaseWorkflow.Outputs):
-        greeting = Greet.Outputs.text
-"""
-FAIL = """
+FAIL = f"""{FLOW_HEAD}
 class Fail(BaseNode):
     def run(self):
         import os
@@ -48,13 +23,13 @@ class Flow(BaseWorkflow[Inputs, BaseState]):
 def run(server, asking, tmp_path):
     """Deploy a project for processes, and return its answer with what is kept of it."""
 
-    def run(name, body, **options):
+    def run(name, text, **options):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "display").mkdir()
         (folder / "display" / "__init__.py").write_text("raise OSError('this is for the editor')")
         (folder / "__init__.py").write_text("from .display import *\n")
-        (folder / "workflow.py").write_text(HEAD + body)
+        (folder / "workflow.py").write_text(text)
         server.deploy(folder, isolation="process", **options)
         inputs = [{"name": "text", "type": "STRING", "value": "Ada"}]
         api = asking(server)

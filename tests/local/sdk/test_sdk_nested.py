@@ -87,7 +87,6 @@ def server():
     [
         (nested("shout"), "HI", ""),
         (nested("talk"), "hi ", ""),
-        (nested("shout", tag="LATEST"), "HI", ""),
         (nested("show", flag=True, turns=[]), "True 0", ""),
         (nested("show", flag=False, turns=[ChatMessage(role="USER", text="x")]), "False 1", ""),
         (nested("nowhere"), None, "nowhere"),

@@ -80,14 +80,6 @@ def test_cancelling_before_the_run_begins_or_after_its_end_changes_nothing():
     assert events[-1].name == "workflow.execution.fulfilled"
 
 
-def test_events_come_while_the_run_goes_on():
-    events = execution(Wait, {"text": "x"}).events()
-    first = next(events)
-    assert (first.name, GATE.is_set()) == ("workflow.execution.initiated", False)
-    GATE.set()
-    assert list(events)[-1].ends
-
-
 def test_no_thread_and_nothing_else_is_left_of_a_run_that_has_ended():
     before = set(threading.enumerate())
     first = run(mapped("x"), {"text": "-"}).events[0]

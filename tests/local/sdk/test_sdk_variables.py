@@ -44,10 +44,8 @@ TABLE: list[tuple[Any, str, bool, dict[str, Any] | None]] = [
     (Any, "JSON", True, None),
     (Union[str, int], "JSON", True, {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
     (List[ChatMessage], "CHAT_HISTORY", True, None),
-    (Optional[List[ChatMessage]], "CHAT_HISTORY", False, None),
     (List[SearchResult], "SEARCH_RESULTS", True, None),
     (VellumImage, "IMAGE", True, None),
-    (Optional[VellumImage], "IMAGE", False, None),
     (FunctionCall, "FUNCTION_CALL", True, None),
     (List[VellumValue], "ARRAY", True, None),
     (

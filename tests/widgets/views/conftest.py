@@ -8,7 +8,7 @@ import pytest
 from view_kit import GridPage, TablePage, run
 from wire_kit import Wire
 
-from vellum_nb import Comparison, History
+from vellum_nb import Comparison
 from vellum_nb.models import RunError
 from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -30,12 +30,6 @@ def views(monkeypatch):
     yield views
     for view in views:
         view.close()
-
-
-@pytest.fixture
-def history(tmp_path):
-    with History(tmp_path / "runs.db") as history:
-        yield history
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import cloudpickle
 import pytest
-from counting_server import KEY
+from counting_server import KEY, check_all_once
 from distributed import Client, Status
 
 from vellum_nb.errors import InputError
@@ -33,17 +33,6 @@ sys.meta_path.insert(0, Hide())
 """
 
 pytestmark = pytest.mark.slow
-
-
-def check_all_once(sweep, server):
-    assert sweep.state == "done", sweep
-    runs = sweep.runs()
-    planned = {(tag, case["text"]) for tag in TAGS for case in CASES}
-    assert {(run.release_tag, run.inputs["text"]) for run in runs} == planned
-    assert len(runs) == len(planned)
-    for run in runs:
-        assert run.outputs == {"said": f"{run.release_tag} {run.inputs['text']}"}
-    assert server.executed == {run.external_id: 1 for run in runs}
 
 
 def kill_one(cluster, killed, until):
@@ -74,7 +63,7 @@ def test_killed_workers_lose_no_run_and_double_none(cluster, server, ws, until, 
             until(lambda number=number: server.posts > 18 * number)
             kill_one(made, killed, until)
         sweep.wait(300)
-        check_all_once(sweep, server)
+        check_all_once(server, sweep, CASES, tags=TAGS)
         assert made.scheduler.task_prefixes["vellum_nb_call"].suspicious >= 8
         until(lambda: not client.list_datasets())
 
@@ -92,7 +81,7 @@ def test_every_call_is_made_once_on_any_cluster(cluster, server, ws, options, re
             ws.sweep("count", CASES, executor=client)
         executor = client.get_executor(**repeats)
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=executor, concurrency=4)
-    check_all_once(sweep, server)
+    check_all_once(server, sweep, CASES, tags=TAGS)
 
 
 @pytest.mark.usefixtures("quick_look_ups")
@@ -105,7 +94,7 @@ def test_a_sweep_ends_whose_client_is_closed_under_it(cluster, server, ws, until
     with pytest.raises(Exception, match="clos"):
         sweep.wait(LONG)
     assert sweep.state == "stopped"
-    check_all_once(ws.sweep("count", CASES, release_tags=TAGS), server)
+    check_all_once(server, ws.sweep("count", CASES, release_tags=TAGS), CASES, tags=TAGS)
 
 
 @pytest.fixture
@@ -124,7 +113,7 @@ def test_where_workers_cannot_import_us_a_sweep_stops_with_advice(cluster, serve
     with Client(cluster(n_workers=1)) as client:
         again = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
     assert again.id == sweep.id
-    check_all_once(again, server)
+    check_all_once(server, again, CASES, tags=TAGS)
 
 
 @contextmanager
@@ -146,7 +135,7 @@ def test_a_scheduler_needs_nothing_of_us(server, ws, hide, tmp_path):
         Client(scheduler_file=options[-1], timeout=60) as client,
     ):
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
-    check_all_once(sweep, server)
+    check_all_once(server, sweep, CASES, tags=TAGS)
 
 
 def crawled(roots):
