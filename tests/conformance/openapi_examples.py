@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "local" / "prompts"))
 
 from conformance_kit import close, deploy_all, official, run, text
