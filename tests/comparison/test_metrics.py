@@ -74,7 +74,7 @@ def test_figures_of_the_run_itself():
 
 
 @pytest.mark.parametrize(
-    ("fn", "told"),
+    ("fn", "message"),
     [
         (lambda run: run.outputs["no"], "KeyError: 'no'"),
         (lambda _: "good", "the text 'good' is neither a bool nor a number"),
@@ -82,8 +82,8 @@ def test_figures_of_the_run_itself():
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_a_metric_raises_is_reported_and_not_raised(fn, told):
-    assert Metric(fn).evaluate(run(), {}) == (None, told)
+def test_what_a_metric_raises_is_reported_and_not_raised(fn, message):
+    assert Metric(fn).evaluate(run(), {}) == (None, message)
 
 
 def test_an_interrupt_is_not_swallowed():
@@ -143,8 +143,8 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
     with pytest.warns(UserWarning, match="failed on 3 of 3 runs, see cmp.errors"):
         found = compared(*runs, failed("v2", state="REJECTED"), metrics=metric)
     assert found.against("v2").counts["error"] == 1
-    told = "no run has an output called 'reply'; there are: answer, n"
-    assert set(found.errors()["message"]) == {told}
+    message = "no run has an output called 'reply'; there are: answer, n"
+    assert set(found.errors()["message"]) == {message}
     with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
         found.assert_no_regressions()
 

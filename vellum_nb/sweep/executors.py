@@ -42,14 +42,11 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
 
         def result() -> Outcome:
             try:
-                while not wait([future], _ASK_EVERY).done and not future.done():
-                    if dask is not None:
-                        dask.submit(bool, pure=False)  # raises where its client was closed
-                return future.result()
+                return _result(future, dask)
             finally:
                 cancel.remove_callback(future.cancel)
-                # After a cancellation a worker may be about to begin it.
-                claims.extend([] if cancel.cancelled else [claim])
+                if not cancel.cancelled:  # else a worker may be about to begin it
+                    claims.append(claim)
 
         return result
 
@@ -59,6 +56,14 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
                 dask.submit(sealed(give_up, tuple(claims)), pure=False)
 
     return WorkerPool(submit, most, can_cut=False, on_close=on_close)
+
+
+def _result(future: Future[Outcome], dask: Any) -> Outcome:
+    """Wait for an attempt; raise where the client of its Dask cluster was closed."""
+    while not wait([future], _ASK_EVERY).done and not future.done():
+        if dask is not None:
+            dask.submit(bool, pure=False)  # raises where its client was closed
+    return future.result()
 
 
 def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
