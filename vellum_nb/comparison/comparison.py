@@ -35,6 +35,7 @@ from vellum_nb.comparison.figures import (
     Verdict,
     case_frame,
     error_frame,
+    failure_frame,
     run_frame,
     runs_table,
     summary_frame,
@@ -522,6 +523,16 @@ class Comparison:
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
         return error_frame(self.figures)
+
+    def failures(self) -> pd.DataFrame:
+        """Return one row a failure name and release: how many cases have it, of how many.
+
+        Columns: `name`, `release`, `count`, `n` (cases with an answer), `share` with its 95 %
+        interval from `low` to `high`, and `proposed`: in how many more a judge proposes it by its
+        output ``failures``, and nobody has confirmed it. Names are given in the grid with the key
+        f, and are tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``.
+        """
+        return failure_frame(self.figures.failure_rows)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None

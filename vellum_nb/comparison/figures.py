@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
+from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
@@ -21,6 +23,7 @@ from vellum_nb.comparison.statistics import (
     detectable_share,
     holm,
     mean_interval,
+    mean_ratio,
     paired,
     paired_share,
     pooled_variance,
@@ -29,6 +32,7 @@ from vellum_nb.comparison.statistics import (
     two_sided_z,
     unlike_pairs,
 )
+from vellum_nb.comparison.traces import first_changed_node
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural
@@ -427,10 +431,52 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def first_changed(self) -> dict[str, list[str | None]]:
+        """Release but the baseline to the first node that differs, case by case.
+
+        "" where none does; None where one of the two traces is not known.
+        """
+        runs = [(case.answer(self.baseline), case) for case in self.cases]
+        return {
+            each: [
+                first_changed_node(base.nodes, run.nodes)
+                if base is not None and (run := case.answer(each)) is not None
+                else None
+                for base, case in runs
+            ]
+            for each in self.others
+        }
+
+    @cached_property
+    def failures(self) -> list[dict[str, Failures]]:
+        """Of each case its failures by release."""
+        return [
+            {e: failures_of(case, e, self.metrics) for e in self.releases} for case in self.cases
+        ]
+
+    @cached_property
+    def failure_rows(self) -> list[dict[str, Any]]:
+        """One row a failure name and release: how many cases have it."""
+        answers = self.table[self.table["is_answer"]]
+        numbers = answers.groupby("release")["case"].nunique()
+        answered = [int(numbers.get(at, 0)) for at in range(len(self.releases))]
+        return failure_rows(self.releases, answered, self.failures)
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which runs brought them."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
+
+    def case_means(self, name: str) -> NDArray[np.float64]:
+        """Return the mean of a column over the repeats of a case, case by release."""
+        import numpy as np
+
+        answers = self.table[self.table["is_answer"]]
+        means = answers.groupby(["case", "release"])[name].mean()
+        found = np.full((len(self.cases), len(self.releases)), np.nan)
+        found[tuple(means.index.get_level_values(e) for e in ("case", "release"))] = means
+        return found
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -565,6 +611,9 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
         cells[f"answers@{each}"] = [len(case.answers(each)) for case in cases]
     for each, status in figures.statuses.items():
         cells[f"changed@{each}"] = [_CHANGED[one] for one in status]
+    for each, names in figures.first_changed.items():
+        if any(name is not None for name in names):
+            cells[f"first_changed_node@{each}"] = names
     return _frame_of(cells | _metric_cells(figures))
 
 
@@ -621,6 +670,15 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
+def failure_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of `failure_rows` as a frame."""
+    import pandas as pd
+
+    kinds = {"name": "str", "release": "str", "count": "int64", "n": "int64"}
+    kinds |= dict.fromkeys(("share", "low", "high"), "float64") | {"proposed": "int64"}
+    return pd.DataFrame(list(rows), columns=list(kinds)).astype(kinds)
+
+
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return a column for each key that any of `dicts` has."""
     keys = dict.fromkeys(key for values in dicts for key in values)
@@ -647,8 +705,42 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
             "latency_p50": float(seconds.quantile(0.5)),
             "latency_p95": float(seconds.quantile(0.95)),
             "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
+            **cost_per_pass(figures, column),
         }
         rows.append(row)
+    return [row | changed for row, changed in zip(rows, _first_changed(figures), strict=True)]
+
+
+def cost_per_pass(figures: ComparisonFigures, column: int) -> dict[str, Any]:
+    """Return what one case that passes costs, by the first metric that is pass or fail."""
+    import numpy as np
+
+    passes = next(filter(_is_pass, figures.scored.values()), None)
+    costs = figures.case_means("cost_usd")[:, column]
+    found, number = Estimate(math.nan, math.nan, math.nan), 0
+    if passes is not None:
+        own = passes.mean[:, column]
+        known = ~np.isnan(own) & ~np.isnan(costs)
+        found, number = mean_ratio(costs[known], own[known]), int(known.sum())
+    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": number}
+    return {f"cost_per_pass{end}": value for end, value in ends.items()}
+
+
+def _is_pass(scored: Scored) -> bool:
+    return scored.passes and scored.metric.sign > 0 and bool(scored.count.any())
+
+
+def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
+    """Return how many cases each node is the first that differs in, where traces are known."""
+    counts = {each: Counter(names) for each, names in figures.first_changed.items()}
+    names = [name for name, _ in sum(counts.values(), Counter()).most_common() if name]
+    if not any(count - Counter({None: len(figures.cases)}) for count in counts.values()):
+        return [{} for _ in figures.releases]
+    rows = []
+    for each in figures.releases:
+        own = counts.get(each)
+        row: dict[str, Any] = {"traced": None if own is None else own.total() - own[None]}
+        rows.append(row | {f"first_changed.{e}": None if own is None else own[e] for e in names})
     return rows
 
 

@@ -17,13 +17,16 @@ from copy import copy
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
+from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
+from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import cut
 from vellum_nb.rendering.values import value_text
 
 __all__ = [
+    "calls",
     "contains",
     "cost_usd",
     "exact",
@@ -32,6 +35,8 @@ __all__ = [
     "judge",
     "latency_s",
     "length",
+    "node_count",
+    "nodes",
     "numeric_close",
     "quality",
     "regex",
@@ -361,6 +366,90 @@ def quality() -> Metric:
     return _built_in(lambda run: run.quality, "quality")
 
 
+def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
+    """Return whether nodes of these names ran, by the trace of the run.
+
+    A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
+    it with the run, ``ws.trace(run)`` reads it later.
+
+    Parameters
+    ----------
+    contains : str or sequence of str
+        The names.
+    in_order : bool, default False
+        Whether they must have begun in this order, others between them or not.
+    """
+    names = [contains] if isinstance(contains, str) else list(contains)
+    if not names or not all(isinstance(each, str) for each in names):
+        msg = f"nodes: contains={contains!r:.60} does not fit: give names of nodes"
+        raise InputError(msg)
+
+    def ran(run: Run) -> bool:
+        began = _traced(run)
+        if not in_order:
+            return set(names) <= set(began)
+        rest = iter(began)
+        return all(name in rest for name in names)
+
+    return _built_in(ran, f"nodes({' > '.join(names) if in_order else ', '.join(names)})")
+
+
+def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
+    """Return how often the node of this name ran, by the trace as `nodes` reads it.
+
+    Parameters
+    ----------
+    name : str
+        The node's name.
+    lower_is_better : bool, default True
+        Whether few are good, as of retries and rounds of an agent.
+    """
+    options = {"lower_is_better": lower_is_better}
+    return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+
+
+def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
+    """Return whether a model called this function: in the outputs, or in those of a node.
+
+    A run that shows no such call, and whose trace is not known, is an error as of `nodes`.
+
+    Parameters
+    ----------
+    function : str
+        The function's name.
+    arguments : mapping, optional
+        Argument to the value that it must have been called with; others may have any.
+    """
+    required = dict(arguments or {})
+
+    def called(run: Run) -> bool:
+        outputs = [
+            {"type": run.output_types.get(name), "value": value}
+            for name, value in run.outputs.items()
+        ]
+        made = [*function_calls(outputs), *(call for node in run.nodes for call in node.calls)]
+        found = any(
+            call["name"] == function and all(checks(_dict(call), required).values())
+            for call in made
+        )
+        return found or not _traced(run)
+
+    return _built_in(called, f"calls({function})")
+
+
+def _dict(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = _parsed(call["arguments"])  # some models give them as JSON text
+    return given if isinstance(given, Mapping) else {}
+
+
+def _traced(run: Run) -> list[str]:
+    """Return the names of the nodes of a run in the order in which they began."""
+    if not run.nodes:
+        msg = "its trace is not in the history: ws.trace(run) reads it, expand_meta=True records it"
+        raise ValueError(msg)
+    return [node.name for _, node in nodes_in_order(run.nodes)]
+
+
 def _part(expected: Expected, output: str | None) -> Expected:
     if output is None:
         return expected
@@ -535,7 +624,7 @@ _PLAIN: Mapping[str, Callable[[], Metric]] = {
         score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
     )
 }  # fmt: skip
-_WITH_ARGUMENTS = (contains, regex, json_schema, judge)
+_WITH_ARGUMENTS = (contains, regex, json_schema, judge, nodes, node_count, calls)
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:

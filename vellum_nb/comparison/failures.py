@@ -1,0 +1,114 @@
+"""Failure names: what went wrong in an answer, as tags of its run, and how many cases have each.
+
+The tag ``failure:wrong category`` names a failure, ``failure@ann:wrong category`` also who did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, TypeAlias
+
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Judge, Metric
+from vellum_nb.comparison.statistics import share_interval
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run, case_id
+
+_LONGEST = 80
+_MOST = 12  # names that a judge proposes for one answer
+_TAG = re.compile(r"failure(?:@([^:]*))?:(.*)", re.DOTALL)
+
+Failures: TypeAlias = tuple[dict[str, str], dict[str, str]]
+"""Names to who gave them ("": not known), and proposed names to the judge."""
+
+
+def named(tags: Iterable[str]) -> dict[str, str]:
+    """Return the failures that tags name, and who named each.
+
+    Examples
+    --------
+    >>> named(["checked", "failure@ann:rude", "failure: too  long"])
+    {'rude': 'ann', 'too long': ''}
+    """
+    found = [(_clean(each[2]), each[1] or "") for each in map(_TAG.fullmatch, tags) if each]
+    return {name: author for name, author in found if name}
+
+
+def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str]:
+    """Return tags that name one more failure; one that is named already stays as it is.
+
+    Raises
+    ------
+    InputError
+        The name is empty, or longer than 80 characters.
+    """
+    name = _clean(name)
+    if not 0 < len(name) <= _LONGEST:
+        msg = f"{name!r:.100} is not a failure's name: give 1 to {_LONGEST} characters"
+        raise InputError(msg)
+    by = f"@{_clean(author).replace(':', '-')}" if author else ""
+    return [*tags] if name in named(tags) else [*tags, f"failure{by}:{name}"]
+
+
+def without_failure(tags: Sequence[str], name: str) -> list[str]:
+    """Return tags that do not name this failure."""
+    return [tag for tag in tags if _clean(name) not in named([tag])]
+
+
+def failures_of(case: Case, release: str, metrics: Sequence[Metric]) -> Failures:
+    """Return the failures of the answers of a case on `release`, and what judges propose."""
+    runs = case.answers(release)
+    names = named(tag for run in runs for tag in run.tags)
+    proposals: dict[str, str] = {}
+    for metric in metrics:
+        if isinstance(metric, Judge):
+            for run in runs:
+                proposals |= dict.fromkeys(_proposed(metric, run, case.expected), metric.name)
+    return names, {name: judge for name, judge in proposals.items() if name not in names}
+
+
+def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
+    """Return what the output `failures` of a judge names: a text, or a list of texts."""
+    with suppress(Exception):  # `evaluate` reports what a function of inputs raises
+        judgement = judge.judgements.get(case_id(judge.request(run, dict(expected))))
+        if isinstance(judgement, Run):
+            found = judgement.outputs.get("failures")
+            texts = found if isinstance(found, list) else [found]
+            names = (_clean(text) for text in texts if isinstance(text, str))
+            return list(islice((name for name in names if 0 < len(name) <= _LONGEST), _MOST))
+    return []
+
+
+def failure_rows(
+    releases: Sequence[str], answered: Sequence[int], found: Sequence[Mapping[str, Failures]]
+) -> list[dict[str, Any]]:
+    """Return one row a name and release, the most frequent name first.
+
+    `answered` is how many cases brought an answer on each release; `found` are the failures of
+    each case by release.
+    """
+    counts, proposals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for case in found:
+        for release, (names, others) in case.items():
+            counts.update((name, release) for name in names)
+            proposals.update((name, release) for name in others)
+    totals = Counter[str]()
+    for (name, _), count in [*counts.items(), *proposals.items()]:
+        totals[name] += count
+    rows = []
+    for name, _ in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0])):
+        for release, number in zip(releases, answered, strict=True):
+            count = counts[name, release]
+            share = share_interval(count / max(1, number), number)
+            row = {"name": name, "release": release, "count": count, "n": number}
+            row |= {"share": share.mean, "low": share.low, "high": share.high}
+            rows.append(row | {"proposed": proposals[name, release]})
+    return rows
+
+
+def _clean(text: str) -> str:
+    return " ".join(text.split())
