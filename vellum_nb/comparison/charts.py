@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import altair as alt
+import numpy as np
 import vl_convert
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.rendering.format import duration, figure, interval_digits
+from vellum_nb.rendering.values import plain_text
 
-Chart = Literal["metric", "latency", "wins", "scatter"]
+Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
 
 _KINDS: dict[str, tuple[Verdict, ...]] = {
@@ -35,6 +37,7 @@ _INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
 _ROW, _SQUARE, _LEAST = 44, 320, 96
 _WORD = 0.15  # of a bar: as much as a word needs
 _STEPS = 60  # places along an axis of a scatter
+_NAMES = 20  # of failures
 _SCALE = 2  # of a PNG: sharp on today's screens
 
 
@@ -87,9 +90,15 @@ class Picture:
 
 
 def picture(
-    figures: ComparisonFigures, what: Chart, *, metric: str, release: str | None
+    figures: ComparisonFigures,
+    what: Chart,
+    *,
+    metric: str,
+    release: str | None,
+    x: str = "cost_usd",
+    label: str | None = None,
 ) -> Picture:
-    """Return one of the charts."""
+    """Return one of the charts; `x` and `label` are of the frontier."""
     if what not in get_args(Chart):
         charts = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {charts}"
@@ -104,6 +113,10 @@ def picture(
         return _latency(figures, releases)
     if what == "metric":
         return _metric(figures, releases, metric)
+    if what == "failures":
+        return _failures(figures, releases)
+    if what == "frontier":
+        return _frontier(figures, releases, x, metric, label)
     return (_wins if what == "wins" else _scatter)(figures, releases, metric)
 
 
@@ -238,6 +251,113 @@ def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
         | {axis: sum(pair[at] for pair in own) / len(own) for at, axis in enumerate("xy")}
         for (_, _, kind), own in places.items()
     ]
+
+
+def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
+    """Draw in how large a share of the cases of each release a failure was named."""
+    found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
+    names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
+    rows = [
+        row | {"text": f"{row['release']}: {row['count']:,} of {row['n']:,}"}
+        for row in found
+        if row["name"] in names
+    ]
+    _require(rows, "no failure was named")
+    places = alt.Y("name:N", sort=names, title=None)
+    offset = alt.YOffset("release:N", sort=list(releases))
+    base = _chart(rows).encode(y=places, yOffset=offset)
+    title = alt.X("share:Q", title="share of cases, 95 % interval", axis=alt.Axis(format="%"))
+    span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    dots = base.mark_point(color=_BLUE, filled=True, size=70, opacity=1).encode(x=title)
+    words = base.mark_text(align="left", dx=8, color=_INK).encode(x="high:Q", text="text:N")
+    text = f"named failures by release{_more(found, names)}: the share of cases with an answer"
+    return _finished([span, dots, words], len(rows) * _ROW // 2, text)
+
+
+def _more(rows: Rows, names: Sequence[str]) -> str:
+    number = len({row["name"] for row in rows})
+    return f" (the {len(names)} most frequent of {number})" if number > len(names) else ""
+
+
+def _frontier(
+    figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
+) -> Picture:
+    """Draw releases by two figures with their intervals; those that no other one beats in both."""
+    rows = _frontier_rows(figures, releases, x, y, label)
+    _require(rows, f"no case has both {x} and {y}")
+    kinds = ["on the frontier", "beaten"]
+    legend = alt.Legend(orient="top", title=None)
+    shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
+    colours = alt.Scale(domain=kinds, range=[_BLUE, _GREY])
+    colour = alt.Color("kind:N", scale=colours, legend=legend)
+    scale = alt.Scale(zero=False, padding=24)
+    base = _chart(rows).encode(
+        x=alt.X("x:Q", title=_axis_title(figures, x), scale=scale),
+        y=alt.Y("y:Q", title=_axis_title(figures, y), scale=scale),
+    )
+    line = base.transform_filter("datum.kind == 'on the frontier'").mark_line(
+        color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5
+    )
+    across = base.mark_rule().encode(x="x_low:Q", x2="x_high:Q", color=colour)
+    upwards = base.mark_rule().encode(y="y_low:Q", y2="y_high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=110, opacity=1).encode(
+        color=colour, shape=alt.Shape("kind:N", scale=shapes, legend=legend)
+    )
+    words = base.mark_text(align="left", dx=9, dy=-9, color=_INK).encode(text="text:N")
+    layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, words]
+    by = f" and {label}" if label else ""
+    text = f"{y} by {x} of each release{by}, with 95 % intervals; the frontier is marked"
+    return _finished(layers, _SQUARE, text)
+
+
+def _axis_title(figures: ComparisonFigures, name: str) -> str:
+    which = "lower" if _sign(figures, name) < 0 else "higher"
+    return f"{name}, 95 % interval ({which} is better)"
+
+
+def _sign(figures: ComparisonFigures, name: str) -> int:
+    return figures.scored[name].metric.sign if name in figures.scored else -1
+
+
+def _frontier_rows(
+    figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
+) -> Rows:
+    """Return the place of each release; with `label` one for each of its values."""
+    values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
+    rows: Rows = []
+    for value in dict.fromkeys(values):
+        group = [
+            row | {"label": value, "text": ", ".join(filter(None, (each, value, f"n = {n:,}")))}
+            for each in releases
+            for row in (_place(figures, each, (x, y), [own == value for own in values]),)
+            if (n := row["n"])
+        ]
+        signs = _sign(figures, x), _sign(figures, y)
+        for row in group:
+            gains = [
+                [sign * (other[axis] - row[axis]) for axis, sign in zip("xy", signs, strict=True)]
+                for other in group
+            ]
+            is_beaten = any(min(gain) >= 0 < max(gain) for gain in gains)
+            row["kind"] = "beaten" if is_beaten else "on the frontier"
+        rows += group
+    return rows
+
+
+def _place(
+    figures: ComparisonFigures, release: str, names: tuple[str, str], chosen: Sequence[bool]
+) -> dict[str, Any]:
+    """Return the two figures of a release over the chosen cases that have both."""
+    known = np.array(chosen)
+    for name in names:
+        known &= ~np.isnan(figures.values(name, release))
+    row: dict[str, Any] = {"release": release, "n": int(known.sum())}
+    for axis, name in zip("xy", names, strict=True):
+        found = figures.estimate(name, release, known)
+        row[axis] = found.mean
+        if not math.isnan(found.low):
+            row |= {f"{axis}_low": found.low, f"{axis}_high": found.high}
+    return row
 
 
 def _by_release(rows: Rows, releases: Sequence[str]) -> alt.Chart:

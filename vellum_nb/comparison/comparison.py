@@ -666,19 +666,33 @@ class Comparison:
         return (self._services.history or History(":memory:")).blind_ratings
 
     def chart(
-        self, what: Chart, *, metric: str | None = None, release: str | None = None
+        self,
+        what: Chart,
+        *,
+        metric: str | None = None,
+        release: str | None = None,
+        x: str = "cost_usd",
+        y: str | None = None,
+        label: str | None = None,
     ) -> Picture:
         """Return a chart, to look at rather than to read; needs the extra ``charts``.
 
         Parameters
         ----------
-        what : {"metric", "latency", "wins", "scatter"}
+        what : {"metric", "latency", "wins", "scatter", "frontier", "failures"}
             The metric by release with its interval; how latencies are spread; how many cases are
-            better, tied and worse; each case by its figure on the baseline and on `release`.
+            better, tied and worse; each case by its figure on the baseline and on `release`;
+            releases by two figures, those marked that no other one beats in both; in how many
+            cases each failure was named.
         metric : str, optional
             By which metric. Default: the first.
         release : str, optional
             Only this release; of a scatter, which one. Default: all, and the first.
+        x, y : str, optional
+            Of a frontier: ``"cost_usd"``, ``"latency_s"`` or the name of a metric across, and
+            upwards. Default: the cost, and the first metric.
+        label : str, optional
+            Of a frontier: a label of the cases; each of its values has a frontier of its own.
 
         Returns
         -------
@@ -697,10 +711,18 @@ class Comparison:
                 "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
             )
             raise InputError(msg) from exc
-        name = "" if what == "latency" else self._metric(metric)
+        if what == "frontier":
+            x, name = (n if n in {"cost_usd", "latency_s"} else self._metric(n) for n in (x, y))
+        else:
+            name = "" if what in {"latency", "failures"} else self._metric(metric)
         if release is not None:
             self._check_release(release)
-        return picture(self.figures, what, metric=name, release=release)
+        if label is not None and not any(label in case.labels for case in self.cases):
+            known = ", ".join(dict.fromkeys(each for case in self.cases for each in case.labels))
+            msg = f"no case has a label {label!r}; there are: {known or 'none'}"
+            raise InputError(msg)
+        of: dict[str, Any] = {"metric": name, "release": release, "x": x, "label": label}
+        return picture(self.figures, what, **of)
 
     def replay(
         self,

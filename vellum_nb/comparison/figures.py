@@ -173,11 +173,11 @@ class Scored:
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
         return unlike / pairs if pairs else None
 
-    def estimate(self, column: int, *, seed: int) -> Estimate:
-        """Return the mean of a release over its cases, with its interval."""
+    def estimate(self, column: int, *, seed: int, cases: Any = slice(None)) -> Estimate:
+        """Return the mean of a release over its cases, or over some, with its interval."""
         import numpy as np
 
-        values = self.mean[:, column]
+        values = self.mean[cases, column]
         values = values[~np.isnan(values)]
         if self.passes and len(values):
             return share_interval(float(values.mean()), len(values))
@@ -468,15 +468,25 @@ class ComparisonFigures:
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
-    def case_means(self, name: str) -> NDArray[np.float64]:
-        """Return the mean of a column over the repeats of a case, case by release."""
+    def values(self, name: str, release: str) -> NDArray[np.float64]:
+        """Return a metric, or ``cost_usd`` or ``latency_s``, case by case: the mean of repeats."""
         import numpy as np
 
-        answers = self.table[self.table["is_answer"]]
-        means = answers.groupby(["case", "release"])[name].mean()
-        found = np.full((len(self.cases), len(self.releases)), np.nan)
-        found[tuple(means.index.get_level_values(e) for e in ("case", "release"))] = means
+        column = self.releases.index(release)
+        if name in self.scored:
+            return self.scored[name].mean[:, column]
+        answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
+        means = answers.groupby("case")[name].mean()
+        found = np.full(len(self.cases), np.nan)
+        found[means.index] = means
         return found
+
+    def estimate(self, name: str, release: str, cases: NDArray[np.bool_]) -> Estimate:
+        """Return the mean of `values` over some cases, with its interval."""
+        if name in self.scored:
+            column = self.releases.index(release)
+            return self.scored[name].estimate(column, seed=self.seed, cases=cases)
+        return mean_interval(self.values(name, release)[cases], seed=self.seed)
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -716,7 +726,7 @@ def cost_per_pass(figures: ComparisonFigures, column: int) -> dict[str, Any]:
     import numpy as np
 
     passes = next(filter(_is_pass, figures.scored.values()), None)
-    costs = figures.case_means("cost_usd")[:, column]
+    costs = figures.values("cost_usd", figures.releases[column])
     found, number = Estimate(math.nan, math.nan, math.nan), 0
     if passes is not None:
         own = passes.mean[:, column]
