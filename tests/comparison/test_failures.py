@@ -44,7 +44,13 @@ def test_cases_are_counted_by_name_and_release_with_their_intervals(tmp_path):
         assert (row["share"], row["low"], row["high"]) == pytest.approx(
             (row["count"] / row["n"], *ci), abs=1e-9
         )
-    assert compared(run("v1")).failures().empty
+    assert cmp.frame()["failures@v2"].tolist()[:3] == ['["rude"]', '["rude","wrong"]', "[]"]
+    text = cmp.to_markdown(only="missing")
+    assert "| <code>rude</code> | 0 of 10 (0 % to 28 %) | 2 of 10 (6 % to 51 %) |" in text
+    assert "2</data> of 10" in cmp.to_html(tmp_path / "report.html").read_text("utf-8")
+    none = compared(run("v1"))
+    assert none.failures().empty
+    assert "failures@v1" not in none.frame()
 
 
 @pytest.fixture

@@ -55,6 +55,9 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+FIRST_CHANGED = "first_changed."
+"""Columns of the summary: how many cases a node is the first that differs in."""
+
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 
 Key = tuple[str, str]
@@ -624,6 +627,8 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
     for each, names in figures.first_changed.items():
         if any(name is not None for name in names):
             cells[f"first_changed_node@{each}"] = names
+    for each in releases if figures.failure_rows else ():
+        cells[f"failures@{each}"] = [cell(list(found[each][0])) for found in figures.failures]
     return _frame_of(cells | _metric_cells(figures))
 
 
@@ -750,7 +755,7 @@ def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
     for each in figures.releases:
         own = counts.get(each)
         row: dict[str, Any] = {"traced": None if own is None else own.total() - own[None]}
-        rows.append(row | {f"first_changed.{e}": None if own is None else own[e] for e in names})
+        rows.append(row | {f"{FIRST_CHANGED}{e}": None if own is None else own[e] for e in names})
     return rows
 
 
