@@ -624,12 +624,19 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
         cells[f"answers@{each}"] = [len(case.answers(each)) for case in cases]
     for each, status in figures.statuses.items():
         cells[f"changed@{each}"] = [_CHANGED[one] for one in status]
-    for each, names in figures.first_changed.items():
-        if any(name is not None for name in names):
-            cells[f"first_changed_node@{each}"] = names
-    for each in releases if figures.failure_rows else ():
+    return _frame_of(cells | _reason_cells(figures) | _metric_cells(figures))
+
+
+def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
+    """Return the first node that differs, and the failures, where any are known."""
+    cells: dict[str, list[Any]] = {
+        f"first_changed_node@{each}": names
+        for each, names in figures.first_changed.items()
+        if any(name is not None for name in names)
+    }
+    for each in figures.releases if figures.failure_rows else ():
         cells[f"failures@{each}"] = [cell(list(found[each][0])) for found in figures.failures]
-    return _frame_of(cells | _metric_cells(figures))
+    return cells
 
 
 def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ from html import escape
 from itertools import chain
 from typing import Any
 
-from vellum_nb.comparison.traces import in_order
+from vellum_nb.comparison.traces import NodePair, first_difference, in_order, pairs
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.diff import Op, diff_html, difference
@@ -33,8 +33,49 @@ _NODE_STATES = {
 }
 
 
-def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
-    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error."""
+def side_by_side_traces(runs: Sequence[Run]) -> str:
+    """Return the traces of `runs` beside each other, the first difference to the first marked.
+
+    Nothing is returned where that of the first, or of all others, is not known.
+    """
+    others = [run for run in runs[1:] if run.nodes]
+    if not others or not runs[0].nodes:
+        return ""
+    base = runs[0]
+    marks: dict[str, dict[int, str]] = {base.release_tag: {}}
+    words = []
+    for run in others:
+        tag, own = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
+        first = first_difference(pairs(base.nodes, run.nodes))
+        words.append(f"{tag}: {'no node differs' if first is None else _difference(first)}")
+        if first is not None and first.other is not None:
+            own[id(first.other)] = f"first difference: {first.change}"
+        if first is not None and first.base is not None:
+            text = f"first difference to {tag}: {first.change}"
+            before = marks[base.release_tag].get(id(first.base))
+            marks[base.release_tag][id(first.base)] = f"{before}; {text}" if before else text
+    tables = [
+        trace_html(run.nodes, title=run.release_tag, marks=marks[run.release_tag])
+        for run in (base, *others)
+    ]
+    body = "".join(f"<div>{table}</div>" for table in tables)
+    summary = f"<summary>Traces side by side · {escape(' · '.join(words))}</summary>"
+    return (
+        f'<details class="vnb-out" open>{summary}<div class="vnb-out-grid">{body}</div></details>'
+    )
+
+
+def _difference(pair: NodePair) -> str:
+    return f"first difference at {visible_name(pair.name)} ({pair.change})"
+
+
+def trace_html(
+    nodes: Sequence[NodeRun], *, title: str = "", marks: Mapping[int, str] | None = None
+) -> str:
+    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error.
+
+    `marks` are words beside some of them, by their `id()`.
+    """
     if not nodes:
         return '<p class="vnb-note">This run has no recorded nodes.</p>'
     starts = [utc(node.start) for node in nodes if node.start]
@@ -42,8 +83,8 @@ def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
     begin = min(starts, default=None)
     length = max((max(starts + ends) - begin).total_seconds(), 0.0) if begin else 0.0
     rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
-    options = {"title": title, "count": len(nodes), "length": length}
-    return render("trace.html.j2", rows=rows, icon=_icon, **options)
+    options = {"title": title, "count": len(nodes), "length": length, "marks": marks or {}}
+    return render("trace.html.j2", rows=rows, icon=_icon, mark_of=id, **options)
 
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> dict[str, Any]:
