@@ -525,7 +525,7 @@ class Comparison:
         return error_frame(self.figures)
 
     def failures(self) -> pd.DataFrame:
-        """Return one row a failure name and release: how many cases have it, of how many.
+        """Return one row per failure name and release: how many cases have it, of how many.
 
         Columns: `name`, `release`, `count`, `n` (cases with an answer), `share` with its 95 %
         interval from `low` to `high`, and `proposed`: in how many more a judge proposes it by its

@@ -86,7 +86,7 @@ def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
 def failure_rows(
     releases: Sequence[str], answered: Sequence[int], found: Sequence[Mapping[str, Failures]]
 ) -> list[dict[str, Any]]:
-    """Return one row a name and release, the most frequent name first.
+    """Return one row per name and release, the most frequent name first.
 
     `answered` is how many cases brought an answer on each release; `found` are the failures of
     each case by release.

@@ -459,7 +459,7 @@ class ComparisonFigures:
 
     @cached_property
     def failure_rows(self) -> list[dict[str, Any]]:
-        """One row a failure name and release: how many cases have it."""
+        """One row per failure name and release: how many cases have it."""
         answers = self.table[self.table["is_answer"]]
         numbers = answers.groupby("release")["case"].nunique()
         answered = [int(numbers.get(at, 0)) for at in range(len(self.releases))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import VERDICTS
+from vellum_nb.comparison.figures import FIRST_CHANGED, VERDICTS
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -253,11 +253,23 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
         axis=axis,
         rows=[
             {"name": each, "label": _name(each), "same": list(map(_name, same.get(each, ())))}
+            | {"nodes": _first_changed(rows[each])}
             | _counts(comparison, each, metric)
             | _figures(comparison, each, metric, rows)
             | (_plot(axis, f"metric.{metric}", each == releases[0], rows[each]) if axis else {})
             for each in releases
         ],
+    )
+
+
+def _first_changed(row: Mapping[str, Any]) -> str:
+    """Return in words which nodes are the first that differ, and in how many cases."""
+    found = [(name, n) for name, n in row.items() if name.startswith(FIRST_CHANGED) and n > 0]
+    if not found:
+        return ""
+    words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in found)
+    return (
+        f"first changed node: {short(words, 240)}, of {plural(int(row['traced']), 'case')} traced"
     )
 
 

@@ -350,6 +350,7 @@ def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):
     assert traces.count("vnb-trace-first") == 2
     assert "first difference: outputs" in traces
     assert "vnb-none" in button._dom_classes
+    assert "first changed node: steps 1, of 1 case traced" in GridPage(grid).release("v2")
     assert grid.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
     assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
     grid.close()
