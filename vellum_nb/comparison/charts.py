@@ -37,6 +37,7 @@ _INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
 _ROW, _SQUARE, _LEAST = 44, 320, 96
 _WORD = 0.15  # of a bar: as much as a word needs
 _STEPS = 60  # places along an axis of a scatter
+_FRONTIER = ("on the frontier", "beaten")
 _NAMES = 20  # of failures
 _SCALE = 2  # of a PNG: sharp on today's screens
 
@@ -270,34 +271,33 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
     dots = base.mark_point(color=_BLUE, filled=True, size=70, opacity=1).encode(x=title)
     words = base.mark_text(align="left", dx=8, color=_INK).encode(x="high:Q", text="text:N")
-    text = f"named failures by release{_more(found, names)}: the share of cases with an answer"
+    text = "the most frequent failures by release: the share of cases with an answer"
     return _finished([span, dots, words], len(rows) * _ROW // 2, text)
-
-
-def _more(rows: Rows, names: Sequence[str]) -> str:
-    number = len({row["name"] for row in rows})
-    return f" (the {len(names)} most frequent of {number})" if number > len(names) else ""
 
 
 def _frontier(
     figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
 ) -> Picture:
     """Draw releases by two figures with their intervals; those that no other one beats in both."""
-    rows = _frontier_rows(figures, releases, x, y, label)
+    of = [figures.scored[name].metric.sign if name in figures.scored else -1 for name in (x, y)]
+    rows: Rows = []
+    values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
+    for value in dict.fromkeys(values):
+        chosen = np.array([own == value for own in values])
+        group = [_place(figures, each, (x, y), chosen, value) for each in releases]
+        rows += _marked([row for row in group if row["n"]], of)
     _require(rows, f"no case has both {x} and {y}")
-    kinds = ["on the frontier", "beaten"]
-    legend = alt.Legend(orient="top", title=None)
-    shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
-    colours = alt.Scale(domain=kinds, range=[_BLUE, _GREY])
+    legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
+    shapes = alt.Scale(domain=_FRONTIER, range=["diamond", "circle"])
+    colours = alt.Scale(domain=_FRONTIER, range=[_BLUE, _GREY])
     colour = alt.Color("kind:N", scale=colours, legend=legend)
-    scale = alt.Scale(zero=False, padding=24)
+    which = ["lower" if sign < 0 else "higher" for sign in of]
     base = _chart(rows).encode(
-        x=alt.X("x:Q", title=_axis_title(figures, x), scale=scale),
-        y=alt.Y("y:Q", title=_axis_title(figures, y), scale=scale),
+        x=alt.X("x:Q", title=f"{x}, 95 % interval ({which[0]} is better)", scale=scale),
+        y=alt.Y("y:Q", title=f"{y}, 95 % interval ({which[1]} is better)", scale=scale),
     )
-    line = base.transform_filter("datum.kind == 'on the frontier'").mark_line(
-        color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5
-    )
+    best = base.transform_filter(f"datum.kind == '{_FRONTIER[0]}'")
+    line = best.mark_line(color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5)
     across = base.mark_rule().encode(x="x_low:Q", x2="x_high:Q", color=colour)
     upwards = base.mark_rule().encode(y="y_low:Q", y2="y_high:Q", color=colour)
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(
@@ -305,59 +305,31 @@ def _frontier(
     )
     words = base.mark_text(align="left", dx=9, dy=-9, color=_INK).encode(text="text:N")
     layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, words]
-    by = f" and {label}" if label else ""
-    text = f"{y} by {x} of each release{by}, with 95 % intervals; the frontier is marked"
+    text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
     return _finished(layers, _SQUARE, text)
 
 
-def _axis_title(figures: ComparisonFigures, name: str) -> str:
-    which = "lower" if _sign(figures, name) < 0 else "higher"
-    return f"{name}, 95 % interval ({which} is better)"
-
-
-def _sign(figures: ComparisonFigures, name: str) -> int:
-    return figures.scored[name].metric.sign if name in figures.scored else -1
-
-
-def _frontier_rows(
-    figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
-) -> Rows:
-    """Return the place of each release; with `label` one for each of its values."""
-    values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
-    rows: Rows = []
-    for value in dict.fromkeys(values):
-        group = [
-            row | {"label": value, "text": ", ".join(filter(None, (each, value, f"n = {n:,}")))}
-            for each in releases
-            for row in (_place(figures, each, (x, y), [own == value for own in values]),)
-            if (n := row["n"])
-        ]
-        signs = _sign(figures, x), _sign(figures, y)
-        for row in group:
-            gains = [
-                [sign * (other[axis] - row[axis]) for axis, sign in zip("xy", signs, strict=True)]
-                for other in group
-            ]
-            is_beaten = any(min(gain) >= 0 < max(gain) for gain in gains)
-            row["kind"] = "beaten" if is_beaten else "on the frontier"
-        rows += group
-    return rows
-
-
 def _place(
-    figures: ComparisonFigures, release: str, names: tuple[str, str], chosen: Sequence[bool]
+    figures: ComparisonFigures, release: str, names: tuple[str, str], chosen: Any, label: str
 ) -> dict[str, Any]:
     """Return the two figures of a release over the chosen cases that have both."""
-    known = np.array(chosen)
-    for name in names:
-        known &= ~np.isnan(figures.values(name, release))
-    row: dict[str, Any] = {"release": release, "n": int(known.sum())}
+    known = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
+    row: dict[str, Any] = {"release": release, "label": label, "n": int(known.sum())}
+    row["text"] = ", ".join(filter(None, (release, label, f"n = {row['n']:,}")))
     for axis, name in zip("xy", names, strict=True):
         found = figures.estimate(name, release, known)
         row[axis] = found.mean
         if not math.isnan(found.low):
             row |= {f"{axis}_low": found.low, f"{axis}_high": found.high}
     return row
+
+
+def _marked(rows: Rows, signs: Sequence[int]) -> Rows:
+    """Return places with whether another one is as good in both figures, and better in one."""
+    at = np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2) * signs
+    gains: Any = at[None] - at[:, None]
+    beaten = ((gains >= 0).all(axis=2) & (gains > 0).any(axis=2)).any(axis=1)
+    return [row | {"kind": _FRONTIER[int(is_so)]} for row, is_so in zip(rows, beaten, strict=True)]
 
 
 def _by_release(rows: Rows, releases: Sequence[str]) -> alt.Chart:

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import Case
@@ -63,24 +62,25 @@ def failures_of(case: Case, release: str, metrics: Sequence[Metric]) -> Failures
     """Return the failures of the answers of a case on `release`, and what judges propose."""
     runs = case.answers(release)
     names = named(tag for run in runs for tag in run.tags)
-    proposals: dict[str, str] = {}
-    for metric in metrics:
-        if isinstance(metric, Judge):
-            for run in runs:
-                proposals |= dict.fromkeys(_proposed(metric, run, case.expected), metric.name)
+    judges = [metric for metric in metrics if isinstance(metric, Judge)]
+    proposals = {
+        name: judge.name
+        for judge in judges
+        for run in runs
+        for name in _proposed(judge, run, case.expected)
+    }
     return names, {name: judge for name, judge in proposals.items() if name not in names}
 
 
 def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
     """Return what the output `failures` of a judge names: a text, or a list of texts."""
+    found: Any = ()
     with suppress(Exception):  # `evaluate` reports what a function of inputs raises
-        judgement = judge.judgements.get(case_id(judge.request(run, dict(expected))))
-        if isinstance(judgement, Run):
-            found = judgement.outputs.get("failures")
-            texts = found if isinstance(found, list) else [found]
-            names = (_clean(text) for text in texts if isinstance(text, str))
-            return list(islice((name for name in names if 0 < len(name) <= _LONGEST), _MOST))
-    return []
+        judgement = judge.judgements[case_id(judge.request(run, dict(expected)))]
+        found = judgement.outputs["failures"] if isinstance(judgement, Run) else ()
+    texts = found if isinstance(found, list) else [found]
+    names = (_clean(each) for each in texts if isinstance(each, str))
+    return [name for name in names if 0 < len(name) <= _LONGEST][:_MOST]
 
 
 def failure_rows(
@@ -92,15 +92,13 @@ def failure_rows(
     each case by release.
     """
     counts, proposals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for case in found:
-        for release, (names, others) in case.items():
-            counts.update((name, release) for name in names)
-            proposals.update((name, release) for name in others)
     totals = Counter[str]()
-    for (name, _), count in [*counts.items(), *proposals.items()]:
-        totals[name] += count
+    for release, (names, others) in (pair for case in found for pair in case.items()):
+        counts.update((name, release) for name in names)
+        proposals.update((name, release) for name in others)
+        totals.update([*names, *others])
     rows = []
-    for name, _ in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0])):
+    for name in sorted(totals, key=lambda name: (-totals[name], name)):
         for release, number in zip(releases, answered, strict=True):
             count = counts[name, release]
             share = share_interval(count / max(1, number), number)

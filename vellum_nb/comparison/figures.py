@@ -439,16 +439,12 @@ class ComparisonFigures:
 
         "" where none does; None where one of the two traces is not known.
         """
-        runs = [(case.answer(self.baseline), case) for case in self.cases]
-        return {
-            each: [
-                first_changed_node(base.nodes, run.nodes)
-                if base is not None and (run := case.answer(each)) is not None
-                else None
-                for base, case in runs
-            ]
-            for each in self.others
+        nodes = {
+            each: [run.nodes if (run := case.answer(each)) else () for case in self.cases]
+            for each in self.releases
         }
+        base = nodes[self.baseline]
+        return {each: list(map(first_changed_node, base, nodes[each])) for each in self.others}
 
     @cached_property
     def failures(self) -> list[dict[str, Failures]]:
@@ -727,43 +723,39 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
             "latency_p50": float(seconds.quantile(0.5)),
             "latency_p95": float(seconds.quantile(0.95)),
             "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
-            **cost_per_pass(figures, column),
+            **_cost_per_pass(figures, release),
         }
         rows.append(row)
     return [row | changed for row, changed in zip(rows, _first_changed(figures), strict=True)]
 
 
-def cost_per_pass(figures: ComparisonFigures, column: int) -> dict[str, Any]:
+def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
     """Return what one case that passes costs, by the first metric that is pass or fail."""
     import numpy as np
 
-    passes = next(filter(_is_pass, figures.scored.values()), None)
-    costs = figures.values("cost_usd", figures.releases[column])
-    found, number = Estimate(math.nan, math.nan, math.nan), 0
-    if passes is not None:
-        own = passes.mean[:, column]
-        known = ~np.isnan(own) & ~np.isnan(costs)
-        found, number = mean_ratio(costs[known], own[known]), int(known.sum())
-    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": number}
+    costs = figures.values("cost_usd", release)
+    passes = np.full(len(costs), np.nan)
+    for name, scored in reversed(figures.scored.items()):
+        if scored.passes and scored.metric.sign > 0 and scored.count.any():
+            passes = figures.values(name, release)
+    known = ~np.isnan(costs + passes)
+    found = mean_ratio(costs[known], passes[known])
+    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": int(known.sum())}
     return {f"cost_per_pass{end}": value for end, value in ends.items()}
-
-
-def _is_pass(scored: Scored) -> bool:
-    return scored.passes and scored.metric.sign > 0 and bool(scored.count.any())
 
 
 def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
     """Return how many cases each node is the first that differs in, where traces are known."""
     counts = {each: Counter(names) for each, names in figures.first_changed.items()}
-    names = [name for name, _ in sum(counts.values(), Counter()).most_common() if name]
-    if not any(count - Counter({None: len(figures.cases)}) for count in counts.values()):
+    total = sum(counts.values(), Counter[str | None]())
+    if not any(name is not None for name in total):
         return [{} for _ in figures.releases]
-    rows = []
-    for each in figures.releases:
-        own = counts.get(each)
-        row: dict[str, Any] = {"traced": None if own is None else own.total() - own[None]}
-        rows.append(row | {f"{FIRST_CHANGED}{e}": None if own is None else own[e] for e in names})
-    return rows
+    names = [name for name, _ in total.most_common() if name]
+    return [
+        {"traced": own and own.total() - own[None]}
+        | {f"{FIRST_CHANGED}{name}": own and own[name] for name in names}
+        for own in map(counts.get, figures.releases)
+    ]
 
 
 def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

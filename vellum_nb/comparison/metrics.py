@@ -367,17 +367,10 @@ def quality() -> Metric:
 
 
 def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
-    """Return whether nodes of these names ran, by the trace of the run.
+    """Return whether nodes of these names ran, by the trace of the run; or in this order.
 
     A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
     it with the run, ``ws.trace(run)`` reads it later.
-
-    Parameters
-    ----------
-    contains : str or sequence of str
-        The names.
-    in_order : bool, default False
-        Whether they must have begun in this order, others between them or not.
     """
     names = [contains] if isinstance(contains, str) else list(contains)
     if not names or not all(isinstance(each, str) for each in names):
@@ -385,25 +378,14 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
         raise InputError(msg)
 
     def ran(run: Run) -> bool:
-        began = _traced(run)
-        if not in_order:
-            return set(names) <= set(began)
-        rest = iter(began)
-        return all(name in rest for name in names)
+        began = iter(_traced(run))
+        return all(name in began for name in names) if in_order else set(names) <= set(began)
 
-    return _built_in(ran, f"nodes({' > '.join(names) if in_order else ', '.join(names)})")
+    return _built_in(ran, f"nodes({', '.join(names)})")
 
 
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
-    """Return how often the node of this name ran, by the trace as `nodes` reads it.
-
-    Parameters
-    ----------
-    name : str
-        The node's name.
-    lower_is_better : bool, default True
-        Whether few are good, as of retries and rounds of an agent.
-    """
+    """Return how often the node of this name ran, by the trace as `nodes` reads it."""
     options = {"lower_is_better": lower_is_better}
     return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
 
@@ -411,35 +393,18 @@ def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
 def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
     """Return whether a model called this function: in the outputs, or in those of a node.
 
-    A run that shows no such call, and whose trace is not known, is an error as of `nodes`.
-
-    Parameters
-    ----------
-    function : str
-        The function's name.
-    arguments : mapping, optional
-        Argument to the value that it must have been called with; others may have any.
+    `arguments` are those that must have a certain value. A run that shows no such call, and whose
+    trace is not known, is an error as of `nodes`.
     """
-    required = dict(arguments or {})
 
     def called(run: Run) -> bool:
-        outputs = [
-            {"type": run.output_types.get(name), "value": value}
-            for name, value in run.outputs.items()
-        ]
-        made = [*function_calls(outputs), *(call for node in run.nodes for call in node.calls)]
-        found = any(
-            call["name"] == function and all(checks(_dict(call), required).values())
-            for call in made
-        )
-        return found or not _traced(run)
+        typed = [{"type": run.output_types.get(n), "value": v} for n, v in run.outputs.items()]
+        made = [*function_calls(typed), *(call for node in run.nodes for call in node.calls)]
+        given = (_parsed(call["arguments"]) for call in made if call["name"] == function)
+        met = (checks(each if isinstance(each, dict) else {}, arguments or {}) for each in given)
+        return any(all(each.values()) for each in met) or not _traced(run)
 
     return _built_in(called, f"calls({function})")
-
-
-def _dict(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    given = _parsed(call["arguments"])  # some models give them as JSON text
-    return given if isinstance(given, Mapping) else {}
 
 
 def _traced(run: Run) -> list[str]:

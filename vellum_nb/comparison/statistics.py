@@ -152,21 +152,13 @@ def mean_ratio(parts: Floats, wholes: Floats) -> Estimate:
     if not number or not wholes.any():
         return _NOTHING
     part, whole = float(parts.mean()), float(wholes.mean())
-    ratio = part / whole
-    if number == 1:
-        return Estimate(ratio, math.nan, math.nan)
-    critical = float(t.isf(0.025, number - 1)) ** 2 / number
-    spread = np.cov(parts, wholes)
-    a, b, c = (
-        mean - critical * float(covariance)
-        for mean, covariance in (
-            (whole**2, spread[1, 1]), (part * whole, spread[0, 1]), (part**2, spread[0, 0]),
-        )
-    )  # fmt: skip
-    if a <= 0:
-        return Estimate(ratio, math.nan, math.nan)
-    root = math.sqrt(max(0.0, b**2 - a * c))
-    return Estimate(ratio, (b - root) / a, (b + root) / a)
+    ends = math.nan, math.nan
+    if number > 1:
+        spread = np.cov(parts, wholes) * t.isf(0.025, number - 1) ** 2 / number
+        a, b, c = whole**2 - spread[1, 1], part * whole - spread[0, 1], part**2 - spread[0, 0]
+        root = math.sqrt(max(0.0, b**2 - a * c))
+        ends = ((b - root) / a, (b + root) / a) if a > 0 else ends
+    return Estimate(part / whole, float(ends[0]), float(ends[1]))
 
 
 def _bootstrapped(values: Floats, seed: int) -> tuple[Estimate, float]:

@@ -56,16 +56,14 @@ def pairs(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> list[NodePair]:
     Nodes are the same by their names, so that those that run at once may change places.
     """
     old, new = _paths(base), _paths(other)
-    behind: dict[Path | None, list[Path]] = {}  # what only the other run has, by what is before it
-    last = None
+    behind: dict[Path, list[Path]] = {}  # each node of the baseline, () before all: what follows it
+    last: Path = ()
     for path in new:
         if path in old:
             last = path
         else:
             behind.setdefault(last, []).append(path)
-    order = [*behind.get(None, [])]
-    for path in old:
-        order += [path, *behind.get(path, [])]
+    order = [each for path in ((), *old) for each in (path, *behind.get(path, [])) if each]
     return [_pair(path, old.get(path), new.get(path)) for path in order]
 
 
@@ -85,12 +83,11 @@ def _paths(nodes: Sequence[NodeRun]) -> dict[Path, NodeRun]:
 def _pair(path: Path, base: NodeRun | None, other: NodeRun | None) -> NodePair:
     if base is None or other is None:
         return NodePair(path, base, other, "new" if base is None else "not run")
-    differ = [
-        word
-        for name, word in _COMPARED.items()
-        if (values := (getattr(base, name), getattr(other, name)))[0] != values[1]
-        and (name == "error" or None not in values)
-    ]
+    differ = []
+    for name, word in _COMPARED.items():
+        old, new = getattr(base, name), getattr(other, name)
+        if old != new and (name == "error" or None not in (old, new)):
+            differ.append(word)
     return NodePair(path, base, other, ", ".join(differ))
 
 
@@ -101,15 +98,10 @@ def first_difference(found: Sequence[NodePair]) -> NodePair | None:
     """
     first: NodePair | None = None
     for pair in found:
-        if not pair.change:
-            continue
-        if first is None:
-            first = pair
-        elif (
-            first.base is None or first.other is None or pair.path[: len(first.path)] != first.path
-        ):
-            break
-        else:
+        is_inside = (
+            first and first.base and first.other and pair.path[: len(first.path)] == first.path
+        )
+        if pair.change and (first is None or is_inside):
             first = pair
     return first
 

@@ -98,13 +98,7 @@ def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
 
 
 def function_calls(value: Any) -> tuple[dict[str, Any], ...]:
-    """Return the function calls in a value, however deep: `name` and `arguments` of each.
-
-    Examples
-    --------
-    >>> function_calls([{"type": "FUNCTION_CALL", "value": {"name": "f", "arguments": {"a": 1}}}])
-    ({'name': 'f', 'arguments': {'a': 1}},)
-    """
+    """Return the function calls in a value, however deep: `name` and `arguments` of each."""
     found, todo = [], [value]
     while todo:
         each = todo.pop()
