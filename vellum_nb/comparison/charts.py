@@ -15,8 +15,7 @@ import vl_convert
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.rendering.format import duration, figure, interval_digits
-from vellum_nb.rendering.values import plain_text
+from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text
 
 Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
