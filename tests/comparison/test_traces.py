@@ -95,6 +95,8 @@ def test_metrics_on_traces_need_names():
         (("a=1",), ("s=1", "s/in=1", "a=1"), "s"),
         (("a=1", "b=1"), ("a=1", "b=!"), "b"),
         (("a=1",), ("x=1",), "x"),
+        (("m=1", "m/n=1", "m/n=2", "m/n=3"), ("m=1", "m/n=3", "m/n=1", "m/n=2"), ""),  # at once
+        (("m=1", "m/n=1", "m/n=2"), ("m=2", "m/n=2", "m/n=9"), "n"),
     ],
 )
 def test_the_first_node_that_differs_is_in_the_frame(base, other, first):
@@ -107,6 +109,14 @@ def test_outputs_that_are_not_known_of_both_are_no_difference():
     new = (NodeRun(name="a", outputs_hash="1"), NodeRun(name="b", state="FULFILLED"))
     cmp = compared(run("v1", nodes=old), run("v2", nodes=new))
     assert cmp.frame()["first_changed_node@v2"].tolist() == ["b"]
+
+
+def test_a_trace_whose_nodes_ran_in_themselves_ends():
+    twins = [NodeRun(name="n", span_id="a", parent_span_id="a") for _ in range(30)]
+    deep = [NodeRun(name="d", span_id=str(n), parent_span_id=str(n - 1)) for n in range(1, 3_000)]
+    nodes = (NodeRun(name="n", span_id="a"), *twins, NodeRun(name="d", span_id="0"), *deep)
+    cmp = compared(run("v1", nodes=nodes), run("v2", nodes=(*nodes, NodeRun(name="z"))))
+    assert cmp.frame()["first_changed_node@v2"].tolist() == ["z"]
 
 
 def test_cases_are_counted_by_the_first_node_that_differs(tmp_path):

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 from vellum_nb.models import NodeRun
 from vellum_nb.models.base import utc
 
+Inside: TypeAlias = Mapping[str | None, Sequence[NodeRun]]
+"""A span to the nodes inside of it, by their start; None: of the workflow itself."""
+
+Spans: TypeAlias = tuple[str | None, str | None]
+
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _COMPARED = {"state": "state", "error": "error", "model": "model", "outputs_hash": "outputs"}
-
-Path = tuple[tuple[str, int], ...]
-"""A node and those it ran in: of each its name, and how many of this name came before it there."""
+_DEEPEST = 100
+_SAME: tuple[Callable[[NodeRun], Any], ...] = (
+    lambda node: (node.name, node.state, node.outputs_hash),
+    lambda node: node.name,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class NodePair:
-    """A node of two runs: that of the baseline, that of the other, and in what they differ."""
+class NodeDifference:
+    """A node of the baseline, that of another run, one of which may be None, and what differs."""
 
-    path: Path
     base: NodeRun | None
     other: NodeRun | None
     change: str
@@ -29,17 +36,12 @@ class NodePair:
     @property
     def name(self) -> str:
         """The node's name."""
-        return self.path[-1][0]
+        return str(getattr(self.other or self.base, "name", ""))
 
 
 def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
     """Return nodes by their start, each behind the one it ran in, with its depth from 0."""
-    by_start = sorted(nodes, key=lambda node: utc(node.start) if node.start else _BEFORE_ALL)
-    known = {node.span_id for node in by_start if node.span_id}
-    inside: dict[str | None, list[NodeRun]] = {}
-    for node in by_start:
-        parent = node.parent_span_id if node.parent_span_id in known else None
-        inside.setdefault(parent, []).append(node)
+    inside = dict(_inside(nodes))
     found: list[tuple[int, NodeRun]] = []
     todo = [(0, node) for node in reversed(inside.pop(None, []))]
     while todo:
@@ -50,65 +52,87 @@ def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
     return found + [(0, node) for rest in inside.values() for node in rest]
 
 
-def pairs(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> list[NodePair]:
-    """Return the nodes of two runs side by side, in order.
-
-    Nodes are the same by their names, so that those that run at once may change places.
-    """
-    old, new = _paths(base), _paths(other)
-    behind: dict[Path, list[Path]] = {}  # each node of the baseline, () before all: what follows it
-    last: Path = ()
-    for path in new:
-        if path in old:
-            last = path
-        else:
-            behind.setdefault(last, []).append(path)
-    order = [each for path in ((), *old) for each in (path, *behind.get(path, [])) if each]
-    return [_pair(path, old.get(path), new.get(path)) for path in order]
-
-
-def _paths(nodes: Sequence[NodeRun]) -> dict[Path, NodeRun]:
-    found: dict[Path, NodeRun] = {}
-    counts: Counter[tuple[Path, str]] = Counter()
-    path: Path = ()
-    for depth, node in in_order(nodes):
-        path = path[:depth]
-        number = counts[path, node.name]
-        counts[path, node.name] += 1
-        path = (*path, (node.name, number))
-        found[path] = node
+def _inside(nodes: Sequence[NodeRun]) -> Inside:
+    by_start = sorted(nodes, key=lambda node: utc(node.start) if node.start else _BEFORE_ALL)
+    known = {node.span_id for node in by_start if node.span_id}
+    found: dict[str | None, list[NodeRun]] = {}
+    for node in by_start:
+        parent = node.parent_span_id if node.parent_span_id in known else None
+        found.setdefault(parent, []).append(node)
     return found
 
 
-def _pair(path: Path, base: NodeRun | None, other: NodeRun | None) -> NodePair:
+def first_difference(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> NodeDifference | None:
+    """Return the first node that differs in two runs; None where none does.
+
+    Nodes are the same by their names, so that those that run at once may change places; of several
+    of one name those with equal outputs. Where one inside a node differs, too, that is returned.
+    """
+    return _first(_inside(base), _inside(other), (None, None), set(), _DEEPEST)
+
+
+def _first(
+    old: Inside, new: Inside, spans: Spans, seen: set[Spans], depth: int
+) -> NodeDifference | None:
+    """Return the first difference inside of two spans; a span inside of itself is read once."""
+    seen.add(spans)
+    for one, two in _side_by_side(old.get(spans[0], ()), new.get(spans[1], ())):
+        inner = None
+        if one is not None and two is not None:
+            within = one.span_id, two.span_id
+            if None not in within and within not in seen and depth:
+                inner = _first(old, new, within, seen, depth - 1)
+        change = _change(one, two)
+        if inner is not None or change:
+            return inner or NodeDifference(one, two, change)
+    return None
+
+
+def _side_by_side(
+    old: Sequence[NodeRun], new: Sequence[NodeRun]
+) -> Iterator[tuple[NodeRun | None, NodeRun | None]]:
+    """Yield the nodes of both in order; what only one has comes with None."""
+    partners = _partners(old, new)
+    behind: dict[int, list[NodeRun]] = {}  # what only the new ones have, by what is before it
+    last = -1
+    for at, node in enumerate(new):
+        last = partners.get(at, last)
+        if at not in partners:
+            behind.setdefault(last, []).append(node)
+    found = {place: new[at] for at, place in partners.items()}
+    yield from ((None, node) for node in behind.get(-1, ()))
+    for at, each in enumerate(old):
+        yield each, found.get(at)
+        yield from ((None, node) for node in behind.get(at, ()))
+
+
+def _partners(old: Sequence[NodeRun], new: Sequence[NodeRun]) -> dict[int, int]:
+    """Return place among the new nodes to that among the old ones, of those that are the same."""
+    found: dict[int, int] = {}
+    for key in _SAME:
+        waiting: dict[Any, deque[int]] = {}
+        for at in sorted(set(range(len(old))) - set(found.values())):
+            waiting.setdefault(key(old[at]), deque()).append(at)
+        for at, node in enumerate(new):
+            if at not in found and waiting.get(key(node)):
+                found[at] = waiting[key(node)].popleft()
+    return found
+
+
+def _change(base: NodeRun | None, other: NodeRun | None) -> str:
     if base is None or other is None:
-        return NodePair(path, base, other, "new" if base is None else "not run")
-    differ = []
+        return "new" if base is None else "not run"
+    words = []
     for name, word in _COMPARED.items():
         old, new = getattr(base, name), getattr(other, name)
-        if old != new and (name == "error" or None not in (old, new)):
-            differ.append(word)
-    return NodePair(path, base, other, ", ".join(differ))
-
-
-def first_difference(found: Sequence[NodePair]) -> NodePair | None:
-    """Return the first pair that differs; None where none does.
-
-    Of a node that differs because one inside of it does, that is the inner one.
-    """
-    first: NodePair | None = None
-    for pair in found:
-        is_inside = (
-            first and first.base and first.other and pair.path[: len(first.path)] == first.path
-        )
-        if pair.change and (first is None or is_inside):
-            first = pair
-    return first
+        if old != new and (name == "error" or None not in {old, new}):
+            words.append(word)
+    return ", ".join(words)
 
 
 def first_changed_node(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> str | None:
     """Return the name of the first node that differs, "" for none; None: a trace is not known."""
     if not base or not other:
         return None
-    first = first_difference(pairs(base, other))
+    first = first_difference(base, other)
     return "" if first is None else first.name

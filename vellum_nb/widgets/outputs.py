@@ -8,7 +8,7 @@ from html import escape
 from itertools import chain
 from typing import Any
 
-from vellum_nb.comparison.traces import NodePair, first_difference, in_order, pairs
+from vellum_nb.comparison.traces import first_difference, in_order
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.diff import Op, diff_html, difference
@@ -45,8 +45,9 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
     words = []
     for run in others:
         tag, own = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
-        first = first_difference(pairs(base.nodes, run.nodes))
-        words.append(f"{tag}: {'no node differs' if first is None else _difference(first)}")
+        first = first_difference(base.nodes, run.nodes)
+        where = first and f"first difference at {visible_name(first.name)} ({first.change})"
+        words.append(f"{tag}: {where or 'no node differs'}")
         if first is not None and first.other is not None:
             own[id(first.other)] = f"first difference: {first.change}"
         if first is not None and first.base is not None:
@@ -58,14 +59,11 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
         for run in (base, *others)
     ]
     body = "".join(f"<div>{table}</div>" for table in tables)
-    summary = f"<summary>Traces side by side · {escape(' · '.join(words))}</summary>"
+    summary = f"Traces side by side · {escape(' · '.join(words))}"
     return (
-        f'<details class="vnb-out" open>{summary}<div class="vnb-out-grid">{body}</div></details>'
+        f'<details class="vnb-out" open><summary style="padding: 6px 12px">{summary}</summary>'
+        f'<div class="vnb-out-grid">{body}</div></details>'
     )
-
-
-def _difference(pair: NodePair) -> str:
-    return f"first difference at {visible_name(pair.name)} ({pair.change})"
 
 
 def trace_html(
