@@ -74,13 +74,14 @@ def failures_of(case: Case, release: str, metrics: Sequence[Metric]) -> Failures
 
 def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
     """Return what the output `failures` of a judge names: a text, or a list of texts."""
-    found: Any = ()
+    found: list[Any] = []
     with suppress(Exception):  # `evaluate` reports what a function of inputs raises
-        judgement = judge.judgements[case_id(judge.request(run, dict(expected)))]
-        found = judgement.outputs["failures"] if isinstance(judgement, Run) else ()
-    texts = found if isinstance(found, list) else [found]
-    names = (_clean(each) for each in texts if isinstance(each, str))
-    return [name for name in names if 0 < len(name) <= _LONGEST][:_MOST]
+        made: Any = judge.judgements[case_id(judge.request(run, dict(expected)))]
+        for each in made if isinstance(made, list) else [made]:
+            names = each.outputs.get("failures")
+            found += names if isinstance(names, list) else [names]
+    texts = (_clean(each) for each in found if isinstance(each, str))
+    return [text for text in texts if 0 < len(text) <= _LONGEST][:_MOST]
 
 
 def failure_rows(
