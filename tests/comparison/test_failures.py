@@ -84,3 +84,8 @@ def test_a_judge_proposes_names_until_they_are_confirmed(ws):
     run = next(each for each in ws.history.runs(release_tag="v2") if each.inputs["ticket"] == "a")
     ws.history.annotate(run.id, tags=["failure@ann:rude"])
     assert counts() == [[1, 1, 4]]
+    again = vnb.compare(ws.history.frame(deployment="echo")).failures()
+    assert again[["name", "release", "count"]].to_numpy().tolist() == [
+        ["rude", "v1", 0],
+        ["rude", "v2", 1],
+    ]
