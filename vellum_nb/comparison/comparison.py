@@ -312,13 +312,16 @@ class Comparison:
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
-    def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
+    def with_judgements(
+        self, judgements: Mapping[str, Mapping[str, Sequence[Run] | str]]
+    ) -> Comparison:
         """Return a comparison whose judges know these judgements.
 
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why they are
+            missing.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])

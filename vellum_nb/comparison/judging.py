@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.metrics import Judge
@@ -14,6 +14,9 @@ from vellum_nb.errors import InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import plural
+
+Judgement: TypeAlias = Sequence[Run] | str
+"""The runs of a judge on one answer, or why they are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +27,20 @@ class JudgeService:
     sweep: Callable[..., Any]
 
     def run(
-        self, deployment: str, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
-    ) -> list[Run | str]:
+        self,
+        deployment: str,
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        known: int,
+        repeats: int,
+        **options: Any,
+    ) -> list[Judgement]:
         """Run each case; one whose inputs do not fit gets the reason, and the others are run.
 
         Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
         """
-        sweep = partial(self.sweep, deployment, restart=True, reuse=True, **options)
+        options |= {"repeats": repeats, "restart": True, "reuse": True}
+        sweep = partial(self.sweep, deployment, **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
         unfit: dict[int, str] = {}
         try:
@@ -44,26 +54,43 @@ class JudgeService:
             if len(unfit) == len(rows):
                 return [unfit[at] for at in range(len(rows))]
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])
-        made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
+        made: dict[str, list[Run]] = {}
+        for run in done.runs():
+            made.setdefault(run.case_id, []).append(run)
         planned = iter(self.history.sweeps.cases(done.id))
-        stopped = "was not called: its sweep stopped"
-        places = range(len(rows))
-        return [unfit.get(n) or made.get(next(planned).case_id, stopped) for n in places]
+        found: list[Judgement] = []
+        for place in range(len(rows)):
+            runs = () if place in unfit else made.get(next(planned).case_id, ())
+            how = "was not called" if not runs else f"was called {len(runs)} of {repeats} times"
+            is_whole = len(runs) == repeats
+            found.append(unfit.get(place) or (runs if is_whole else f"{how}: its sweep stopped"))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalls:
     """The calls that one judge is going to make, and the judgements that the history has.
 
-    `cases` and `known` are by the `case_id` of the judge's inputs.
+    `cases`, which it has not judged often enough, and `known` are by the `case_id` of its inputs.
     """
 
     metric: str
     deployment: str
     release_tag: str
+    repeats: int
     cases: Mapping[str, Mapping[str, Any]]
-    known: Mapping[str, Run]
+    known: Mapping[str, Sequence[Run]]
     service: JudgeService
+
+    @property
+    def calls(self) -> int:
+        """How many executions it makes."""
+        return sum(self.repeats - len(self.known.get(key, ())) for key in self.cases)
+
+    @property
+    def judgements(self) -> int:
+        """How many judgements the history has already."""
+        return sum(map(len, self.known.values()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,17 +102,17 @@ class JudgePlan:
     @property
     def calls(self) -> int:
         """How many executions the judges make."""
-        return sum(len(each.cases) for each in self.judges)
+        return sum(each.calls for each in self.judges)
 
     @property
     def known(self) -> int:
         """How many judgements the history has already."""
-        return sum(len(each.known) for each in self.judges)
+        return sum(each.judgements for each in self.judges)
 
     def __repr__(self) -> str:
         parts = [
-            f"{plural(len(each.cases), 'call')} of {each.deployment} on {each.release_tag}, "
-            f"{plural(len(each.known), 'judgement')} in the history"
+            f"{plural(each.calls, 'call')} of {each.deployment} on {each.release_tag}, "
+            f"{plural(each.judgements, 'judgement')} in the history"
             for each in self.judges
         ]
         return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
@@ -114,9 +141,13 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
         runs = found.history.runs(
             deployment=of[0], release_tag=of[1], state="FULFILLED", case_id=list(requests)
         )
-        known = {run.case_id: run for run in runs}
-        cases = {key: inputs for key, inputs in requests.items() if key not in known}
-        plans.append(JudgeCalls(judge.name, *of, cases, known, found))
+        known: dict[str, list[Run]] = {}
+        for run in runs:
+            if len(own := known.setdefault(run.case_id, [])) < judge.repeats:
+                own.append(run)
+        often = {key: len(own) for key, own in known.items()}
+        cases = {k: inputs for k, inputs in requests.items() if often.get(k, 0) < judge.repeats}
+        plans.append(JudgeCalls(judge.name, *of, judge.repeats, cases, known, found))
     return JudgePlan(tuple(plans))
 
 
@@ -133,21 +164,24 @@ def judged(
     An answer that could not be judged, or was left out because of a limit, is an error of the
     metric on that run; the next call goes on with what is missing.
     """
-    judgements: dict[str, Mapping[str, Run | str]] = {}
+    judgements: dict[str, Mapping[str, Judgement]] = {}
     for each in plan_judges(comparison, service).judges:
-        found: dict[str, Run | str] = dict(each.known)
+        found: dict[str, Judgement] = {k: v for k, v in each.known.items() if k not in each.cases}
         if each.cases and max_calls != 0 and max_cost_usd != 0:
             runs = each.service.run(
                 each.deployment,
                 list(each.cases.values()),
                 known=len(each.known),
+                repeats=each.repeats,
                 release_tags=[each.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,
                 progress=progress,
             )
             found |= zip(each.cases, runs, strict=True)
-            made = [run for run in runs if isinstance(run, Run)]
+            old = {run.id for own in each.known.values() for run in own}
+            judged_now = (own for own in runs if not isinstance(own, str))
+            made = [run for own in judged_now for run in own if run.id not in old]
             max_calls = None if max_calls is None else max(0, max_calls - len(made))
             if max_cost_usd is not None:
                 max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))

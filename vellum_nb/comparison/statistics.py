@@ -24,9 +24,9 @@ _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean of `n` values, its 95 % interval, and the p value of its being zero where there is one.
+    """A mean of `n` values with its 95 % interval, and the p value of its being zero.
 
-    Low and high are NaN where there is not enough data.
+    Low and high are NaN where there is not enough data; p is None where nothing is tested.
     """
 
     mean: float

@@ -702,10 +702,13 @@ p = 1.00 · noise floor unknown>
         name: str | None = None,
         lower_is_better: bool = False,
         rejected: Value = 0.0,
+        repeats: int = 1,
+        threshold: float = 0.5,
     ) -> Metric:
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+        Whether it agrees with people, `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -727,6 +730,8 @@ p = 1.00 · noise floor unknown>
             name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
+            repeats=repeats,
+            threshold=threshold,
         )
         return made.replaced(service=self._judges)
 
