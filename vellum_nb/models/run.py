@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 
+_RATING = re.compile(r"rated (0(?:\.\d+)?|1) by (.+)", re.DOTALL)
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
@@ -209,6 +211,12 @@ class Run(Model):
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
     author: str | None = None
+
+    @property
+    def ratings(self) -> dict[str, float]:
+        """Author to quality, of the ratings that have an author; `tags` hold them."""
+        found = [_RATING.fullmatch(tag) for tag in self.tags]
+        return {each[2]: float(each[1]) for each in reversed(found) if each}
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)

@@ -388,6 +388,7 @@ class Workspace:
         quality: float | None = None,
         desired: Mapping[str, object] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        author: str | None = None,
     ) -> Run:
         """Say how good a run was, and what its outputs should have been; return the rated run.
 
@@ -403,6 +404,9 @@ class Workspace:
         desired, metadata : mapping, optional
             Output name to what it should have been (others keep what they have), and what Vellum
             keeps with the actuals.
+        author : str, optional
+            Who rates, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``; in a history on a server
+            the user's name here.
 
         Examples
         --------
@@ -425,6 +429,7 @@ class Workspace:
             quality=quality,
             desired=desired,
             metadata=metadata,
+            author=author,
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
