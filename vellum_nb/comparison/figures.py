@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from vellum_nb.comparison.agreement import Agreement, judge_check, rater_check, rating_of
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     Z95,
     Estimate,
     cases_needed,
+    corrected_mean,
     detectable_share,
     holm,
     mean_interval,
@@ -30,7 +33,7 @@ from vellum_nb.comparison.statistics import (
     unlike_pairs,
 )
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
-from vellum_nb.models import Run
+from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural
 from vellum_nb.rendering.values import value_key
 
@@ -52,6 +55,7 @@ _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
+_RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
 """A release, and the name of a metric."""
@@ -66,8 +70,9 @@ def runs_table(
     """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
-    its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
-    earlier evaluations: metric to the id of the run to what it returned.
+    its release; `kind` is a number that equal answers share, -1 where no answer came; `rating` is
+    the mean of what people rated. `known` are earlier evaluations: metric to the id of the run to
+    what it returned.
     """
     import pandas as pd
 
@@ -76,6 +81,7 @@ def runs_table(
     for name in ("state", "latency_s", "cost_usd", "quality"):
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
+    table["rating"] = pd.Series([rating_of(run) for run in runs], dtype="float64")
     expected = [cases[at].expected for at in table["case"].tolist()]
     for metric in metrics:
         found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
@@ -411,6 +417,79 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def checks(self) -> dict[str, Agreement]:
+        """Name of each judge to how its verdicts agree with people's ratings of the same runs."""
+        rows, judges = self._answers, (each for each in self.metrics if isinstance(each, Judge))
+        of = {each: rows[f"metric.{each.name}"].tolist() for each in judges}
+        ratings = rows["rating"].tolist()
+        return {
+            each.name: judge_check(list(zip(*self._runs, ratings, values, strict=True)), each)
+            for each, values in of.items()
+        }
+
+    @cached_property
+    def raters(self) -> Agreement:
+        """How the people agree who rated the same runs."""
+        return rater_check(list(zip(*self._runs, strict=True)))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each judge that was not checked, or agrees too little with people."""
+        return tuple(each.problem for each in self.checks.values() if each.problem)
+
+    @property
+    def _answers(self) -> pd.DataFrame:
+        return self.table[self.table["is_answer"]]
+
+    @property
+    def _runs(self) -> tuple[list[Run], list[Case], list[str]]:
+        """The runs that brought an answer, their cases and their releases."""
+        rows = self._answers
+        cases = [self.cases[at] for at in rows["case"].tolist()]
+        return rows["run"].tolist(), cases, [self.releases[at] for at in rows["release"].tolist()]
+
+    def corrected(self, release: str, metric: str) -> tuple[Estimate, Estimate]:
+        """Return what people would rate on average, and the difference, from a judge's figures."""
+        import numpy as np
+
+        scored, base = self.scored[metric], self.releases.index(self.baseline)
+        means = self._answers.pivot_table(index="case", columns="release", values="rating")
+        places = range(len(self.cases)), range(len(self.releases))
+        rated = means.reindex(index=places[0], columns=places[1]).to_numpy(dtype=np.float64)
+        figures = scored.metric.sign * scored.mean
+        at = self.releases.index(release)
+        found = []
+        for judge, people, ends in (
+            (figures[:, at], rated[:, at], _RATED_ENDS),
+            (figures[:, at] - figures[:, base], rated[:, at] - rated[:, base], _DELTA_ENDS),
+        ):
+            is_rated, is_judged = ~np.isnan(people), ~np.isnan(judge)
+            both, rest = is_rated & is_judged, ~is_rated & is_judged
+            found.append(corrected_mean(people[both], judge[both], judge[rest], ends=ends))
+        return found[0], found[1]
+
+    def judge_noise(self, release: str, metric: str) -> tuple[float, int]:
+        """Return how often two verdicts of a judge on one answer differ, and of how many answers.
+
+        NaN where it gave one verdict an answer.
+        """
+        import numpy as np
+
+        judge, known = self.scored[metric].metric, {}
+        if not isinstance(judge, Judge) or judge.repeats == 1:
+            return math.nan, 0
+        for run, case, column in zip(*self._runs, strict=True):
+            if column == release:
+                with suppress(Exception):  # `errors` has why this answer was not judged
+                    key = case_id(judge.request(run, dict(case.expected)))
+                    known[key] = judge.verdicts(key)
+        several = [found for found in known.values() if len(found) > 1]
+        cells = np.repeat(np.arange(len(several)), [len(found) for found in several])
+        kinds = np.unique([each for found in several for each in found], return_inverse=True)[1]
+        unlike, pairs = unlike_pairs(cells, kinds)
+        return unlike / pairs if pairs else math.nan, len(several)
+
+    @cached_property
     def statuses(self) -> dict[str, list[Status]]:
         """Release but the baseline to whether each case's answer differs from the baseline's."""
         import numpy as np
@@ -493,7 +572,9 @@ class ComparisonFigures:
         counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
-        return f"{release}: {counts} · {p} · noise floor {floor}"
+        noise, _ = self.judge_noise(release, metric)
+        own = "" if math.isnan(noise) else f" · the judge's own {percent(noise)}"
+        return f"{release}: {counts} · {p} · noise floor {floor}{own}"
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""
@@ -657,7 +738,7 @@ def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(list(rows))
-    texts = [name for name in _TEXTS if name in frame.columns]
+    texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
     return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
 
@@ -694,6 +775,7 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
     own = scored.estimate(column, seed=figures.seed)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
+    of_judge = _judge_figures(figures, release, metric) if metric in figures.checks else {}
     return {
         "": own.mean,
         "low": own.low,
@@ -705,7 +787,25 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
         "delta_high": change.high,
         "p": math.nan if p is None else p,
         "noise": math.nan if found is None or found.band is None else found.band,
+        **of_judge,
     }
+
+
+def _judge_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
+    """Return whether a judge is checked, its own noise, and means corrected by people's ratings."""
+    check = figures.checks[metric]
+    noise, answers = figures.judge_noise(release, metric)
+    found = {"check": check.problem or check.line, "judge_noise_pct": 100 * noise}
+    found |= {"judge_noise_n": answers}
+    means = dict(
+        zip(("corrected", "corrected_delta"), figures.corrected(release, metric), strict=True)
+    )
+    if release == figures.baseline:
+        means.pop("corrected_delta")
+    for name, mean in means.items():
+        found |= {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
+        found[f"{name}_n"] = mean.n
+    return found
 
 
 def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,12 @@ class Result:
 
 
 def failures(
-    figures: ComparisonFigures, metrics: Sequence[str], releases: Sequence[str], **limits: Any
+    figures: ComparisonFigures,
+    metrics: Sequence[str],
+    releases: Sequence[str],
+    *,
+    require_checked_judge: bool = False,
+    **limits: Any,
 ) -> list[Result]:
     """Return how each release fares by each metric; `limits` as of `assert_no_regressions`."""
     for name, value in limits.items():
@@ -56,6 +62,7 @@ def failures(
     if not releases:
         msg = f"only {figures.baseline} is compared: name another release tag, too"
         raise InputError(msg)
+    limits["require_checked_judge"] = require_checked_judge
     return [_result(figures, each, name, **limits) for each in releases for name in metrics]
 
 
@@ -67,6 +74,7 @@ def _result(
     max_regressions: int | None,
     max_missing: int | None,
     alpha: float | None,
+    require_checked_judge: bool,
 ) -> Result:
     worse = figures.cases_by("worse", (release,), metric)
     missing = [
@@ -89,8 +97,15 @@ def _result(
         by_signs = math.isnan(found.change.mean)
         p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
         reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
+    if require_checked_judge and (problem := _problem(figures, metric)):
+        reasons.append(problem)
     named = missing if too_many or not found.compared else ()
     return Result(release, metric, tuple(reasons), tuple(worse), tuple(named))
+
+
+def _problem(figures: ComparisonFigures, metric: str) -> str:
+    """Return why a judge does not count as checked; nothing of other metrics."""
+    return figures.checks[metric].problem if metric in figures.checks else ""
 
 
 def _allowed(name: str, most: int | None) -> str:
@@ -98,9 +113,13 @@ def _allowed(name: str, most: int | None) -> str:
 
 
 def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
-    """Raise `RegressionError` where a release does not pass."""
+    """Raise `RegressionError` where a release does not pass; else warn of unchecked judges."""
     found = [each for each in results if each.reasons]
+    problems = dict.fromkeys(_problem(figures, each.metric) for each in found or results)
+    notes = [each for each in problems if each]
     if not found:
+        for note in notes:
+            warnings.warn(printable(note), stacklevel=3)
         return
     releases = ", ".join(dict.fromkeys(each.release for each in found))
     against = f"did not pass against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
@@ -114,6 +133,8 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
             call = f"regressions({each.metric!r}, release={each.release!r})"
             lines.append(f"  … and {len(each.worse) - _SHOWN:,} more; {call} has them all")
         lines += [f"  - {_case_line(figures, case, *of)}" for case in each.missing[:_SHOWN]]
+    reasons = {reason for each in found for reason in each.reasons}
+    lines += [f"  {note}" for note in notes if note not in reasons]
     error = RegressionError(printable("\n".join(lines)))
     error.case_ids = tuple(dict.fromkeys(case.case_id for each in found for case in each.worse))
     error.reasons = tuple(
@@ -171,7 +192,8 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
             suite.append(_test_case(figures, case, each.release, each.metric))
         whole = ET.SubElement(suite, "testcase", classname=_clean(name), name="all cases")
         made = ET.SubElement(whole, "failure" if each.reasons else "system-out")
-        made.text = _clean(figures.line(each.release, each.metric))
+        line, problem = figures.line(each.release, each.metric), _problem(figures, each.metric)
+        made.text = _clean(f"{line} · {problem}" if problem else line)
         if each.reasons:
             made.attrib |= {"message": _clean("; ".join(each.reasons)), "type": "RegressionError"}
         for kind in ("failure", "error", "skipped"):
