@@ -67,7 +67,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     assert unlike["id"].nunique() == len(unlike) == 12
     assert (unlike["quality"] != unlike["grader"]).all()
     assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
-    assert check.table()["figure"].tolist() == ["agreement", "sensitivity", "specificity", "kappa"]
+    assert list(check.figures) == ["agreement", "sensitivity", "specificity", "kappa"]
     assert "sensitivity 91 %" in check.line
     assert "quality: pass" in check._repr_html_()
 
@@ -171,6 +171,8 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
     unlike = sum(a != b for a, b, c in verdicts.values() for a, b in ((a, b), (b, c), (a, c)))
     assert row[f"metric.{name}.judge_noise_pct"] == pytest.approx(100 * unlike / 15)
     assert row[f"metric.{name}.judge_noise_n"] == 5
+    assert f"Verdicts of the judge {name} differ on one answer:" in whole.to_text()
+    assert "of pairs, 5 answers" in whole.to_text()
     means = [np.mean(each) for each in verdicts.values()]
     figures = [mean > 0.5 for mean in means] if name == "moody" else means
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))

@@ -78,13 +78,6 @@ class Agreement:
         names = ("agreement", "sensitivity", "specificity", "kappa", "alpha")
         return {name: found for name in names if (found := getattr(self, name)) is not None}
 
-    def table(self) -> pd.DataFrame:
-        """Return the figures, one row each: `figure`, `value`, `low`, `high`, `n`."""
-        rows = [(name, e.mean, e.low, e.high, e.n) for name, e in self.figures.items()]
-        names = ("figure", "value", "low", "high", "n")
-        cells = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-        return frame_of_cells(cells)
-
     def frame(self) -> pd.DataFrame:
         """Return one row per run on which they disagree: its case, and the figure of each."""
         return frame_of_cells(dict(self.disagreements))

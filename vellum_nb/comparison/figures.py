@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -33,7 +32,7 @@ from vellum_nb.comparison.statistics import (
     unlike_pairs,
 )
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
-from vellum_nb.models import Run, case_id
+from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural
 from vellum_nb.rendering.values import value_key
 
@@ -419,13 +418,13 @@ class ComparisonFigures:
     @cached_property
     def checks(self) -> dict[str, Agreement]:
         """Name of each judge to how its verdicts agree with people's ratings of the same runs."""
-        rows, judges = self._answers, (each for each in self.metrics if isinstance(each, Judge))
-        of = {each: rows[f"metric.{each.name}"].tolist() for each in judges}
-        ratings = rows["rating"].tolist()
-        return {
-            each.name: judge_check(list(zip(*self._runs, ratings, values, strict=True)), each)
-            for each, values in of.items()
-        }
+        found = {}
+        for judge in self.metrics:
+            if isinstance(judge, Judge):
+                figures = [self.table[n].tolist() for n in ("rating", f"metric.{judge.name}")]
+                runs = list(zip(*self._runs, *figures, strict=True))
+                found[judge.name] = judge_check(runs, judge)
+        return found
 
     @cached_property
     def raters(self) -> Agreement:
@@ -433,27 +432,33 @@ class ComparisonFigures:
         return rater_check(list(zip(*self._runs, strict=True)))
 
     @property
-    def problems(self) -> tuple[str, ...]:
-        """A sentence for each judge that was not checked, or agrees too little with people."""
-        return tuple(each.problem for each in self.checks.values() if each.problem)
-
-    @property
-    def _answers(self) -> pd.DataFrame:
-        return self.table[self.table["is_answer"]]
+    def judge_notes(self) -> tuple[str, ...]:
+        """Of each judge why it does not count as checked, and how often its verdicts differ."""
+        found = []
+        for judge in self.metrics:
+            if isinstance(judge, Judge):
+                noise, answers = judge.noise()
+                found += [problem] if (problem := self.checks[judge.name].problem) else []
+                if answers:
+                    pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
+                    found.append(f"Verdicts of the judge {judge.name} differ {pairs}")
+        return tuple(found)
 
     @property
     def _runs(self) -> tuple[list[Run], list[Case], list[str]]:
-        """The runs that brought an answer, their cases and their releases."""
-        rows = self._answers
-        cases = [self.cases[at] for at in rows["case"].tolist()]
-        return rows["run"].tolist(), cases, [self.releases[at] for at in rows["release"].tolist()]
+        """All runs, their cases and their releases."""
+        cases = [self.cases[at] for at in self.table["case"].tolist()]
+        releases = [self.releases[at] for at in self.table["release"].tolist()]
+        return self.table["run"].tolist(), cases, releases
 
     def corrected(self, release: str, metric: str) -> tuple[Estimate, Estimate]:
         """Return what people would rate on average, and the difference, from a judge's figures."""
         import numpy as np
 
         scored, base = self.scored[metric], self.releases.index(self.baseline)
-        means = self._answers.pivot_table(index="case", columns="release", values="rating")
+        means = self.table[self.table["is_answer"]].pivot_table(
+            index="case", columns="release", values="rating"
+        )
         places = range(len(self.cases)), range(len(self.releases))
         rated = means.reindex(index=places[0], columns=places[1]).to_numpy(dtype=np.float64)
         figures = scored.metric.sign * scored.mean
@@ -467,27 +472,6 @@ class ComparisonFigures:
             both, rest = is_rated & is_judged, ~is_rated & is_judged
             found.append(corrected_mean(people[both], judge[both], judge[rest], ends=ends))
         return found[0], found[1]
-
-    def judge_noise(self, release: str, metric: str) -> tuple[float, int]:
-        """Return how often two verdicts of a judge on one answer differ, and of how many answers.
-
-        NaN where it gave one verdict an answer.
-        """
-        import numpy as np
-
-        judge, known = self.scored[metric].metric, {}
-        if not isinstance(judge, Judge) or judge.repeats == 1:
-            return math.nan, 0
-        for run, case, column in zip(*self._runs, strict=True):
-            if column == release:
-                with suppress(Exception):  # `errors` has why this answer was not judged
-                    key = case_id(judge.request(run, dict(case.expected)))
-                    known[key] = judge.verdicts(key)
-        several = [found for found in known.values() if len(found) > 1]
-        cells = np.repeat(np.arange(len(several)), [len(found) for found in several])
-        kinds = np.unique([each for found in several for each in found], return_inverse=True)[1]
-        unlike, pairs = unlike_pairs(cells, kinds)
-        return unlike / pairs if pairs else math.nan, len(several)
 
     @cached_property
     def statuses(self) -> dict[str, list[Status]]:
@@ -572,9 +556,7 @@ class ComparisonFigures:
         counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
-        noise, _ = self.judge_noise(release, metric)
-        own = "" if math.isnan(noise) else f" · the judge's own {percent(noise)}"
-        return f"{release}: {counts} · {p} · noise floor {floor}{own}"
+        return f"{release}: {counts} · {p} · noise floor {floor}"
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""
@@ -775,7 +757,8 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
     own = scored.estimate(column, seed=figures.seed)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
-    of_judge = _judge_figures(figures, release, metric) if metric in figures.checks else {}
+    judge = scored.metric
+    of_judge = _judge_figures(figures, release, judge) if isinstance(judge, Judge) else {}
     return {
         "": own.mean,
         "low": own.low,
@@ -791,20 +774,17 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
     }
 
 
-def _judge_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
+def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> dict[str, Any]:
     """Return whether a judge is checked, its own noise, and means corrected by people's ratings."""
-    check = figures.checks[metric]
-    noise, answers = figures.judge_noise(release, metric)
-    found = {"check": check.problem or check.line, "judge_noise_pct": 100 * noise}
-    found |= {"judge_noise_n": answers}
-    means = dict(
-        zip(("corrected", "corrected_delta"), figures.corrected(release, metric), strict=True)
-    )
-    if release == figures.baseline:
-        means.pop("corrected_delta")
-    for name, mean in means.items():
-        found |= {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
-        found[f"{name}_n"] = mean.n
+    check, (noise, answers) = figures.checks[judge.name], judge.noise()
+    found: dict[str, Any] = {"check": check.problem or check.line}
+    found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
+    mean, delta = figures.corrected(release, judge.name)
+    means = {"corrected": mean, "corrected_delta": delta}
+    for name in ("corrected",) if release == figures.baseline else means:
+        each = means[name]
+        found |= {name: each.mean, f"{name}_low": each.low, f"{name}_high": each.high}
+        found[f"{name}_n"] = each.n
     return found
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
@@ -522,6 +523,15 @@ class Judge(Metric):
             judgement = f"ended {judgement[0].state}{f': {error}' if error else ''}"
         msg = f"the judge {self.deployment} {judgement}"
         raise ValueError(msg)
+
+    def noise(self) -> tuple[float, int]:
+        """Return how often two verdicts on one answer differ, and of how many answers."""
+        several = []
+        for key in self.judgements if self.repeats > 1 else ():
+            with suppress(ValueError):  # `errors` has why there is none
+                several.append(self.verdicts(key))
+        pairs = [a != b for found in several for a, b in combinations(found, 2)]
+        return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
 
     def _judged(self, run: Run, expected: Expected) -> Value:
         found = self.verdicts(case_id(self.request(run, expected)))

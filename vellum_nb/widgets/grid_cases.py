@@ -192,7 +192,7 @@ def head(
             "column of its own."
             for tag in comparison.moved_tags
         ]
-        + [f"{each}." for each in comparison.figures.problems],
+        + [f"{each}." for each in comparison.figures.judge_notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
