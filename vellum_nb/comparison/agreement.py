@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case
@@ -99,7 +100,7 @@ class Agreement:
 
 
 def _words(name: str, found: Estimate) -> str:
-    text: Callable[[float], str] = figure if name in {"kappa", "alpha"} else percent
+    text = partial(figure, digits=2) if name in {"kappa", "alpha"} else percent
     if math.isnan(found.mean):
         return f"not enough data (n = {found.n:,})"
     return f"{text(found.mean)} (95 %: {text(found.low)} to {text(found.high)}, n = {found.n:,})"

@@ -251,7 +251,8 @@ def corrected_mean(
     more = np.append(people, ends), np.append(judge, unknown), unrated
     middle, error = _powered(*more)
     half = Z95 * error
-    return Estimate(mean, min(mean, middle - half), max(mean, middle + half), n=number)
+    low, high = max(math.floor(ends[0]), middle - half), min(1.0, middle + half)
+    return Estimate(mean, min(mean, low), max(mean, high), n=number)
 
 
 def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, float]:
