@@ -11,7 +11,7 @@ from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.values import same_value
+from vellum_nb.rendering.format import same_value
 
 if TYPE_CHECKING:
     import pandas as pd

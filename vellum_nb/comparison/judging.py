@@ -154,9 +154,9 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
 def judged(
     comparison: Comparison,
     service: JudgeService | None,
-    *,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
+    *,
     progress: bool = False,
 ) -> Comparison:
     """Have the judges of `comparison` run, and return the comparison with their judgements.

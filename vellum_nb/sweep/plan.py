@@ -288,7 +288,7 @@ def planned_runs(
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
     """Return the runs that a later round has begun again."""
     found: set[str] = set()
-    for place in sweep.places() if sweep.round else ():
+    for place in sweep.places():
         ids = [planned_id(sweep.id, place, number) for number in range(sweep.round + 1)]
         found.update([each for each in ids if each in states][:-1])
     return found

@@ -11,7 +11,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.comparison.metrics import Judge, Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, micros, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
@@ -81,8 +81,9 @@ def compare(
         alpha=alpha,
         seed=seed,
     )
-    limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-    return judged(comparison, None, progress=progress, **limits)
+    if not any(isinstance(each, Judge) for each in comparison.metrics):
+        return comparison
+    return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
 
 
 class CompareOptions(TypedDict, total=False):
@@ -128,9 +129,7 @@ def stored_comparison(
             _release(runner, deployment, "LATEST", nothing)
         on = "" if tags is None else f" on {', '.join(tags)}"
         when = "" if since is None else f" since {since}"
-        there_are = f"it has runs on: {', '.join(tags_run) or 'none'}"
-        if tags is None and not tags_run:
-            there_are = "run it first, on the tags to compare"
+        there_are = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
         msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
         raise InputError(msg)
     return Comparison(
@@ -175,8 +174,8 @@ def _release(
         return runner.resolve(deployment, tag)
     except APIError as exc:
         if problem and isinstance(exc, NotFoundError):
-            msg = f"{problem}, so there is nothing to compare; {exc}"
-            raise InputError(msg) from exc
+            msg = f"{problem}, so there is nothing to compare. {exc}"
+            raise InputError(msg) from None
         return None
 
 
