@@ -155,7 +155,9 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
     options = {"release_tags": ["v1"], "metrics": judge}
     plan = ws.compare("echo", **options, dry_run=True)
     assert (plan.calls, plan.known) == (15, 0)
-    some = ws.compare("echo", **options, max_calls=7, progress=False)
+    both = [judge, ws.judge("grader", inputs={"text": "input.text"})]
+    some = ws.compare("echo", **options | {"metrics": both}, max_calls=7, progress=False)
+    assert len(ws.history.runs(deployment=[name, "grader"])) == 7
     assert some.errors()["message"].str.contains("of 3 times: its sweep stopped|not called").any()
     plan = ws.compare("echo", **options, dry_run=True)
     assert (plan.calls, plan.known) == (8, 7)
@@ -217,17 +219,17 @@ def rated_by(ws, ratings):
 
 
 def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
-    ann = [1, 1, 1, 0, 0, 1, 0.75, 0.25, 1, 0, None]
-    bob = [1, 0, 1, 0, 0, 1, 0.5, 0.5, 1, 1, 1]
+    ann = [1, 1, 1, 0, 0, 1, 0.75, 0.25, 1, 0] * 2 + [None]
+    bob = [1, 0, 1, 0, 0, 1, 0.5, 0.5, 1, 1] * 2 + [1]
     check = rated_by(ws, {"ann": ann, "bob": bob})
-    passes = [[each >= 0.5 for each in own[:10]] for own in (ann, bob)]
-    assert check.kappa.mean == pytest.approx(cohen_kappa_score(*passes), abs=1e-6)
-    assert check.n == check.kappa.n == 10
+    passes = [[each >= 0.5 for each in own if each is not None] for own in (ann, bob)]
+    assert check.kappa.mean == pytest.approx(cohen_kappa_score(passes[0], passes[1][:20]), abs=1e-6)
+    assert check.n == check.kappa.n == 20
     ratings = sorted(check.frame()[["ann", "bob"]].to_numpy().tolist())
-    assert ratings == [[0, 1], [0.25, 0.5], [1, 0]]
+    assert ratings == sorted([[0, 1], [0.25, 0.5], [1, 0]] * 2)
     assert check.agreement.mean == 0.7
     assert check.title == "raters ann, bob"
-    eve = [0, 1, 1, 0, None, 1, 0, 0, 1, 1, None]
+    eve = [0, 1, 1, 0, None, 1, 0, 0, 1, 1] * 2 + [None]
     check = rated_by(ws, {"eve": eve})
     data = [[np.nan if each is None else each >= 0.5 for each in own] for own in (ann, bob, eve)]
     peer = krippendorff.alpha(np.array(data, dtype=float), level_of_measurement="nominal")

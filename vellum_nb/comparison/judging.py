@@ -34,10 +34,11 @@ class JudgeService:
         known: int,
         repeats: int,
         **options: Any,
-    ) -> list[Judgement]:
+    ) -> tuple[list[Judgement], list[Run]]:
         """Run each case; one whose inputs do not fit gets the reason, and the others are run.
 
         Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
+        Return the judgements, in the order of the cases, and the runs that were made for them.
         """
         options |= {"repeats": repeats, "restart": True, "reuse": True}
         sweep = partial(self.sweep, deployment, **options)
@@ -52,19 +53,20 @@ class JudgeService:
             if not unfit or (len(unfit) == len(rows) and not known):
                 raise
             if len(unfit) == len(rows):
-                return [unfit[at] for at in range(len(rows))]
+                return [unfit[at] for at in range(len(rows))], []
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])
-        made: dict[str, list[Run]] = {}
-        for run in done.runs():
-            made.setdefault(run.case_id, []).append(run)
+        runs: list[Run] = done.runs()
+        of_case: dict[str, list[Run]] = {}
+        for run in runs:
+            of_case.setdefault(run.case_id, []).append(run)
         planned = iter(self.history.sweeps.cases(done.id))
         found: list[Judgement] = []
         for place in range(len(rows)):
-            runs = () if place in unfit else made.get(next(planned).case_id, ())
-            how = "was not called" if not runs else f"was called {len(runs)} of {repeats} times"
-            is_whole = len(runs) == repeats
-            found.append(unfit.get(place) or (runs if is_whole else f"{how}: its sweep stopped"))
-        return found
+            own = () if place in unfit else of_case.get(next(planned).case_id, ())
+            how = f"was called {len(own)} of {repeats} times" if own else "was not called"
+            is_whole = len(own) == repeats
+            found.append(unfit.get(place) or (own if is_whole else f"{how}: its sweep stopped"))
+        return found, [run for run in runs if run.sweep_id == done.id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,7 @@ class JudgeCalls:
     `cases`, which it has not judged often enough, and `known` are by the `case_id` of its inputs.
     """
 
-    metric: str
-    deployment: str
-    release_tag: str
-    repeats: int
+    judge: Judge
     cases: Mapping[str, Mapping[str, Any]]
     known: Mapping[str, Sequence[Run]]
     service: JudgeService
@@ -85,7 +84,7 @@ class JudgeCalls:
     @property
     def calls(self) -> int:
         """How many executions it makes."""
-        return sum(self.repeats - len(self.known.get(key, ())) for key in self.cases)
+        return sum(self.judge.repeats - len(self.known.get(key, ())) for key in self.cases)
 
     @property
     def judgements(self) -> int:
@@ -111,8 +110,8 @@ class JudgePlan:
 
     def __repr__(self) -> str:
         parts = [
-            f"{plural(each.calls, 'call')} of {each.deployment} on {each.release_tag}, "
-            f"{plural(each.judgements, 'judgement')} in the history"
+            f"{plural(each.calls, 'call')} of {each.judge.deployment} on "
+            f"{each.judge.release_tag}, {plural(each.judgements, 'judgement')} in the history"
             for each in self.judges
         ]
         return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
@@ -137,17 +136,13 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 with suppress(Exception):  # `evaluate` reports it, for this run
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
-        of = judge.deployment, judge.release_tag
-        runs = found.history.runs(
-            deployment=of[0], release_tag=of[1], state="FULFILLED", case_id=list(requests)
-        )
+        filters: Any = {"deployment": judge.deployment, "release_tag": judge.release_tag}
         known: dict[str, list[Run]] = {}
-        for run in runs:
+        for run in found.history.runs(state="FULFILLED", case_id=list(requests), **filters):
             if len(own := known.setdefault(run.case_id, [])) < judge.repeats:
                 own.append(run)
-        often = {key: len(own) for key, own in known.items()}
-        cases = {k: inputs for k, inputs in requests.items() if often.get(k, 0) < judge.repeats}
-        plans.append(JudgeCalls(judge.name, *of, judge.repeats, cases, known, found))
+        cases = {k: v for k, v in requests.items() if len(known.get(k, ())) < judge.repeats}
+        plans.append(JudgeCalls(judge, cases, known, found))
     return JudgePlan(tuple(plans))
 
 
@@ -168,22 +163,19 @@ def judged(
     for each in plan_judges(comparison, service).judges:
         found: dict[str, Judgement] = {k: v for k, v in each.known.items() if k not in each.cases}
         if each.cases and max_calls != 0 and max_cost_usd != 0:
-            runs = each.service.run(
-                each.deployment,
+            done, made = each.service.run(
+                each.judge.deployment,
                 list(each.cases.values()),
                 known=len(each.known),
-                repeats=each.repeats,
-                release_tags=[each.release_tag],
+                repeats=each.judge.repeats,
+                release_tags=[each.judge.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,
                 progress=progress,
             )
-            found |= zip(each.cases, runs, strict=True)
-            old = {run.id for own in each.known.values() for run in own}
-            judged_now = (own for own in runs if not isinstance(own, str))
-            made = [run for own in judged_now for run in own if run.id not in old]
+            found |= zip(each.cases, done, strict=True)
             max_calls = None if max_calls is None else max(0, max_calls - len(made))
             if max_cost_usd is not None:
                 max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))
-        judgements[each.metric] = found
+        judgements[each.judge.name] = found
     return comparison.with_judgements(judgements) if judgements else comparison

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 _RESAMPLES = 9_999
 _MANY = 1_000  # values from which the normal interval serves as well as the bootstrap
-_FEW = 20  # rated cases below which a corrected mean has no interval that holds
+_FEW = 20  # rated cases below which an agreement or a corrected mean has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 
 
@@ -171,7 +171,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     """Return Cohen's kappa of a two by two table of counts, with its 95 % interval.
 
     The interval is the asymptotic one of the table with one more in each cell: it holds for few
-    values, and where all agree. Where both always give the same verdict there is no kappa.
+    values, and where all agree. There is no kappa of fewer than 20, or of one verdict alone.
 
     >>> found = cohen_kappa([[20, 5], [10, 15]])
     >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
@@ -183,7 +183,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     number = int(raw.sum())
     shares = raw / max(1, number)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
-    if not number or chance == 1:
+    if number < _FEW or chance == 1:
         return Estimate(math.nan, math.nan, math.nan, n=number)
     kappa = (float(np.trace(shares)) - chance) / (1 - chance)
     shares = (raw + 1) / (number + 4)
@@ -202,10 +202,11 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
     """Return Krippendorff's alpha of pass or fail by several raters, with its 95 % interval.
 
     Of each answer how many raters passed it, of how many who rated it; at least two did. The
-    interval is the jackknife's, with one more answer of each kind that two raters can give.
+    interval is the jackknife's, with one more answer of each kind that two raters can give. There
+    is no alpha of fewer than 20 answers, or of one verdict alone.
 
-    >>> round(krippendorff_alpha([3, 0, 2, 2, 1], [3, 3, 3, 2, 3]).mean, 4)
-    0.4583
+    >>> round(krippendorff_alpha([3, 0, 2, 2, 1] * 4, [3, 3, 3, 2, 3] * 4).mean, 4)
+    0.4271
     """
     import numpy as np
 
@@ -221,7 +222,7 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
             found: Floats = 1 - unlike * (total - 1) / (2 * passed * (total - passed))
         return found
 
-    alpha = float(alphas(np.zeros(1), np.zeros(1))[0]) if number else math.nan
+    alpha = float(alphas(np.zeros(1), np.zeros(1))[0]) if number >= _FEW else math.nan
     if math.isnan(alpha):
         return Estimate(math.nan, math.nan, math.nan, n=number)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
