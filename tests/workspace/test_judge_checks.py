@@ -139,6 +139,14 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
     assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
 
 
+def test_a_judge_of_no_runs_is_not_checked(ws):
+    metric = ws.judge("grader")
+    empty = vnb.Comparison([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
+    assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
+    assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 runs")
+    assert empty.judge_check().frame().empty
+
+
 def test_few_ratings_correct_nothing(ws):
     compared = judged(ws, CASES[:25], rated=lambda text: text.endswith("1"))
     row = compared.summary().iloc[1]

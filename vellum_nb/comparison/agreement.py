@@ -106,11 +106,13 @@ def _words(name: str, found: Estimate) -> str:
     return f"{text(found.mean)} (95 %: {text(found.low)} to {text(found.high)}, n = {found.n:,})"
 
 
-def judge_check(runs: Sequence[tuple[Run, Case, str, float, float]], judge: Judge) -> Agreement:
-    """Compare a judge with people; `runs` come with case, release, rating and judge's figure."""
+def judge_check(
+    runs: Sequence[tuple[Run, Case, str]], figures: Sequence[Sequence[float]], judge: Judge
+) -> Agreement:
+    """Compare a judge with people; `figures` are the rating and the judge's figure of each run."""
     found: list[Found] = [
         (run, case, release, {judge.name: value, "quality": rating})
-        for run, case, release, rating, value in runs
+        for (run, case, release), (rating, value) in zip(runs, figures, strict=True)
         if not math.isnan(value + rating) and (run.state != "REJECTED" or judge.rejected is None)
     ]
     tests = {"quality": _passes, judge.name: judge.passes}

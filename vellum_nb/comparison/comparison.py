@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
-from vellum_nb.comparison.agreement import Agreement
+from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
@@ -45,6 +45,7 @@ from vellum_nb.comparison.gate import check, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
+    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -313,16 +314,13 @@ class Comparison:
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
-    def with_judgements(
-        self, judgements: Mapping[str, Mapping[str, Sequence[Run] | str]]
-    ) -> Comparison:
+    def with_judgements(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> Comparison:
         """Return a comparison whose judges know these judgements.
 
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its runs, or why they are
-            missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why there is none.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -547,7 +545,7 @@ class Comparison:
         It is of ratings that carry their author, see `Run.ratings`; from 0.5 on one passes.
         `frame` has the runs on which they disagree, with the rating of each.
         """
-        return self.figures.raters
+        return rater_check(self.figures.runs)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release`, or on any, the worst first."""

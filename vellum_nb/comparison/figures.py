@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vellum_nb.comparison.agreement import Agreement, judge_check, rater_check, rating_of
+from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
 from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
@@ -420,15 +420,9 @@ class ComparisonFigures:
         found = {}
         for judge in self.metrics:
             if isinstance(judge, Judge):
-                figures = [self.table[n].tolist() for n in ("rating", f"metric.{judge.name}")]
-                runs = list(zip(*self._runs, *figures, strict=True))
-                found[judge.name] = judge_check(runs, judge)
+                figures = self.table[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
+                found[judge.name] = judge_check(self.runs, figures, judge)
         return found
-
-    @cached_property
-    def raters(self) -> Agreement:
-        """How the people agree who rated the same runs."""
-        return rater_check(list(zip(*self._runs, strict=True)))
 
     @property
     def judge_notes(self) -> tuple[str, ...]:
@@ -444,33 +438,11 @@ class ComparisonFigures:
         return tuple(found)
 
     @property
-    def _runs(self) -> tuple[list[Run], list[Case], list[str]]:
-        """All runs, their cases and their releases."""
-        cases = [self.cases[at] for at in self.table["case"].tolist()]
-        releases = [self.releases[at] for at in self.table["release"].tolist()]
-        return self.table["run"].tolist(), cases, releases
-
-    def corrected(self, release: str, metric: str) -> tuple[Estimate, Estimate]:
-        """Return what people would rate on average, and the difference, from a judge's figures."""
-        import numpy as np
-
-        scored, base = self.scored[metric], self.releases.index(self.baseline)
-        means = self.table[self.table["is_answer"]].pivot_table(
-            index="case", columns="release", values="rating"
-        )
-        places = range(len(self.cases)), range(len(self.releases))
-        rated = means.reindex(index=places[0], columns=places[1]).to_numpy(dtype=np.float64)
-        figures = scored.metric.sign * scored.mean
-        at = self.releases.index(release)
-        found = []
-        for judge, people, ends in (
-            (figures[:, at], rated[:, at], _RATED_ENDS),
-            (figures[:, at] - figures[:, base], rated[:, at] - rated[:, base], _DELTA_ENDS),
-        ):
-            is_rated, is_judged = ~np.isnan(people), ~np.isnan(judge)
-            both, rest = is_rated & is_judged, ~is_rated & is_judged
-            found.append(corrected_mean(people[both], judge[both], judge[rest], ends=ends))
-        return found[0], found[1]
+    def runs(self) -> list[tuple[Run, Case, str]]:
+        """All runs, each with its case and release."""
+        names = ("run", "case", "release")
+        rows = zip(*(self.table[name].tolist() for name in names), strict=True)
+        return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
 
     @cached_property
     def statuses(self) -> dict[str, list[Status]]:
@@ -774,15 +746,27 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
 
 def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> dict[str, Any]:
     """Return whether a judge is checked, its own noise, and means corrected by people's ratings."""
+    import numpy as np
+
     check, (noise, answers) = figures.checks[judge.name], judge.noise()
     found: dict[str, Any] = {"check": check.problem or check.line}
     found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
-    mean, delta = figures.corrected(release, judge.name)
-    means = {"corrected": mean, "corrected_delta": delta}
-    for name in ("corrected",) if release == figures.baseline else means:
-        each = means[name]
-        found |= {name: each.mean, f"{name}_low": each.low, f"{name}_high": each.high}
-        found[f"{name}_n"] = each.n
+    rows = figures.table[figures.table["is_answer"]]
+    rated = np.full((len(figures.cases), len(figures.releases)), np.nan)
+    means = rows.groupby(["case", "release"])["rating"].mean()
+    cells = [means.index.get_level_values(at) for at in (0, 1)]
+    rated[cells[0], cells[1]] = means
+    sides = rated, judge.sign * figures.scored[judge.name].mean
+    own, base = (figures.releases.index(each) for each in (release, figures.baseline))
+    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
+    if own != base:
+        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    for name, ((people, verdicts), ends) in means_of.items():
+        known = ~np.isnan(verdicts)
+        both, rest = known & ~np.isnan(people), known & np.isnan(people)
+        mean = corrected_mean(people[both], verdicts[both], verdicts[rest], ends=ends)
+        figures_of = {"": mean.mean, "_low": mean.low, "_high": mean.high, "_n": mean.n}
+        found |= {f"{name}{end}": value for end, value in figures_of.items()}
     return found
 
 

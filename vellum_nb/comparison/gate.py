@@ -46,6 +46,7 @@ class Result:
     reasons: tuple[str, ...]
     worse: tuple[Case, ...]
     missing: tuple[Case, ...]
+    problem: str  # of a judge that does not count as checked
 
 
 def failures(
@@ -103,15 +104,10 @@ def _result(
         by_signs = math.isnan(found.change.mean)
         p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
         reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
-    if require_checked_judge and (problem := _problem(figures, metric)):
-        reasons.append(problem)
+    problem = figures.checks[metric].problem if metric in figures.checks else ""
+    reasons += [problem] if problem and require_checked_judge else []
     named = missing if too_many or not found.compared else ()
-    return Result(release, metric, tuple(reasons), tuple(worse), tuple(named))
-
-
-def _problem(figures: ComparisonFigures, metric: str) -> str:
-    """Return why a judge does not count as checked; nothing of other metrics."""
-    return figures.checks[metric].problem if metric in figures.checks else ""
+    return Result(release, metric, tuple(reasons), tuple(worse), tuple(named), problem)
 
 
 def _allowed(name: str, most: int | None) -> str:
@@ -121,8 +117,7 @@ def _allowed(name: str, most: int | None) -> str:
 def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
     """Raise `RegressionError` where a release does not pass; else warn of unchecked judges."""
     found = [each for each in results if each.reasons]
-    problems = dict.fromkeys(_problem(figures, each.metric) for each in found or results)
-    notes = [each for each in problems if each]
+    notes = dict.fromkeys(each.problem for each in found or results if each.problem)
     if not found:
         for note in notes:
             warnings.warn(printable(note), stacklevel=3)
@@ -139,8 +134,7 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
             call = f"regressions({each.metric!r}, release={each.release!r})"
             lines.append(f"  … and {len(each.worse) - _SHOWN:,} more; {call} has them all")
         lines += [f"  - {_case_line(figures, case, *of)}" for case in each.missing[:_SHOWN]]
-    reasons = {reason for each in found for reason in each.reasons}
-    lines += [f"  {note}" for note in notes if note not in reasons]
+    lines += [f"  {note}" for note in notes if f"  {note}" not in lines]
     error = RegressionError(printable("\n".join(lines)))
     error.case_ids = tuple(dict.fromkeys(case.case_id for each in found for case in each.worse))
     error.reasons = tuple(
@@ -198,8 +192,8 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
             suite.append(_test_case(figures, case, each.release, each.metric))
         whole = ET.SubElement(suite, "testcase", classname=_clean(name), name="all cases")
         made = ET.SubElement(whole, "failure" if each.reasons else "system-out")
-        line, problem = figures.line(each.release, each.metric), _problem(figures, each.metric)
-        made.text = _clean(f"{line} · {problem}" if problem else line)
+        line = figures.line(each.release, each.metric)
+        made.text = _clean(f"{line} · {each.problem}" if each.problem else line)
         if each.reasons:
             made.attrib |= {"message": _clean("; ".join(each.reasons)), "type": "RegressionError"}
         for kind in ("failure", "error", "skipped"):

@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from vellum_nb.comparison.comparison import Comparison
-from vellum_nb.comparison.metrics import Judge
+from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, case_id
 from vellum_nb.rendering.format import plural
-
-Judgement: TypeAlias = Sequence[Run] | str
-"""The runs of a judge on one answer, or why they are missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -457,6 +457,10 @@ def judge(
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
 
 
+Judgement: TypeAlias = Sequence[Run] | str
+"""The runs of a judge on one answer, or why there is none."""
+
+
 class Judge(Metric):
     """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
 
@@ -483,7 +487,7 @@ class Judge(Metric):
         self.repeats = repeats
         self.threshold = threshold
         self.service: Any = None
-        self.judgements: Mapping[str, Sequence[Run] | str] = {}
+        self.judgements: Mapping[str, Judgement] = {}
 
     def replaced(self, **changes: Any) -> Judge:
         """Return the same judge with another `service` or other `judgements`."""
