@@ -180,6 +180,10 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
     assert own.read_text() != "mine"
     judged({"v1": ["yes"], "v2": ["yes"]}).to_html(tmp_path / "report.html")
     assert read_csv(tmp_path / "report.cases.csv")["verdict@v2"].tolist() == ["same"]
+    (tmp_path / "b").mkdir()
+    with pytest.raises(HistoryError, match="name a file in it"):
+        cmp.to_html(tmp_path / "b")
+    assert not list(tmp_path.glob("b.*"))
     for name in ("a.v1", "a.v2"):  # a name with a dot keeps it
         cmp.to_html(tmp_path / name)
     kinds = ("", ".cases.csv", ".runs.csv")

@@ -925,9 +925,10 @@ class Comparison:
             return html
         if not overwrite:
             report.refuse_others(target, files.values())
+        write_file(html.encode(errors="replace"), target)
         for rows, file in files.items():
             write_csv_frame(frames[rows], file)
-        return write_file(html.encode(errors="replace"), target)
+        return target
 
     def to_junit(
         self,

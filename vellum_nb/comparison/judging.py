@@ -12,41 +12,35 @@ from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
-from vellum_nb.models import Run, case_id
+from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.rendering.format import plural
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeService:
-    """Finds the runs of judges in a history; makes those that are missing by `Workspace.sweep`."""
+    """Finds the runs of judges in a history, by the `release` of a tag; makes those missing."""
 
     history: History
     sweep: Callable[..., Any]
+    release: Callable[[str, str], WorkflowDeploymentRelease | None]
 
     def run(
-        self,
-        deployment: str,
-        cases: Sequence[Mapping[str, Any]],
-        *,
-        known: int,
-        repeats: int,
-        **options: Any,
+        self, judge: Judge, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
     ) -> tuple[list[Judgement], list[Run]]:
-        """Run each case; one whose inputs do not fit gets the reason, and the others are run.
+        """Judge each case; one whose inputs do not fit gets the reason, and the others are judged.
 
         Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
         Return the judgements, in the order of the cases, and the runs that were made for them.
         """
-        options |= {"repeats": repeats, "restart": True, "reuse": True}
-        sweep = partial(self.sweep, deployment, **options)
+        options |= {"repeats": judge.repeats, "restart": True, "reuse": True}
+        sweep = partial(self.sweep, judge.deployment, release_tags=[judge.release_tag], **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
         unfit: dict[int, str] = {}
         try:
             done = sweep(rows)
         except InputError as exc:
-            for problem in reversed(exc.problems):
-                if problem.row is not None:
-                    unfit[problem.row - 1] = f"not run: {problem.variable}: {problem.message}"
+            found = [(p.row, f"not run: {p.variable}: {p.message}") for p in exc.problems]
+            unfit = {row - 1: why for row, why in reversed(found) if row is not None}
             if not unfit or (len(unfit) == len(rows) and not known):
                 raise
             if len(unfit) == len(rows):
@@ -57,21 +51,18 @@ class JudgeService:
         for run in runs:
             of_case.setdefault(run.case_id, []).append(run)
         planned = iter(self.history.sweeps.cases(done.id))
-        found: list[Judgement] = []
-        for place in range(len(rows)):
-            own = () if place in unfit else of_case.get(next(planned).case_id, ())
-            how = f"was called {len(own)} of {repeats} times" if own else "was not called"
-            is_whole = len(own) == repeats
-            found.append(unfit.get(place) or (own if is_whole else f"{how}: its sweep stopped"))
-        return found, [run for run in runs if run.sweep_id == done.id]
+        judgements: list[Judgement] = []
+        for at in range(len(rows)):
+            own = [] if at in unfit else of_case.get(next(planned).case_id, [])
+            how = f"was called {len(own)} of {judge.repeats} times" if own else "was not called"
+            is_whole = len(own) == judge.repeats
+            judgements.append(unfit.get(at) or (own if is_whole else f"{how}: its sweep stopped"))
+        return judgements, [run for run in runs if run.sweep_id == done.id]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalls:
-    """The calls that one judge is going to make, and the judgements that the history has.
-
-    `cases`, which it has not judged often enough, and `known` are by the `case_id` of its inputs.
-    """
+    """The calls that a judge needs, and its judgements in the history, by `case_id` of inputs."""
 
     judge: Judge
     cases: Mapping[str, Mapping[str, Any]]
@@ -133,11 +124,15 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 with suppress(Exception):  # `evaluate` reports it, for this run
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
-        filters: Any = {"deployment": judge.deployment, "release_tag": judge.release_tag}
-        known: dict[str, list[Run]] = {}
-        for run in found.history.runs(state="FULFILLED", case_id=list(requests), **filters):
-            if len(own := known.setdefault(run.case_id, [])) < judge.repeats:
-                own.append(run)
+        tag, known = judge.release_tag, dict[str, list[Run]]()
+        release = found.release(judge.deployment, tag)
+        for run in found.history.runs(
+            deployment=judge.deployment, state="FULFILLED", case_id=list(requests)
+        ):
+            is_of = run.release_id == release.id if release else run.release_tag == tag
+            own = known.get(run.case_id, [])
+            if is_of and not run.tag_moved and len(own) < judge.repeats:
+                known[run.case_id] = [*own, run]
         cases = {k: v for k, v in requests.items() if len(known.get(k, ())) < judge.repeats}
         plans.append(JudgeCalls(judge, cases, known, found))
     return JudgePlan(tuple(plans))
@@ -161,11 +156,9 @@ def judged(
         found: dict[str, Judgement] = {k: v for k, v in each.known.items() if k not in each.cases}
         if each.cases and max_calls != 0 and max_cost_usd != 0:
             done, made = each.service.run(
-                each.judge.deployment,
+                each.judge,
                 list(each.cases.values()),
                 known=len(each.known),
-                repeats=each.judge.repeats,
-                release_tags=[each.judge.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,
                 progress=progress,

@@ -10,7 +10,14 @@ from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
 from vellum_nb.history.export import write_parquet_frame
-from vellum_nb.history.frames import column, frame_of_cells, trace_frame, unguarded, write_csv_frame
+from vellum_nb.history.frames import (
+    COLUMN_KINDS,
+    column,
+    frame_of_cells,
+    trace_frame,
+    unguarded,
+    write_csv_frame,
+)
 from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
@@ -29,6 +36,7 @@ from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
+    "COLUMN_KINDS",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",

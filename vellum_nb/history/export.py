@@ -17,7 +17,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
 from vellum_nb.history.frames import (
-    KINDS,
+    COLUMN_KINDS,
     OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
@@ -43,7 +43,7 @@ JSON_COLUMNS = b"vellum_nb.json"
 
 _ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
 _NAMED = ("deployment", "release_tag", "author")
-_HEAD = tuple(KINDS).index("latency_s")  # inputs and outputs stand behind it
+_HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
 
 Target = str | Path | TextIO
 
@@ -103,7 +103,7 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
     def write(file: BinaryIO, source: _Source) -> None:
         samples = _samples(source.frames())
         names = source.names(samples)
-        whole = {name: column(samples.get(name, []), KINDS.get(name)) for name in names}
+        whole = {name: column(samples.get(name, []), COLUMN_KINDS.get(name)) for name in names}
         mixed = [name for name, sample in whole.items() if _is_mixed(sample)]
         parts = (_conformed(frame, whole) for frame in source.frames(is_again=True))
         _write_parquet(parts, _conformed(None, whole), mixed, file)
@@ -160,11 +160,11 @@ class _Source:
 
     def names(self, found: Iterable[str]) -> list[str]:
         """Return the columns to write, of those `found` in the runs; refuse others."""
-        there = _ordered([*(name for name in KINDS if name not in OPTIONAL_COLUMNS), *found])
-        known = {*there, *KINDS}
+        there = _ordered([*(name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS), *found])
+        known = {*there, *COLUMN_KINDS}
         missing = [name for name in self.columns or () if name not in known]
         if missing:
-            brought = ", ".join(name for name in there if name not in KINDS) or "none"
+            brought = ", ".join(name for name in there if name not in COLUMN_KINDS) or "none"
             msg = f"columns: no run that is exported has {missing[0]!r}; their columns: {brought}"
             raise HistoryError(msg)
         return there if self.columns is None else self.columns
@@ -216,8 +216,8 @@ def _checked_columns(columns: object) -> list[str] | None:
     names = [columns] if isinstance(columns, str) else list(columns)
     for name in names:
         prefix, dot, _ = str(name).partition(".")
-        if name not in KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
-            known = ", ".join((*KINDS, *(f"{each}.<name>" for each in PAYLOAD_PREFIXES)))
+        if name not in COLUMN_KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
+            known = ", ".join((*COLUMN_KINDS, *(f"{each}.<name>" for each in PAYLOAD_PREFIXES)))
             msg = f"columns: there is no column {name!r}; there are: {known}"
             raise HistoryError(msg)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -244,10 +244,10 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
 
 def _ordered(names: Iterable[Any]) -> list[str]:
     """Return columns in the order of a history's frame; those of one payload stay as they are."""
-    prefixes, known = list(PAYLOAD_PREFIXES), list(KINDS)
+    prefixes, known = list(PAYLOAD_PREFIXES), list(COLUMN_KINDS)
 
     def rank(name: str) -> tuple[int, int]:
-        if name in KINDS:
+        if name in COLUMN_KINDS:
             return 2 * (known.index(name) > _HEAD), known.index(name)
         return 1, prefixes.index(name.partition(".")[0])
 
@@ -257,7 +257,7 @@ def _ordered(names: Iterable[Any]) -> list[str]:
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """Return what a run has for the columns of the frame, structured values as they are."""
     error = run["error"] or {}
-    flat = {name: run.get(name) for name in KINDS}
+    flat = {name: run.get(name) for name in COLUMN_KINDS}
     flat |= {f"error_{name}": error.get(name) for name in ("code", "message")}
     flat["tags"] = run["tags"] or None
     for prefix, payload in PAYLOAD_PREFIXES.items():
@@ -274,9 +274,9 @@ def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:
         older = {str(name): found.pop(str(name), []) for name in frame}
         for name, sample in older.items():
             rows_with[name] += len(frame)
-            if KINDS.get(name) == "tag":
+            if COLUMN_KINDS.get(name) == "tag":
                 older[name] = list({*sample, *frame[name].cat.categories})
-            elif name not in KINDS:
+            elif name not in COLUMN_KINDS:
                 values = [*sample, *values_of(frame[name])]
                 integers = sorted(value for value in values if type(value) is int)
                 of_each_type = dict(zip(map(type, values), values, strict=True)).values()

@@ -30,28 +30,18 @@ _HEAD = {
     "latency_s": "float",
 }
 _TAIL = {
-    "error_code": "text",
-    "error_message": "text",
+    **dict.fromkeys(("error_code", "error_message"), "text"),
     "quality": "float",
-    "note": "text",
-    "tags": "text",
-    "case_id": "text",
-    "sweep_id": "text",
+    **dict.fromkeys(("note", "tags", "case_id", "sweep_id"), "text"),
     "repeat": "int",
-    "external_id": "text",
-    "release_id": "text",
-    "environment": "text",
+    **dict.fromkeys(("external_id", "release_id", "environment"), "text"),
     "finished_at": "time",
-    "metadata": "text",
-    "previous_execution_id": "text",
+    **dict.fromkeys(("metadata", "previous_execution_id"), "text"),
     "cost_usd": "float",
-    "tokens_in": "count",
-    "tokens_out": "count",
-    "model": "text",
-    "author": "text",
-    "id": "text",
+    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
+    **dict.fromkeys(("model", "author", "id"), "text"),
 }
-KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
+COLUMN_KINDS: dict[str, str] = {**_HEAD, **_TAIL}
 """The columns of every frame, in their order but for inputs and outputs, and their kind."""
 OPTIONAL_COLUMNS = frozenset({"author"})
 """Those that are left out where no run has a value."""
@@ -100,7 +90,7 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         raise ValueError(_STATES)
     columns = {
         name: column(found.pop(name), kind)
-        for name, kind in KINDS.items()
+        for name, kind in COLUMN_KINDS.items()
         if name in found and name != "metadata"
     }
     columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
@@ -114,7 +104,7 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
 
 
 def frame_of_cells(
-    values: Mapping[str, list[Any]], kinds: Mapping[str, str] = KINDS
+    values: Mapping[str, list[Any]], kinds: Mapping[str, str] = COLUMN_KINDS
 ) -> pd.DataFrame:
     """Return a frame of columns of plain values, None where one is missing, times in µs."""
     rows = len(next(iter(values.values()), []))
@@ -260,15 +250,11 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 _TRACE = {
-    "name": "text",
-    "state": "text",
+    **dict.fromkeys(("name", "state"), "text"),
     "start": "time",
     "duration_s": "float",
-    "error": "text",
-    "kind": "text",
-    "model": "text",
-    "tokens_in": "count",
-    "tokens_out": "count",
+    **dict.fromkeys(("error", "kind", "model"), "text"),
+    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
     "cost_usd": "float",
     "depth": "int",
 }

@@ -206,15 +206,16 @@ class Sweeps:
             self._store.write(change)
 
     def mark_moved(
-        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime
+        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
-        """Mark runs on a release that began `since`, and all of its tag that have not ended."""
+        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since))"
+            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
+            "AND timestamp <= :until"
         )
         values: dict[str, Any] = {"sweep": sweep_id, "tag": release_tag, "release": release_id}
-        values["since"] = micros(since)
+        values |= {"since": micros(since), "until": micros(until)}
         try:
             self._store.write(lambda tx: tx.execute(sql, values))
         except OutOfReachError as exc:
@@ -328,7 +329,7 @@ class Sweeps:
         """Return fulfilled runs on one release: case id to run ids, newest first."""
         dialect = self._store.dialect
         sql = (
-            "SELECT case_id, id FROM runs WHERE deployment = :deployment "
+            "SELECT case_id, id FROM runs WHERE deployment = :deployment AND tag_moved = 0 "
             "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
             f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
         )

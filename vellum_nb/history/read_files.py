@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from vellum_nb.errors import Converting, HistoryError
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
-    KINDS,
+    COLUMN_KINDS,
     column,
     frame_of_cells,
     frame_of_rows,
@@ -71,7 +71,9 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         for number, row in enumerate(rows, 2):
             for name, (text, was_quoted) in zip(names, row, strict=True):
                 try:
-                    value = _value(text, KINDS.get(name), was_quoted, has_commas=separator != ",")
+                    value = _value(
+                        text, COLUMN_KINDS.get(name), was_quoted, has_commas=separator != ","
+                    )
                 except (ValueError, OverflowError) as exc:
                     msg = f"row {number}, {name}: {text!r} does not belong there ({exc})"
                     raise ValueError(msg) from exc
@@ -174,7 +176,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
                 msg = f"line {number} has other names than the first: {', '.join(line)}"
                 raise ValueError(msg)
             for name, value in line.items():
-                is_time = value is not None and KINDS.get(name) == "time"
+                is_time = value is not None and COLUMN_KINDS.get(name) == "time"
                 read = micros(datetime.fromisoformat(value)) if is_time else cell(value)
                 cells[name].append(tags_text(value) if name == "tags" and value else read)
         return frame_of_cells(cells)
@@ -224,8 +226,8 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
             values = [None if text is None else json.loads(text) for text in values_of(frame[name])]
             frame[name] = column(values, None).astype("object")
         for name in frame.columns if frame.empty else ():
-            if KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
-                frame[name] = column([], KINDS[name])
+            if COLUMN_KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
+                frame[name] = column([], COLUMN_KINDS[name])
     return frame
 
 

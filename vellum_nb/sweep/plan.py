@@ -426,7 +426,7 @@ def _tags(
 def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
-        yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
+        yield f"the same sweep ended at {ended} UTC: restart=True (--restart) runs it again"
     if plan.resumes is not None:
         began = record.created.strftime("%Y-%m-%d %H:%M")
         last = record.lost or plan.last_seen

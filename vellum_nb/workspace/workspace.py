@@ -36,6 +36,7 @@ from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
+    known_release,
     same_releases,
     stored_comparison,
 )
@@ -106,7 +107,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = JudgeService(self.history, self.sweep)
+        self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
         self._sweep_services = SweepServices(
             client, self.history, self._lookup, self._runner, self._compare_sweep
         )
