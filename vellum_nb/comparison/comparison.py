@@ -513,23 +513,12 @@ class Comparison:
         Nothing is run. A rating from 0.5 on passes, a judge's figure from its ``threshold`` on. A
         judge counts as checked from 30 rated runs on, where the lower bound of kappa is at least
         0.4; until then ``problem`` says why not, and so do `summary`, the grid, reports and the
-        gate.
+        gate. ``frame`` has the runs on which they disagree.
 
         Parameters
         ----------
         metric : str, optional
             The judge's name. Default: the first judge's.
-
-        Returns
-        -------
-        Agreement
-            `agreement`, `sensitivity`, `specificity` and `kappa` with their 95 % intervals and n,
-            `confusion`, and `frame` with the runs on which they disagree.
-
-        Raises
-        ------
-        InputError
-            There is no such judge among the metrics.
         """
         checks = self.figures.checks
         name = next(iter(checks), "") if metric is None else metric

@@ -212,24 +212,20 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
 
     number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
-
-    def alphas(left_out: Floats, out_of: Floats) -> Floats:
-        unlike = (2 * ones * (of - ones) / (of - 1)).sum() - 2 * left_out * (
-            out_of - left_out
-        ) / np.where(out_of > 1, out_of - 1, 1)
-        total, passed = of.sum() - out_of, ones.sum() - left_out
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: Floats = 1 - unlike * (total - 1) / (2 * passed * (total - passed))
-        return found
-
-    alpha = float(alphas(np.zeros(1), np.zeros(1))[0]) if number >= _FEW else math.nan
-    if math.isnan(alpha):
+    if number < _FEW or not 0 < ones.sum() < of.sum():
         return Estimate(math.nan, math.nan, math.nan, n=number)
+    alpha = _alpha(ones, of)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
-    middle, each = float(alphas(np.zeros(1), np.zeros(1))[0]), alphas(ones, of)
-    half = Z95 * math.sqrt((len(of) - 1) * float(each.var()))
+    left = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
+    middle, half = _alpha(ones, of), Z95 * math.sqrt((len(of) - 1) * float(np.var(left)))
     low, high = max(-1.0, middle - half), min(1.0, middle + half)
     return Estimate(alpha, min(low, alpha), max(high, alpha), n=number)
+
+
+def _alpha(ones: Floats, of: Floats) -> float:
+    unlike = float((ones * (of - ones) / (of - 1)).sum())
+    passed, total = float(ones.sum()), float(of.sum())
+    return 1 - unlike * (total - 1) / (passed * (total - passed))
 
 
 def corrected_mean(
