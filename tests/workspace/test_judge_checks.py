@@ -11,6 +11,7 @@ import krippendorff
 import numpy as np
 import ppi_py
 import pytest
+from runs_kit import html_of
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
@@ -65,11 +66,11 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     )
     unlike = check.frame()
     assert unlike["id"].nunique() == len(unlike) == 12
-    assert (unlike["quality"] != unlike["grader"]).all()
+    assert (unlike["quality"] != unlike["metric.grader"]).all()
     assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
     assert list(check.figures) == ["agreement", "sensitivity", "specificity", "kappa"]
     assert "sensitivity 91 %" in check.line
-    assert "quality: pass" in check._repr_html_()
+    assert "quality: pass" in html_of(check)
 
 
 def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
@@ -77,8 +78,8 @@ def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
     problem = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
     assert compared.judge_check().problem == problem
     assert compared.summary()["metric.grader.check"].tolist() == [problem] * 2
-    texts = [compared.to_text(), compared.to_html(), compared.to_junit(), compared._repr_html_()]
-    texts += [compared.to_markdown(), repr(compared.view().table._head)]
+    texts = [compared.to_text(), compared.to_html(), compared.to_junit(), html_of(compared)]
+    texts += [compared.to_markdown(), str(compared.view().table.get_state("_head"))]
     assert all(problem in text for text in texts)
     with pytest.warns(UserWarning, match=re.escape(problem)):
         compared.assert_no_regressions(alpha=None)
@@ -233,7 +234,7 @@ def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
     passes = [[each >= 0.5 for each in own if each is not None] for own in (ann, bob)]
     assert check.kappa.mean == pytest.approx(cohen_kappa_score(passes[0], passes[1][:20]), abs=1e-6)
     assert check.n == check.kappa.n == 20
-    ratings = sorted(check.frame()[["ann", "bob"]].to_numpy().tolist())
+    ratings = sorted(check.frame()[["quality@ann", "quality@bob"]].to_numpy().tolist())
     assert ratings == sorted([[0, 1], [0.25, 0.5], [1, 0]] * 2)
     assert check.agreement.mean == 0.7
     assert check.title == "raters ann, bob"

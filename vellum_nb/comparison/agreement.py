@@ -16,7 +16,7 @@ from vellum_nb.comparison.statistics import (
     krippendorff_alpha,
     share_interval,
 )
-from vellum_nb.history import frame_of_cells
+from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, percent, plural
 from vellum_nb.rendering.html import render
@@ -31,7 +31,7 @@ _WORDS = ("pass", "fail")
 _TWO = 2
 
 Found = tuple[Run, Case, str, dict[str, float]]
-"""A rated run, its case and release, and by whom: author (or judge) to figure."""
+"""A rated run, its case and release, and the column of each who rated it to the figure."""
 
 
 def rating_of(run: Run) -> float | None:
@@ -81,7 +81,7 @@ class Agreement:
 
     def frame(self) -> pd.DataFrame:
         """Return one row per run on which they disagree: its case, and the figure of each."""
-        return frame_of_cells(dict(self.disagreements))
+        return frame_of_cells({clean(name): each for name, each in self.disagreements.items()})
 
     @property
     def line(self) -> str:
@@ -110,12 +110,13 @@ def judge_check(
     runs: Sequence[tuple[Run, Case, str]], figures: Sequence[Sequence[float]], judge: Judge
 ) -> Agreement:
     """Compare a judge with people; `figures` are the rating and the judge's figure of each run."""
+    name = f"metric.{judge.name}"
     found: list[Found] = [
-        (run, case, release, {judge.name: value, "quality": rating})
+        (run, case, release, {name: value, "quality": rating})
         for (run, case, release), (rating, value) in zip(runs, figures, strict=True)
         if not math.isnan(value + rating) and (run.state != "REJECTED" or judge.rejected is None)
     ]
-    tests = {"quality": _passes, judge.name: judge.passes}
+    tests = {"quality": _passes, name: judge.passes}
     table = _counts(found, tests)
     (both, missed), (wrong, neither) = table
     made = _agreement(f"judge {judge.name} against people", found, tests)
@@ -129,17 +130,22 @@ def judge_check(
     elif not kappa.low >= _KAPPA:  # or there is none
         problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
         problem += f", and its lower bound must reach {_KAPPA}"
-        if len({judge.passes(value[judge.name]) for *_, value in found}) == 1:
+        if len({judge.passes(values[name]) for *_, values in found}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
     return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
 
 
 def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     """Compare the people who rated the same runs with each other."""
-    found = [(*each, rated) for each in runs if len(rated := each[0].ratings) >= _TWO]
+    found: list[Found] = [
+        (run, case, release, {f"quality@{name}": each for name, each in run.ratings.items()})
+        for run, case, release in runs
+        if len(run.ratings) >= _TWO
+    ]
     names = sorted({name for *_, rated in found for name in rated})
     tests = dict.fromkeys(names, _passes)
-    made = _agreement(f"raters {', '.join(names) or 'none'}", found, tests)
+    listed = ", ".join(name.removeprefix("quality@") for name in names)
+    made = _agreement(f"raters {listed or 'none'}", found, tests)
     if len(names) == _TWO:
         made["kappa"] = cohen_kappa(_counts(found, tests))
     else:
