@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
+from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
@@ -45,6 +46,7 @@ from vellum_nb.comparison.gate import check, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
+    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -313,13 +315,13 @@ class Comparison:
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
-    def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
+    def with_judgements(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> Comparison:
         """Return a comparison whose judges know these judgements.
 
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why there is none.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -497,8 +499,43 @@ class Comparison:
         value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
         cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
         `noise_floor_pct` is how often repeats differ. `finding` says what to make of it.
+
+        Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
+        often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
+        from all its figures and the ``.corrected_n`` cases that are rated (PPI++), and
+        ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
+        rated cases are a random sample, and is missing below 20.
         """
         return summary_frame(summary_rows(self.figures))
+
+    def judge_check(self, metric: str | None = None) -> Agreement:
+        """Return how a judge's verdicts agree with people's ratings of the same runs.
+
+        Nothing is run. A rating from 0.5 on passes, a judge's figure from its ``threshold`` on. A
+        judge counts as checked from 30 rated runs on, where the lower bound of kappa is at least
+        0.4; until then ``problem`` says why not, and so do `summary`, the grid, reports and the
+        gate. ``frame`` has the runs on which they disagree.
+
+        Parameters
+        ----------
+        metric : str, optional
+            The judge's name. Default: the first judge's.
+        """
+        checks = self.figures.checks
+        name = next(iter(checks), "") if metric is None else metric
+        if name not in checks:
+            what = "no judge" if metric is None else f"no judge {metric!r}"
+            msg = f"this comparison has {what}; its judges: {', '.join(checks) or 'none'}"
+            raise InputError(msg)
+        return checks[name]
+
+    def rater_check(self) -> Agreement:
+        """Return how the people agree who rated the same runs: kappa of two, alpha of more.
+
+        It is of ratings that carry their author, see `Run.ratings`; from 0.5 on one passes.
+        `frame` has the runs on which they disagree, with the rating of each.
+        """
+        return rater_check(self.figures.runs)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release`, or on any, the worst first."""
@@ -790,6 +827,7 @@ class Comparison:
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
+        require_checked_judge: bool = False,
     ) -> None:
         """Raise where a release is worse than the baseline; for tests and for CI.
 
@@ -809,6 +847,8 @@ class Comparison:
             How many cases may be without an answer or a figure on one of the two releases.
         alpha : float, default 0.05
             The p value, corrected for several releases, up to which a mean difference counts.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. Else it warns.
 
         Raises
         ------
@@ -823,7 +863,12 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {
+            "max_regressions": max_regressions,
+            "max_missing": max_missing,
+            "alpha": alpha,
+            "require_checked_judge": require_checked_judge,
+        }
         names, releases = self._metric_names(metric), self._others(release)
         check(self.figures, failures(self.figures, names, releases, **limits))
 
@@ -923,7 +968,8 @@ class Comparison:
         whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {"max_regressions": max_regressions}
+        limits |= {"max_missing": max_missing, "alpha": alpha}
         found = failures(self.figures, names, self.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
 

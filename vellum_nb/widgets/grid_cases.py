@@ -38,6 +38,7 @@ STATES = {
     "regressions": "Regressions",
     "missing": "Missing",
     "unstable": "Unstable",
+    "disputed": "Judge disagrees",
 }
 _NAME, _CHIP = 120, 40
 _LABELS, _VALUES = 4, 40
@@ -87,11 +88,14 @@ class CaseOrder:
             return found
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
+        check = comparison.figures.checks.get(metric or "")
+        disputed = set(check.disagreements["case_id"]) if check else set()
         self.states = {
             "different": is_on_any("differs"),
             "regressions": has("worse"),
             "missing": is_on_any("missing") if others else alone,
             "unstable": comparison.unstable_cases,
+            "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
         }
         worse, better, missing = self.states["regressions"], has("better"), self.states["missing"]
         is_changed = self.states["different"] | has("noise", "error")
@@ -187,7 +191,8 @@ def head(
         "filters": [
             {"name": name, "label": label, "count": int(order.states[name].sum())}
             for name, label in STATES.items()
-            if name != "regressions" or metric is not None
+            if (name != "regressions" or metric is not None)
+            and (name != "disputed" or order.states[name].any())
         ],
         "labels": [
             {
@@ -204,7 +209,8 @@ def head(
             f"{_name(tag)} moved while these runs were made: each release that it pointed at has a "
             "column of its own."
             for tag in comparison.moved_tags
-        ],
+        ]
+        + [f"{each}." for each in comparison.figures.judge_notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }

@@ -390,6 +390,7 @@ class Workspace:
         quality: float | None = None,
         desired: Mapping[str, object] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        author: str | None = None,
     ) -> Run:
         """Say how good a run was, and what its outputs should have been; return the rated run.
 
@@ -405,6 +406,9 @@ class Workspace:
         desired, metadata : mapping, optional
             Output name to what it should have been (others keep what they have), and what Vellum
             keeps with the actuals.
+        author : str, optional
+            Who rates, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``; in a history on a server
+            the user's name here.
 
         Examples
         --------
@@ -427,6 +431,7 @@ class Workspace:
             quality=quality,
             desired=desired,
             metadata=metadata,
+            author=author,
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
@@ -705,10 +710,13 @@ p = 1.00 · noise floor unknown>
         name: str | None = None,
         lower_is_better: bool = False,
         rejected: Value = 0.0,
+        repeats: int = 1,
+        threshold: float = 0.5,
     ) -> Metric:
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+        Whether it agrees with people, `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -730,6 +738,8 @@ p = 1.00 · noise floor unknown>
             name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
+            repeats=repeats,
+            threshold=threshold,
         )
         return made.replaced(service=self._judges)
 
