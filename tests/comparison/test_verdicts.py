@@ -72,7 +72,7 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     # Most cases alone are within the noise of five throws; their mean is not.
     assert found.p("v3", signs=True) > 0.05
     assert found.remark("v3") == (
-        "better on average (p = 0.0004): unlikely to be chance, larger than the noise floor"
+        "better on average (p < 0.00001): unlikely to be chance, larger than the noise floor"
     )
     # two flips of a coin of 0.7 differ 42 times of 100
     assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ from vellum_nb.comparison.cases import (
     Chosen,
     Status,
     align,
+    cluster_numbers,
     replay_rows,
     split,
     with_run,
@@ -147,8 +149,9 @@ class Comparison:
         The column of each run, where that is not its release tag; none is split then.
     alpha : float, default 0.05
         How likely chance may be where something counts as better or worse.
-    seed : int, default 0
-        Of the bootstrap: equal seeds give equal figures.
+    cluster : str, optional
+        What cases share that are not independent: a label, as in ``"label.document"``, or an
+        input. Intervals and p values then hold for other documents, not for these alone.
     services : Services, optional
         What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
 
@@ -184,7 +187,7 @@ class Comparison:
     release_tags: tuple[str, ...]
     by: str
     alpha: float
-    seed: int
+    cluster: str | None
     releases: tuple[str, ...]
     moved_tags: tuple[str, ...]
     baseline: str
@@ -206,7 +209,7 @@ class Comparison:
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
-        seed: int = 0,
+        cluster: str | None = None,
         services: Services | None = None,
     ) -> None:
         if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
@@ -223,12 +226,14 @@ class Comparison:
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+        if cluster is not None and aligned:
+            cluster_numbers(aligned, cluster)  # raises where there is no such label or input
         vars(self).update(
             deployment=deployment,
             release_tags=tuple(dict.fromkeys(tags)),
             by=by,
             alpha=float(alpha),
-            seed=seed,
+            cluster=cluster,
             releases=columns.labels,
             moved_tags=columns.moved,
             baseline=base,
@@ -368,7 +373,7 @@ class Comparison:
             releases=self.releases,
             baseline=self.baseline,
             alpha=self.alpha,
-            seed=self.seed,
+            cluster=self.cluster,
             deployment=self.deployment,
             moved_tags=self.moved_tags,
         )
@@ -495,8 +500,14 @@ class Comparison:
         95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
         value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
         cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
-        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it.
+        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it. With
+        `cluster`, `clusters` is how many there are.
+
+        Warns where no cluster was named, and a label that cases share would change a finding.
         """
+        for release in self.others if self.metrics else ():
+            if note := self.figures.cluster_note(release, self.metrics[0].name):
+                warnings.warn(f"{release}: {note}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:

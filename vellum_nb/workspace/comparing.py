@@ -38,7 +38,7 @@ def compare(
     metrics: Metrics | None = None,
     deployment: str | None = None,
     alpha: float = 0.05,
-    seed: int = 0,
+    cluster: str | None = None,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
     progress: bool = True,
@@ -79,7 +79,7 @@ def compare(
         deployment=deployment,
         services=Services(grid=view_grid, blind=view_blind),
         alpha=alpha,
-        seed=seed,
+        cluster=cluster,
     )
     limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
     return judged(comparison, None, progress=progress, **limits)
@@ -95,7 +95,7 @@ class CompareOptions(TypedDict, total=False):
     metrics: Metrics | None
     cases: Chosen | None
     alpha: float
-    seed: int
+    cluster: str | None
     max_calls: int | None
     max_cost_usd: float | None
     progress: bool
