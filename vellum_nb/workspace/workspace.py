@@ -476,6 +476,11 @@ class Workspace:
         resend_in_doubt: bool = True,
         mocks: bool = False,
         executor: Executor | None = None,
+        stop_when: Literal["decided"] | None = None,
+        metrics: Metrics | None = None,
+        baseline: str | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
@@ -530,6 +535,14 @@ class Workspace:
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
             the server; the history stays here. Default: threads.
+        stop_when : {"decided"}, optional
+            Stop as soon as it is decided for each release whether it is better or worse than
+            `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
+            Cases are run in an order drawn by `seed`. The test, a betting e-process on paired
+            differences, errs with a probability of at most `alpha`, however often it looks.
+        metrics, baseline, alpha, seed : optional
+            Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
+            first release tag.
 
         Examples
         --------
@@ -551,6 +564,10 @@ class Workspace:
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
             executor=executor,
+            stop_when=stop_when,
+            baseline=baseline,
+            alpha=alpha,
+            seed=seed,
         )
         return start_sweep(
             self._sweep_services,
@@ -559,6 +576,7 @@ class Workspace:
             release_tags,
             repeats,
             options,
+            metrics=metrics,
             mocks=mocks,
             dry_run=dry_run,
             restart=restart,
