@@ -28,6 +28,7 @@ Values = NDArray[np.float64]
 SIZES = (6, 10, 20, 50, 200)
 LEAST, MOST = 0.93, 0.06
 RELEASES = ("v1", "v2")
+NO_RUNS = pd.DataFrame()
 METRIC = Metric(lambda _: None, name="m")
 INTERVALS = ("mean", "delta", "win rate")
 RATES = ("p", "sign p", "finding", "at any time", "noise")
@@ -155,7 +156,7 @@ def figures_of(
         moved_tags=(),
         cases=cases,
         metrics=(METRIC,),
-        table=pd.DataFrame(),
+        table=NO_RUNS,
         alpha=0.05,
         cluster=cluster,
     )

@@ -143,6 +143,9 @@ class Comparison:
         Cases that belong to it, run or not, with what is expected of them.
     only : iterable of str, optional
         The `case_id` of the cases that are compared. Default: all.
+    order : sequence of str, optional
+        The `case_id` of cases in the order in which a sweep ran them that could stop after every
+        one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
     by : str, default "release_tag"
         What the columns are.
     groups : sequence of str, optional
@@ -188,6 +191,7 @@ class Comparison:
     by: str
     alpha: float
     cluster: str | None
+    _order: tuple[int, ...] | None
     releases: tuple[str, ...]
     moved_tags: tuple[str, ...]
     baseline: str
@@ -206,6 +210,7 @@ class Comparison:
         metrics: Metrics | None = None,
         cases: Sequence[SweepCase] = (),
         only: Iterable[str] | None = None,
+        order: Sequence[str] | None = None,
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
@@ -234,6 +239,7 @@ class Comparison:
             by=by,
             alpha=float(alpha),
             cluster=cluster,
+            _order=None if order is None else _places(aligned, order),
             releases=columns.labels,
             moved_tags=columns.moved,
             baseline=base,
@@ -374,6 +380,7 @@ class Comparison:
             baseline=self.baseline,
             alpha=self.alpha,
             cluster=self.cluster,
+            order=self._order,
             deployment=self.deployment,
             moved_tags=self.moved_tags,
         )
@@ -992,6 +999,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
+
+
+def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of cases in the order of their ids; those that are not in it come last."""
+    turn = {case_id: at for at, case_id in reversed(list(enumerate(order)))}
+    return tuple(sorted(range(len(cases)), key=lambda at: turn.get(cases[at].case_id, len(order))))
 
 
 def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:

@@ -24,6 +24,7 @@ from vellum_nb.comparison.statistics import (
     paired,
     paired_share,
     pooled_variance,
+    sequential_test,
     share_interval,
     sign_test,
     standard_error,
@@ -275,6 +276,7 @@ def _against(
     *,
     alpha: float,
     clusters: NDArray[np.intp] | None = None,
+    order: Sequence[int] | None = None,
 ) -> Against:
     """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
@@ -301,6 +303,10 @@ def _against(
     by_sign = sign_test(counts["better"], counts["worse"])
     if clusters is not None:
         by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    if order is not None:  # the sweep could stop after every case
+        gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
+        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        change = replace(change, p=p)
     return Against(
         codes=codes,
         delta=delta,
@@ -373,6 +379,8 @@ class ComparisonFigures:
         One row per run, with a column for each metric.
     alpha, cluster
         As of the comparison.
+    order : tuple of int or None
+        The places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -384,6 +392,7 @@ class ComparisonFigures:
     table: pd.DataFrame
     alpha: float
     cluster: str | None = None
+    order: tuple[int, ...] | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -406,6 +415,7 @@ class ComparisonFigures:
         """(release, metric's name) to how the release compares with the baseline."""
         base = self.releases.index(self.baseline)
         options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
+        options["order"] = self.order
         return {
             (each, name): _against(scored, base, self.releases.index(each), **options)
             for name, scored in self.scored.items()

@@ -133,12 +133,16 @@ def stored_comparison(
             there_are = "run it first, on the tags to compare"
         msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
         raise InputError(msg)
+    order: list[str] | None = None
+    if sweep is not None and sweep.record.options.get("stop_when"):
+        order = [known[at].case_id for at in sweep.record.order()]
     return Comparison(
         runs,
         deployment=deployment,
         release_tags=compared,
         cases=[*chosen, *known],
         only=only,
+        order=order,
         **options,
     )
 
