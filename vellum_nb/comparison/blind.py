@@ -243,13 +243,12 @@ class BlindSession:
 
     @property
     def is_decided(self) -> bool:
-        """Whether more ratings would change nothing: `finish` is fair then, whoever leads."""
-        test = self._test()
-        return bool(test.side) or not test.can_decide
+        """Whether one release is preferred, by a test that holds however often one looks."""
+        return self._test().side != 0
 
     def _test(self) -> Sequential:
         """Return the test of the ratings, in the order in which they were given."""
-        order = sorted((each for each in self._rated.values()), key=lambda each: each.seq)
+        order = sorted(self._rated.values(), key=lambda each: each.seq)
         values = [{"first": -1.0, "second": 1.0}.get(each.choice, 0.0) for each in order]
         return sequential_test(values, left=self.total - len(values))
 
