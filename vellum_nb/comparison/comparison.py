@@ -152,6 +152,8 @@ class Comparison:
         The column of each run, where that is not its release tag; none is split then.
     alpha : float, default 0.05
         How likely chance may be where something counts as better or worse.
+    seed : int, default 0
+        Without effect since intervals are computed, not drawn; kept for calls that name it.
     cluster : str, optional
         What cases share that are not independent: a label, as in ``"label.document"``, or an
         input. Intervals and p values then hold for other documents, not for these alone.
@@ -190,6 +192,7 @@ class Comparison:
     release_tags: tuple[str, ...]
     by: str
     alpha: float
+    seed: int
     cluster: str | None
     _order: tuple[int, ...] | None
     releases: tuple[str, ...]
@@ -214,6 +217,7 @@ class Comparison:
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
+        seed: int = 0,
         cluster: str | None = None,
         services: Services | None = None,
     ) -> None:
@@ -238,6 +242,7 @@ class Comparison:
             release_tags=tuple(dict.fromkeys(tags)),
             by=by,
             alpha=float(alpha),
+            seed=seed,
             cluster=cluster,
             _order=None if order is None else _places(aligned, order),
             releases=columns.labels,

@@ -38,6 +38,7 @@ def compare(
     metrics: Metrics | None = None,
     deployment: str | None = None,
     alpha: float = 0.05,
+    seed: int = 0,
     cluster: str | None = None,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
@@ -79,6 +80,7 @@ def compare(
         deployment=deployment,
         services=Services(grid=view_grid, blind=view_blind),
         alpha=alpha,
+        seed=seed,
         cluster=cluster,
     )
     limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
@@ -95,6 +97,7 @@ class CompareOptions(TypedDict, total=False):
     metrics: Metrics | None
     cases: Chosen | None
     alpha: float
+    seed: int
     cluster: str | None
     max_calls: int | None
     max_cost_usd: float | None
