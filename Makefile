@@ -6,6 +6,9 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
+# Where it is set, each kernel and server that the tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help lab test test-lowest test-newer check lint units cells coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
@@ -19,7 +22,7 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells
 	@echo "==> tests in a real browser"
-	@$(BIN)/python -m pytest tests -m browser $(TWO) $(ARGS)
+	@$(BIN)/python -m pytest tests/e2e -m browser $(TWO) $(ARGS)
 	@echo "==> all other tests"
 	@$(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 TWO := -n 2 --dist loadfile

@@ -1,6 +1,8 @@
 """Errors keep what they know when they travel between processes."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -36,3 +38,37 @@ def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
     place, message = shown
     assert place.endswith("line 4: ws.sweep('docs-qa', 'none.csv')")
     assert message.endswith(": none.csv cannot be read: No such file or directory")
+
+
+LINES = {
+    "ws.run('triage', {'ticket': 'a'})": "no deployment 'triage'; there are: docs-qa, ",
+    "ws.run('ticket-triage', {'text': 'a'})": "inputs do not fit",
+    "ws.stream('docs-qa', {'question': 'a'}, release_tag='v9')": "no release tag 'v9'; it has: ",
+    "ws.submit('docs-qa', {})": "inputs do not fit",
+    "ws.form('triage')": "no deployment 'triage'; there are: docs-qa, ",
+    "ws.sweep('docs-qa', 'cases.csv', release_tags=['v9'])": "no release tag 'v9'; it has: ",
+    "ws.history.to_csv('reports/runs.csv')": "there is no folder ",
+    "ws.history.merge('cases.csv')": "it is not an SQLite file",
+    "vnb.connect('local', history='cases.csv')": "it is not an SQLite file",
+    "vnb.read_csv('runs.csv')": "runs.csv cannot be read",
+    "vnb.connect('http://127.0.0.1:9', api_key='k').run('a', {})": "Connection refused",
+}
+
+
+def test_a_terminal_shows_the_line_that_was_run_and_the_message_without_contextlib(tmp_path):
+    (tmp_path / "cases.csv").write_text("question\n" + "How much?\n" * 100)
+    script = (
+        "import traceback\nimport vellum_nb as vnb\nws = vnb.connect('local', history='h.db')\n"
+    )
+    for line in LINES:
+        script += f"try:\n    {line}\nexcept vnb.VellumNBError:\n    traceback.print_exc()\n"
+    (tmp_path / "script.py").write_text(script + next(iter(LINES)))
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    _, *shown = done.stderr.split("Traceback (most recent call last):\n")
+    expected = [*LINES.items()]
+    for (line, message), traceback in zip([*expected, expected[0]], shown, strict=True):
+        assert line in traceback.splitlines()[1]
+        assert message in traceback
+    assert "contextlib" not in done.stderr

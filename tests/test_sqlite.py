@@ -90,6 +90,7 @@ def test_an_upgrade_that_is_killed_leaves_a_file_that_the_next_one_upgrades(fill
         assert version_of(copy) == 1
 
 
+@pytest.mark.slow
 def test_four_processes_that_open_an_old_file_upgrade_it_once(filled):
     children = [upgrade(filled) for _ in range(4)]
     for child in children:

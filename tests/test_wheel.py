@@ -54,10 +54,12 @@ def test_the_sdist_holds_what_its_tests_need(packages):
         path.relative_to(ROOT).as_posix()
         for folder in ("tests", "benchmarks", "requirements", ".ci")
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and not any(part.startswith((".", "__")) for part in path.relative_to(ROOT / folder).parts)
     }
     # The root's conftest.py keeps the user's key and history out of the tests.
     assert needed | {"conftest.py", "Makefile", "pyproject.toml", "README.md"} <= held
+    assert [name for name in held if "/." in name] == []
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
@@ -227,6 +227,21 @@ class RegressionError(VellumNBError, AssertionError):
 
     case_ids: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+
+
+class Converting:
+    """Context that raises an error as what `convert` makes of it; None: as it is."""
+
+    def __init__(self, convert: Callable[[Exception], VellumNBError | None]) -> None:
+        self._convert = convert
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        error = self._convert(exc) if isinstance(exc, Exception) else None
+        if error is not None:
+            raise error from None  # its message has all of `exc` that a reader needs
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:

@@ -12,7 +12,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -46,23 +46,23 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
 
 def write_file(content: bytes, path: str | Path) -> Path:
     """Write `content` to a file; the old one stays if that fails."""
-    with replacing_bytes(path) as file:
-        file.write(content)
+    replace_file(path, lambda file: file.write(content))
     return Path(path)
 
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that replaces `path` when the block ends without an error."""
-    with replacing_bytes(path) as file:
+def replace_text(path: str | Path, write: Callable[[TextIO], object]) -> None:
+    """Replace a text file with what `write` puts into the one that it is called with."""
+
+    def write_text(file: BinaryIO) -> None:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
-        yield text
+        write(text)
         text.detach()
 
+    replace_file(path, write_text)
 
-@contextmanager
-def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `path` when the block ends without an error.
+
+def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file with what `write` puts into the one that it is called with.
 
     A link is followed; a pipe or a device is written to as it is.
 
@@ -78,11 +78,11 @@ def replacing_bytes(path: str | Path) -> Iterator[BinaryIO]:
     try:
         _refuse_database(path, target)
         with target.open("wb") if _is_special(target) else _temporary(target) as file:
-            yield file
+            write(file)
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
         msg = f"{path} cannot be written: {reason}{_advice(exc, target)}"
-        raise HistoryError(msg) from exc
+        raise HistoryError(msg) from None
 
 
 def _refuse_database(path: str | Path, target: Path) -> None:

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from vellum_nb.errors import VellumNBError
+from vellum_nb.errors import Converting, VellumNBError
 
 __all__ = [
     "MEMORY",
@@ -337,14 +337,10 @@ class SqliteFile:
             return None
         return found.st_dev, found.st_ino
 
-    @contextmanager
-    def _errors(self, *more: type[Exception]) -> Iterator[None]:
+    def _errors(self, *more: type[Exception]) -> Converting:
         """Raise errors of SQLite, and of values that it cannot hold, as the format's error."""
         known: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError, *more)
-        try:
-            yield
-        except known as exc:
-            raise self._explained(exc) from exc
+        return Converting(lambda exc: self._explained(exc) if isinstance(exc, known) else None)
 
     def _explained(self, exc: Exception) -> VellumNBError:
         noun = f"The {self._format.name} {self.path!s:.300} cannot be used"

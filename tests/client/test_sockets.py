@@ -36,7 +36,7 @@ def test_an_error_of_ours_in_the_exchange_is_not_a_lost_answer(
         msg = "a bug"
         raise ValueError(msg)
 
-    monkeypatch.setattr("vellum_nb.client.sockets.RecordingAdapter.exchange", broken)
+    monkeypatch.setattr("vellum_nb.client.session.RecordingAdapter.exchange", broken)
     with pytest.raises(ValueError, match="a bug"):
         client.execute_workflow({}, workflow_deployment_name="w")
 

@@ -73,6 +73,7 @@ def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
             assert (found.verdict(case, release) == "missing") == (not both)
 
 
+@pytest.mark.slow
 @given(histories())
 def test_the_rows_of_a_history_align_as_the_runs_do(runs):
     ended = [each for each in runs if each.state != "STARTED"]

@@ -2,7 +2,7 @@
 
 from runs_kit import html_of
 
-from vellum_nb.comparison.code_diff import CodeDiff
+from vellum_nb.comparison.report import CodeDiff
 
 
 def diff(before, after):

@@ -11,7 +11,6 @@ from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
-from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import RunError
@@ -181,6 +180,10 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
     assert own.read_text() != "mine"
     judged({"v1": ["yes"], "v2": ["yes"]}).to_html(tmp_path / "report.html")
     assert read_csv(tmp_path / "report.cases.csv")["verdict@v2"].tolist() == ["same"]
+    (tmp_path / "b").mkdir()
+    with pytest.raises(HistoryError, match="name a file in it"):
+        cmp.to_html(tmp_path / "b")
+    assert not list(tmp_path.glob("b.*"))
     for name in ("a.v1", "a.v2"):  # a name with a dot keeps it
         cmp.to_html(tmp_path / name)
     kinds = ("", ".cases.csv", ".runs.csv")
@@ -191,20 +194,17 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
 def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     read = []
 
-    def code_diff(old, new):
-        read.append((old, new))
-        before, after = {"a.py": "x = 1\n"}, {"a.py": "x = '<script>'\n"}
-        return CodeDiff("words", old, new, before, after) if new == "v2" else None
+    def code(tag, release_id):
+        read.append(release_id)
+        return {"v1": {"a.py": "x = 1\n"}, "v2": {"a.py": "x = '<script>'\n"}}.get(tag)
 
-    cmp = compared(
-        *(run(tag) for tag in ("v1", "v2", "v3")),
-        tags=("v1", "v2", "v3"),
-        services=Services(code_diff=code_diff),
-    )
+    tags = ("v1", "v2", "v3", "v4")
+    runs = [*map(run, tags[:3]), run("v4", release_id=None)]
+    cmp = compared(*runs, tags=tags, services=Services(code=code))
     repr(cmp), html_of(cmp), cmp.to_text()
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()
-    assert read == [("v1", "v2"), ("v1", "v3")]
+    assert sorted(read) == ["release-of-v1", "release-of-v2", "release-of-v3"]
     folded = re.search(r"<h2>Code of v2</h2><details><summary>(.*?)</summary>", html)
     assert folded[1] == "1 file differs (+1 -1)"
     assert "<script" not in html

@@ -60,7 +60,8 @@ def exactly(frame):
     return [[(type(v), repr(v)) for v in frame[name].tolist()] for name in frame.columns]
 
 
-@settings(max_examples=120)
+@pytest.mark.slow
+@settings(max_examples=60)
 @given(comparison=comparisons())
 @pytest.mark.parametrize("rows", ["cases", "runs"])
 def test_the_csv_reads_back_to_the_same_frame(tmp_path_factory, rows, comparison):
@@ -84,6 +85,7 @@ def test_parquet_holds_every_row_and_column(tmp_path):
     assert pd.read_parquet(path)["output.answer@v1"].tolist() == ["1", '"one"', '"[1]"']
 
 
+@pytest.mark.slow
 def test_no_row_is_left_out(tmp_path):
     number = 3_000
     cmp = judged({"v1": ["yes"] * number, "v2": ["no"] * number})

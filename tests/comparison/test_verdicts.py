@@ -83,6 +83,7 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
 
 
+@pytest.mark.slow
 def test_equal_releases_are_called_better_or_worse_as_rarely_as_alpha_says():
     rng = np.random.default_rng(8)
     called = 0
@@ -210,6 +211,7 @@ def test_unstable_cases_latency_and_cost():
 REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
 def test_in_any_summary_every_case_counts_once_and_the_other_way_round_is_the_opposite(cases):

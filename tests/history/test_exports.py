@@ -298,9 +298,9 @@ def test_an_export_that_is_interrupted_leaves_the_old_file(many, tmp_path, monke
 KILLED = """
 import sys, time
 from vellum_nb import History
-from vellum_nb.history import csv_text, export
+from vellum_nb.history import export, frames
 def slow(*args):
-    yield from csv_text.csv_lines(*args)
+    yield from frames.csv_lines(*args)
     print("written", flush=True)
     time.sleep(20)
 export.csv_lines = slow
@@ -308,6 +308,7 @@ History(sys.argv[1]).to_csv(sys.argv[2], progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_export_leaves_the_old_file(many, path, tmp_path):
     target = tmp_path / "runs.csv"
     target.write_text("old")
@@ -389,6 +390,7 @@ def frames_of_runs(draw):
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(runs=frames_of_runs(), data=st.data())
 def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):

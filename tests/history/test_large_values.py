@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from runs_kit import html_of
 
 from vellum_nb import History, HistoryError, read_csv
-from vellum_nb.history import large  # smaller values make the round trip below quick
+from vellum_nb.history import rows  # smaller values make the round trip below quick
 from vellum_nb.models import NodeRun
 
 DOCUMENT = "Die Straße ist lang. " * 2_000
@@ -108,8 +108,8 @@ objects = st.dictionaries(names, values, max_size=4)
 @settings(max_examples=60)
 @given(inputs=objects, outputs=objects, desired=st.none() | objects)
 def test_whatever_json_can_say_comes_back(make_run, monkeypatch, inputs, outputs, desired):
-    monkeypatch.setattr(large, "LARGE", 8)
-    monkeypatch.setattr(large, "EXCERPT", 3)
+    monkeypatch.setattr(rows, "LARGE", 8)
+    monkeypatch.setattr(rows, "EXCERPT", 3)
     run = make_run(inputs=inputs, case_id="c", outputs=outputs, state="FULFILLED")
     with History(":memory:") as history:
         history.begin(run.model_copy(update={"state": "STARTED", "outputs": {}}))

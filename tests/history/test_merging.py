@@ -326,6 +326,7 @@ def sorted_runs(history):
     return sorted(history.runs(), key=lambda run: run.id)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(one=sides, two=sides)
 def test_a_merge_is_idempotent_and_loses_nothing(make_run, one, two):

@@ -125,8 +125,12 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
-    history.sweeps.mark_moved(sweep.id, "v1", "r", since=began)
-    assert [each.tag_moved for each in history.runs()] == [True, False, False]
+    history.begin(make_run(sweep_id=sweep.id, timestamp=ended, release_id="r"))
+    history.sweeps.mark_moved(sweep.id, "v1", "r", since=began, until=began)
+    assert [each.tag_moved for each in history.runs()] == [False, True, False, False]
+    unmarked = {each.case_id: [each.id] for each in history.runs()[2:]}
+    case_ids = [each.case_id for each in history.runs()]
+    assert history.sweeps.reusable("ticket-triage", "r", case_ids) == unmarked
 
 
 def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):

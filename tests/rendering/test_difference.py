@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vellum_nb.rendering.diff import MISSING, difference
-from vellum_nb.rendering.values import same_value
+from vellum_nb.rendering.format import same_value
 
 TYPES = [
     "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",

@@ -329,6 +329,7 @@ def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):
     assert {run.state for run in history.runs()} == {"STARTED", "FULFILLED"}
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_planned_calls_cost_little_memory(history):
     record = planned(history, 50_000, ("v1", "v2"))
     gc.collect()

@@ -44,6 +44,7 @@ def test_an_interrupt_lets_what_runs_end_and_a_second_one_cuts_it_off(history, i
     assert again_later(history, sweep, answered).run().state == "done"
 
 
+@pytest.mark.slow
 @on_posix
 def test_interrupts_at_any_instant_leave_a_sweep_that_goes_on(tmp_path):
     escaped, chance = 0, random.Random(4)  # noqa: S311  (not a secret)
@@ -131,6 +132,7 @@ def output_of(script: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path):
     assert output_of("", tmp_path) == ""
     with History(tmp_path / "runs.db") as history:

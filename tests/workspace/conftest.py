@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -110,6 +111,17 @@ def interrupt_after():
             pool.submit(lambda: (wait(), signal.pthread_kill(main, signal.SIGINT)))
 
         yield after
+
+
+@pytest.fixture
+def until():
+    def wait(condition):
+        end = time.monotonic() + 300
+        while not condition():
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """`ws.compare`, `sweep.compare` and judges, on real runs of a local server."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
+from vellum_nb.local import Faults
 
 
 class Counting:
@@ -20,6 +22,9 @@ class Counting:
         if "boom" in answer.lower():
             raise vnb.Reject("I do not judge this")
         return {"score": float(answer.isupper()), "why": "it is loud"}
+
+    def half(self, answer: str) -> float:
+        return len(answer) / 2
 
 
 @pytest.fixture
@@ -147,6 +152,21 @@ def test_a_judge_is_asked_once_for_each_answer_for_good(ws, sweep, grader, judge
     ws.run("shout", {"text": "new"}, release_tag="v2")
     ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
     assert grader.calls == 17
+
+
+def test_a_judgement_counts_for_the_release_that_made_it(ws, server, grader, judge):
+    for tag in ("v1", "v2"):
+        ws.run("shout", {"text": "a"}, release_tag=tag)
+    compare = partial(ws.compare, "shout", metrics=judge, progress=False)
+    assert compare().frame()["metric.grader@v2"].tolist() == [1.0]
+    server.deploy(grader.half, name="grader", release_tags=["v2"])
+    plan = compare(dry_run=True)
+    assert (plan.calls, plan.known) == (2, 0)
+    assert compare().frame()["metric.grader@v2"].tolist() == [0.5]
+    on_v2 = vnb.metrics.judge("grader", inputs={"answer": "output.loud"}, release_tag="v2")
+    assert ws.compare("shout", metrics=on_v2, dry_run=True).known == 2  # another tag of it
+    server.faults = Faults(rate_500=1.0)
+    assert compare(dry_run=True).known == 2  # the newest, as nobody knows where the tag is
 
 
 def test_a_constructor_runs_no_judge(ws, sweep, grader):

@@ -79,3 +79,15 @@ def test_a_callable_and_a_file_of_the_same_workflow_are_one_file_that_changed(se
     diff = ws.code_diff("shout", "v2", "v3")
     assert diff.paths == ["workflow.py"]
     assert "/dev/null" not in diff.text
+
+
+def test_a_report_shows_the_code_of_the_releases_that_were_compared_and_of_no_other(server, ws):
+    for tag in ("v1", "v2"):
+        ws.run("shout", {"text": "hi"}, release_tag=tag)
+    cmp = ws.compare("shout")
+    assert "+def shout(text: str, times: int = 1)" in cmp.code_diffs["v2"].text
+    assert "<h2>Code of v2</h2>" in cmp.to_html()
+    server.deploy(lambda text: text[::-1], name="shout", release_tags=["v2"])
+    later = ws.compare("shout")
+    assert later.code_diffs == {}, "v2 is another release by now"
+    assert "Code of v2" not in later.to_html()

@@ -15,6 +15,7 @@ from vellum_nb.errors import HistoryError, InputError, NotFoundError
 from vellum_nb.local import Faults
 
 CASES = [{"text": f"t{number}", "who": f"w{number}"} for number in range(3)]
+TEXTS = [{"text": case["text"]} for case in CASES]
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
 
 
@@ -152,6 +153,44 @@ def test_fulfilled_runs_of_the_same_release_are_taken_over(ws, server, deployed)
     assert frame.groupby(["case_id", "repeat"]).size().tolist() == [1] * 6
     assert set(frame["label.who"]) == {"w0", "w1", "w2"}
     assert done.compare().count("production", "same") == 3
+
+
+REUSE = """
+import sys
+import vellum_nb as vnb
+url, key, path = sys.argv[1:]
+with vnb.connect(url, api_key=key, history=path) as ws:
+    cases = [{"text": f"t{number}"} for number in range(3)]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=3, reuse=True)
+    except vnb.HistoryError as exc:
+        assert "is running in process" in str(exc), exc
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deployed, path, stopped):
+    if stopped:  # the two go on with it, and have new runs to place
+        ws.sweep("echo", CASES, **BOTH, repeats=3, max_calls=3)
+    known = {ws.run("echo", case, release_tag=tag).id for case in TEXTS for tag in ("v1", "v2")}
+    deployed.calls.clear()
+    command = [sys.executable, "-c", REUSE, server.url, server.api_key, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        for each in (one, other):
+            assert each.stdout.readline() == b"ready\n"
+        for each in (one, other):
+            each.stdin.write(b"go\n")
+            each.stdin.flush()
+    assert (one.returncode, other.returncode) == (0, 0)
+    [sweep_id] = ws.sweeps()["sweep_id"]
+    runs = ws.open_sweep(sweep_id).runs()
+    assert len({run.id for run in runs}) == len(runs) == 18
+    reused = known & {run.id for run in runs}
+    assert len(reused) == 6
+    assert len(deployed.calls) == 18 - 6 - 3 * stopped
 
 
 def test_a_sweep_that_the_history_answers_entirely_sends_nothing(ws, deployed):

@@ -7,8 +7,11 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import Faults
-from vellum_nb.sweep.plan import SweepOptions
+from vellum_nb.models import new_run_id
+from vellum_nb.sweep.plan import PlannedRun, SweepOptions
 from vellum_nb.workspace import sweeps
+from vellum_nb.workspace.lookup import Lookup
+from vellum_nb.workspace.runner import Runner
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws, way):
 
 @pytest.mark.parametrize("fault", [None, Faults(rate_500=1.0, paths="/releases/")])
 def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten(
-    ws, monkeypatch, fault
+    ws, monkeypatch, until, fault
 ):
     monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
     gate, server = Gate(), ws.server
@@ -84,11 +87,30 @@ def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten
     time.sleep(0.1)
     later = server.deploy(new, name="echo", release_tags=["live"])
     server.faults = None
-    while sweep.progress().moved != ("live",):
-        time.sleep(0.01)
+    until(lambda: sweep.progress().moved == ("live",))
     gate.may_end.release(100)
     sweep.wait()
     *others, first = sweep.runs()
     assert first.tag_moved
     assert {run.release_id for run in others} == {later.id}
     assert not any(run.tag_moved for run in others)
+
+
+def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_marked(
+    ws, monkeypatch, until
+):
+    monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
+    ws.server.deploy(new, name="echo", release_tags=["live"])
+    sweep = ws.sweep("echo", [{"text": "a"}], release_tags=["live"], progress=False)
+    [place] = sweep.record.places()
+    lookup = Lookup(ws.client)
+    runner = Runner(ws.client, ws.history, lookup)
+    services = sweeps.SweepServices(ws.client, ws.history, lookup, runner, ws.compare)
+    worker = sweeps.SweepWorker(services, sweep.record)
+    worker.attempt(SweepOptions())
+    run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
+    ws.server.deploy(new, name="echo", release_tags=["live"])
+    until(lambda: worker.moved == ("live",))
+    ws.history.sweeps.record(begun=[run])
+    worker.close()
+    assert ws.history.get(run.id).tag_moved

@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from urllib3.exceptions import HTTPError
 
@@ -16,25 +16,14 @@ from vellum_nb.client.failures import (
     interrupted_error,
     too_large_error,
 )
-from vellum_nb.client.sockets import Call
+from vellum_nb.client.session import StreamBody
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
-from vellum_nb.models.base import SecretMask, read_json
+from vellum_nb.models.base import read_json
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
 _LINGER = 0.5  # seconds that a server may keep the connection open after the last event
-
-
-class StreamBody(NamedTuple):
-    """A body that is not read yet; `what` is the request."""
-
-    what: str
-    raw: Any
-    call: Call
-    read_timeout: float | None
-    max_line: int | None
-    mask: SecretMask
 
 
 class EventStream(Generic[E]):

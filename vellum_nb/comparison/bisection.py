@@ -13,8 +13,7 @@ from vellum_nb.comparison.cases import error_text
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import plural
-from vellum_nb.rendering.values import same_value, value_line
+from vellum_nb.rendering.format import plural, same_value, value_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.values import same_value, value_key
+from vellum_nb.rendering.format import same_value, value_key
 
 if TYPE_CHECKING:
     import numpy as np

@@ -100,9 +100,9 @@ class Services:
         Make the grid of a comparison, and the widget of a `BlindSession`.
     history : History or None
         Where blind ratings are kept. Without it they live as long as the comparison.
-    code_diff : callable or None
-        Called with two release tags; returns how their code differs, or None where that cannot be
-        read.
+    code : callable or None
+        Called with a release tag and the id of its release; returns path to text, or None where
+        that cannot be read, or the tag points at another release by now.
     """
 
     sweep: Callable[[str, Any, Mapping[str, Any]], SweepRuns] | None = None
@@ -110,7 +110,7 @@ class Services:
     grid: Callable[[Any], Any] | None = None
     blind: Callable[[Any], Any] | None = None
     history: History | None = None
-    code_diff: Callable[[str, str], Any] | None = None
+    code: Callable[[str, str], Mapping[str, str] | None] | None = None
 
 
 class Comparison:
@@ -892,9 +892,10 @@ class Comparison:
             return html
         if not overwrite:
             report.refuse_others(target, files.values())
+        write_file(html.encode(errors="replace"), target)
         for rows, file in files.items():
             write_csv_frame(frames[rows], file)
-        return write_file(html.encode(errors="replace"), target)
+        return target
 
     def to_junit(
         self,
@@ -921,16 +922,23 @@ class Comparison:
         return report.text(report.report_model(self.figures))
 
     @cached_property
-    def code_diffs(self) -> dict[str, Any]:
+    def code_diffs(self) -> dict[str, report.CodeDiff]:
         """Release to how its code differs from the baseline's, where Vellum lets it be read.
 
-        It is read from the server once, for reports and when it is asked for.
+        It is read once, when it is asked for; not where a tag points at another release by now.
         """
-        reads = self._services.code_diff
-        if reads is None or self.by != "release_tag":
+        read = self._services.code
+        if read is None or self.by != "release_tag":
             return {}
-        found = {each: reads(self.baseline, each) for each in self.others}
-        return {each: diff for each, diff in found.items() if diff is not None and diff.paths}
+        runs = zip(self.answers["release"].tolist(), self.answers["run"].tolist(), strict=True)
+        ids = {self.releases[at]: (r.release_tag, r.release_id) for at, r in runs if r.release_id}
+        code = {each: read(*of) for each, of in ids.items()}
+        old, between = code.get(self.baseline), (self.deployment, self.baseline)
+        return {
+            each: report.CodeDiff(*between, each, old, new)
+            for each in self.others
+            if old and (new := code.get(each)) and new != old
+        }
 
     def _saved(self, text: str, path: str | Path | None, what: str) -> str | Path:
         """Return `text`, or the path that it was written to."""
@@ -997,10 +1005,8 @@ class Comparison:
     def _short(self, release: str) -> str:
         if self.metrics:
             return self.line(release)
-        found = [
-            f"{n} {word}" for kind, word in report.OUTPUT_WORDS if (n := self.count(release, kind))
-        ]
-        return f"{release} {', '.join(found)}"
+        found = ((self.count(release, kind), word) for kind, word in report.OUTPUT_WORDS)
+        return f"{release} {', '.join(f'{n} {word}' for n, word in found if n)}"
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))

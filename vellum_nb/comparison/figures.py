@@ -33,8 +33,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_sentence, percent, plural
-from vellum_nb.rendering.values import value_key
+from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -584,10 +583,9 @@ def _too_few(found: Against, figures: Scored) -> str:
     least = f"{figure(found.least)} in {name}"
     if name == "score" or figures.passes:
         least = f"{percent(found.least).removesuffix(' %')} points"
-    more = found.needed is not None and found.needed > number
-    would = (
-        f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference" if more else ""
-    )
+    would = ""
+    if found.needed is not None and found.needed > number:
+        would = f"; about {float(f'{found.needed:.2g}'):,.0f} would show this difference"
     return f"{cases}: cannot distinguish less than {least}{would}"
 
 

@@ -13,8 +13,14 @@ from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import one_line, p_sentence, plural, printable
-from vellum_nb.rendering.values import number_text, value_line
+from vellum_nb.rendering.format import (
+    number_text,
+    one_line,
+    p_sentence,
+    plural,
+    printable,
+    value_line,
+)
 
 _SHOWN = 20
 _GLIMPSE = 70  # characters

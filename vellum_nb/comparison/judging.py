@@ -12,16 +12,17 @@ from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.comparison.metrics import Judge
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
-from vellum_nb.models import Run, case_id
+from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.rendering.format import plural
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeService:
-    """Finds the runs of judges in a history; makes those that are missing by `Workspace.sweep`."""
+    """Finds the runs of judges in a history, by the `release` of a tag; makes those missing."""
 
     history: History
     sweep: Callable[..., Any]
+    release: Callable[[str, str], WorkflowDeploymentRelease | None]
 
     def run(
         self, deployment: str, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
@@ -36,9 +37,8 @@ class JudgeService:
         try:
             done = sweep(rows)
         except InputError as exc:
-            for problem in reversed(exc.problems):
-                if problem.row is not None:
-                    unfit[problem.row - 1] = f"not run: {problem.variable}: {problem.message}"
+            found = [(p.row, f"not run: {p.variable}: {p.message}") for p in exc.problems]
+            unfit = {row - 1: why for row, why in reversed(found) if row is not None}
             if not unfit or (len(unfit) == len(rows) and not known):
                 raise
             if len(unfit) == len(rows):
@@ -47,16 +47,12 @@ class JudgeService:
         made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
         planned = iter(self.history.sweeps.cases(done.id))
         stopped = "was not called: its sweep stopped"
-        places = range(len(rows))
-        return [unfit.get(n) or made.get(next(planned).case_id, stopped) for n in places]
+        return [unfit.get(n) or made.get(next(planned).case_id, stopped) for n in range(len(rows))]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalls:
-    """The calls that one judge is going to make, and the judgements that the history has.
-
-    `cases` and `known` are by the `case_id` of the judge's inputs.
-    """
+    """The calls that a judge needs, and its judgements in the history, by `case_id` of inputs."""
 
     metric: str
     deployment: str
@@ -110,22 +106,25 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 with suppress(Exception):  # `evaluate` reports it, for this run
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
-        of = judge.deployment, judge.release_tag
-        runs = found.history.runs(
-            deployment=of[0], release_tag=of[1], state="FULFILLED", case_id=list(requests)
-        )
-        known = {run.case_id: run for run in runs}
+        name, tag = judge.deployment, judge.release_tag
+        release = found.release(name, tag)
+        runs = found.history.runs(deployment=name, state="FULFILLED", case_id=list(requests))
+        known = {
+            r.case_id: r
+            for r in reversed(runs)
+            if (r.release_id == release.id if release else r.release_tag == tag) and not r.tag_moved
+        }
         cases = {key: inputs for key, inputs in requests.items() if key not in known}
-        plans.append(JudgeCalls(judge.name, *of, cases, known, found))
+        plans.append(JudgeCalls(judge.name, name, tag, cases, known, found))
     return JudgePlan(tuple(plans))
 
 
 def judged(
     comparison: Comparison,
     service: JudgeService | None,
-    *,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
+    *,
     progress: bool = False,
 ) -> Comparison:
     """Have the judges of `comparison` run, and return the comparison with their judgements.

@@ -14,14 +14,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.format import cut
-from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.format import cut, value_text
 
 __all__ = [
     "contains",
@@ -161,6 +161,7 @@ def _checked(value: object) -> Evaluation:
 
 
 Expected = dict[str, Any]
+_text = partial(value_text, kind="JSON")
 
 
 def _built_in(
@@ -381,10 +382,6 @@ def _values(run: Run, output: str | None) -> list[Any]:
     if output is None:
         return list(run.outputs.values())
     return [run.outputs[output]] if output in run.outputs else []
-
-
-def _text(value: Any) -> str:
-    return value_text(value, "JSON")
 
 
 _NO_JSON = object()

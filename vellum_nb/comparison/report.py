@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import unified_diff
+from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,25 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.diff import Difference, difference
-from vellum_nb.rendering.format import cut, duration, plural, printable
-from vellum_nb.rendering.html import difference_html, error_html, render, stylesheet, value_html
-from vellum_nb.rendering.values import output_kind, plain_text, value_text
+from vellum_nb.rendering.diff import Difference, diff_html, difference, word_diff
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    output_kind,
+    plain_text,
+    plural,
+    printable,
+    value_text,
+    visible_name,
+)
+from vellum_nb.rendering.html import (
+    NO_MATH,
+    difference_html,
+    error_html,
+    render,
+    stylesheet,
+    value_html,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +56,7 @@ OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "miss
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _NAMED = 20  # cases of a verdict that the plain text names
 _LIMIT = 50  # cases of the overview
+_FOLD = 200  # characters; more of code that is the same is folded
 _INPUT = 400  # characters of an input there; the case is known by its beginning
 
 
@@ -121,7 +140,7 @@ class ReportModel:
     summary: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Sequence[Mapping[str, Any]]]
     groups: Mapping[str, Sequence[Case]]
-    code: Mapping[str, Any]
+    code: Mapping[str, CodeDiff]
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, the baseline first."""
@@ -231,9 +250,7 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if (answer := _answer(run, None if is_base else base, name)) is not None
     }
-    status: str = case.status(release)
-    if is_base and is_answer(run):
-        status = "baseline"
+    status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 
@@ -263,7 +280,6 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
         beside=beside,
         css=stylesheet("report.css"),
         is_answer=is_answer,
-        plain_text=plain_text,
     )
 
 
@@ -302,7 +318,6 @@ def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str
         model=model,
         groups={each: title for each, title in GROUPS.items() if each in chosen},
         left_out=", ".join(left_out),
-        plain_text=plain_text,
     )
     return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
 
@@ -316,20 +331,18 @@ def text(model: ReportModel) -> str:
         for number, (name, rows) in enumerate(model.metrics.items()):
             lines.append(f"  {rows[at]['line']} ({name})")
             if number == 0:
-                lines += [f"    {rows[at]['remark']}", *_case_numbers(figures, release, name)]
+                lines.append(f"    {rows[at]['remark']}")
+                for verdict in ("worse", "better"):
+                    if found := figures.cases_by(verdict, (release,), name):
+                        named = ", ".join(f"{case.number:,}" for case in found[:_NAMED])
+                        named += ", …" if len(found) > _NAMED else ""
+                        lines.append(f"    {verdict}: case {named}")
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
-
-
-def _case_numbers(figures: ComparisonFigures, release: str, metric: str) -> Iterable[str]:
-    for verdict in ("worse", "better"):
-        if cases := figures.cases_by(verdict, (release,), metric):
-            named = ", ".join(f"{case.number:,}" for case in cases[:_NAMED])
-            yield f"    {verdict}: case {named}{', …' if len(cases) > _NAMED else ''}"
 
 
 def tables_beside(path: Path) -> dict[str, Path]:
@@ -360,23 +373,92 @@ def refuse_key(
     column and the case, and not the key.
     """
 
-    def holds(part: object) -> bool:
-        if not isinstance(part, str):
-            return False
+    def holds(part: str) -> bool:
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
     place = "it" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
-            values = column.tolist()
+            values = [each if isinstance(each, str) else "" for each in column.tolist()]
             if holds(str(name)):
                 place = "the name of a column"
-            elif holds("\n".join(value for value in values if isinstance(value, str))):
+            elif holds("\n".join(values)):
                 row = next(at for at, value in enumerate(values) if holds(value))
-                case = f" of case {frame['case_id'].iloc[row]}" if "case_id" in frame else ""
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
-                place = f"{name}{case}. {advice} another key"
+                place = f"{name} of case {frame['case_id'].iloc[row]}. {advice} another key"
     if place:
         msg = f"{what} was not written: the API key stands in {place}"
         raise VellumNBError(msg)
+
+
+@dataclass(frozen=True, repr=False)
+class CodeDiff:
+    r"""How the files of one release differ from those of another.
+
+    In a notebook words that differ are marked, and what is the same is folded.
+
+    Attributes
+    ----------
+    deployment, old, new : str
+        What was compared.
+    before, after : mapping
+        Path to text.
+
+    Examples
+    --------
+    >>> diff = CodeDiff("triage", "v1", "v2", {"a.py": "x = 1\n"}, {"a.py": "x = 2\n"})
+    >>> diff
+    <CodeDiff triage v1 → v2: 1 file differs (+1 -1)>
+    >>> print(diff.text.splitlines()[-1])
+    +x = 2
+    """
+
+    deployment: str
+    old: str
+    new: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+    @property
+    def paths(self) -> list[str]:
+        """The files that differ."""
+        every = sorted({*self.before, *self.after})
+        return [path for path in every if self.before.get(path) != self.after.get(path)]
+
+    @property
+    def text(self) -> str:
+        """The difference as a unified diff; empty without differences."""
+        return "".join(line for path in self.paths for line in self._unified(path))
+
+    @property
+    def sentence(self) -> str:
+        """How many files and lines differ."""
+        marks = [line[0] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
+        files = plural(len(self.paths), "file differs", "files differ")
+        return f"{files} (+{marks.count('+')} -{marks.count('-')})"
+
+    def _unified(self, path: str) -> Iterator[str]:
+        lines = unified_diff(
+            list(StringIO(self.before.get(path))),  # only line feeds end a line, as in editors
+            list(StringIO(self.after.get(path))),
+            f"{self.old}/{path}" if path in self.before else "/dev/null",
+            f"{self.new}/{path}" if path in self.after else "/dev/null",
+        )
+        for line in lines:
+            end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
+            yield f"{line}{end}"
+
+    def __repr__(self) -> str:
+        found = self.sentence if self.paths else "no difference"
+        return f"<CodeDiff {self.deployment} {self.old} → {self.new}: {found}>"
+
+    def _repr_html_(self) -> str:
+        names = map(visible_name, (self.deployment, self.old, self.new))
+        parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]
+        for path in self.paths:
+            ops = word_diff(self.before.get(path, ""), self.after.get(path, ""))
+            pieces = diff_html(ops, fold=_FOLD)
+            parts.append(f'<p>{escape(path)}</p><pre class="vnb-text vnb-change">{pieces}</pre>')
+        parts += [] if self.paths else ["<p>no difference</p>"]
+        return f'<div class="{NO_MATH}">{"".join(parts)}</div>'

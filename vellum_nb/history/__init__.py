@@ -9,20 +9,34 @@ from __future__ import annotations
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
-from vellum_nb.history.csv_text import csv_table, typed, unguarded
-from vellum_nb.history.export import write_csv_frame, write_parquet_frame
-from vellum_nb.history.frames import column, frame_of_cells, trace_frame
+from vellum_nb.history.export import write_parquet_frame
+from vellum_nb.history.frames import (
+    COLUMN_KINDS,
+    column,
+    frame_of_cells,
+    trace_frame,
+    unguarded,
+    write_csv_frame,
+)
 from vellum_nb.history.history import History
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, Sweeps
 from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, collection_paused, moment
-from vellum_nb.history.read_files import json_objects, read_csv, read_jsonl, read_parquet
+from vellum_nb.history.read_files import (
+    csv_table,
+    json_objects,
+    read_csv,
+    read_jsonl,
+    read_parquet,
+    typed,
+)
 from vellum_nb.history.rows import cell, clean, from_micros, micros
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
+    "COLUMN_KINDS",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",

@@ -153,11 +153,9 @@ class BlindRatings:
             "JOIN blind_pairs p ON p.session = r.session AND p.position = r.position "
             f"WHERE {where} ORDER BY r.seq DESC"
         )
-        values = {} if deployment is None else {"deployment": deployment}
-        found = self._store.read(sql, values)
-        return frame_of_records(
-            _COLUMNS, [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
-        )
+        found = self._store.read(sql, {} if deployment is None else {"deployment": deployment})
+        rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
+        return frame_of_records(_COLUMNS, rows)
 
 
 def _framed(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import existing_file
-from vellum_nb.history.large import place_hashes
-from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, run_of
+from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, large_hashes, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import open_read_only, text_or_bytes
@@ -181,7 +180,7 @@ def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
     for row in connection.execute(sql):
         try:
             run_of(row[:-1])
-            place_hashes(row[-1], row[0])
+            large_hashes(row[-1], row[0])
         except DamagedRunError as exc:
             damaged += 1
             if damaged <= _SHOWN:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.files import refuse_other_ending, replacing, replacing_bytes
+from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
-from vellum_nb.history.csv_text import csv_lines, header_line, values_of
 from vellum_nb.history.frames import (
-    KINDS,
+    COLUMN_KINDS,
     OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
     column,
+    csv_lines,
     frame_of_rows,
+    header_line,
+    values_of,
 )
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import SCALARS, WHOLE, clean
@@ -41,7 +43,7 @@ JSON_COLUMNS = b"vellum_nb.json"
 
 _ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
 _NAMED = ("deployment", "release_tag", "author")
-_HEAD = tuple(KINDS).index("latency_s")  # inputs and outputs stand behind it
+_HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
 
 Target = str | Path | TextIO
 
@@ -52,7 +54,8 @@ def to_csv(store: Store, target: Target, filters: Filters, **options: Any) -> Pa
     It is written in the first reading, and once more where older runs bring other columns than
     the newest. What cannot be written twice is read twice.
     """
-    with _export(store, target, "to_csv", filters, **options) as (file, source):
+
+    def write(file: Any, source: _Source) -> None:
         is_file = isinstance(target, str | Path) and file.seekable()
         found: list[str] = []
         head = source.columns if is_file else None
@@ -71,12 +74,14 @@ def to_csv(store: Store, target: Target, filters: Filters, **options: Any) -> Pa
             file.write(header_line(names))
             for frame in source.frames(is_again=True):
                 file.writelines(csv_lines(frame, names))
-    return _path(target)
+
+    return _export(store, target, "to_csv", filters, write, **options)
 
 
 def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> Path | None:
     """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
-    with _export(store, target, "to_jsonl", filters, **options) as (file, source):
+
+    def write(file: Any, source: _Source) -> None:
         found: dict[str, Any] = {}
         for run in source.runs():
             values = run.model_dump()
@@ -87,28 +92,23 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
             text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
             file.write(clean(text) + "\n")
         source.names(found)
-    return _path(target)
+
+    return _export(store, target, "to_jsonl", filters, write, **options)
 
 
 def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any) -> Path:
     """Write Parquet; see `vellum_nb.History.to_parquet`."""
     pyarrow("to_parquet")
-    with _export(store, path, "to_parquet", filters, **options) as (file, source):
+
+    def write(file: BinaryIO, source: _Source) -> None:
         samples = _samples(source.frames())
         names = source.names(samples)
-        whole = {name: column(samples.get(name, []), KINDS.get(name)) for name in names}
+        whole = {name: column(samples.get(name, []), COLUMN_KINDS.get(name)) for name in names}
         mixed = [name for name, sample in whole.items() if _is_mixed(sample)]
         parts = (_conformed(frame, whole) for frame in source.frames(is_again=True))
         _write_parquet(parts, _conformed(None, whole), mixed, file)
-    return Path(path)
 
-
-def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as `to_csv` writes that of a history."""
-    refuse_other_ending(path, "to_csv")
-    with replacing(path) as file:
-        file.write(header_line(frame))
-        file.writelines(csv_lines(frame, [*map(str, frame)]))
+    _export(store, path, "to_parquet", filters, write, **options)
     return Path(path)
 
 
@@ -116,8 +116,7 @@ def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
     """Write any frame as `to_parquet` writes that of a history."""
     refuse_other_ending(path, "to_parquet")
     mixed = [str(name) for name in frame if _is_mixed(frame[name])]
-    with replacing_bytes(path) as file:
-        _write_parquet([frame], frame.iloc[:0], mixed, file)
+    replace_file(path, partial(_write_parquet, [frame], frame.iloc[:0], mixed))
     return Path(path)
 
 
@@ -161,29 +160,29 @@ class _Source:
 
     def names(self, found: Iterable[str]) -> list[str]:
         """Return the columns to write, of those `found` in the runs; refuse others."""
-        there = _ordered([*(name for name in KINDS if name not in OPTIONAL_COLUMNS), *found])
-        known = {*there, *KINDS}
+        there = _ordered([*(name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS), *found])
+        known = {*there, *COLUMN_KINDS}
         missing = [name for name in self.columns or () if name not in known]
         if missing:
-            brought = ", ".join(name for name in there if name not in KINDS) or "none"
+            brought = ", ".join(name for name in there if name not in COLUMN_KINDS) or "none"
             msg = f"columns: no run that is exported has {missing[0]!r}; their columns: {brought}"
             raise HistoryError(msg)
         return there if self.columns is None else self.columns
 
 
-@contextmanager
 def _export(
     store: Store,
     target: Target,
     writer: str,
     filters: Filters,
+    write: Callable[[Any, _Source], None],
     *,
     columns: str | Sequence[str] | None = None,
     progress: bool | None = None,
-) -> Iterator[tuple[Any, _Source]]:
-    """Yield the open file and the runs of an export."""
+) -> Path | None:
+    """Call `write` with the open file and the runs of an export; return the file's path."""
     chosen = _checked_columns(columns)
-    path = _path(target)
+    path = Path(target) if isinstance(target, str | Path) else None
     if path is not None:
         refuse_other_ending(path, writer)
     elif writer == "to_parquet" or not hasattr(target, "write"):
@@ -191,19 +190,20 @@ def _export(
         raise HistoryError(msg)
     title = "export" if path is None else path.name
     selection = query.select(filters, store)
-    with ExitStack() as stack:
-        opened = replacing_bytes if writer == "to_parquet" else replacing
-        file = target if path is None else stack.enter_context(opened(path))
-        snapshot = stack.enter_context(store.snapshot())
-        total = query.count(snapshot, selection)
-        if not total:
-            _warn_of_unknown_names(snapshot, filters, title)
-        line = stack.enter_context(progress_line(title, total, show=progress))
-        yield file, _Source(snapshot, selection, chosen, line)
 
+    def export(file: Any) -> None:
+        with store.snapshot() as snapshot:
+            total = query.count(snapshot, selection)
+            if not total:
+                _warn_of_unknown_names(snapshot, filters, title)
+            with progress_line(title, total, show=progress) as line:
+                write(file, _Source(snapshot, selection, chosen, line))
 
-def _path(target: object) -> Path | None:
-    return Path(target) if isinstance(target, str | Path) else None
+    if path is None:
+        export(target)
+    else:
+        (replace_file if writer == "to_parquet" else replace_text)(path, export)
+    return path
 
 
 def _checked_columns(columns: object) -> list[str] | None:
@@ -216,8 +216,8 @@ def _checked_columns(columns: object) -> list[str] | None:
     names = [columns] if isinstance(columns, str) else list(columns)
     for name in names:
         prefix, dot, _ = str(name).partition(".")
-        if name not in KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
-            known = ", ".join((*KINDS, *(f"{each}.<name>" for each in PAYLOAD_PREFIXES)))
+        if name not in COLUMN_KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
+            known = ", ".join((*COLUMN_KINDS, *(f"{each}.<name>" for each in PAYLOAD_PREFIXES)))
             msg = f"columns: there is no column {name!r}; there are: {known}"
             raise HistoryError(msg)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -244,10 +244,10 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
 
 def _ordered(names: Iterable[Any]) -> list[str]:
     """Return columns in the order of a history's frame; those of one payload stay as they are."""
-    prefixes, known = list(PAYLOAD_PREFIXES), list(KINDS)
+    prefixes, known = list(PAYLOAD_PREFIXES), list(COLUMN_KINDS)
 
     def rank(name: str) -> tuple[int, int]:
-        if name in KINDS:
+        if name in COLUMN_KINDS:
             return 2 * (known.index(name) > _HEAD), known.index(name)
         return 1, prefixes.index(name.partition(".")[0])
 
@@ -257,7 +257,7 @@ def _ordered(names: Iterable[Any]) -> list[str]:
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """Return what a run has for the columns of the frame, structured values as they are."""
     error = run["error"] or {}
-    flat = {name: run.get(name) for name in KINDS}
+    flat = {name: run.get(name) for name in COLUMN_KINDS}
     flat |= {f"error_{name}": error.get(name) for name in ("code", "message")}
     flat["tags"] = run["tags"] or None
     for prefix, payload in PAYLOAD_PREFIXES.items():
@@ -274,9 +274,9 @@ def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:
         older = {str(name): found.pop(str(name), []) for name in frame}
         for name, sample in older.items():
             rows_with[name] += len(frame)
-            if KINDS.get(name) == "tag":
+            if COLUMN_KINDS.get(name) == "tag":
                 older[name] = list({*sample, *frame[name].cat.categories})
-            elif name not in KINDS:
+            elif name not in COLUMN_KINDS:
                 values = [*sample, *values_of(frame[name])]
                 integers = sorted(value for value in values if type(value) is int)
                 of_each_type = dict(zip(map(type, values), values, strict=True)).values()

@@ -1,4 +1,4 @@
-"""Rows to pandas: the order of the columns, and one dtype a column, for frames and every export.
+"""Rows to pandas, with one dtype a column in one order, and frames to CSV.
 
 NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` keeps it.
 """
@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, compress, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from vellum_nb.files import refuse_other_ending, replace_text
 from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, cell, clean, micros, run_of
 from vellum_nb.models import NodeRun, RunState
 
@@ -28,28 +30,18 @@ _HEAD = {
     "latency_s": "float",
 }
 _TAIL = {
-    "error_code": "text",
-    "error_message": "text",
+    **dict.fromkeys(("error_code", "error_message"), "text"),
     "quality": "float",
-    "note": "text",
-    "tags": "text",
-    "case_id": "text",
-    "sweep_id": "text",
+    **dict.fromkeys(("note", "tags", "case_id", "sweep_id"), "text"),
     "repeat": "int",
-    "external_id": "text",
-    "release_id": "text",
-    "environment": "text",
+    **dict.fromkeys(("external_id", "release_id", "environment"), "text"),
     "finished_at": "time",
-    "metadata": "text",
-    "previous_execution_id": "text",
+    **dict.fromkeys(("metadata", "previous_execution_id"), "text"),
     "cost_usd": "float",
-    "tokens_in": "count",
-    "tokens_out": "count",
-    "model": "text",
-    "author": "text",
-    "id": "text",
+    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
+    **dict.fromkeys(("model", "author", "id"), "text"),
 }
-KINDS: Mapping[str, str] = {**_HEAD, **_TAIL}
+COLUMN_KINDS: dict[str, str] = {**_HEAD, **_TAIL}
 """The columns of every frame, in their order but for inputs and outputs, and their kind."""
 OPTIONAL_COLUMNS = frozenset({"author"})
 """Those that are left out where no run has a value."""
@@ -98,7 +90,7 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         raise ValueError(_STATES)
     columns = {
         name: column(found.pop(name), kind)
-        for name, kind in KINDS.items()
+        for name, kind in COLUMN_KINDS.items()
         if name in found and name != "metadata"
     }
     columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
@@ -111,19 +103,17 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     return _data_frame(ordered, len(rows))
 
 
-def frame_of_cells(values: Mapping[str, list[Any]]) -> pd.DataFrame:
+def frame_of_cells(
+    values: Mapping[str, list[Any]], kinds: Mapping[str, str] = COLUMN_KINDS
+) -> pd.DataFrame:
     """Return a frame of columns of plain values, None where one is missing, times in µs."""
-    return _typed({name: (each, KINDS.get(name)) for name, each in values.items()})
+    rows = len(next(iter(values.values()), []))
+    return _data_frame({name: column(each, kinds.get(name)) for name, each in values.items()}, rows)
 
 
 def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a frame of `rows` with these columns, each of its kind; times are µs since 1970."""
-    return _typed({name: ([row[name] for row in rows], kind) for name, kind in kinds.items()})
-
-
-def _typed(columns: Mapping[str, tuple[list[Any], str | None]]) -> pd.DataFrame:
-    rows = len(next(iter(columns.values()), ([], None))[0])
-    return _data_frame({name: column(*each) for name, each in columns.items()}, rows)
+    return frame_of_cells({name: [row[name] for row in rows] for name in kinds}, kinds)
 
 
 def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
@@ -260,15 +250,11 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 _TRACE = {
-    "name": "text",
-    "state": "text",
+    **dict.fromkeys(("name", "state"), "text"),
     "start": "time",
     "duration_s": "float",
-    "error": "text",
-    "kind": "text",
-    "model": "text",
-    "tokens_in": "count",
-    "tokens_out": "count",
+    **dict.fromkeys(("error", "kind", "model"), "text"),
+    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
     "cost_usd": "float",
     "depth": "int",
 }
@@ -290,3 +276,96 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
         rows.append(row | {"start": start, "depth": len(around)})
     rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
     return frame_of_records(_TRACE, rows)
+
+
+# CSV that preserves types, and that no spreadsheet runs as formulas: text is always quoted, a
+# missing value is nothing at all, numbers and bools stand bare. Text that a spreadsheet would run,
+# and text that starts with an apostrophe, gets an apostrophe in front.
+
+_GUARD = "'"
+_WIDE = "\uff1d\uff0b\uff0d\uff20"  # = + - @ as wide as East Asian letters
+_DANGEROUS = frozenset({*"=+-@", *_WIDE, "\t", "\r", "\n", _GUARD})
+_PARTS = 8
+_NUMBERS = frozenset({int, float, bool})
+
+
+def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write any frame as `to_csv` writes that of a history."""
+    refuse_other_ending(path, "to_csv")
+    lines = chain([header_line(frame)], csv_lines(frame, [*map(str, frame)]))
+    replace_text(path, lambda file: file.writelines(lines))
+    return Path(path)
+
+
+def header_line(names: Iterable[Any]) -> str:
+    """Return the first line of a CSV."""
+    return ",".join(_quoted(str(name)) for name in names) + "\n"
+
+
+def csv_lines(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a frame, several at once; columns that it does not have are empty."""
+    rows = len(frame)
+    parts = [_pattern(frame[name]) if name in frame else ("", ()) for name in names]
+    line = ",".join([pattern for pattern, _ in parts]) + "\n"
+    filled = [values for pattern, values in parts if pattern]
+    lines = list(map(line.__mod__, zip(*filled, strict=True) if filled else repeat((), rows)))
+    step = rows // _PARTS + 1  # one text of them all would need fresh memory each time
+    for start in range(0, rows, step):
+        yield "".join(lines[start : start + step])
+
+
+def values_of(series: pd.Series[Any]) -> list[Any]:
+    """Return the values of a column, None where one is missing."""
+    if series.hasnans:
+        series = series.astype("object").where(series.notna(), None)
+    return list(series.tolist())
+
+
+def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
+    """Return what a column adds to the pattern of a line, and what is put into it, if anything."""
+    if str(series.dtype).startswith("datetime64"):
+        import numpy as np
+
+        texts = np.datetime_as_string(series.dt.tz_convert(None).to_numpy(), unit="us").tolist()
+        if not series.hasnans:
+            return "%s+00:00", texts
+        return "%s", ["" if text == "NaT" else f"{text}+00:00" for text in texts]
+    values = values_of(series)
+    kinds = set(map(type, values))
+    has_gaps = type(None) in kinds
+    kinds.discard(type(None))
+    if not kinds:
+        return "", ()
+    if kinds == {str}:
+        return _text_pattern(values, has_gaps=has_gaps)
+    if not kinds <= _NUMBERS:
+        return "%s", [_cell(value) for value in values]
+    return "%s", ["" if value is None else value for value in values] if has_gaps else values
+
+
+def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequence[Any]]:
+    texts = [value for value in values if value is not None] if has_gaps else values
+    if not _DANGEROUS.isdisjoint([text[:1] for text in texts]):
+        return "%s", [_cell(value) for value in values]
+    if '"' in "".join(texts):
+        values = [value and value.replace('"', '""') for value in values]
+    if has_gaps:
+        return "%s", ["" if value is None else f'"{value}"' for value in values]
+    return '"%s"', values
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a quoted cell, guarded where a spreadsheet would run it."""
+    guard = _GUARD if text[:1] in _DANGEROUS else ""
+    return f'"{guard}{text.replace(chr(34), chr(34) * 2)}"'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    return "" if value is None else str(value)
+
+
+def unguarded(text: str) -> str:
+    """Return the text of a cell without its guard."""
+    return text[1:] if text[:1] == _GUARD and text[1:2] in _DANGEROUS else text

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, writes
+from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING
 from vellum_nb.history.plans import CASE, REUSED, SWEEP, sweep_of
@@ -27,18 +27,21 @@ from vellum_nb.history.rows import (
     WHOLE,
     DamagedRunError,
     columns,
+    copy_large,
     encoded,
+    large_hashes,
     payload_row,
+    restore_large,
     run_of,
     scalar_row,
     tags_text,
 )
 from vellum_nb.history.store import insert
-from vellum_nb.history.writes import cut_list
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import is_in_doubt
 
 Values = dict[str, Any]
+_sorted_json = partial(json.dumps, sort_keys=True)
 
 _BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
@@ -123,10 +126,11 @@ class SyncReport:
         )
         text += "".join(f", {count:,} {what}" for what, count in counts.items() if count)
         if self.unreadable:
-            text += f"; {len(self.unreadable):,} damaged and left out: {cut_list(self.unreadable)}"
+            named = writes.cut_list(self.unreadable)
+            text += f"; {len(self.unreadable):,} damaged and left out: {named}"
         if self.conflicts:
-            named = [f"{each.id} ({', '.join(each.fields)})" for each in self.conflicts]
-            text += f"; {len(named):,} differ, ours stay: {cut_list(named)}"
+            those = [f"{each.id} ({', '.join(each.fields)})" for each in self.conflicts]
+            text += f"; {len(those):,} differ, ours stay: {writes.cut_list(those)}"
         return text
 
     def __repr__(self) -> str:
@@ -190,7 +194,7 @@ def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, 
         for seq, run_id in found:
             try:  # each by itself: the text of one may not even be UTF-8
                 for row in other.read(f"{_ROWS} r.seq = :seq", {"seq": seq}):
-                    whole = large.restore(other, [row[:-1]], WHOLE)[0]
+                    whole = restore_large(other, [row[:-1]], WHOLE)[0]
                     yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
             except HistoryError:  # damaged, or a large value of it is missing
                 unreadable.append(str(run_id))
@@ -221,7 +225,7 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     same = [
         dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}
         for row, each in zip(
-            rows, large.restore(tx, [row[:-1] for row in rows], WHOLE, "mark"), strict=True
+            rows, restore_large(tx, [row[:-1] for row in rows], WHOLE, "mark"), strict=True
         )
     ]
     ours = _known(same, theirs)
@@ -326,10 +330,6 @@ def _conflicts(ours: Values, theirs: Values, overruled: Sequence[str]) -> tuple[
     return tuple(dict.fromkeys([*found, *overruled]))
 
 
-def _sorted_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
 def _people(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
     """Return quality, note, tags and desired outputs of both; ours where they differ."""
     mine, others = (json.loads(row["desired"] or "{}") or {} for row in (ours, theirs))
@@ -379,7 +379,7 @@ def _merge_plan(
         if table in _CHILDREN[owner]:
             runs = [name for each, name in _REFERENCES if each == table]
             for row in _rows_of(other, table, plan["id"]):
-                large.copy_values(tx, other, large.place_hashes(row.get("large"), plan["id"]))
+                copy_large(tx, other, large_hashes(row.get("large"), plan["id"]))
                 here = {name: renamed.get(row[name], row[name]) for name in runs}
                 _add(tx, table, {column: plan["id"], **row, **here})
     if owner == "sweeps":

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, OutOfReachError
-from vellum_nb.history import large, query
+from vellum_nb.history import query
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
-from vellum_nb.history.rows import encoded, from_micros, micros
+from vellum_nb.history.rows import encoded, extract_large, from_micros, micros, restore_large
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
@@ -84,7 +84,7 @@ class Sweeps:
             tx.execute(insert("sweeps", SWEEP), row)
             for each in rows:
                 case = {"sweep": sweep.id, **each}
-                case["large"] = large.extract(tx, case, ("inputs",))
+                case["large"] = extract_large(tx, case, ("inputs",))
                 tx.execute(insert("sweep_cases", ("sweep", *CASE)), case)
             _insert_reused(sweep.id, reused or {}, tx)
             return True
@@ -112,7 +112,7 @@ class Sweeps:
     def cases(self, sweep_id: str) -> list[SweepCase]:
         """Return the cases of a sweep, in their order."""
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
-        rows = large.restore(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
+        rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
         return [
             SweepCase(position, case_id, *map(json.loads, texts))
             for position, case_id, *texts in rows
@@ -206,15 +206,16 @@ class Sweeps:
             self._store.write(change)
 
     def mark_moved(
-        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime
+        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
-        """Mark runs on a release that began `since`, and all of its tag that have not ended."""
+        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since))"
+            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
+            "AND timestamp <= :until"
         )
         values: dict[str, Any] = {"sweep": sweep_id, "tag": release_tag, "release": release_id}
-        values["since"] = micros(since)
+        values |= {"since": micros(since), "until": micros(until)}
         try:
             self._store.write(lambda tx: tx.execute(sql, values))
         except OutOfReachError as exc:
@@ -328,7 +329,7 @@ class Sweeps:
         """Return fulfilled runs on one release: case id to run ids, newest first."""
         dialect = self._store.dialect
         sql = (
-            "SELECT case_id, id FROM runs WHERE deployment = :deployment "
+            "SELECT case_id, id FROM runs WHERE deployment = :deployment AND tag_moved = 0 "
             "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
             f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
         )

@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import psycopg
@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
-from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.errors import Converting, HistoryError, OutOfReachError
 from vellum_nb.history.schema import MIGRATIONS, TABLES
 from vellum_nb.history.store import DatabaseUrl, Parameters, Row
 from vellum_nb.sqlite import Link, survive_forks
@@ -261,20 +261,18 @@ class PostgresStore:
     def _link(self, settings: str) -> _Link:
         return Link(lambda: _connect(self._url, settings), lambda connection: connection.closed)
 
-    @contextmanager
-    def _errors(self, link: _Link) -> Iterator[None]:
+    def _errors(self, link: _Link) -> Converting:
         """Raise psycopg's errors as ours."""
         if self.closed:
             msg = f"The history {self.path} was closed; open it again with History(...)"
             raise HistoryError(msg)
-        try:
-            yield
-        except psycopg.Error as exc:
-            raise self._explained(exc, is_lost=_is_lost(link)) from exc
+        return Converting(partial(self._explained, link))
 
-    def _explained(self, exc: psycopg.Error, *, is_lost: bool) -> HistoryError:
+    def _explained(self, link: _Link, exc: Exception) -> HistoryError | None:
+        if not isinstance(exc, psycopg.Error):
+            return None
         text = self._url.masked(" ".join(str(exc).split()))
-        if is_lost:
+        if _is_lost(link):
             msg = f"The connection to the history {self.path} was lost; try again ({text})"
             return OutOfReachError(msg)
         state = exc.sqlstate or ""

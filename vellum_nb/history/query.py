@@ -11,10 +11,19 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, search
+from vellum_nb.history import search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
-from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, clean, columns, micros, run_of
+from vellum_nb.history.rows import (
+    SCALARS,
+    WHOLE,
+    DamagedRunError,
+    clean,
+    columns,
+    micros,
+    restore_large,
+    run_of,
+)
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
 
@@ -156,7 +165,7 @@ def read_rows(
 ) -> list[Row]:
     """Return the columns `names` of the selected runs, newest first."""
     rows = reader.read(selection.sql(columns((*names, "large")), JOINED), selection.parameters)
-    return large.restore(reader, rows, names, missing)
+    return restore_large(reader, rows, names, missing)
 
 
 def stream_rows(
@@ -167,7 +176,7 @@ def stream_rows(
     for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
         step = _FEW if any(row[-1] for row in rows) else len(rows)
         for first in range(0, len(rows), step):
-            yield large.restore(snapshot, rows[first : first + step], names, "mark")
+            yield restore_large(snapshot, rows[first : first + step], names, "mark")
 
 
 @contextmanager
@@ -257,7 +266,7 @@ def rows_at(
     )
     found = {seq: rest for seq, *rest in reader.read(sql, {"seqs": dialect.listed(numbers)})}
     rows = [tuple(found[seq]) for seq in numbers if seq in found]
-    return large.restore(reader, rows, names, "mark") if whole else [row[:-1] for row in rows]
+    return restore_large(reader, rows, names, "mark") if whole else [row[:-1] for row in rows]
 
 
 class OrderedRuns:
@@ -285,10 +294,9 @@ def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, s
     direction = "DESC" if descending else "ASC"
     if order_by == "timestamp":
         return f"r.timestamp {direction}, r.seq {direction}", "FROM runs r", {}
-    if order_by in SCALARS:
-        return f"r.{order_by} {direction} NULLS LAST, {NEWEST_FIRST}", "FROM runs r", {}
-    if order_by == "metadata":
-        return f"p.metadata {direction} NULLS LAST, {NEWEST_FIRST}", JOINED, {}
+    if order_by in (*SCALARS, "metadata"):
+        source = "FROM runs r" if order_by in SCALARS else JOINED
+        return f"{columns((order_by,))} {direction} NULLS LAST, {NEWEST_FIRST}", source, {}
     prefix, _, name = clean(str(order_by)).partition(".")
     if prefix not in PAYLOAD_PREFIXES or not name:
         known = (*SCALARS, "metadata", *(f"{each}.<name>" for each in PAYLOAD_PREFIXES))

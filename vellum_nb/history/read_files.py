@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import HistoryError
-from vellum_nb.history.csv_text import csv_table, typed, unguarded, values_of
+from vellum_nb.errors import Converting, HistoryError
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
-from vellum_nb.history.frames import KINDS, column, frame_of_cells, frame_of_rows
+from vellum_nb.history.frames import (
+    COLUMN_KINDS,
+    column,
+    frame_of_cells,
+    frame_of_rows,
+    unguarded,
+    values_of,
+)
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.models import Run
 
@@ -22,6 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINES = "JSON lines of a history"
+
+Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
+_CELLS = {
+    mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
+    for mark in get_args(Separator)
+}
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
+_BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -55,7 +71,9 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         for number, row in enumerate(rows, 2):
             for name, (text, was_quoted) in zip(names, row, strict=True):
                 try:
-                    value = _value(text, KINDS.get(name), was_quoted, has_commas=separator != ",")
+                    value = _value(
+                        text, COLUMN_KINDS.get(name), was_quoted, has_commas=separator != ","
+                    )
                 except (ValueError, OverflowError) as exc:
                     msg = f"row {number}, {name}: {text!r} does not belong there ({exc})"
                     raise ValueError(msg) from exc
@@ -73,6 +91,62 @@ def _value(text: str, kind: str | None, was_quoted: bool, *, has_commas: bool) -
     if kind == "float":
         return float(text.replace(",", ".") if has_commas else text)
     return int(text) if kind in {"int", "count"} else unguarded(text)
+
+
+def typed(text: str, *, decimal_comma: bool = False) -> Any:
+    """Return the value of a cell without quotes, which spreadsheets drop when they save."""
+    if text in _BOOLS:
+        return _BOOLS[text]
+    if _INTEGER.match(text):
+        return int(text)
+    number = text.replace(",", ".") if decimal_comma else text
+    return float(number) if _DECIMAL.match(number) else unguarded(text)
+
+
+def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str, bool]]]]:
+    """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
+    text = content.decode(
+        "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    )
+    separator = _separator_of(text)
+    lines = list(split(text, separator)) or [[]]
+    names = [unguarded(name) for name, _ in lines[0]]
+    rows = []
+    for number, row in enumerate(lines[1:], 2):
+        if row == [("", False)] and len(names) > 1:  # an empty line
+            continue
+        if len(row) != len(names):
+            msg = f"row {number} has {len(row)} cells, the header has {len(names)}"
+            raise ValueError(msg)
+        rows.append(row)
+    return separator, names, rows
+
+
+def _separator_of(text: str) -> Separator:
+    """Return what separates the cells of the first line: what gives it the most cells."""
+    counts: dict[Separator, int] = {}
+    for mark in _CELLS:
+        with suppress(ValueError):  # another separator stands between quoted cells
+            counts[mark] = len(next(split(text, mark), []))
+    return max(counts, key=counts.__getitem__, default=",")
+
+
+def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:
+    """Yield rows of cells, each its text and whether it was quoted; raise a ValueError else."""
+    cell = _CELLS[separator]
+    row: list[tuple[str, bool]] = []
+    at, number = 0, 1
+    while at < len(text) or row:
+        found = cell.match(text, at)
+        if found is None:
+            msg = f"row {number}: the quotes of cell {len(row) + 1} do not fit"
+            raise ValueError(msg)
+        inner, plain, end = found.groups()
+        row.append((plain, False) if inner is None else (inner.replace('""', '"'), True))
+        at = found.end()
+        if end != separator:
+            yield row
+            row, number = [], number + 1
 
 
 def read_jsonl(path: str | Path) -> pd.DataFrame:
@@ -102,7 +176,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
                 msg = f"line {number} has other names than the first: {', '.join(line)}"
                 raise ValueError(msg)
             for name, value in line.items():
-                is_time = value is not None and KINDS.get(name) == "time"
+                is_time = value is not None and COLUMN_KINDS.get(name) == "time"
                 read = micros(datetime.fromisoformat(value)) if is_time else cell(value)
                 cells[name].append(tags_text(value) if name == "tags" and value else read)
         return frame_of_cells(cells)
@@ -115,19 +189,18 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
             yield _run(line, number)
 
 
-@contextmanager
-def _errors(path: str | Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        msg = f"{path} cannot be read: {exc.strerror}"
-        raise HistoryError(msg) from exc
-    except UnicodeDecodeError as exc:
-        msg = f"{path} is not UTF-8 at byte {exc.start}; save it as 'CSV UTF-8' and try again"
-        raise HistoryError(msg) from exc
-    except (ValueError, KeyError, OverflowError) as exc:  # pyarrow's own errors are one of them
-        msg = f"{path} is not {what}: {exc}"
-        raise HistoryError(msg) from exc
+def _errors(path: str | Path, what: str) -> Converting:
+    def convert(exc: Exception) -> HistoryError | None:
+        if isinstance(exc, OSError):
+            return HistoryError(f"{path} cannot be read: {exc.strerror}")
+        if isinstance(exc, UnicodeDecodeError):
+            advice = "save it as 'CSV UTF-8' and try again"
+            return HistoryError(f"{path} is not UTF-8 at byte {exc.start}; {advice}")
+        if isinstance(exc, ValueError | KeyError | OverflowError):  # pyarrow's are one of them
+            return HistoryError(f"{path} is not {what}: {exc}")
+        return None
+
+    return Converting(convert)
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
@@ -153,8 +226,8 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
             values = [None if text is None else json.loads(text) for text in values_of(frame[name])]
             frame[name] = column(values, None).astype("object")
         for name in frame.columns if frame.empty else ():
-            if KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
-                frame[name] = column([], KINDS[name])
+            if COLUMN_KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
+                frame[name] = column([], COLUMN_KINDS[name])
     return frame
 
 

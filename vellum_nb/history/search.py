@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large
 from vellum_nb.history.progress import progress_line
+from vellum_nb.history.rows import restore_large
 from vellum_nb.search_text import BREAK, LONGEST_PHRASE, VERSION, Search, document
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _texts_of(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         some = store.dialect.listed(seqs[start : start + _AT_ONCE])
         sql = f"{_TEXTS} WHERE {store.dialect.one_of('r.seq', 'seqs')}"
         for row in store.read(sql, {"seqs": some}):
-            yield large.restore(store, [row], _NAMES, missing="mark")[0] if row[-1] else row[:-1]
+            yield restore_large(store, [row], _NAMES, missing="mark")[0] if row[-1] else row[:-1]
 
 
 def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import large, search
+from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import TIMES, frame_of_records
 from vellum_nb.history.query import Ids, ids_of
@@ -23,7 +23,10 @@ from vellum_nb.history.rows import (
     SCALARS,
     clean,
     encoded,
+    extract_large,
     from_micros,
+    large_hashes,
+    merge_large,
     micros,
     payload_row,
     scalar_row,
@@ -107,7 +110,7 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
     found = transaction.read(_BEGIN_RUN, scalar_row(run))
     if not found:
         return False
-    places = large.extract(transaction, payloads)
+    places = extract_large(transaction, payloads)
     transaction.execute(_BEGIN_PAYLOAD, {**payloads, "large": places, "seq": found[0][0]})
     if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
         search.mark_changed(transaction, clean(run.id))
@@ -149,11 +152,11 @@ def update_run(
 
 
 def _set_payloads(tx: Transaction, run_id: str, seq: int, texts: dict[str, str | None]) -> None:
-    new = large.extract(tx, texts)
+    new = extract_large(tx, texts)
     sql = f"UPDATE payloads SET {_settings(list(texts))} WHERE seq = :seq RETURNING large"
     ((old,),) = tx.read(sql, texts | {"seq": seq})
     if old or new:
-        places = large.merge_places(run_id, new, old, texts)
+        places = merge_large(run_id, new, old, texts)
         sql = "UPDATE payloads SET large = :large WHERE seq = :seq"
         tx.execute(sql, {"large": places, "seq": seq})
 
@@ -377,7 +380,7 @@ def _forget(tx: Transaction) -> tuple[int, int]:
     runs = "SELECT p.large, r.id FROM payloads p LEFT JOIN runs r ON r.seq = p.seq WHERE {}"
     for sql in (runs, "SELECT large, sweep FROM sweep_cases WHERE {}"):
         rows = tx.read(sql.format("large IS NOT NULL"))
-        needed.update(*(large.place_hashes(text, owner) for text, owner in rows))
+        needed.update(*(large_hashes(text, owner) for text, owner in rows))
     unused = {found for (found,) in tx.read("SELECT hash FROM large_values")} - needed
     sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
     tx.execute(sql, {"hashes": tx.dialect.listed(unused)})

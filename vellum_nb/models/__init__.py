@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vellum_nb.models.base import canonical_json
 from vellum_nb.models.contract import (
     ActualRequest,
     CheckWorkflowExecutionStatusResponse,
@@ -42,7 +43,6 @@ from vellum_nb.models.run import (
     RunError,
     RunRequest,
     RunState,
-    canonical_json,
     case_id,
     new_run_id,
 )

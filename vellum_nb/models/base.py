@@ -19,6 +19,9 @@ from pydantic import (
 )
 
 M = TypeVar("M", bound=BaseModel)
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 
 def utc(moment: datetime) -> datetime:
@@ -90,6 +93,27 @@ def _repaired(body: bytes) -> bytes:
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):
         return body
+
+
+def canonical_json(value: object) -> str:
+    """Return `value` as JSON with sorted keys, no spaces and plain Unicode.
+
+    Equal values give equal text in every process; histories depend on it, so changing this
+    changes every `case_id`.
+
+    Raises
+    ------
+    ValueError
+        For NaN, infinities and circular structures.
+    TypeError
+        For values that JSON does not know.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": ["é"]})
+    '{"a":["é"],"b":1}'
+    """
+    return _canonical(value)
 
 
 # Masking of a secret in texts that come from outside, as it is or escaped

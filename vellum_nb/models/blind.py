@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from vellum_nb.models.base import Model
-from vellum_nb.models.run import canonical_json
+from vellum_nb.models.base import Model, canonical_json
 
 BlindChoice = Literal["first", "second", "tie", "skip"]
 """Which release's answer was better; "skip" leaves it open."""

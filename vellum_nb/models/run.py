@@ -14,35 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from vellum_nb.models.base import Model
+from vellum_nb.models.base import Model, canonical_json
 from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
-
-_canonical = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-).encode
-
-
-def canonical_json(value: object) -> str:
-    """Return `value` as JSON with sorted keys, no spaces and plain Unicode.
-
-    Equal values give equal text in every process; histories depend on it, so changing this
-    changes every `case_id`.
-
-    Raises
-    ------
-    ValueError
-        For NaN, infinities and circular structures.
-    TypeError
-        For values that JSON does not know.
-
-    Examples
-    --------
-    >>> canonical_json({"b": 1, "a": ["é"]})
-    '{"a":["é"],"b":1}'
-    """
-    return _canonical(value)
 
 
 def case_id(inputs: Mapping[str, Any]) -> str:

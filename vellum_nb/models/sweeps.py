@@ -12,8 +12,7 @@ from uuid import UUID, uuid5
 
 from pydantic import Field
 
-from vellum_nb.models.base import Model
-from vellum_nb.models.run import canonical_json
+from vellum_nb.models.base import Model, canonical_json
 
 _UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
 _REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")

@@ -9,15 +9,21 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any, Literal, NamedTuple
 
+from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
-from vellum_nb.rendering.format import cut, markdown_code, plural, printable
-from vellum_nb.rendering.values import (
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
     json_text,
+    markdown_code,
     number_text,
+    output_kind,
     plain_text,
+    plural,
+    printable,
     same_value,
     value_key,
     value_text,
@@ -600,3 +606,42 @@ def _path_text(path: Sequence[str | int]) -> str:
         for part in path
     )
     return cut("".join(parts).removeprefix("."), _PATH)
+
+
+def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
+    """Return `runs` as columns of text, differences against the first marked word by word."""
+    names = list(dict.fromkeys(name for run in runs for name in run.outputs))
+    label = max([len(name) for name in names] + [5]) + 2
+    column = max(20, (width - label) // len(runs) - 2)
+    latencies = ["" if r.latency_s is None else f" · {duration(r.latency_s)}" for r in runs]
+    heads = zip(runs, latencies, strict=True)
+    rows = [("", [f"{run.release_tag} · {run.state}{latency}" for run, latency in heads])]
+    if any(run.error for run in runs):
+        errors = [f"{run.error.code}: {run.error.message}" if run.error else "" for run in runs]
+        rows.append(("error", errors))
+    rows += [(name, [_output_text(name, run, runs[0]) for run in runs]) for name in names]
+    lines = []
+    for name, cells in rows:
+        wrapped = [
+            [part for line in printable(cell).splitlines() or [""]
+             for part in textwrap.wrap(line, column) or [""]]
+            for cell in cells
+        ]  # fmt: skip
+        for number, parts in enumerate(zip_longest(*wrapped, fillvalue="")):
+            head = printable(name) if number == 0 else ""
+            line = head.ljust(label) + "  ".join(part.ljust(column) for part in parts)
+            lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _output_text(name: str, run: Run, first: Run) -> str:
+    """Return an output, with its differences against the first run's."""
+    if name not in run.outputs:
+        return "(missing)"
+    value = run.outputs[name]
+    text = value if isinstance(value, str) else json_text(value)
+    if run is first or not first.outputs:
+        return text
+    old = first.outputs.get(name, MISSING)
+    kinds = [output_kind(v, r.output_types.get(name)) for v, r in ((old, first), (value, run))]
+    return difference(old, value, kinds[1], old_kind=kinds[0]).to_text() or text

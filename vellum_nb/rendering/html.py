@@ -21,8 +21,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering import format as formats
 from vellum_nb.rendering.diff import Difference
-from vellum_nb.rendering.format import cut, plural
-from vellum_nb.rendering.values import json_text, number_text
+from vellum_nb.rendering.format import cut, json_text, number_text, plain_text, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -82,7 +81,7 @@ def _environment() -> Environment:
         "percent": formats.percent,
         "visible": lambda name: formats.one_line(formats.visible_name(str(name))),
     }
-    environment.globals |= {"plural": plural, "no_math": NO_MATH}
+    environment.globals |= {"plural": plural, "no_math": NO_MATH, "plain_text": plain_text}
     return environment
 
 

@@ -21,26 +21,33 @@ from vellum_nb.sweep.driver import Attempt, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
 _NAME = "vellum_nb_call"  # what a cluster calls its tasks
+_ASK_EVERY = 5.0  # seconds; Dask forgets calls that were submitted while its client was closed
 _LOCK = threading.Lock()
 
 
 def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool:
     """Return a pool for so many attempts at once by `executor`."""
     of_dask = getattr(sys.modules.get("distributed.cfexecutor"), "ClientExecutor", ())
+    dask: Any = executor if isinstance(executor, of_dask) else None
     claims: list[str] = []
 
     def submit(prepared: PreparedRun, cancel: Cancellation) -> Callable[[], Outcome]:
         future: Future[Outcome]
         claim = f"{_NAME}-{prepared.run.id}-{uuid4().hex[:8]}"
-        if isinstance(executor, of_dask):
+        if dask is not None:
             task = sealed(claim_and_call, claim, attempt, prepared)
-            future = executor.submit(task, key=claim, pure=False, retries=0)
+            future = dask.submit(task, key=claim, pure=False, retries=0)
         else:
             future = executor.submit(attempt, prepared)
         cancel.add_callback(future.cancel)
 
         def result() -> Outcome:
             try:
+                while not future.done():
+                    with suppress(TimeoutError):
+                        future.exception(_ASK_EVERY if dask else None)
+                        break
+                    dask.submit(bool, pure=False)  # raises where its client was closed
                 return future.result()
             finally:
                 cancel.remove_callback(future.cancel)
@@ -50,9 +57,9 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
         return result
 
     def on_close() -> None:
-        if claims and isinstance(executor, of_dask):
+        if claims and dask is not None:
             with suppress(Exception):  # it was shut down, or its client closed
-                executor.submit(sealed(give_up, tuple(claims)), pure=False)
+                dask.submit(sealed(give_up, tuple(claims)), pure=False)
 
     return WorkerPool(submit, most, can_cut=False, on_close=on_close)
 

@@ -408,7 +408,7 @@ def planned_runs(
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
     """Return the runs that a later round has begun again."""
     found: set[str] = set()
-    for place in sweep.places() if sweep.round else ():
+    for place in sweep.places():
         ids = [planned_id(sweep.id, place, number) for number in range(sweep.round + 1)]
         found.update([each for each in ids if each in states][:-1])
     return found
@@ -546,7 +546,7 @@ def _tags(
 def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
-        yield f"the same sweep ended at {ended} UTC: nothing is sent; restart=True runs it again"
+        yield f"the same sweep ended at {ended} UTC: restart=True (--restart) runs it again"
     if plan.resumes is not None:
         began = record.created.strftime("%Y-%m-%d %H:%M")
         last = record.lost or plan.last_seen

@@ -517,8 +517,8 @@ class Sweep:
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
     def _superseded(self) -> set[str]:
-        states = self._history.sweeps.states(self.id) if self.record.round else ()
-        return superseded(self.record, states)
+        states = self._history.sweeps.states
+        return superseded(self.record, states(self.id)) if self.record.round else set()
 
 
 def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:

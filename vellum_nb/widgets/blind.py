@@ -16,9 +16,8 @@ from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.format import one_line, p_value, percent, plural, visible_name
+from vellum_nb.rendering.format import one_line, p_value, percent, plural, value_text, visible_name
 from vellum_nb.rendering.html import value_html
-from vellum_nb.rendering.values import value_text
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import output_rows, section_html

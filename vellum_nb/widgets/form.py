@@ -14,8 +14,7 @@ import traitlets
 
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain, schema_problem
-from vellum_nb.rendering.format import cut, plural, visible_name
-from vellum_nb.rendering.values import value_text
+from vellum_nb.rendering.format import cut, plural, value_text, visible_name
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets import fields
 from vellum_nb.widgets.base import (

@@ -18,9 +18,8 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import plural, visible_name
+from vellum_nb.rendering.format import plain_text, plural, visible_name
 from vellum_nb.rendering.html import clipped, render, value_html
-from vellum_nb.rendering.values import plain_text
 from vellum_nb.widgets.base import (
     Debouncer,
     ErrorBoundary,

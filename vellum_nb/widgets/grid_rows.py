@@ -17,9 +17,19 @@ from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.diff import Op, difference, word_diff
-from vellum_nb.rendering.format import duration, figure, plural, signed, visible_name
+from vellum_nb.rendering.format import (
+    cut,
+    duration,
+    figure,
+    output_kind,
+    plain_text,
+    plural,
+    same_value,
+    signed,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import render
-from vellum_nb.rendering.values import output_kind, plain_text, same_value, value_text
 from vellum_nb.widgets.markup import icon
 
 __all__ = ["MAX_ROW", "changed", "differing", "label_text", "plain", "row", "short"]
@@ -50,8 +60,7 @@ _PASS = {True: "✓", False: "✗"}
 
 def short(text: str, limit: int) -> str:
     """Return `text` clean, and cut with an ellipsis where it is longer than `limit`."""
-    text = text[: limit + 1]
-    return clean(text if len(text) <= limit else f"{text[: limit - 1]}…")
+    return clean(cut(text, limit))
 
 
 def label_text(value: object) -> str:

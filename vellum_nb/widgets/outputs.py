@@ -10,9 +10,8 @@ from typing import Any
 
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.rendering.diff import Op, diff_html, difference
-from vellum_nb.rendering.format import duration, money, visible_name
+from vellum_nb.rendering.format import duration, money, output_kind, same_value, visible_name
 from vellum_nb.rendering.html import difference_html, error_html, render, value_html
-from vellum_nb.rendering.values import output_kind, same_value
 from vellum_nb.widgets.markup import asset, icon
 
 LEFT = ' style="text-align: left"'

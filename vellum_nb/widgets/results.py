@@ -16,9 +16,8 @@ import traitlets
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
-from vellum_nb.rendering.format import cut, plural, visible_name
+from vellum_nb.rendering.format import cut, plural, same_value, value_text, visible_name
 from vellum_nb.rendering.html import clipped
-from vellum_nb.rendering.values import same_value, value_text
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
 from vellum_nb.widgets.fields import read_json, styled, write_json
 from vellum_nb.widgets.markup import alert_html, page_safe, script

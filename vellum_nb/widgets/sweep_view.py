@@ -11,9 +11,8 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import duration, money, one_line, plural, visible_name
+from vellum_nb.rendering.format import duration, money, one_line, plural, value_text, visible_name
 from vellum_nb.rendering.html import render
-from vellum_nb.rendering.values import value_text
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from vellum_nb.history import COLUMN_KINDS
 from vellum_nb.models import Run
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search
@@ -35,30 +36,16 @@ _SHORTEST = 5
 _EXACT = 2**53  # larger integers are other ones in the browser
 _MOST_BYTES = 90_000  # of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
-_HEAD = {
-    "execution_id": "code",
-    "release_tag": "tag",
-    "timestamp": "time",
-    "deployment": "text",
-    "state": "state",
+_CODES = ("execution_id", "case_id", "sweep_id", "external_id", "release_id")
+_SPECIAL = {
+    **dict.fromkeys((*_CODES, "previous_execution_id", "id"), "code"),
+    **dict.fromkeys(("repeat", "cost_usd", "tokens_in", "tokens_out"), "number"),
     "latency_s": "seconds",
-}
-_TAIL = {
-    **dict.fromkeys(("error_code", "error_message"), "text"),
     "quality": "quality",
-    **dict.fromkeys(("note", "tags"), "text"),
-    **dict.fromkeys(("case_id", "sweep_id"), "code"),
-    "repeat": "number",
-    **dict.fromkeys(("external_id", "release_id"), "code"),
-    "environment": "text",
-    "finished_at": "time",
-    "metadata": "text",
-    "previous_execution_id": "code",
-    **dict.fromkeys(("cost_usd", "tokens_in", "tokens_out"), "number"),
-    "model": "text",
-    "id": "code",
+    "outputs": "outputs",
 }
-_KINDS = {**_HEAD, "outputs": "outputs", **_TAIL}
+_KINDS = COLUMN_KINDS | _SPECIAL
+_HEAD = [*COLUMN_KINDS].index("latency_s") + 1  # inputs and outputs stand behind it
 
 Cell = str | float | int | bool | list[str] | None
 
@@ -68,8 +55,8 @@ def known_columns(
 ) -> list[str]:
     """Return the names of all columns: those of the history frame, and two for all values."""
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
-    tail = [*_TAIL, "author"] if authors else _TAIL
-    return [*_HEAD, "inputs", *values[0], "outputs", *values[1], *tail]
+    names = [name for name in COLUMN_KINDS if authors or name != "author"]
+    return [*names[:_HEAD], "inputs", *values[0], "outputs", *values[1], *names[_HEAD:]]
 
 
 def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.comparison.metrics import Judge, Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, micros, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
@@ -83,8 +83,9 @@ def compare(
         seed=seed,
         cluster=cluster,
     )
-    limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-    return judged(comparison, None, progress=progress, **limits)
+    if not any(isinstance(each, Judge) for each in comparison.metrics):
+        return comparison
+    return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
 
 
 class CompareOptions(TypedDict, total=False):
@@ -122,18 +123,16 @@ def stored_comparison(
     compared = list(tags or dict.fromkeys(each.release_tag for each in reversed(runs)))
     missing = set(compared) - {each.release_tag for each in runs} if runs else set()
     for tag in missing - set(runner.history.release_tags(deployment)) if missing else ():
-        _release(runner, deployment, tag, f"nothing was run on {tag}")
+        known_release(runner, deployment, tag, f"nothing was run on {tag}")
     chosen, only = _chosen_cases(runner, deployment, compared, cases)
     if not runs and (tags is None or not (chosen or known)):
         tags_run = sorted(runner.history.release_tags(deployment))
         if not tags_run:
             nothing = f"the history has no runs of {deployment}"
-            _release(runner, deployment, "LATEST", nothing)
+            known_release(runner, deployment, "LATEST", nothing)
         on = "" if tags is None else f" on {', '.join(tags)}"
         when = "" if since is None else f" since {since}"
-        there_are = f"it has runs on: {', '.join(tags_run) or 'none'}"
-        if tags is None and not tags_run:
-            there_are = "run it first, on the tags to compare"
+        there_are = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
         msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
         raise InputError(msg)
     order: list[str] | None = None
@@ -171,7 +170,7 @@ def _runs_and_cases(
     return runs, history.sweeps.cases(sweep.id)
 
 
-def _release(
+def known_release(
     runner: Runner, deployment: str, tag: str, problem: str = ""
 ) -> WorkflowDeploymentRelease | None:
     """Return a release; with `problem` one that is not there raises: its name may be mistyped.
@@ -182,8 +181,8 @@ def _release(
         return runner.resolve(deployment, tag)
     except APIError as exc:
         if problem and isinstance(exc, NotFoundError):
-            msg = f"{problem}, so there is nothing to compare; {exc}"
-            raise InputError(msg) from exc
+            msg = f"{problem}, so there is nothing to compare. {exc}"
+            raise InputError(msg) from None
         return None
 
 
@@ -191,7 +190,7 @@ def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str
     """Return for each release tag the others on the same release; {} where they are not known."""
     found: dict[str, tuple[str, ...]] = {}
     for tag in comparison.release_tags if comparison.by == "release_tag" else ():
-        release = _release(runner, comparison.deployment, tag)
+        release = known_release(runner, comparison.deployment, tag)
         if release is None:
             return {}
         if tag in comparison.releases:
@@ -214,6 +213,6 @@ def _chosen_cases(
                 msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids
-    releases = {tag: _release(runner, deployment, tag) for tag in tags}
+    releases = {tag: known_release(runner, deployment, tag) for tag in tags}
     found, _ = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
     return found, [case.case_id for case in found]

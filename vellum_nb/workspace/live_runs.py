@@ -17,6 +17,7 @@ from vellum_nb.workspace.lookup import ended, run_fields
 from vellum_nb.workspace.runner import (
     CANCELLED,
     META,
+    Inputs,
     Runner,
     StreamAccumulator,
     options_of,
@@ -70,7 +71,8 @@ class RunStream:
         self._runner = runner
         self._closed = False
         self._lock = threading.RLock()
-        with runner.begun(request) as (run, inputs):
+
+        def send(run: Run, inputs: Inputs) -> None:
             self.run = run
             self._so_far = StreamAccumulator(run)
             try:
@@ -85,6 +87,8 @@ class RunStream:
                 runner.fail(run, exc)
                 raise
             self._over = False
+
+        runner.begin(request, send)
 
     @property
     def execution_id(self) -> str | None:
@@ -247,7 +251,8 @@ class PendingRun:
 
 def submit(runner: Runner, request: RunRequest) -> PendingRun:
     """Hand `request` in; the server works on it by itself."""
-    with runner.begun(request) as (run, inputs):
+
+    def send(run: Run, inputs: Inputs) -> PendingRun:
         try:
             sent = runner.uploads.sent(inputs)
             reply = runner.client.execute_workflow_async(sent, **options_of(run))
@@ -255,4 +260,6 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
             runner.fail(run, exc)
             raise
         runner.leave(run)
-    return PendingRun(runner, runner.set_execution_id(run, reply.execution_id))
+        return PendingRun(runner, runner.set_execution_id(run, reply.execution_id))
+
+    return runner.begin(request, send)

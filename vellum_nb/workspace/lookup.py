@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vellum_nb.client import Client
 from vellum_nb.errors import (
@@ -35,6 +36,8 @@ from vellum_nb.sweep.retry_policy import LookupStatus
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_T = TypeVar("_T")
 
 
 def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
@@ -70,29 +73,27 @@ class Lookup:
 
     def deployment(self, name: str) -> WorkflowDeploymentRead:
         """Return the deployment called `name`."""
-        with self._listing(name):
-            return self._client.retrieve_workflow_deployment(name)
+        return self._listing(partial(self._client.retrieve_workflow_deployment, name), name)
 
     def release(self, name: str, tag: str) -> WorkflowDeploymentRelease:
         """Return the release that `tag` points at now."""
-        with self._listing(name, tag):
-            return self._client.retrieve_workflow_deployment_release(name, tag)
+        read = self._client.retrieve_workflow_deployment_release
+        return self._listing(partial(read, name, tag), name, tag)
 
     def releases(self, name: str) -> list[WorkflowDeploymentRelease]:
         """Return every release of `name`, newest first."""
-        with self._listing(name):
-            return list(self._client.iter_workflow_deployment_releases(name))
+        read = self._client.iter_workflow_deployment_releases
+        return self._listing(lambda: list(read(name)), name)
 
     def tags(self, name: str) -> list[WorkflowReleaseTagRead]:
         """Return every release tag of `name`."""
-        with self._listing(name):
-            return list(self._client.iter_workflow_release_tags(name))
+        read = self._client.iter_workflow_release_tags
+        return self._listing(lambda: list(read(name)), name)
 
-    @contextmanager
-    def _listing(self, name: str, tag: str | None = None) -> Iterator[None]:
-        """Have the error for an unknown name list the names there are."""
+    def _listing(self, read: Callable[[], _T], name: str, tag: str | None = None) -> _T:
+        """Call `read`; the error for an unknown name lists the names there are."""
         try:
-            yield
+            return read()
         except NotFoundError as exc:
             message, known = "", []
             with suppress(APIError):
@@ -105,7 +106,7 @@ class Lookup:
             if not message:
                 raise
             message += ", ".join(known) or "none"
-            raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from exc
+            raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from None
 
 
 _PASSING = frozenset({401, 408, 425, 429})

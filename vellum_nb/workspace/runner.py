@@ -9,12 +9,12 @@ import hashlib
 import mimetypes
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import DataHandler, Request
 from uuid import UUID
 
@@ -53,6 +53,7 @@ from vellum_nb.workspace.lookup import Lookup, NoLookupError, ended, find_execut
 
 Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
+_T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
@@ -88,7 +89,8 @@ class Runner:
         With `expand_meta` or `on_event` it is streamed with its nodes; the latter is called with
         what has come after each event.
         """
-        with self.begun(request) as (run, inputs):
+
+        def send(run: Run, inputs: Inputs) -> Outcome:
             so_far = StreamAccumulator(run) if expand_meta or on_event else None
 
             def follow(so_far: StreamAccumulator) -> None:
@@ -105,9 +107,10 @@ class Runner:
                 return failed, None if failed.state in _ENDS else exc
             return self.finish(run, how), None
 
-    @contextmanager
-    def begun(self, request: RunRequest) -> Iterator[tuple[Run, list[WorkflowInput]]]:
-        """Resolve, check and record; what breaks the block ends the run as CANCELLED."""
+        return self.begin(request, send)
+
+    def begin(self, request: RunRequest, send: Callable[[Run, Inputs], _T]) -> _T:
+        """Resolve, check and record, then `send` the run; what breaks that ends it as CANCELLED."""
         release = self.resolve(request.deployment, request.release_tag)
         variables = release.workflow_version.input_variables if release else None
         not_sent = request.not_sent
@@ -124,7 +127,7 @@ class Runner:
             except HistoryError:
                 self.leave(run)
                 raise
-            yield run, wire
+            return send(run, wire)
         except BaseException:  # an interrupt, most of all
             if self.is_under_way(run):
                 with suppress(HistoryError):  # it may not have begun

@@ -138,7 +138,7 @@ def _other_workspace(planned: str, now: str) -> str:
     return (
         f"the server is another one than the sweep was planned on (workspace {planned}, now {now})"
         ", and does not know what was executed there: connect to that one again, or run all of it "
-        "here with restart=True"
+        "here with restart=True (--restart)"
     )
 
 
@@ -187,7 +187,6 @@ class SweepWorker:
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
         self._types: dict[str, Mapping[str, str] | None] = {}
         self._moved: dict[str, None] = {}
-        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._watch: threading.Thread | None = None
         self._attempt: SweepAttempt | None = None
@@ -284,9 +283,8 @@ class SweepWorker:
         return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
-        place = planned.place
-        with self._lock:
-            release = self._releases[place.release_tag]
+        place, now = planned.place, datetime.now(UTC)  # before the release, see `_watch_tags`
+        release = self._releases[place.release_tag]
         return Run(
             id=planned.run_id,
             external_id=planned.run_id,
@@ -294,7 +292,7 @@ class SweepWorker:
             release_tag=place.release_tag,
             release_id=release.id if release else None,
             environment=self._sweep.environment,
-            timestamp=datetime.now(UTC),
+            timestamp=now,
             inputs=dict(case.inputs),
             not_sent=tuple(name for name in case.inputs if name not in sent),
             case_id=case.case_id,
@@ -306,9 +304,11 @@ class SweepWorker:
     def _watch_tags(self) -> None:
         """Look at the tags every few seconds, and once more at the end.
 
-        Where one points at another release, the runs are marked that began since the last look.
+        Where one points at another release, the runs are marked that began since the last look;
+        at the end again, for those that were about to be recorded then.
         """
-        stop, over = self._stop, False
+        stop, over, marks = self._stop, False, list[Callable[[], None]]()
+        mark_moved = partial(self._history.sweeps.mark_moved, self._sweep.id)
         sure = dict.fromkeys(self._releases, datetime.now(UTC))
         while not over:
             over = stop.wait(_LOOK_EVERY)
@@ -316,13 +316,16 @@ class SweepWorker:
                 begin = datetime.now(UTC)
                 with suppress(APIError, HistoryError):  # the next look may succeed
                     now = self._services.runner.resolve(self._sweep.deployment, tag)
+                    since, sure[tag] = sure[tag], begin
                     if now is not None and known is not None and now.id != known.id:
-                        with self._lock:
-                            begin = datetime.now(UTC)
-                            sweeps, sweep_id = self._history.sweeps, self._sweep.id
-                            sweeps.mark_moved(sweep_id, tag, known.id, since=sure[tag])
-                            self._releases[tag], self._moved[tag] = now, None
-                    sure[tag] = begin
+                        self._releases[tag], self._moved[tag] = now, None
+                        sure[tag] = datetime.now(UTC)
+                        period = {"since": since, "until": sure[tag]}
+                        marks.append(partial(mark_moved, tag, known.id, **period))
+                        marks[-1]()
+        with suppress(HistoryError):
+            for mark in marks:
+                mark()
 
 
 def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:

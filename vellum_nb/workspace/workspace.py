@@ -15,10 +15,10 @@ from vellum_nb.client import Client
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.code_diff import CodeDiff
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
 from vellum_nb.models import (
@@ -36,6 +36,7 @@ from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
     CompareOptions,
+    known_release,
     same_releases,
     stored_comparison,
 )
@@ -106,7 +107,7 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = JudgeService(self.history, self.sweep)
+        self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
         self._sweep_services = SweepServices(
             client, self.history, self._lookup, self._runner, self._compare_sweep
         )
@@ -709,8 +710,9 @@ p = 1.00 · noise floor unknown>
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
-        limits: dict[str, Any] = {"max_calls": max_calls, "max_cost_usd": max_cost_usd}
-        return judged(comparison, self._judges, progress=progress, **limits)
+        if not any(isinstance(each, Judge) for each in comparison.metrics):
+            return comparison
+        return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
     def judge(
         self,
@@ -795,9 +797,10 @@ p = 1.00 · noise floor unknown>
     def _services(self, deployment: str, sweep: Sweep | None) -> Services:
         """Return what a comparison of this workspace acts with and is shown by."""
 
-        def code_diff(old: str, new: str) -> CodeDiff | None:
+        def code(tag: str, release_id: str) -> dict[str, str] | None:
             with suppress(APIError):  # then it cannot be read
-                return self.code_diff(deployment, old, new)
+                if self._lookup.release(deployment, tag).id == release_id:
+                    return self.code(deployment, tag)
             return None
 
         def replay(case: Case, tag: str) -> Run:
@@ -834,13 +837,12 @@ p = 1.00 · noise floor unknown>
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,
-            code_diff=code_diff,
+            code=code,
         )
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
-        record = sweep.record
-        options |= {"sweep": sweep, "release_tags": record.release_tags}
-        compared: Comparison = self.compare(record.deployment, **options)
+        options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
+        compared: Comparison = self.compare(sweep.record.deployment, **options)
         return compared
 
     def _rate_or_clear(

@@ -1,7 +1,6 @@
 """Dask clusters of real processes, and a server that executes whatever it is sent, also twice."""
 
 import sys
-import time
 from pathlib import Path
 
 import dask
@@ -48,14 +47,3 @@ def cluster(tmp_path):
         yield start
         for each in opened:
             each.close(timeout=LONG)
-
-
-@pytest.fixture
-def until():
-    def wait(condition):
-        end = time.monotonic() + LONG
-        while not condition():
-            assert time.monotonic() < end, "it never came"
-            time.sleep(0.01)
-
-    return wait

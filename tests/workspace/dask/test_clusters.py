@@ -95,6 +95,19 @@ def test_every_call_is_made_once_on_any_cluster(cluster, server, ws, options, re
     check_all_once(sweep, server)
 
 
+@pytest.mark.usefixtures("quick_look_ups")
+@pytest.mark.parametrize("repeat", range(2))
+def test_a_sweep_ends_whose_client_is_closed_under_it(cluster, server, ws, until, repeat):
+    with Client(cluster(n_workers=1, processes=False, host=None)) as client:
+        options = {"release_tags": TAGS, "concurrency": 4, "background": True}
+        sweep = ws.sweep("count", CASES, executor=client.get_executor(), **options)
+        until(lambda: server.posts > 8 + repeat)
+    with pytest.raises(Exception, match="clos"):
+        sweep.wait(LONG)
+    assert sweep.state == "stopped"
+    check_all_once(ws.sweep("count", CASES, release_tags=TAGS), server)
+
+
 @pytest.fixture
 def hide(tmp_path):
     path = tmp_path / "hide.py"
