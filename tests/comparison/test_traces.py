@@ -8,7 +8,7 @@ from scipy.stats import ttest_1samp
 
 import vellum_nb as vnb
 from vellum_nb import Run
-from vellum_nb.comparison.statistics import mean_ratio
+from vellum_nb.comparison.statistics import mean_interval, mean_ratio
 from vellum_nb.models import NodeRun
 
 m = vnb.metrics
@@ -152,34 +152,52 @@ def test_traces_of_a_stream_and_of_spans_are_alike():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_interval_of_a_ratio_ends_where_a_t_test_rejects(seed):
+def test_the_interval_of_a_ratio_ends_where_that_of_the_difference_is_zero(seed):
     rng = np.random.default_rng(seed)
     costs, passes = rng.gamma(2.0, 0.01, 40), rng.integers(0, 2, 40).astype(float)
     found = mean_ratio(costs, passes)
     assert found.mean == pytest.approx(costs.sum() / passes.sum())
-    for end in (found.low, found.high):
-        assert ttest_1samp(costs - end * passes, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+    low, high = (mean_interval(costs - end * passes) for end in (found.low, found.high))
+    assert [low.low, high.high] == pytest.approx([0, 0], abs=1e-9)
+    # It is a little wider than Fieller's, which a paired t test gives.
+    assert ttest_1samp(costs - found.low * passes, 0).pvalue < 0.05
+    assert ttest_1samp(costs - found.high * passes, 0).pvalue < 0.05
+    clusters = np.repeat(np.arange(10), 4)
+    assert mean_ratio(costs, passes, clusters=clusters).low != found.low
+
+
+@pytest.mark.parametrize(("number", "rate"), [(20, 0.8), (50, 0.5)])
+def test_the_interval_of_a_ratio_holds(number, rate):
+    rng = np.random.default_rng(number)
+    held = 0
+    for _ in range(300):
+        passes = (rng.random(number) < rate).astype(float)
+        found = mean_ratio(rng.gamma(1.0, 1.0, number) * (1 + passes), passes)
+        held += found.low <= (1 + rate) / rate <= found.high
+    assert held / 300 > 0.93 - 0.02
 
 
 def test_a_ratio_of_too_few_cases_has_no_interval():
-    assert np.isnan(mean_ratio(np.array([0.1, 0.2]), np.array([0.0, 1.0])).low)
-    assert np.isnan(mean_ratio(np.array([0.1]), np.array([1.0])).low)
-    assert np.isnan(mean_ratio(np.array([0.1]), np.array([0.0])).mean)
-    found = mean_ratio(np.full(4, 0.5), np.ones(4))
-    assert (found.low, found.mean, found.high) == (0.5, 0.5, 0.5)
+    for number, passes in ((19, np.ones(19)), (40, np.arange(40) == 7)):
+        found = mean_ratio(np.arange(number) + 1.0, passes.astype(float))
+        assert found.mean > 0
+        assert np.isnan([found.low, found.high]).all()
+    assert np.isnan(mean_ratio(np.ones(40), np.zeros(40)).mean)
+    assert np.isnan(mean_ratio(np.ones(40), np.ones(40)).low)  # costs that never differ
+    assert np.isnan(mean_ratio(np.array([]), np.array([])).mean)
 
 
 def test_the_summary_has_the_cost_of_a_case_that_passes():
-    texts = "abcdefgh"
+    texts = "abcdefghijklmnopqrstuvwx"
     runs: list[Run] = [
-        run(tag, text, "yes" if at % 2 or tag == "v2" else "no", cost_usd=0.01 * (at + 1))
+        run(tag, text, "yes" if at % 2 or tag == "v2" else "no", cost_usd=0.01 * (at % 8 + 1))
         for at, text in enumerate(texts)
         for tag in ("v1", "v2")
     ]
     cmp = compared(*runs, cases=wanted(dict.fromkeys(texts, "yes")), metrics=["latency_s", "exact"])
     found = cmp.summary()
     assert found["cost_per_pass"].tolist() == pytest.approx([0.09, 0.045])
-    assert found["cost_per_pass.n"].tolist() == [8, 8]
+    assert found["cost_per_pass.n"].tolist() == [24, 24]
     assert (found["cost_per_pass.low"] < found["cost_per_pass"]).all()
     without = compared(*runs, metrics="latency_s").summary()
     assert without["cost_per_pass"].isna().all()

@@ -9,12 +9,12 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
-from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
+from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
@@ -29,8 +29,10 @@ from vellum_nb.comparison.statistics import (
     paired,
     paired_share,
     pooled_variance,
+    sequential_test,
     share_interval,
     sign_test,
+    standard_error,
     two_sided_z,
     unlike_pairs,
 )
@@ -180,15 +182,19 @@ class Scored:
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
         return unlike / pairs if pairs else None
 
-    def estimate(self, column: int, *, seed: int, cases: Any = slice(None)) -> Estimate:
+    def estimate(
+        self, column: int, clusters: NDArray[np.intp] | None = None, cases: Any = slice(None)
+    ) -> Estimate:
         """Return the mean of a release over its cases, or over some, with its interval."""
         import numpy as np
 
         values = self.mean[cases, column]
-        values = values[~np.isnan(values)]
-        if self.passes and len(values):
+        has = ~np.isnan(values)
+        values = values[has]
+        if self.passes and clusters is None and len(values):
             return share_interval(float(values.mean()), len(values))
-        return mean_interval(values, seed=seed)
+        own = None if clusters is None else clusters[cases][has]
+        return mean_interval(values, clusters=own, is_share=self.passes)
 
 
 def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
@@ -240,8 +246,8 @@ class Against:
     counts : dict
         Verdict to number of cases.
     change : Estimate
-        The mean of `delta` with its interval and p value: the bootstrap's; of a pass-or-fail
-        metric with one answer a case the exact one.
+        The mean of `delta` with its interval and p value: `paired`, or `paired_share` of a
+        pass-or-fail metric with one answer a case.
     sign_p : float or None
         The p value of better against worse cases, ties left out; None without any pair.
     noise_floor : float or None
@@ -276,7 +282,15 @@ class Against:
         return self.decided + self.counts["same"] + self.counts["noise"]
 
 
-def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: float) -> Against:
+def _against(
+    figures: Scored,
+    baseline: int,
+    column: int,
+    *,
+    alpha: float,
+    clusters: NDArray[np.intp] | None = None,
+    order: Sequence[int] | None = None,
+) -> Against:
     """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
 
@@ -286,23 +300,32 @@ def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: f
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(delta)
     known = delta[has]
-    number = len(known)
-    spread = float(known.std(ddof=1)) if number > 1 else math.nan
-    if figures.passes and number and figures.count[:, columns].max() <= 1:
+    number, own = len(known), None if clusters is None else clusters[has]
+    spread = standard_error(known, own) * math.sqrt(number)
+    is_single = figures.passes and number and figures.count[:, columns].max() <= 1
+    if is_single and own is None:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
-        change = paired(known, seed=seed)
+        change = paired(known, clusters=own, is_share=figures.passes)
     least = detectable_share(number, alpha) if number > 1 else None
     if least is not None:
         half = two_sided_z(alpha) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
+    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+    by_sign = sign_test(counts["better"], counts["worse"])
+    if clusters is not None:
+        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    if order is not None:  # the sweep could stop after every case
+        gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
+        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        change = replace(change, p=p)
     return Against(
         codes=codes,
         delta=delta,
         counts=counts,
         change=change,
-        sign_p=sign_test(counts["better"], counts["worse"]) if is_known else None,
+        sign_p=by_sign if is_known else None,
         noise_floor=figures.noise_floor(*columns),
         band=_band(figures, columns, has),
         least=least,
@@ -367,8 +390,10 @@ class ComparisonFigures:
         In their order; the first metric decides.
     table : DataFrame
         One row per run, with a column for each metric.
-    alpha, seed
+    alpha, cluster
         As of the comparison.
+    order : tuple of int or None
+        The places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -379,7 +404,8 @@ class ComparisonFigures:
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
     alpha: float
-    seed: int
+    cluster: str | None = None
+    order: tuple[int, ...] | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -393,10 +419,16 @@ class ComparisonFigures:
         return {each.name: _scored(self.table, each, shape) for each in self.metrics}
 
     @cached_property
+    def clusters(self) -> NDArray[np.intp] | None:
+        """Of each case the number of its cluster; None where cases are not clustered."""
+        return None if self.cluster is None else cluster_numbers(self.cases, self.cluster)
+
+    @cached_property
     def against(self) -> dict[Key, Against]:
         """(release, metric's name) to how the release compares with the baseline."""
         base = self.releases.index(self.baseline)
-        options: Any = {"seed": self.seed, "alpha": self.alpha / max(1, len(self.others))}  # Holm's
+        options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
+        options["order"] = self.order
         return {
             (each, name): _against(scored, base, self.releases.index(each), **options)
             for name, scored in self.scored.items()
@@ -518,8 +550,9 @@ class ComparisonFigures:
         """Return the mean of `values` over some cases, with its interval."""
         if name in self.scored:
             column = self.releases.index(release)
-            return self.scored[name].estimate(column, seed=self.seed, cases=cases)
-        return mean_interval(self.values(name, release)[cases], seed=self.seed)
+            return self.scored[name].estimate(column, self.clusters, cases)
+        own = None if self.clusters is None else self.clusters[cases]
+        return mean_interval(self.values(name, release)[cases], clusters=own)
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -546,7 +579,7 @@ class ComparisonFigures:
         if release != self.baseline:
             return self.against[release, metric]
         base = self.releases.index(release)
-        return _against(self.scored[metric], base, base, seed=self.seed, alpha=self.alpha)
+        return _against(self.scored[metric], base, base, alpha=self.alpha, clusters=self.clusters)
 
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases of a verdict on any of the releases, the largest difference first."""
@@ -575,6 +608,28 @@ class ComparisonFigures:
         gain = by_signs if math.isnan(mean) else self.scored[metric].metric.sign * mean
         return "better" if gain > 0 else "worse"
 
+    @cached_property
+    def _clustered(self) -> dict[str, ComparisonFigures]:
+        """Label that cases share to the figures with them as clusters, where none was named."""
+        found: dict[str, ComparisonFigures] = {}
+        for label in dict.fromkeys(name for case in self.cases for name in case.labels):
+            other = replace(self, cluster=f"label.{label}")
+            numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
+            if 1 < numbers < len(self.cases):
+                found[label] = other
+                vars(other)["scored"] = self.scored
+        return found
+
+    def cluster_note(self, release: str, metric: str) -> str:
+        """Return a warning where a label that cases share, named as `cluster`, would matter."""
+        finding = self.finding(release, metric)
+        notes = [
+            f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+            for label, figures in self._clustered.items()
+            if (other := figures.finding(release, metric)) != finding
+        ]
+        return "; ".join(notes)
+
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
@@ -586,6 +641,10 @@ class ComparisonFigures:
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""
+        note = self.cluster_note(release, metric)
+        return self._remark(release, metric) + (f"; {note}" if note else "")
+
+    def _remark(self, release: str, metric: str) -> str:
         found, finding = self.compared(release, metric), self.finding(release, metric)
         p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
         signs_decide = sign_p is not None and sign_p <= self.alpha
@@ -772,7 +831,8 @@ def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
         if scored.passes and scored.metric.sign > 0 and scored.count.any():
             passes = figures.values(name, release)
     known = ~np.isnan(costs + passes)
-    found = mean_ratio(costs[known], passes[known])
+    clusters = None if figures.clusters is None else figures.clusters[known]
+    found = mean_ratio(costs[known], passes[known], clusters=clusters)
     ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": int(known.sum())}
     return {f"cost_per_pass{end}": value for end, value in ends.items()}
 
@@ -814,6 +874,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "release_id": _listed(run.release_id for run in runs),
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
+        **({} if figures.clusters is None else {"clusters": len(set(figures.clusters.tolist()))}),
         "n": answered,
         "missing": cases - run,
         "failed": run - answered,
@@ -830,7 +891,7 @@ def _listed(values: Iterable[str | None]) -> str | None:
 def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
     scored, column = figures.scored[metric], figures.releases.index(release)
-    own = scored.estimate(column, seed=figures.seed)
+    own = scored.estimate(column, figures.clusters)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
     judge = scored.metric
