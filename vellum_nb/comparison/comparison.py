@@ -592,7 +592,7 @@ class Comparison:
         output ``failures``, and nobody has confirmed it. Names are given in the grid with the key
         f, and are tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``.
         """
-        return failure_frame(self.figures.failure_rows)
+        return failure_frame(self.figures)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None

@@ -85,13 +85,10 @@ def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
 
 
 def failure_rows(
-    releases: Sequence[str], answered: Sequence[int], found: Sequence[Mapping[str, Failures]]
+    releases: Sequence[str], cases: Sequence[Case], found: Sequence[Mapping[str, Failures]]
 ) -> list[dict[str, Any]]:
-    """Return one row per name and release, the most frequent name first.
-
-    `answered` is how many cases brought an answer on each release; `found` are the failures of
-    each case by release.
-    """
+    """Return one row per name and release, the most frequent name first, of `found` by case."""
+    numbers = {each: sum(bool(case.answers(each)) for case in cases) for each in releases}
     counts, proposals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     totals = Counter[str]()
     for release, (names, others) in (pair for case in found for pair in case.items()):
@@ -100,10 +97,9 @@ def failure_rows(
         totals.update([*names, *others])
     rows = []
     for name in sorted(totals, key=lambda name: (-totals[name], name)):
-        for release, number in zip(releases, answered, strict=True):
-            count = counts[name, release]
-            share = share_interval(count / max(1, number), number)
-            row = {"name": name, "release": release, "count": count, "n": number}
+        for release, n in numbers.items():
+            share = share_interval(counts[name, release] / max(1, n), n)
+            row = {"name": name, "release": release, "count": counts[name, release], "n": n}
             row |= {"share": share.mean, "low": share.low, "high": share.high}
             rows.append(row | {"proposed": proposals[name, release]})
     return rows

@@ -522,10 +522,7 @@ class ComparisonFigures:
     @cached_property
     def failure_rows(self) -> list[dict[str, Any]]:
         """One row per failure name and release: how many cases have it."""
-        answers = self.table[self.table["is_answer"]]
-        numbers = answers.groupby("release")["case"].nunique()
-        answered = [int(numbers.get(at, 0)) for at in range(len(self.releases))]
-        return failure_rows(self.releases, answered, self.failures)
+        return failure_rows(self.releases, self.cases, self.failures)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
@@ -780,13 +777,10 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
-def failure_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of `failure_rows` as a frame."""
-    import pandas as pd
-
-    kinds = {"name": "str", "release": "str", "count": "int64", "n": "int64"}
-    kinds |= dict.fromkeys(("share", "low", "high"), "float64") | {"proposed": "int64"}
-    return pd.DataFrame(list(rows), columns=list(kinds)).astype(kinds)
+def failure_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row per failure name and release."""
+    names = ("name", "release", "count", "n", "share", "low", "high", "proposed")
+    return _frame_of({name: [row[name] for row in figures.failure_rows] for name in names})
 
 
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import (
-    FIRST_CHANGED,
-    ComparisonFigures,
-    metric_figures,
-    summary_rows,
-)
+from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
@@ -133,10 +128,6 @@ class ReportModel:
         Metric to a row a release: its figures (``mean``, ``low``, ``delta``, ...), `counts` of
         verdicts (none of the baseline), `no_figure`, `sign_p`, `noise_floor`, `finding`, `line`
         and `remark`.
-    failures : dict
-        Failure name to a row a release, as of `Comparison.failures`.
-    first_changed : dict
-        Node to how many cases it is the first that differs in, on each release but the baseline.
     groups : dict
         Each of `GROUPS` to its cases.
     code : dict
@@ -148,8 +139,6 @@ class ReportModel:
     span: str
     summary: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Sequence[Mapping[str, Any]]]
-    failures: Mapping[str, Sequence[Mapping[str, Any]]]
-    first_changed: Mapping[str, Sequence[int | None]]
     groups: Mapping[str, Sequence[Case]]
     code: Mapping[str, CodeDiff]
 
@@ -178,24 +167,9 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
             metric.name: [_metric_row(figures, each, metric.name) for each in releases]
             for metric in figures.metrics
         },
-        failures=_by_name(figures, releases),
-        first_changed={
-            name.removeprefix(FIRST_CHANGED): [rows[each][name] for each in figures.others]
-            for name in rows[figures.baseline]
-            if name.startswith(FIRST_CHANGED)
-        },
         groups=_grouped(figures),
         code=code or {},
     )
-
-
-def _by_name(
-    figures: ComparisonFigures, releases: Sequence[str]
-) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for row in figures.failure_rows:
-        found.setdefault(row["name"], {})[row["release"]] = row
-    return {name: [own[each] for each in releases] for name, own in found.items()}
 
 
 def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:

@@ -29,14 +29,10 @@ _SAME: tuple[Callable[[NodeRun], Any], ...] = (
 class NodeDifference:
     """A node of the baseline, that of another run, one of which may be None, and what differs."""
 
+    name: str
     base: NodeRun | None
     other: NodeRun | None
     change: str
-
-    @property
-    def name(self) -> str:
-        """The node's name."""
-        return str(getattr(self.other or self.base, "name", ""))
 
 
 def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
@@ -82,9 +78,9 @@ def _first(
             within = one.span_id, two.span_id
             if None not in within and within not in seen and depth:
                 inner = _first(old, new, within, seen, depth - 1)
-        change = _change(one, two)
-        if inner is not None or change:
-            return inner or NodeDifference(one, two, change)
+        found = two or one
+        if found is not None and (inner is not None or (change := _change(one, two))):
+            return inner or NodeDifference(found.name, one, two, change)
     return None
 
 
@@ -122,12 +118,12 @@ def _partners(old: Sequence[NodeRun], new: Sequence[NodeRun]) -> dict[int, int]:
 def _change(base: NodeRun | None, other: NodeRun | None) -> str:
     if base is None or other is None:
         return "new" if base is None else "not run"
-    words = []
-    for name, word in _COMPARED.items():
-        old, new = getattr(base, name), getattr(other, name)
-        if old != new and (name == "error" or None not in {old, new}):
-            words.append(word)
-    return ", ".join(words)
+    values = {word: (getattr(base, n), getattr(other, n)) for n, word in _COMPARED.items()}
+    return ", ".join(
+        word
+        for word, (old, new) in values.items()
+        if old != new and (word == "error" or None not in {old, new})
+    )
 
 
 def first_changed_node(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> str | None:
