@@ -203,7 +203,7 @@ def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypat
     ws.rate(run, quality=1, author="joann")
     rated = ws.rate(run, quality=0, author="ann")
     assert rated.ratings == {"joann": 1.0, "ann": 0.0}
-    assert rated.tags == ("urgent", "rated 1 by joann", "rated 0 by ann")
+    assert rated.tags == ("urgent", "rating@joann:1", "rating@ann:0")
     assert rated.quality == 0.0
     ws.history.annotate(run.id, quality=None, author="ann")
     assert ws.history.get(run.id).ratings == {"joann": 1.0}
