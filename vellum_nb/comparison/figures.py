@@ -52,6 +52,7 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
@@ -523,8 +524,8 @@ class ComparisonFigures:
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
-        words = [word for word in VERDICTS if word in _ALWAYS or found.counts[word]]
-        counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
+        shown = (f"{n:,} {word}" for word, n in found.counts.items() if n or word in _ALWAYS)
+        counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
         return f"{release}: {counts} · {p} · noise floor {floor}"
