@@ -148,6 +148,21 @@ def test_a_judge_of_no_runs_is_not_checked(ws):
     assert empty.judge_check().frame().empty
 
 
+def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
+    server.deploy(lambda text: text.upper(), name="echo", release_tags=["v3"])
+    compared = judged(ws, CASES[:2], tags=["v1", "v3"], rated=lambda text: not text)
+    view = compared.view()
+    view.rate(view.comparison.cases[0], "v1", 1.0)
+    assert view.wait(20)
+    session = compared.blind()
+    session.rate("A")
+    session.finish()
+    session.send(lambda run, quality, metadata: ws.rate(run, quality=quality, metadata=metadata))
+    check = ws.compare("echo", release_tags=["v1", "v3"], metrics=compared.metrics).judge_check()
+    rated = [run for run in ws.history.runs(deployment="echo") if run.quality is not None]
+    assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
+
+
 def test_few_ratings_correct_nothing(ws):
     compared = judged(ws, CASES[:25], rated=lambda text: text.endswith("1"))
     row = compared.summary().iloc[1]
