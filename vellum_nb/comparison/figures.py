@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
-    Z95,
     Estimate,
     cases_needed,
     detectable_share,
@@ -28,6 +27,7 @@ from vellum_nb.comparison.statistics import (
     share_interval,
     sign_test,
     standard_error,
+    two_sided_t,
     two_sided_z,
     unlike_pairs,
 )
@@ -50,6 +50,7 @@ Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
+_MANY = 1e9  # degrees of freedom where there are no repeats to count
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
@@ -332,10 +333,13 @@ def _codes(
     codes[known & (gain > edge)] = _BETTER
     codes[known & (gain < -edge)] = _WORSE
     squares: Any = 0.0  # of the standard errors that repeats give the two means
+    free: Any = 0.0  # their degrees of freedom
     for at in (baseline, column):
         own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
         squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
-    codes[known & (np.abs(delta) <= Z95 * np.sqrt(squares)) & (np.abs(gain) > edge)] = _NOISE
+        free += np.maximum(figures.count[:, at] - 1, 0)
+    noise = np.sqrt(squares) * two_sided_t(np.where(free > 0, free, _MANY))
+    codes[known & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
     codes[~known & (one | other)] = _ERROR
@@ -354,12 +358,12 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     number = int(has.sum())
     if not known or not number:
         return None
-    total = 0.0
+    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
     for at in columns:
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
         total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return Z95 * math.sqrt(total)
+    return float(two_sided_t(max(free, 1))) * math.sqrt(total)
 
 
 @dataclass(frozen=True, eq=False)
