@@ -513,7 +513,8 @@ class Comparison:
         value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
         cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
         `noise_floor_pct` is how often repeats differ. `finding` says what to make of it. With
-        `cluster`, `clusters` is how many there are.
+        `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
+        whenever one looks, and intervals are those of a fixed number of cases.
 
         Warns where no cluster was named, and a label that cases share would change a finding.
         """

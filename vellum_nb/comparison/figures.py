@@ -305,8 +305,10 @@ def _against(
         by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
-        change = replace(change, p=p)
+        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        if clusters is not None:  # which that test knows nothing of
+            p, q = max(p, change.p or 0.0), max(q, by_sign)
+        change, by_sign = replace(change, p=p), q
     return Against(
         codes=codes,
         delta=delta,
