@@ -53,7 +53,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
         found = getattr(check, name)
         assert (found.mean, found.n) == (hits / of, of)
-        peer = proportion_confint(hits, of, method="wilson")
+        peer = proportion_confint(hits, of, method="beta")
         assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
     people, verdicts = (
         np.repeat([0, 0, 1, 1], [30, 3, 9, 8]),

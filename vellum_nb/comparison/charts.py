@@ -117,7 +117,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     """Draw the mean of each release with its interval."""
     rows: Rows = []
     for each in releases:
-        found = figures.scored[name].estimate(figures.releases.index(each), seed=figures.seed)
+        found = figures.scored[name].estimate(figures.releases.index(each), figures.clusters)
         kind = "baseline" if each == figures.baseline else "release"
         row = {"release": each, "mean": found.mean, "kind": kind}
         if not math.isnan(found.low):

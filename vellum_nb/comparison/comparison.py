@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from vellum_nb.comparison.cases import (
     Chosen,
     Status,
     align,
+    cluster_numbers,
     replay_rows,
     split,
     with_run,
@@ -143,6 +145,9 @@ class Comparison:
         Cases that belong to it, run or not, with what is expected of them.
     only : iterable of str, optional
         The `case_id` of the cases to compare. Default: all.
+    order : sequence of str, optional
+        The `case_id` of cases in the order in which a sweep ran them that could stop after every
+        one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
     by : str, default "release_tag"
         What the columns are.
     groups : sequence of str, optional
@@ -150,7 +155,10 @@ class Comparison:
     alpha : float, default 0.05
         Significance level: the p value up to which a release is better or worse.
     seed : int, default 0
-        Of the bootstrap: equal seeds give equal figures.
+        Without effect since intervals are computed, not drawn; kept for calls that name it.
+    cluster : str, optional
+        What cases share that are not independent: a label, as in ``"label.document"``, or an
+        input. Intervals and p values then hold for other documents, not for these alone.
     services : Services, optional
         What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
 
@@ -187,6 +195,8 @@ class Comparison:
     by: str
     alpha: float
     seed: int
+    cluster: str | None
+    _order: tuple[int, ...] | None
     releases: tuple[str, ...]
     moved_tags: tuple[str, ...]
     baseline: str
@@ -205,10 +215,12 @@ class Comparison:
         metrics: Metrics | None = None,
         cases: Sequence[SweepCase] = (),
         only: Iterable[str] | None = None,
+        order: Sequence[str] | None = None,
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        cluster: str | None = None,
         services: Services | None = None,
     ) -> None:
         if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
@@ -225,12 +237,16 @@ class Comparison:
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+        if cluster is not None and aligned:
+            cluster_numbers(aligned, cluster)  # raises where there is no such label or input
         vars(self).update(
             deployment=deployment,
             release_tags=tuple(dict.fromkeys(tags)),
             by=by,
             alpha=float(alpha),
             seed=seed,
+            cluster=cluster,
+            _order=None if order is None else _places(aligned, order),
             releases=columns.labels,
             moved_tags=columns.moved,
             baseline=base,
@@ -370,7 +386,8 @@ class Comparison:
             releases=self.releases,
             baseline=self.baseline,
             alpha=self.alpha,
-            seed=self.seed,
+            cluster=self.cluster,
+            order=self._order,
             deployment=self.deployment,
             moved_tags=self.moved_tags,
         )
@@ -497,14 +514,21 @@ class Comparison:
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
         cases by the first metric, `p` is their sign test; each p has Holm's correction over the
-        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion.
+        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion. With
+        `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
+        whenever one looks, and intervals are those of a fixed number of cases.
 
         Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
         often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
         from all its figures and the ``.corrected_n`` cases that are rated (PPI++), and
         ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
         rated cases are a random sample, and is missing below 20.
+
+        Warns where no cluster was named, and a label that cases share would change a finding.
         """
+        for release in self.others if self.metrics else ():
+            if note := self.figures.cluster_note(release, self.metrics[0].name):
+                warnings.warn(f"{release}: {note}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def judge_check(self, metric: str | None = None) -> Agreement:
@@ -1032,6 +1056,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
+
+
+def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of cases in the order of their ids; those that are not in it come last."""
+    turn = {case_id: at for at, case_id in reversed(list(enumerate(order)))}
+    return tuple(sorted(range(len(cases)), key=lambda at: turn.get(cases[at].case_id, len(order))))
 
 
 def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:

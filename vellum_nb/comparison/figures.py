@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
-from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
+from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
-    Z95,
     Estimate,
     cases_needed,
     corrected_mean,
@@ -26,8 +25,11 @@ from vellum_nb.comparison.statistics import (
     paired,
     paired_share,
     pooled_variance,
+    sequential_test,
     share_interval,
     sign_test,
+    standard_error,
+    two_sided_t,
     two_sided_z,
     unlike_pairs,
 )
@@ -50,6 +52,7 @@ Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
+_MANY = 1e9  # degrees of freedom where there are no repeats to count
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 NO_ANSWER = "without an answer"  # on the release or the baseline
@@ -174,15 +177,17 @@ class Scored:
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
         return unlike / pairs if pairs else None
 
-    def estimate(self, column: int, *, seed: int) -> Estimate:
+    def estimate(self, column: int, clusters: NDArray[np.intp] | None = None) -> Estimate:
         """Return the mean of a release over its cases, with its interval."""
         import numpy as np
 
         values = self.mean[:, column]
-        values = values[~np.isnan(values)]
-        if self.passes and len(values):
+        has = ~np.isnan(values)
+        values = values[has]
+        if self.passes and clusters is None and len(values):
             return share_interval(float(values.mean()), len(values))
-        return mean_interval(values, seed=seed)
+        own = None if clusters is None else clusters[has]
+        return mean_interval(values, clusters=own, is_share=self.passes)
 
 
 def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
@@ -234,8 +239,8 @@ class Against:
     counts : dict
         Verdict to number of cases.
     change : Estimate
-        The mean of `delta` with its interval and p value: the bootstrap's; of a pass-or-fail
-        metric with one answer a case the exact one.
+        The mean of `delta` with its interval and p value: `paired`, or `paired_share` of a
+        pass-or-fail metric with one answer a case.
     sign_p : float or None
         The p value of better against worse cases, ties left out; None without any pair.
     noise_floor : float or None
@@ -270,7 +275,15 @@ class Against:
         return self.decided + self.counts["same"] + self.counts["noise"]
 
 
-def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: float) -> Against:
+def _against(
+    figures: Scored,
+    baseline: int,
+    column: int,
+    *,
+    alpha: float,
+    clusters: NDArray[np.intp] | None = None,
+    order: Sequence[int] | None = None,
+) -> Against:
     """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
 
@@ -280,23 +293,34 @@ def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: f
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(delta)
     known = delta[has]
-    number = len(known)
-    spread = float(known.std(ddof=1)) if number > 1 else math.nan
-    if figures.passes and number and figures.count[:, columns].max() <= 1:
+    number, own = len(known), None if clusters is None else clusters[has]
+    spread = standard_error(known, own) * math.sqrt(number)
+    is_single = figures.passes and number and figures.count[:, columns].max() <= 1
+    if is_single and own is None:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
-        change = paired(known, seed=seed)
+        change = paired(known, clusters=own, is_share=figures.passes)
     least = detectable_share(number, alpha) if number > 1 else None
     if least is not None:
         half = two_sided_z(alpha) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
+    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+    by_sign = sign_test(counts["better"], counts["worse"])
+    if clusters is not None:
+        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    if order is not None:  # the sweep could stop after every case
+        gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
+        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        if clusters is not None:  # which that test knows nothing of
+            p, q = max(p, change.p or 0.0), max(q, by_sign)
+        change, by_sign = replace(change, p=p), q
     return Against(
         codes=codes,
         delta=delta,
         counts=counts,
         change=change,
-        sign_p=sign_test(counts["better"], counts["worse"]) if is_known else None,
+        sign_p=by_sign if is_known else None,
         noise_floor=figures.noise_floor(*columns),
         band=_band(figures, columns, has),
         least=least,
@@ -317,10 +341,13 @@ def _codes(
     codes[known & (gain > edge)] = _BETTER
     codes[known & (gain < -edge)] = _WORSE
     squares: Any = 0.0  # of the standard errors that repeats give the two means
+    free: Any = 0.0  # their degrees of freedom
     for at in (baseline, column):
         own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
         squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
-    codes[known & (np.abs(delta) <= Z95 * np.sqrt(squares)) & (np.abs(gain) > edge)] = _NOISE
+        free += np.maximum(figures.count[:, at] - 1, 0)
+    noise = np.sqrt(squares) * two_sided_t(np.where(free > 0, free, _MANY))
+    codes[known & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
     codes[~known & (one | other)] = _ERROR
@@ -339,12 +366,12 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     number = int(has.sum())
     if not known or not number:
         return None
-    total = 0.0
+    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
     for at in columns:
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
         total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return Z95 * math.sqrt(total)
+    return float(two_sided_t(max(free, 1))) * math.sqrt(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,8 +388,10 @@ class ComparisonFigures:
         In their order; the first metric decides.
     table : DataFrame
         One row per run, with a column for each metric.
-    alpha, seed
+    alpha, cluster
         As of the comparison.
+    order : tuple of int or None
+        The places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -373,7 +402,8 @@ class ComparisonFigures:
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
     alpha: float
-    seed: int
+    cluster: str | None = None
+    order: tuple[int, ...] | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -387,10 +417,16 @@ class ComparisonFigures:
         return {each.name: _scored(self.table, each, shape) for each in self.metrics}
 
     @cached_property
+    def clusters(self) -> NDArray[np.intp] | None:
+        """Of each case the number of its cluster; None where cases are not clustered."""
+        return None if self.cluster is None else cluster_numbers(self.cases, self.cluster)
+
+    @cached_property
     def against(self) -> dict[Key, Against]:
         """(release, metric's name) to how the release compares with the baseline."""
         base = self.releases.index(self.baseline)
-        options: Any = {"seed": self.seed, "alpha": self.alpha / max(1, len(self.others))}  # Holm's
+        options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
+        options["order"] = self.order
         return {
             (each, name): _against(scored, base, self.releases.index(each), **options)
             for name, scored in self.scored.items()
@@ -492,7 +528,7 @@ class ComparisonFigures:
         if release != self.baseline:
             return self.against[release, metric]
         base = self.releases.index(release)
-        return _against(self.scored[metric], base, base, seed=self.seed, alpha=self.alpha)
+        return _against(self.scored[metric], base, base, alpha=self.alpha, clusters=self.clusters)
 
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases of a verdict on any of the releases, the largest difference first."""
@@ -521,6 +557,28 @@ class ComparisonFigures:
         gain = by_signs if math.isnan(mean) else self.scored[metric].metric.sign * mean
         return "better" if gain > 0 else "worse"
 
+    @cached_property
+    def _clustered(self) -> dict[str, ComparisonFigures]:
+        """Label that cases share to the figures with them as clusters, where none was named."""
+        found: dict[str, ComparisonFigures] = {}
+        for label in dict.fromkeys(name for case in self.cases for name in case.labels):
+            other = replace(self, cluster=f"label.{label}")
+            numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
+            if 1 < numbers < len(self.cases):
+                found[label] = other
+                vars(other)["scored"] = self.scored
+        return found
+
+    def cluster_note(self, release: str, metric: str) -> str:
+        """Return a warning where a label that cases share, named as `cluster`, would matter."""
+        finding = self.finding(release, metric)
+        notes = [
+            f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+            for label, figures in self._clustered.items()
+            if (other := figures.finding(release, metric)) != finding
+        ]
+        return "; ".join(notes)
+
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
@@ -532,6 +590,10 @@ class ComparisonFigures:
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""
+        note = self.cluster_note(release, metric)
+        return self._remark(release, metric) + (f"; {note}" if note else "")
+
+    def _remark(self, release: str, metric: str) -> str:
         found, finding = self.compared(release, metric), self.finding(release, metric)
         p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
         signs_decide = sign_p is not None and sign_p <= self.alpha
@@ -709,6 +771,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "release_id": _listed(run.release_id for run in runs),
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
+        **({} if figures.clusters is None else {"clusters": len(set(figures.clusters.tolist()))}),
         "n": answered,
         "missing": cases - run,
         "failed": run - answered,
@@ -725,7 +788,7 @@ def _listed(values: Iterable[str | None]) -> str | None:
 def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
     scored, column = figures.scored[metric], figures.releases.index(release)
-    own = scored.estimate(column, seed=figures.seed)
+    own = scored.estimate(column, figures.clusters)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
     judge = scored.metric

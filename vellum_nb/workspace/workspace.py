@@ -479,6 +479,11 @@ class Workspace:
         resend_in_doubt: bool = True,
         mocks: bool = False,
         executor: Executor | None = None,
+        stop_when: Literal["decided"] | None = None,
+        metrics: Metrics | None = None,
+        baseline: str | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
@@ -533,6 +538,14 @@ class Workspace:
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
             the server; the history stays here. Default: threads.
+        stop_when : {"decided"}, optional
+            Stop as soon as it is decided for each release whether it is better or worse than
+            `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
+            Cases are run in an order drawn by `seed`. The test, a betting e-process on paired
+            differences, errs with a probability of at most `alpha`, however often it looks.
+        metrics, baseline, alpha, seed : optional
+            Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
+            first release tag.
 
         Examples
         --------
@@ -554,6 +567,10 @@ class Workspace:
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
             executor=executor,
+            stop_when=stop_when,
+            baseline=baseline,
+            alpha=alpha,
+            seed=seed,
         )
         return start_sweep(
             self._runner,
@@ -563,6 +580,7 @@ class Workspace:
             release_tags,
             repeats,
             options,
+            metrics=metrics,
             mocks=mocks,
             dry_run=dry_run,
             restart=restart,
@@ -636,6 +654,7 @@ class Workspace:
         cases: Chosen | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        cluster: str | None = None,
         dry_run: bool = False,
         max_calls: int | None = None,
         max_cost_usd: float | None = None,
@@ -658,7 +677,7 @@ class Workspace:
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
-        metrics, alpha, seed
+        metrics, alpha, seed, cluster
             What counts as better, and how certain that is; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
@@ -690,6 +709,7 @@ p = 1.00 · noise floor unknown>
             metrics=metrics,
             alpha=alpha,
             seed=seed,
+            cluster=cluster,
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
