@@ -31,7 +31,7 @@ RELEASES = ("v1", "v2")
 NO_RUNS = pd.DataFrame()
 METRIC = Metric(lambda _: None, name="m")
 INTERVALS = ("mean", "delta", "win rate")
-RATES = ("p", "sign p", "finding", "at any time", "noise")
+RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,8 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
             count("at any time", is_known=True, holds=sequential_test(delta).side != 0)
         if against.band is not None and scenario.draw is coins:
             count("noise", is_known=True, holds=abs(against.change.mean) > against.band)
+            shown["verdict"] += against.compared
+            held["verdict"] += against.decided
         rate = win_rate(int((signs > 0).sum()), int((signs < 0).sum()))
         known = not math.isnan(rate.low) and not scenario.is_clustered
         count("win rate", is_known=known, holds=rate.low <= 0.5 <= rate.high)

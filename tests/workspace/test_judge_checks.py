@@ -53,7 +53,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
         found = getattr(check, name)
         assert (found.mean, found.n) == (hits / of, of)
-        peer = proportion_confint(hits, of, method="wilson")
+        peer = proportion_confint(hits, of, method="beta")
         assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
     people, verdicts = (
         np.repeat([0, 0, 1, 1], [30, 3, 9, 8]),
@@ -148,6 +148,21 @@ def test_a_judge_of_no_runs_is_not_checked(ws):
     assert empty.judge_check().frame().empty
 
 
+def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
+    server.deploy(lambda text: text.upper(), name="echo", release_tags=["v3"])
+    compared = judged(ws, CASES[:2], tags=["v1", "v3"], rated=lambda text: not text)
+    view = compared.view()
+    view.rate(view.comparison.cases[0], "v1", 1.0)
+    assert view.wait(20)
+    session = compared.blind()
+    session.rate("A")
+    session.finish()
+    session.send(lambda run, quality, metadata: ws.rate(run, quality=quality, metadata=metadata))
+    check = ws.compare("echo", release_tags=["v1", "v3"], metrics=compared.metrics).judge_check()
+    rated = [run for run in ws.history.runs(deployment="echo") if run.quality is not None]
+    assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
+
+
 def test_few_ratings_correct_nothing(ws):
     compared = judged(ws, CASES[:25], rated=lambda text: text.endswith("1"))
     row = compared.summary().iloc[1]
@@ -203,7 +218,7 @@ def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypat
     ws.rate(run, quality=1, author="joann")
     rated = ws.rate(run, quality=0, author="ann")
     assert rated.ratings == {"joann": 1.0, "ann": 0.0}
-    assert rated.tags == ("urgent", "rated 1 by joann", "rated 0 by ann")
+    assert rated.tags == ("urgent", "rating@joann:1", "rating@ann:0")
     assert rated.quality == 0.0
     ws.history.annotate(run.id, quality=None, author="ann")
     assert ws.history.get(run.id).ratings == {"joann": 1.0}

@@ -1,7 +1,5 @@
 """A sweep that stops as soon as it is decided which release is better, and what it may claim."""
 
-import re
-
 import pytest
 
 import vellum_nb as vnb
@@ -34,10 +32,9 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     assert sweep.state == "stopped"
     saved = 80 - now.ended
     assert 60 <= saved <= 66
-    # one of the forty cases is a tie: seven others decide
-    assert now.reason.startswith("decided by score after ")
-    says = rf"after \d+ of 40 cases: new is better \(e = [25]\d\S*\); {saved} calls saved$"
-    assert re.search(says, now.reason)
+    # seven cases decide, and one of the forty is a tie
+    assert now.reason.startswith(("decided by score after 7", "decided by score after 8"))
+    assert now.reason.endswith(f" of 40 cases: new is better; {saved} calls saved")
     assert now.reason in repr(sweep)
     ran = [run.inputs["n"] for run in sweep.runs() if run.release_tag == "new"]
     assert sorted(ran) != list(range(len(ran)))  # in an order drawn by the seed
@@ -60,8 +57,8 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
 def test_it_gives_up_when_the_cases_left_cannot_decide_it(ws):
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
-    assert "cannot be decided with the cases left" in sweep.progress().reason
-    assert "other is undecided (e = " in repr(sweep)
+    assert sweep.progress().reason.startswith("cannot be decided by score after ")
+    assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < sweep.progress().ended < 60
     assert sweep.compare().finding("other") == "undecided"
 
@@ -71,9 +68,8 @@ def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
     sweep = ws.sweep("count", CASES, concurrency=1, metrics=["exact"], **options)
     reason = sweep.progress().reason
     assert reason.startswith("decided by exact")
-    assert "new is better" in reason
-    evidence = float(reason.split("half is better (e = ")[1].split(")")[0])
-    assert evidence >= 40  # twice 1 / 0.05: two releases
+    assert ": new is better, half is better; " in reason
+    assert sweep.compare().p("half") <= 0.05
     assert ws.open_sweep(sweep.id).resume(progress=False).state == "done"  # all the rest
 
 
@@ -87,7 +83,7 @@ def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, 
         with vnb.connect(server, history=path) as ws:
             sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
             assert sweep.id == part.id
-            assert "new is better (e = " in sweep.progress().reason
+            assert "new is better; " in sweep.progress().reason
     finally:
         server.faults = None
 

@@ -120,9 +120,9 @@ class Comparison:
     """Stored runs of one deployment, case by case on several releases.
 
     Of several runs of a case on a release the newest that brought an answer (FULFILLED or
-    REJECTED) is shown; metrics go over all of them, and their mean counts. A case without an
-    answer on a release is *missing* there: counted and shown, never the same, never a pass. A tag
-    that moved between runs has one column a release.
+    REJECTED) is shown; metrics go over all of them, and their mean counts. A case is *missing* on a
+    release where it was not run, and *failed* where no run brought an answer: never the same,
+    never a pass. A tag that moved between runs has one column per release.
 
     A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
     `metric` is a name, by default the first metric's, and `release` a column; `InputError` says
@@ -140,12 +140,12 @@ class Comparison:
         The tag the others are compared with. Default: the first.
     metrics : metric or sequence, optional
         `vellum_nb.Metric`, functions of a run, names of `vellum_nb.metrics`; the first decides
-        what is better. Default: ``score``, where it is known what outputs should be, and
-        ``quality``, where runs were rated. A judge is not run here: ``ws.compare`` does that.
+        what is better. Default: ``score`` where outputs are expected, and ``quality`` where runs
+        were rated. `ws.compare` runs judges; this does not.
     cases : sequence of SweepCase, optional
         Cases that belong to it, run or not, with what is expected of them.
     only : iterable of str, optional
-        The `case_id` of the cases that are compared. Default: all.
+        The `case_id` of the cases to compare. Default: all.
     order : sequence of str, optional
         The `case_id` of cases in the order in which a sweep ran them that could stop after every
         one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
@@ -154,7 +154,7 @@ class Comparison:
     groups : sequence of str, optional
         The column of each run, where that is not its release tag; none is split then.
     alpha : float, default 0.05
-        How likely chance may be where something counts as better or worse.
+        Significance level: the p value up to which a release is better or worse.
     seed : int, default 0
         Without effect since intervals are computed, not drawn; kept for calls that name it.
     cluster : str, optional
@@ -428,7 +428,7 @@ class Comparison:
         return self.figures.scored[self._metric(metric)]
 
     def count(self, release: str, status: str) -> int:
-        """Return in how many cases `release` is "same", "differs" or "missing".
+        """Return in how many cases `release` is "same", "differs" or "missing" (no answer on both).
 
         Of the outputs; by the metric "better", "worse", "noise", "unscored" or "error".
         """
@@ -486,7 +486,7 @@ class Comparison:
         return self.figures.finding(*self._key(release, metric))
 
     def remark(self, release: str, metric: str | None = None) -> str:
-        """Return in words what to make of a release, and how many cases would show more."""
+        """Return the finding as a sentence, and how many cases would show more."""
         return self.figures.remark(*self._key(release, metric))
 
     def frame(self) -> pd.DataFrame:
@@ -510,13 +510,14 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` were not
-        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
-        95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
-        value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
-        cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
-        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it. With
-        `cluster`, `clusters` is how many there are.
+        Of `cases`, `n` brought an answer, `failed` were run and brought none, `missing` were not
+        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
+        ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
+        ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
+        cases by the first metric, `p` is their sign test; each p has Holm's correction over the
+        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion. With
+        `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
+        whenever one looks, and intervals are those of a fixed number of cases.
 
         Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
         often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
@@ -801,9 +802,8 @@ class Comparison:
         Parameters
         ----------
         cases : DataFrame, str, Case, Run or several, optional
-            Rows of `frame`, such as `regressions` returns, a `case_id`, or cases of `cases`;
-            runs of the history may be others than those compared. Default: all. Where there are
-            none, as of `regressions` of a release that is not worse, nothing is run.
+            Rows of `frame`, such as `regressions` returns, a `case_id`, cases of `cases`, or runs
+            of the history. Default: all. Of no rows, nothing is run.
         release_tag : str
             The release tag to run them on.
         repeats : int, default 1
@@ -814,7 +814,7 @@ class Comparison:
         Returns
         -------
         Sweep
-            Its runs, with ``label.replay_of`` in its `frame`; of no case it is empty.
+            Its runs, with ``label.replay_of`` in its `frame`; empty if there were no cases.
 
         Raises
         ------

@@ -18,7 +18,6 @@ from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
-    Z95,
     Estimate,
     cases_needed,
     corrected_mean,
@@ -33,6 +32,7 @@ from vellum_nb.comparison.statistics import (
     share_interval,
     sign_test,
     standard_error,
+    two_sided_t,
     two_sided_z,
     unlike_pairs,
 )
@@ -56,11 +56,12 @@ Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
+_MANY = 1e9  # degrees of freedom where there are no repeats to count
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 FIRST_CHANGED = "first_changed."
 """Columns of the summary: how many cases a node is the first that differs in."""
-
+NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
@@ -318,8 +319,10 @@ def _against(
         by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
-        change = replace(change, p=p)
+        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        if clusters is not None:  # which that test knows nothing of
+            p, q = max(p, change.p or 0.0), max(q, by_sign)
+        change, by_sign = replace(change, p=p), q
     return Against(
         codes=codes,
         delta=delta,
@@ -346,10 +349,13 @@ def _codes(
     codes[known & (gain > edge)] = _BETTER
     codes[known & (gain < -edge)] = _WORSE
     squares: Any = 0.0  # of the standard errors that repeats give the two means
+    free: Any = 0.0  # their degrees of freedom
     for at in (baseline, column):
         own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
         squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
-    codes[known & (np.abs(delta) <= Z95 * np.sqrt(squares)) & (np.abs(gain) > edge)] = _NOISE
+        free += np.maximum(figures.count[:, at] - 1, 0)
+    noise = np.sqrt(squares) * two_sided_t(np.where(free > 0, free, _MANY))
+    codes[known & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
     codes[~known & (one | other)] = _ERROR
@@ -368,12 +374,12 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     number = int(has.sum())
     if not known or not number:
         return None
-    total = 0.0
+    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
     for at in columns:
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
         total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return Z95 * math.sqrt(total)
+    return float(two_sided_t(max(free, 1))) * math.sqrt(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -630,8 +636,8 @@ class ComparisonFigures:
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
-        words = [word for word in VERDICTS if word in _ALWAYS or found.counts[word]]
-        counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
+        shown = (f"{n:,} {word}" for word, n in found.counts.items() if n or word in _ALWAYS)
+        counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
         return f"{release}: {counts} · {p} · noise floor {floor}"

@@ -14,6 +14,7 @@ from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
 from vellum_nb.models.inputs import format_value
+from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
     number_text,
     one_line,
@@ -170,10 +171,10 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
     if other is not None and other.error is not None:
         parts.append(one_line(error_text(other), _GLIMPSE))
     elif base is not None and other is not None:
-        for name, value in other.outputs.items():
-            old = base.outputs.get(name)
-            texts = [value_line(each, _GLIMPSE) for each in (old, value)]
-            if old != value and all(len(text) < _GLIMPSE for text in texts):
+        for name in other.outputs:
+            texts = [value_line(run.outputs.get(name), _GLIMPSE) for run in (base, other)]
+            differs = output_status(name, other, base) == "differs"
+            if differs and all(len(text) < _GLIMPSE for text in texts):
                 parts.append(f"{name}: {' → '.join(texts)}")
     return " · ".join(parts)
 

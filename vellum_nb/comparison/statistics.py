@@ -452,6 +452,18 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
     return needed / cases if cases >= needed else None
 
 
+def two_sided_t(free: float | Floats) -> Floats:
+    """Return how many standard errors leave 5 % outside, by degrees of freedom.
+
+    >>> round(float(two_sided_t(2)), 3), round(float(two_sided_t(1e9)), 3)
+    (4.303, 1.96)
+    """
+    import numpy as np
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(free, 0.975), dtype=np.float64)
+
+
 def two_sided_z(alpha: float) -> float:
     """Return how many standard errors leave `alpha` outside.
 

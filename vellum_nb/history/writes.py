@@ -156,9 +156,9 @@ def update_run(
 def tag_rating(tx: Transaction, run_id: str, author: str, quality: float | None) -> None:
     """Record who rated a run, in the place of an earlier rating of theirs; None removes it."""
     ((text,),) = tx.read("SELECT tags FROM runs WHERE id = :id", {"id": run_id})
-    of = ("rated ", f" by {author}")
-    tags = [e for e in json.loads(text or "[]") if not (e.startswith(of[0]) and e.endswith(of[1]))]
-    tags += [] if quality is None else [f"{round(quality, 4):g}".join(of)]
+    start = f"rating@{author.replace(':', '_')}:"
+    tags = [each for each in json.loads(text or "[]") if not each.startswith(start)]
+    tags += [] if quality is None else [f"{start}{round(quality, 4):g}"]
     update_run(tx, run_id, {"tags": tags_text(tags)}, {})
 
 

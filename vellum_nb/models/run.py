@@ -20,7 +20,7 @@ from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 
-_RATING = re.compile(r"rated (0(?:\.\d+)?|1) by (.+)", re.DOTALL)
+_RATING = re.compile(r"rating@([^:]+):(0(?:\.\d+)?|1)")
 
 
 def case_id(inputs: Mapping[str, Any]) -> str:
@@ -192,7 +192,7 @@ class Run(Model):
     def ratings(self) -> dict[str, float]:
         """Author to quality, of the ratings that have an author; `tags` hold them."""
         found = [_RATING.fullmatch(tag) for tag in self.tags]
-        return {each[2]: float(each[1]) for each in reversed(found) if each}
+        return {each[1]: float(each[2]) for each in reversed(found) if each}
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)

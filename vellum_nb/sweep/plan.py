@@ -201,7 +201,7 @@ class StopRule:
             value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
             figures = self._values.setdefault((place.position, place.release_tag), {})
             figures[place.repeat] = math.nan if value is None else value
-        if self._take_cases():
+        if self._take_cases() and self.why is None:
             self.why = self._decision()
         return self.why
 
@@ -222,17 +222,17 @@ class StopRule:
         return done - before
 
     def _decision(self) -> str | None:
-        found, number, done = {}, len(self._order), 0
+        words, number, used = [], len(self._order), 0
         for tag, differences in self._differences.items():
-            done = len(differences)
-            test = sequential_test(differences, left=number - done, alpha=self._alpha)
+            left = number - len(differences)
+            test = sequential_test(differences, left=left, alpha=self._alpha)
             if test.can_decide and not test.side:
                 return None
-            word = {1: "better", -1: "worse", 0: "undecided"}[test.side]
-            found[f"{tag} is {word} (e = {test.evidence:.3g})"] = test.side
-        head = "decided" if all(found.values()) else "cannot be decided with the cases left,"
-        used = f"after {done:,} of {plural(number, 'case')}"
-        return f"{head} by {self._metric.name} {used}: {', '.join(found)}"
+            words.append(f"{tag} is { ({1: 'better', -1: 'worse'}.get(test.side, 'undecided')) }")
+            used = max(used, test.cases)
+        head = "decided" if all("undecided" not in word for word in words) else "cannot be decided"
+        after = f"after {used:,} of {plural(number, 'case')}"
+        return f"{head} by {self._metric.name} {after}: {', '.join(words)}"
 
 
 def checked_tags(release_tags: Any) -> tuple[str, ...]:

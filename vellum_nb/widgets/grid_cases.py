@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import FIRST_CHANGED, VERDICTS
+from vellum_nb.comparison.figures import FIRST_CHANGED, NO_ANSWER, VERDICTS
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -36,7 +36,7 @@ __all__ = ["STATES", "CaseOrder", "head"]
 STATES = {
     "different": "Different",
     "regressions": "Regressions",
-    "missing": "Missing",
+    "missing": "No answer",
     "unstable": "Unstable",
     "disputed": "Judge disagrees",
 }
@@ -48,6 +48,7 @@ _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _SIGNS = {"better": "+", "same": "=", "noise": "≈", "worse": _MINUS, "missing": "?", "differs": "≠"}
 _WORDS = {
+    "missing": NO_ANSWER,
     "noise": "within the noise",
     "unscored": "without a figure",
     "error": "where the metric failed",
@@ -57,7 +58,7 @@ _WORDS = {
 class CaseOrder:
     """The cases of a comparison, ranked by a metric; None: by whether answers differ.
 
-    Worse cases come first, then better, changed, missing and same ones.
+    Worse cases come first, then better, changed, those without an answer, and same ones.
 
     Attributes
     ----------
@@ -287,13 +288,14 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         words = plural(len(answered), "case") + (
             f" {_TIMES} {repeats:,} repeats" if repeats > 1 else ""
         )
-        return {"counts": words, "remark": f"{missing:,} missing" if missing else ""}
+        return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
     counts: dict[str, int]
     if metric is None:
         counts = {each: comparison.count(release, each) for each in ("differs", "same", "missing")}
         words_of = {
             "differs": "differs" if counts["differs"] == 1 else "differ",
             "same": "identical",
+            "missing": NO_ANSWER,
         }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:

@@ -53,7 +53,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepServices, empty_sweep, open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import empty_sweep, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,9 +109,6 @@ class Workspace:
         )
         self._runner = Runner(client, self.history, self._lookup)
         self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
-        self._sweep_services = SweepServices(
-            client, self.history, self._lookup, self._runner, self._compare_sweep
-        )
 
     def close(self) -> None:
         """Close the client, and the history unless it was handed in open."""
@@ -577,7 +574,8 @@ class Workspace:
             seed=seed,
         )
         return start_sweep(
-            self._sweep_services,
+            self._runner,
+            self._compare_sweep,
             deployment,
             cases,
             release_tags,
@@ -629,7 +627,7 @@ class Workspace:
         >>> ws.open_sweep(sweep.id)
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
-        return open_sweep(self._sweep_services, sweep_id, options)
+        return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
     @overload
     def compare(
@@ -843,7 +841,7 @@ p = 1.00 · noise floor unknown>
             sweep=lambda name, rows, options: (
                 self.sweep(name, rows, **options)
                 if rows
-                else empty_sweep(self._sweep_services, name, options["release_tags"])
+                else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
             leaks=self.client.leaks,
             grid=grid,
