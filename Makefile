@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # Where it is set, each kernel and server that the tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-lowest test-newer check lint units cells coverage bench docs notebooks lock clean programs
+.PHONY: help lab test test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -20,12 +20,15 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells
-	@echo "==> tests in a real browser"
-	@$(BIN)/python -m pytest tests/e2e -m browser $(TWO) $(ARGS)
-	@echo "==> all other tests"
-	@$(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells lowest
+	@$(MAKE) --no-print-directory --jobs=2 browser others
+
+browser: $(VENV)/.dev
+	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
+
+others: $(VENV)/.dev
+	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
 OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace
@@ -40,11 +43,18 @@ lint: $(VENV)/.dev
 
 units: $(VENV)/.dev
 	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -q $(TWO) $(ARGS)
-UNITS := tests/test_[^w]*.py $(addprefix tests/,client comparison history rendering sweep)
+UNITS := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering sweep)
 
 cells: $(VENV)/.dev
 	@echo "==> notebooks, against their stored outputs"
 	@$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
+
+lowest: $(VENV)/lowest/.made
+	@echo "==> a part of the unit tests, lowest versions"
+	@$(VENV)/lowest/bin/python -m pytest $(PART) -m "not slow" -k "not postgres" -q
+PART := $(addprefix tests/,test_in*.py test_run.py client/test_r*.py client/test_streams.py \
+	comparison/test_markdown.py history/test_f*.py history/test_recording.py rendering/test_markdown.py \
+	widgets/test_fields.py widgets/test_outputs.py workspace/test_workspace.py)
 
 test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions that are allowed
 	@echo "==> unit tests, lowest versions" && $(VENV)/lowest/bin/python -m pytest $(VERSIONS) $(ARGS)

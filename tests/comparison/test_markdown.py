@@ -103,7 +103,7 @@ def test_figures_findings_and_gaps():
     assert found[-1] == "worse"
     assert "**worse**" in markdown
     assert "### Worse: 7 cases" in markdown
-    assert "### Missing, or without a figure: 1 case\n" in markdown
+    assert "### Without an answer or a figure: 1 case\n" in markdown
     assert "FAILED TIMEOUT: no answer within 120 s" in unescape(re.sub("<[^>]*>", "", shown.html))
     assert "8 cases, 16 runs of 2026-11-24 " in markdown
 

@@ -30,12 +30,12 @@ def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_las
         run("v1", "lost"), failed("v2", "lost", code="CONNECTION"),
         run("v1", "other"), run("v2", "other", "no"),
     )  # fmt: skip
-    assert "v2 1 differs · 2 missing · 1 identical" in text_of(html)
+    assert "v2 1 differs · 2 without an answer · 1 identical" in text_of(html)
     found = [re.search(r"case \d (\w+)", row) for row in rows(html)]
     assert [match and match[1] for match in found] == ["other", "absent", "lost", "same"]
     assert "differs answer \N{MINUS SIGN} yes + no" in rows(html)[0]
     assert "missing No run of this case on v2." in rows(html)[1]
-    assert "missing FAILED No usable answer came. CONNECTION" in rows(html)[2]
+    assert "? FAILED No usable answer came. CONNECTION" in rows(html)[2]
     assert html.count('class="vnb-cmp-gap"') == 2
 
 

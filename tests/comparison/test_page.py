@@ -73,7 +73,7 @@ def test_the_page_is_one_file_that_loads_nothing():
 def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
-    titles = "By exact|Releases|Worse|Missing, or without a figure|Better|Identical outputs|"
+    titles = "By exact|Releases|Worse|Without an answer or a figure|Better|Identical outputs|"
     titles += "How this is counted"
     assert re.findall(r"<h2>(.*?)</h2>", html) == titles.split("|")
     assert re.findall(r"<h3>Case (\d)", html) == ["2", "5", "3", "1", "4"]

@@ -14,7 +14,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from vellum_nb.comparison.statistics import (
     cases_needed,
+    cohen_kappa,
+    corrected_mean,
     holm,
+    krippendorff_alpha,
     mean_interval,
     paired,
     paired_share,
@@ -223,3 +226,24 @@ def test_how_many_cases_would_show_a_difference_is_rs_answer():
     assert cases_needed(-0.2, 1.0) == 197
     assert cases_needed(0.0, 1.0) is None
     assert cases_needed(0.9, 0.01) == 6  # fewer can never be shown: 2 / 2**5 > 0.05
+
+
+@pytest.mark.parametrize("right", [0.7, 0.9, 0.98])
+def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
+    """As benchmarks/simulate_agreement.py, with fewer comparisons."""
+    rng = np.random.default_rng(17)
+    held = {"kappa": [], "alpha": [], "corrected": []}
+    true = 2 * right - 1  # where half of the answers pass
+    for _ in range(600):
+        truth = rng.random(160) < 0.5
+        judge = truth ^ (rng.random(160) >= right)
+        counts = np.bincount(2 * ~truth[:40] + ~judge[:40], minlength=4)
+        kappa = cohen_kappa(counts.reshape(2, 2).tolist())
+        held["kappa"].append(kappa.low <= true <= kappa.high)
+        raters = ((rng.random((3, 40)) < right) == truth[:40]).sum(axis=0)
+        alpha = krippendorff_alpha(raters.tolist(), [3] * 40)
+        held["alpha"].append(alpha.low <= true**2 <= alpha.high)
+        sides = truth[:40].astype(float), judge[:40].astype(float), judge[40:].astype(float)
+        mean = corrected_mean(*sides, ends=(0, 1))
+        held["corrected"].append(mean.low <= 0.5 <= mean.high)
+    assert min(np.mean(each) for each in held.values()) >= 0.93

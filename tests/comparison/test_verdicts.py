@@ -109,7 +109,7 @@ def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     found = of_runs(*runs, metrics=careful)
     assert verdicts(found) == ["same", "missing", "missing", "error", "unscored", "worse"]
     assert found.line("v2") == (
-        "v2: 0 better · 1 worse · 1 same · 2 missing · 1 unscored · 1 error · p = 1.00 · "
+        "v2: 0 better · 1 worse · 1 same · 2 without an answer · 1 unscored · 1 error · p = 1.00 · "
         "noise floor unknown"
     )
     row = found.summary().set_index("release").loc["v2"]
@@ -117,9 +117,9 @@ def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     assert row[names].tolist() == [6, 4, 1, 1, 1, 0, 1, 1, 1]
     turned = found.with_baseline("v2")  # what only the baseline lacks is missing on both
     assert turned.count("v1", "missing") == 2
-    assert "2 missing" in repr(turned)
+    assert "2 without an answer" in repr(turned)
     plain = of_runs(*runs)
-    assert repr(plain).endswith("6 cases: v2 2 differs, 2 identical, 2 missing>")
+    assert repr(plain).endswith("6 cases: v2 2 differs, 2 identical, 2 without an answer>")
     assert "same" not in repr(plain) + plain.to_text()
     assert len(found.errors()) == 2
     assert found.long()["metric_error.careful"].notna().sum() == 2
@@ -169,7 +169,9 @@ def test_an_alpha_or_a_status_that_does_not_fit_is_refused(alpha):
 def test_nothing_to_compare_is_no_finding():
     found = of_runs(run("v1", "a"), run("v2", "b"), metrics=lambda _: 1)
     assert found.finding("v2") == "missing"
-    assert found.line("v2").startswith("v2: 0 better · 0 worse · 0 same · 2 missing · no p")
+    assert found.line("v2").startswith(
+        "v2: 0 better · 0 worse · 0 same · 2 without an answer · no p"
+    )
     empty = of_runs()
     for ask in (empty.regressions, empty.assert_no_regressions):
         with pytest.raises(InputError, match="words has no stored runs on v1, v2"):

@@ -57,6 +57,7 @@ def pytest_runtest_makereport(item):
 def lab(_page, request):
     """Open notebooks in a real browser; afterwards nothing may have gone wrong in the page."""
     _page.guard.take()
+    request.node.stash[FAILED] = False  # a second try that passes takes no other picture
     yield _page
     if request.node.stash.get(FAILED, False):
         name = re.sub(r"\W+", "-", request.node.name)

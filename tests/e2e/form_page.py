@@ -38,6 +38,13 @@ class FormPage:
             ticked = [*ticked, name] if name in tags else [t for t in ticked if t != name]
             expect(self.run).to_have_text(f"Run on {len(ticked)}")
 
+    def places(self):
+        """Return where the release tags and Run are, from the top of the form."""
+        top = self.root.bounding_box()["y"]
+        return [
+            each.bounding_box()["y"] - top for each in (self.root.locator(".vnb-tags"), self.run)
+        ]
+
     def column(self, tag):
         """Return the answer of a release tag."""
         return self.answers.get_by_role("region", name=tag, exact=True)

@@ -300,11 +300,11 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
     grid.press("h", "Enter")
     assert grid.view.opened
     expect(grid.page.locator(".vnb-view-active")).to_contain_text("o1: ")
-    grid.click(grid.button("Missing 1"))
+    grid.click(grid.button("No answer 1"))
     grid.click(grid.button("Run this case on b"))
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
     grid.exchange()
-    expect(grid.button("Missing 0")).to_be_visible()
+    expect(grid.button("No answer 0")).to_be_visible()
 
 
 def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
@@ -318,11 +318,11 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
 
 
 def test_filters_are_pressed_and_survive_another_display(grid):
-    grid.click(grid.button("Missing 1"))
+    grid.click(grid.button("No answer 1"))
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
     grid.page.evaluate("window.close_()")
     again = Live(grid.blank, grid.view, '<div id="el"></div>')
-    expect(again.button("Missing 1")).to_have_attribute("aria-pressed", "true")
+    expect(again.button("No answer 1")).to_have_attribute("aria-pressed", "true")
     expect(again.page.locator(".vnb-grid-row")).to_have_count(1)
 
 
@@ -401,7 +401,7 @@ def test_axe_finds_nothing_wrong_with_the_table(table):
 
 
 def test_axe_finds_nothing_wrong_with_the_grid(grid):
-    grid.click(grid.button("Missing 1"))
+    grid.click(grid.button("No answer 1"))
     grid.button("Export…").click()
     assert grid.blank.violations() == []
 

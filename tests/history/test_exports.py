@@ -391,7 +391,7 @@ def frames_of_runs(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(runs=frames_of_runs(), data=st.data())
 def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")

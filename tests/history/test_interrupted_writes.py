@@ -1,6 +1,7 @@
 """Ctrl-C at each step at which Python may interrupt a write: all of it is written, or nothing."""
 
 import dis
+import gc
 import signal
 import sys
 from signal import SIGINT, raise_signal
@@ -59,6 +60,7 @@ def interrupted(call, at):
 def test_ctrl_c_during_a_write_leaves_all_or_nothing_and_keeps_no_other_out(
     place, history, make_run
 ):
+    gc.collect()  # in a `__del__`, of what other tests left, an interrupt is lost
     usual = signal.getsignal(SIGINT)
     annotated = make_run(id="annotated")
     history.begin(annotated)

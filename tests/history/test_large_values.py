@@ -141,7 +141,7 @@ def test_an_output_of_200_megabytes_goes_in_and_comes_back(history, path, make_r
 
 
 @pytest.mark.slow
-def test_ten_thousand_outputs_are_as_many_columns(history, record, tmp_path):
+def test_ten_thousand_outputs_are_as_many_columns(history, path, record, tmp_path):
     outputs = {f"o{number}": number for number in range(10_000)}
     run = record(outputs=outputs)
     assert history.get(run.id).outputs == outputs

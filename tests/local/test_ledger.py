@@ -8,7 +8,7 @@ from execution_kit import START, event, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger.ledger import EventLog, Ledger
 from vellum_nb.models import WorkflowInput, WorkflowOutput
 
 
@@ -31,10 +31,11 @@ def test_events_come_back_in_order_with_all_that_they_show(ledger):
             kind="PROMPT",
             usage=(Usage("model", 3, 4, 0.5),),
         ),
-        event(begun, outputs=(WorkflowOutput(id="1", name="text", type="STRING", value="a"),)),
+        event(begun, body={"outputs": {"text": "a"}}),
     ]
-    ended = replace(begun, status="FULFILLED", end=START)
-    ledger.finish(ended, events)
+    outputs = (WorkflowOutput(id="1", name="text", type="STRING", value="a"),)
+    ended = replace(begun, status="FULFILLED", end=START, outputs=outputs)
+    ledger.finish(ended, EventLog([events[0], replace(events[1], outputs=outputs)]))
     assert ledger.events(begun.execution_id) == events
     assert ledger.record(begun.execution_id) == ended
 
@@ -52,7 +53,7 @@ def test_deep_values_are_kept_and_those_too_deep_are_refused(ledger):
         inputs=(WorkflowInput(name="data", type="JSON", value=nested(600)),),
     )
     ledger.begin(deep)
-    ledger.finish(deep, [event(deep, body={"outputs": {"deep": nested(600)}})])
+    ledger.finish(deep, EventLog([event(deep, body={"outputs": {"deep": nested(600)}})]))
     assert ledger.record(deep.execution_id) == deep
     assert ledger.events(deep.execution_id)[0].body == {"outputs": {"deep": nested(600)}}
     with pytest.raises(VellumNBError, match="nested too deeply to be stored"):

@@ -166,6 +166,18 @@ def test_a_run_whose_stream_nobody_reads_is_cancelled(quick, asking):
     assert ended["error"]["message"] == "The client hung up"
 
 
+def test_the_events_of_a_run_are_bounded(asking):
+    def endless() -> Generator[str, None, None]:
+        piece = "x" * 4_000_000
+        while True:
+            yield piece
+
+    with LocalServer(timeout=15) as server:
+        server.deploy(endless)
+        error = asking(server).run("endless")["error"]
+    assert error["message"].startswith("The events of the run have more than 134,217,728 bytes")
+
+
 def test_a_stop_does_not_wait_for_unfinished_bodies_and_logs_nothing(caplog):
     with ExitStack() as stack:
         server = LocalServer().start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import json
 import random
 import socket
@@ -13,6 +14,7 @@ import pytest
 from execution_kit import until
 
 from vellum_nb.local import LocalServer
+from vellum_nb.local.engine.executions import LiveExecution
 
 TEXT = [{"name": "text", "type": "STRING", "value": "a"}]
 
@@ -230,6 +232,20 @@ def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
     assert last["data"]["state"] == "REJECTED"
     assert last["data"]["error"]["message"] == "The local server was stopped"
     assert patient.ended.wait(20)
+
+
+@pytest.mark.parametrize("how", ["", "-stream", "-async"])
+def test_a_run_that_has_ended_is_freed_without_the_garbage_collector(api, how):
+    url = f"{api.server.url}/v1/execute-workflow{how}"
+    gc.collect()
+    gc.disable()
+    try:
+        for name in ("streamed", "fail"):
+            body = {"workflow_deployment_name": name, "inputs": TEXT}
+            assert api.session.post(url, json=body, timeout=20).status_code == 200
+        until(lambda: not [each for each in gc.get_objects() if isinstance(each, LiveExecution)])
+    finally:
+        gc.enable()
 
 
 def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):

@@ -194,15 +194,19 @@ socketserver.ThreadingUnixStreamServer(place, Handler).serve_forever()
 """
 
 
-def test_the_answer_of_a_crash_is_read_to_its_end(project, tmp_path, asking):
+@pytest.mark.parametrize(
+    ("timeout", "message"), [(20, "could not finish the run: crashed"), (0.2, "than 0.2 seconds")]
+)
+def test_the_answer_of_a_run_is_read_to_its_end(project, tmp_path, asking, timeout, message):
     """The real server forks a run for each request: after a hang-up the next one may hang."""
     log, python = tmp_path / "log", tmp_path / "python"
     python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
     python.chmod(0o700)
-    with LocalServer(timeout=20) as server:
+    with LocalServer(timeout=timeout) as server:
         server.deploy(project, isolation="environment", python=python)
         answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
-    assert answer["data"]["error"]["message"].endswith("could not finish the run: crashed")
+        assert answer["data"]["error"]["message"].endswith(message)
+        until(lambda: log.read_text() not in {"", "began"})
     assert log.read_text() == "False"
 
 
@@ -247,6 +251,7 @@ def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, ask
         server.deploy(project, isolation="environment", python=python)
         late = run(asking(server), "sleep")["error"]
         assert late["code"] == "WORKFLOW_TIMEOUT", late
+        assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
 
 
 def test_a_cancelled_run_is_rejected_at_once(python, project, tmp_path, asking):
@@ -267,16 +272,19 @@ def test_a_server_that_was_killed_is_started_again(python, project, server, aski
     server.deploy(project, isolation="environment", python=python)
     api = asking(server)
     pid = int(outputs(run(api))["where"][1].split()[0])
-    children = subprocess.run(
-        ["pgrep", "-f", "workflow_server.server:app"], capture_output=True, text=True, check=False
-    ).stdout.split()
-    mine = [int(c) for c in children if _parent(int(c)) == os.getpid()]
+    mine = [child for child in _workflow_servers() if _parent(child) == os.getpid()]
     assert mine
     assert pid not in mine
     for child in mine:
         os.kill(child, 9)
     until(lambda: not any(map(is_alive, mine)))
     assert outputs(run(api))["loud"] == ("STRING", "HI")
+
+
+def _workflow_servers():
+    command = ["pgrep", "-f", "workflow_server.server:app"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in found.split()]
 
 
 def _parent(pid):
@@ -407,6 +415,18 @@ def test_the_server_ends_with_the_process_that_started_it(python, project, tmp_p
 def test_what_is_missing_is_an_error_at_deploy(project, server, options, message):
     with pytest.raises(VellumNBError, match=message):
         server.deploy(project, **options)
+
+
+@pytest.mark.parametrize(
+    ("isolation", "module"), [("process", "process"), ("environment", "workflow_server")]
+)
+def test_an_import_that_hangs_is_an_error_at_deploy(python, server, monkeypatch, isolation, module):
+    monkeypatch.setattr(f"vellum_nb.local.isolation.{module}.DESCRIBE_S", 1.0)
+    options = {"python": python} if isolation == "environment" else {}
+    files = {"workflow.py": b"import time\ntime.sleep(600)\n"}
+    with pytest.raises(VellumNBError, match="it took longer than 60 seconds to import"):
+        server.deploy(files, name="hangs", isolation=isolation, **options)
+    assert not [pid for pid in _workflow_servers() if _parent(pid) == os.getpid()]
 
 
 LOCK = {"module": "flows.my-flow", "container_image_name": "mine", "container_image_tag": "7"}

@@ -172,7 +172,7 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
         db.commit()
     history.sweeps.acquire(sweep.id)
     gate.open.set()
-    with pytest.raises(HistoryError, match=f"Sweep {sweep.id} is running in this process"):
+    with pytest.raises(HistoryError, match="is running in this process|was released; resume"):
         sweep.wait(timeout=LONG)
     assert (sweep.state, states(history)) == ("stopped", ["FULFILLED"] * 2)
 

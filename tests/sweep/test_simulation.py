@@ -29,7 +29,7 @@ from vellum_nb.sweep.retry_policy import (
 HISTORIES = int(os.environ.get("SWEEP_HISTORIES", "10000"))
 SEED = int(os.environ.get("SWEEP_SEED", "0"))
 RUNS = 5
-LOOKUP_S = 60.0
+LOOKUP_S = 30.0
 FULFILLED = {"state": "FULFILLED", "outputs": {"n": 1}}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ class Server:
         self.dice = dice
         self.refuses = dice.random() < 0.5
         # A server that does not refuse keeps within the look-up time: request, run and listing.
-        self.lag = dice.uniform(0, 200 if self.refuses else LOOKUP_S / 3)
+        self.lag = dice.uniform(0, 100 if self.refuses else LOOKUP_S / 3)
         self.faults = dice.choice([0.0, 0.1, 0.5])
         self.executed = {}
         self.ends = {}

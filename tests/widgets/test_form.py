@@ -336,6 +336,6 @@ def test_closing_a_form_leaves_no_widget_and_no_thread():
     form.close()
     assert set(_instances) == before
     for thread in threading.enumerate():
-        if thread.name.startswith("vellum-nb"):
+        if thread.name.startswith("vellum-nb") and thread.is_alive():
             thread.join(PATIENCE)
     assert threading.active_count() <= threads

@@ -38,6 +38,19 @@ def test_the_view_follows_a_sweep_to_its_end_and_leaves_no_thread(gated):
     assert not any(t.name == "vellum-nb-sweep-view" for t in threading.enumerate())
 
 
+def test_a_sweep_that_is_cut_off_before_a_run_ends_shows_no_rate_and_no_rows(gated):
+    view = gated.sweep().view()
+    until(view, lambda model: sum(tag["running"] for tag in model["tags"]) == 4)
+    assert view.parts["figures"].count("vnb-sweep-output") == 5
+    press(view, "cut")
+    model = until(view, lambda model: model["state"] == "stopped")
+    rate = model["sums"][1]
+    assert (rate["value"], rate["below"]) == ("\u2014", "")
+    assert view.wait(PATIENCE)
+    assert "vnb-sweep-output" not in view.parts["figures"]
+    assert "no run has ended yet" in view.parts["figures"]
+
+
 def test_the_buttons_pause_resume_stop_and_cut_off(gated):
     sweep = gated.sweep()
     view = sweep.view()

@@ -55,6 +55,19 @@ def test_a_tag_that_moves_is_named_and_its_runs_are_marked(ws):
     assert sweep.compare().moved_tags == ("live",)
 
 
+def test_a_tag_that_moves_is_noticed_though_the_workspace_was_closed(ws):
+    gate = Gate()
+    ws.server.deploy(gate, name="echo", release_tags=["live"])
+    with vnb.connect(ws.server, history=ws.history) as closed:
+        sweep = closed.sweep("echo", [{"text": "a"}], release_tags=["live"], background=True)
+    assert gate.runs.acquire(timeout=60)
+    ws.server.deploy(new, name="echo", release_tags=["live"])
+    gate.may_end.release(100)
+    sweep.wait()
+    assert (sweep.state, sweep.progress().moved) == ("done", ("live",))
+    assert sweep.runs()[0].tag_moved
+
+
 @pytest.mark.parametrize("way", ["the same call", "resume"])
 def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws, way):
     ws.server.deploy(new, name="echo", release_tags=["live"])
@@ -103,10 +116,8 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     ws.server.deploy(new, name="echo", release_tags=["live"])
     sweep = ws.sweep("echo", [{"text": "a"}], release_tags=["live"], progress=False)
     [place] = sweep.record.places()
-    lookup = Lookup(ws.client)
-    runner = Runner(ws.client, ws.history, lookup)
-    services = sweeps.SweepServices(ws.client, ws.history, lookup, runner, ws.compare)
-    worker = sweeps.SweepWorker(services, sweep.record)
+    runner = Runner(ws.client, ws.history, Lookup(ws.client))
+    worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
     worker.attempt(SweepOptions())
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])

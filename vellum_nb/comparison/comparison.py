@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
+from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
@@ -46,6 +47,7 @@ from vellum_nb.comparison.gate import check, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
+    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -117,9 +119,9 @@ class Comparison:
     """Stored runs of one deployment, case by case on several releases.
 
     Of several runs of a case on a release the newest that brought an answer (FULFILLED or
-    REJECTED) is shown; metrics go over all of them, and their mean counts. A case without an
-    answer on a release is *missing* there: counted and shown, never the same, never a pass. A tag
-    that moved between runs has one column a release.
+    REJECTED) is shown; metrics go over all of them, and their mean counts. A case is *missing* on a
+    release where it was not run, and *failed* where no run brought an answer: never the same,
+    never a pass. A tag that moved between runs has one column per release.
 
     A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
     `metric` is a name, by default the first metric's, and `release` a column; `InputError` says
@@ -137,12 +139,12 @@ class Comparison:
         The tag the others are compared with. Default: the first.
     metrics : metric or sequence, optional
         `vellum_nb.Metric`, functions of a run, names of `vellum_nb.metrics`; the first decides
-        what is better. Default: ``score``, where it is known what outputs should be, and
-        ``quality``, where runs were rated. A judge is not run here: ``ws.compare`` does that.
+        what is better. Default: ``score`` where outputs are expected, and ``quality`` where runs
+        were rated. `ws.compare` runs judges; this does not.
     cases : sequence of SweepCase, optional
         Cases that belong to it, run or not, with what is expected of them.
     only : iterable of str, optional
-        The `case_id` of the cases that are compared. Default: all.
+        The `case_id` of the cases to compare. Default: all.
     order : sequence of str, optional
         The `case_id` of cases in the order in which a sweep ran them that could stop after every
         one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
@@ -151,7 +153,7 @@ class Comparison:
     groups : sequence of str, optional
         The column of each run, where that is not its release tag; none is split then.
     alpha : float, default 0.05
-        How likely chance may be where something counts as better or worse.
+        Significance level: the p value up to which a release is better or worse.
     seed : int, default 0
         Without effect since intervals are computed, not drawn; kept for calls that name it.
     cluster : str, optional
@@ -328,13 +330,13 @@ class Comparison:
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
-    def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
+    def with_judgements(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> Comparison:
         """Return a comparison whose judges know these judgements.
 
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why there is none.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -425,7 +427,7 @@ class Comparison:
         return self.figures.scored[self._metric(metric)]
 
     def count(self, release: str, status: str) -> int:
-        """Return in how many cases `release` is "same", "differs" or "missing".
+        """Return in how many cases `release` is "same", "differs" or "missing" (no answer on both).
 
         Of the outputs; by the metric "better", "worse", "noise", "unscored" or "error".
         """
@@ -483,7 +485,7 @@ class Comparison:
         return self.figures.finding(*self._key(release, metric))
 
     def remark(self, release: str, metric: str | None = None) -> str:
-        """Return in words what to make of a release, and how many cases would show more."""
+        """Return the finding as a sentence, and how many cases would show more."""
         return self.figures.remark(*self._key(release, metric))
 
     def frame(self) -> pd.DataFrame:
@@ -507,14 +509,20 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `failed` were run and brought none; `missing` were not
-        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its
-        95 % interval; ``.delta`` the mean difference to the baseline with its own, ``.p`` its p
-        value and ``.noise`` what repeats alone would bring about. `wins`, `ties`, `losses` count
-        cases by the first metric, `p` is their sign test; every p is Holm's over the releases.
-        `noise_floor_pct` is how often repeats differ. `finding` says what to make of it. With
+        Of `cases`, `n` brought an answer, `failed` were run and brought none, `missing` were not
+        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
+        ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
+        ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
+        cases by the first metric, `p` is their sign test; each p has Holm's correction over the
+        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion. With
         `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
         whenever one looks, and intervals are those of a fixed number of cases.
+
+        Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
+        often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
+        from all its figures and the ``.corrected_n`` cases that are rated (PPI++), and
+        ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
+        rated cases are a random sample, and is missing below 20.
 
         Warns where no cluster was named, and a label that cases share would change a finding.
         """
@@ -522,6 +530,35 @@ class Comparison:
             if note := self.figures.cluster_note(release, self.metrics[0].name):
                 warnings.warn(f"{release}: {note}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
+
+    def judge_check(self, metric: str | None = None) -> Agreement:
+        """Return how a judge's verdicts agree with people's ratings of the same runs.
+
+        Nothing is run. A rating from 0.5 on passes, a judge's figure from its ``threshold`` on. A
+        judge counts as checked from 30 rated runs on, where the lower bound of kappa is at least
+        0.4; until then ``problem`` says why not, and so do `summary`, the grid, reports and the
+        gate. ``frame`` has the runs on which they disagree.
+
+        Parameters
+        ----------
+        metric : str, optional
+            The judge's name. Default: the first judge's.
+        """
+        checks = self.figures.checks
+        name = next(iter(checks), "") if metric is None else metric
+        if name not in checks:
+            what = "no judge" if metric is None else f"no judge {metric!r}"
+            msg = f"this comparison has {what}; its judges: {', '.join(checks) or 'none'}"
+            raise InputError(msg)
+        return checks[name]
+
+    def rater_check(self) -> Agreement:
+        """Return how the people agree who rated the same runs: kappa of two, alpha of more.
+
+        It is of ratings that carry their author, see `Run.ratings`; from 0.5 on one passes.
+        `frame` has the runs on which they disagree, with the rating of each.
+        """
+        return rater_check(self.figures.runs)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release`, or on any, the worst first."""
@@ -732,9 +769,8 @@ class Comparison:
         Parameters
         ----------
         cases : DataFrame, str, Case, Run or several, optional
-            Rows of `frame`, such as `regressions` returns, a `case_id`, or cases of `cases`;
-            runs of the history may be others than those compared. Default: all. Where there are
-            none, as of `regressions` of a release that is not worse, nothing is run.
+            Rows of `frame`, such as `regressions` returns, a `case_id`, cases of `cases`, or runs
+            of the history. Default: all. Of no rows, nothing is run.
         release_tag : str
             The release tag to run them on.
         repeats : int, default 1
@@ -745,7 +781,7 @@ class Comparison:
         Returns
         -------
         Sweep
-            Its runs, with ``label.replay_of`` in its `frame`; of no case it is empty.
+            Its runs, with ``label.replay_of`` in its `frame`; empty if there were no cases.
 
         Raises
         ------
@@ -781,6 +817,7 @@ class Comparison:
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
+        require_checked_judge: bool = False,
     ) -> None:
         """Raise where a release is worse than the baseline; for tests and for CI.
 
@@ -800,6 +837,8 @@ class Comparison:
             How many cases may be without an answer or a figure on one of the two releases.
         alpha : float, default 0.05
             The p value, corrected for several releases, up to which a mean difference counts.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. Else it warns.
 
         Raises
         ------
@@ -814,7 +853,12 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {
+            "max_regressions": max_regressions,
+            "max_missing": max_missing,
+            "alpha": alpha,
+            "require_checked_judge": require_checked_judge,
+        }
         names, releases = self._metric_names(metric), self._others(release)
         check(self.figures, failures(self.figures, names, releases, **limits))
 
@@ -914,7 +958,8 @@ class Comparison:
         whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {"max_regressions": max_regressions}
+        limits |= {"max_missing": max_missing, "alpha": alpha}
         found = failures(self.figures, names, self.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
 

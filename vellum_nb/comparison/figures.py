@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
 from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     MANY,
     Estimate,
     cases_needed,
+    corrected_mean,
     detectable_share,
     holm,
     mean_interval,
@@ -52,7 +54,9 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
+_RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
 """A release, and the name of a metric."""
@@ -67,8 +71,9 @@ def runs_table(
     """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
-    its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
-    earlier evaluations: metric to the id of the run to what it returned.
+    its release; `kind` is a number that equal answers share, -1 where no answer came; `rating` is
+    the mean of what people rated. `known` are earlier evaluations: metric to the id of the run to
+    what it returned.
     """
     import pandas as pd
 
@@ -77,6 +82,7 @@ def runs_table(
     for name in ("state", "latency_s", "cost_usd", "quality"):
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
+    table["rating"] = pd.Series([rating_of(run) for run in runs], dtype="float64")
     expected = [cases[at].expected for at in table["case"].tolist()]
     for metric in metrics:
         found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
@@ -445,6 +451,36 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def checks(self) -> dict[str, Agreement]:
+        """Name of each judge to how its verdicts agree with people's ratings of the same runs."""
+        found = {}
+        for judge in self.metrics:
+            if isinstance(judge, Judge):
+                figures = self.table[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
+                found[judge.name] = judge_check(self.runs, figures, judge)
+        return found
+
+    @property
+    def judge_notes(self) -> tuple[str, ...]:
+        """Of each judge why it does not count as checked, and how often its verdicts differ."""
+        found = []
+        for judge in self.metrics:
+            if isinstance(judge, Judge):
+                noise, answers = judge.noise()
+                found += [problem] if (problem := self.checks[judge.name].problem) else []
+                if answers:
+                    pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
+                    found.append(f"Verdicts of the judge {judge.name} differ {pairs}")
+        return tuple(found)
+
+    @property
+    def runs(self) -> list[tuple[Run, Case, str]]:
+        """All runs, each with its case and release."""
+        names = ("run", "case", "release")
+        rows = zip(*(self.table[name].tolist() for name in names), strict=True)
+        return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
+
+    @cached_property
     def statuses(self) -> dict[str, list[Status]]:
         """Release but the baseline to whether each case's answer differs from the baseline's."""
         import numpy as np
@@ -545,8 +581,8 @@ class ComparisonFigures:
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
-        words = [word for word in VERDICTS if word in _ALWAYS or found.counts[word]]
-        counts = " · ".join(f"{found.counts[word]:,} {word}" for word in words)
+        shown = (f"{n:,} {word}" for word, n in found.counts.items() if n or word in _ALWAYS)
+        counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
         return f"{release}: {counts} · {p} · noise floor {floor}"
@@ -716,7 +752,7 @@ def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(list(rows))
-    texts = [name for name in _TEXTS if name in frame.columns]
+    texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
     return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
 
@@ -754,6 +790,8 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
     own = scored.estimate(column, figures.clusters)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
+    judge = scored.metric
+    of_judge = _judge_figures(figures, release, judge) if isinstance(judge, Judge) else {}
     return {
         "": own.mean,
         "low": own.low,
@@ -765,7 +803,34 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
         "delta_high": change.high,
         "p": math.nan if p is None else p,
         "noise": math.nan if found is None or found.band is None else found.band,
+        **of_judge,
     }
+
+
+def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> dict[str, Any]:
+    """Return whether a judge is checked, its own noise, and means corrected by people's ratings."""
+    import numpy as np
+
+    check, (noise, answers) = figures.checks[judge.name], judge.noise()
+    found: dict[str, Any] = {"check": check.problem or check.line}
+    found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
+    rows = figures.table[figures.table["is_answer"]]
+    rated = np.full((len(figures.cases), len(figures.releases)), np.nan)
+    means = rows.groupby(["case", "release"])["rating"].mean()
+    cells = [means.index.get_level_values(at) for at in (0, 1)]
+    rated[cells[0], cells[1]] = means
+    sides = rated, judge.sign * figures.scored[judge.name].mean
+    own, base = (figures.releases.index(each) for each in (release, figures.baseline))
+    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
+    if own != base:
+        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    for name, ((people, verdicts), ends) in means_of.items():
+        known = ~np.isnan(verdicts)
+        both, rest = known & ~np.isnan(people), known & np.isnan(people)
+        mean = corrected_mean(people[both], verdicts[both], verdicts[rest], ends=ends)
+        figures_of = {"": mean.mean, "_low": mean.low, "_high": mean.high, "_n": mean.n}
+        found |= {f"{name}{end}": value for end, value in figures_of.items()}
+    return found
 
 
 def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:

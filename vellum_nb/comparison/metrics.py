@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
@@ -408,6 +409,8 @@ def judge(
     name: str | None = None,
     lower_is_better: bool = False,
     rejected: Value = 0.0,
+    repeats: int = 1,
+    threshold: float = 0.5,
 ) -> Judge:
     """Return a metric that another workflow computes for each answer.
 
@@ -435,20 +438,34 @@ def judge(
         Whether low figures are good.
     rejected : bool or float, default 0
         The figure of a run that was rejected, and so has nothing to judge; None: it is judged.
+    repeats : int, default 1
+        How often it judges each answer. Of bools the verdict of more than half counts, of numbers
+        the mean; ``summary`` has how often two verdicts on one answer differ.
+    threshold : float, default 0.5
+        The figure from which an answer passes, where ``judge_check`` compares it with ratings.
     """
     given: object = deployment
     if not isinstance(given, str) or not given:
         msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
         raise InputError(msg)
-    options = {"lower_is_better": lower_is_better, "rejected": rejected}
+    often: object = repeats
+    if not isinstance(often, int) or isinstance(often, bool) or often < 1:
+        msg = f"judge: repeats={format_value(often)} does not fit: give a whole number from 1 on"
+        raise InputError(msg)
+    options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
+    options |= {"repeats": repeats, "threshold": threshold}
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
+
+
+Judgement: TypeAlias = Sequence[Run] | str
+"""The runs of a judge on one answer, or why there is none."""
 
 
 class Judge(Metric):
     """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
 
     `service` runs it where that is not the workspace that compares; `judgements` are by the
-    `case_id` of the judge's inputs: its run, or why it is missing.
+    `case_id` of the judge's inputs: its runs, or why they are missing.
     """
 
     def __init__(
@@ -457,6 +474,9 @@ class Judge(Metric):
         release_tag: str,
         inputs: Inputs | None,
         output: str | None,
+        *,
+        repeats: int,
+        threshold: float,
         **options: Any,
     ) -> None:
         super().__init__(self._judged, **options)
@@ -464,8 +484,10 @@ class Judge(Metric):
         self.release_tag = release_tag
         self.inputs = inputs
         self.output = output
+        self.repeats = repeats
+        self.threshold = threshold
         self.service: Any = None
-        self.judgements: Mapping[str, Run | str] = {}
+        self.judgements: Mapping[str, Judgement] = {}
 
     def replaced(self, **changes: Any) -> Judge:
         """Return the same judge with another `service` or other `judgements`."""
@@ -487,15 +509,38 @@ class Judge(Metric):
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
+    def passes(self, figure: float) -> bool:
+        """Return whether an answer with this figure passes."""
+        return figure < self.threshold if self.lower_is_better else figure >= self.threshold
+
+    def verdicts(self, key: str) -> list[bool | float]:
+        """Return the judge's figures of one answer, by the `case_id` of its inputs; or raise."""
+        judgement = self.judgements.get(key, "was not called")
+        if not isinstance(judgement, str):
+            usable = [each for each in judgement if each.state == "FULFILLED"]
+            if usable:
+                return [self._figure(each.outputs) for each in usable]
+            error = error_text(judgement[0])
+            judgement = f"ended {judgement[0].state}{f': {error}' if error else ''}"
+        msg = f"the judge {self.deployment} {judgement}"
+        raise ValueError(msg)
+
+    def noise(self) -> tuple[float, int]:
+        """Return how often two verdicts on one answer differ, and of how many answers."""
+        several = []
+        for key in self.judgements if self.repeats > 1 else ():
+            with suppress(ValueError):  # `errors` has why there is none
+                several.append(self.verdicts(key))
+        pairs = [a != b for found in several for a, b in combinations(found, 2)]
+        return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
+
     def _judged(self, run: Run, expected: Expected) -> Value:
-        judgement = self.judgements.get(case_id(self.request(run, expected)), "was not called")
-        if not isinstance(judgement, str) and judgement.state != "FULFILLED":
-            error = error_text(judgement)
-            judgement = f"ended {judgement.state}{f': {error}' if error else ''}"
-        if isinstance(judgement, str):
-            msg = f"the judge {self.deployment} {judgement}"
-            raise ValueError(msg)  # noqa: TRY004  (of no wrong type)
-        outputs = judgement.outputs
+        found = self.verdicts(case_id(self.request(run, expected)))
+        if all(isinstance(each, bool) for each in found):
+            return 2 * sum(found) > len(found)
+        return sum(found) / len(found)
+
+    def _figure(self, outputs: Mapping[str, Any]) -> bool | float:
         name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
         if name not in outputs or (self.output is None and len(outputs) > 1 and name != "score"):
             listed = ", ".join(outputs) or "none"
@@ -506,7 +551,7 @@ class Judge(Metric):
             return value
         text = str(value).strip()
         with suppress(ValueError):
-            return float(_WORDS.get(text.casefold(), text))
+            return _WORDS[text.casefold()] if text.casefold() in _WORDS else float(text)
         msg = f"{name} of {self.deployment} is {cut(text, 60)!r}: neither a number nor a bool"
         raise ValueError(msg)
 

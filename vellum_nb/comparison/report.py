@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
+from vellum_nb.comparison.figures import NO_ANSWER, ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
 from vellum_nb.models.inputs import format_value
-from vellum_nb.rendering.diff import Difference, diff_html, difference, word_diff
+from vellum_nb.rendering.diff import (
+    Difference,
+    OutputStatus,
+    diff_html,
+    output_difference,
+    output_status,
+    typed_output,
+    word_diff,
+)
 from vellum_nb.rendering.format import (
     cut,
     duration,
-    output_kind,
     plain_text,
     plural,
     printable,
@@ -44,14 +51,14 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "worse": "Worse",
-    "missing": "Missing, or without a figure",
+    "missing": "Without an answer or a figure",
     "better": "Better",
     "changed": "Changed, neither better nor worse",
     "same": "Identical outputs",
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
-OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "missing"))
+OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", NO_ANSWER))
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _NAMED = 20  # cases of a verdict that the plain text names
@@ -62,17 +69,12 @@ _INPUT = 400  # characters of an input there; the case is known by its beginning
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An output of one case on one release: the value, and its difference to the baseline's.
+    """An output of one case on one release: the value, and how it differs from the baseline's."""
 
-    `is_absent` is where only the baseline has the output, `is_new` where only this release has.
-    """
-
+    status: OutputStatus
     value: Any
     kind: str
     difference: Difference | None = None
-    is_same: bool = False
-    is_absent: bool = False
-    is_new: bool = False
 
     @property
     def text(self) -> str:
@@ -245,30 +247,20 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
     if answers > 1:
         differ = f", {unlike:,} of them differ" if unlike else ""
         facts.append(f"{answers:,} answers{differ}")
+    known = {**(base.outputs if base else {}), **run.outputs} if run and run.outputs else {}
     outputs = {
-        name: answer
+        name: _answer(name, run, None if is_base else base)
         for name in figures.output_names
-        if (answer := _answer(run, None if is_base else base, name)) is not None
+        if run and name in known
     }
     status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 
-def _answer(run: Run | None, base: Run | None, name: str) -> Answer | None:
-    if run is None:
-        return None
-    compared = base is not None and bool(base.outputs)
-    if name not in run.outputs:
-        is_absent = base is not None and name in base.outputs and bool(run.outputs)
-        return Answer(None, "JSON", is_absent=True) if is_absent else None
-    value = run.outputs[name]
-    kind = output_kind(value, run.output_types.get(name))
-    if base is None or name not in base.outputs:
-        return Answer(value, kind, is_new=compared)
-    old = base.outputs[name]
-    old_kind = output_kind(old, base.output_types.get(name))
-    found = difference(old, value, kind, old_kind=old_kind)
-    return Answer(value, kind, found or None, is_same=not found)
+def _answer(name: str, run: Run, base: Run | None) -> Answer:
+    status, typed = output_status(name, run, base), typed_output(name, run)
+    found = output_difference(name, run, base) if status == "differs" and base else None
+    return Answer(status, *typed, found)
 
 
 def page(model: ReportModel, beside: Mapping[str, str]) -> str:
@@ -341,6 +333,7 @@ def text(model: ReportModel) -> str:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
+    lines += [f"  {each}" for each in figures.judge_notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
 

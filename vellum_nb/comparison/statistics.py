@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
+_FEW = 20  # rated cases below which an agreement or a corrected mean has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
@@ -28,12 +29,16 @@ _BETS = 64  # of which half are on positive differences
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval, and the p value of its being zero where there is one."""
+    """A mean of `n` values with its 95 % interval, and the p value of its being zero.
+
+    Low and high are NaN where there is not enough data; p is None where nothing is tested.
+    """
 
     mean: float
     low: float
     high: float
     p: float | None = None
+    n: int = 0
 
 
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -98,7 +103,7 @@ def share_interval(share: float, number: int) -> Estimate:
     passed = share * number
     low = float(betaincinv(passed, number - passed + 1, 0.025)) if passed > 0 else 0.0
     high = float(betaincinv(passed + 1, number - passed, 0.975)) if passed < number else 1.0
-    return Estimate(share, low, high)
+    return Estimate(share, low, high, n=number)
 
 
 def paired_share(gained: int, lost: int, number: int) -> Estimate:
@@ -263,6 +268,109 @@ def sequential_test(
     most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(way * bets)) for way in (1, -1))
     can_decide = bool(most - math.log(_BETS) >= needed)
     return Sequential(float(np.exp(worth[best])), 0, can_decide=can_decide, cases=len(given))
+
+
+def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
+    """Return Cohen's kappa of a two by two table of counts, with its 95 % interval.
+
+    The interval is the asymptotic one of the table with one more in each cell: it holds for few
+    values, and where all agree. There is no kappa of fewer than 20, or of one verdict alone.
+
+    >>> found = cohen_kappa([[20, 5], [10, 15]])
+    >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
+    (0.4, 0.1269, 0.6138)
+    """
+    import numpy as np
+
+    raw = np.array(table, dtype=np.float64)
+    number = int(raw.sum())
+    shares = raw / max(1, number)
+    chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
+    if number < _FEW or chance == 1:
+        return Estimate(math.nan, math.nan, math.nan, n=number)
+    kappa = (float(np.trace(shares)) - chance) / (1 - chance)
+    shares = (raw + 1) / (number + 4)
+    rows, columns, same = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
+    chance = float(rows @ columns)
+    middle = (same - chance) / (1 - chance)
+    on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - same)) ** 2)
+    off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - same) ** 2
+    square = on + float(off) - (same * chance - 2 * chance + same) ** 2
+    half = Z95 * math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    return Estimate(kappa, min(low, kappa), max(high, kappa), n=number)
+
+
+def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimate:
+    """Return Krippendorff's alpha of pass or fail by several raters, with its 95 % interval.
+
+    Of each answer how many raters passed it, of how many who rated it; at least two did. The
+    interval is the jackknife's, with one more answer of each kind that two raters can give. There
+    is no alpha of fewer than 20 answers, or of one verdict alone.
+
+    >>> round(krippendorff_alpha([3, 0, 2, 2, 1] * 4, [3, 3, 3, 2, 3] * 4).mean, 4)
+    0.4271
+    """
+    import numpy as np
+
+    number = len(ratings)
+    ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
+    if number < _FEW or not 0 < ones.sum() < of.sum():
+        return Estimate(math.nan, math.nan, math.nan, n=number)
+    alpha = _alpha(ones, of)
+    ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
+    left = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
+    middle, half = _alpha(ones, of), Z95 * math.sqrt((len(of) - 1) * float(np.var(left)))
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    return Estimate(alpha, min(low, alpha), max(high, alpha), n=number)
+
+
+def _alpha(ones: Floats, of: Floats) -> float:
+    unlike = float((ones * (of - ones) / (of - 1)).sum())
+    passed, total = float(ones.sum()), float(of.sum())
+    return 1 - unlike * (total - 1) / (passed * (total - passed))
+
+
+def corrected_mean(
+    people: Floats, judge: Floats, unrated: Floats, *, ends: tuple[float, float]
+) -> Estimate:
+    """Return the mean that people would give, from few of their ratings and many of a judge's.
+
+    Prediction-powered inference with power tuning (PPI++, arXiv 2311.01453): `people` and `judge`
+    are of the same cases, `unrated` the judge's figures of the others. It holds where the rated
+    cases are a random sample. The interval is that of two cases more, rated as in `ends`, of which
+    the judge knows nothing: it holds for few cases, and where all were rated alike.
+    """
+    import numpy as np
+
+    number = len(people)
+    if number < _FEW:
+        return Estimate(math.nan, math.nan, math.nan, n=number)
+    mean, _ = _powered(people, judge, unrated)
+    unknown = np.full(2, np.concatenate([judge, unrated]).mean())
+    more = np.append(people, ends), np.append(judge, unknown), unrated
+    middle, error = _powered(*more)
+    half = Z95 * error
+    low, high = max(math.floor(ends[0]), middle - half), min(1.0, middle + half)
+    return Estimate(mean, min(mean, low), max(mean, high), n=number)
+
+
+def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, float]:
+    """Return the prediction-powered mean and its standard error."""
+    import numpy as np
+
+    number, others = len(people), len(unrated)
+    spread = float(np.concatenate([judge, unrated]).var(ddof=1))
+    trust = 0.0
+    if others and spread:
+        shared = float(((people - people.mean()) * (judge - judge.mean())).mean())
+        trust = min(1.0, max(0.0, shared / ((1 + number / others) * spread)))
+    rest = people - trust * judge
+    mean, square = float(rest.mean()), float(rest.var()) / number
+    if trust:
+        mean += trust * float(unrated.mean())
+        square += trust**2 * float(unrated.var()) / others
+    return mean, math.sqrt(square)
 
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:

@@ -32,13 +32,3 @@ class StoreError(Refused):
 
     def __init__(self, detail: str) -> None:
         super().__init__(507, detail)
-
-
-def bad_request(detail: str) -> Refused:
-    """Return the refusal of a request that is wrong as it is."""
-    return Refused(400, detail)
-
-
-def not_found(detail: str) -> Refused:
-    """Return the refusal of a request for what is not there."""
-    return Refused(404, detail)

@@ -306,25 +306,12 @@ class LocalServer:
         """
         if isolation in {"process", "container"} and memory_limit is None:
             memory_limit = self._memory_limit
-        release = build(
-            target,
-            self._registry.snapshots,
-            entry=entry,
-            isolation=isolation,
-            memory_limit=memory_limit,
-            env=env,
-            source=source,
-            declared=declared,
-            image=image,
-            python=python,
-        )
+        options: dict[str, Any] = {"entry": entry, "source": source, "declared": declared}
+        options |= {"isolation": isolation, "memory_limit": memory_limit, "env": env}
+        release = build(target, self._registry.snapshots, image=image, python=python, **options)
+        names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
-            release,
-            name=name,
-            release_tags=release_tags,
-            description=description,
-            label=label,
-            release_id=release_id,
+            release, release_tags=release_tags, release_id=release_id, **names
         )
         return release_read(deployment, release)
 

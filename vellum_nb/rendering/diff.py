@@ -608,6 +608,32 @@ def _path_text(path: Sequence[str | int]) -> str:
     return cut("".join(parts).removeprefix("."), _PATH)
 
 
+OutputStatus = Literal["alone", "missing", "new", "same", "differs"]
+
+
+def output_status(name: str, run: Run, base: Run | None) -> OutputStatus:
+    """Return how an output of a run compares with that of another run, where there is one."""
+    if name not in run.outputs:
+        return "missing"
+    if base is None or base is run or not base.outputs:
+        return "alone"
+    if name not in base.outputs:
+        return "new"
+    return "same" if same_value(base.outputs[name], run.outputs[name]) else "differs"
+
+
+def typed_output(name: str, run: Run) -> tuple[Any, str]:
+    """Return an output, `MISSING` where the run has none, and Vellum's type of it."""
+    value = run.outputs.get(name, MISSING)
+    return value, output_kind(value, run.output_types.get(name))
+
+
+def output_difference(name: str, run: Run, base: Run) -> Difference:
+    """Return how an output of a run differs from that of another."""
+    old, old_kind = typed_output(name, base)
+    return difference(old, *typed_output(name, run), old_kind=old_kind)
+
+
 def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
     """Return `runs` as columns of text, differences against the first marked word by word."""
     names = list(dict.fromkeys(name for run in runs for name in run.outputs))
@@ -636,12 +662,7 @@ def side_by_side_text(runs: Sequence[Run], *, width: int = 100) -> str:
 
 def _output_text(name: str, run: Run, first: Run) -> str:
     """Return an output, with its differences against the first run's."""
-    if name not in run.outputs:
-        return "(missing)"
-    value = run.outputs[name]
-    text = value if isinstance(value, str) else json_text(value)
-    if run is first or not first.outputs:
-        return text
-    old = first.outputs.get(name, MISSING)
-    kinds = [output_kind(v, r.output_types.get(name)) for v, r in ((old, first), (value, run))]
-    return difference(old, value, kinds[1], old_kind=kinds[0]).to_text() or text
+    status = output_status(name, run, first)
+    if status in {"new", "differs"}:
+        return output_difference(name, run, first).to_text()
+    return "(missing)" if status == "missing" else value_text(*typed_output(name, run))

@@ -196,13 +196,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._show_head()
         self._notice = note("", "vnb-notices")
         cases = [] if self._cases is None else [self._cases.widget]
-        actions = [self._tags.widget, self._bar.widget, self._more.widget, *cases]
+        run = [self._tags.widget, self._bar.widget, self._notice]  # which moves none of the others
+        actions = [*run, self._more.widget, *cases]
         self.children = [
             note(FORM_STYLE, "vnb-style"),
             self._head,
             self._boundary.widget,
             self._fields.widget,
-            self._notice,
             styled(ipw.VBox(actions), "vnb-actions"),
             self._runs.answers.widget,
             *([] if self._cases is None else [self._cases.view]),

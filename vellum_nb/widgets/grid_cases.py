@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import VERDICTS
+from vellum_nb.comparison.figures import NO_ANSWER, VERDICTS
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -36,8 +36,9 @@ __all__ = ["STATES", "CaseOrder", "head"]
 STATES = {
     "different": "Different",
     "regressions": "Regressions",
-    "missing": "Missing",
+    "missing": "No answer",
     "unstable": "Unstable",
+    "disputed": "Judge disagrees",
 }
 _NAME, _CHIP = 120, 40
 _LABELS, _VALUES = 4, 40
@@ -46,6 +47,7 @@ _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _SIGNS = {"better": "+", "same": "=", "noise": "≈", "worse": _MINUS, "missing": "?", "differs": "≠"}
 _WORDS = {
+    "missing": NO_ANSWER,
     "noise": "within the noise",
     "unscored": "without a figure",
     "error": "where the metric failed",
@@ -55,7 +57,7 @@ _WORDS = {
 class CaseOrder:
     """The cases of a comparison, ranked by a metric; None: by whether answers differ.
 
-    Worse cases come first, then better, changed, missing and same ones.
+    Worse cases come first, then better, changed, those without an answer, and same ones.
 
     Attributes
     ----------
@@ -86,11 +88,14 @@ class CaseOrder:
             return found
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
+        check = comparison.figures.checks.get(metric or "")
+        disputed = set(check.disagreements["case_id"]) if check else set()
         self.states = {
             "different": is_on_any("differs"),
             "regressions": has("worse"),
             "missing": is_on_any("missing") if others else alone,
             "unstable": comparison.unstable_cases,
+            "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
         }
         worse, better, missing = self.states["regressions"], has("better"), self.states["missing"]
         is_changed = self.states["different"] | has("noise", "error")
@@ -170,7 +175,8 @@ def head(
         "filters": [
             {"name": name, "label": label, "count": int(order.states[name].sum())}
             for name, label in STATES.items()
-            if name != "regressions" or metric is not None
+            if (name != "regressions" or metric is not None)
+            and (name != "disputed" or order.states[name].any())
         ],
         "labels": [
             {
@@ -186,7 +192,8 @@ def head(
             f"{_name(tag)} moved while these runs were made: each release that it pointed at has a "
             "column of its own."
             for tag in comparison.moved_tags
-        ],
+        ]
+        + [f"{each}." for each in comparison.figures.judge_notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
@@ -244,13 +251,14 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         words = plural(len(answered), "case") + (
             f" {_TIMES} {repeats:,} repeats" if repeats > 1 else ""
         )
-        return {"counts": words, "remark": f"{missing:,} missing" if missing else ""}
+        return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
     counts: dict[str, int]
     if metric is None:
         counts = {each: comparison.count(release, each) for each in ("differs", "same", "missing")}
         words_of = {
             "differs": "differs" if counts["differs"] == 1 else "differ",
             "same": "identical",
+            "missing": NO_ANSWER,
         }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:

@@ -16,15 +16,13 @@ from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.diff import Op, difference, word_diff
+from vellum_nb.rendering.diff import MISSING, Op, difference, output_status, typed_output, word_diff
 from vellum_nb.rendering.format import (
     cut,
     duration,
     figure,
-    output_kind,
     plain_text,
     plural,
-    same_value,
     signed,
     value_text,
     visible_name,
@@ -56,6 +54,7 @@ _ICONS = {
     "error": "FAILED",
 }
 _PASS = {True: "✓", False: "✗"}
+_NOTES = {"missing": "output missing", "new": "new output"}
 
 
 def short(text: str, limit: int) -> str:
@@ -77,8 +76,6 @@ def plain(text: str, limit: int) -> tuple[list[Piece], bool]:
 def differing(old: Any, new: Any, kinds: tuple[str, str], limit: int) -> tuple[list[Piece], bool]:
     """Return how one value differs from another, by Vellum's types of the two."""
     texts = value_text(old, kinds[0]), value_text(new, kinds[1])
-    if same_value(old, new):
-        return plain(texts[1], limit)
     is_text = isinstance(old, str) and isinstance(new, str)
     if is_text or max(map(len, texts)) > _LARGEST:
         return changed(*texts, limit)
@@ -237,8 +234,8 @@ def _cell(
         tries = len(case.tries.get(release, ()))
         what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
         gap = what if tries else f"Not run on {_name(release)}."
-        gap = f"{gap} Counted as missing, never as a pass."
-        return {"kind": "missing", "word": "missing", "gap": gap, "error": short(error, 300)}
+        word, gap = "failed" if tries else "missing", f"{gap} It never counts as a pass."
+        return {"kind": "missing", "word": word, "gap": gap, "error": short(error, 300)}
     base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)
     against = base if release != case.baseline else None
@@ -304,29 +301,18 @@ def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, 
 
 
 def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]:
-    base = base if base is not None and base.outputs else None
-    old, new = (None if each is None else _value(each, name) for each in (base, run))
-    note = ""
-    if new is None:
-        (pieces, is_cut), note = (
-            changed(value_text(*(old or ("", ""))), "", limit),
-            "output missing",
-        )
-    elif base is None:
-        pieces, is_cut = plain(value_text(*new), limit)
-    elif old is None:
-        (pieces, is_cut), note = changed("", value_text(*new), limit), "new output"
+    status = output_status(name, run, base)
+    new, kind = typed_output(name, run)
+    old, old_kind = (MISSING, "JSON") if base is None else typed_output(name, base)
+    if status == "missing":
+        (pieces, is_cut), new = changed(value_text(old, old_kind), "", limit), old
+    elif status == "new":
+        pieces, is_cut = changed("", value_text(new, kind), limit)
+    elif status == "differs":
+        pieces, is_cut = differing(old, new, (old_kind, kind), limit)
     else:
-        pieces, is_cut = differing(old[0], new[0], (old[1], new[1]), limit)
+        pieces, is_cut = plain(value_text(new, kind), limit)
     sides = ("".join(text for mark, text in pieces if mark != left_out) for left_out in "+-")
     inline = not is_cut and all(len(text) <= _INLINE and "\n" not in text for text in sides)
-    is_text = isinstance((new or old or ("",))[0], str)
-    made = {"name": _name(name), "pieces": pieces, "note": note, "inline": inline}
-    return made | {"cut": is_cut, "is_text": is_text}
-
-
-def _value(run: Run, name: str) -> tuple[Any, str] | None:
-    """Return an output and its type; None without one."""
-    if name not in run.outputs:
-        return None
-    return run.outputs[name], output_kind(run.outputs[name], run.output_types.get(name))
+    made = {"name": _name(name), "pieces": pieces, "note": _NOTES.get(status, "")}
+    return made | {"inline": inline, "cut": is_cut, "is_text": isinstance(new, str)}

@@ -9,8 +9,14 @@ from itertools import chain
 from typing import Any
 
 from vellum_nb.models import NodeRun, Run
-from vellum_nb.rendering.diff import Op, diff_html, difference
-from vellum_nb.rendering.format import duration, money, output_kind, same_value, visible_name
+from vellum_nb.rendering.diff import (
+    Op,
+    diff_html,
+    output_difference,
+    output_status,
+    typed_output,
+)
+from vellum_nb.rendering.format import duration, money, visible_name
 from vellum_nb.rendering.html import difference_html, error_html, render, value_html
 from vellum_nb.widgets.markup import asset, icon
 
@@ -19,6 +25,7 @@ LEFT = ' style="text-align: left"'
 OUTPUT_CSS = asset("outputs.css")
 
 _MOST_OUTPUTS = 200
+_STATUS_NOTES = {"new": "new: the baseline has no such output", "differs": "differs"}
 _NODES = 200
 _DEEPEST = 6
 _NARROWEST = 0.5  # per cent: a node of no time at all is still seen
@@ -148,22 +155,14 @@ def output_rows(
 
 
 def _output_html(name: str, run: Run, baseline: Run | None, *, markdown: bool) -> str:
-    if name not in run.outputs:
+    status = output_status(name, run, baseline)
+    if status == "missing":
         return f'<div class="vnb-missing">{_icon("CANCELLED")} missing</div>'
-    value = run.outputs[name]
-    kind = output_kind(value, run.output_types.get(name))
-    html = value_html(value, kind, markdown=markdown)
-    if baseline is None or baseline is run or not baseline.outputs:
-        return html
-    if name not in baseline.outputs:
-        return f'<p class="vnb-note">new: the baseline has no such output</p>{html}'
-    old = baseline.outputs[name]
-    if same_value(value, old):
-        return html
-    if markdown and isinstance(value, str):
-        return f'<p class="vnb-note">differs</p>{html}'
-    old_kind = output_kind(old, baseline.output_types.get(name))
-    return difference_html(difference(old, value, kind, old_kind=old_kind))
+    value, kind = typed_output(name, run)
+    if status == "differs" and baseline and not (markdown and isinstance(value, str)):
+        return difference_html(output_difference(name, run, baseline))
+    note = f'<p class="vnb-note">{_STATUS_NOTES[status]}</p>' if status in _STATUS_NOTES else ""
+    return note + value_html(value, kind, markdown=markdown)
 
 
 def legend_html(release_tag: str) -> str:
@@ -218,12 +217,7 @@ def _verdict(run: Run, baseline: Run | None) -> str:
     if not run.outputs or not baseline.outputs:
         return "nothing to compare"
     names = {**baseline.outputs, **run.outputs}
-    differing = sum(
-        name not in run.outputs
-        or name not in baseline.outputs
-        or not same_value(run.outputs[name], baseline.outputs[name])
-        for name in names
-    )
+    differing = sum(output_status(name, run, baseline) != "same" for name in names)
     return f"{differing} of {len(names)} outputs differ" if differing else "all outputs identical"
 
 

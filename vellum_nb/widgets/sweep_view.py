@@ -134,12 +134,12 @@ def _sums(now: Progress) -> list[dict[str, str]]:
             cost_note = f"≈ {money(now.cost_usd / now.ended * now.planned)} at the end"
     max_cost = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
     ended = f"{now.ended:,} of {now.planned:,}"
-    at_once = f"of {now.limit:,}" if now.limit else ""
+    took = f"{fresh:,} in {duration(now.seconds)}" if fresh else ""
     rows = [
         ("all", ended, "", f"{now.done:,} done · {now.failed:,} failed"),
-        ("rate", speed(now.rate), "", f"{fresh:,} in {duration(now.seconds)}" if now.began else ""),
+        ("rate", speed(now.rate) if fresh else _UNKNOWN, "", took),
         ("time left", left, "", f"{to_go:,} to go, {running:,} running"),
-        ("at once", f"{now.at_once:,}", at_once, limit),
+        ("at once", f"{now.at_once:,}", f"of {now.limit:,}" if now.limit else "", limit),
         ("cost", cost, max_cost, cost_note),
     ]
     return [

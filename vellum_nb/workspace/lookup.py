@@ -16,6 +16,7 @@ from vellum_nb.errors import (
     APIError,
     APIResponseError,
     APIStatusError,
+    AuthenticationError,
     InputError,
     NotFoundError,
     VellumNBError,
@@ -74,6 +75,12 @@ class Lookup:
     def deployment(self, name: str) -> WorkflowDeploymentRead:
         """Return the deployment called `name`."""
         return self._listing(partial(self._client.retrieve_workflow_deployment, name), name)
+
+    def deployment_id(self, name: str) -> str | None:
+        """Return the id of a deployment; None where the key may execute, and not look up."""
+        with suppress(AuthenticationError):
+            return self.deployment(name).id
+        return None
 
     def release(self, name: str, tag: str) -> WorkflowDeploymentRelease:
         """Return the release that `tag` points at now."""

@@ -24,8 +24,8 @@ from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
-from vellum_nb.errors import APIError, AuthenticationError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, Sweeps, write_csv_frame
+from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
+from vellum_nb.history import Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -64,12 +64,14 @@ if TYPE_CHECKING:
 
 _RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
 _SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
-_LOOK_EVERY = 5.0  # seconds, at the release tags
+_LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: others may be closed
+_TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
 _LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
 
 ClientSession = tuple[Client, Uploads]
+Compare = Callable[..., Comparison]  # of a sweep, with options
 
 
 @lru_cache(maxsize=8)
@@ -142,27 +144,11 @@ def _other_workspace(planned: str, now: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SweepServices:
-    """What sweeps need of their workspace; `compare` is called with a sweep and options."""
-
-    client: Client
-    history: History
-    lookup: Lookup
-    runner: Runner
-    compare: Callable[..., Comparison]
-
-    def workspace_id(self) -> str | None:
-        """Return the id of the server's workspace; None where the key may not read it."""
-        with suppress(APIError):
-            return self.client.workspace_identity().id
-        return None
-
-    def deployment_id(self, deployment: str) -> str | None:
-        """Return the id of a deployment; None where the key may execute, and not look up."""
-        with suppress(AuthenticationError):
-            return self.lookup.deployment(deployment).id
-        return None
+def _workspace_id(client: Client) -> str | None:
+    """Return the id of the server's workspace; None where the key may not read it."""
+    with suppress(APIError):
+        return client.workspace_identity().id
+    return None
 
 
 class SweepWorker:
@@ -175,22 +161,23 @@ class SweepWorker:
 
     def __init__(
         self,
-        services: SweepServices,
+        runner: Runner,
+        compare: Compare,
         sweep: SweepRecord,
         cases: Sequence[SweepCase] = (),
         releases: Releases | None = None,
     ) -> None:
-        self._services, self._history, self._sweep = services, services.history, sweep
+        self._runner, self._history, self._sweep = runner, runner.history, sweep
         self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
-        _, read = services.client.settings(max_connections=1, max_tries=1).timeout
+        _, read = runner.client.settings(max_connections=1, max_tries=1).timeout
         self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
         self._types: dict[str, Mapping[str, str] | None] = {}
         self._moved: dict[str, None] = {}
         self._stop = threading.Event()
         self._watch: threading.Thread | None = None
         self._attempt: SweepAttempt | None = None
-        self.compare = services.compare
+        self.compare = compare
 
     @property
     def moved(self) -> tuple[str, ...]:
@@ -232,14 +219,14 @@ class SweepWorker:
             The sweep was planned on another server, or the cases no longer fit.
         """
         self.close()  # where an interrupt broke the last start
-        sweep, services = self._sweep, self._services
-        now = services.workspace_id()
+        sweep, client = self._sweep, self._runner.client
+        now = _workspace_id(client)
         if sweep.workspace and now and sweep.workspace != now:
             why = _other_workspace(sweep.workspace, now)
             msg = f"Sweep {sweep.id} stays as it is: {why}"
             raise VellumNBError(msg)
         if not self._is_fresh:
-            resolve = partial(services.runner.resolve, sweep.deployment)
+            resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
             self._cases = self._cases or self._history.sweeps.cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
@@ -251,13 +238,13 @@ class SweepWorker:
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
         attempt = SweepAttempt(
-            services.client.settings(max_connections=options.at_once, max_tries=1),
-            services.deployment_id(sweep.deployment),
+            client.settings(max_connections=options.at_once, max_tries=1),
+            self._runner.lookup.deployment_id(sweep.deployment),
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
-        client = Client.of(attempt.settings)
-        attempt.session = client, Uploads(client)
+        own = Client.of(attempt.settings)
+        attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         self._watch = threading.Thread(target=self._watch_tags, name="vellum-nb-tags", daemon=True)
         self._watch.start()
@@ -279,7 +266,7 @@ class SweepWorker:
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless the key stands in it."""
-        refuse_key(str(path), self._services.client.leaks, [frame])
+        refuse_key(str(path), self._runner.client.leaks, [frame])
         return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
@@ -307,6 +294,8 @@ class SweepWorker:
         Where one points at another release, the runs are marked that began since the last look;
         at the end again, for those that were about to be recorded then.
         """
+        client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
+        resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         mark_moved = partial(self._history.sweeps.mark_moved, self._sweep.id)
         sure = dict.fromkeys(self._releases, datetime.now(UTC))
@@ -315,7 +304,7 @@ class SweepWorker:
             for tag, known in self._releases.items():
                 begin = datetime.now(UTC)
                 with suppress(APIError, HistoryError):  # the next look may succeed
-                    now = self._services.runner.resolve(self._sweep.deployment, tag)
+                    now = resolve(self._sweep.deployment, tag)
                     since, sure[tag] = sure[tag], begin
                     if now is not None and known is not None and now.id != known.id:
                         self._releases[tag], self._moved[tag] = now, None
@@ -326,6 +315,7 @@ class SweepWorker:
         with suppress(HistoryError):
             for mark in marks:
                 mark()
+        client.close()
 
 
 def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
@@ -346,7 +336,8 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
 
 
 def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
-    services: SweepServices,
+    runner: Runner,
+    compare: Compare,
     deployment: str,
     cases: Cases,
     release_tags: Sequence[str],
@@ -365,17 +356,17 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     tags = checked_tags(release_tags)
     check_integer("repeats", repeats, least=1)
     if mocks:
-        _refuse_mocks_elsewhere(services.client)
+        _refuse_mocks_elsewhere(runner.client)
     table = read_table(cases)
-    releases = {tag: services.runner.resolve(deployment, tag) for tag in tags}
+    releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     found, notes = checked_cases(table, releases, deployment, mocks=mocks)
     options = with_stop_rule(options, metrics, tags, found)
-    workspace = services.workspace_id()
+    workspace = _workspace_id(runner.client)
     new = new_sweep(
         deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace
     )
     make_plan = partial(
-        plan_sweep, new, found, services.history.sweeps, options, notes=notes, restart=restart
+        plan_sweep, new, found, runner.history.sweeps, options, notes=notes, restart=restart
     )
     planned = make_plan(reuse=reuse and dry_run)
     if dry_run:
@@ -385,14 +376,14 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         sweep.apply(options)
         return sweep.resume(background=background, progress=progress)
     if reuse and planned[1].ended is None:
-        _settle_doubts(services, new, found)
+        _settle_doubts(runner, new, found)
         planned = make_plan(reuse=True)
     record, plan = _store(
-        services.history.sweeps, planned, make_plan, found, restart=restart, reuse=reuse
+        runner.history.sweeps, planned, make_plan, found, restart=restart, reuse=reuse
     )
-    worker = SweepWorker(services, record, found, releases)
+    worker = SweepWorker(runner, compare, record, found, releases)
     sweep = _LIVE[record.id] = Sweep(
-        record, history=services.history, worker=worker, options=options, plan=plan
+        record, history=runner.history, worker=worker, options=options, plan=plan
     )
     if plan.ended is None:
         if progress:
@@ -400,28 +391,30 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         return sweep.resume(background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
-    if is_same_server and services.history.sweeps.in_doubt(sweep.id):
+    if is_same_server and runner.history.sweeps.in_doubt(sweep.id):
         sweep.resume(progress=False)
     return sweep
 
 
-def empty_sweep(services: SweepServices, deployment: str, release_tags: Sequence[str]) -> Sweep:
+def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:
     """Return a sweep of no cases, which is in no history."""
-    releases = {tag: services.runner.resolve(deployment, tag) for tag in release_tags}
+    releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     options = SweepOptions()
     record = new_sweep(deployment, releases, [], repeats=1, options=options, workspace=None)
-    worker = SweepWorker(services, record, [], releases)
-    return Sweep(record, history=services.history, worker=worker, options=options)
+    worker = SweepWorker(runner, compare, record, [], releases)
+    return Sweep(record, history=runner.history, worker=worker, options=options)
 
 
-def open_sweep(services: SweepServices, sweep_id: str, changes: Mapping[str, Any]) -> Sweep:
+def open_sweep(
+    runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
+) -> Sweep:
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
-    record = find_sweep(services.history.sweeps, sweep_id)
+    record = find_sweep(runner.history.sweeps, sweep_id)
     options = SweepOptions(**{**record.options, **changes})
     sweep = _live_sweep(record.id)
     if sweep is None:
-        worker = SweepWorker(services, record)
-        sweep = Sweep(record, history=services.history, worker=worker, options=options)
+        worker = SweepWorker(runner, compare, record)
+        sweep = Sweep(record, history=runner.history, worker=worker, options=options)
         _LIVE[record.id] = sweep
     elif changes:
         sweep.apply(options)
@@ -462,10 +455,10 @@ def _store(
     return record, plan
 
 
-def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
+def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
     """Look up runs of these cases and releases whose answer never came."""
-    releases, held = set(new.releases.values()) - {None}, services.history.sweeps.held()
-    found = services.history.runs(
+    releases, held = set(new.releases.values()) - {None}, runner.history.sweeps.held()
+    found = runner.history.runs(
         deployment=new.deployment,
         state=["STARTED", "FAILED"],
         case_id=[case.case_id for case in cases],
@@ -476,10 +469,10 @@ def _settle_doubts(services: SweepServices, new: SweepRecord, cases: Sequence[Sw
         if is_in_doubt(run.state, *((run.error.code, run.error.message) if run.error else ("", "")))
         and run.release_id in releases
         and run.sweep_id not in held
-        and not services.runner.is_under_way(run)
+        and not runner.is_under_way(run)
     ]
     if in_doubt:
-        settle = partial(services.runner.settle, services.deployment_id(new.deployment))
+        settle = partial(runner.settle, runner.lookup.deployment_id(new.deployment))
         with ThreadPoolExecutor(_LOOKUPS) as pool:
             list(pool.map(settle, in_doubt))
 

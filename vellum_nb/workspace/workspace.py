@@ -52,7 +52,7 @@ from vellum_nb.workspace.lookup import (
     texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import SweepServices, empty_sweep, open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import empty_sweep, open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,9 +108,6 @@ class Workspace:
         )
         self._runner = Runner(client, self.history, self._lookup)
         self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
-        self._sweep_services = SweepServices(
-            client, self.history, self._lookup, self._runner, self._compare_sweep
-        )
 
     def close(self) -> None:
         """Close the client, and the history unless it was handed in open."""
@@ -389,6 +386,7 @@ class Workspace:
         quality: float | None = None,
         desired: Mapping[str, object] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        author: str | None = None,
     ) -> Run:
         """Say how good a run was, and what its outputs should have been; return the rated run.
 
@@ -404,6 +402,9 @@ class Workspace:
         desired, metadata : mapping, optional
             Output name to what it should have been (others keep what they have), and what Vellum
             keeps with the actuals.
+        author : str, optional
+            Who rates, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``; in a history on a server
+            the user's name here.
 
         Examples
         --------
@@ -426,6 +427,7 @@ class Workspace:
             quality=quality,
             desired=desired,
             metadata=metadata,
+            author=author,
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
@@ -571,7 +573,8 @@ class Workspace:
             seed=seed,
         )
         return start_sweep(
-            self._sweep_services,
+            self._runner,
+            self._compare_sweep,
             deployment,
             cases,
             release_tags,
@@ -623,7 +626,7 @@ class Workspace:
         >>> ws.open_sweep(sweep.id)
         <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
-        return open_sweep(self._sweep_services, sweep_id, options)
+        return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
     @overload
     def compare(
@@ -724,10 +727,13 @@ p = 1.00 · noise floor unknown>
         name: str | None = None,
         lower_is_better: bool = False,
         rejected: Value = 0.0,
+        repeats: int = 1,
+        threshold: float = 0.5,
     ) -> Metric:
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+        Whether it agrees with people, `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -749,6 +755,8 @@ p = 1.00 · noise floor unknown>
             name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
+            repeats=repeats,
+            threshold=threshold,
         )
         return made.replaced(service=self._judges)
 
@@ -831,7 +839,7 @@ p = 1.00 · noise floor unknown>
             sweep=lambda name, rows, options: (
                 self.sweep(name, rows, **options)
                 if rows
-                else empty_sweep(self._sweep_services, name, options["release_tags"])
+                else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
             leaks=self.client.leaks,
             grid=grid,

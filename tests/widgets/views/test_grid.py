@@ -34,9 +34,9 @@ def test_a_cell_shows_verdict_difference_and_chips(page):
 def test_a_missing_case_is_never_a_pass_and_a_rejected_one_shows_its_error(page, grid):
     cell = page.cell(4, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", "missing")
-    assert "Not run on v2. Counted as missing, never as a pass." in cell["text"]
+    assert "Not run on v2. It never counts as a pass." in cell["text"]
     assert 'data-replay="v2"' in cell["html"]
-    assert "0 better · 1 same · 2 worse · 1 missing" in page.release("v2")
+    assert "0 better · 1 same · 2 worse · 1 without an answer" in page.release("v2")
     cell = page.cell(3, "v2")
     assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
     assert cell["kind"] == "worse"
@@ -105,7 +105,7 @@ def test_another_baseline_holds_the_others_against_it(page):
     page.send(kind="baseline", release="v2")
     assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
-    assert "2 better · 1 same · 0 worse · 1 missing" in page.release("v1")
+    assert "2 better · 1 same · 0 worse · 1 without an answer" in page.release("v1")
     assert page.whole.comparison.baseline == "v2"
     page.send(kind="baseline", release="v1")
     assert page.cell(2, "v2")["kind"] == "worse"

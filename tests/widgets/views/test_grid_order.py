@@ -94,7 +94,7 @@ def test_without_a_metric_cases_that_differ_stand_first(grid):
     filters = [each["name"] for each in page.state("_head")["filters"]]
     assert filters == ["different", "missing", "unstable"]
     assert page.cell(2, "v2")["word"] == "differs"
-    assert "1 differs · 1 identical · 1 missing" in page.release("v2")
+    assert "1 differs · 1 identical · 1 without an answer" in page.release("v2")
 
 
 def test_repeats_that_differ_make_a_case_unstable(grid):

@@ -116,12 +116,12 @@ def hide(tmp_path):
 
 
 def test_where_workers_cannot_import_us_a_sweep_stops_with_advice(cluster, server, ws, hide):
-    with Client(cluster({"distributed.worker.preload": [hide]})) as client:
+    with Client(cluster({"distributed.worker.preload": [hide]}, n_workers=1)) as client:
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
     advice = "a worker of the executor cannot import vellum_nb: install"
     assert (sweep.state, sweep.progress().why.startswith(advice)) == ("stopped", True)
     assert (server.posts, sweep.runs()) == (0, [])
-    with Client(cluster()) as client:
+    with Client(cluster(n_workers=1)) as client:
         again = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
     assert again.id == sweep.id
     check_all_once(again, server)

@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, PydanticUndefined
 
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.types import State, VellumType
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.contract import VariableExtensions
@@ -113,12 +113,12 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
     name = name_of(target)
     if inspect.isclass(target):
         msg = f"{name} is a class; deploy a function, or an instance that can be called"
-        raise bad_request(msg)
+        raise Refused(400, msg)
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError) as exc:
         msg = f"{name} has no signature that Python can read; wrap it in a function of your own"
-        raise bad_request(msg) from exc
+        raise Refused(400, msg) from exc
     hints = _hints(target)
     described = parameter_descriptions(inspect.getdoc(target))
     return tuple(
@@ -136,7 +136,7 @@ def state_of(target: Callable[..., Any]) -> str | None:
     parameter = inspect.signature(target).parameters[found[0]]
     if len(found) > 1 or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         msg = f"{name_of(target)} must have one state, which can be passed by name: {found[0]}"
-        raise bad_request(msg)
+        raise Refused(400, msg)
     return found[0]
 
 
@@ -270,8 +270,7 @@ def hints_of(owner: Any, name: str, known: dict[str, Any] | None = None) -> dict
     try:
         return typing.get_type_hints(owner, localns=known, include_extras=True)
     except (NameError, TypeError, SyntaxError, AttributeError) as exc:
-        msg = f"an annotation of {name} cannot be read: {exc}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"an annotation of {name} cannot be read: {exc}") from exc
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any, described: str, where: str) -> Parameter:
@@ -281,15 +280,14 @@ def _parameter(parameter: inspect.Parameter, hint: Any, described: str, where: s
             f"{where} takes {_VARIADIC[parameter.kind]}{name}; inputs have names and types, so "
             "give each a parameter of its own"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     default = parameter.default
     if hint is ABSENT:
         known = {str: str, bool: bool, int: float, float: float}
         hint = known.get(type(default), Any)
     kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
     if kind.adapter is None:
-        msg = f"the parameter {name} of {where} cannot come as JSON: {kind.problem}"
-        raise bad_request(msg)
+        raise Refused(400, f"the parameter {name} of {where} cannot come as JSON: {kind.problem}")
     return input_parameter(
         variable_id("input", name),
         name,

@@ -52,7 +52,7 @@ from vellum_nb.local.engine.inputs import (
     wire_problem,
     wire_value,
 )
-from vellum_nb.local.refusals import Reject, bad_request
+from vellum_nb.local.refusals import Refused, Reject
 from vellum_nb.local.types import State
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
@@ -75,11 +75,9 @@ class Workflow:
         """Check the inputs and return the run; nothing has run yet."""
         name, module = name_of(self.target), module_of(self.target)
         if context.trigger not in (None, "manual"):
-            msg = f"{name} has no trigger {context.trigger!r:.160}; leave it out"
-            raise bad_request(msg)
+            raise Refused(400, f"{name} has no trigger {context.trigger!r:.160}; leave it out")
         if context.mocks:
-            msg = f"{name} has no nodes to mock; leave node_output_mocks out"
-            raise bad_request(msg)
+            raise Refused(400, f"{name} has no nodes to mock; leave node_output_mocks out")
         kwargs = bind_inputs(self._parameters, inputs)
         positional = [key for key in kwargs if self._parameters[key].positional]
         args = [kwargs.pop(key) for key in positional]
@@ -148,17 +146,18 @@ class FunctionExecution:
         yield self._workflow
         yield self._node
         texts: dict[str, list[str]] = {}
+        streamed: dict[str, WorkflowOutput] = {}
         for item in self._run():
             is_pair = isinstance(item, tuple) and len(item) == 2  # noqa: PLR2004
             name, text = item if is_pair else (_SINGLE, item)
             if not isinstance(name, str) or not isinstance(text, str) or not name:
                 msg = f"The generator yielded {_preview(item)}; text or (name, text) is expected"
                 raise Rejection(msg, "INVALID_OUTPUTS")
-            output = self._output(name, "STRING", None)
             if name not in texts:
-                yield self._workflow.streaming(output)
-            texts.setdefault(name, []).append(text)
-            yield self._workflow.streaming(output, delta=text)
+                texts[name], streamed[name] = [], self._output(name, "STRING", None)
+                yield self._workflow.streaming(streamed[name])
+            texts[name].append(text)
+            yield self._workflow.streaming(streamed[name], delta=text)
         outputs, state = self._ended(texts)
         for output in outputs:
             yield self._workflow.streaming(output, value=output.value)

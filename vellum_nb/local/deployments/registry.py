@@ -17,7 +17,7 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
 from vellum_nb.local.deployments.sources import Snapshots
 from vellum_nb.local.refusals import Refused, StoreError
-from vellum_nb.sqlite import FileFormat, SqliteFile, Transaction
+from vellum_nb.sqlite import FileFormat, SqliteFile
 
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
@@ -127,11 +127,8 @@ class Registry:
             raise VellumNBError(msg) from exc
 
 
-def _make_table(tx: Transaction) -> None:
-    tx.execute("CREATE TABLE deployments (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT")
-
-
-_FORMAT = FileFormat("registry", 0x766E6272, (_make_table,), StoreError)  # "vnbr"
+_TABLE = "CREATE TABLE deployments (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT"
+_FORMAT = FileFormat("registry", 0x766E6272, (lambda tx: tx.execute(_TABLE),), StoreError)
 _WRITE = """INSERT INTO deployments VALUES (:name, :new)
     ON CONFLICT (name) DO UPDATE SET content = :new WHERE content = :old"""
 _DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)

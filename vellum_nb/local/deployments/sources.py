@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.refusals import Refused, bad_request
+from vellum_nb.local.refusals import Refused
 
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
@@ -228,7 +228,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _too_much(what: str) -> Refused:
     msg = f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
-    return bad_request(f"{msg}deploy a folder that holds the workflow alone")
+    return Refused(400, f"{msg}deploy a folder that holds the workflow alone")
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

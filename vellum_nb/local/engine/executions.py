@@ -35,11 +35,13 @@ from vellum_nb.local.engine.events import (
 )
 from vellum_nb.local.engine.inputs import ExecutionWithUploads, resolve_uploads
 from vellum_nb.local.engine.requests import ExecutionRequest, release_context
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.ledger.ledger import EventLog, ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
 _RETRY_AFTER = 1
+_MOST_BYTES = 128 * 1024 * 1024  # of the events of one run, as JSON
+_BATCH = 100  # events that a reader gets at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,14 @@ class LiveExecution:
     ) -> None:
         self.record = record
         self.inner = inner
-        self.on_end: Callable[[], None] = lambda: None
+        self.on_end: Callable[[LiveExecution], None] = lambda _: None
         self._ledger = ledger
         self._prepare = prepare
         self._parent = parent
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()  # set for a moment whenever something happens
         self._events: list[Event] = []
+        self._log = EventLog()
         self._inner_ids: dict[str, list[str]] = {}  # what runs inside of its nodes, by span
         self._execution: Execution | None = None
         self._turn = threading.Event()
@@ -175,7 +178,7 @@ class LiveExecution:
 
         while True:
             await self._until(is_news)
-            batch = self._events[seen:]
+            batch = self._events[seen : seen + _BATCH]
             if not batch:
                 return
             seen += len(batch)
@@ -213,10 +216,15 @@ class LiveExecution:
         with self._lock:
             if self._ending:
                 return
-            self._events.append(self._with_inner_ids(event))
+            event = self._with_inner_ids(event)
+            self._events.append(event)
+            self._log.add(event)
             if event.name == WORKFLOW_STREAMING and self.record.status != "STREAMING":
                 self.record = replace(self.record, status="STREAMING")
         self._post(self._wake)
+        if self._log.size > _MOST_BYTES:
+            msg = f"The events of the run have more than {_MOST_BYTES:,} bytes; stream less text"
+            self._reject(Rejection(msg, "NODE_EXECUTION"))
 
     def _reject(self, why: Rejection) -> None:
         if self._claim_end():
@@ -229,9 +237,10 @@ class LiveExecution:
         """Record the end, and then show it."""
         try:
             self._begin()
-            every = [*self._events, *events]
-            record = _ended(self.record, every)
-            self._ledger.finish(record, every)
+            for event in events:
+                self._log.add(event)
+            record = _ended(self.record, [*self._events, *events])
+            self._ledger.finish(record, self._log)
         except BaseException as exc:  # noqa: BLE001 - those who wait must get it
             if not self._recorded:
                 self._close(exc)
@@ -240,7 +249,7 @@ class LiveExecution:
             events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
             record = _ended(self.record, [*self._events, *events])
             with suppress(Exception):  # perhaps one of its events was what could not be recorded
-                self._ledger.finish(record, events)
+                self._ledger.finish(record, EventLog(events))
         self._close(record, events)
 
     def _close(
@@ -262,7 +271,7 @@ class LiveExecution:
         if self._clock is not None:
             self._clock.cancel()
         self._wake()
-        self.on_end()
+        self.on_end(self)
 
     def _with_inner_ids(self, event: Event) -> Event:
         inner = self._inner_ids.get(event.span_id)
@@ -364,7 +373,7 @@ class Executions:
     def submit(self, live: LiveExecution) -> None:
         """Run an execution when its turn comes."""
         at_once = self.has_room(inner=live.inner)
-        live.on_end = partial(self._ended, live)
+        live.on_end = self._ended
         thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
 from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
 from vellum_nb.local.ledger.ledger import Ledger, StoredFile
-from vellum_nb.local.refusals import Refused, bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.inputs import schema_problem
 from vellum_nb.models.media import MEDIA_TYPES
@@ -133,7 +133,7 @@ def bind_inputs(
         if parameter.variable.required and key not in values
     ]
     if problems:
-        raise bad_request("; ".join(problems))
+        raise Refused(400, "; ".join(problems))
     found = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
     return {key: value for key, value in found.items() if key in values or value is not ABSENT}
 

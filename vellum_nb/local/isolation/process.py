@@ -39,14 +39,15 @@ from vellum_nb.local.engine.events import (
     own_frames,
     to_json,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
 _LEAST_MEMORY = 256 * 1024**2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DESCRIBE_S = 60.0
+DESCRIBE_S = 60.0
+SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
 _OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
 _ERROR_CHARS = 4000
@@ -95,7 +96,7 @@ def process_options(
             f"a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
         )
     if problem:
-        raise bad_request(problem)
+        raise Refused(400, problem)
     return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
@@ -108,20 +109,20 @@ def describe_in_process(
     except OSError as exc:
         msg = f"no process could be started to import it: {exc}"
         raise CodeUnavailableError(msg) from exc
-    timer = threading.Timer(_DESCRIBE_S, child.kill)
+    until = time.monotonic() + DESCRIBE_S
+    timer = threading.Timer(DESCRIBE_S, child.kill)
     timer.start()
     try:
         kind, content = next(child.messages(), ("", [""]))
     finally:
-        is_late = not timer.is_alive()
         timer.cancel()
         ended, output = child.end()
     if kind == "described":
         place, inputs, outputs, description = content
         return place, inputs, outputs, description
     msg = content[0] or f"the process that imported it {ended}{output and f': {output}'}"
-    if is_late:
-        msg = f"it took longer than {_DESCRIBE_S:g} seconds to import"
+    if time.monotonic() > until:
+        msg = SLOW_IMPORT
     raise CodeUnavailableError(msg)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import secrets
 import shlex
@@ -33,13 +34,15 @@ from vellum_nb.local.deployments.sources import CodeUnavailableError, Snapshot
 from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
+    DESCRIBE_S,
     PASSED_ON,
+    SLOW_IMPORT,
     ProcessExecution,
     ProcessOptions,
     describe_in_process,
     process_options,
 )
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator
 from vellum_nb.models import VellumVariable, WorkflowInput
 
@@ -48,6 +51,7 @@ _MODULE = "workflow"
 _PORT = 8000  # of the workflow server in its container
 _READY_S = 120.0
 _STOP_S = 5.0
+_CANCEL_S = 15.0
 _HEALTH_S = 5.0
 _THREADS = 72
 _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
@@ -83,21 +87,21 @@ def isolation_options(
             'isolation="container" needs an image: give image="name:tag", or name it in '
             "pyproject.toml or vellum.lock.json (container_image_name)"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     found = shutil.which(str(python)) if python else None
     if found is None:
         msg = (
             'isolation="environment" needs python="/path/to/python" of that environment; '
             f"{str(python)!r:.200} is not a program"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
     if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
         msg = (
             f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
             "pip install vellum-workflow-server there"
         )
-        raise bad_request(msg)
+        raise Refused(400, msg)
     return replace(options, python=found)
 
 
@@ -158,7 +162,7 @@ class IsolatedCode:
             return ProcessExecution(self.snapshot, self.entry, self.options, inputs, context)
         if context.mocks:
             msg = "node_output_mocks cannot be used with an image or environment; leave them out"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         return ServerExecution(self, inputs, context, self.snapshot.texts())
 
 
@@ -166,32 +170,32 @@ def _describe_in_server(
     snapshot: Snapshot, _entry: str, options: ProcessOptions
 ) -> tuple[str, Any, Any, str]:
     body = {"files": dict(snapshot.texts()), "module": _MODULE}
-    with _server_of(snapshot.folder, options).request("/workflow/serialize", body) as (answer, _):
-        config = json.loads(answer.read())["exec_config"]
+    server = _server_of(snapshot.folder, options)
+    try:
+        with server.request("/workflow/serialize", body, timeout=DESCRIBE_S) as answer:
+            config = json.loads(answer.read())["exec_config"]
+    except Rejection as exc:
+        stop_servers([snapshot.folder])  # its next runs would be forks of what hangs
+        if isinstance(exc.__cause__, TimeoutError):
+            raise CodeUnavailableError(SLOW_IMPORT) from exc
+        raise
     place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
     return place, config["input_variables"], config["output_variables"], ""
 
 
 @dataclass
 class ServerExecution:
-    """One run in a workflow server; `cancel` hangs up.
-
-    The server asks now and then whether a run is cancelled, and then ends it, too.
-    """
+    """One run in a workflow server, which asks every 5 s whether the run is cancelled."""
 
     code: IsolatedCode
     inputs: Sequence[WorkflowInput]
     context: RunContext
     files: Mapping[str, str]
-    _cancelled: bool = False
-    _socket: socket.socket | None = None
+    _until: float = math.inf
 
     def cancel(self) -> None:
-        """End the run at once."""
-        self._cancelled = True
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        """End the run soon: hang up if the server does not."""
+        self._until = min(self._until, time.monotonic() + _CANCEL_S)
 
     def events(self) -> Iterator[Event]:
         """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
@@ -199,13 +203,12 @@ class ServerExecution:
         translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
         server = _server_of(self.code.snapshot.folder, self.code.options)
         failure: Rejection | None = None
-        with server.request("/workflow/stream", self._body(server)) as (answer, connected):
-            self._socket = connected
-            if self._cancelled:  # before there was a socket
-                self.cancel()
+        with server.request("/workflow/stream", self._body(server)) as answer:
             # To the END: one that hangs up earlier has the server do work, in a thread, of which
             # the next run gets a part that hangs, as each run is a fork of the server.
             for line in answer:
+                if time.monotonic() > self._until:
+                    return
                 if not line.startswith(b"{"):
                     continue  # WAITING, while nothing happens, or END
                 event = json.loads(line)
@@ -354,7 +357,7 @@ class _Server:
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + _READY_S
         while True:
-            with suppress(Rejection), self.request("/healthz"):
+            with suppress(Rejection), self.request("/healthz", timeout=_HEALTH_S):
                 return
             if not self.is_running() or time.monotonic() > until:
                 why = self.rejection("").stacktrace or "it printed nothing"
@@ -364,13 +367,13 @@ class _Server:
 
     @contextmanager
     def request(
-        self, path: str, body: Mapping[str, Any] | None = None
-    ) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
-        """Send a request; give its answer, and the socket, which ends it when it is shut."""
+        self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request, and give its answer; `timeout` is that of each part of it."""
         connection = http.client.HTTPConnection("localhost")
         try:
-            connection.sock = connected = self._connect()
-            connected.settimeout(_HEALTH_S if body is None else None)
+            connection.sock = self._connect()
+            connection.sock.settimeout(timeout)
             content = None if body is None else json.dumps(body).encode()
             method = "GET" if body is None else "POST"
             connection.request(method, path, content, {"Content-Type": "application/json"})
@@ -381,7 +384,7 @@ class _Server:
                     text = json.loads(text).get("detail", text)
                 msg = f"The workflow server refused the request ({answer.status}): {text:.600}"
                 raise self.rejection(msg)
-            yield answer, connected
+            yield answer
         except (OSError, http.client.HTTPException) as exc:
             why = str(exc) or type(exc).__name__
             msg = f"The workflow server cannot be reached, or died during the run ({why})"
@@ -478,7 +481,7 @@ def _docker() -> str:
         'isolation="container" needs docker or podman, and neither is on the PATH: install one, '
         'or run in a Python environment with isolation="environment", python=...'
     )
-    raise bad_request(msg)
+    raise Refused(400, msg)
 
 
 def _digest(docker: str, image: str) -> str:
@@ -492,7 +495,7 @@ def _digest(docker: str, image: str) -> str:
         return _call(docker, *inspect).strip()
     except Rejection as exc:
         msg = f"The image {image!r} is not here and cannot be pulled: {exc.message}"
-        raise bad_request(msg) from exc
+        raise Refused(400, msg) from exc
 
 
 def _call(docker: str, *arguments: str) -> str:

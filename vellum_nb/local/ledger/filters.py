@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
 from vellum_nb.local.engine.events import from_json
 from vellum_nb.local.ledger.ledger import EVERYTHING, Where, metadata_text, micros, storable
-from vellum_nb.local.refusals import Refused, bad_request
+from vellum_nb.local.refusals import Refused
 
 _MAX_DEPTH = 20
 _MAX_CONDITIONS = 200
@@ -149,4 +149,4 @@ def _comparable(name: str, operator: str, value: Any) -> str | int:
 
 def _bad(problem: str, place: str = "") -> Refused:
     where = f" at {place}" if place else ""
-    return bad_request(f"filters{where}: {problem}")
+    return Refused(400, f"filters{where}: {problem}")

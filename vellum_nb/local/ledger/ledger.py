@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,6 +107,34 @@ class Where:
 EVERYTHING = Where("1")
 
 
+class EventLog:
+    """The events of an execution as a compressed JSON list, which grows with each event.
+
+    Each event repeats where it belongs, which compresses well. Typed outputs are left out: their
+    values are in the body, and the types of the last ones in the record.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.size = 0  # bytes of JSON
+        self._compressor = zlib.compressobj(1, zlib.DEFLATED, 13, 6)  # in 64 kB of memory
+        self._content = bytearray()
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Append an event."""
+        text = to_json(replace(event, outputs=())).encode("ascii")
+        self._content += self._compressor.compress(b"," if self.size else b"[")
+        self._content += self._compressor.compress(text)
+        self.size += len(text)
+
+    def content(self) -> bytearray:
+        """Return the whole list; no event can be added afterwards."""
+        self._content += self._compressor.compress(b"]" if self.size else b"[]")
+        self._content += self._compressor.flush()
+        return self._content
+
+
 class Ledger:
     """Every execution of a server. Any thread may use it."""
 
@@ -149,13 +177,12 @@ class Ledger:
         update = f"{_UPDATE} AND state NOT IN ('FULFILLED', 'REJECTED')"
         self.store.write(lambda tx: tx.execute(update, _row_of(record)))
 
-    def finish(self, record: ExecutionRecord, events: Sequence[Event]) -> None:
+    def finish(self, record: ExecutionRecord, events: EventLog) -> None:
         """Store an execution that has ended, with all its events."""
-        row = _row_of(record)
-        # Each event repeats where it belongs, which compresses well.
-        row["events"] = zlib.compress(to_json(tuple(events)).encode("ascii"), level=1)
+        content = events.content()
         update = _UPDATE.replace("SET", "SET events = :events,")
-        self.store.write(lambda tx: tx.execute(update, row))
+        # The row is made when its turn has come: many large ones may wait.
+        self.store.write(lambda tx: tx.execute(update, {**_row_of(record), "events": content}))
 
     def reject_running(self, message: str) -> int:
         """Reject the executions that no server runs any more; return how many there were.

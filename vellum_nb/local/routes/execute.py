@@ -36,6 +36,7 @@ from vellum_nb.models import contract
 
 router = new_router()
 _HUNG_UP = "The client hung up"
+_PIECE = 256 * 1024  # bytes
 _NO_VALUES = DeploymentExecuteStreamRequest()
 
 
@@ -100,8 +101,8 @@ def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, A
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
             text = b"".join(json_line(each) for event in batch for each in lines(event))
-            if text:
-                yield text
+            for start in range(0, len(text), _PIECE):  # each is copied on its way
+                yield text[start : start + _PIECE]
 
     # In the background: after the end, or once the client has hung up, which cancels the run.
     return Lines(chunks(), background=BackgroundTask(live.cancel, _HUNG_UP))

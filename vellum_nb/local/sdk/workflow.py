@@ -1,4 +1,4 @@
-"""A Workflows SDK class as code that a release runs, and one run of it."""
+"""A Workflows SDK class as code that a release runs: its variables, and one run of it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import traceback
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 from vellum import Vellum
 from vellum.client.environment import VellumEnvironment
@@ -28,6 +29,7 @@ from vellum.workflows.context import (
     monitoring_context_store,
     set_execution_context,
 )
+from vellum.workflows.descriptors.base import BaseDescriptor
 from vellum.workflows.events.types import WorkflowDeploymentParentContext
 from vellum.workflows.exceptions import NodeException, WorkflowInitializationException
 from vellum.workflows.inputs import BaseInputs
@@ -37,10 +39,21 @@ from vellum.workflows.nodes.utils import cast_to_output_type
 from vellum.workflows.state import BaseState
 from vellum.workflows.state.context import WorkflowContext
 from vellum.workflows.types.definition import serialize_type_encoder_with_id
+from vellum.workflows.types.utils import LOCAL_NS
 from vellum.workflows.utils.uuids import uuid4_from_hash
+from vellum.workflows.utils.vellum_variables import primitive_type_to_vellum_variable_type
 from vellum.workflows.workflows.event_filters import all_workflow_event_filter
 
-from vellum_nb.local.callables.signature import summary
+from vellum_nb.local.callables.signature import (
+    ABSENT,
+    Kind,
+    Parameter,
+    hints_of,
+    input_parameter,
+    kind_of,
+    summary,
+    variable,
+)
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import (
     WORKFLOW_FULFILLED,
@@ -52,14 +65,14 @@ from vellum_nb.local.engine.events import (
 )
 from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path
 from vellum_nb.local.ledger.ledger import storable
-from vellum_nb.local.refusals import bad_request
+from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
-from vellum_nb.local.sdk.variables import inputs_of, outputs_of
 from vellum_nb.models import VellumVariable, WorkflowInput
 
 _SPAN = re.compile(r".*:span:([^:]*):.*")
 _NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
+_WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
 _NODE_KINDS = {
     "BaseInlinePromptNode": "PROMPT",
     "BasePromptDeploymentNode": "PROMPT",
@@ -93,9 +106,9 @@ class SdkWorkflow:
         share_inputs(target)
         fail_with_nodes(target)
         self.target = target
-        self._parameters = {p.variable.key: p for p in inputs_of(target)}
+        self._parameters = {p.variable.key: p for p in _inputs_of(target)}
         self.input_variables = tuple(p.variable for p in self._parameters.values())
-        self.output_variables = outputs_of(target)
+        self.output_variables = _outputs_of(target)
         self.description = summary(target.__doc__)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
@@ -111,7 +124,7 @@ class SdkWorkflow:
                 given = values_by_name(inputs)
                 arguments["trigger"] = self.target.deserialize_trigger(context.trigger, given)
             except WorkflowInitializationException as exc:
-                raise bad_request(exc.message) from exc
+                raise Refused(400, exc.message) from exc
         outputs = {variable.key: variable for variable in self.output_variables}
         return SdkExecution(self.target, arguments, outputs, context)
 
@@ -315,8 +328,7 @@ def _node_mocks(
     try:
         return MockNodeExecution.validate_all(raw, workflow)
     except WorkflowInitializationException as exc:
-        msg = f"node_output_mocks: {exc.message}"
-        raise bad_request(msg) from exc
+        raise Refused(400, f"node_output_mocks: {exc.message}") from exc
 
 
 def _normalized_mock(
@@ -327,7 +339,7 @@ def _normalized_mock(
         if condition.get("type") != "CONSTANT_VALUE":
             kind = condition.get("type")
             msg = f"node_output_mocks: the when_condition {kind!r:.60} is not supported"
-            raise bad_request(msg)
+            raise Refused(400, msg)
         value = condition.get("value")
         condition = value.get("value") if isinstance(value, Mapping) else value
     for node in nodes:
@@ -341,4 +353,59 @@ def _normalized_mock(
             }
     known = ", ".join(sorted({node.__name__ for node in nodes}))
     msg = f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}; there are: {known}"
-    raise bad_request(msg)
+    raise Refused(400, msg)
+
+
+# Variables
+
+
+def _inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
+    """Return the inputs of `workflow` in the order in which they are written, bases first."""
+    inputs = workflow.get_inputs_class()
+    hints = hints_of(inputs, inputs.__qualname__, dict(LOCAL_NS))
+    names: dict[str, None] = {}  # iterating the class gives them in no order
+    for base in reversed(inputs.__mro__):
+        names.update(dict.fromkeys(vars(base).get("__annotations__", {})))
+    return tuple(
+        _parameter(inputs, name, hints[name]) for name in names if not name.startswith("_")
+    )
+
+
+def _outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, ...]:
+    """Return the output variables of `workflow`, in the order in which they are written."""
+    found: dict[str, VellumVariable] = {}
+    for reference in workflow.Outputs:
+        kind = _as_vellum_has_it(kind_of(_annotation(reference)), reference)
+        id_ = str(workflow.__output_ids__[reference.name])
+        found[reference.name] = variable(id_, reference.name, kind)
+    names: dict[str, None] = {}
+    for base in reversed(workflow.Outputs.__mro__):
+        names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))
+    return tuple(found[name] for name in (*names, *(found.keys() - names)) if name in found)
+
+
+def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
+    try:
+        reference = getattr(inputs, name)
+    except AttributeError as exc:
+        msg = (
+            f"the Workflows SDK cannot read {hint}, the annotation of "
+            f"{inputs.__qualname__}.{name}; write Optional[...] or Union[...] for types joined by |"
+        )
+        raise Refused(400, msg) from exc
+    default = next((vars(base)[name] for base in inputs.__mro__ if name in vars(base)), ABSENT)
+    kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
+    return input_parameter(str(reference.id), name, _as_vellum_has_it(kind, reference), default)
+
+
+def _annotation(reference: BaseDescriptor[Any]) -> Any:
+    types = tuple(reference.types)
+    return typing.Union[types] if types else Any  # noqa: UP007 - built at run time
+
+
+def _as_vellum_has_it(kind: Kind, reference: BaseDescriptor[Any]) -> Kind:
+    """Return `kind` with the type that the SDK gives, and its schema where that adds to it."""
+    type_ = kind.type
+    with suppress(ValueError, RecursionError):  # the SDK knows no type for some unions
+        type_ = str(primitive_type_to_vellum_variable_type(reference))
+    return replace(kind, type=type_, schema=kind.schema if type_ in _WITH_SCHEMA else None)
