@@ -525,6 +525,9 @@ class Comparison:
         ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
         rated cases are a random sample, and is missing below 20.
 
+        `cost_per_pass` is the cost of a case that passes; where traces are known on both releases,
+        ``first_changed.<node>`` counts in how many of the `traced` cases a node differs first.
+
         Warns where no cluster was named, and a label that cases share would change a finding.
         """
         for release in self.others if self.metrics else ():

@@ -18,6 +18,7 @@ from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
+    MANY,
     Estimate,
     cases_needed,
     corrected_mean,
@@ -32,8 +33,7 @@ from vellum_nb.comparison.statistics import (
     share_interval,
     sign_test,
     standard_error,
-    two_sided_t,
-    two_sided_z,
+    two_sided,
     unlike_pairs,
 )
 from vellum_nb.comparison.traces import first_changed_node
@@ -56,7 +56,6 @@ Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
-_MANY = 1e9  # degrees of freedom where there are no repeats to count
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 FIRST_CHANGED = "first_changed."
@@ -310,7 +309,7 @@ def _against(
         change = paired(known, clusters=own, is_share=figures.passes)
     least = detectable_share(number, alpha) if number > 1 else None
     if least is not None:
-        half = two_sided_z(alpha) * spread / math.sqrt(number)
+        half = two_sided(alpha) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
@@ -354,7 +353,7 @@ def _codes(
         own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
         squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
         free += np.maximum(figures.count[:, at] - 1, 0)
-    noise = np.sqrt(squares) * two_sided_t(np.where(free > 0, free, _MANY))
+    noise = np.sqrt(squares) * two_sided(0.05, np.where(free > 0, free, MANY))
     codes[known & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
@@ -379,7 +378,7 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
         total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return float(two_sided_t(max(free, 1))) * math.sqrt(total)
+    return float(two_sided(0.05, max(free, 1))) * math.sqrt(total)
 
 
 @dataclass(frozen=True, eq=False)

@@ -228,11 +228,11 @@ class StopRule:
             test = sequential_test(differences, left=left, alpha=self._alpha)
             if test.can_decide and not test.side:
                 return None
-            words.append(f"{tag} is { ({1: 'better', -1: 'worse'}.get(test.side, 'undecided')) }")
+            words.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
             used = max(used, test.cases)
-        head = "decided" if all("undecided" not in word for word in words) else "cannot be decided"
-        after = f"after {used:,} of {plural(number, 'case')}"
-        return f"{head} by {self._metric.name} {after}: {', '.join(words)}"
+        is_open = any(word.endswith(" undecided") for word in words)
+        head = f"{'cannot be ' if is_open else ''}decided by {self._metric.name}"
+        return f"{head} after {used:,} of {plural(number, 'case')}: {', '.join(words)}"
 
 
 def checked_tags(release_tags: Any) -> tuple[str, ...]:
@@ -565,6 +565,8 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
 
 
 def _limits(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
+    if options.metrics:
+        yield f"it stops as soon as it is decided by {options.metrics[0].name}"
     for name, reached in zip(LIMITS, (plan.calls, plan.seconds, plan.cost_usd, None), strict=True):
         limit = getattr(options, name)
         if limit is not None:
