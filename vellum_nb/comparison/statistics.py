@@ -183,7 +183,7 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
     """Return the mean of `parts` by that of `wholes`, as of costs by passes, over the same cases.
 
     The interval are the ratios r for which that of the mean of parts - r * wholes holds zero, as of
-    Fieller. There is none where the mean of `wholes` could be zero, and of fewer than 20 cases.
+    Fieller. It needs 20 cases, and a mean of `wholes` that could not be zero.
     """
     from scipy.optimize import brentq
 
