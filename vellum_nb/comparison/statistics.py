@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 Z95 = 1.959963984540054
-_FEW = 20  # rated cases below which an agreement or a corrected mean has no interval that holds
+MANY = 1e9  # degrees of freedom: the normal distribution
+_FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
@@ -66,12 +67,9 @@ def win_rate(won: int, lost: int) -> Estimate:
     >>> round(found.low, 4), round(found.high, 4)
     (0.7077, 0.7654)
     """
-    number = won + lost
-    return (
-        replace(share_interval(won / number, number), p=sign_test(won, lost))
-        if number
-        else _NOTHING
-    )
+    if not (number := won + lost):
+        return _NOTHING
+    return replace(share_interval(won / number, number), p=sign_test(won, lost))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -181,6 +179,35 @@ def mean_interval(
     return _interval(float(values.mean()), units, float(np.ptp(units)), 0.0 if is_share else None)
 
 
+def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
+    """Return the mean of `parts` by that of `wholes`, as of costs by passes, over the same cases.
+
+    The interval are the ratios r for which that of the mean of parts - r * wholes holds zero, as of
+    Fieller. There is none where the mean of `wholes` could be zero, and of fewer than 20 cases.
+    """
+    from scipy.optimize import brentq
+
+    if not wholes.any():
+        return _NOTHING
+    ratio = float(parts.mean() / wholes.mean())
+    nothing = Estimate(ratio, math.nan, math.nan)
+    if len(parts) < _FEW:
+        return nothing
+
+    def rest(r: float) -> Estimate:
+        return mean_interval(parts - r * wholes, clusters=clusters)
+
+    if not mean_interval(wholes, clusters=clusters, is_share=True).low > 0 > rest(ratio).low:
+        return nothing
+    most = 2 * ratio
+    while rest(most).high > 0:
+        most *= 2
+        if most > _TOO_MANY * ratio:
+            return nothing
+    low = brentq(lambda r: rest(r).low, 0.0, ratio) if rest(0.0).low > 0 else 0.0
+    return Estimate(ratio, float(low), float(brentq(lambda r: rest(r).high, ratio, most)))
+
+
 def paired(
     differences: Floats, *, clusters: Ints | None = None, is_share: bool = False
 ) -> Estimate:
@@ -197,7 +224,8 @@ def paired(
     mean, units = float(differences.mean()), _by_cluster(differences, clusters)
     reach = max(0.0, mean + float(units.max())) - min(0.0, mean + float(units.min()))
     found = _interval(mean, units, reach, -1.0 if is_share else None)
-    decided = int(np.count_nonzero(np.abs(units + mean) > _ROUNDING * reach))
+    sums = differences if clusters is None else np.bincount(clusters, differences)
+    decided = int(np.count_nonzero(sums))
     floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
     return replace(found, p=max(found.p or 0.0, floor))
 
@@ -205,7 +233,7 @@ def paired(
 def _interval(mean: float, units: Floats, reach: float, least: float | None) -> Estimate:
     """Return the interval of a mean, and p; of shares it is from `least` to 1."""
     import numpy as np
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
     if least is not None:
@@ -214,7 +242,7 @@ def _interval(mean: float, units: Floats, reach: float, least: float | None) -> 
         return Estimate(mean, math.nan, math.nan)
     deviation = float(units.std(ddof=1))
     error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
-    edge, tail = float(stdtrit(number - 1, 0.975)), 0.0
+    edge, tail = float(two_sided(0.05, number - 1)), 0.0
     if number >= _SKEWED and deviation > _ROUNDING * reach:
         third = number * float(np.dot(units, units**2)) / ((number - 1) * (number - 2))
         tail = third / deviation**2 / (6 * number)  # the skewness times the deviation, over 6 n
@@ -230,24 +258,12 @@ def _interval(mean: float, units: Floats, reach: float, least: float | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Sequential:
-    """Where a paired test stands that may be looked at after every case.
+    """Where a paired test stands that may be looked at after every case."""
 
-    Attributes
-    ----------
-    evidence : float
-        The largest e value so far; the test decides where it reaches 1 / alpha.
-    side : int
-        1 where it has decided that differences are positive, -1 negative, 0 not decided.
-    can_decide : bool
-        Whether it has decided, or the cases that are left could still decide it.
-    cases : int
-        After how many it has decided; how many there were where it has not.
-    """
-
-    evidence: float
-    side: int
-    can_decide: bool
-    cases: int
+    evidence: float  # the largest e value so far: it decides where that reaches 1 / alpha
+    side: int  # 1: decided, differences are positive; -1: negative; 0: not decided
+    can_decide: bool  # it has decided, or the cases that are left could still decide it
+    cases: int  # after which it decided; how many there were where it has not
 
 
 def sequential_test(
@@ -423,27 +439,15 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
     return needed / cases if cases >= needed else None
 
 
-def two_sided_t(free: float | Floats) -> Floats:
-    """Return how many standard errors leave 5 % outside, by degrees of freedom.
+def two_sided(alpha: float, free: Any = MANY) -> Any:
+    """Return how many standard errors leave `alpha` outside, by degrees of freedom.
 
-    >>> round(float(two_sided_t(2)), 3), round(float(two_sided_t(1e9)), 3)
-    (4.303, 1.96)
+    >>> [round(float(two_sided(0.05, free)), 2) for free in (2, 30, MANY)]
+    [4.3, 2.04, 1.96]
     """
-    import numpy as np
     from scipy.special import stdtrit
 
-    return np.asarray(stdtrit(free, 0.975), dtype=np.float64)
-
-
-def two_sided_z(alpha: float) -> float:
-    """Return how many standard errors leave `alpha` outside.
-
-    >>> round(two_sided_z(0.05), 4)
-    1.96
-    """
-    from scipy.special import ndtri
-
-    return -float(ndtri(alpha / 2))
+    return -stdtrit(free, alpha / 2)
 
 
 def cases_needed(
@@ -454,7 +458,7 @@ def cases_needed(
 
     if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):
         return None
-    ratio = abs((two_sided_z(alpha) + float(ndtri(power))) * spread / mean)
+    ratio = abs((float(two_sided(alpha)) + float(ndtri(power))) * spread / mean)
     if ratio > _TOO_MANY:
         return None
     return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))

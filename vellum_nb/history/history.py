@@ -109,6 +109,11 @@ class History:
         return self._store.size()
 
     @property
+    def author(self) -> str | None:
+        """Who runs are recorded for; None: nobody."""
+        return self._author
+
+    @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
         return Sweeps(self._store, self._record)
@@ -558,7 +563,7 @@ class History:
 
         `on_bulk_change` is called once after each call that adds or removes many runs: `delete`,
         `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
-        What they raise becomes a warning: a view that breaks must not stop a run. Returns a
+        An error in one becomes a warning: it must not stop a run. Returns a
         function that unsubscribes.
         """
         entry = (callback, on_bulk_change)

@@ -76,7 +76,7 @@ def _answer(outcome: Run | BaseException | None) -> Run | None:
 
 
 class AnswerBars(ThreadSafeWidget):
-    """Puts a bar under each answer that stands beside it, and text into those that stream.
+    """Puts a bar under each answer, and text into those that stream.
 
     The traits: which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`),
     what each bar shows (`bars`), and what each answer that streams has so far (`live`). Bars rate
@@ -130,6 +130,15 @@ class AnswerBars(ThreadSafeWidget):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is being saved or read; return whether that is so."""
         return self._executor.wait(timeout)
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Make a call in the thread of the bars; what goes wrong is shown above them."""
+
+        def work() -> None:
+            with self._boundary:
+                call()
+
+        self._executor.submit(work)
 
     def _run(self, run_id: object) -> Run | None:
         return next((run for run in self._runs if run.id and run.id == run_id), None)
@@ -297,7 +306,7 @@ class Answers:
     def show(
         self, requests: Sequence[RunRequest], progress: Progress, live: Live | None = None
     ) -> None:
-        """Show what has come for `requests`; a place is kept for what has not.
+        """Show the answers to `requests`, with a placeholder for those that have not come.
 
         Where runs stream, `live` maps release tags to what has come so far.
         """
