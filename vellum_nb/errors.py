@@ -12,9 +12,9 @@
           NotFoundError      404
           RateLimitError     429
           ServerError        5xx
-        APIResponseError     2xx that is not our contract
+        APIResponseError     2xx with a body that does not match the contract
       InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
-      HistoryError           the history is locked, corrupt, newer than we are, or a wrong argument
+      HistoryError           the history is locked, damaged or of a newer version; a wrong argument
         OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
@@ -130,7 +130,7 @@ class ServerError(APIStatusError):
 
 
 class APIResponseError(APIError):
-    """The server answered 2xx with something that is not the contract.
+    """The server answered 2xx with a body that does not match the contract.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class InputError(VellumNBError, ValueError):
 
 
 class HistoryError(VellumNBError):
-    """The history is locked, corrupt, newer, or cannot take what is given; it was left untouched.
+    """The history is locked, damaged or of a newer version, or refuses a value; it did not change.
 
     Attributes
     ----------
@@ -222,26 +222,11 @@ class RegressionError(VellumNBError, AssertionError):
     case_ids : tuple of str
         The cases that are worse, those of the first release first, the worst first.
     reasons : tuple of str
-        Why it does not pass, a sentence each.
+        Why it does not pass, one sentence each.
     """
 
     case_ids: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-
-
-class Converting:
-    """Context that raises an error as what `convert` makes of it; None: as it is."""
-
-    def __init__(self, convert: Callable[[Exception], VellumNBError | None]) -> None:
-        self._convert = convert
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        error = self._convert(exc) if isinstance(exc, Exception) else None
-        if error is not None:
-            raise error from None  # its message has all of `exc` that a reader needs
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:

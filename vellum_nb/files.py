@@ -1,6 +1,6 @@
 """Files that are replaced as a whole, or not at all.
 
-A file is written beside its place under another name, brought to the disk, and renamed. A killed
+A file is written beside its place under another name, synced to the disk, and renamed. A killed
 process leaves a file ``.<name>.<digits>.part``, which the next one that writes to the same place
 removes once it has not grown for an hour.
 """

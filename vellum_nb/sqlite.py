@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from vellum_nb.errors import Converting, VellumNBError
+from vellum_nb.errors import VellumNBError
 
 __all__ = [
     "MEMORY",
@@ -134,6 +134,21 @@ class Snapshot(Transaction):
     def cancel(self) -> None:
         """End the query under way, from another thread; it raises there."""
         self._connection.interrupt()
+
+
+class Converting:
+    """Context that raises an error as what `convert` makes of it; None: as it is."""
+
+    def __init__(self, convert: Callable[[Exception], VellumNBError | None]) -> None:
+        self._convert = convert
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        error = self._convert(exc) if isinstance(exc, Exception) else None
+        if error is not None:
+            raise error from None  # its message has all of `exc` that a reader needs
 
 
 class Link(Generic[C]):

@@ -1,4 +1,4 @@
-"""No export is written while the API key stands in it."""
+"""No export is written that would contain the API key."""
 
 import json
 
@@ -39,21 +39,23 @@ def with_key(**fields):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_export_is_refused_and_nothing_written(tmp_path, way, place):
     cmp = with_key(**PLACES[place])
-    with pytest.raises(vnb.VellumNBError, match="was not written: the API key stands in") as caught:
+    with pytest.raises(
+        vnb.VellumNBError, match="was not written: it would contain the API key, in"
+    ) as caught:
         way(cmp, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
     assert KEY not in str(caught.value)
     assert json.dumps(KEY)[1:-1] not in str(caught.value)
 
 
-def test_the_message_says_where_it_stands(tmp_path):
+def test_the_message_says_where_the_key_is(tmp_path):
     cmp = with_key(answer=KEY)
-    place = f"stands in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run"
+    place = f"in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run"
     with pytest.raises(vnb.VellumNBError, match=place):
         cmp.to_csv(tmp_path / "a.csv")
     error = RunError(code="X", message=f"bad key {KEY}")
     cmp = with_key(outputs={}, state="REJECTED", error=error)
-    with pytest.raises(vnb.VellumNBError, match="stands in error of case"):
+    with pytest.raises(vnb.VellumNBError, match="in error of case"):
         cmp.to_markdown(tmp_path / "a.md")
 
 
@@ -62,7 +64,7 @@ def test_a_comparison_of_a_frame_knows_the_key_of_the_environment(monkeypatch, t
     cmp = vnb.compare(frame)
     cmp.to_csv(tmp_path / "before.csv")
     monkeypatch.setenv("VELLUM_API_KEY", KEY)
-    with pytest.raises(vnb.VellumNBError, match="the API key stands in"):
+    with pytest.raises(vnb.VellumNBError, match="contain the API key, in"):
         cmp.to_csv(tmp_path / "after.csv")
 
 

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError, Run, read_csv, read_jsonl, read_parquet
-from vellum_nb.history import csv_table, unguarded
 
 READERS = {"to_csv": read_csv, "to_jsonl": read_jsonl, "to_parquet": read_parquet}
 every_export = pytest.mark.parametrize("write", READERS)
@@ -427,20 +426,6 @@ def _assert_equal(read, written):
         for frame in (read, written)
     ]
     assert exactly[0] == exactly[1]
-
-
-@settings(max_examples=50)
-@given(data=st.data())
-def test_our_reader_splits_what_the_csv_module_writes(data):
-    width = data.draw(st.integers(1, 4))
-    row = st.lists(text.filter(lambda t: t != "\ud83d"), min_size=width, max_size=width)
-    rows = data.draw(st.lists(row, min_size=1))
-    file = io.StringIO()
-    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    _, names, found = csv_table(file.getvalue().encode())
-    head, *others = rows
-    assert names == [unguarded(name) for name in head]
-    assert found == [[(cell, True) for cell in row] for row in others]
 
 
 def test_text_that_a_spreadsheet_would_run_is_guarded(history, record, tmp_path):

@@ -294,8 +294,8 @@ def whisper(text: str) -> str:
     [
         ({"isolation": "thread"}, "it is one of: kernel, process"),
         ({"isolation": "process"}, "whisper cannot run in a process of its own"),
-        ({"memory_limit": 2**31}, 'say isolation="process"'),
-        ({"env": ["A"]}, 'say isolation="process"'),
+        ({"memory_limit": 2**31}, 'add isolation="process"'),
+        ({"env": ["A"]}, 'add isolation="process"'),
         ({"isolation": "process", "memory_limit": 1000}, "it is in bytes"),
         ({"isolation": "process", "env": "A"}, "env is a list of names"),
         ({"isolation": "process", "env": ["A=1"]}, "env is a list of names"),

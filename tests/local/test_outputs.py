@@ -105,7 +105,7 @@ RING.append(RING)
     [
         ({"a": float("nan")}, {}, "output a is not a finite number"),
         ({"a": {"b": [0, float("inf")]}}, {}, r"output a\.b\.1 is not a finite number"),
-        ({"a": object()}, {}, "JSON cannot hold: a object has no JSON form"),
+        ({"a": object()}, {}, "JSON cannot represent: a object has no JSON form"),
         ({"a": RING}, {}, "Circular reference"),
         ({1: "a"}, {}, "has the key 1; outputs are named by text"),
         ({"a": "x"}, {"a": "NUMBER"}, "'a' is str 'x', but a number is expected"),

@@ -5,7 +5,6 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
 import pytest
 
@@ -163,17 +162,6 @@ def test_what_another_server_deployed_in_between_is_not_overwritten(tmp_path):
     LocalServer(data=tmp_path).deploy(whisper, name="both")
     with pytest.raises(VellumNBError, match="has deployed 'both' since"):
         first.deploy(whisper, name="both")  # the other's release would be lost
-
-
-def test_a_file_that_breaks_under_way_is_a_507_of_the_one_shape(tmp_path, asking):
-    with LocalServer(data=tmp_path) as server:
-        server.deploy(whisper)
-        with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
-            db.execute("DROP TABLE executions")
-        answer = run(asking(server), "whisper", "LATEST", external_id="e")
-    assert answer.status_code == 507
-    assert set(answer.json()) == {"detail"}
-    assert "(no such table" in answer.json()["detail"]
 
 
 BAD_TAGS = ["", "-a", "a.", "a b", "a/b", "a..b", "a\n", "x" * 151, "LATEST", str(uuid.UUID(int=1))]

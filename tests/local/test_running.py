@@ -281,7 +281,7 @@ def test_a_storm_of_impatient_clients_leaves_nothing_behind(asking, gate):
         for name in ("speaks", "speaks-later"):
             events = f"/v1/workflow-deployments/{name}/execution-events?limit=1000"
             until(lambda events=events: all(r["end"] for r in api.get(events).json()["results"]))
-        until(lambda: not server._serving._executions._live)
+        until(lambda: not server._serving.executions._live)
         runs = [begin(api) for _ in range(6)]  # all the room there is
         gate.open.set()
         assert {ended(api, run)["status"] for run in runs} == {"FULFILLED"}

@@ -89,7 +89,7 @@ def test_an_entry_may_be_in_another_module_of_a_folder(fresh, project, asking):
         ("raise OSError('gone')", None, r"workflow.py cannot be imported \(OSError: gone\)"),
         ("class Odd(Exception):\n    __str__ = None\nraise Odd", None, r"imported \(Odd\)"),
         ("raise SystemExit(3)", None, r"cannot be imported \(SystemExit: 3\)"),
-        ("def a(x: int = WIDTH): ...", None, "NameError.*source stands on its own"),
+        ("def a(x: int = WIDTH): ...", None, "NameError.*a source must import or define"),
         ("def a(*texts): ...", None, r"takes \*texts"),
     ],
 )

@@ -135,7 +135,7 @@ def test_histories_are_merged_and_vacuumed(recorded, tmp_path, postgres_url):
         mine.delete([mine.runs()[0].id])
     done = vellum_nb("history", "vacuum", *history, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "1 deleted runs could not be brought back any more; add --yes" in done.stderr
+    assert "1 deleted runs could not be restored after that; add --yes" in done.stderr
     done = vellum_nb("history", "vacuum", "--yes", *history)
     assert "1 deleted run(s) removed for good" in done.stderr
 

@@ -105,10 +105,10 @@ def test_a_comparison_of_a_frame_can_run_nothing_and_says_what_to_do(ws, cmp):
 def test_exports_of_a_workspace_are_searched_for_its_key(ws, server, tmp_path):
     ws.run("shout", {"text": f"key {server.api_key}"}, release_tag="v1")
     sweep = ws.sweep("shout", [{"text": server.api_key}], release_tags=["v1"], progress=False)
-    with pytest.raises(vnb.VellumNBError, match="the API key stands in input.text"):
+    with pytest.raises(vnb.VellumNBError, match="contain the API key, in input.text"):
         sweep.to_csv(tmp_path / "report")
     for cmp in (ws.compare("shout"), sweep.compare(), ws.open_sweep(sweep.id).compare()):
         for write in (cmp.to_csv, cmp.to_html, cmp.to_markdown, cmp.to_parquet):
-            with pytest.raises(vnb.VellumNBError, match="the API key stands in input.text"):
+            with pytest.raises(vnb.VellumNBError, match="contain the API key, in input.text"):
                 write(tmp_path / "report")
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("report")] == []

@@ -70,7 +70,7 @@ def test_a_dry_run_shows_what_there_is_to_do_and_does_nothing(ws, deployed):
     assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
     assert plan.notes == (
         "flag: not sent to v1, which knows no such input",
-        "max_calls=5: it is going to stop there",
+        "max_calls=5: it will stop there",
         "max_seconds=60.0",
     )
     assert "<td>v2</td>" in html_of(plan)

@@ -148,7 +148,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def sync(args: argparse.Namespace) -> int:
-    """Bring executions that were made elsewhere into the history."""
+    """Import executions that were made elsewhere."""
     with opened(args, args.history) as workspace:
         report = workspace.history.sync(
             args.name, since=args.since, until=args.until, limit=args.limit
@@ -158,14 +158,14 @@ def sync(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print what is broken; 0 when nothing is. The file itself is read: it may not open."""
+    """Print what is damaged; 0 when nothing is. The file itself is read: it may not open."""
     found = vellum_nb.check_history(args.file)
     print(found, file=data())
     return 0 if found.ok else 1
 
 
 def merge(args: argparse.Namespace) -> int:
-    """Take over another history; 2 where runs differ."""
+    """Merge another history; 2 where runs differ."""
     with vellum_nb.History(args.history) as history:
         report = history.merge(args.other)
     print(report)
@@ -173,11 +173,11 @@ def merge(args: argparse.Namespace) -> int:
 
 
 def vacuum(args: argparse.Namespace) -> int:
-    """Make the file smaller; deleted runs are only forgotten when that was confirmed."""
+    """Make the file smaller; deleted runs are removed only when that was confirmed."""
     with vellum_nb.History(existing(args.history)) as history:
         waiting = int(history.deletions()["runs"].sum())
         if waiting and not args.yes:
-            msg = f"{waiting:,} deleted runs could not be brought back any more; add --yes for that"
+            msg = f"{waiting:,} deleted runs could not be restored after that; add --yes to confirm"
             raise VellumNBError(msg)
         done = history.vacuum()
     say(repr(done)[1:-1])

@@ -23,7 +23,7 @@ _NO_METRIC = (
 
 
 def add_compare(made: argparse.ArgumentParser) -> None:
-    """Add what can be typed."""
+    """Add the arguments of the command."""
     made.add_argument("name", metavar="NAME", help="the deployment's name")
     text = "default: all that have runs"
     made.add_argument("--release-tag", action="append", metavar="TAG", help=text)

@@ -17,7 +17,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def lab(args: argparse.Namespace) -> int:
-    """Start JupyterLab in our place."""
+    """Replace this process by JupyterLab."""
     if importlib.util.find_spec("jupyterlab") is None:
         msg = 'JupyterLab is not installed: pip install "vellum-nb[lab]"'
         raise VellumNBError(msg)

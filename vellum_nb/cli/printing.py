@@ -1,4 +1,4 @@
-"""What is written where: data to stdout, messages to stderr."""
+"""Printing: data to stdout, messages to stderr."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _INCOMPLETE = 2
 
 
 def add_sweep(made: argparse.ArgumentParser) -> None:
-    """Add what can be typed."""
+    """Add the arguments of the command."""
     made.add_argument("name", metavar="NAME", help="the deployment's name")
     made.add_argument("cases", metavar="CASES", help="a .csv, .jsonl, .json or .parquet file")
     made.add_argument(

@@ -1,4 +1,4 @@
-"""A small client for Vellum's workflow API on `requests`: one method an endpoint."""
+"""A small client for Vellum's workflow API on `requests`: one method per endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Client`: Vellum's workflow API, one method an endpoint.
+"""`Client`: Vellum's workflow API, one method per endpoint.
 
 Source: https://docs.vellum.ai/developers/client-sdk
 """
@@ -87,7 +87,7 @@ class Client:
     max_connections : int
         How many connections a host keeps open: as many as there are calls at once.
     max_tries : int, default 4
-        How often at most a request is sent; see the notes.
+        How often a request is sent at most; see the notes.
     max_reply_bytes : int or None, default 256,000,000
         The longest answer, and the longest line of a stream, decoded; None is any length.
 
@@ -148,7 +148,7 @@ class Client:
 
     @property
     def predict_url(self) -> str:
-        """The address that executions go to, without a slash at the end."""
+        """The address for executions, without a slash at the end."""
         return self._settings.predict_url
 
     def __repr__(self) -> str:
@@ -477,7 +477,7 @@ class Client:
     def workflow_deployment_history_item_retrieve(
         self, id: str, history_id_or_release_tag: str
     ) -> WorkflowDeploymentHistoryItem:
-        """Return a release in the form that Vellum had before there were releases."""
+        """Return a release as a history item, the form that Vellum used before releases."""
         path = ("workflow-deployments", id, "history", history_id_or_release_tag)
         return self._send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
 

@@ -1,4 +1,4 @@
-"""Errors of the client: what was tried, what came back, what to do next."""
+"""Errors of the client: the request, the answer, and what to do next."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def interrupted_error(
 
 
 def bad_reply(what: str, status: int, body: bytes, why: str, mask: SecretMask) -> APIResponseError:
-    """Return the error for a 2xx answer that is not as the contract has it."""
+    """Return the error for a 2xx answer that does not match the contract."""
     start = mask.hide(body[:4_000])[:200].decode("utf-8", "replace")
     message = (
         f"{what} answered {status}, but not as the API does ({why}). It begins with {start!r}. "

@@ -299,7 +299,7 @@ def build_request(
 
 
 def may_resend_after_status(method: str, status: int, requested: float | None) -> bool:
-    """Return whether a request with the answer `status` may be sent again.
+    """Return whether a request that was answered with `status` may be sent again.
 
     Nothing ran after a 429, and after a 503 with a time to come back (`requested`); without, it
     may come from a gateway that lost the server's answer.

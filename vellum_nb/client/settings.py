@@ -29,7 +29,7 @@ _WARNED_HOSTS: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """All that a client is made from; another process can make the same one.
+    """All settings of a client; another process can make the same client from them.
 
     Only a pickle of it holds the key in clear, which is how it travels to a worker.
     """
@@ -96,7 +96,7 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether `url` is of this machine."""
+    """Return whether `url` points to this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True

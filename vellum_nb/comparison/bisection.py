@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What it is called: its tag, or its id."""
+        """Its name: its tag, or its id."""
         return self.release_tag or self.release_id
 
 
@@ -57,7 +57,7 @@ class Tested:
 
     @property
     def agrees(self) -> bool:
-        """Whether `check` returned the same of all runs."""
+        """Whether `check` returned the same for all runs."""
         return all(same_value(self.values[0], other) for other in self.values)
 
     @property
@@ -187,7 +187,7 @@ def bisected(
     if len(usable) < 2:  # noqa: PLR2004  (an oldest and a newest)
         msg = (
             f"Only {len(usable)} of {plural(len(releases), 'release')} of {deployment} can be run, "
-            "and a change lies between two. One without a release tag cannot: give it one in Vellum"
+            "and a change lies between two. Add release tags to the others in Vellum"
         )
         raise VellumNBError(msg)
     everything: Check = lambda run: error_text(run) if run.error else run.outputs  # noqa: E731
@@ -212,7 +212,7 @@ class _Search:
         self.tested: dict[str, Tested] = {}
 
     def edge(self, usable: Sequence[Candidate]) -> tuple[Candidate, Candidate]:
-        """Return the last release that answers as the oldest does, and the next."""
+        """Return the last release that answers like the oldest, and the next."""
         old, new = self._answer(usable[0]), self._answer(usable[-1])
         if same_value(old, new):
             msg = (

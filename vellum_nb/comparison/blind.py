@@ -188,7 +188,7 @@ class BlindSession:
 
     @property
     def state(self) -> State:
-        """Whether there is nothing to rate, something to rate, nothing left, or it is over."""
+        """``empty``, ``rating``, ``rated`` or ``ended``."""
         if self.record.ended is not None:
             return "ended"
         if self.current is not None:
@@ -204,17 +204,17 @@ class BlindSession:
 
     @property
     def rated(self) -> int:
-        """How many are rated."""
+        """How many cases are rated."""
         return sum(each.choice != "skip" for each in self._rated.values())
 
     @property
     def skipped(self) -> int:
-        """How many were skipped."""
+        """How many cases were skipped."""
         return len(self._rated) - self.rated
 
     @property
     def last(self) -> Choice | None:
-        """The last choice, in letters."""
+        """The last choice, as text."""
         return _letter(self._last)
 
     @property
@@ -272,7 +272,7 @@ class BlindSession:
         a_first = self._a_first(pair)
         side: BlindChoice = "first" if (choice == "A") == a_first else "second"
         rating: BlindChoice = choice if choice in {"tie", "skip"} else side
-        self._drafts[pair.position] = note  # until it is kept
+        self._drafts[pair.position] = note  # until it is stored
         done = self._ratings.rate(
             self.record.id, pair.position, rating, a_first=a_first, note=note.strip()
         )
@@ -312,7 +312,7 @@ class BlindSession:
         Raises
         ------
         InputError
-            It has not ended: what is known must not sway the rest.
+            It has not ended: results so far would influence the rest.
         """
         if self.record.ended is None:
             left = self.total - len(self._rated)
@@ -394,7 +394,7 @@ class BlindSession:
         return [e for e in self._rated.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
-        """Read what is kept: another kernel may have rated."""
+        """Read the stored ratings: another kernel may have rated."""
         self.record = self._ratings.get(self.record.id)
         found = self._ratings.ratings(self.record.id)
         current: dict[int, BlindRating] = {}

@@ -27,7 +27,7 @@ _NOTHING: Any = object()
 
 
 def is_answer(run: Run | None) -> bool:
-    """Return whether there is a run and it brought an answer, FULFILLED or REJECTED."""
+    """Return whether there is a run with an answer: FULFILLED or REJECTED."""
     return run is not None and run.state in {"FULFILLED", "REJECTED"}
 
 
@@ -39,7 +39,7 @@ def error_text(run: Run | None) -> str:
 
 
 def same_answer(a: Run, b: Run) -> bool:
-    """Return whether two runs brought the same outputs, or the same error."""
+    """Return whether two runs have the same outputs, or the same error."""
     if a is b:
         return True
     return a.state == b.state and a.error == b.error and same_value(a.outputs, b.outputs)
@@ -86,35 +86,23 @@ class Case:
         return {release: run for release in self.tries if (run := self.counting(release))}
 
     def counting(self, release: str) -> Run | None:
-        """Return the run that counts: the newest that brought an answer, else the newest."""
+        """Return the run that counts: the newest with an answer, else the newest."""
         tries = self.tries.get(release, ())
         return next(filter(is_answer, reversed(tries)), tries[-1] if tries else None)
 
     def answers(self, release: str) -> list[Run]:
-        """Return all runs on `release` that brought an answer, oldest first."""
+        """Return all runs on `release` with an answer, oldest first."""
         return list(filter(is_answer, self.tries.get(release, ())))
 
     def answer(self, release: str) -> Run | None:
-        """Return the run that counts if it brought an answer, FULFILLED or REJECTED."""
+        """Return the run that counts if it has an answer: FULFILLED or REJECTED."""
         run = self.counting(release)
         return run if is_answer(run) else None
-
-    def status(self, release: str) -> Status:
-        """Return whether the answer differs from the baseline's; missing without both."""
-        base, other = self.answer(self.baseline), self.answer(release)
-        if base is None or other is None:
-            return "missing"
-        return "same" if same_answer(base, other) else "differs"
 
     def repeats(self, release: str) -> tuple[int, int]:
         """Return how many answers on `release` differ from the one that counts, of how many."""
         answers = self.answers(release)
         return sum(not same_answer(each, answers[-1]) for each in answers), len(answers)
-
-    @property
-    def is_unstable(self) -> bool:
-        """Whether repeats on one release brought different answers."""
-        return any(self.repeats(release)[0] for release in self.tries)
 
     def checks(self, release: str) -> dict[str, bool]:
         """Return for each expected output whether the run that counts met it; {}: no answer."""

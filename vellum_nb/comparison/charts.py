@@ -1,4 +1,4 @@
-"""Charts of a comparison as pictures, drawn by Altair; for readers who see no colours, too."""
+"""Charts of a comparison as pictures, drawn by Altair; readable without colours."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Picture:
         target = Path(path)
         kind = target.suffix.lower()
         if kind not in {".png", ".svg"}:
-            msg = f"{str(path)!r} ends in neither .png nor .svg, the two that a chart is saved as"
+            msg = f"{str(path)!r} ends in neither .png nor .svg, the formats of a chart"
             raise InputError(msg)
         write_file(self.png() if kind == ".png" else self.svg().encode(), target)
         return target

@@ -75,7 +75,7 @@ Names = str | Sequence[str] | None
 
 
 class SweepRuns(Protocol):
-    """A `vellum_nb.Sweep`, which this room does not know."""
+    """A `vellum_nb.Sweep`, as a protocol: this package does not import it."""
 
     def frame(self) -> pd.DataFrame:
         """Return its runs, one row per run."""
@@ -89,7 +89,7 @@ class SweepRuns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a comparison acts with and is shown by; it knows no server and no widget.
+    """The services of a comparison, which itself knows no server and no widget.
 
     Attributes
     ----------
@@ -97,11 +97,11 @@ class Services:
         Runs cases: called with the deployment's name, rows as of stored runs, and the options of
         `vellum_nb.Workspace.sweep`; returns the sweep.
     leaks : callable or None
-        Returns whether the API key stands in a text.
+        Returns whether a text contains the API key.
     grid, blind : callable or None
         Make the grid of a comparison, and the widget of a `BlindSession`.
     history : History or None
-        Where blind ratings are kept. Without it they live as long as the comparison.
+        Where blind ratings are stored. Without it they last as long as the comparison.
     code : callable or None
         Called with a release tag and the id of its release; returns path to text, or None where
         that cannot be read, or the tag points at another release by now.
@@ -118,9 +118,9 @@ class Services:
 class Comparison:
     """Stored runs of one deployment, case by case on several releases.
 
-    Of several runs of a case on a release the newest that brought an answer (FULFILLED or
+    Of several runs of a case on a release, the newest with an answer (FULFILLED or
     REJECTED) is shown; metrics go over all of them, and their mean counts. A case is *missing* on a
-    release where it was not run, and *failed* where no run brought an answer: never the same,
+    release where it was not run, and *failed* where no run has an answer: never the same,
     never a pass. A tag that moved between runs has one column per release.
 
     A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
@@ -371,7 +371,7 @@ class Comparison:
         return found
 
     def answered(self) -> list[tuple[Run, Mapping[str, Any]]]:
-        """Return each run that brought an answer, with what is expected of its case."""
+        """Return each run with an answer, and the expected outputs of its case."""
         rows = self.answers[self.answers["is_answer"]]
         pairs = zip(rows["run"].tolist(), rows["case"].tolist(), strict=True)
         return [(run, self.cases[at].expected) for run, at in pairs]
@@ -399,12 +399,12 @@ class Comparison:
 
     @property
     def metric(self) -> Metric | None:
-        """The metric that decides where none is named: the first."""
+        """The metric that is used by default: the first."""
         return self.metrics[0] if self.metrics else None
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
-        """The names of all outputs, in the order in which runs brought them."""
+        """The names of all outputs, in the order in which they first appear."""
         return self.figures.output_names
 
     @cached_property
@@ -419,7 +419,7 @@ class Comparison:
 
     @cached_property
     def unstable_cases(self) -> NDArray[np.bool_]:
-        """Of each case whether repeats on one release brought different answers."""
+        """Of each case whether repeats on one release have different answers."""
         return self.figures.unstable
 
     def scored(self, metric: str | None = None) -> Scored:
@@ -437,8 +437,8 @@ class Comparison:
             msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
             raise InputError(msg)
         if status in by_outputs:
-            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
-            return sum(each == status for each in found)
+            has = ("same" if case.answers(release) else "missing" for case in self.cases)
+            return sum(each == status for each in self.statuses.get(release, has))
         return self.against(release).counts[status]  # type: ignore[index]  # checked above
 
     def against(self, release: str, metric: str | None = None) -> Against:
@@ -446,7 +446,7 @@ class Comparison:
         return self.figures.compared(*self._key(release, metric))
 
     def p(self, release: str, metric: str | None = None, *, signs: bool = False) -> float | None:
-        """Return how likely such a difference is by chance, corrected for several releases.
+        """Return the p value of the difference, corrected for several releases.
 
         Of the mean difference; with `signs` of better against worse cases. Holm's correction is
         over the releases that are compared with the baseline.
@@ -473,11 +473,11 @@ class Comparison:
         return None if value != value else value  # noqa: PLR0124  (NaN)
 
     def line(self, release: str, metric: str | None = None) -> str:
-        """Return a release in one line: cases better and worse, p, and the noise floor."""
+        """Return one line about a release: cases better and worse, p, and the noise floor."""
         return self.figures.line(*self._key(release, metric))
 
     def finding(self, release: str, metric: str | None = None) -> Finding:
-        """Return what a release is as a whole, against the baseline.
+        """Return the verdict on a whole release, against the baseline.
 
         ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
         ``"undecided"`` where it could be chance, ``"missing"`` where there is nothing to compare.
@@ -509,7 +509,7 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` brought an answer, `failed` were run and brought none, `missing` were not
+        Of `cases`, `n` have an answer, `failed` were run and have none, `missing` were not
         run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
@@ -577,7 +577,7 @@ class Comparison:
         return self._rows([case for case, *each in found if "differs" in each])
 
     def unstable(self) -> pd.DataFrame:
-        """Return the rows of `frame` in which repeats on one release brought different answers."""
+        """Return the rows of `frame` in which repeats on one release have different answers."""
         return self._rows([case for case in self.cases if self.unstable_cases[case.number - 1]])
 
     def errors(self) -> pd.DataFrame:
@@ -622,7 +622,7 @@ class Comparison:
         question : str
             What is asked. Another question is another rating.
         seed : int, optional
-            Of the order in which the two stand in each case. Default: drawn, and kept.
+            Seed of the order of the two in each case. Default: drawn, then stored.
         restart : bool, default False
             Begin another rating, whatever there is.
         """
@@ -692,7 +692,7 @@ class Comparison:
         Raises
         ------
         InputError
-            Nothing was rated, or it has not ended: known results would sway the rest.
+            Nothing was rated, or it has not ended: results so far would influence the rest.
         """
         import pandas as pd
 
@@ -718,7 +718,7 @@ class Comparison:
     def chart(
         self, what: Chart, *, metric: str | None = None, release: str | None = None
     ) -> Picture:
-        """Return a chart, to look at rather than to read; needs the extra ``charts``.
+        """Return a chart; needs the extra ``charts``.
 
         Parameters
         ----------
@@ -801,7 +801,7 @@ class Comparison:
         if self._services.sweep is None:
             msg = (
                 "this comparison has no workspace to run anything: make it with "
-                "ws.compare(...) or sweep.compare(), or hand its cases to ws.sweep(...)"
+                "ws.compare(...) or sweep.compare(), or pass its cases to ws.sweep(...)"
             )
             raise InputError(msg)
         order = (self.baseline, *self.others)
@@ -822,8 +822,8 @@ class Comparison:
         """Raise where a release is worse than the baseline; for tests and for CI.
 
         A release passes when no more than `max_regressions` cases are worse, when no more than
-        `max_missing` have no answer or figure, and when it is not worse as a whole beyond what
-        chance, at `alpha`, and repeats bring about. None leaves a condition out.
+        `max_missing` have no answer or figure, and when it is not worse as a whole beyond
+        chance, at `alpha`, and the noise of repeats. None leaves a condition out.
 
         Parameters
         ----------
@@ -879,7 +879,7 @@ class Comparison:
         HistoryError
             The file cannot be written; the old one stays.
         VellumNBError
-            The API key stands in it. Nothing was written.
+            It would contain the API key. Nothing was written.
         """
         return write_csv_frame(self._frames(str(path), rows)[rows], path)
 
@@ -894,8 +894,8 @@ class Comparison:
     def to_markdown(self, path: str | Path | None = None, *, only: Names = None) -> str | Path:
         """Return the comparison as Markdown for GitHub, or write it to `path`.
 
-        Deleted words are in ``[-…-]``, inserted ones in ``{+…+}``. What runs brought is shown
-        letter by letter. Raises as `to_csv`.
+        Deleted words are in ``[-…-]``, inserted ones in ``{+…+}``. Outputs are shown
+        literally. Raises as `to_csv`.
 
         Parameters
         ----------
@@ -992,7 +992,7 @@ class Comparison:
         return text if path is None else write_file(text.encode(errors="replace"), path)
 
     def _frames(self, what: str, rows: str = "", *, text: str = "") -> dict[str, pd.DataFrame]:
-        """Return the frames that are written, or only that of `rows`, where no key stands in it."""
+        """Return the frames to write, or only that of `rows`; refuse the API key in them."""
         frames = {"cases": self.frame, "runs": self.long}
         if rows and rows not in frames:
             msg = f"rows={format_value(rows)}: there are 'cases' and 'runs'; nothing was written"

@@ -48,7 +48,7 @@ Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "er
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
-"""What a release is as a whole, against the baseline; see `Comparison.finding`."""
+"""The verdict on a whole release, against the baseline; see `Comparison.finding`."""
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
@@ -246,7 +246,7 @@ class Against:
         How often two repeats of one release differ, as a share of all such pairs; None where
         nothing was repeated.
     band : float or None
-        The mean difference that repeats alone would bring about, 95 times of 100.
+        The mean difference that repeats alone would make, 95 times of 100.
     least : float or None
         Mean differences below this cannot be distinguished from none; None: no difference can.
     needed : int or None
@@ -375,7 +375,7 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
 
 @dataclass(frozen=True, eq=False)
 class ComparisonFigures:
-    """What is known of a comparison, computed when it is asked for.
+    """The figures of a comparison, computed when they are first read.
 
     Attributes
     ----------
@@ -498,13 +498,13 @@ class ComparisonFigures:
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:
-        """The names of all outputs, in the order in which runs brought them."""
+        """The names of all outputs, in the order in which they first appear."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
-        """Of each case whether repeats on one release brought different answers."""
+        """Of each case whether repeats on one release have different answers."""
         import numpy as np
 
         answers = self.table[self.table["is_answer"]]
@@ -540,7 +540,7 @@ class ComparisonFigures:
         return [self.cases[row] for row in sorted(size, key=lambda row: (-size[row], row))]
 
     def finding(self, release: str, metric: str, *, alpha: float | None = None) -> Finding:
-        """Return what `release` is as a whole, against the baseline."""
+        """Return the verdict on the whole of `release`, against the baseline."""
         found = self.compared(release, metric)
         mean = found.change.mean
         if not found.compared:

@@ -1,6 +1,6 @@
 """Metrics: how good a run is, as a figure. `vellum_nb.metrics`.
 
-Each function makes a `vellum_nb.Metric`; those without required arguments may be handed over
+Each function makes a `vellum_nb.Metric`; those without required arguments may be passed
 uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``. `output` is the name of the one
 output that it reads; without it those count whose expected value is known, or all.
 """
@@ -414,7 +414,7 @@ def judge(
 ) -> Judge:
     """Return a metric that another workflow computes for each answer.
 
-    Its runs are kept in the same history. An answer that it has judged is not judged again: the
+    Its runs are recorded in the same history. An answer that it has judged is not judged again: the
     same inputs on the same release tag are looked up, also those of last year. ``ws.compare`` and
     ``sweep.compare`` run it, with ``dry_run``, ``max_calls`` and ``max_cost_usd``.
 

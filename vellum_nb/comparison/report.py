@@ -1,4 +1,4 @@
-"""Reports of a comparison: one view model, shown as page, overview, Markdown and text."""
+"""Reports of a comparison: one view model as page, overview, Markdown and text."""
 
 from __future__ import annotations
 
@@ -253,7 +253,8 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if run and name in known
     }
-    status = "baseline" if is_base and is_answer(run) else case.status(release)
+    status = "baseline" if is_answer(run) else "missing"
+    status = status if is_base else figures.statuses[release][case.number - 1]
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 
@@ -360,7 +361,7 @@ def refuse_others(path: Path, tables: Iterable[Path]) -> None:
 def refuse_key(
     what: str, leaks: Callable[[str], bool] | None, frames: Iterable[pd.DataFrame], text: str = ""
 ) -> None:
-    """Refuse to write `what` where the API key stands in what it is made of.
+    """Refuse to write `what` where its contents contain the API key.
 
     That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
     column and the case, and not the key.
@@ -370,7 +371,7 @@ def refuse_key(
         known = leaks is not None and leaks(part)
         return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
 
-    place = "it" if holds(text) else ""
+    place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
             values = [each if isinstance(each, str) else "" for each in column.tolist()]
@@ -381,7 +382,7 @@ def refuse_key(
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
                 place = f"{name} of case {frame['case_id'].iloc[row]}. {advice} another key"
     if place:
-        msg = f"{what} was not written: the API key stands in {place}"
+        msg = f"{what} was not written: it would contain the API key, in {place}"
         raise VellumNBError(msg)
 
 

@@ -157,7 +157,7 @@ def _unfit(connection: sqlite3.Connection) -> Iterator[str]:
     marks = "SELECT * FROM pragma_application_id, pragma_user_version"
     application_id, version = connection.execute(marks).fetchone()
     if application_id != APPLICATION_ID:
-        yield refuse_old(application_id) or "it is not a history, or all of it is lost"
+        yield refuse_old(application_id) or "it is not a history, or nothing of it can be read"
     elif version > len(MIGRATIONS):
         yield f"it was written by a newer vellum_nb (version {version})"
 

@@ -198,7 +198,7 @@ def _cells(texts: Sequence[str | None]) -> list[Any]:
 def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
     """Return the cells of each name in `texts`, JSON objects, newest first.
 
-    The names come in the order in which the oldest objects brought them.
+    The names come in the order in which the oldest objects have them.
     """
     chunks: list[tuple[dict[str, list[Any]], int]] = []
     for first in range(0, len(texts), _AT_ONCE):

@@ -558,7 +558,7 @@ class History:
 
         `on_bulk_change` is called once after each call that adds or removes many runs: `delete`,
         `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
-        What they raise becomes a warning: a view that breaks must not stop a run. Returns a
+        An error in one becomes a warning: it must not stop a run. Returns a
         function that unsubscribes.
         """
         entry = (callback, on_bulk_change)

@@ -1,4 +1,4 @@
-"""Plans of sweeps: the cases, which runs there are, who drives it, and what it spent."""
+"""Plans of sweeps: cases, runs, leases, and cost."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Sweeps:
         reused: Mapping[Place, str] | None = None,
         allow_duplicate: bool = True,
     ) -> bool:
-        """Store the plan of a sweep; `reused`: which runs stand for planned ones.
+        """Store the plan of a sweep; `reused`: which runs replace planned ones.
 
         Unless `allow_duplicate`, nothing is stored and False is returned where there is an
         unfinished sweep of the same plan.
@@ -234,7 +234,7 @@ class Sweeps:
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def in_doubt(self, sweep_id: str) -> set[str]:
-        """Return the ids of runs that FAILED, of which nobody knows whether they were executed."""
+        """Return the ids of FAILED runs that may have been executed."""
         where = f"state = 'FAILED' AND deletion IS NULL AND {IN_DOUBT_SQL}"
         sql = f"SELECT id FROM runs WHERE sweep_id = :sweep AND {where}"
         return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
@@ -340,11 +340,11 @@ class Sweeps:
         return found
 
     def add_reused(self, sweep_id: str, reused: Mapping[Place, str]) -> None:
-        """Record which run stands for which planned one; a place that has one keeps it."""
+        """Record which run replaces which planned one; a place that has one does not change."""
         self._store.write(partial(_insert_reused, sweep_id, reused))
 
     def reused(self, sweep_id: str) -> dict[Place, str]:
-        """Return which run stands for which planned one; deleted ones stand for none."""
+        """Return which run replaces which planned one; deleted ones replace none."""
         sql = (
             "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
             "JOIN runs r ON r.id = u.run WHERE u.sweep = :sweep AND r.deletion IS NULL"

@@ -20,10 +20,10 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import FloatDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
-from vellum_nb.errors import Converting, HistoryError, OutOfReachError
+from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.schema import MIGRATIONS, TABLES
 from vellum_nb.history.store import DatabaseUrl, Parameters, Row
-from vellum_nb.sqlite import Link, survive_forks
+from vellum_nb.sqlite import Converting, Link, survive_forks
 
 T = TypeVar("T")
 _Link: TypeAlias = "Link[psycopg.Connection[Any]]"

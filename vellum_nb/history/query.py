@@ -77,7 +77,7 @@ class Selection:
 
 
 def select(filters: Filters, store: Store) -> Selection:
-    """Return which runs `filters` mean; raise a TypeError for a name that is not a filter."""
+    """Return the selection of `filters`; raise a TypeError for an unknown filter."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
         known = ", ".join(Filters.__annotations__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import Converting, HistoryError
+from vellum_nb.errors import HistoryError
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
@@ -24,12 +24,12 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.models import Run
+from vellum_nb.sqlite import Converting
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LINES = "JSON lines of a history"
-
 Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')

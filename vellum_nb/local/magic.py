@@ -43,7 +43,7 @@ def register(shell: Any, server: Callable[[], LocalServer]) -> None:
     add("name", metavar="NAME", help="the deployment's name")
     add("--tag", **several, metavar="TAG", help="a release tag; may be repeated")
     add("--description", metavar="TEXT", help="what is new in this release")
-    add("--label", metavar="TEXT", help="how the deployment is shown")
+    add("--label", metavar="TEXT", help="the label of the deployment")
     add("--target", metavar="NAME", help="which function or class; default: the last one")
     isolations = {"choices": ["kernel", "process"], "default": "kernel"}
     add("--isolation", **isolations, help="process: each run gets a process of its own")
@@ -93,7 +93,7 @@ def _deploy(
     entry, target = _target(args.target, tree, names)
     on = server() if args.server is None else names.get(args.server)
     if not isinstance(on, LocalServer):
-        msg = f"--server {args.server}: that is no LocalServer of this notebook"
+        msg = f"--server {args.server}: that is not a LocalServer of this notebook"
         raise VellumNBError(msg)
     more = ("description", "label", "isolation", "memory_limit", "env")
     options: dict[str, Any] = {key: getattr(args, key) for key in more}

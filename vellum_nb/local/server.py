@@ -169,9 +169,11 @@ class LocalServer:
         with self._lock:
             if self._serving is not None:
                 self._serving.stop()
+            stop_servers(self._registry.folders())
+            if self._serving is not None:
+                self._serving.executions.join(1.0)
                 self._serving = None
                 atexit.unregister(self.stop)
-            stop_servers(self._registry.folders())
             self._ledger.close()
 
     def run_forever(self, ready: Callable[[], None] | None = None) -> None:

@@ -51,7 +51,7 @@ class Serving:
         self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self._executions = executions = Executions(
+        self.executions = executions = Executions(
             ledger,
             registry,
             limits,
@@ -92,7 +92,6 @@ class Serving:
         if self._thread.ident is not None:
             self._thread.join(self._grace + _STOP)
         self._socket.close()
-        self._executions.join(1.0)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -102,7 +101,7 @@ class Serving:
     async def _end(self) -> None:
         self._guard.stop_reading()
         try:
-            await self._executions.close("The local server was stopped", grace=self._grace)
+            await self.executions.close("The local server was stopped", grace=self._grace)
         finally:
             self._server.should_exit = True
             self._server.ended.set()
@@ -144,7 +143,7 @@ def _listen(port: int) -> socket.socket:
         sock.bind(("127.0.0.1", port))
     except (OSError, OverflowError) as exc:
         sock.close()
-        msg = f"Port {port} of this machine cannot be had ({exc}); port=0 takes a free one"
+        msg = f"Port {port} is not available ({exc}); port=0 chooses a free one"
         raise VellumNBError(msg) from exc
     return sock
 

@@ -23,7 +23,7 @@ class State(dict[str, Any]):
     """Marks the parameter that holds what a conversation remembers; it is no input variable.
 
     It begins as what the execution named by ``previous_execution_id`` left in its state, or
-    empty. What the callable puts in it, as far as JSON knows it, is kept when the run succeeds.
+    empty. What the callable puts in it, as far as JSON knows it, is stored when the run succeeds.
 
     Examples
     --------

@@ -158,7 +158,7 @@ class SecretMask:
         return content
 
     def found_in(self, text: str) -> bool:
-        """Return whether the secret stands in a text that is to be exported."""
+        """Return whether a text to export contains the secret."""
         if len(self._secret) < _SHORTEST:
             return False
         return self._anywhere.search(text.encode("utf-8", "replace")) is not None
@@ -183,7 +183,7 @@ _mask_of = lru_cache(maxsize=8)(SecretMask)
 
 
 def stands_in(secret: str, text: str) -> bool:
-    """Return whether `secret` stands in a text that is to be exported."""
+    """Return whether a text to export contains `secret`."""
     return _mask_of(secret).found_in(text)
 
 

@@ -21,7 +21,7 @@ class BlindRecord(Model):
     deployment: str
     first: str
     second: str
-    seed: int  # of the order in which the two stand in each case
+    seed: int  # of the order of the two in each case
     question: str
     signature: str
     created: datetime

@@ -105,7 +105,7 @@ def _scalar(value: object) -> Any:
 
 
 def _unwrapped(value: object) -> object:
-    """Return what an enum member, NumPy scalar or model stands for."""
+    """Return the plain value of an enum member, NumPy scalar or model."""
     if isinstance(value, Enum):
         return value.value
     if type(value).__name__ in {"NAType", "NaTType"}:
@@ -148,7 +148,7 @@ def _number(value: float) -> float:
         msg = "is not a number (NaN); give a value, or leave the input out"
         raise InputError(msg)
     if math.isinf(value):
-        msg = "is infinite, which JSON cannot hold"
+        msg = "is infinite, which JSON cannot represent"
         raise InputError(msg)
     return float(value)
 

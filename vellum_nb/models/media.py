@@ -86,7 +86,7 @@ def _src(value: object, type_: str | None) -> str:
     expected = "; give a path, bytes, a data URL, or an http(s) address"
     if isinstance(value, str):
         expected = ": not an existing file, nor a data:, http(s): or vellum:uploaded-file: address"
-    msg = f"{value!r:.60} is no {_noun(type_)}{expected}"
+    msg = f"{value!r:.60} is not a valid {_noun(type_)}{expected}"
     raise InputError(msg)
 
 

@@ -371,7 +371,7 @@ class Difference:
         return "\n".join(row.to_text() for row in self.rows())
 
     def to_markdown(self) -> str:
-        """Return the changes as Markdown that may stand in a table's cell, whole."""
+        """Return all changes as Markdown that fits into a cell of a table."""
         return "<br>".join(row.to_markdown() for row in self.rows())
 
     def __repr__(self) -> str:

@@ -49,7 +49,7 @@ def p_value(p: float | None) -> str:
 
 
 def p_sentence(p: float | None) -> str:
-    """Return a p value as it stands in a sentence.
+    """Return a p value for a sentence.
 
     >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
     ('p = 0.50', 'p < 0.00001', 'no p')
@@ -191,7 +191,7 @@ def visible_name(name: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return `text` as Markdown that GitHub shows letter by letter.
+    """Return `text` as Markdown that GitHub shows literally.
 
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'

@@ -58,14 +58,14 @@ class CaseFile:
 
 
 class Bare(str):
-    """A cell of a CSV that stood without quotes."""
+    """A cell of a CSV without quotes."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows as they were given, without what is missing."""
+    """Rows as given, without missing values."""
 
     rows: list[dict[str, Any]]
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ class Table:
 
 
 def read_table(cases: Cases) -> Table:
-    """Return the table that `cases` is; raise `InputError` where it cannot be read, or is empty."""
+    """Return `cases` as a table; raise `InputError` where it cannot be read, or is empty."""
     given: Any = [cases] if isinstance(cases, Run) else cases
     if isinstance(given, str | Path | CaseFile):
         table = _of_file(given)

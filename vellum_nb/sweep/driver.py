@@ -64,7 +64,7 @@ Attempt: TypeAlias = Callable[..., Outcome]
 
 
 class AdaptiveConcurrency:
-    """Decides how many calls may be under way, from how earlier ones fared. Pure.
+    """Decides how many calls may be under way, from the results of earlier ones. Pure.
 
     A round is as many calls as may be under way, all begun since that was last changed. After a
     round without trouble the limit grows by half, and stays there when that brought more calls a
@@ -410,8 +410,7 @@ class Driver(threading.Thread):
 
     def _record(self, fresh: Sequence[PreparedRun] = ()) -> None:
         if self._ended or fresh:
-            begun, ended = [p.run for p in fresh], [each.run for each in self._ended]
-            self._recorder.record(begun=begun, ended=ended)
+            self._recorder.record(begun=[p.run for p in fresh], ended=[e.run for e in self._ended])
         for each in self._ended:
             self._counter.ended(each.run, found=each.found, resent=each.resent)
         for prepared in fresh:

@@ -11,7 +11,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,6 @@ from vellum_nb.models import Cancellation
 from vellum_nb.sweep.driver import Attempt, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
-_NAME = "vellum_nb_call"  # what a cluster calls its tasks
 _ASK_EVERY = 5.0  # seconds; Dask forgets calls that were submitted while its client was closed
 _LOCK = threading.Lock()
 
@@ -33,7 +32,7 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
 
     def submit(prepared: PreparedRun, cancel: Cancellation) -> Callable[[], Outcome]:
         future: Future[Outcome]
-        claim = f"{_NAME}-{prepared.run.id}-{uuid4().hex[:8]}"
+        claim = f"vellum_nb_call-{prepared.run.id}-{uuid4().hex[:8]}"
         if dask is not None:
             task = sealed(claim_and_call, claim, attempt, prepared)
             future = dask.submit(task, key=claim, pure=False, retries=0)
@@ -43,16 +42,14 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
 
         def result() -> Outcome:
             try:
-                while not future.done():
-                    with suppress(TimeoutError):
-                        future.exception(_ASK_EVERY if dask else None)
-                        break
-                    dask.submit(bool, pure=False)  # raises where its client was closed
+                while not wait([future], _ASK_EVERY).done and not future.done():
+                    if dask is not None:
+                        dask.submit(bool, pure=False)  # raises where its client was closed
                 return future.result()
             finally:
                 cancel.remove_callback(future.cancel)
-                if not cancel.cancelled:  # else a worker may be about to begin it
-                    claims.append(claim)
+                # After a cancellation a worker may be about to begin it.
+                claims.extend([] if cancel.cancelled else [claim])
 
         return result
 

@@ -27,7 +27,7 @@ from vellum_nb.sweep.cases import Releases
 if TYPE_CHECKING:
     import pandas as pd
 
-Reused: TypeAlias = Mapping[Place, str]  # runs of the history that stand for planned ones
+Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
@@ -35,7 +35,7 @@ _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_f
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """How a sweep goes about it; see `vellum_nb.Workspace.sweep`."""
+    """The options of a sweep; see `vellum_nb.Workspace.sweep`."""
 
     concurrency: int | None = None
     max_concurrency: int = 128
@@ -85,12 +85,12 @@ class SweepOptions:
 
     @property
     def stored(self) -> dict[str, Any]:
-        """What of it is kept with the sweep: all that is not the default."""
+        """The options stored with the sweep: those that differ from the default."""
         found = {name: getattr(self, name) for name in DEFAULTS}
         return {name: value for name, value in found.items() if value != DEFAULTS[name]}
 
     def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
-        """Return which limit is reached, and that it is."""
+        """Return a message that names the limit that is reached, if any."""
         used = (calls, seconds, cost, failures)
         for name, number in zip(LIMITS, used, strict=True):
             limit = getattr(self, name)
@@ -104,11 +104,11 @@ _NOT_STORED = ("executor", "metrics")
 DEFAULTS = {
     each.name: each.default for each in fields(SweepOptions) if each.name not in _NOT_STORED
 }
-"""The options that are kept with a sweep."""
+"""The options that are stored with a sweep."""
 
 
 class SweepLimits(TypedDict, total=False):
-    """The options that are kept with a sweep, for type checkers."""
+    """The options that are stored with a sweep, for type checkers."""
 
     concurrency: int | None
     max_concurrency: int
@@ -252,20 +252,20 @@ class TagPlan:
     release_id: str | None
     calls: int  # runs to be sent
     found: int = 0  # runs of this sweep that the history has already
-    reused: int = 0  # runs of the history that stand for planned ones
+    reused: int = 0  # runs of the history that replace planned ones
     doubtful: int = 0  # runs that were begun, and are looked up first
     median_s: float | None = None  # what one call takes, by past runs
     cost_usd: float | None = None  # what one call costs, by past runs
 
     @property
     def planned(self) -> int:
-        """How many runs there are to be."""
+        """How many runs are planned."""
         return self.calls + self.found + self.reused + self.doubtful
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SweepPlan:
-    """What `vellum_nb.Workspace.sweep` is going to do; it returns one with ``dry_run=True``.
+    """The plan of a sweep; `vellum_nb.Workspace.sweep` returns one with ``dry_run=True``.
 
     Attributes
     ----------
@@ -274,10 +274,10 @@ class SweepPlan:
     tags : tuple of TagPlan
         One for each release tag.
     at_once, fixed : int, bool
-        How many calls may be under way, and whether from the start; else it grows to that while
+        How many calls may be under way, and whether from the start; if not, it grows to that while
         the server bears it.
     notes : tuple of str
-        What is worth knowing: inputs that a release does not know, columns that look mistyped.
+        Notes: inputs that a release does not know, columns that look mistyped.
     resumes, last_seen : str, datetime, optional
         The id of the unfinished sweep that this goes on with, and when that last made progress.
     ended : str, optional
@@ -302,12 +302,12 @@ class SweepPlan:
 
     @property
     def planned(self) -> int:
-        """How many runs there are to be."""
+        """How many runs are planned."""
         return sum(tag.planned for tag in self.tags)
 
     @property
     def calls(self) -> int:
-        """How many of them are to be sent."""
+        """How many of them will be sent."""
         return sum(tag.calls for tag in self.tags)
 
     @property
@@ -317,7 +317,7 @@ class SweepPlan:
 
     @property
     def seconds(self) -> float | None:
-        """About how long that takes; None where past runs do not say."""
+        """An estimate of how long that takes; None without past runs."""
         tags = [tag for tag in self.tags if tag.calls]
         medians = [tag.median_s for tag in tags if tag.median_s is not None]
         if not medians or len(medians) < len(tags):
@@ -327,7 +327,7 @@ class SweepPlan:
 
     @property
     def cost_usd(self) -> float | None:
-        """About what that costs; None where past runs do not say so for every release tag."""
+        """An estimate of its cost; None unless past runs have a cost on every release tag."""
         tags = [tag for tag in self.tags if tag.calls]
         if not tags or any(tag.cost_usd is None for tag in tags):
             return None
@@ -335,7 +335,7 @@ class SweepPlan:
 
     @property
     def headline(self) -> str:
-        """What is multiplied, what is left of it, and what that takes, in one line."""
+        """The plan in a line: cases x tags x repeats, what is left to send, how long it takes."""
         return self._line("\N{MULTIPLICATION SIGN}")
 
     def frame(self) -> pd.DataFrame:
@@ -500,7 +500,7 @@ def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
 def _reusable(
     new: SweepRecord, cases: Sequence[SweepCase], runs: Sequence[PlannedRun], sweeps: Sweeps
 ) -> dict[Place, str]:
-    """Return which runs of the history may stand for planned ones that have not begun."""
+    """Return which runs of the history may replace planned ones that have not begun."""
     known = {each.run_id for each in runs}
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}
@@ -571,4 +571,4 @@ def _limits(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
         limit = getattr(options, name)
         if limit is not None:
             is_early = reached is not None and reached > limit
-            yield f"{name}={limit}" + (": it is going to stop there" if is_early else "")
+            yield f"{name}={limit}" + (": it will stop there" if is_early else "")

@@ -24,7 +24,7 @@ _MEDIAN_OF = 1_000  # runs, the last ones
 _RATE_OVER = 10.0  # seconds
 _LINE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 BY_HAND = "stopped"
-"""Why a sweep stands still that was stopped, or interrupted: nothing to report."""
+"""Why a sweep stopped that the user stopped or interrupted: nothing to report."""
 
 State = Literal["ready", "running", "paused", "stopping", "stopped", "done"]
 
@@ -49,7 +49,7 @@ class TagProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a sweep."""
+    """The progress of a sweep at one moment."""
 
     state: State
     tags: tuple[TagProgress, ...]  # in the order of the sweep
@@ -66,20 +66,20 @@ class Progress:
     most: int = 0  # and how many may ever be
     note: str | None = None  # such as why `limit` was lowered
     latest: tuple[Run, ...] = ()  # that ended last, the newest first
-    why: str | None = None  # it stands still
+    why: str | None = None  # it has stopped
     max_cost_usd: float | None = None
     moved: tuple[str, ...] = ()  # release tags that pointed at more than one release
 
     @property
     def reason(self) -> str | None:
-        """Why it stops or has stopped, where the user does not know that: a limit, or trouble."""
+        """Why it stops or has stopped without the user: a limit or an error."""
         if self.state not in {"stopping", "stopped"} or self.why == BY_HAND:
             return None
         return self.why
 
     @property
     def limit_reached(self) -> str | None:
-        """The name of the limit that ended it; it goes on with another one."""
+        """The name of the limit that ended it; with a higher one it goes on."""
         found = _OF_A_LIMIT.match(self.reason or "")
         return found[1] if found else None
 
@@ -95,28 +95,28 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many ended with outputs."""
+        """How many runs ended with outputs."""
         return sum(tag.done for tag in self.tags)
 
     @property
     def failed(self) -> int:
-        """How many ended without."""
+        """How many runs ended without outputs."""
         return sum(tag.failed for tag in self.tags)
 
     @property
     def ended(self) -> int:
-        """How many ended."""
+        """How many runs ended."""
         return self.done + self.failed
 
     @property
     def cost_usd(self) -> float | None:
-        """What it has cost so far, where that is known."""
+        """The cost so far, where it is known."""
         costs = [tag.cost_usd for tag in self.tags if tag.cost_usd is not None]
         return sum(costs) if costs else None
 
     @property
     def untold(self) -> str | None:
-        """Why a limit of cost cannot hold: the runs do not say what they cost."""
+        """Why a cost limit cannot work: the runs do not report their cost."""
         if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
             return None
         return "no run reports its cost, so max_cost_usd cannot stop it"
@@ -129,7 +129,7 @@ class Progress:
 
 
 class Counter:
-    """Counts what begins and ends, by a clock that stands still while the sweep does.
+    """Counts runs that begin and end, by a clock that stops while the sweep does not run.
 
     `planned` is how many runs each of the release tags is to have.
     """
@@ -271,7 +271,7 @@ def terminal_bar(
 
 
 def facts(now: Progress) -> str:
-    """Return what stands behind the bar."""
+    """Return the facts behind the bar."""
     parts = []
     if now.state == "running":
         parts.append(speed(now.rate))

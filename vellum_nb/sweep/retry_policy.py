@@ -189,7 +189,7 @@ def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = Fal
 
 
 def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = False) -> Outcome:
-    """Return what follows from an attempt to send; `upload`: of a file, nothing was executed."""
+    """Return the outcome of an attempt to send; `upload`: of a file, nothing was executed."""
     prepared = replace(prepared, tries=prepared.tries + 1, doubt=None)
     kind, why, error = error_kind(exc), summary(exc), run_error(exc)
     if kind is ErrorKind.NOT_EXECUTED:
@@ -212,7 +212,7 @@ def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = Fal
 
 
 def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
-    """Return what follows from an attempt that got lost with its worker."""
+    """Return the outcome of an attempt that was lost with its worker."""
     sends = prepared.sends + 1
     error = RunError(code="WORKER_LOST", message=f"{why}, {sends} times")
     doubt = Doubt(why, refusal=error if sends >= _SENDS else None)
@@ -221,7 +221,7 @@ def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
 
 
 def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
-    """Return what follows from a look-up that found no execution that has ended."""
+    """Return the outcome of a look-up that found no ended execution."""
     doubt = prepared.doubt or Doubt(status.value)
     if status is LookupStatus.RUNNING and not doubt.executed:
         doubt = replace(doubt, executed=True, refusal=None, waited_s=0.0)
@@ -240,7 +240,7 @@ def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
 
 
 def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
-    """Return what follows from a look-up without a usable answer."""
+    """Return the outcome of a look-up without a usable answer."""
     why = summary(exc)
     if isinstance(exc, APIResponseError) and exc.is_whole:
         return no_lookup(prepared, str(exc))
@@ -257,7 +257,7 @@ def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
 
 
 def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
-    """Return what follows where this server, or this key, cannot look a run up."""
+    """Return the outcome where this server or this key cannot look up a run."""
     doubt = prepared.doubt or Doubt(why)
     if prepared.force and not doubt.executed:
         return Retry(replace(prepared, doubt=None, force=False), why, after=0.0)

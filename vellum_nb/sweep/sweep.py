@@ -1,4 +1,4 @@
-"""`Sweep`: many cases on many release tags, as one thing to watch, stop, resume and read."""
+"""`Sweep`: many cases on many release tags, to watch, stop, resume and read."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class _Worker(Protocol):
 
 
 class Sweep:
-    """Cases x release tags x repeats; every run of it is in the history exactly once.
+    """A sweep: cases x release tags x repeats; each of its runs is in the history exactly once.
 
-    Made by `vellum_nb.Workspace.sweep`. Of a run that was made again by `retry_failed` the latest
-    counts; the history keeps all.
+    Made by `vellum_nb.Workspace.sweep`. Of a run that `retry_failed` repeated, the latest
+    counts; the history has all.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class Sweep:
         )
 
     def start(self) -> Sweep:
-        """Run what is left, in the background, unless it runs; errors are those of `resume`."""
+        """Run what is left in the background, unless it runs; errors are those of `resume`."""
         self._start()
         return self
 
@@ -160,18 +160,18 @@ class Sweep:
         """Wait until it is done or stopped.
 
         An interrupt stops it: what is under way ends first, then KeyboardInterrupt is raised. A
-        second one cuts off what is under way, to be looked up when the sweep is resumed. What
-        broke the sweep is raised too, such as the error of a history that cannot be written.
+        second one cuts off what is under way, to be looked up when the sweep is resumed. An
+        error that stopped the sweep is raised too, such as that of a full disk.
         """
         return self._attend(lambda: None, timeout, show=self._view is None)
 
     def pause(self) -> None:
-        """Begin nothing more until `resume`; what is under way goes on."""
+        """Start no more runs until `resume`; running calls go on."""
         if (driver := self._driver) is not None:
             driver.pause()
 
     def resume(self, *, background: bool = False, progress: bool = True) -> Sweep:
-        """Go on, after a pause, a stop or a lost kernel. Waits for the end unless `background`.
+        """Resume after a pause, a stop or a lost kernel. Waits for the end unless `background`.
 
         What may have been executed, failed runs too, is looked up first, and taken over where it
         was. `progress` says whether progress is shown. Raises `HistoryError` where another process
@@ -181,17 +181,17 @@ class Sweep:
         return self._attend(self._go_on, wait=not background)
 
     def stop(self) -> None:
-        """Begin nothing more, and end when what is under way has ended."""
+        """Start no more runs, and end when the running calls have ended."""
         if (driver := self._driver) is not None:
             driver.stop(BY_HAND)
 
     def cut(self) -> None:
-        """Stop at once: what is under way is cut off, and looked up when the sweep is resumed."""
+        """Stop at once: running calls are cut off, and looked up when the sweep is resumed."""
         if (driver := self._driver) is not None:
             driver.cut()
 
     def retry_failed(self, *, background: bool = False) -> Sweep:
-        """Make the runs again that failed or were rejected, under new ids.
+        """Repeat the runs that failed or were rejected, under new ids.
 
         A failed run that may have been executed, because no answer came, is looked up first, and
         sent again under its old id only where the server does not list it.
@@ -202,7 +202,7 @@ class Sweep:
         return self._attend(lambda: self._start(retry=True), wait=not background)
 
     def apply(self, options: SweepOptions) -> None:
-        """Apply the limits of `options`, also while it is under way.
+        """Apply the limits of `options`, also while it runs.
 
         Raises `VellumNBError` where it is under way, and they differ in what cannot change then.
         """
@@ -227,7 +227,7 @@ class Sweep:
         self._change(options=options.stored)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` whenever something changed, in the sweep's thread; return how to end."""
+        """Call `callback` after each change, in the sweep's thread; return what unsubscribes."""
         self._listeners.append(callback)
 
         def unsubscribe() -> None:
@@ -237,7 +237,7 @@ class Sweep:
         return unsubscribe
 
     def runs(self) -> list[Run]:
-        """Return its runs, newest first, reused ones of the history too."""
+        """Return its runs, newest first, including reused ones."""
         places, left_out = self._reused(), self._superseded()
         runs = [run for run in self._history.runs(sweep_id=self.id) if run.id not in left_out]
         for run in self._history.runs(ids=list(places)) if places else ():
@@ -251,12 +251,12 @@ class Sweep:
 
         The columns are those of ``ws.history.frame()``, then ``expected.<output>`` and
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
-        tag and repeat that they stand for, and keep their own `sweep_id`.
+        tag and repeat that they replace, with their own `sweep_id`.
         """
         return self._frame()
 
     def failed(self) -> pd.DataFrame:
-        """Return the same of the runs that ended without outputs: failed, rejected, cancelled."""
+        """Return the rows of `frame` without outputs: failed, rejected and cancelled runs."""
         return self._frame(_NOT_DONE)
 
     def compare(
@@ -294,8 +294,8 @@ class Sweep:
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.
 
-        Raises `HistoryError` where the file cannot be written, `VellumNBError` where the API key
-        stands in it: nothing was written.
+        Raises `HistoryError` where the file cannot be written, `VellumNBError` where it would
+        contain the API key: nothing was written.
         """
         return self._worker.save(path, self.frame())
 
@@ -362,10 +362,9 @@ class Sweep:
         with self._lock:
             if self._driver is not None or not self.record.cases:
                 return
-            sweeps = self._history.sweeps
             try:
                 self._token = uuid4().hex  # a fork has none of its parent's
-                sweeps.acquire(self.id, self._token)
+                self._history.sweeps.acquire(self.id, self._token)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(retry=retry)
@@ -428,7 +427,7 @@ class Sweep:
         self._release()
 
     def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
-        """Record that it is done, or why it stands still, unless another process drives it."""
+        """Record that it is done, or why it stopped, unless another process drives it."""
         done = self._counter.left <= 0
         self._why = None if done else why
         ended = (self.record.ended or datetime.now(UTC)) if done else None
@@ -464,8 +463,7 @@ class Sweep:
             begin()
             return self
         interrupts = 0
-        watch = self._worker.watch(self, show=show) if self._shows_progress else nullcontext()
-        with watch:
+        with self._worker.watch(self, show=show) if self._shows_progress else nullcontext():
             while interrupts <= _INTERRUPTS:
                 try:
                     (begin, self.stop, self.cut, self.cut)[interrupts]()
@@ -513,7 +511,7 @@ class Sweep:
         return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
     def _reused(self) -> dict[str, Place]:
-        """Return which planned run each reused run of the history stands for."""
+        """Return which planned run each reused run of the history replaces."""
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
     def _superseded(self) -> set[str]:
@@ -525,9 +523,8 @@ def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
     """Return the sweep of this id, or of the only id that begins so."""
     found = sweeps.every(sweep_id) if sweep_id else []
     if len(found) == 1:
-        record = found[0]
-        is_driven = record.id in sweeps.held()
-        why = None if is_driven else _why(record, begun=sweeps.last_seen(record.id))
+        record, held = found[0], sweeps.held()
+        why = None if record.id in held else _why(record, begun=sweeps.last_seen(record.id))
         return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
     what = "several sweeps whose id begins with" if found else "no sweep"
     msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists all"
@@ -567,5 +564,5 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     for name in _TIMES:
         frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
-    texts = (*_TEXTS, "why", "environment")
-    return frame.astype(dict.fromkeys(texts, "str") | dict.fromkeys(_NUMBERS, "int64"))
+    others = [name for name in _COLUMNS if name not in _TIMES]
+    return frame.astype({name: "int64" if name in _NUMBERS else "str" for name in others})

@@ -1,6 +1,6 @@
 """What is seen in a notebook: form, fields, outputs, tables, comparison, lab panel, sweep.
 
-Widgets are handed plain functions and values; they know no client and no store. Names are
+Widgets take plain functions and values; they know no client and no store. Names are
 loaded when they are first used: the static HTML of `outputs` needs no ipywidgets.
 """
 

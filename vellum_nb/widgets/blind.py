@@ -217,7 +217,7 @@ class BlindView(ThreadSafeWidget):
     session : BlindSession
         What is rated.
     rate : callable, optional
-        Called with a run, a quality from 0 to 1 and what is kept with it; sends an actual.
+        Called with a run, a quality from 0 to 1 and its metadata; sends an actual.
 
     Attributes
     ----------

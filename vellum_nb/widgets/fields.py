@@ -510,7 +510,7 @@ def problem_html(problem: object) -> str:
 
 
 def read_json(text: str) -> Any:
-    """Return what `text` stands for; raise `InputError` in plain words."""
+    """Return the value of `text`; raise an `InputError` that explains what is wrong."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:

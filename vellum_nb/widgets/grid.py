@@ -64,7 +64,7 @@ class Callbacks:
     history : History, optional
         Where the runs are; the grid follows what is rated, deleted and restored there.
     about : str
-        What the comparison is of, in a word or two, for the heading.
+        What is compared, as a short label for the heading.
     same : mapping
         Release to the other tags that are on it.
     """

@@ -68,7 +68,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
     compare : callable
         Returns the grid of the comparison of the form's release tags, a widget.
     source : str, optional
-        What runs are sent to, in a word or two, for the heading.
+        Where runs are sent, as a short label for the heading.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         super().close()
 
     def _tabs(self) -> list[dict[str, str]]:
-        """Return the tabs, each with what is under it in a word or two."""
+        """Return the tabs, each with its short label."""
         selected = len(self.history_view.selected_ids)
         compared = " · ".join(map(visible_name, self.form.release_tags))
         compared = f"{selected} selected" if selected >= _FEWEST else compared

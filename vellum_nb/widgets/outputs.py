@@ -114,7 +114,7 @@ def side_by_side_html(
             _head(run, _verdict(run, baseline)),
             output_rows(run, names, baseline, markdown=markdown),
             len(names),
-            # Rows of answers stand in line across the columns; an error has no such row.
+            # Rows of answers are aligned across the columns; an error has no such row.
             classes="" if run.outputs else " vnb-out-alone",
         )
         for run in runs

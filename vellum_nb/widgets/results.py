@@ -76,7 +76,7 @@ def _answer(outcome: Run | BaseException | None) -> Run | None:
 
 
 class AnswerBars(ThreadSafeWidget):
-    """Puts a bar under each answer that stands beside it, and text into those that stream.
+    """Puts a bar under each answer, and text into those that stream.
 
     The traits: which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`),
     what each bar shows (`bars`), and what each answer that streams has so far (`live`). Bars rate
@@ -297,7 +297,7 @@ class Answers:
     def show(
         self, requests: Sequence[RunRequest], progress: Progress, live: Live | None = None
     ) -> None:
-        """Show what has come for `requests`; a place is kept for what has not.
+        """Show the answers to `requests`, with a placeholder for those that have not come.
 
         Where runs stream, `live` maps release tags to what has come so far.
         """

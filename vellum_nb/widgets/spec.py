@@ -44,7 +44,7 @@ class TagChoice:
 class FormSpec:
     """A deployment as its form shows it.
 
-    `source` is where runs go, in a word or two. `variables` and `outputs` are those of the release
+    `source` is where runs go, as a short label. `variables` and `outputs` are those of the release
     that LATEST points at, `latest_release_id`, None where it could not be read. `tags` are oldest
     first, `notes` lines to show above the fields.
     """

@@ -88,7 +88,7 @@ def _plan_text(record: SweepRecord) -> str:
 
 
 def _tag_note(record: SweepRecord, tag: str, same: Names) -> str:
-    """Return what stands beside a release tag: whether it is the baseline, its other names."""
+    """Return the label beside a release tag: whether it is the baseline, its other names."""
     is_baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
     names = " ".join(f"= {visible_name(name)}" for name in same.get(tag, ()))
     return " · ".join(filter(None, ("baseline" if is_baseline else "", names)))
@@ -198,7 +198,7 @@ def _cut(text: str) -> str:
 
 
 def plan_html(record: SweepRecord) -> str:
-    """Return what is to be run: what stands in a stored notebook for a view that was live."""
+    """Return the planned runs: the static form of the view in a stored notebook."""
     return render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
 
 

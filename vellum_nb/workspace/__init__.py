@@ -1,4 +1,4 @@
-"""The one place that joins client, history and widgets."""
+"""Workspaces: the client, the history and the widgets joined."""
 
 from __future__ import annotations
 

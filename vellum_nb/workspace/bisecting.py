@@ -28,7 +28,7 @@ def bisect(
     last: str | None,
     repeats: int | None,
 ) -> Bisection:
-    """Find the first release that answers a case otherwise than the oldest one does."""
+    """Find the first release that answers a case differently from the oldest one."""
     check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
     inputs = _inputs_of(runner.history, deployment, case, releases)

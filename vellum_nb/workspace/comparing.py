@@ -44,7 +44,7 @@ def compare(
     max_cost_usd: float | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Put the rows of a DataFrame side by side, one row per case, one column a value of `by`.
+    """Compare the rows of a DataFrame: one row per case, one column per value of `by`.
 
     `InputError`: there is no such column, cases cannot be identified, or there are several
     deployments. The other options are as in `vellum_nb.Workspace.compare`.
@@ -115,9 +115,9 @@ def stored_comparison(
     cases: Chosen | None,
     **options: Any,
 ) -> Comparison:
-    """Return a comparison of stored runs, whose judges have not judged yet.
+    """Return a comparison of stored runs, before its judges run.
 
-    Its cases are those that were given, and those of the sweeps that made the runs.
+    Its cases are the given ones, and those of the sweeps that made the runs.
     """
     runs, known = _runs_and_cases(runner.history, deployment, tags, sweep, since)
     compared = list(tags or dict.fromkeys(each.release_tag for each in reversed(runs)))

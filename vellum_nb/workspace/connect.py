@@ -1,4 +1,4 @@
-"""`connect`: find out where runs go and where they are kept."""
+"""`connect`: where runs go and where they are recorded."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def connect(
     history: str | Path | History | None = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> Workspace:
-    """Join a client to a history.
+    """Open a workspace: a client joined to a history.
 
     Parameters
     ----------
     target : str or LocalServer, optional
         Where runs go: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with the
-        sample deployments), a URL, or a `LocalServer`. Default: where the environment says, with
-        ``VELLUM_API_KEY``, and ``VELLUM_API_URL`` where it is not the cloud; without a key the
+        sample deployments), a URL, or a `LocalServer`. Default: with ``VELLUM_API_KEY`` in
+        the environment the cloud, or ``VELLUM_API_URL`` if set; without a key the
         embedded local server, and a line says so.
     api_key : str, optional
         Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
@@ -43,7 +43,7 @@ def connect(
         shares; ``":memory:"`` keeps them until the end. Default: ``runs.db`` in the user's data
         directory. A `History` of yours stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
-        Seconds; None waits for ever.
+        Seconds; None: no limit.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
     name = "a URL that does not begin with http:// or https://" if is_url else repr(target)
     msg = f'Cannot connect to {name}; give "vellum", "local", a URL or a LocalServer'
     if is_url:
-        msg += "; a database that keeps the runs is given as history=..."
+        msg += "; pass a database for the runs as history=..."
     raise VellumNBError(msg)
 
 

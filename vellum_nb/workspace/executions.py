@@ -1,4 +1,4 @@
-"""Executions as Vellum has them: their nodes, those made elsewhere, and their ratings."""
+"""Executions at Vellum: their nodes, imports of those made elsewhere, and ratings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 
 
 def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
-    """Read the nodes of `run`; `HistoryError` where no execution id of it ever came."""
+    """Read the nodes of `run`; `HistoryError` where it has no execution id."""
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
@@ -62,7 +62,7 @@ def synchronise(
     until: datetime | date | str | None = None,
     limit: int | None = None,
 ) -> SyncReport:
-    """Take over the executions that began in this time, the newest first."""
+    """Import the executions that began in this time, newest first."""
     check_integer("limit", limit, optional=True, error=HistoryError)
     conditions = [
         ("timestamp", operator, from_micros(min(max(0, moment(name, value)), _LATEST)).isoformat())
@@ -139,7 +139,7 @@ def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
 
 
 def find_run(history: History, run: Run | str) -> Run:
-    """Return the run as the history has it; a `Run` that it has not, as it is."""
+    """Return the run as stored in the history; a `Run` that is not stored, as it is."""
     if isinstance(run, Run):
         return next(iter(history.runs(ids=[run.id], limit=1)), run)
     if not isinstance(run, str):
@@ -165,7 +165,7 @@ def rate_run(
     metadata: Mapping[str, Any] | None,
     author: str | None = None,
 ) -> Run:
-    """Send what is said about `run`, then record it; return the run with it."""
+    """Send a rating of `run`, then record it; return the rated run."""
     for argument, value in (("desired", desired), ("metadata", metadata)):
         if not isinstance(value, Mapping | None):
             refuse(argument, value, "a dict; nothing was sent")

@@ -30,17 +30,17 @@ class RunStream:
     """The events of one run, as they arrive; made by `Workspace.stream`.
 
     Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block hangs up: the
-    run is then kept as CANCELLED with what had come. When the connection is lost in mid-stream,
-    the loop raises, and the run is kept as FAILED with what had come.
+    run is then recorded as CANCELLED with what had come. When the connection is lost midway,
+    the loop raises, and the run is recorded as FAILED with what had come.
 
     Attributes
     ----------
     run : Run
-        The run as it is kept: STARTED until the stream has ended.
+        The run as recorded: STARTED until the stream has ended.
     texts : mapping
         Output name to the text that has come so far.
     execution_id : str or None
-        Vellum's; known from the first event on.
+        Vellum's id of the execution; known from the first event on.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class RunStream:
 
     @property
     def execution_id(self) -> str | None:
-        """Vellum's; known from the first event on."""
+        """Vellum's id of the execution; known from the first event on."""
         return self.run.execution_id
 
     @property
@@ -164,9 +164,9 @@ _UNKNOWN_FOR_S = 20.0  # Vellum may know an execution a little later than it has
 
 
 class PendingRun:
-    """A run that was handed in; made by `Workspace.submit` and `Workspace.resume_pending`.
+    """A submitted run; made by `Workspace.submit` and `Workspace.resume_pending`.
 
-    Its row in the history is STARTED until somebody sees that it has ended: `status`, `wait`, or
+    Its row in the history is STARTED until its end is seen: by `status`, `wait`, or
     `Workspace.resume_pending` in a later kernel.
 
     Attributes
@@ -174,7 +174,7 @@ class PendingRun:
     execution_id : str
         Vellum's.
     run : Run
-        The run as it is kept: STARTED while nobody saw it end.
+        The run as recorded: STARTED until its end was seen.
 
     Examples
     --------
@@ -218,7 +218,7 @@ class PendingRun:
         """Wait until it has ended, and return the run.
 
         It is still STARTED when `timeout` seconds are over, after `cancel_waiting`, and after an
-        `APIError`: wait again, or resume it later. `poll` are the seconds between the first two
+        `APIError`: wait again, or resume it later. `poll`: the seconds between the first two
         questions, which grow by half each time, up to 30 s.
         """
         stop, pause = self._stop, max(poll, _SHORTEST_S)
@@ -250,7 +250,7 @@ class PendingRun:
 
 
 def submit(runner: Runner, request: RunRequest) -> PendingRun:
-    """Hand `request` in; the server works on it by itself."""
+    """Submit `request`; the server executes it in the background."""
 
     def send(run: Run, inputs: Inputs) -> PendingRun:
         try:

@@ -154,7 +154,7 @@ def find_execution(
 
 
 def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return what an end, as the server reports it, adds to the run."""
+    """Return the fields of the run that an end, as the server reports it, sets."""
     if state == "FULFILLED":
         values = {output.name: (output.value, output.type) for output in outputs}
         return {
@@ -171,7 +171,7 @@ def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
 
 
 def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
-    """Return what an execution that has ended adds to its run."""
+    """Return the fields of its run that an ended execution sets."""
     context, took = execution.parent_context, execution.duration_s
     found: dict[str, Any] = {
         "execution_id": execution.execution_id,
@@ -279,7 +279,7 @@ def texts_of(archive: bytes, what: str) -> dict[str, str]:
 def move_tag(
     client: Client, lookup: Lookup, deployment: str, tag: str, to: str, *, confirm: bool
 ) -> WorkflowReleaseTagRead:
-    """Have the release tag `tag` point at another release, after a question."""
+    """Point the release tag `tag` at another release, after a confirmation."""
     target, now = lookup.release(deployment, to), lookup.release(deployment, tag)
     may_move = target.id != now.id
     if may_move and confirm:
@@ -291,7 +291,7 @@ def move_tag(
         try:
             answer = input(f"{question} [y/N] ")
         except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
-            msg = f"{question} Nobody can confirm it here: give confirm=False. It was not moved."
+            msg = f"{question} It cannot be confirmed here: pass confirm=False. It was not moved."
             raise VellumNBError(msg) from exc
         may_move = answer.strip().lower() in {"y", "yes"}
     if not may_move:

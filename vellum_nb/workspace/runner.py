@@ -59,11 +59,11 @@ _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
 _CANCELLED = RunError(code="CANCELLED", message="cancelled before an answer came")
 CANCELLED: Mapping[str, Any] = {"state": "CANCELLED", "error": _CANCELLED}
-"""What giving up adds to the run."""
+"""The fields of a run that was cancelled."""
 
 
 class Runner:
-    """Executes one case on one release tag and records how it begins, gets on and ends.
+    """Executes one case on one release tag and records its start, progress and end.
 
     Every method checks before anything is sent or recorded, and raises `InputError` where the
     inputs or options do not fit, `NotFoundError` where there is no such deployment or tag.
@@ -161,7 +161,7 @@ class Runner:
     def finish(self, run: Run, how: Mapping[str, Any]) -> Run:
         """Record `how` a run ended and return it; where that fails, it goes with the error.
 
-        Another kernel, or a synchronisation, may have seen it end first: then that stands.
+        Another kernel, or a synchronisation, may have recorded its end first: then that counts.
         """
         ended: dict[str, Any] = {"finished_at": datetime.now(UTC)}
         if self.is_under_way(run):
@@ -435,7 +435,7 @@ class StreamAccumulator:
 
 
 class Uploads:
-    """Puts files where the server finds them; the same content once a client."""
+    """Uploads files to the server; the same content once per client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -1,6 +1,6 @@
-"""How a sweep comes to be: checked, planned, recorded; and what makes its runs.
+"""Starting sweeps: check, plan, record; and the worker that makes their runs.
 
-An attempt never waits: what needs time is handed back as an outcome, and no thread is held. It may
+An attempt never waits: what needs time is returned as an outcome, and no thread is held. It may
 be made in another process, to which it travels as a pickle.
 """
 
@@ -222,8 +222,7 @@ class SweepWorker:
         sweep, client = self._sweep, self._runner.client
         now = _workspace_id(client)
         if sweep.workspace and now and sweep.workspace != now:
-            why = _other_workspace(sweep.workspace, now)
-            msg = f"Sweep {sweep.id} stays as it is: {why}"
+            msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
@@ -265,7 +264,7 @@ class SweepWorker:
         return views.view_sweep(sweep, cases=cases, releases=self._releases)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
-        """Write a frame as CSV, unless the key stands in it."""
+        """Write a frame as CSV, unless it contains the API key."""
         refuse_key(str(path), self._runner.client.leaks, [frame])
         return write_csv_frame(frame, path)
 

@@ -46,7 +46,7 @@ def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
 
 
 def announce(plan: SweepPlan) -> None:
-    """Say in a terminal what is about to happen; a notebook has the view."""
+    """Print in a terminal what is about to happen; a notebook has the view."""
     if not in_notebook() and sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"{printable(str(plan))}\n")
 

@@ -1,4 +1,4 @@
-"""`Workspace`: a client joined to a history, and what users do with the two."""
+"""`Workspace`: a client joined to a history, and the methods that users call."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of ano
 
 
 class Workspace:
-    """Runs deployments and keeps every run; made by `vellum_nb.connect`.
+    """Runs deployments and records every run; made by `vellum_nb.connect`.
 
     Use it as a context manager, or call `close`. All methods raise `NotFoundError`, which lists
     what there is, for a deployment or release tag that does not exist, `InputError` for what does
@@ -75,9 +75,9 @@ class Workspace:
     Attributes
     ----------
     client, history : Client, History
-        Where runs go, and where they are kept; `close` leaves the latter open with `keep_open`.
+        Where runs go, and where they are recorded; `close` leaves the latter open with `keep_open`.
     source, server : str, LocalServer or None
-        What the client talks to, in a word or two, and the local server behind it, if any.
+        What the client talks to, as a short label, and the local server, if there is one.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class Workspace:
         self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
 
     def close(self) -> None:
-        """Close the client, and the history unless it was handed in open."""
+        """Close the client, and the history unless it was passed in open."""
         self.client.close()
         if not self._keep_open:
             self.history.close()
@@ -145,7 +145,7 @@ class Workspace:
     def move_tag(
         self, deployment: str, tag: str, to: str, *, confirm: bool = True
     ) -> WorkflowReleaseTagRead:
-        """Have the release tag `tag` point at another release, and return it.
+        """Point the release tag `tag` at another release, and return it.
 
         Everybody who runs `deployment` on this tag gets the other release from then on. `to` is a
         release tag or a release id. With `confirm` any answer but yes leaves the tag where it is;
@@ -156,14 +156,14 @@ class Workspace:
     def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
         """Return the code of a release: path to text.
 
-        `BadRequestError`: this release has no code that can be had; the message says why.
+        `BadRequestError`: the code of this release is not available; the message says why.
         """
         texts = self._pulled(deployment, release_tag)
         texts.pop("metadata.json", None)  # of the archive, not of the project
         return texts
 
     def cases(self, deployment: str, release_tag: str = "LATEST") -> pd.DataFrame:
-        """Return the cases that a pushed project brought along, as `sweep` takes them.
+        """Return the cases of a pushed project, as `sweep` takes them.
 
         One row per `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
         `mocks` where there are any, which ``sweep(..., mocks=True)`` puts in the place of nodes.
@@ -180,7 +180,7 @@ class Workspace:
         return texts_of(archive, f"The code of {deployment} {release_tag}")
 
     def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
-        """Put the code of two releases, named by their tags, side by side.
+        """Compare the code of two releases, named by their tags.
 
         It shows itself in a notebook; its `text` is a unified diff.
         """
@@ -254,7 +254,7 @@ class Workspace:
         previous_execution_id: str | UUID | None = None,
         expand_meta: bool = False,
     ) -> Run:
-        """Execute `deployment` once and keep the run; a rejected run is a value, with `error`.
+        """Execute `deployment` once and record the run; a rejected run is a value, with `error`.
 
         The release tag is resolved to its release first, the inputs are checked against that
         release's variables, and the run is in the history before it is sent. It is FAILED there
@@ -270,7 +270,7 @@ class Workspace:
             Which release to run.
         external_id, metadata : optional
             Your id for the run, unique in the workspace (default: the run's own), and a dict; both
-            are kept by Vellum and by the history.
+            are stored by Vellum and in the history.
         previous_execution_id : str or UUID, optional
             The execution whose state this one continues.
         expand_meta : bool, default False
@@ -297,7 +297,7 @@ class Workspace:
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> RunStream:
-        """Execute `deployment` and return its events as they arrive; else as `run`.
+        """Execute `deployment` and return its events as they arrive; otherwise as `run`.
 
         `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
         these events have, the run gets its `nodes`.
@@ -326,7 +326,7 @@ class Workspace:
         metadata: Mapping[str, Any] | None = None,
         previous_execution_id: str | UUID | None = None,
     ) -> PendingRun:
-        """Have `deployment` executed, and return at once; else as `run`.
+        """Start an execution of `deployment` and return at once; otherwise as `run`.
 
         The run is in the history as STARTED, with its execution id: should this kernel end,
         `resume_pending` takes it up in the next.
@@ -337,7 +337,7 @@ class Workspace:
         return submit(self._runner, request)
 
     def resume_pending(self) -> list[PendingRun]:
-        """Take up the runs that are STARTED in the history, newest first.
+        """Return the runs that are STARTED in the history, as pending runs, newest first.
 
         Those that have ended since are completed at once: look at their `run`. Runs of another
         environment or server do not change; nor do those whose execution id never came, which
@@ -433,7 +433,7 @@ class Workspace:
     def trace(self, run: Run | str) -> pd.DataFrame:
         """Return the nodes of a run, one row per node, in the order in which they began.
 
-        As `History.trace`, for a run as in `rate`: read from Vellum once, and kept.
+        As `History.trace`, for a run as in `rate`: read from Vellum once, then stored.
         """
         return self.history.trace(find_run(self.history, run))
 
@@ -594,7 +594,7 @@ class Workspace:
 
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
-        `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stands still, `environment`.
+        `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
 
         Examples
         --------
@@ -608,12 +608,12 @@ class Workspace:
         return sweeps_frame(self.history.sweeps, deployment)
 
     def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
-        """Return a sweep of this history, to look at or to go on with.
+        """Return a sweep of this history, to look at or to resume.
 
         `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
         point at then and the options it was last given.
 
-        `sweep_id` is its id, or how that begins; `sweeps` lists them. `options` are other ones
+        `sweep_id` is its id or the beginning of it; `sweeps` lists them. `options` are other ones
         than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
         `stop_after_failures`; None lifts a limit.
@@ -660,10 +660,10 @@ class Workspace:
         max_cost_usd: float | None = None,
         progress: bool = True,
     ) -> Comparison | JudgePlan:
-        """Put the stored runs of `deployment` side by side, one row per case.
+        """Compare the stored runs of `deployment`, one row per case.
 
-        Nothing is run, but what a judge among the metrics has not judged yet. Repeats of a case
-        are kept; its newest answer is shown. What sweeps expected of a case, and what a reader
+        Nothing is run except judges, on what they have not judged yet. All repeats of
+        a case count; its newest answer is shown. What sweeps expected of a case, and what a reader
         said its outputs should have been, is known to the metrics.
 
         Parameters
@@ -770,24 +770,24 @@ p = 1.00 · noise floor unknown>
         last: str | None = None,
         repeats: int | None = None,
     ) -> Bisection:
-        """Find the first release that answers a case otherwise than the oldest one does.
+        """Find the first release that answers a case differently from the oldest one.
 
         A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
-        the two on both sides of the change once more. Runs that the history has of this case on
-        a release are taken first. Where it changed several times, one of the changes is found.
+        the two on both sides of the change once more. Stored runs of this case on
+        a release are used first. Where it changed several times, one of the changes is found.
         `VellumNBError`: nothing changed, `check` raised, or runs of a release disagree too much.
 
         Parameters
         ----------
         case : mapping, Run, Case or str
-            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are taken.
+            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are used.
         check : callable, optional
             A function of a run; a change is where what it returns changes. Default: the outputs,
             or the error.
         first, last : str, optional
             Release tags, or ids of releases, to search between. Default: oldest and newest.
         repeats : int, optional
-            How many runs of each release count; what more than half of them say is its answer.
+            How many runs of each release count; the answer of more than half of them counts.
             Default: one, and up to five where runs of one release disagree.
 
         Examples
@@ -803,7 +803,7 @@ p = 1.00 · noise floor unknown>
         )
 
     def _services(self, deployment: str, sweep: Sweep | None) -> Services:
-        """Return what a comparison of this workspace acts with and is shown by."""
+        """Return the services of a comparison of this workspace."""
 
         def code(tag: str, release_id: str) -> dict[str, str] | None:
             with suppress(APIError):  # then it cannot be read
@@ -856,7 +856,7 @@ p = 1.00 · noise floor unknown>
     def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
     ) -> Run:
-        """Rate for a view; with neither the rating is removed here, Vellum keeps its own."""
+        """Rate for a view; with neither, the rating is removed here, and stays at Vellum."""
         if quality is None and not desired:
             self.history.annotate(run.id, quality=None)
             return self.history.get(run.id)

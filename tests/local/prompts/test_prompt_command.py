@@ -59,7 +59,7 @@ def test_the_command_has_an_endpoint_answer_prompts(
     ("options", "sentence"),
     [
         (("--model", "tiny"), "add --models-url"),
-        (("--models-url", f"http://{KEY}@nowhere/v1"), "no address of a model"),
+        (("--models-url", f"http://{KEY}@nowhere/v1"), "not the address of a model"),
     ],
 )
 def test_options_that_do_not_do_are_refused_in_one_line(options, sentence):

@@ -283,11 +283,13 @@ def _plain(name: str, value: Any, what: str) -> Any:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot hold: {reason}"
+        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot represent: {reason}"
         raise Rejection(msg, "INVALID_OUTPUTS") from exc
     where = non_finite_path(plain, name)
     if where:
-        msg = f"The {what} {where} is not a finite number (NaN or infinite), which JSON cannot hold"
+        msg = (
+            f"The {what} {where} is not a finite number (NaN or infinite): JSON cannot represent it"
+        )
         raise Rejection(msg, "INVALID_OUTPUTS")
     return plain
 

@@ -159,5 +159,5 @@ def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:
     if missing and missing.partition(".")[0] == "vellum":
         text += '; the Workflows SDK is missing: pip install "vellum-nb[sdk]"'
     if isinstance(exc, NameError):
-        text += "; source stands on its own: it must import or define all that it uses"
+        text += "; a source must import or define all that it uses"
     return text

@@ -84,7 +84,7 @@ class Registry:
         first = Deployment(name, words[:1].upper() + words[1:], now)
         with self._lock:
             if any(r.id == release.id for d in self._deployments.values() for r in d.releases):
-                raise Refused(400, f"release_id {release.id} is taken; a release never changes")
+                raise Refused(400, f"release_id {release.id} is in use; a release never changes")
             old = self._deployments.get(name, first)
             new = replace(old, label=label or old.label, releases=(*old.releases, release))
             self._save(new.tagged(release, LATEST, *tags, at=now))
@@ -137,7 +137,7 @@ _DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
 def _own_name(release: Release) -> str:
     name = release.name.strip("_").replace("_", "-")
     if "<" in name:
-        raise Refused(400, "a lambda has no name; say deploy(..., name='my-workflow')")
+        raise Refused(400, "a lambda has no name; write deploy(..., name='my-workflow')")
     return _HUMP.sub("-", name).lower() if name[:1].isupper() else name  # a class's
 
 

@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DESCRIBE_S = 60.0
 SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes that are kept of what the process printed last
+_OUTPUT = 64 * 1024  # bytes to keep of the end of what the process printed
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off
@@ -60,7 +60,6 @@ PASSED_ON = frozenset({
 })
 """The environment variables that every child gets."""
 # fmt: on
-Send = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def process_options(
     if isolation == "kernel":
         if memory_limit is None and not env:
             return None
-        problem = 'memory_limit and env are for runs in a process: say isolation="process"'
+        problem = 'memory_limit and env are for runs in a process: add isolation="process"'
     elif isolation not in known:
         problem = f"isolation={isolation!r:.40} is not known; it is one of: {', '.join(known)}"
     elif os.name == "nt":
@@ -389,7 +388,7 @@ class Job:
                 ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
             resource.setrlimit(resource.RLIMIT_AS, (self.memory_limit,) * 2)
 
-    def _do(self, send: Send) -> None:
+    def _do(self, send: Callable[[str, Any], None]) -> None:
         try:
             place, code = load(self.snapshot, self.entry)
             if self.context is None:
@@ -399,16 +398,16 @@ class Job:
                 for event in code.begin(self.inputs, self.context).events():
                     send("event", self._limited(event))
         except CodeUnavailableError as exc:
-            self._reject(send, not_loaded(exc) if self.context else Rejection(str(exc), ""))
-        except Rejection as why:
-            self._reject(send, why)
+            why = not_loaded(exc) if self.context else Rejection(str(exc), "")
+        except Rejection as exc:
+            why = exc
         except VellumNBError as exc:
-            self._reject(send, Rejection(str(exc), "INVALID_INPUTS"))
+            why = Rejection(str(exc), "INVALID_INPUTS")
         except (MemoryError, RuntimeError) as exc:  # no memory, or no thread can be started
             message = f"The process of the run failed: {describe_exception(exc)}"
-            self._reject(send, Rejection(message, "NODE_EXECUTION"))
-
-    def _reject(self, send: Send, why: Rejection) -> None:
+            why = Rejection(message, "NODE_EXECUTION")
+        else:
+            return
         send("rejected", [self._with_limit(why.message, why.stacktrace), why.code, why.stacktrace])
 
     def _limited(self, event: Event) -> Event:

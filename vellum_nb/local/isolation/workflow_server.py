@@ -448,9 +448,9 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
     class Forwarding(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as outside:
-                back = threading.Thread(target=_pump, args=(outside, self.request), daemon=True)
+                back = threading.Thread(target=_forward, args=(outside, self.request), daemon=True)
                 back.start()
-                _pump(self.request, outside)
+                _forward(self.request, outside)
                 back.join()
 
     form = "{{(index .IPAM.Config 0).Gateway}}"
@@ -463,7 +463,7 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
     return None
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _forward(source: socket.socket, target: socket.socket) -> None:
     """Copy what comes until the end; the thread that copies the other way then ends, too."""
     with suppress(OSError):
         while part := source.recv(65536):

@@ -144,11 +144,11 @@ async def _events(
     yield {"state": "FULFILLED", "outputs": tuple(outputs), "meta": meta}
 
 
-def _figures(asked: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str, Any] | None:
+def _figures(expand: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str, Any] | None:
     meta: dict[str, Any] = {}
-    if asked.finish_reason:
+    if expand.finish_reason:
         meta["finish_reason"] = answer.finish_reason
-    if asked.usage:
+    if expand.usage:
         details = answer.counts and answer.counts.prompt_tokens_details
         meta["usage"] = {
             "input_token_count": used.tokens_in,
@@ -156,7 +156,7 @@ def _figures(asked: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str,
             "output_char_count": answer.length,
             "cache_read_input_tokens": details and details.cached_tokens,
         } | ({"estimated": True} if used.estimated else {})
-    if asked.cost and used.cost_usd is not None:
+    if expand.cost and used.cost_usd is not None:
         meta["cost"] = {"value": used.cost_usd, "unit": "USD"}
     return meta or None
 
@@ -199,7 +199,7 @@ async def _completion(
     except openai.APIError as exc:  # in the stream
         msg = f"The model failed: {_error_text(exc.body or exc.message)}"
     except (ValueError, RecursionError) as exc:
-        msg = f"The model answered with something that is no JSON: {getattr(exc, 'doc', exc)!r}"
+        msg = f"The model's answer is not JSON: {getattr(exc, 'doc', exc)!r}"
     raise Rejection(msg, code)
 
 
@@ -281,7 +281,7 @@ class _Answer:
                 arguments = None
             if not isinstance(arguments, dict):
                 name = call["name"]
-                msg = f"The model called {name!r} with arguments that are no JSON object: {text}"
+                msg = f"The model called {name!r} with arguments that are not a JSON object: {text}"
                 raise Rejection(msg, "PROVIDER_ERROR")
             value = {**call, "arguments": arguments, "id": call["id"] or None}
             found.append({"type": "FUNCTION_CALL", "value": value})
@@ -318,7 +318,7 @@ class _Answer:
                     call[key] += piece
                     self.length += len(piece)
         except (AttributeError, TypeError):  # the client does not check what it gives
-            msg = f"The model answered with something that is no completion: {chunk!r}"
+            msg = f"The model's answer is not a completion: {chunk!r}"
             raise Rejection(msg, "PROVIDER_ERROR") from None
         return text
 

@@ -64,7 +64,7 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
         raise Rejection(str(exc), "INVALID_INPUTS") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
-        msg = f"The prompt's blocks or inputs are not what Vellum knows: {first['msg']}"
+        msg = f"The prompt's blocks or inputs are unknown to Vellum: {first['msg']}"
         raise Rejection(msg, "INVALID_INPUTS") from None
     return [block.model_dump(mode="json") for block in compiled]
 
@@ -121,7 +121,7 @@ def _tools(functions: Sequence[Json]) -> dict[str, Any]:
 
 
 def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -> list[Json]:
-    """Return the blocks that `block` stands for, where the SDK compiles no such variable.
+    """Return the blocks of the variable `block`, where the SDK compiles no such variable.
 
     It knows no variables of media, and fails on messages of a chat history. A variable may be
     named by its id.

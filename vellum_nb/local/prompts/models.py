@@ -36,7 +36,7 @@ class Provider:
             is_address = False
         if not is_address or parts.query or parts.fragment or "@" in parts.netloc:
             msg = (
-                "base_url is no address of a model; it looks like 'http://127.0.0.1:11434/v1', "
+                "base_url is not the address of a model; write 'http://127.0.0.1:11434/v1', "
                 "and a key goes into api_key"
             )
             raise VellumNBError(msg)

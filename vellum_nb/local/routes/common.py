@@ -177,7 +177,7 @@ def lines_of(model: Any) -> dict[str, Any]:
         "response_class": Lines,
         "response_model": model,
         "responses": {
-            200: {"description": "One JSON object a line, as it happens."},
+            200: {"description": "One JSON object per line, as it happens."},
             "default": {"description": _FAILURE, "content": failure},
         },
     }

@@ -27,7 +27,7 @@ _CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a f
 Text = Annotated[str, field("the text to shorten", long=True)]
 Length = Annotated[int, Field(ge=1, le=10, description="how many sentences to keep")]
 _Styles = Literal["paragraph", "bullets"]
-Style = Annotated[_Styles, Field(description="running text or one line a sentence")]
+Style = Annotated[_Styles, Field(description="running text or one line per sentence")]
 
 
 class Rest(TypedDict):
@@ -76,8 +76,8 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
     alike = [[_likeness(a, b) if a is not b else 0.0 for b in bags] for a in bags]
     rank = _text_rank(alike)
     for place, sentence in enumerate(found):
-        said = words(sentence)
-        if not _CUES.isdisjoint(said) or any(word.isdigit() for word in said):
+        terms = words(sentence)
+        if not _CUES.isdisjoint(terms) or any(word.isdigit() for word in terms):
             rank[place] *= _CUE_BONUS
     chosen: list[int] = []
 

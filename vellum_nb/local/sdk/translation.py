@@ -97,10 +97,10 @@ class EventTranslator:
     def _fulfilled(self, raw: Mapping[str, Any]) -> Iterator[Event]:
         values = raw["body"].get("outputs")
         if values is None:
-            self._reject("The outputs hold what JSON cannot carry", "INVALID_OUTPUTS")
+            self._reject("The outputs have values that JSON cannot represent", "INVALID_OUTPUTS")
             return
         if where := raw.get("non_finite"):
-            message = f"The output {where!r} is not a finite number, which JSON cannot hold"
+            message = f"The output {where!r} is not a finite number, which JSON cannot represent"
             self._reject(message, "INVALID_OUTPUTS")
             return
         outputs = [typed_output(self.outputs, name, value) for name, value in values.items()]
