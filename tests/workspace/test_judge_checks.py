@@ -206,7 +206,7 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
 
 def test_repeats_of_a_judge_are_a_whole_number(ws):
     for repeats in (0, True, 1.5):
-        with pytest.raises(InputError, match="repeats=.* does not fit"):
+        with pytest.raises(InputError, match="repeats"):
             ws.judge("grader", repeats=repeats)
 
 

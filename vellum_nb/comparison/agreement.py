@@ -54,8 +54,8 @@ class Agreement:
         Of what people passed the share that the judge passes; of what they failed, that it fails.
     confusion : DataFrame or None
         Of two, how many runs each passed and failed.
-    problem : str
-        Why the judge does not count as checked; empty where it does.
+    problem, noise : str
+        Why the judge does not count as checked; how often its verdicts on one answer differ.
     """
 
     title: str
@@ -67,6 +67,7 @@ class Agreement:
     specificity: Estimate | None = None
     confusion: pd.DataFrame | None = None
     problem: str = ""
+    noise: str = ""
     disagreements: Mapping[str, list[Any]] = field(default_factory=dict)
 
     @property
@@ -126,6 +127,10 @@ def judge_check(
         problem += f", and its lower bound must reach {_KAPPA}"
         if len({passed for _, passed in verdicts}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
+    noise, answers = judge.noise()
+    if answers:
+        pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
+        made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
     return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
 
 
