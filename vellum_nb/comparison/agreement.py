@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 _RATED, _KAPPA = 30, 0.4  # rated runs, and the lower bound of kappa, of a judge that is checked
 _PASS = 0.5  # the rating from which an answer passes
-_WORDS = ("pass", "fail")
 _TWO = 2
-
-Found = tuple[Run, Case, str, dict[str, float]]
-"""A rated run, its case and release, and the column of each who rated it to the figure."""
 
 
 def rating_of(run: Run) -> float | None:
@@ -58,8 +54,8 @@ class Agreement:
         Of what people passed the share that the judge passes; of what they failed, that it fails.
     confusion : DataFrame or None
         Of two, how many runs each passed and failed.
-    problem : str
-        Why the judge does not count as checked; empty where it does.
+    problem, noise : str
+        Why the judge does not count as checked; how often its verdicts on one answer differ.
     """
 
     title: str
@@ -71,6 +67,7 @@ class Agreement:
     specificity: Estimate | None = None
     confusion: pd.DataFrame | None = None
     problem: str = ""
+    noise: str = ""
     disagreements: Mapping[str, list[Any]] = field(default_factory=dict)
 
     @property
@@ -111,82 +108,71 @@ def judge_check(
 ) -> Agreement:
     """Compare a judge with people; `figures` are the rating and the judge's figure of each run."""
     name = f"metric.{judge.name}"
-    found: list[Found] = [
-        (run, case, release, {name: value, "quality": rating})
-        for (run, case, release), (rating, value) in zip(runs, figures, strict=True)
-        if not math.isnan(value + rating) and (run.state != "REJECTED" or judge.rejected is None)
+    rows = [
+        _row(*of, {"quality": rating, name: value})
+        for of, (rating, value) in zip(runs, figures, strict=True)
+        if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
     ]
-    tests = {"quality": _passes, name: judge.passes}
-    table = _counts(found, tests)
-    (both, missed), (wrong, neither) = table
-    made = _agreement(f"judge {judge.name} against people", found, tests)
-    kappa = made["kappa"] = cohen_kappa(table)
+    verdicts = [(row["quality"] >= _PASS, judge.passes(row[name])) for row in rows]
+    made = _agreement(f"judge {judge.name} against people", rows, verdicts, ["quality", name])
+    (both, missed), (wrong, neither) = made["confusion"].to_numpy().tolist()
     made["sensitivity"] = _share(both, both + missed)
     made["specificity"] = _share(neither, wrong + neither)
-    problem = ""
-    if len(found) < _RATED:
-        rated = plural(len(found), "run that it judged is", "runs that it judged are")
+    problem, kappa = "", made["kappa"]
+    if len(rows) < _RATED:
+        rated = plural(len(rows), "run that it judged is", "runs that it judged are")
         problem = f"was not checked: {rated} rated, {_RATED} are needed"
     elif not kappa.low >= _KAPPA:  # or there is none
         problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
         problem += f", and its lower bound must reach {_KAPPA}"
-        if len({judge.passes(values[name]) for *_, values in found}) == 1:
+        if len({passed for _, passed in verdicts}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
+    noise, answers = judge.noise()
+    if answers:
+        pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
+        made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
     return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
 
 
 def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     """Compare the people who rated the same runs with each other."""
-    found: list[Found] = [
-        (run, case, release, {f"quality@{name}": each for name, each in run.ratings.items()})
-        for run, case, release in runs
-        if len(run.ratings) >= _TWO
-    ]
-    names = sorted({name for *_, rated in found for name in rated})
-    tests = dict.fromkeys(names, _passes)
-    listed = ", ".join(name.removeprefix("quality@") for name in names)
-    made = _agreement(f"raters {listed or 'none'}", found, tests)
-    if len(names) == _TWO:
-        made["kappa"] = cohen_kappa(_counts(found, tests))
-    else:
-        passed = [sum(map(_passes, rated.values())) for *_, rated in found]
-        made["alpha"] = krippendorff_alpha(passed, [len(rated) for *_, rated in found])
+    several = [of for of in runs if len(of[0].ratings) >= _TWO]
+    names = sorted({name for run, *_ in several for name in run.ratings})
+    rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
+    columns = [f"quality@{name}" for name in names]
+    verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
+    made = _agreement(f"raters {', '.join(names) or 'none'}", rows, verdicts, columns)
+    if len(names) != _TWO:
+        made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
     return Agreement(**made)
 
 
-def _passes(quality: float) -> bool:
-    return quality >= _PASS
-
-
-def _counts(
-    found: Sequence[Found], tests: Mapping[str, Callable[[float], bool]]
-) -> list[list[int]]:
-    """Return the two by two table of two, passes first."""
-    table = [[0, 0], [0, 0]]
-    for *_, values in found:
-        row, at = (not passes(values[name]) for name, passes in tests.items())
-        table[row][at] += 1
-    return table
+def _row(run: Run, case: Case, release: str, figures: Mapping[str, float]) -> dict[str, Any]:
+    return {"case_id": case.case_id, "release": release, **figures, "id": run.id}
 
 
 def _agreement(
-    title: str, found: Sequence[Found], tests: Mapping[str, Callable[[float], bool]]
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[tuple[bool, ...]],
+    names: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what every agreement has: the share of runs on which all agree, and the others."""
+    """Return what every agreement has; `verdicts` are whether a run passes with each of `names`."""
     import pandas as pd
 
-    unlike = [each for each in found if len({tests[n](v) for n, v in each[3].items()}) > 1]
-    cells: dict[str, list[Any]] = {
-        "case_id": [case.case_id for _, case, *_ in unlike],
-        "release": [release for *_, release, _ in unlike],
-        **{name: [values.get(name) for *_, values in unlike] for name in tests},
-        "id": [run.id for run, *_ in unlike],
+    unlike = [row for row, own in zip(rows, verdicts, strict=True) if len(set(own)) > 1]
+    columns = ("case_id", "release", *names, "id")
+    made: dict[str, Any] = {
+        "title": title,
+        "n": len(rows),
+        "agreement": _share(len(rows) - len(unlike), len(rows)),
+        "disagreements": {name: [row.get(name) for row in unlike] for name in columns},
     }
-    made: dict[str, Any] = {"title": title, "n": len(found), "disagreements": cells}
-    made["agreement"] = _share(len(found) - len(unlike), len(found))
-    if len(tests) == _TWO:
-        rows, columns = ([f"{name}: {word}" for word in _WORDS] for name in tests)
-        made["confusion"] = pd.DataFrame(_counts(found, tests), index=rows, columns=columns)
+    if len(names) == _TWO:
+        table = [[verdicts.count((a, b)) for b in (True, False)] for a in (True, False)]
+        index, across = ([f"{name}: pass", f"{name}: fail"] for name in names)
+        made["confusion"] = pd.DataFrame(table, index=index, columns=across)
+        made["kappa"] = cohen_kappa(table)
     return made
 
 

@@ -471,15 +471,8 @@ class ComparisonFigures:
     @property
     def judge_notes(self) -> tuple[str, ...]:
         """Of each judge why it does not count as checked, and how often its verdicts differ."""
-        found = []
-        for judge in self.metrics:
-            if isinstance(judge, Judge):
-                noise, answers = judge.noise()
-                found += [problem] if (problem := self.checks[judge.name].problem) else []
-                if answers:
-                    pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
-                    found.append(f"Verdicts of the judge {judge.name} differ {pairs}")
-        return tuple(found)
+        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+        return tuple(filter(None, found))
 
     @property
     def runs(self) -> list[tuple[Run, Case, str]]:

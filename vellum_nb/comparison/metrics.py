@@ -22,6 +22,7 @@ from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import cut, value_text
@@ -502,10 +503,7 @@ def judge(
     if not isinstance(given, str) or not given:
         msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
         raise InputError(msg)
-    often: object = repeats
-    if not isinstance(often, int) or isinstance(often, bool) or often < 1:
-        msg = f"judge: repeats={format_value(often)} does not fit: give a whole number from 1 on"
-        raise InputError(msg)
+    check_integer("repeats", repeats, least=1)
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
     options |= {"repeats": repeats, "threshold": threshold}
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
