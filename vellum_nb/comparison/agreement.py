@@ -122,7 +122,7 @@ def judge_check(
     if len(rows) < _RATED:
         rated = plural(len(rows), "run that it judged is", "runs that it judged are")
         problem = f"was not checked: {rated} rated, {_RATED} are needed"
-    elif not kappa.low >= _KAPPA:  # or there is none
+    elif not kappa.low >= _KAPPA:  # or it is missing
         problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
         problem += f", and its lower bound must reach {_KAPPA}"
         if len({passed for _, passed in verdicts}) == 1:

@@ -338,7 +338,7 @@ class Comparison:
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its runs, or why there is none.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why they are missing.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])

@@ -510,7 +510,7 @@ def judge(
 
 
 Judgement: TypeAlias = Sequence[Run] | str
-"""The runs of a judge on one answer, or why there is none."""
+"""The runs of a judge on one answer, or why they are missing."""
 
 
 class Judge(Metric):
@@ -581,7 +581,7 @@ class Judge(Metric):
         """Return how often two verdicts on one answer differ, and of how many answers."""
         several = []
         for key in self.judgements if self.repeats > 1 else ():
-            with suppress(ValueError):  # `errors` has why there is none
+            with suppress(ValueError):  # `errors` has why it is missing
                 several.append(self.verdicts(key))
         pairs = [a != b for found in several for a, b in combinations(found, 2)]
         return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
