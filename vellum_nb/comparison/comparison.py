@@ -338,7 +338,7 @@ class Comparison:
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its runs, or why they are missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why it has none.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
