@@ -38,7 +38,7 @@ def test_any_other_answer_or_none_leaves_it_where_it_is(ws, production, monkeypa
     if answer:
         assert ws.move_tag("shout", "production", "v2") == before
     else:  # nobody is there to ask
-        with pytest.raises(vnb.VellumNBError, match="give confirm=False. It was not moved"):
+        with pytest.raises(vnb.VellumNBError, match="pass confirm=False. It was not moved"):
             ws.move_tag("shout", "production", "v2")
     assert production() == "hi"
 
