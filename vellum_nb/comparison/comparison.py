@@ -176,7 +176,8 @@ class Comparison:
         The release tags that pointed at several releases while these runs were made.
     answers : DataFrame
         One row per run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
-        `latency_s`, `cost_usd`, `quality`, `kind` (equal for equal answers), ``metric.<name>``.
+        `latency_s`, `cost_usd`, `quality`, `rating` (people's mean), `kind` (equal for equal
+        answers), ``metric.<name>``.
 
     Raises
     ------
