@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from vellum_nb import HistoryError, read_csv
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
-from vellum_nb.models import RunError
+from vellum_nb.models import NodeRun, RunError
 
 OURS = {
     "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table",
@@ -48,8 +48,8 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
     runs = [
-        run("v1", text, text),
-        run("v2", text, {text: [text]}),
+        run("v1", text, text, tags=(f"failure:{text}",), nodes=(NodeRun(name="n"),)),
+        run("v2", text, {text: [text]}, nodes=(NodeRun(name=text),)),
         run("v1", "b", {text: 1, "long": "x" * 200}),
         run("v2", "b", {text: 2, "long": "y" * 200}),
         run("v1", "c"),

@@ -38,6 +38,7 @@ from vellum_nb.comparison.figures import (
     Verdict,
     case_frame,
     error_frame,
+    failure_frame,
     run_frame,
     runs_table,
     summary_frame,
@@ -525,6 +526,9 @@ class Comparison:
         ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
         rated cases are a random sample, and is missing below 20.
 
+        `cost_per_pass` is the cost of a case that passes; where traces are known on both releases,
+        ``first_changed.<node>`` counts in how many of the `traced` cases a node differs first.
+
         Warns where no cluster was named, and a label that cases share would change a finding.
         """
         for release in self.others if self.metrics else ():
@@ -584,6 +588,16 @@ class Comparison:
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
         return error_frame(self.figures)
+
+    def failures(self) -> pd.DataFrame:
+        """Return one row per failure name and release: how many cases have it, of how many.
+
+        Columns: `name`, `release`, `count`, `n` (cases with an answer), `share` with its 95 %
+        interval from `low` to `high`, and `proposed`: in how many more a judge proposes it by its
+        output ``failures``, and nobody has confirmed it. Names are given in the grid with the key
+        f, and are tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``.
+        """
+        return failure_frame(self.figures)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None
@@ -717,19 +731,33 @@ class Comparison:
         return (self._services.history or History(":memory:")).blind_ratings
 
     def chart(
-        self, what: Chart, *, metric: str | None = None, release: str | None = None
+        self,
+        what: Chart,
+        *,
+        metric: str | None = None,
+        release: str | None = None,
+        x: str = "cost_usd",
+        y: str | None = None,
+        label: str | None = None,
     ) -> Picture:
         """Return a chart; needs the extra ``charts``.
 
         Parameters
         ----------
-        what : {"metric", "latency", "wins", "scatter"}
+        what : {"metric", "latency", "wins", "scatter", "frontier", "failures"}
             The metric by release with its interval; how latencies are spread; how many cases are
-            better, tied and worse; each case by its figure on the baseline and on `release`.
+            better, tied and worse; each case by its figure on the baseline and on `release`;
+            releases by two figures, those marked that no other one beats in both; in how many
+            cases each failure was named.
         metric : str, optional
             By which metric. Default: the first.
         release : str, optional
             Only this release; of a scatter, which one. Default: all, and the first.
+        x, y : str, optional
+            Of a frontier: ``"cost_usd"``, ``"latency_s"`` or the name of a metric across, and
+            upwards. Default: the cost, and the first metric.
+        label : str, optional
+            Of a frontier: a label of the cases; each of its values has a frontier of its own.
 
         Returns
         -------
@@ -748,10 +776,18 @@ class Comparison:
                 "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
             )
             raise InputError(msg) from exc
-        name = "" if what == "latency" else self._metric(metric)
+        if what == "frontier":
+            x, name = (n if n in {"cost_usd", "latency_s"} else self._metric(n) for n in (x, y))
+        else:
+            name = "" if what in {"latency", "failures"} else self._metric(metric)
         if release is not None:
             self._check_release(release)
-        return picture(self.figures, what, metric=name, release=release)
+        if label is not None and not any(label in case.labels for case in self.cases):
+            known = ", ".join(dict.fromkeys(each for case in self.cases for each in case.labels))
+            msg = f"no case has a label {label!r}; there are: {known or 'none'}"
+            raise InputError(msg)
+        of: dict[str, Any] = {"metric": name, "release": release, "x": x, "label": label}
+        return picture(self.figures, what, **of)
 
     def replay(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
 from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
+from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     MANY,
@@ -23,6 +25,7 @@ from vellum_nb.comparison.statistics import (
     detectable_share,
     holm,
     mean_interval,
+    mean_ratio,
     paired,
     paired_share,
     pooled_variance,
@@ -33,6 +36,7 @@ from vellum_nb.comparison.statistics import (
     two_sided,
     unlike_pairs,
 )
+from vellum_nb.comparison.traces import first_changed_node
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -54,6 +58,8 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+FIRST_CHANGED = "first_changed."
+"""Columns of the summary: how many cases a node is the first that differs in."""
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
@@ -176,16 +182,18 @@ class Scored:
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
         return unlike / pairs if pairs else None
 
-    def estimate(self, column: int, clusters: NDArray[np.intp] | None = None) -> Estimate:
-        """Return the mean of a release over its cases, with its interval."""
+    def estimate(
+        self, column: int, clusters: NDArray[np.intp] | None = None, cases: Any = slice(None)
+    ) -> Estimate:
+        """Return the mean of a release over its cases, or over some, with its interval."""
         import numpy as np
 
-        values = self.mean[:, column]
+        values = self.mean[cases, column]
         has = ~np.isnan(values)
         values = values[has]
         if self.passes and clusters is None and len(values):
             return share_interval(float(values.mean()), len(values))
-        own = None if clusters is None else clusters[has]
+        own = None if clusters is None else clusters[cases][has]
         return mean_interval(values, clusters=own, is_share=self.passes)
 
 
@@ -497,10 +505,56 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def first_changed(self) -> dict[str, list[str | None]]:
+        """Release but the baseline to the first node that differs, case by case.
+
+        "" where none does; None where one of the two traces is not known.
+        """
+        nodes = {
+            each: [run.nodes if (run := case.answer(each)) else () for case in self.cases]
+            for each in self.releases
+        }
+        base = nodes[self.baseline]
+        return {each: list(map(first_changed_node, base, nodes[each])) for each in self.others}
+
+    @cached_property
+    def failures(self) -> list[dict[str, Failures]]:
+        """Of each case its failures by release."""
+        return [
+            {e: failures_of(case, e, self.metrics) for e in self.releases} for case in self.cases
+        ]
+
+    @cached_property
+    def failure_rows(self) -> list[dict[str, Any]]:
+        """One row per failure name and release: how many cases have it."""
+        return failure_rows(self.releases, self.cases, self.failures)
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which they first appear."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
+
+    def values(self, name: str, release: str) -> NDArray[np.float64]:
+        """Return a metric, or ``cost_usd`` or ``latency_s``, case by case: the mean of repeats."""
+        import numpy as np
+
+        column = self.releases.index(release)
+        if name in self.scored:
+            return self.scored[name].mean[:, column]
+        answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
+        means = answers.groupby("case")[name].mean()
+        found = np.full(len(self.cases), np.nan)
+        found[means.index] = means
+        return found
+
+    def estimate(self, name: str, release: str, cases: NDArray[np.bool_]) -> Estimate:
+        """Return the mean of `values` over some cases, with its interval."""
+        if name in self.scored:
+            column = self.releases.index(release)
+            return self.scored[name].estimate(column, self.clusters, cases)
+        own = None if self.clusters is None else self.clusters[cases]
+        return mean_interval(self.values(name, release)[cases], clusters=own)
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -660,7 +714,19 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
         cells[f"answers@{each}"] = [len(case.answers(each)) for case in cases]
     for each, status in figures.statuses.items():
         cells[f"changed@{each}"] = [_CHANGED[one] for one in status]
-    return _frame_of(cells | _metric_cells(figures))
+    return _frame_of(cells | _reason_cells(figures) | _metric_cells(figures))
+
+
+def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
+    """Return the first node that differs, and the failures, where any are known."""
+    cells: dict[str, list[Any]] = {
+        f"first_changed_node@{each}": names
+        for each, names in figures.first_changed.items()
+        if any(name is not None for name in names)
+    }
+    for each in figures.releases if figures.failure_rows else ():
+        cells[f"failures@{each}"] = [cell(list(found[each][0])) for found in figures.failures]
+    return cells
 
 
 def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
@@ -716,6 +782,12 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
+def failure_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row per failure name and release."""
+    names = ("name", "release", "count", "n", "share", "low", "high", "proposed")
+    return _frame_of({name: [row[name] for row in figures.failure_rows] for name in names})
+
+
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return a column for each key that any of `dicts` has."""
     keys = dict.fromkeys(key for values in dicts for key in values)
@@ -742,9 +814,40 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
             "latency_p50": float(seconds.quantile(0.5)),
             "latency_p95": float(seconds.quantile(0.95)),
             "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
+            **_cost_per_pass(figures, release),
         }
         rows.append(row)
-    return rows
+    return [row | changed for row, changed in zip(rows, _first_changed(figures), strict=True)]
+
+
+def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
+    """Return what one case that passes costs, by the first metric that is pass or fail."""
+    import numpy as np
+
+    costs = figures.values("cost_usd", release)
+    passes = np.full(len(costs), np.nan)
+    for name, scored in reversed(figures.scored.items()):
+        if scored.passes and scored.metric.sign > 0 and scored.count.any():
+            passes = figures.values(name, release)
+    known = ~np.isnan(costs + passes)
+    clusters = None if figures.clusters is None else figures.clusters[known]
+    found = mean_ratio(costs[known], passes[known], clusters=clusters)
+    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": int(known.sum())}
+    return {f"cost_per_pass{end}": value for end, value in ends.items()}
+
+
+def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
+    """Return how many cases each node is the first that differs in, where traces are known."""
+    counts = {each: Counter(names) for each, names in figures.first_changed.items()}
+    total = sum(counts.values(), Counter[str | None]())
+    if not any(name is not None for name in total):
+        return [{} for _ in figures.releases]
+    names = [name for name, _ in total.most_common() if name]
+    return [
+        {"traced": own and own.total() - own[None]}
+        | {f"{FIRST_CHANGED}{name}": own and own[name] for name in names}
+        for own in map(counts.get, figures.releases)
+    ]
 
 
 def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -19,12 +19,15 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
+from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.inputs import format_value
+from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import cut, value_text
 
 __all__ = [
+    "calls",
     "contains",
     "cost_usd",
     "exact",
@@ -33,6 +36,8 @@ __all__ = [
     "judge",
     "latency_s",
     "length",
+    "node_count",
+    "nodes",
     "numeric_close",
     "quality",
     "regex",
@@ -363,6 +368,55 @@ def quality() -> Metric:
     return _built_in(lambda run: run.quality, "quality")
 
 
+def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
+    """Return whether nodes of these names ran, by the trace of the run; or in this order.
+
+    A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
+    it with the run, ``ws.trace(run)`` reads it later.
+    """
+    names = [contains] if isinstance(contains, str) else list(contains)
+    if not names or not all(isinstance(each, str) for each in names):
+        msg = f"nodes: contains={contains!r:.60} does not fit: give names of nodes"
+        raise InputError(msg)
+
+    def ran(run: Run) -> bool:
+        began = iter(_traced(run))
+        return all(name in began for name in names) if in_order else set(names) <= set(began)
+
+    return _built_in(ran, f"nodes({', '.join(names)})")
+
+
+def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
+    """Return how often the node of this name ran, by the trace as `nodes` reads it."""
+    options = {"lower_is_better": lower_is_better}
+    return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+
+
+def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
+    """Return whether a model called this function: in the outputs, or in those of a node.
+
+    `arguments` are those that must have a certain value. A run that shows no such call, and whose
+    trace is not known, is an error as of `nodes`.
+    """
+
+    def called(run: Run) -> bool:
+        typed = [{"type": run.output_types.get(n), "value": v} for n, v in run.outputs.items()]
+        made = [*function_calls(typed), *(call for node in run.nodes for call in node.calls)]
+        given = (_parsed(call["arguments"]) for call in made if call["name"] == function)
+        met = (checks(each if isinstance(each, dict) else {}, arguments or {}) for each in given)
+        return any(all(each.values()) for each in met) or not _traced(run)
+
+    return _built_in(called, f"calls({function})")
+
+
+def _traced(run: Run) -> list[str]:
+    """Return the names of the nodes of a run in the order in which they began."""
+    if not run.nodes:
+        msg = "its trace is not in the history: ws.trace(run) reads it, expand_meta=True records it"
+        raise ValueError(msg)
+    return [node.name for _, node in nodes_in_order(run.nodes)]
+
+
 def _part(expected: Expected, output: str | None) -> Expected:
     if output is None:
         return expected
@@ -577,7 +631,7 @@ _PLAIN: Mapping[str, Callable[[], Metric]] = {
         score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
     )
 }  # fmt: skip
-_WITH_ARGUMENTS = (contains, regex, json_schema, judge)
+_WITH_ARGUMENTS = (contains, regex, json_schema, judge, nodes, node_count, calls)
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
-_FEW = 20  # rated cases below which an agreement or a corrected mean has no interval that holds
+_FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
@@ -177,6 +177,35 @@ def mean_interval(
         return _NOTHING
     units = _by_cluster(values, clusters)
     return _interval(float(values.mean()), units, float(np.ptp(units)), 0.0 if is_share else None)
+
+
+def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
+    """Return the mean of `parts` by that of `wholes`, as of costs by passes, over the same cases.
+
+    The interval are the ratios r for which that of the mean of parts - r * wholes holds zero, as of
+    Fieller. There is none where the mean of `wholes` could be zero, and of fewer than 20 cases.
+    """
+    from scipy.optimize import brentq
+
+    if not wholes.any():
+        return _NOTHING
+    ratio = float(parts.mean() / wholes.mean())
+    nothing = Estimate(ratio, math.nan, math.nan)
+    if len(parts) < _FEW:
+        return nothing
+
+    def rest(r: float) -> Estimate:
+        return mean_interval(parts - r * wholes, clusters=clusters)
+
+    if not mean_interval(wholes, clusters=clusters, is_share=True).low > 0 > rest(ratio).low:
+        return nothing
+    most = 2 * ratio
+    while rest(most).high > 0:
+        most *= 2
+        if most > _TOO_MANY * ratio:
+            return nothing
+    low = brentq(lambda r: rest(r).low, 0.0, ratio) if rest(0.0).low > 0 else 0.0
+    return Estimate(ratio, float(low), float(brentq(lambda r: rest(r).high, ratio, most)))
 
 
 def paired(

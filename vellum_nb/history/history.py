@@ -109,6 +109,11 @@ class History:
         return self._store.size()
 
     @property
+    def author(self) -> str | None:
+        """Who runs are recorded for; None: nobody."""
+        return self._author
+
+    @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
         return Sweeps(self._store, self._record)

@@ -16,6 +16,7 @@ from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
@@ -824,6 +825,7 @@ p = 1.00 · noise floor unknown>
             callbacks = Callbacks(
                 rate=self._rate_or_clear,
                 trace=self.history.nodes,
+                fail=self._name_failure,
                 replay=replay,
                 blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
                 history=self.history,
@@ -852,6 +854,15 @@ p = 1.00 · noise floor unknown>
         options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
         compared: Comparison = self.compare(sweep.record.deployment, **options)
         return compared
+
+    def _name_failure(self, run: Run, name: str, has: bool) -> Run:  # noqa: FBT001
+        """Add the name of a failure to the tags of a run, or remove it; for a view."""
+        tags = self.history.get(run.id).tags
+        named = (
+            with_failure(tags, name, self.history.author) if has else without_failure(tags, name)
+        )
+        self.history.annotate(run.id, tags=named)
+        return self.history.get(run.id)
 
     def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
