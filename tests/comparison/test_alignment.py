@@ -90,6 +90,7 @@ def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
     assert case.runs["v2"].outputs == {"answer": "new"}
     assert [each.outputs["answer"] for each in case.answers("v2")] == ["old", "new"]
     assert case.repeats("v2") == (1, 2)
+    assert case.is_unstable
     table = found.answers
     assert table[["case", "release", "repeat", "counts"]].to_numpy().tolist() == [
         [0, 0, 0, True], [0, 1, 0, False], [0, 1, 1, True], [0, 1, 2, False],

@@ -46,6 +46,10 @@ def test_any_column_may_be_what_is_compared(ws):
     by_release = vnb.compare(ws.history.frame(), by="release_id")
     assert set(by_release.releases) == set(ws.history.frame()["release_id"])
     assert by_release.moved_tags == ()
+    one = vnb.compare(ws.history.frame(), by="environment")
+    assert "against local, 2 cases: nothing to compare it with" in repr(one)
+    with pytest.raises(InputError, match="has only one: compare a second one with local"):
+        one.blind()
 
 
 def test_any_frame_of_inputs_and_outputs_will_do():

@@ -95,6 +95,7 @@ class Notebook:
             if time.monotonic() > deadline:
                 msg = f"{code} in the kernel: expected {text}, found {found}"
                 raise AssertionError(msg)
+            self.page.wait_for_timeout(20)
 
     def screenshot(self, name, of=None):
         """Take a picture of an output (default: all cells), however tall it is."""

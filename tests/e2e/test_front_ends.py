@@ -141,7 +141,7 @@ def test_views_work_in_marimo(page, tmp_path):
         try:
             _wait_until_up(f"http://127.0.0.1:{port}/health", server)
             page.goto(f"http://127.0.0.1:{port}")
-            expect(page.get_by_text("marimo cannot show this form")).to_be_visible()
+            expect(page.get_by_text("marimo cannot show this form")).to_be_visible(timeout=60_000)
             expect(page.get_by_text("ticket-triage · v2 · FULFILLED")).to_be_visible()
             views_work(page, 5)
         finally:

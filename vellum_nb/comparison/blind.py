@@ -52,10 +52,10 @@ def checked_pair(
     if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(known):
         first, second = chosen
         return (second, first) if second == baseline else (first, second)
-    choose = "run the deployment on another release tag first"
+    choose = f"compare a second one with {baseline}"
     if len(known) >= _TWO:
         choose = f"give pair=({known[0]!r}, {known[1]!r}) or two others of: {', '.join(known)}"
-    what = "one release only" if len(known) < _TWO else f"{len(known)} releases"
+    what = "only one" if len(known) < _TWO else f"{len(known)} releases"
     msg = f"a blind rating is of two releases, and this comparison has {what}: {choose}"
     if pair is not None:
         msg = f"pair={pair!r} does not fit: {choose}"

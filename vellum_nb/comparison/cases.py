@@ -99,10 +99,22 @@ class Case:
         run = self.counting(release)
         return run if is_answer(run) else None
 
+    def status(self, release: str) -> Status:
+        """Return whether the answer differs from the baseline's; missing without both."""
+        base, other = self.answer(self.baseline), self.answer(release)
+        if base is None or other is None:
+            return "missing"
+        return "same" if same_answer(base, other) else "differs"
+
     def repeats(self, release: str) -> tuple[int, int]:
         """Return how many answers on `release` differ from the one that counts, of how many."""
         answers = self.answers(release)
         return sum(not same_answer(each, answers[-1]) for each in answers), len(answers)
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether repeats on one release brought different answers."""
+        return any(self.repeats(release)[0] for release in self.tries)
 
     def checks(self, release: str) -> dict[str, bool]:
         """Return for each expected output whether the run that counts met it; {}: no answer."""

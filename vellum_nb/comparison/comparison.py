@@ -439,8 +439,8 @@ class Comparison:
             msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
             raise InputError(msg)
         if status in by_outputs:
-            has = ("same" if case.answers(release) else "missing" for case in self.cases)
-            return sum(each == status for each in self.statuses.get(release, has))
+            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
+            return sum(each == status for each in found)
         return self.against(release).counts[status]  # type: ignore[index]  # checked above
 
     def against(self, release: str, metric: str | None = None) -> Against:

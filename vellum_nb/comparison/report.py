@@ -253,8 +253,7 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         for name in figures.output_names
         if run and name in known
     }
-    status = "baseline" if is_answer(run) else "missing"
-    status = status if is_base else figures.statuses[release][case.number - 1]
+    status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
 
 

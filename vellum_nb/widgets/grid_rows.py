@@ -204,7 +204,6 @@ def row(
             icon=icon,
             icons=_ICONS,
             case=case,
-            is_unstable=comparison.unstable_cases[case.number - 1],
             labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
             inputs=[
                 (_name(name) if len(inputs) > 1 else "", short(plain_text(value), size))
@@ -289,7 +288,7 @@ def _verdict(
         return "baseline", ""
     if base is None:
         return "alone", f"nothing to compare with: no answer on {_name(case.baseline)}"
-    status = comparison.statuses[release][case.number - 1]
+    status = case.status(release)
     verdict = status if metric is None else comparison.verdict(case, release, metric)
     name = "" if metric is None else _name(metric)
     words = {
