@@ -117,7 +117,7 @@ SCENARIOS = {
     "pass or fail, 3 repeats": Scenario(passes(0.7, 3), 0.2),
     "numbers": Scenario(numbers, 0.5),
     "numbers, 3 repeats": Scenario(repeated, 0.5),
-    "numbers, 2 repeats, no other difference": Scenario(coins, 0.5),
+    "numbers, 2 repeats, else alike": Scenario(coins, 0.5),
     "numbers, 6 of 10 tied": Scenario(tied, 0.5),
     "scores in quarters": Scenario(parts, 0.1),
     "seconds, skewed": Scenario(skewed, 0.3),
