@@ -2,7 +2,7 @@
 
 Each comparison goes through the figures that reports show. Coverage is the share of 95 % intervals
 that hold the true mean or difference, of those that are shown; rates are how often releases that do
-not differ are called different at 5 %; `shown` is how many differences have an interval. Exits
+not differ are called different at 5 %; `known` is how many differences have an interval. Exits
 with 1 where an interval holds less than 93 %, or a rate is above 6 %.
 """
 
@@ -117,7 +117,7 @@ SCENARIOS = {
     "pass or fail, 3 repeats": Scenario(passes(0.7, 3), 0.2),
     "numbers": Scenario(numbers, 0.5),
     "numbers, 3 repeats": Scenario(repeated, 0.5),
-    "numbers, 2 repeats, no other difference": Scenario(coins, 0.5),
+    "numbers, 2 repeats, else alike": Scenario(coins, 0.5),
     "numbers, 6 of 10 tied": Scenario(tied, 0.5),
     "scores in quarters": Scenario(parts, 0.1),
     "seconds, skewed": Scenario(skewed, 0.3),
@@ -173,11 +173,11 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
     cluster = "label.document" if scenario.is_clustered else None
     large = np.nanmean(scenario.draw(np.random.default_rng(1), 400_000, scenario.effect), (0, 2))
     truth = {"mean": large[1], "delta": large[1] - large[0]}
-    held, shown = Counter[str](), Counter[str]()
+    hits, total = Counter[str](), Counter[str]()
 
     def count(name: str, *, is_known: bool, holds: bool) -> None:
-        shown[name] += is_known
-        held[name] += is_known and holds
+        total[name] += is_known
+        hits[name] += is_known and holds
 
     for _ in range(times):
         found = figures_of(scenario.draw(rng, number, scenario.effect), cases, cluster=cluster)
@@ -197,13 +197,13 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
             count("at any time", is_known=True, holds=sequential_test(delta).side != 0)
         if against.band is not None and scenario.draw is coins:
             count("noise", is_known=True, holds=abs(against.change.mean) > against.band)
-            shown["verdict"] += against.compared
-            held["verdict"] += against.decided
+            total["verdict"] += against.compared
+            hits["verdict"] += against.decided
         rate = win_rate(int((signs > 0).sum()), int((signs < 0).sum()))
         known = not math.isnan(rate.low) and not scenario.is_clustered
         count("win rate", is_known=known, holds=rate.low <= 0.5 <= rate.high)
-    rates = {name: held[name] / shown[name] for name in shown if shown[name]}
-    return rates | {"shown": shown["delta"] / times}
+    rates = {name: hits[name] / total[name] for name in total if total[name]}
+    return rates | {"known": total["delta"] / times}
 
 
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
@@ -220,7 +220,7 @@ def main() -> int:
     options.add_argument("--only", default="", help="part of a scenario's name")
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     given = options.parse_args()
-    names = (*INTERVALS, "shown", *RATES)
+    names = (*INTERVALS, "known", *RATES)
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
     bad = 0
     for title in SCENARIOS:

@@ -73,8 +73,7 @@ class Blind extends Drawn {
     this.rating = bar("Your rating", choice("1", "A", "A better"), choice("2", "B", "B better"), choice("3", "tie", "Tie"),
       this.undone, this.last, note, skip);
     this.again = button("Rate the skipped", () => this.act("again"));
-    this.undoEnd = undo();
-    this.ending = bar("Results", button("Show the results", () => this.act("finish"), { css: "main" }), this.again, this.undoEnd);
+    this.ending = bar("Results", button("Show the results", () => this.act("finish"), { css: "main" }), this.again, this.undoEnd = undo());
     this.actuals = button("", () => { if (!this.ended) this.model.send({ kind: "actuals" }); });
     this.sent = h("span", { class: "vnb-blind-quiet", role: "status" });
     this.sends = bar("Actuals", this.actuals, this.sent);
@@ -144,10 +143,9 @@ class Blind extends Drawn {
     const { state } = now;
     this.asked.hidden = this.rating.hidden = state !== "asking";
     this.ending.hidden = state !== "ready" && !now.decided;
-    this.undoEnd.hidden = state !== "ready";
     this.words.hidden = state !== "ready" && state !== "empty";
     this.result.hidden = state !== "ended";
-    this.again.hidden = state !== "ready" || !now.skipped;
+    this.again.hidden = (this.undoEnd.hidden = state !== "ready") || !now.skipped;
     this.undone.hidden = !now.last;
     say(this.last, now.last ? `last: ${LAST[now.last]}` : "");
     say(this.question, now.question);
