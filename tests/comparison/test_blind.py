@@ -272,3 +272,18 @@ def test_where_nobody_answers_the_rest_is_not_sent_and_what_was_sent_stays_so(
     assert session.send(rate) == (0, [])
     history.close()
     assert "closed" in session.send(rate)[1][0]
+
+
+def test_a_rating_may_end_once_it_is_decided_which_holds_however_often_one_looks(history):
+    session = compared(history, 30).blind(seed=4)
+    for number in range(1, 8):
+        assert not session.is_decided
+        a, _ = session.answers(session.current)
+        session.rate("A" if a.release_tag == "v2" else "B")
+        assert session.is_decided == (number == 7)
+    found = session.finish()
+    assert (found.test.side, found.test.cases, found.unrated) == (1, 7, 23)
+    assert found.line.endswith("7 better · 0 worse · 0 ties, decided after 7")
+    row = found.row()  # 429 / 16, the bets of Krichevsky and Trofimov
+    assert row["p_at_any_time"] == pytest.approx(1 / 26.8125)
+    assert (row["decided_after"], row["p"]) == (7, 2 / 2**7)

@@ -10,6 +10,8 @@ from report_kit import run
 
 from vellum_nb.comparison import Comparison, Metric
 from vellum_nb.errors import HistoryError, InputError
+from vellum_nb.models import case_id
+from vellum_nb.models.sweeps import SweepCase
 
 value = Metric(lambda run: run.outputs["answer"], name="value")
 
@@ -57,9 +59,63 @@ def test_every_case_stands_in_the_scatter_once_and_near_ones_share_a_place():
     assert {point["verdict"] for point in points} == {"tie", "worse"}
 
 
-@pytest.mark.parametrize("what", ["metric", "latency", "wins", "scatter"])
+def priced(**costs: float) -> Comparison:
+    """Return a comparison of releases that cost this much and answer as `compared` does."""
+    tags = tuple(costs)
+    runs = [
+        run(tag, at, at + (5 if at % 2 and tag != "v1" else 0), cost_usd=cost * (1 + at % 3))
+        for at in range(12)
+        for tag, cost in costs.items()
+    ]
+    cases = [
+        SweepCase(at, case_id({"text": at}), {"text": at}, {}, {"topic": "ab"[at % 2]})
+        for at in range(12)
+    ]
+    return of_runs(*runs, tags=tags, metrics=[value, "latency_s"], cases=cases)
+
+
+def test_a_frontier_marks_the_releases_that_no_other_one_beats():
+    cmp = priced(v1=0.01, v2=0.02, v3=0.05)
+    rows = values_of(cmp.chart("frontier", x="cost_usd", y="value").chart)
+    kinds = {row["release"]: row["kind"] for row in rows}
+    assert kinds == {"v1": "on the frontier", "v2": "on the frontier", "v3": "beaten"}
+    found = cmp.summary().set_index("release").loc["v2"]
+    row = rows[1]
+    assert [row["y"], row["y_low"], row["y_high"]] == [
+        found[f"metric.value{end}"] for end in ("", ".low", ".high")
+    ]
+    assert row["x"] == pytest.approx(0.04)
+    assert row["x_low"] < row["x"] < row["x_high"]
+    assert row["text"] == "v2, n = 12"
+
+
+def test_a_label_has_a_frontier_for_each_of_its_values():
+    rows = values_of(priced(v1=0.01, v2=0.02).chart("frontier", label="topic").chart)
+    assert [(row["text"], row["kind"]) for row in rows] == [
+        ("v1, a, n = 6", "on the frontier"), ("v2, a, n = 6", "beaten"),
+        ("v1, b, n = 6", "on the frontier"), ("v2, b, n = 6", "on the frontier"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no case has a label 'no'; there are: topic"):
+        priced(v1=0.01).chart("frontier", label="no")
+    with pytest.raises(InputError, match="no case has both cost_usd and value"):
+        compared().chart("frontier")
+    with pytest.raises(InputError, match="has no metric 'no'"):
+        compared().chart("frontier", x="no")
+
+
+def test_named_failures_are_drawn_with_their_intervals():
+    tags = ("failure:rude",)
+    cmp = of_runs(run("v1", "a"), run("v2", "a", tags=tags), run("v1", "b"), run("v2", "b"))
+    rows = values_of(cmp.chart("failures").chart)
+    assert [row["text"] for row in rows] == ["v1: 0 of 2", "v2: 1 of 2"]
+    assert cmp.chart("failures", release="v2").svg().startswith("<svg")
+    with pytest.raises(InputError, match="no failure was named, so there is nothing to draw"):
+        compared().chart("failures")
+
+
+@pytest.mark.parametrize("what", ["metric", "latency", "wins", "scatter", "frontier"])
 def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
-    view = compared().chart(what)
+    view = (priced(v1=0.01, v2=0.02) if what == "frontier" else compared()).chart(what)
     assert view.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     svg = view.save(tmp_path / "a.svg").read_text("utf-8")
     assert svg.startswith("<svg")

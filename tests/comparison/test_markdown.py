@@ -13,6 +13,7 @@ from runs_kit import HOSTILE
 
 import vellum_nb as vnb
 from vellum_nb import InputError
+from vellum_nb.models import NodeRun
 
 OURS = {
     "h2", "h3", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
@@ -63,8 +64,9 @@ def test_words_that_differ_are_marked_as_in_a_word_diff():
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_runs_say_is_shown_letter_by_letter(text):
-    runs = [run("v1", text, text), run("v2", text, {text: text}), run("v1", "b")]
-    runs.append(run("v2", "b", text))
+    nodes = {tag: (NodeRun(name=name),) for tag, name in (("v1", "n"), ("v2", text))}
+    runs = [run("v1", text, text, nodes=nodes["v1"]), run("v1", "b", tags=(f"failure:{text}",))]
+    runs += [run("v2", text, {text: text}, nodes=nodes["v2"]), run("v2", "b", text)]
     cases = wanted({text: text, "b": text}, **{text: text})
     markdown = compared(*runs, cases=cases, metrics="exact").to_markdown()
     shown = Shown(markdown)

@@ -1,22 +1,31 @@
-"""Every figure against R's answer or a published table; each test says which."""
+"""Every figure against a peer library, R's answer or a published table; each test says which."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from vellum_nb.comparison.statistics import (
     cases_needed,
+    cohen_kappa,
+    corrected_mean,
     holm,
+    krippendorff_alpha,
     mean_interval,
     paired,
     paired_share,
     pooled_variance,
+    sequential_test,
     share_interval,
     sign_test,
+    standard_error,
     unlike_pairs,
     win_rate,
 )
@@ -56,7 +65,7 @@ def test_p_is_small_just_where_the_interval_leaves_no_difference_out():
         assert (found.low > 0.5 or found.high < 0.5) == (found.p < 0.05)
     rng = np.random.default_rng(3)
     for shift in (0.0, 0.2, 0.3, 0.5):
-        found = paired(rng.normal(shift, 1, 60), seed=5)
+        found = paired(rng.normal(shift, 1, 60))
         assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
@@ -66,66 +75,130 @@ def test_holms_correction_of_a_published_example():
     given += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
     wanted = [0.0015, 0.0056, 0.0247, 0.1140, 0.2211, 0.2780, 0.2780, 0.2780, 0.3213]
     assert holm(given) == pytest.approx(wanted + [1.0] * 6)
+    assert holm(given) == pytest.approx(multipletests(given, method="holm")[1], abs=1e-9)
     assert holm(given[::-1]) == pytest.approx([1.0] * 6 + wanted[::-1])
 
 
-@pytest.mark.parametrize(
-    ("passed", "number", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)],
-)
-def test_the_interval_of_a_share_is_the_published_one(passed, number, low, high):
-    # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3
-    found = share_interval(passed / number, number)
-    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+@given(st.integers(1, 300), st.data())
+def test_counts_have_the_intervals_and_p_values_of_scipy_and_statsmodels(number, data):
+    won = data.draw(st.integers(0, number))
+    found, rate = share_interval(won / number, number), win_rate(won, number - won)
+    assert (found.low, found.high) == pytest.approx(
+        proportion_confint(won, number, 0.05, method="beta"), abs=1e-9
+    )
+    theirs = stats.binomtest(won, number, 0.5)
+    interval = theirs.proportion_ci(0.95, method="exact")
+    assert (rate.low, rate.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert rate.p == pytest.approx(theirs.pvalue, abs=1e-9)
+    assert rate.p == pytest.approx(mcnemar([[0, won], [number - won, 0]], exact=True).pvalue)
 
 
-def test_the_interval_of_a_difference_of_shares_is_the_published_one():
+def test_the_interval_of_a_difference_of_shares_is_where_tangos_score_reaches_it():
     # Agresti (2002), Categorical Data Analysis, 10.1.1: -0.04 and (-0.06, -0.02)
     found = paired_share(86, 150, 1600)
     assert [round(each, 2) for each in (found.mean, found.low, found.high)] == [-0.04, -0.06, -0.02]
     assert found.p == sign_test(86, 150)
-    assert paired_share(10, 0, 10).low < 0.8  # it is still wide where all cases agree
-    assert paired_share(0, 0, 10).high > 0.1
+    # Where all cases agree the limit is z**2 / (n + z**2), Wilson's of none: Tango (1998)
+    none = paired_share(0, 0, 10)
+    wilson = proportion_confint(0, 10, 0.05, method="wilson")[1]
+    assert (-none.low, none.high) == pytest.approx((wilson, wilson), abs=1e-6)
+    gained = paired_share(10, 0, 10)
+    assert (gained.high, gained.low < 0.5) == (1.0, True)
+    for won, lost, number in [(1, 7, 21), (3, 0, 8), (5, 4, 40)]:
+        found = paired_share(won, lost, number)
+        for limit, sign in ((found.low, 1), (found.high, -1)):
+            # with the likeliest share of losses where the difference is `limit`
+            losses = np.linspace(max(0, -limit) + 1e-9, (1 - limit) / 2 - 1e-9, 200_001)
+            likely = won * np.log(losses + limit) + lost * np.log(losses)
+            likely += (number - won - lost) * np.log(1 - 2 * losses - limit)
+            share = losses[likely.argmax()]
+            deviation = np.sqrt(number * (2 * share + limit - limit**2))
+            score = (won - lost - number * limit) / deviation
+            assert score == pytest.approx(sign * stats.norm.isf(0.025), abs=1e-3)
 
 
-def test_the_bootstrap_interval_is_scipys():
-    theirs = stats.bootstrap(
-        (SLEEP,), np.mean, method="percentile", n_resamples=9_999
-    ).confidence_interval
-    found = paired(SLEEP, seed=0)
-    assert found.mean == pytest.approx(1.58)  # R: t.test(..., paired = TRUE), mean 1.58
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
+@pytest.mark.parametrize("number", [6, 20, 300])
+def test_the_standard_error_of_clusters_is_statsmodels(number):
+    rng = np.random.default_rng(number)
+    values, clusters = rng.normal(0.4, 1, number), rng.integers(0, 2 + number // 4, number)
+    model = sm.OLS(values, np.ones(number))
+    robust = model.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    assert standard_error(values, clusters) == pytest.approx(robust.bse[0], abs=1e-9)
+    assert standard_error(values) == pytest.approx(stats.sem(values), abs=1e-9)
+    assert standard_error(values, np.arange(number)) == pytest.approx(model.fit().bse[0], abs=1e-9)
+
+
+def test_a_mean_has_students_interval_with_two_more_values_and_johnsons_tails():
+    even = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # of no skewness
+    error = np.sqrt(even.var(ddof=1) / 5 + 2 * 2**2 / 5**2)
+    theirs = stats.t.interval(0.95, 4, 0, error)
+    found = mean_interval(even)
+    assert (found.low, found.high) == pytest.approx(theirs, abs=1e-9)
+    high = mean_interval(SLEEP)
+    quantile = stats.t.isf(0.025, 9)
+    tail = stats.skew(SLEEP, bias=False) * SLEEP.std(ddof=1) / 60 * (1 + 2 * quantile**2)
+    assert (high.high - 1.58) - (1.58 - high.low) == pytest.approx(tail, abs=1e-9)
+    many = np.random.default_rng(2).normal(2, 3, 400_000)
+    found, theirs = (
+        mean_interval(many),
+        stats.t.interval(0.95, 399_999, many.mean(), stats.sem(many)),
+    )
+    assert (found.low, found.high) == pytest.approx(theirs, abs=1e-4)
+    test = stats.ttest_1samp(many, 1.99)
+    assert paired(many - 1.99).p == pytest.approx(test.pvalue, abs=1e-2)
+
+
+def test_equal_values_have_no_interval_except_as_shares():
+    assert np.isnan(mean_interval(np.full(9, 3.0)).low)
+    assert np.isnan(paired(np.zeros(9)).low)
+    found = mean_interval(np.ones(9), clusters=np.repeat([0, 1, 2], 3), is_share=True)
+    assert (found.low < 0.5, found.high) == (True, 1.0)
 
 
 def test_the_p_value_of_few_differences_is_never_below_what_an_exact_test_reaches():
-    # three differences of one sign: 2 / 2**3, which a bootstrap alone would call sure
-    assert paired(np.array([1.0, 2.0, 3.0]), seed=0).p == 0.25
-    assert paired(SLEEP, seed=0).p == pytest.approx(2 / 2**9)
-    assert paired(np.array([0.5]), seed=0).p == 1.0
+    # three differences of one sign: 2 / 2**3, which no other test may call sure
+    assert paired(np.array([1.0, 2.0, 3.0])).p == 0.25
+    halves = np.repeat([0, 1, 2], 4)  # three clusters of one sign
+    assert paired(np.arange(1.0, 13), clusters=halves).p >= 0.25
+    assert paired(np.array([0.5])).p == 1.0
 
 
-def test_the_bootstrap_is_right_as_often_as_it_says():
-    rng = np.random.default_rng(11)
-    held = [(e := paired(rng.normal(0.3, 1, 50), seed=0)).low <= 0.3 <= e.high for _ in range(300)]
-    assert 0.90 <= sum(held) / 300 <= 0.98
-
-
-def test_equal_seeds_give_equal_figures_and_no_difference_has_p_1():
-    assert paired(SLEEP, seed=4) == paired(SLEEP, seed=4) != paired(SLEEP, seed=5)
-    assert paired(np.zeros(8), seed=0).p == 1.0
-    assert paired(np.zeros(0), seed=0).p is None
-
-
-def test_many_values_have_the_normal_interval():
-    values = np.random.default_rng(2).normal(2, 3, 4_000)
-    found = mean_interval(values, seed=0)
-    theirs = stats.norm.interval(0.95, values.mean(), stats.sem(values))
-    assert (found.low, found.high) == pytest.approx(theirs)
-    test = stats.norm.sf(abs(values.mean() / stats.sem(values))) * 2
-    assert paired(values - 2, seed=0).p == pytest.approx(
-        2 * stats.norm.sf(abs((values.mean() - 2) / stats.sem(values)))
+@given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0]), min_size=2, max_size=40))
+def test_p_is_small_just_where_the_interval_leaves_zero_out(values):
+    found = paired(np.array(values))
+    if not np.isnan(found.low) and 2.0 ** (1 - np.count_nonzero(values)) < 0.05:
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    flipped = paired(-np.array(values))
+    assert (flipped.low, flipped.high, flipped.p) == pytest.approx(
+        (-found.high, -found.low, found.p), nan_ok=True
     )
-    assert paired(values, seed=0).p == pytest.approx(test)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), max_size=60))
+def test_the_sequential_test_bets_as_krichevsky_and_trofimov(signs):
+    won, lost = signs.count(1.0), signs.count(-1.0)
+    log = stats.betabinom.logpmf(won, won + lost, 0.5, 0.5) - stats.binom.logpmf(
+        won, won + lost, 0.5
+    )
+    found = sequential_test(signs, alpha=1e-9)
+    assert found.evidence >= np.exp(log) * (1 - 1e-6)
+    if signs and log > 0 and won * lost == 0:
+        assert found.evidence == pytest.approx(np.exp(log), rel=1e-6)
+
+
+def test_the_sequential_test_decides_as_soon_as_it_can_and_gives_up_when_it_cannot():
+    assert sequential_test([1.0] * 6).side == 0
+    assert sequential_test([1.0] * 7).side == 1
+    found = sequential_test([-3.0] * 4 + [0.0] + [-1.0] * 40 + [1.0] * 40)
+    assert (found.side, found.cases < 20) == (-1, True)  # what came later takes nothing back
+    assert sequential_test([], left=7).can_decide
+    assert not sequential_test([], left=6).can_decide
+    assert not sequential_test([1.0, -1.0] * 9, left=9).can_decide
+
+
+def test_no_difference_has_p_1_and_no_value_none():
+    assert paired(np.zeros(8)).p == 1.0
+    assert paired(np.zeros(0)).p is None
 
 
 def test_the_variance_between_repeats_is_rs_residual_mean_square():
@@ -153,3 +226,24 @@ def test_how_many_cases_would_show_a_difference_is_rs_answer():
     assert cases_needed(-0.2, 1.0) == 197
     assert cases_needed(0.0, 1.0) is None
     assert cases_needed(0.9, 0.01) == 6  # fewer can never be shown: 2 / 2**5 > 0.05
+
+
+@pytest.mark.parametrize("right", [0.7, 0.9, 0.98])
+def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
+    """As benchmarks/simulate_agreement.py, with fewer comparisons."""
+    rng = np.random.default_rng(17)
+    held = {"kappa": [], "alpha": [], "corrected": []}
+    true = 2 * right - 1  # where half of the answers pass
+    for _ in range(600):
+        truth = rng.random(160) < 0.5
+        judge = truth ^ (rng.random(160) >= right)
+        counts = np.bincount(2 * ~truth[:40] + ~judge[:40], minlength=4)
+        kappa = cohen_kappa(counts.reshape(2, 2).tolist())
+        held["kappa"].append(kappa.low <= true <= kappa.high)
+        raters = ((rng.random((3, 40)) < right) == truth[:40]).sum(axis=0)
+        alpha = krippendorff_alpha(raters.tolist(), [3] * 40)
+        held["alpha"].append(alpha.low <= true**2 <= alpha.high)
+        sides = truth[:40].astype(float), judge[:40].astype(float), judge[40:].astype(float)
+        mean = corrected_mean(*sides, ends=(0, 1))
+        held["corrected"].append(mean.low <= 0.5 <= mean.high)
+    assert min(np.mean(each) for each in held.values()) >= 0.93

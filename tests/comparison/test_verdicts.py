@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_kit import compared as of_runs
@@ -11,7 +12,8 @@ from report_kit import failed, run
 
 from vellum_nb.comparison import Comparison, Metric
 from vellum_nb.errors import InputError
-from vellum_nb.models import Run
+from vellum_nb.models import Run, case_id
+from vellum_nb.models.sweeps import SweepCase
 
 
 def value(run: Run) -> Any:
@@ -72,7 +74,7 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     # Most cases alone are within the noise of five throws; their mean is not.
     assert found.p("v3", signs=True) > 0.05
     assert found.remark("v3") == (
-        "better on average (p = 0.0004): unlikely to be chance, larger than the noise floor"
+        "better on average (p < 0.00001): unlikely to be chance, larger than the noise floor"
     )
     # two flips of a coin of 0.7 differ 42 times of 100
     assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)
@@ -230,3 +232,57 @@ def test_in_any_summary_every_case_counts_once_and_the_other_way_round_is_the_op
     turned = {"better": "worse", "worse": "better"}
     back = verdicts(compared(*sides, baseline="v2"), "v1")
     assert [turned.get(each, each) for each in verdicts(found)] == back
+
+
+def clustered(
+    one: list[float], other: list[float], labels: list[Any], **options: Any
+) -> Comparison:
+    runs = [run(f"v{n}", at, each) for n, v in ((1, one), (2, other)) for at, each in enumerate(v)]
+    cases = [
+        SweepCase(at, case_id({"text": at}), {"text": at}, {}, {"document": label})
+        for at, label in enumerate(labels)
+    ]
+    return of_runs(*runs, cases=cases, **{"metrics": value} | options)
+
+
+def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(5), 8)
+    base = rng.normal(0, 1, 40)
+    other = base + np.array([0.9, 1.1, -0.2, 0.1, 0.6])[labels] + rng.normal(0, 0.1, 40)
+    given = base.tolist(), other.tolist(), [f"d{at}" for at in labels]
+    plain, named = clustered(*given), clustered(*given, cluster="label.document")
+    assert (plain.finding("v2"), named.finding("v2")) == ("better", "undecided")
+    change = named.against("v2").change
+    robust = sm.OLS(other - base, np.ones(40)).fit(
+        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
+    )
+    low, high = robust.conf_int()[0]
+    assert change.low <= low < high <= change.high  # statsmodels', and a little more
+    assert change.high - change.low < 1.4 * (high - low)
+    assert named.p("v2") >= robust.pvalues[0]
+    # five clusters of which four are better: no sign test can be sure of that
+    assert named.p("v2", signs=True) > 0.05 > plain.p("v2", signs=True)
+    row = named.summary().set_index("release").loc["v2"]
+    assert (row["clusters"], row["n"]) == (5, 40)
+
+
+def test_a_label_that_cases_share_and_that_would_matter_is_named():
+    base, labels = [0.0] * 12, [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    plain = clustered(base, [0.1 * at + 1 for at in range(12)], labels)
+    assert plain.finding("v2") == "better"
+    note = "cases share label.document: with cluster='label.document' it is 'undecided'"
+    assert plain.remark("v2").endswith(note)
+    with pytest.warns(UserWarning, match="v2: cases share label.document"):
+        plain.summary()
+    each = clustered(base, [0.1 * at + 1 for at in range(12)], list(range(12)))
+    assert "share" not in each.remark("v2")
+    assert "share" not in clustered(base, base, labels).remark("v2")
+
+
+def test_clusters_may_be_an_input_and_one_that_no_case_has_is_refused():
+    values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
+    by_input, plain = clustered(*values, cluster="text"), clustered(*values)
+    assert by_input.against("v2").change == plain.against("v2").change  # each is its own
+    with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
+        clustered([0.0], [1.0], ["a"], cluster="label.page")

@@ -1,5 +1,7 @@
 """The grid of a comparison in a real JupyterLab: its room, and the case in full."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
@@ -58,3 +60,34 @@ def test_the_grid_has_room_and_a_case_is_opened_in_full_and_closed(lab):
     expect(case.get_by_role("button", name="Rate the answer of v2: good")).to_be_visible()
     case.get_by_role("button", name="Close the case").click()
     expect(case).to_have_count(0)
+
+
+JUDGED = """
+import json
+from pathlib import Path
+import vellum_nb as vnb
+cells = json.loads(Path(NOTEBOOK).read_text())["cells"]
+code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+exec("\\n".join(code[:2]))
+"""
+
+
+def test_answers_on_which_a_judge_and_people_disagree_are_one_click_away(lab):
+    """As in the tutorial, whose judge likes long replies."""
+    path = Path(__file__).parents[2] / "notebooks" / "09_a_judge_you_can_trust.ipynb"
+    notebook = lab.run_notebook(
+        [JUDGED.replace("NOTEBOOK", repr(str(path))), "check", "cmp.view()"]
+    )
+    output = notebook.output(2)
+    expect(output).to_contain_text("The judge reply-judge agrees too little with people: kappa")
+    chip = output.get_by_role("button", name="Judge disagrees")
+    disputed = int(notebook.kernel_eval("check.frame()['case_id'].nunique()"))
+    expect(chip).to_contain_text(str(disputed))
+    chip.click()
+    rows = output.locator(".vnb-grid-row")
+    expect(output.get_by_text(f"{disputed} of 50")).to_be_visible()
+    expect(rows.first).to_contain_text("reply-judge")
+    for look in ("light-1400", "dark-1400"):
+        with lab.looking(look):
+            notebook.screenshot(f"judge-disagrees-{look}", of=output)
+            notebook.screenshot(f"judge-check-{look}", of=notebook.output(1))

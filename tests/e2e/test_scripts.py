@@ -16,6 +16,7 @@ from wire_kit import Wire
 
 import vellum_nb
 from vellum_nb import Comparison, History
+from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -190,6 +191,11 @@ def table(blank, history, monkeypatch):
     view.close()
 
 
+def named_failure(each: Any, name: str, has: Any) -> Any:
+    change = with_failure(each.tags, name, "ann") if has else without_failure(each.tags, name)
+    return each.model_copy(update={"tags": tuple(change)})
+
+
 @pytest.fixture
 def grid(blank, monkeypatch):
     monkeypatch.setattr(comm, "create_comm", Wire)
@@ -197,7 +203,9 @@ def grid(blank, monkeypatch):
     runs = [run(n, tag, outputs={"category": tag} | outputs) for n in range(40) for tag in TAGS]
     runs += [run(40, "a")]
     comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=known(*range(41)))
-    callbacks = Callbacks(rate=lambda each, *_: each, replay=lambda *_: run(40, "b"))
+    callbacks = Callbacks(
+        rate=lambda each, *_: each, replay=lambda *_: run(40, "b"), fail=named_failure
+    )
     view = ComparisonView(comparison, callbacks)
     live = Live(blank, view.table, '<div class="vnb-grid-view"><div id="el"></div></div>')
     live.whole = view  # type: ignore[attr-defined]
@@ -305,6 +313,36 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
     grid.exchange()
     expect(grid.button("No answer 0")).to_be_visible()
+
+
+def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
+    page = grid.page
+    page.get_by_role("grid").focus()
+    grid.press("j", "f")
+    field = page.get_by_role("combobox", name="Failure of the answer of b")
+    for name in ("rude", HOSTILE):
+        field.fill(name)
+        grid.press("Enter")
+        assert grid.whole.wait(10)
+        grid.exchange()
+        expect(field).to_have_value("")
+    grid.press("Escape")
+    expect(page.get_by_role("grid")).to_be_focused()
+    grid.press("j", "f")
+    names = page.locator("datalist option").evaluate_all("all => all.map((each) => each.value)")
+    assert names == ["rude", HOSTILE]
+    grid.press("Escape", "k", "f")
+    grid.click(page.get_by_role("button", name="Take rude away"))
+    assert grid.whole.wait(10)
+    grid.exchange()
+    expect(page.get_by_role("button", name="Take rude away")).to_have_count(0)
+    assert grid.blank.violations() == []
+    grid.press("Escape")
+    bar = page.get_by_role("group", name="failure")
+    grid.click(bar.get_by_role("button"))
+    expect(page.locator(".vnb-grid-row")).to_have_count(1)
+    expect(page.locator(".vnb-grid-row")).to_contain_text(HOSTILE[:30])
+    assert page.locator("#el img").count() == 0
 
 
 def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):

@@ -82,9 +82,14 @@ def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating):
     page.keyboard.press("1")
     page.keyboard.press("2")  # the kernel has not answered yet
     assert rating.sent() == [{"kind": "rate", "step": 1, "said": "A", "note": "kinder"}]
+    results = page.get_by_role("button", name="Show the results")
+    expect(results).to_be_hidden()
+    rating.set("view_model", {**BLIND, "step": 2, "decided": True})
+    expect(results).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(1)
     ready = {**BLIND, "state": "ready", "step": 2, "rated": 3, "a": "", "b": ""}
     rating.set("view_model", ready)
-    page.get_by_role("button", name="Show the results").click()
+    results.click()
     assert rating.sent()[-1] == {"kind": "finish", "step": 2}
     rating.set(
         "view_model", {**ready, "state": "ended", "step": 3, "result": "<h3>v2</h3>", "unsent": 2}

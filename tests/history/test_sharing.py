@@ -128,3 +128,17 @@ def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_ru
     with History(path) as history:
         history.begin(make_run())
     assert count_elsewhere(tmp_path / "elsewhere.db") == 1
+
+
+def test_ratings_that_several_people_give_at_once_are_all_kept(place, put):
+    authors = [f"author {number}" for number in range(8)]
+    with History(place) as history:
+        run = put(history)
+
+        def rate(author):
+            with History(place) as own:
+                own.annotate(run.id, quality=0.25, author=author)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(rate, authors))
+        assert history.get(run.id).ratings == dict.fromkeys(authors, 0.25)

@@ -180,3 +180,24 @@ def test_nothing_to_rate_is_said():
     model = view_of(one).view_model
     assert (model["state"], model["total"], model["same"]) == ("empty", 0, 0)
     assert model["foot"].startswith("Run the deployment on both releases")
+
+
+def test_the_results_can_be_shown_once_it_is_decided_and_not_before():
+    with vnb.LocalServer() as server:
+        server.deploy(lambda n: {"x": n}, name="counts", release_tags=["v1"])
+        server.deploy(lambda n: {"x": n + 1}, name="counts", release_tags=["v2"])
+        with vnb.connect(server, history=":memory:") as ws:
+            cases = [{"n": number} for number in range(12)]
+            cmp = ws.sweep("counts", cases, release_tags=["v1", "v2"], progress=False).compare()
+            view = view_of(cmp, seed=1)
+            for _ in range(7):
+                assert not view.view_model["decided"]
+                say(view, "finish")
+                assert view.view_model["state"] == "asking"
+                a, _b = view.session.answers(view.session.current)
+                say(view, "rate", said="A" if a.release_tag == "v2" else "B")
+            assert view.view_model["decided"]
+            assert "the results can be shown already" in view.view_model["foot"]
+            assert "v2" not in state_of(view)
+            say(view, "finish")
+            assert view.view_model["state"] == "ended"

@@ -8,8 +8,9 @@ from html_kit import HOSTILE, Page, assert_harmless, run, shapes
 from runs_kit import html_of
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.traces import in_order
 from vellum_nb.models import NodeRun, RunError
-from vellum_nb.widgets.outputs import in_order, side_by_side_html, trace_html
+from vellum_nb.widgets.outputs import side_by_side_html, trace_html
 from vellum_nb.widgets.results import outputs_text
 
 

@@ -42,7 +42,7 @@ class GridPage(Page):
         self.whole = view
 
     def rows(self, offset=0, limit=40, **query):
-        query = {"search": "", "states": [], "labels": {}} | query
+        query = {"search": "", "states": [], "labels": {}, "failures": []} | query
         window = {"view": "a", "seq": 1, "offset": offset, "limit": limit}
         self.send(kind="rows", query=query, **window)
         return self.wire.customs("rows")[-1]
@@ -89,7 +89,9 @@ class FullCase:
     def __init__(self, view):
         every = [*_parts(view.children[1])]
         self.bars = next(each for each in every if hasattr(each, "bars"))
-        _, self.head, _, self.answers = (each.value for each in every if hasattr(each, "value"))
+        self.read = next(each for each in every if hasattr(each, "on_click"))
+        values = [each.value for each in every if hasattr(each, "value")]
+        _, self.head, _, self.answers, self.traces = values
 
 
 def run(number, tag, repeat=0, **fields):

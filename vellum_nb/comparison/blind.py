@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from vellum_nb.comparison.cases import Case, same_answer
-from vellum_nb.comparison.statistics import Estimate, win_rate
+from vellum_nb.comparison.statistics import Estimate, Sequential, sequential_test, win_rate
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import BlindRatings, column, frame_of_cells, micros
 from vellum_nb.models import Run
@@ -85,6 +85,8 @@ class BlindResult:
         In how many of the rated cases the first stood under A.
     preferred_a : int
         In how many of the decided cases A was preferred, whichever that was.
+    test : Sequential
+        The test in the order of the ratings, which holds however often one looked and stopped.
     """
 
     first: str
@@ -98,6 +100,7 @@ class BlindResult:
     rate: Estimate
     a_first: int
     preferred_a: int
+    test: Sequential
 
     @property
     def rated(self) -> int:
@@ -114,6 +117,7 @@ class BlindResult:
         return (
             f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
             f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(rate.p)}: {counts}"
+            f"{f', decided after {self.test.cases:,}' if self.test.side else ''}"
         )
 
     def row(self) -> dict[str, Any]:
@@ -128,6 +132,8 @@ class BlindResult:
             "win_rate.low": self.rate.low,
             "win_rate.high": self.rate.high,
             "p": math.nan if self.rate.p is None else self.rate.p,
+            "p_at_any_time": 1 / self.test.evidence,
+            "decided_after": self.test.cases if self.test.side else None,
             "first_was_a": self.a_first,
             "preferred_a": self.preferred_a,
         }
@@ -235,6 +241,17 @@ class BlindSession:
         """Return the inputs of the case."""
         return self._runs[pair.first].inputs
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether one release is preferred, by a test that holds however often one looks."""
+        return self._test().side != 0
+
+    def _test(self) -> Sequential:
+        """Return the test of the ratings, in the order in which they were given."""
+        order = sorted(self._rated.values(), key=lambda each: each.seq)
+        values = [{"first": -1.0, "second": 1.0}.get(each.choice, 0.0) for each in order]
+        return sequential_test(values, left=self.total - len(values))
+
     def rate(self, choice: Choice, *, note: str = "") -> bool:
         """Record which answer is better; return whether it counts.
 
@@ -316,6 +333,7 @@ class BlindSession:
             rate=win_rate(found["second"], found["first"]),
             a_first=sum(each.a_first for each in rated),
             preferred_a=sum(_letter(each) == "A" for each in rated),
+            test=self._test(),
         )
 
     def frame(self) -> pd.DataFrame:

@@ -11,10 +11,12 @@ from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.format import same_value
+from vellum_nb.rendering.format import same_value, value_key
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
@@ -312,3 +314,26 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
         "desired": expected,
         "labels": labels | ({"replay_of": replay_of} if replay_of else {}),
     }
+
+
+def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
+    """Return of each case the number of its cluster: cases with the same label or input `name`.
+
+    One without a value is a cluster of its own. `InputError`: no case has one.
+    """
+    import pandas as pd
+
+    side, _, rest = name.partition(".")
+    known = [
+        {f"label.{key}": value for key, value in case.labels.items()}
+        | {f"input.{key}": value for key, value in case.inputs.items()}
+        for case in cases
+    ]
+    column = name if side == "label" and rest else f"input.{name.removeprefix('input.')}"
+    values = [row.get(column) for row in known]
+    if all(value is None for value in values):
+        there_are = ", ".join(dict.fromkeys(key for row in known for key in row)) or "none"
+        msg = f"cluster={name!r}: no case has such a label or input; there are: {there_are}"
+        raise InputError(msg)
+    keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
+    return pd.factorize(pd.Series(keys, dtype="object"))[0]

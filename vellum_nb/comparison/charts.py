@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import altair as alt
+import numpy as np
 import vl_convert
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.rendering.format import duration, figure, interval_digits
+from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text
 
-Chart = Literal["metric", "latency", "wins", "scatter"]
+Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
 
 _KINDS: dict[str, tuple[Verdict, ...]] = {
@@ -35,6 +36,8 @@ _INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
 _ROW, _SQUARE, _LEAST = 44, 320, 96
 _WORD = 0.15  # of a bar: as much as a word needs
 _STEPS = 60  # places along an axis of a scatter
+_FRONTIER = ("on the frontier", "beaten")
+_NAMES = 20  # of failures
 _SCALE = 2  # of a PNG: sharp on today's screens
 
 
@@ -87,9 +90,15 @@ class Picture:
 
 
 def picture(
-    figures: ComparisonFigures, what: Chart, *, metric: str, release: str | None
+    figures: ComparisonFigures,
+    what: Chart,
+    *,
+    metric: str,
+    release: str | None,
+    x: str = "cost_usd",
+    label: str | None = None,
 ) -> Picture:
-    """Return one of the charts."""
+    """Return one of the charts; `x` and `label` are of the frontier."""
     if what not in get_args(Chart):
         charts = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {charts}"
@@ -104,6 +113,10 @@ def picture(
         return _latency(figures, releases)
     if what == "metric":
         return _metric(figures, releases, metric)
+    if what == "failures":
+        return _failures(figures, releases)
+    if what == "frontier":
+        return _frontier(figures, releases, x, metric, label)
     return (_wins if what == "wins" else _scatter)(figures, releases, metric)
 
 
@@ -117,7 +130,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     """Draw the mean of each release with its interval."""
     rows: Rows = []
     for each in releases:
-        found = figures.scored[name].estimate(figures.releases.index(each), seed=figures.seed)
+        found = figures.scored[name].estimate(figures.releases.index(each), figures.clusters)
         kind = "baseline" if each == figures.baseline else "release"
         row = {"release": each, "mean": found.mean, "kind": kind}
         if not math.isnan(found.low):
@@ -238,6 +251,84 @@ def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
         | {axis: sum(pair[at] for pair in own) / len(own) for at, axis in enumerate("xy")}
         for (_, _, kind), own in places.items()
     ]
+
+
+def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
+    """Draw in how large a share of the cases of each release a failure was named."""
+    found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
+    names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
+    rows = [
+        row | {"text": f"{row['release']}: {row['count']:,} of {row['n']:,}"}
+        for row in found
+        if row["name"] in names
+    ]
+    _require(rows, "no failure was named")
+    places = alt.Y("name:N", sort=names, title=None)
+    offset = alt.YOffset("release:N", sort=list(releases))
+    base = _chart(rows).encode(y=places, yOffset=offset)
+    title = alt.X("share:Q", title="share of cases, 95 % interval", axis=alt.Axis(format="%"))
+    span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    dots = base.mark_point(color=_BLUE, filled=True, size=70, opacity=1).encode(x=title)
+    words = base.mark_text(align="left", dx=8, color=_INK).encode(x="high:Q", text="text:N")
+    text = "the most frequent failures by release: the share of cases with an answer"
+    return _finished([span, dots, words], len(rows) * _ROW // 2, text)
+
+
+def _frontier(
+    figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
+) -> Picture:
+    """Draw releases by two figures with their intervals; those that no other one beats in both."""
+    of = [figures.scored[name].metric.sign if name in figures.scored else -1 for name in (x, y)]
+    rows: Rows = []
+    values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
+    for value in dict.fromkeys(values):
+        chosen = np.array([own == value for own in values])
+        group = [_place(figures, each, (x, y), chosen, value) for each in releases]
+        rows += _marked([row for row in group if row["n"]], of)
+    _require(rows, f"no case has both {x} and {y}")
+    legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
+    shapes = alt.Scale(domain=_FRONTIER, range=["diamond", "circle"])
+    colours = alt.Scale(domain=_FRONTIER, range=[_BLUE, _GREY])
+    colour = alt.Color("kind:N", scale=colours, legend=legend)
+    which = ["lower" if sign < 0 else "higher" for sign in of]
+    base = _chart(rows).encode(
+        x=alt.X("x:Q", title=f"{x}, 95 % interval ({which[0]} is better)", scale=scale),
+        y=alt.Y("y:Q", title=f"{y}, 95 % interval ({which[1]} is better)", scale=scale),
+    )
+    best = base.transform_filter(f"datum.kind == '{_FRONTIER[0]}'")
+    line = best.mark_line(color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5)
+    across = base.mark_rule().encode(x="x_low:Q", x2="x_high:Q", color=colour)
+    upwards = base.mark_rule().encode(y="y_low:Q", y2="y_high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=110, opacity=1).encode(
+        color=colour, shape=alt.Shape("kind:N", scale=shapes, legend=legend)
+    )
+    words = base.mark_text(align="left", dx=9, dy=-9, color=_INK).encode(text="text:N")
+    layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, words]
+    text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
+    return _finished(layers, _SQUARE, text)
+
+
+def _place(
+    figures: ComparisonFigures, release: str, names: tuple[str, str], chosen: Any, label: str
+) -> dict[str, Any]:
+    """Return the two figures of a release over the chosen cases that have both."""
+    known = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
+    row: dict[str, Any] = {"release": release, "label": label, "n": int(known.sum())}
+    row["text"] = ", ".join(filter(None, (release, label, f"n = {row['n']:,}")))
+    for axis, name in zip("xy", names, strict=True):
+        found = figures.estimate(name, release, known)
+        row[axis] = found.mean
+        if not math.isnan(found.low):
+            row |= {f"{axis}_low": found.low, f"{axis}_high": found.high}
+    return row
+
+
+def _marked(rows: Rows, signs: Sequence[int]) -> Rows:
+    """Return places with whether another one is as good in both figures, and better in one."""
+    at = np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2) * signs
+    gains: Any = at[None] - at[:, None]
+    beaten = ((gains >= 0).all(axis=2) & (gains > 0).any(axis=2)).any(axis=1)
+    return [row | {"kind": _FRONTIER[int(is_so)]} for row, is_so in zip(rows, beaten, strict=True)]
 
 
 def _by_release(rows: Rows, releases: Sequence[str]) -> alt.Chart:

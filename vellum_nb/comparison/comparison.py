@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from vellum_nb.comparison import report
+from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
@@ -21,6 +23,7 @@ from vellum_nb.comparison.cases import (
     Chosen,
     Status,
     align,
+    cluster_numbers,
     replay_rows,
     split,
     with_run,
@@ -35,6 +38,7 @@ from vellum_nb.comparison.figures import (
     Verdict,
     case_frame,
     error_frame,
+    failure_frame,
     run_frame,
     runs_table,
     summary_frame,
@@ -44,6 +48,7 @@ from vellum_nb.comparison.gate import check, failures, junit
 from vellum_nb.comparison.metrics import (
     Evaluation,
     Judge,
+    Judgement,
     Metric,
     Metrics,
     as_metrics,
@@ -141,6 +146,9 @@ class Comparison:
         Cases that belong to it, run or not, with what is expected of them.
     only : iterable of str, optional
         The `case_id` of the cases to compare. Default: all.
+    order : sequence of str, optional
+        The `case_id` of cases in the order in which a sweep ran them that could stop after every
+        one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
     by : str, default "release_tag"
         What the columns are.
     groups : sequence of str, optional
@@ -148,7 +156,10 @@ class Comparison:
     alpha : float, default 0.05
         Significance level: the p value up to which a release is better or worse.
     seed : int, default 0
-        Of the bootstrap: equal seeds give equal figures.
+        Without effect since intervals are computed, not drawn; kept for calls that name it.
+    cluster : str, optional
+        What cases share that are not independent: a label, as in ``"label.document"``, or an
+        input. Intervals and p values then hold for other documents, not for these alone.
     services : Services, optional
         What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
 
@@ -166,7 +177,8 @@ class Comparison:
         The release tags that pointed at several releases while these runs were made.
     answers : DataFrame
         One row per run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
-        `latency_s`, `cost_usd`, `quality`, `kind` (equal for equal answers), ``metric.<name>``.
+        `latency_s`, `cost_usd`, `quality`, `rating` (people's mean), `kind` (equal for equal
+        answers), ``metric.<name>``.
 
     Raises
     ------
@@ -185,6 +197,8 @@ class Comparison:
     by: str
     alpha: float
     seed: int
+    cluster: str | None
+    _order: tuple[int, ...] | None
     releases: tuple[str, ...]
     moved_tags: tuple[str, ...]
     baseline: str
@@ -203,10 +217,12 @@ class Comparison:
         metrics: Metrics | None = None,
         cases: Sequence[SweepCase] = (),
         only: Iterable[str] | None = None,
+        order: Sequence[str] | None = None,
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        cluster: str | None = None,
         services: Services | None = None,
     ) -> None:
         if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
@@ -223,12 +239,16 @@ class Comparison:
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+        if cluster is not None and aligned:
+            cluster_numbers(aligned, cluster)  # raises where there is no such label or input
         vars(self).update(
             deployment=deployment,
             release_tags=tuple(dict.fromkeys(tags)),
             by=by,
             alpha=float(alpha),
             seed=seed,
+            cluster=cluster,
+            _order=None if order is None else _places(aligned, order),
             releases=columns.labels,
             moved_tags=columns.moved,
             baseline=base,
@@ -312,13 +332,13 @@ class Comparison:
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
         return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
 
-    def with_judgements(self, judgements: Mapping[str, Mapping[str, Run | str]]) -> Comparison:
+    def with_judgements(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> Comparison:
         """Return a comparison whose judges know these judgements.
 
         Parameters
         ----------
         judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its run, or why it is missing.
+            Name of the metric to `case_id` of the judge's inputs to its runs, or why it has none.
         """
         metrics = tuple(
             metric.replaced(judgements=judgements[metric.name])
@@ -368,7 +388,8 @@ class Comparison:
             releases=self.releases,
             baseline=self.baseline,
             alpha=self.alpha,
-            seed=self.seed,
+            cluster=self.cluster,
+            order=self._order,
             deployment=self.deployment,
             moved_tags=self.moved_tags,
         )
@@ -496,9 +517,54 @@ class Comparison:
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
         cases by the first metric, `p` is their sign test; each p has Holm's correction over the
-        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion.
+        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion. With
+        `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
+        whenever one looks, and intervals are those of a fixed number of cases.
+
+        Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
+        often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
+        from all its figures and the ``.corrected_n`` cases that are rated (PPI++), and
+        ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
+        rated cases are a random sample, and is missing below 20.
+
+        `cost_per_pass` is the cost of a case that passes; where traces are known on both releases,
+        ``first_changed.<node>`` counts in how many of the `traced` cases a node differs first.
+
+        Warns where no cluster was named, and a label that cases share would change a finding.
         """
+        for release in self.others if self.metrics else ():
+            if note := self.figures.cluster_note(release, self.metrics[0].name):
+                warnings.warn(f"{release}: {note}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
+
+    def judge_check(self, metric: str | None = None) -> Agreement:
+        """Return how a judge's verdicts agree with people's ratings of the same runs.
+
+        Nothing is run. A rating from 0.5 on passes, a judge's figure from its ``threshold`` on. A
+        judge counts as checked from 30 rated runs on, where the lower bound of kappa is at least
+        0.4; until then ``problem`` says why not, and so do `summary`, the grid, reports and the
+        gate. ``frame`` has the runs on which they disagree.
+
+        Parameters
+        ----------
+        metric : str, optional
+            The judge's name. Default: the first judge's.
+        """
+        checks = self.figures.checks
+        name = next(iter(checks), "") if metric is None else metric
+        if name not in checks:
+            what = "no judge" if metric is None else f"no judge {metric!r}"
+            msg = f"this comparison has {what}; its judges: {', '.join(checks) or 'none'}"
+            raise InputError(msg)
+        return checks[name]
+
+    def rater_check(self) -> Agreement:
+        """Return how the people agree who rated the same runs: kappa of two, alpha of more.
+
+        It is of ratings that carry their author, see `Run.ratings`; from 0.5 on one passes.
+        `frame` has the runs on which they disagree, with the rating of each.
+        """
+        return rater_check(self.figures.runs)
 
     def regressions(self, metric: str | None = None, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` that are worse on `release`, or on any, the worst first."""
@@ -523,6 +589,16 @@ class Comparison:
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
         return error_frame(self.figures)
+
+    def failures(self) -> pd.DataFrame:
+        """Return one row per failure name and release: how many cases have it, of how many.
+
+        Columns: `name`, `release`, `count`, `n` (cases with an answer), `share` with its 95 %
+        interval from `low` to `high`, and `proposed`: in how many more a judge proposes it by its
+        output ``failures``, and nobody has confirmed it. Names are given in the grid with the key
+        f, and are tags of the run: ``failure:<name>``, or ``failure@<author>:<name>``.
+        """
+        return failure_frame(self.figures)
 
     def _by_verdict(
         self, verdict: Verdict, metric: str | None, release: str | None
@@ -656,19 +732,33 @@ class Comparison:
         return (self._services.history or History(":memory:")).blind_ratings
 
     def chart(
-        self, what: Chart, *, metric: str | None = None, release: str | None = None
+        self,
+        what: Chart,
+        *,
+        metric: str | None = None,
+        release: str | None = None,
+        x: str = "cost_usd",
+        y: str | None = None,
+        label: str | None = None,
     ) -> Picture:
         """Return a chart; needs the extra ``charts``.
 
         Parameters
         ----------
-        what : {"metric", "latency", "wins", "scatter"}
+        what : {"metric", "latency", "wins", "scatter", "frontier", "failures"}
             The metric by release with its interval; how latencies are spread; how many cases are
-            better, tied and worse; each case by its figure on the baseline and on `release`.
+            better, tied and worse; each case by its figure on the baseline and on `release`;
+            releases by two figures, those marked that no other one beats in both; in how many
+            cases each failure was named.
         metric : str, optional
             By which metric. Default: the first.
         release : str, optional
             Only this release; of a scatter, which one. Default: all, and the first.
+        x, y : str, optional
+            Of a frontier: ``"cost_usd"``, ``"latency_s"`` or the name of a metric across, and
+            upwards. Default: the cost, and the first metric.
+        label : str, optional
+            Of a frontier: a label of the cases; each of its values has a frontier of its own.
 
         Returns
         -------
@@ -687,10 +777,18 @@ class Comparison:
                 "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
             )
             raise InputError(msg) from exc
-        name = "" if what == "latency" else self._metric(metric)
+        if what == "frontier":
+            x, name = (n if n in {"cost_usd", "latency_s"} else self._metric(n) for n in (x, y))
+        else:
+            name = "" if what in {"latency", "failures"} else self._metric(metric)
         if release is not None:
             self._check_release(release)
-        return picture(self.figures, what, metric=name, release=release)
+        if label is not None and not any(label in case.labels for case in self.cases):
+            known = ", ".join(dict.fromkeys(each for case in self.cases for each in case.labels))
+            msg = f"no case has a label {label!r}; there are: {known or 'none'}"
+            raise InputError(msg)
+        of: dict[str, Any] = {"metric": name, "release": release, "x": x, "label": label}
+        return picture(self.figures, what, **of)
 
     def replay(
         self,
@@ -757,6 +855,7 @@ class Comparison:
         max_regressions: int | None = 0,
         max_missing: int | None = 0,
         alpha: float | None = 0.05,
+        require_checked_judge: bool = False,
     ) -> None:
         """Raise where a release is worse than the baseline; for tests and for CI.
 
@@ -776,6 +875,8 @@ class Comparison:
             How many cases may be without an answer or a figure on one of the two releases.
         alpha : float, default 0.05
             The p value, corrected for several releases, up to which a mean difference counts.
+        require_checked_judge : bool, default False
+            Whether a judge must agree with people, see `judge_check`. Else it warns.
 
         Raises
         ------
@@ -790,7 +891,12 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {
+            "max_regressions": max_regressions,
+            "max_missing": max_missing,
+            "alpha": alpha,
+            "require_checked_judge": require_checked_judge,
+        }
         names, releases = self._metric_names(metric), self._others(release)
         check(self.figures, failures(self.figures, names, releases, **limits))
 
@@ -890,7 +996,8 @@ class Comparison:
         whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits: dict[str, Any] = {"max_regressions": max_regressions}
+        limits |= {"max_missing": max_missing, "alpha": alpha}
         found = failures(self.figures, names, self.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
 
@@ -987,6 +1094,12 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
+
+
+def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of cases in the order of their ids; those that are not in it come last."""
+    turn = {case_id: at for at, case_id in reversed(list(enumerate(order)))}
+    return tuple(sorted(range(len(cases)), key=lambda at: turn.get(cases[at].case_id, len(order))))
 
 
 def _default_metrics(cases: Sequence[Case]) -> tuple[Metric, ...]:

@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vellum_nb.comparison.cases import Case, Status, error_text, is_answer
+from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
+from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
+from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
-    Z95,
+    MANY,
     Estimate,
     cases_needed,
+    corrected_mean,
     detectable_share,
     holm,
     mean_interval,
+    mean_ratio,
     paired,
     paired_share,
     pooled_variance,
+    sequential_test,
     share_interval,
     sign_test,
-    two_sided_z,
+    standard_error,
+    two_sided,
     unlike_pairs,
 )
+from vellum_nb.comparison.traces import first_changed_node
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -50,8 +58,11 @@ _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
+FIRST_CHANGED = "first_changed."
+"""Columns of the summary: how many cases a node is the first that differs in."""
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
+_RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
 
 Key = tuple[str, str]
 """A release, and the name of a metric."""
@@ -66,8 +77,9 @@ def runs_table(
     """Return one row per run, with a column for each metric.
 
     `case` and `release` are places; `counts` is whether it is the run that counts of its case on
-    its release; `kind` is a number that equal answers share, -1 where no answer came. `known` are
-    earlier evaluations: metric to the id of the run to what it returned.
+    its release; `kind` is a number that equal answers share, -1 where no answer came; `rating` is
+    the mean of what people rated. `known` are earlier evaluations: metric to the id of the run to
+    what it returned.
     """
     import pandas as pd
 
@@ -76,6 +88,7 @@ def runs_table(
     for name in ("state", "latency_s", "cost_usd", "quality"):
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
+    table["rating"] = pd.Series([rating_of(run) for run in runs], dtype="float64")
     expected = [cases[at].expected for at in table["case"].tolist()]
     for metric in metrics:
         found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
@@ -169,15 +182,19 @@ class Scored:
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
         return unlike / pairs if pairs else None
 
-    def estimate(self, column: int, *, seed: int) -> Estimate:
-        """Return the mean of a release over its cases, with its interval."""
+    def estimate(
+        self, column: int, clusters: NDArray[np.intp] | None = None, cases: Any = slice(None)
+    ) -> Estimate:
+        """Return the mean of a release over its cases, or over some, with its interval."""
         import numpy as np
 
-        values = self.mean[:, column]
-        values = values[~np.isnan(values)]
-        if self.passes and len(values):
+        values = self.mean[cases, column]
+        has = ~np.isnan(values)
+        values = values[has]
+        if self.passes and clusters is None and len(values):
             return share_interval(float(values.mean()), len(values))
-        return mean_interval(values, seed=seed)
+        own = None if clusters is None else clusters[cases][has]
+        return mean_interval(values, clusters=own, is_share=self.passes)
 
 
 def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
@@ -229,8 +246,8 @@ class Against:
     counts : dict
         Verdict to number of cases.
     change : Estimate
-        The mean of `delta` with its interval and p value: the bootstrap's; of a pass-or-fail
-        metric with one answer a case the exact one.
+        The mean of `delta` with its interval and p value: `paired`, or `paired_share` of a
+        pass-or-fail metric with one answer a case.
     sign_p : float or None
         The p value of better against worse cases, ties left out; None without any pair.
     noise_floor : float or None
@@ -265,7 +282,15 @@ class Against:
         return self.decided + self.counts["same"] + self.counts["noise"]
 
 
-def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: float) -> Against:
+def _against(
+    figures: Scored,
+    baseline: int,
+    column: int,
+    *,
+    alpha: float,
+    clusters: NDArray[np.intp] | None = None,
+    order: Sequence[int] | None = None,
+) -> Against:
     """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
     import numpy as np
 
@@ -275,23 +300,34 @@ def _against(figures: Scored, baseline: int, column: int, *, seed: int, alpha: f
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(delta)
     known = delta[has]
-    number = len(known)
-    spread = float(known.std(ddof=1)) if number > 1 else math.nan
-    if figures.passes and number and figures.count[:, columns].max() <= 1:
+    number, own = len(known), None if clusters is None else clusters[has]
+    spread = standard_error(known, own) * math.sqrt(number)
+    is_single = figures.passes and number and figures.count[:, columns].max() <= 1
+    if is_single and own is None:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
-        change = paired(known, seed=seed)
+        change = paired(known, clusters=own, is_share=figures.passes)
     least = detectable_share(number, alpha) if number > 1 else None
     if least is not None:
-        half = two_sided_z(alpha) * spread / math.sqrt(number)
+        half = two_sided(alpha) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
+    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+    by_sign = sign_test(counts["better"], counts["worse"])
+    if clusters is not None:
+        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    if order is not None:  # the sweep could stop after every case
+        gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
+        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        if clusters is not None:  # which that test knows nothing of
+            p, q = max(p, change.p or 0.0), max(q, by_sign)
+        change, by_sign = replace(change, p=p), q
     return Against(
         codes=codes,
         delta=delta,
         counts=counts,
         change=change,
-        sign_p=sign_test(counts["better"], counts["worse"]) if is_known else None,
+        sign_p=by_sign if is_known else None,
         noise_floor=figures.noise_floor(*columns),
         band=_band(figures, columns, has),
         least=least,
@@ -312,10 +348,13 @@ def _codes(
     codes[known & (gain > edge)] = _BETTER
     codes[known & (gain < -edge)] = _WORSE
     squares: Any = 0.0  # of the standard errors that repeats give the two means
+    free: Any = 0.0  # their degrees of freedom
     for at in (baseline, column):
         own, pooled = figures.variance[:, at], figures.pooled[at] or 0.0
         squares += np.where(np.isnan(own), pooled, own) / np.maximum(figures.count[:, at], 1)
-    codes[known & (np.abs(delta) <= Z95 * np.sqrt(squares)) & (np.abs(gain) > edge)] = _NOISE
+        free += np.maximum(figures.count[:, at] - 1, 0)
+    noise = np.sqrt(squares) * two_sided(0.05, np.where(free > 0, free, MANY))
+    codes[known & (np.abs(delta) <= noise) & (np.abs(gain) > edge)] = _NOISE
     raised = (figures.failed > 0) & np.isnan(figures.mean)
     one, other = raised[:, baseline], raised[:, column]
     codes[~known & (one | other)] = _ERROR
@@ -334,12 +373,12 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     number = int(has.sum())
     if not known or not number:
         return None
-    total = 0.0
+    total, free = 0.0, np.maximum(figures.count[np.ix_(has, np.unique(columns))] - 1, 0).sum()
     for at in columns:
         pooled = figures.pooled[at]
         variance = sum(known) / len(known) if pooled is None else pooled
         total += variance * float((1 / np.maximum(figures.count[has, at], 1)).sum()) / number**2
-    return Z95 * math.sqrt(total)
+    return float(two_sided(0.05, max(free, 1))) * math.sqrt(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,8 +395,10 @@ class ComparisonFigures:
         In their order; the first metric decides.
     table : DataFrame
         One row per run, with a column for each metric.
-    alpha, seed
+    alpha, cluster
         As of the comparison.
+    order : tuple of int or None
+        The places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -368,7 +409,8 @@ class ComparisonFigures:
     metrics: tuple[Metric, ...]
     table: pd.DataFrame
     alpha: float
-    seed: int
+    cluster: str | None = None
+    order: tuple[int, ...] | None = None
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -382,10 +424,16 @@ class ComparisonFigures:
         return {each.name: _scored(self.table, each, shape) for each in self.metrics}
 
     @cached_property
+    def clusters(self) -> NDArray[np.intp] | None:
+        """Of each case the number of its cluster; None where cases are not clustered."""
+        return None if self.cluster is None else cluster_numbers(self.cases, self.cluster)
+
+    @cached_property
     def against(self) -> dict[Key, Against]:
         """(release, metric's name) to how the release compares with the baseline."""
         base = self.releases.index(self.baseline)
-        options: Any = {"seed": self.seed, "alpha": self.alpha / max(1, len(self.others))}  # Holm's
+        options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
+        options["order"] = self.order
         return {
             (each, name): _against(scored, base, self.releases.index(each), **options)
             for name, scored in self.scored.items()
@@ -411,6 +459,29 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def checks(self) -> dict[str, Agreement]:
+        """Name of each judge to how its verdicts agree with people's ratings of the same runs."""
+        found = {}
+        for judge in self.metrics:
+            if isinstance(judge, Judge):
+                figures = self.table[["rating", f"metric.{judge.name}"]].to_numpy().tolist()
+                found[judge.name] = judge_check(self.runs, figures, judge)
+        return found
+
+    @property
+    def judge_notes(self) -> tuple[str, ...]:
+        """Of each judge why it does not count as checked, and how often its verdicts differ."""
+        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+        return tuple(filter(None, found))
+
+    @property
+    def runs(self) -> list[tuple[Run, Case, str]]:
+        """All runs, each with its case and release."""
+        names = ("run", "case", "release")
+        rows = zip(*(self.table[name].tolist() for name in names), strict=True)
+        return [(run, self.cases[at], self.releases[column]) for run, at, column in rows]
+
+    @cached_property
     def statuses(self) -> dict[str, list[Status]]:
         """Release but the baseline to whether each case's answer differs from the baseline's."""
         import numpy as np
@@ -427,10 +498,56 @@ class ComparisonFigures:
         return found
 
     @cached_property
+    def first_changed(self) -> dict[str, list[str | None]]:
+        """Release but the baseline to the first node that differs, case by case.
+
+        "" where none does; None where one of the two traces is not known.
+        """
+        nodes = {
+            each: [run.nodes if (run := case.answer(each)) else () for case in self.cases]
+            for each in self.releases
+        }
+        base = nodes[self.baseline]
+        return {each: list(map(first_changed_node, base, nodes[each])) for each in self.others}
+
+    @cached_property
+    def failures(self) -> list[dict[str, Failures]]:
+        """Of each case its failures by release."""
+        return [
+            {e: failures_of(case, e, self.metrics) for e in self.releases} for case in self.cases
+        ]
+
+    @cached_property
+    def failure_rows(self) -> list[dict[str, Any]]:
+        """One row per failure name and release: how many cases have it."""
+        return failure_rows(self.releases, self.cases, self.failures)
+
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, in the order in which they first appear."""
         runs = self.table.loc[self.table["counts"], "run"].tolist()
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
+
+    def values(self, name: str, release: str) -> NDArray[np.float64]:
+        """Return a metric, or ``cost_usd`` or ``latency_s``, case by case: the mean of repeats."""
+        import numpy as np
+
+        column = self.releases.index(release)
+        if name in self.scored:
+            return self.scored[name].mean[:, column]
+        answers = self.table[self.table["is_answer"] & (self.table["release"] == column)]
+        means = answers.groupby("case")[name].mean()
+        found = np.full(len(self.cases), np.nan)
+        found[means.index] = means
+        return found
+
+    def estimate(self, name: str, release: str, cases: NDArray[np.bool_]) -> Estimate:
+        """Return the mean of `values` over some cases, with its interval."""
+        if name in self.scored:
+            column = self.releases.index(release)
+            return self.scored[name].estimate(column, self.clusters, cases)
+        own = None if self.clusters is None else self.clusters[cases]
+        return mean_interval(self.values(name, release)[cases], clusters=own)
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -457,7 +574,7 @@ class ComparisonFigures:
         if release != self.baseline:
             return self.against[release, metric]
         base = self.releases.index(release)
-        return _against(self.scored[metric], base, base, seed=self.seed, alpha=self.alpha)
+        return _against(self.scored[metric], base, base, alpha=self.alpha, clusters=self.clusters)
 
     def cases_by(self, verdict: Verdict, releases: Iterable[str], metric: str) -> list[Case]:
         """Return the cases of a verdict on any of the releases, the largest difference first."""
@@ -486,6 +603,28 @@ class ComparisonFigures:
         gain = by_signs if math.isnan(mean) else self.scored[metric].metric.sign * mean
         return "better" if gain > 0 else "worse"
 
+    @cached_property
+    def _clustered(self) -> dict[str, ComparisonFigures]:
+        """Label that cases share to the figures with them as clusters, where none was named."""
+        found: dict[str, ComparisonFigures] = {}
+        for label in dict.fromkeys(name for case in self.cases for name in case.labels):
+            other = replace(self, cluster=f"label.{label}")
+            numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
+            if 1 < numbers < len(self.cases):
+                found[label] = other
+                vars(other)["scored"] = self.scored
+        return found
+
+    def cluster_note(self, release: str, metric: str) -> str:
+        """Return a warning where a label that cases share, named as `cluster`, would matter."""
+        finding = self.finding(release, metric)
+        notes = [
+            f"cases share label.{label}: with cluster='label.{label}' it is {other!r}"
+            for label, figures in self._clustered.items()
+            if (other := figures.finding(release, metric)) != finding
+        ]
+        return "; ".join(notes)
+
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""
         found = self.compared(release, metric)
@@ -497,6 +636,10 @@ class ComparisonFigures:
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""
+        note = self.cluster_note(release, metric)
+        return self._remark(release, metric) + (f"; {note}" if note else "")
+
+    def _remark(self, release: str, metric: str) -> str:
         found, finding = self.compared(release, metric), self.finding(release, metric)
         p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
         signs_decide = sign_p is not None and sign_p <= self.alpha
@@ -564,7 +707,19 @@ def case_frame(figures: ComparisonFigures) -> pd.DataFrame:
         cells[f"answers@{each}"] = [len(case.answers(each)) for case in cases]
     for each, status in figures.statuses.items():
         cells[f"changed@{each}"] = [_CHANGED[one] for one in status]
-    return _frame_of(cells | _metric_cells(figures))
+    return _frame_of(cells | _reason_cells(figures) | _metric_cells(figures))
+
+
+def _reason_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
+    """Return the first node that differs, and the failures, where any are known."""
+    cells: dict[str, list[Any]] = {
+        f"first_changed_node@{each}": names
+        for each, names in figures.first_changed.items()
+        if any(name is not None for name in names)
+    }
+    for each in figures.releases if figures.failure_rows else ():
+        cells[f"failures@{each}"] = [cell(list(found[each][0])) for found in figures.failures]
+    return cells
 
 
 def _metric_cells(figures: ComparisonFigures) -> dict[str, list[Any]]:
@@ -620,6 +775,12 @@ def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
 
+def failure_frame(figures: ComparisonFigures) -> pd.DataFrame:
+    """Return one row per failure name and release."""
+    names = ("name", "release", "count", "n", "share", "low", "high", "proposed")
+    return _frame_of({name: [row[name] for row in figures.failure_rows] for name in names})
+
+
 def _dict_cells(prefix: str, dicts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return a column for each key that any of `dicts` has."""
     keys = dict.fromkeys(key for values in dicts for key in values)
@@ -646,9 +807,40 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
             "latency_p50": float(seconds.quantile(0.5)),
             "latency_p95": float(seconds.quantile(0.95)),
             "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
+            **_cost_per_pass(figures, release),
         }
         rows.append(row)
-    return rows
+    return [row | changed for row, changed in zip(rows, _first_changed(figures), strict=True)]
+
+
+def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
+    """Return what one case that passes costs, by the first metric that is pass or fail."""
+    import numpy as np
+
+    costs = figures.values("cost_usd", release)
+    passes = np.full(len(costs), np.nan)
+    for name, scored in reversed(figures.scored.items()):
+        if scored.passes and scored.metric.sign > 0 and scored.count.any():
+            passes = figures.values(name, release)
+    known = ~np.isnan(costs + passes)
+    clusters = None if figures.clusters is None else figures.clusters[known]
+    found = mean_ratio(costs[known], passes[known], clusters=clusters)
+    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": int(known.sum())}
+    return {f"cost_per_pass{end}": value for end, value in ends.items()}
+
+
+def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
+    """Return how many cases each node is the first that differs in, where traces are known."""
+    counts = {each: Counter(names) for each, names in figures.first_changed.items()}
+    total = sum(counts.values(), Counter[str | None]())
+    if not any(name is not None for name in total):
+        return [{} for _ in figures.releases]
+    names = [name for name, _ in total.most_common() if name]
+    return [
+        {"traced": own and own.total() - own[None]}
+        | {f"{FIRST_CHANGED}{name}": own and own[name] for name in names}
+        for own in map(counts.get, figures.releases)
+    ]
 
 
 def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -656,7 +848,7 @@ def summary_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(list(rows))
-    texts = [name for name in _TEXTS if name in frame.columns]
+    texts = [name for name in frame.columns if name in _TEXTS or name.endswith(".check")]
     empty = [name for name in frame.columns if frame[name].isna().all() and name not in texts]
     return frame.astype(dict.fromkeys(empty, "float64") | dict.fromkeys(texts, "str"))
 
@@ -674,6 +866,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "release_id": _listed(run.release_id for run in runs),
         "environment": _listed(run.environment for run in runs),
         "cases": cases,
+        **({} if figures.clusters is None else {"clusters": len(set(figures.clusters.tolist()))}),
         "n": answered,
         "missing": cases - run,
         "failed": run - answered,
@@ -690,9 +883,11 @@ def _listed(values: Iterable[str | None]) -> str | None:
 def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
     scored, column = figures.scored[metric], figures.releases.index(release)
-    own = scored.estimate(column, seed=figures.seed)
+    own = scored.estimate(column, figures.clusters)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
+    judge = scored.metric
+    of_judge = _judge_figures(figures, release, judge) if isinstance(judge, Judge) else {}
     return {
         "": own.mean,
         "low": own.low,
@@ -704,7 +899,34 @@ def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dic
         "delta_high": change.high,
         "p": math.nan if p is None else p,
         "noise": math.nan if found is None or found.band is None else found.band,
+        **of_judge,
     }
+
+
+def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> dict[str, Any]:
+    """Return whether a judge is checked, its own noise, and means corrected by people's ratings."""
+    import numpy as np
+
+    check, (noise, answers) = figures.checks[judge.name], judge.noise()
+    found: dict[str, Any] = {"check": check.problem or check.line}
+    found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
+    rows = figures.table[figures.table["is_answer"]]
+    rated = np.full((len(figures.cases), len(figures.releases)), np.nan)
+    means = rows.groupby(["case", "release"])["rating"].mean()
+    cells = [means.index.get_level_values(at) for at in (0, 1)]
+    rated[cells[0], cells[1]] = means
+    sides = rated, judge.sign * figures.scored[judge.name].mean
+    own, base = (figures.releases.index(each) for each in (release, figures.baseline))
+    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
+    if own != base:
+        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    for name, ((people, verdicts), ends) in means_of.items():
+        known = ~np.isnan(verdicts)
+        both, rest = known & ~np.isnan(people), known & np.isnan(people)
+        mean = corrected_mean(people[both], verdicts[both], verdicts[rest], ends=ends)
+        figures_of = {"": mean.mean, "_low": mean.low, "_high": mean.high, "_n": mean.n}
+        found |= {f"{name}{end}": value for end, value in figures_of.items()}
+    return found
 
 
 def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[str, Any]:

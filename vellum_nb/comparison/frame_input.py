@@ -99,7 +99,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
     """Return a row as a run; without a time it is as old as its place in the frame."""
-    inputs = _side(row, "input.")
+    inputs, tags = _side(row, "input."), _side(row, "tags").get("")
     error = None
     if "error_code" in row:
         error = {"code": str(row["error_code"]), "message": str(row.get("error_message", ""))}
@@ -117,6 +117,7 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
                 "error": error,
                 "case_id": str(row.get("case_id") or case_id(inputs)),
                 "desired": _side(row, "desired.") or None,
+                "tags": tags if isinstance(tags, list) else (),
             }
         )
     except ValidationError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,16 @@ class Result:
     reasons: tuple[str, ...]
     worse: tuple[Case, ...]
     missing: tuple[Case, ...]
+    problem: str  # of a judge that does not count as checked
 
 
 def failures(
-    figures: ComparisonFigures, metrics: Sequence[str], releases: Sequence[str], **limits: Any
+    figures: ComparisonFigures,
+    metrics: Sequence[str],
+    releases: Sequence[str],
+    *,
+    require_checked_judge: bool = False,
+    **limits: Any,
 ) -> list[Result]:
     """Return how each release fares by each metric; `limits` as of `assert_no_regressions`."""
     for name, value in limits.items():
@@ -63,6 +70,7 @@ def failures(
     if not releases:
         msg = f"only {figures.baseline} is compared: name another release tag, too"
         raise InputError(msg)
+    limits["require_checked_judge"] = require_checked_judge
     return [_result(figures, each, name, **limits) for each in releases for name in metrics]
 
 
@@ -74,6 +82,7 @@ def _result(
     max_regressions: int | None,
     max_missing: int | None,
     alpha: float | None,
+    require_checked_judge: bool,
 ) -> Result:
     worse = figures.cases_by("worse", (release,), metric)
     missing = [
@@ -96,8 +105,10 @@ def _result(
         by_signs = math.isnan(found.change.mean)
         p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
         reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
+    problem = figures.checks[metric].problem if metric in figures.checks else ""
+    reasons += [problem] if problem and require_checked_judge else []
     named = missing if too_many or not found.compared else ()
-    return Result(release, metric, tuple(reasons), tuple(worse), tuple(named))
+    return Result(release, metric, tuple(reasons), tuple(worse), tuple(named), problem)
 
 
 def _allowed(name: str, most: int | None) -> str:
@@ -105,9 +116,12 @@ def _allowed(name: str, most: int | None) -> str:
 
 
 def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
-    """Raise `RegressionError` where a release does not pass."""
+    """Raise `RegressionError` where a release does not pass; else warn of unchecked judges."""
     found = [each for each in results if each.reasons]
+    notes = dict.fromkeys(each.problem for each in found or results if each.problem)
     if not found:
+        for note in notes:
+            warnings.warn(printable(note), stacklevel=3)
         return
     releases = ", ".join(dict.fromkeys(each.release for each in found))
     against = f"did not pass against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
@@ -121,6 +135,7 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
             call = f"regressions({each.metric!r}, release={each.release!r})"
             lines.append(f"  … and {len(each.worse) - _SHOWN:,} more; {call} has them all")
         lines += [f"  - {_case_line(figures, case, *of)}" for case in each.missing[:_SHOWN]]
+    lines += [f"  {note}" for note in notes if f"  {note}" not in lines]
     error = RegressionError(printable("\n".join(lines)))
     error.case_ids = tuple(dict.fromkeys(case.case_id for each in found for case in each.worse))
     error.reasons = tuple(
@@ -178,7 +193,8 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
             suite.append(_test_case(figures, case, each.release, each.metric))
         whole = ET.SubElement(suite, "testcase", classname=_clean(name), name="all cases")
         made = ET.SubElement(whole, "failure" if each.reasons else "system-out")
-        made.text = _clean(figures.line(each.release, each.metric))
+        line = figures.line(each.release, each.metric)
+        made.text = _clean(f"{line} · {each.problem}" if each.problem else line)
         if each.reasons:
             made.attrib |= {"message": _clean("; ".join(each.reasons)), "type": "RegressionError"}
         for kind in ("failure", "error", "skipped"):

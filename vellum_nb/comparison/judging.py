@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.comparison.comparison import Comparison
-from vellum_nb.comparison.metrics import Judge
+from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
@@ -25,13 +25,15 @@ class JudgeService:
     release: Callable[[str, str], WorkflowDeploymentRelease | None]
 
     def run(
-        self, deployment: str, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
-    ) -> list[Run | str]:
-        """Run each case; one whose inputs do not fit gets the reason, and the others are run.
+        self, judge: Judge, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
+    ) -> tuple[list[Judgement], list[Run]]:
+        """Judge each case; one whose inputs do not fit gets the reason, and the others are judged.
 
         Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
+        Return the judgements, in the order of the cases, and the runs that were made for them.
         """
-        sweep = partial(self.sweep, deployment, restart=True, reuse=True, **options)
+        options |= {"repeats": judge.repeats, "restart": True, "reuse": True}
+        sweep = partial(self.sweep, judge.deployment, release_tags=[judge.release_tag], **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
         unfit: dict[int, str] = {}
         try:
@@ -42,24 +44,40 @@ class JudgeService:
             if not unfit or (len(unfit) == len(rows) and not known):
                 raise
             if len(unfit) == len(rows):
-                return [unfit[at] for at in range(len(rows))]
+                return [unfit[at] for at in range(len(rows))], []
             done = sweep([row for at, row in enumerate(rows) if at not in unfit])
-        made: dict[str, Run | str] = {run.case_id: run for run in done.runs()}
+        runs: list[Run] = done.runs()
+        of_case: dict[str, list[Run]] = {}
+        for run in runs:
+            of_case.setdefault(run.case_id, []).append(run)
         planned = iter(self.history.sweeps.cases(done.id))
-        stopped = "was not called: its sweep stopped"
-        return [unfit.get(n) or made.get(next(planned).case_id, stopped) for n in range(len(rows))]
+        judgements: list[Judgement] = []
+        for at in range(len(rows)):
+            own = [] if at in unfit else of_case.get(next(planned).case_id, [])
+            how = f"was called {len(own)} of {judge.repeats} times" if own else "was not called"
+            is_whole = len(own) == judge.repeats
+            judgements.append(unfit.get(at) or (own if is_whole else f"{how}: its sweep stopped"))
+        return judgements, [run for run in runs if run.sweep_id == done.id]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalls:
     """The calls that a judge needs, and its judgements in the history, by `case_id` of inputs."""
 
-    metric: str
-    deployment: str
-    release_tag: str
+    judge: Judge
     cases: Mapping[str, Mapping[str, Any]]
-    known: Mapping[str, Run]
+    known: Mapping[str, Sequence[Run]]
     service: JudgeService
+
+    @property
+    def calls(self) -> int:
+        """How many executions it makes."""
+        return sum(self.judge.repeats - len(self.known.get(key, ())) for key in self.cases)
+
+    @property
+    def judgements(self) -> int:
+        """How many judgements the history has already."""
+        return sum(map(len, self.known.values()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,17 +89,17 @@ class JudgePlan:
     @property
     def calls(self) -> int:
         """How many executions the judges make."""
-        return sum(len(each.cases) for each in self.judges)
+        return sum(each.calls for each in self.judges)
 
     @property
     def known(self) -> int:
         """How many judgements the history has already."""
-        return sum(len(each.known) for each in self.judges)
+        return sum(each.judgements for each in self.judges)
 
     def __repr__(self) -> str:
         parts = [
-            f"{plural(len(each.cases), 'call')} of {each.deployment} on {each.release_tag}, "
-            f"{plural(len(each.known), 'judgement')} in the history"
+            f"{plural(each.calls, 'call')} of {each.judge.deployment} on "
+            f"{each.judge.release_tag}, {plural(each.judgements, 'judgement')} in the history"
             for each in self.judges
         ]
         return f"<JudgePlan: {'; '.join(parts) or 'no judge among the metrics'}>"
@@ -106,16 +124,17 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 with suppress(Exception):  # `evaluate` reports it, for this run
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
-        name, tag = judge.deployment, judge.release_tag
-        release = found.release(name, tag) if requests else None
-        runs = found.history.runs(deployment=name, state="FULFILLED", case_id=list(requests))
-        known = {
-            r.case_id: r
-            for r in reversed(runs)
-            if (r.release_id == release.id if release else r.release_tag == tag) and not r.tag_moved
-        }
-        cases = {key: inputs for key, inputs in requests.items() if key not in known}
-        plans.append(JudgeCalls(judge.name, name, tag, cases, known, found))
+        tag, known = judge.release_tag, dict[str, list[Run]]()
+        release = found.release(judge.deployment, tag) if requests else None
+        for run in found.history.runs(
+            deployment=judge.deployment, state="FULFILLED", case_id=list(requests)
+        ):
+            is_of = run.release_id == release.id if release else run.release_tag == tag
+            own = known.get(run.case_id, [])
+            if is_of and not run.tag_moved and len(own) < judge.repeats:
+                known[run.case_id] = [*own, run]
+        cases = {k: v for k, v in requests.items() if len(known.get(k, ())) < judge.repeats}
+        plans.append(JudgeCalls(judge, cases, known, found))
     return JudgePlan(tuple(plans))
 
 
@@ -132,23 +151,21 @@ def judged(
     An answer that could not be judged, or was left out because of a limit, is an error of the
     metric on that run; the next call goes on with what is missing.
     """
-    judgements: dict[str, Mapping[str, Run | str]] = {}
+    judgements: dict[str, Mapping[str, Judgement]] = {}
     for each in plan_judges(comparison, service).judges:
-        found: dict[str, Run | str] = dict(each.known)
+        found: dict[str, Judgement] = {k: v for k, v in each.known.items() if k not in each.cases}
         if each.cases and max_calls != 0 and max_cost_usd != 0:
-            runs = each.service.run(
-                each.deployment,
+            done, made = each.service.run(
+                each.judge,
                 list(each.cases.values()),
                 known=len(each.known),
-                release_tags=[each.release_tag],
                 max_calls=max_calls,
                 max_cost_usd=max_cost_usd,
                 progress=progress,
             )
-            found |= zip(each.cases, runs, strict=True)
-            made = [run for run in runs if isinstance(run, Run)]
+            found |= zip(each.cases, done, strict=True)
             max_calls = None if max_calls is None else max(0, max_calls - len(made))
             if max_cost_usd is not None:
                 max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))
-        judgements[each.metric] = found
+        judgements[each.judge.name] = found
     return comparison.with_judgements(judgements) if judgements else comparison

@@ -15,15 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import combinations
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison.cases import checks, error_text
+from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
+from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import format_value
+from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import cut, value_text
 
 __all__ = [
+    "calls",
     "contains",
     "cost_usd",
     "exact",
@@ -32,6 +37,8 @@ __all__ = [
     "judge",
     "latency_s",
     "length",
+    "node_count",
+    "nodes",
     "numeric_close",
     "quality",
     "regex",
@@ -362,6 +369,55 @@ def quality() -> Metric:
     return _built_in(lambda run: run.quality, "quality")
 
 
+def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
+    """Return whether nodes of these names ran, by the trace of the run; or in this order.
+
+    A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
+    it with the run, ``ws.trace(run)`` reads it later.
+    """
+    names = [contains] if isinstance(contains, str) else list(contains)
+    if not names or not all(isinstance(each, str) for each in names):
+        msg = f"nodes: contains={contains!r:.60} does not fit: give names of nodes"
+        raise InputError(msg)
+
+    def ran(run: Run) -> bool:
+        began = iter(_traced(run))
+        return all(name in began for name in names) if in_order else set(names) <= set(began)
+
+    return _built_in(ran, f"nodes({', '.join(names)})")
+
+
+def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
+    """Return how often the node of this name ran, by the trace as `nodes` reads it."""
+    options = {"lower_is_better": lower_is_better}
+    return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+
+
+def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
+    """Return whether a model called this function: in the outputs, or in those of a node.
+
+    `arguments` are those that must have a certain value. A run that shows no such call, and whose
+    trace is not known, is an error as of `nodes`.
+    """
+
+    def called(run: Run) -> bool:
+        typed = [{"type": run.output_types.get(n), "value": v} for n, v in run.outputs.items()]
+        made = [*function_calls(typed), *(call for node in run.nodes for call in node.calls)]
+        given = (_parsed(call["arguments"]) for call in made if call["name"] == function)
+        met = (checks(each if isinstance(each, dict) else {}, arguments or {}) for each in given)
+        return any(all(each.values()) for each in met) or not _traced(run)
+
+    return _built_in(called, f"calls({function})")
+
+
+def _traced(run: Run) -> list[str]:
+    """Return the names of the nodes of a run in the order in which they began."""
+    if not run.nodes:
+        msg = "its trace is not in the history: ws.trace(run) reads it, expand_meta=True records it"
+        raise ValueError(msg)
+    return [node.name for _, node in nodes_in_order(run.nodes)]
+
+
 def _part(expected: Expected, output: str | None) -> Expected:
     if output is None:
         return expected
@@ -408,6 +464,8 @@ def judge(
     name: str | None = None,
     lower_is_better: bool = False,
     rejected: Value = 0.0,
+    repeats: int = 1,
+    threshold: float = 0.5,
 ) -> Judge:
     """Return a metric that another workflow computes for each answer.
 
@@ -435,20 +493,31 @@ def judge(
         Whether low figures are good.
     rejected : bool or float, default 0
         The figure of a run that was rejected, and so has nothing to judge; None: it is judged.
+    repeats : int, default 1
+        How often it judges each answer. Of bools the verdict of more than half counts, of numbers
+        the mean; ``summary`` has how often two verdicts on one answer differ.
+    threshold : float, default 0.5
+        The figure from which an answer passes, where ``judge_check`` compares it with ratings.
     """
     given: object = deployment
     if not isinstance(given, str) or not given:
         msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
         raise InputError(msg)
-    options = {"lower_is_better": lower_is_better, "rejected": rejected}
+    check_integer("repeats", repeats, least=1)
+    options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
+    options |= {"repeats": repeats, "threshold": threshold}
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
+
+
+Judgement: TypeAlias = Sequence[Run] | str
+"""The runs of a judge on one answer, or why they are missing."""
 
 
 class Judge(Metric):
     """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
 
     `service` runs it where that is not the workspace that compares; `judgements` are by the
-    `case_id` of the judge's inputs: its run, or why it is missing.
+    `case_id` of the judge's inputs: its runs, or why they are missing.
     """
 
     def __init__(
@@ -457,6 +526,9 @@ class Judge(Metric):
         release_tag: str,
         inputs: Inputs | None,
         output: str | None,
+        *,
+        repeats: int,
+        threshold: float,
         **options: Any,
     ) -> None:
         super().__init__(self._judged, **options)
@@ -464,8 +536,10 @@ class Judge(Metric):
         self.release_tag = release_tag
         self.inputs = inputs
         self.output = output
+        self.repeats = repeats
+        self.threshold = threshold
         self.service: Any = None
-        self.judgements: Mapping[str, Run | str] = {}
+        self.judgements: Mapping[str, Judgement] = {}
 
     def replaced(self, **changes: Any) -> Judge:
         """Return the same judge with another `service` or other `judgements`."""
@@ -487,15 +561,38 @@ class Judge(Metric):
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
+    def passes(self, figure: float) -> bool:
+        """Return whether an answer with this figure passes."""
+        return figure < self.threshold if self.lower_is_better else figure >= self.threshold
+
+    def verdicts(self, key: str) -> list[bool | float]:
+        """Return the judge's figures of one answer, by the `case_id` of its inputs; or raise."""
+        judgement = self.judgements.get(key, "was not called")
+        if not isinstance(judgement, str):
+            usable = [each for each in judgement if each.state == "FULFILLED"]
+            if usable:
+                return [self._figure(each.outputs) for each in usable]
+            error = error_text(judgement[0])
+            judgement = f"ended {judgement[0].state}{f': {error}' if error else ''}"
+        msg = f"the judge {self.deployment} {judgement}"
+        raise ValueError(msg)
+
+    def noise(self) -> tuple[float, int]:
+        """Return how often two verdicts on one answer differ, and of how many answers."""
+        several = []
+        for key in self.judgements if self.repeats > 1 else ():
+            with suppress(ValueError):  # `errors` has why it is missing
+                several.append(self.verdicts(key))
+        pairs = [a != b for found in several for a, b in combinations(found, 2)]
+        return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
+
     def _judged(self, run: Run, expected: Expected) -> Value:
-        judgement = self.judgements.get(case_id(self.request(run, expected)), "was not called")
-        if not isinstance(judgement, str) and judgement.state != "FULFILLED":
-            error = error_text(judgement)
-            judgement = f"ended {judgement.state}{f': {error}' if error else ''}"
-        if isinstance(judgement, str):
-            msg = f"the judge {self.deployment} {judgement}"
-            raise ValueError(msg)  # noqa: TRY004  (of no wrong type)
-        outputs = judgement.outputs
+        found = self.verdicts(case_id(self.request(run, expected)))
+        if all(isinstance(each, bool) for each in found):
+            return 2 * sum(found) > len(found)
+        return sum(found) / len(found)
+
+    def _figure(self, outputs: Mapping[str, Any]) -> bool | float:
         name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
         if name not in outputs or (self.output is None and len(outputs) > 1 and name != "score"):
             listed = ", ".join(outputs) or "none"
@@ -506,7 +603,7 @@ class Judge(Metric):
             return value
         text = str(value).strip()
         with suppress(ValueError):
-            return float(_WORDS.get(text.casefold(), text))
+            return _WORDS[text.casefold()] if text.casefold() in _WORDS else float(text)
         msg = f"{name} of {self.deployment} is {cut(text, 60)!r}: neither a number nor a bool"
         raise ValueError(msg)
 
@@ -532,7 +629,7 @@ _PLAIN: Mapping[str, Callable[[], Metric]] = {
         score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
     )
 }  # fmt: skip
-_WITH_ARGUMENTS = (contains, regex, json_schema, judge)
+_WITH_ARGUMENTS = (contains, regex, json_schema, judge, nodes, node_count, calls)
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:

@@ -109,6 +109,11 @@ class History:
         return self._store.size()
 
     @property
+    def author(self) -> str | None:
+        """Who runs are recorded for; None: nobody."""
+        return self._author
+
+    @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
         return Sweeps(self._store, self._record)
@@ -165,10 +170,12 @@ class History:
         tags: Sequence[str] | EllipsisType | None = ...,
         quality: float | EllipsisType | None = ...,
         desired: Mapping[str, Any] | EllipsisType | None = ...,
+        author: str | None = None,
     ) -> None:
         """Set note, tags, quality or desired outputs of the run `id`.
 
-        None clears a value; values that are not named do not change.
+        None clears a value; values that are not named do not change. A tag has who rated it:
+        `author`, or who runs are recorded for; one rating an author, see `Run.ratings`.
 
         Raises
         ------
@@ -190,7 +197,8 @@ class History:
         payloads = {}
         if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
-        self._update(_checked(str, "id", id), scalars, payloads)
+        rater = _checked(str, "author", author or self._author or "")
+        self._update(_checked(str, "id", id), scalars, payloads, clean(rater))
 
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
@@ -648,10 +656,12 @@ class History:
         self._write_run(change, begun=begun, ended=ended)
         return begun
 
-    def _update(self, run_id: str, scalars: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
+    def _update(self, run_id: str, scalars: Any, payloads: Any, rater: str = "") -> None:
         def change(transaction: Transaction) -> None:
             if not writes.update_run(transaction, run_id, scalars, payloads):
                 raise writes.unknown_run(transaction, run_id)
+            if rater and "quality" in scalars:
+                writes.tag_rating(transaction, run_id, rater, scalars["quality"])
 
         self._store.write(change)
         self._notify(run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from vellum_nb.models.base import Model, canonical_json
 from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
+
+_RATING = re.compile(r"rating@([^:]+):(0(?:\.\d+)?|1)")
 
 
 def case_id(inputs: Mapping[str, Any]) -> str:
@@ -184,6 +187,12 @@ class Run(Model):
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
     author: str | None = None
+
+    @property
+    def ratings(self) -> dict[str, float]:
+        """Author to quality, of the ratings that have an author; `tags` hold them."""
+        found = [_RATING.fullmatch(tag) for tag in self.tags]
+        return {each[1]: float(each[2]) for each in reversed(found) if each}
 
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,12 +60,26 @@ class SweepRecord(Model):
         """How many runs there are to be."""
         return self.cases * len(self.release_tags) * self.repeats
 
+    def order(self) -> list[int]:
+        """Return the positions of the cases as they are run: where it may stop early, at random."""
+        positions = list(range(self.cases))
+        if self.options.get("stop_when"):
+            random.Random(self.options.get("seed", 0)).shuffle(positions)  # noqa: S311 - no secret
+        return positions
+
     def places(self) -> Iterator[Place]:
-        """Yield every planned run: all tags of a case together, repeat after repeat."""
-        for repeat in range(self.repeats):
-            for position in range(self.cases):
-                for tag in self.release_tags:
-                    yield Place(position, tag, repeat)
+        """Yield every planned run: all tags of a case together, repeat after repeat.
+
+        Where it may stop early, all repeats of a case as well.
+        """
+        outer = (range(self.repeats), self.order())
+        if self.options.get("stop_when"):
+            turns = ((repeat, position) for position in outer[1] for repeat in outer[0])
+        else:
+            turns = ((repeat, position) for repeat in outer[0] for position in outer[1])
+        for repeat, position in turns:
+            for tag in self.release_tags:
+                yield Place(position, tag, repeat)
 
 
 @dataclass(frozen=True, slots=True)

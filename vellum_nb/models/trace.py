@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +40,10 @@ class NodeRun(Model):
         Why it was rejected.
     model, tokens_in, tokens_out, cost_usd
         Of a prompt node; None where the server does not report it.
+    outputs_hash : str or None
+        Equal for equal outputs, in any order; None where they are not known.
+    calls : tuple of dict
+        The function calls in its outputs: `name` and `arguments`.
     """
 
     name: str
@@ -52,6 +58,8 @@ class NodeRun(Model):
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_usd: float | None = None
+    outputs_hash: str | None = None
+    calls: tuple[dict[str, Any], ...] = ()
 
     @property
     def duration_s(self) -> float | None:
@@ -87,6 +95,21 @@ def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
     by_id = {span.span_id: span for span in spans}
     nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
     return tuple(sorted(nodes, key=lambda node: node.start or _LATEST))
+
+
+def function_calls(value: Any) -> tuple[dict[str, Any], ...]:
+    """Return the function calls in a value, however deep: `name` and `arguments` of each."""
+    found, todo = [], [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, Mapping):
+            call = each.get("value")
+            if each.get("type") == "FUNCTION_CALL" and isinstance(call, Mapping):
+                found.append({"name": call.get("name"), "arguments": call.get("arguments")})
+            each = list(each.values())
+        if isinstance(each, list | tuple):
+            todo += reversed(each)
+    return tuple(found)
 
 
 def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
@@ -129,6 +152,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
     }
     if data.state in _ENDS:
         news["end"] = data.ts
+        news |= _answer([each.get("value") for each in data.output_values])
     if data.error is not None:
         news["error"] = data.error.message or data.error.code
     if data.data is not None and data.data.execution_meta is not None:
@@ -157,6 +181,16 @@ def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _answer(outputs: Sequence[Any]) -> dict[str, Any]:
+    """Return what is kept of a node's outputs; spans and streams order them differently."""
+    try:
+        text = repr(sorted(json.dumps(each, sort_keys=True) for each in outputs))
+    except (TypeError, ValueError, RecursionError):
+        text = ""
+    hash_ = hashlib.sha256(text.encode()).hexdigest()[:16] if outputs and text else None
+    return {"outputs_hash": hash_, "calls": function_calls(outputs)}
+
+
 def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
     last = span.events[-1] if span.events else WorkflowEvent(name="")
     ended = next((event for event in span.events if event.state in _ENDS), last)
@@ -172,6 +206,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
         end=span.end_ts if state in _ENDS else None,
         error=(error.message or error.code) if error else None,
         **usage_totals([span.usage_result] if span.usage_result else None),
+        **_answer(list(ended.outputs.values())),
     )
 
 

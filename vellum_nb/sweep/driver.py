@@ -24,7 +24,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from vellum_nb.history import Sweeps
-from vellum_nb.models import Cancellation
+from vellum_nb.models import Cancellation, Run
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.plan import SweepOptions
 from vellum_nb.sweep.progress import Counter
@@ -207,7 +207,8 @@ class Driver(threading.Thread):
     `runs` are to be begun, and are made as they are needed; those `in_doubt`, of earlier sessions,
     are looked up first. `calls` and `seconds` are what earlier sessions began, and took. `renew`
     keeps the lease of the sweep: it is called every ten seconds, also during a pause, and an error
-    of it stops the sweep; False: the lease may be lost. `on_change` is called after every turn,
+    of it stops the sweep; False: the lease may be lost. `stop_rule` is called in every turn with
+    the runs that ended, and returns why to begin nothing more. `on_change` is called after it,
     `on_end` when nothing is under way any more. `clock` is for tests that do not wait.
     """
 
@@ -225,12 +226,14 @@ class Driver(threading.Thread):
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
         renew: Callable[[], object] = lambda: None,
+        stop_rule: Callable[[Sequence[Run]], str | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
         self._runs, self._pool, self._recorder, self._counter = runs, pool, recorder, counter
         self._calls, self._seconds, self.options = calls, seconds, options
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
+        self._stop_rule = stop_rule
         self._renew, self._renew_at, self.has_lease = renew, clock() + _RENEW_EVERY, True
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
         self.why: str | None = None
@@ -389,6 +392,8 @@ class Driver(threading.Thread):
             counter.cost + sum(run.cost_usd or 0.0 for run in ended),
             counter.failed + sum(run.state != "FULFILLED" for run in ended),
         )
+        reason = self._stop_rule(ended)
+        reached = reached or reason
         if reached is not None:
             self.stop(reached)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -10,10 +11,14 @@ from datetime import UTC, datetime
 from html import escape
 from numbers import Real
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from vellum_nb.comparison.cases import is_answer
+from vellum_nb.comparison.metrics import Judge, Metric, Metrics, as_metrics
+from vellum_nb.comparison.statistics import sequential_test
+from vellum_nb.errors import InputError
 from vellum_nb.history import PastRun, Sweeps
-from vellum_nb.models import new_run_id
+from vellum_nb.models import Run, new_run_id
 from vellum_nb.models.checks import check_integer, check_texts, refuse
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
 from vellum_nb.rendering.format import duration, money, plural
@@ -41,9 +46,19 @@ class SweepOptions:
     expand_meta: bool = False
     resend_in_doubt: bool = True
     executor: Executor | None = None
+    stop_when: Literal["decided"] | None = None
+    metrics: tuple[Metric, ...] = ()  # by the first of which it is decided
+    baseline: str | None = None
+    alpha: float = 0.05
+    seed: int = 0
 
     def __post_init__(self) -> None:
         executor: Any = self.executor
+        if self.stop_when not in {None, "decided"}:
+            refuse("stop_when", self.stop_when, "'decided', or leave it out")
+        if not isinstance(self.alpha, float) or not 0 < self.alpha < 1:  # type: ignore[redundant-expr]
+            refuse("alpha", self.alpha, "a number such as 0.05, below 1")
+        check_integer("seed", self.seed)
         if executor is not None and not isinstance(executor, Executor):
             expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
             refuse("executor", executor, expected)
@@ -85,7 +100,10 @@ class SweepOptions:
 
 
 LIMITS = ("max_calls", "max_seconds", "max_cost_usd", "stop_after_failures")
-DEFAULTS = {each.name: each.default for each in fields(SweepOptions) if each.name != "executor"}
+_NOT_STORED = ("executor", "metrics")
+DEFAULTS = {
+    each.name: each.default for each in fields(SweepOptions) if each.name not in _NOT_STORED
+}
 """The options that are stored with a sweep."""
 
 
@@ -113,6 +131,108 @@ class SweepArguments(SweepLimits, total=False):
     reuse: bool
     mocks: bool
     executor: Executor | None
+    stop_when: Literal["decided"] | None
+    metrics: Metrics | None
+    baseline: str | None
+    alpha: float
+    seed: int
+
+
+def with_stop_rule(
+    options: SweepOptions,
+    metrics: Metrics | None,
+    tags: Sequence[str],
+    cases: Sequence[SweepCase],
+) -> SweepOptions:
+    """Return `options` with the metrics by which it is decided when to stop, ``score`` by default.
+
+    Without `stop_when` there are none.
+    """
+    if options.stop_when is None:
+        return options
+    found = as_metrics("score" if metrics is None else metrics)
+    alpha, base, problem = options.alpha / max(1, len(tags) - 1), options.baseline, None
+    if len(tags) == 1:
+        problem = "it compares releases: give two release tags or more"
+    elif base is not None and base not in tags:
+        problem = f"baseline={base!r} is not among the release tags {', '.join(tags)}"
+    elif not found or isinstance(found[0], Judge):
+        problem = "the first metric decides, and is computed at once: give one that is no judge"
+    elif metrics is None and not any(case.expected for case in cases):
+        problem = "give metrics=[...], or cases with expected.<output>"
+    elif not sequential_test([], left=len(cases), alpha=alpha).can_decide:
+        problem = f"{plural(len(cases), 'case')} cannot decide at alpha={options.alpha}: give more"
+    if problem is not None:
+        msg = f"stop_when='decided': {problem}"
+        raise InputError(msg)
+    return replace(options, metrics=found)
+
+
+class StopRule:
+    """Stops a sweep when it is decided which releases are better, or cannot be any more.
+
+    Each release is compared with the baseline by a `sequential_test` of the cases in the order of
+    the plan, as far as all their runs have ended; the releases share `alpha`. `why` is the last
+    reason to stop.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepRecord,
+        cases: Sequence[SweepCase],
+        options: SweepOptions,
+        planned: Iterable[PlannedRun],
+    ) -> None:
+        self.why: str | None = None
+        self._metric, self._order, self._cases = options.metrics[0], sweep.order(), cases
+        baseline = options.baseline or sweep.release_tags[0]
+        self._others = [tag for tag in sweep.release_tags if tag != baseline]
+        self._tags = (baseline, *self._others)
+        self._alpha, self._repeats = options.alpha / len(self._others), sweep.repeats
+        self._places = {run.run_id: run.place for run in planned}
+        self._values: dict[tuple[int, str], dict[int, float]] = {}
+        self._differences: dict[str, list[float]] = {tag: [] for tag in self._others}
+
+    def reason(self, ended: Iterable[Run]) -> str | None:
+        """Return why the sweep may stop, with these runs that ended since; None: it goes on."""
+        for run in ended:
+            place = self._places[run.id]
+            expected = self._cases[place.position].expected
+            value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
+            figures = self._values.setdefault((place.position, place.release_tag), {})
+            figures[place.repeat] = math.nan if value is None else value
+        if self._take_cases() and self.why is None:
+            self.why = self._decision()
+        return self.why
+
+    def _take_cases(self) -> int:
+        """Compare the next cases whose runs have all ended; return how many there were."""
+        done = before = len(self._differences[self._others[0]])
+        for position in self._order[done:]:
+            runs = [self._values.get((position, tag), {}).values() for tag in self._tags]
+            if any(len(values) < self._repeats for values in runs):
+                break
+            figures = [[value for value in values if not math.isnan(value)] for values in runs]
+            base, *means = [fmean(values) if values else math.nan for values in figures]
+            for tag, mean in zip(self._others, means, strict=True):
+                gap = self._metric.sign * (mean - base)
+                is_more = abs(gap) > self._metric.tolerance  # not where one is missing, NaN
+                self._differences[tag].append(gap if is_more else 0.0)
+            done += 1
+        return done - before
+
+    def _decision(self) -> str | None:
+        words, number, used = [], len(self._order), 0
+        for tag, differences in self._differences.items():
+            left = number - len(differences)
+            test = sequential_test(differences, left=left, alpha=self._alpha)
+            if test.can_decide and not test.side:
+                return None
+            words.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
+            used = max(used, test.cases)
+        is_open = any(word.endswith(" undecided") for word in words)
+        head = f"{'cannot be ' if is_open else ''}decided by {self._metric.name}"
+        return f"{head} after {used:,} of {plural(number, 'case')}: {', '.join(words)}"
 
 
 def checked_tags(release_tags: Any) -> tuple[str, ...]:
@@ -446,6 +566,8 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
 
 
 def _limits(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
+    if options.metrics:
+        yield f"it stops as soon as it is decided by {options.metrics[0].name}"
     for name, reached in zip(LIMITS, (plan.calls, plan.seconds, plan.cost_usd, None), strict=True):
         limit = getattr(options, name)
         if limit is not None:

@@ -18,11 +18,13 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
+from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
 from vellum_nb.sweep.plan import (
     LIMITS,
     PlannedRun,
+    StopRule,
     SweepOptions,
     SweepPlan,
     planned_runs,
@@ -113,6 +115,7 @@ class Sweep:
         self._token = ""  # of its lease
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
+        self._rule: StopRule | None = None
         self._listeners: list[Callable[[], None]] = []
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
         self._read(look_up=False)
@@ -263,6 +266,7 @@ class Sweep:
         metrics: Metrics | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        cluster: str | None = None,
         max_calls: int | None = None,
         max_cost_usd: float | None = None,
         progress: bool = True,
@@ -281,6 +285,7 @@ class Sweep:
             metrics=metrics,
             alpha=alpha,
             seed=seed,
+            cluster=cluster,
             max_calls=max_calls,
             max_cost_usd=max_cost_usd,
             progress=progress,
@@ -387,6 +392,7 @@ class Sweep:
         executor = options.executor
         pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)
+        self._rule = self._new_stop_rule(states, reused) if options.metrics else None
         return Driver(
             (prepare(each, options) for each in planned if each.state is None),
             pool,
@@ -399,11 +405,24 @@ class Sweep:
             on_change=self._changed,
             on_end=self._end,
             renew=partial(sweeps.renew, self.id, self._token),
+            stop_rule=self._rule.reason if self._rule else lambda _: None,
         )
+
+    def _new_stop_rule(self, states: Mapping[str, str], reused: Mapping[Place, str]) -> StopRule:
+        """Return what stops the sweep early, with the runs that have ended before."""
+        planned = list(planned_runs(self.record, states, reused))
+        cases = self._history.sweeps.cases(self.id)
+        rule = StopRule(self.record, cases, self._options, planned)
+        ended = [run.run_id for run in planned if run.state not in {None, "STARTED", "IN_DOUBT"}]
+        rule.reason(self._history.runs(ids=ended) if ended else ())
+        return rule
 
     def _end(self, driver: Driver) -> None:
         with suppress(HistoryError):  # it may be what broke the sweep
-            self._settle(driver.why, has_lease=driver.has_lease)
+            why, left = driver.why, self._counter.left
+            if self._rule is not None and why is not None and why == self._rule.why:
+                why = f"{why}; {plural(left, 'call')} saved"
+            self._settle(why, has_lease=driver.has_lease)
         self._worker.close()
         self._release()
 

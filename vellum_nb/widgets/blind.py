@@ -131,6 +131,7 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         "total": session.total,
         "same": session.same,
         "last": session.last or "",
+        "decided": state == "asking" and session.is_decided,
         "foot": _foot(session),
         "kept": session.is_kept,
         **dict.fromkeys(("caption", "inputs", "a", "b", "note"), ""),
@@ -191,10 +192,10 @@ def _foot(session: BlindSession) -> str:
         saved = "Ratings are saved as you go."
         if not session.is_kept:
             saved = "There is no history here: ratings are lost with the kernel."
-        parts = [
-            f"The win rate and which release is A or B stay hidden until {number} rated.",
-            saved,
-        ]
+        hidden = f"The win rate and which release is A or B stay hidden until {number} rated."
+        if session.is_decided:
+            hidden = "It is decided which release is preferred: the results can be shown already."
+        parts = [hidden, saved]
     if session.same:
         have = plural(session.same, "case has", "cases have")
         parts.append(f"{have} identical outputs on both: a tie, not presented.")
@@ -317,7 +318,7 @@ class BlindView(ThreadSafeWidget):
                 self.error = "It was undone, or the rating ended, in another view."
         elif kind == "again":
             session.ask_skipped()
-        elif kind == "finish" and session.state == "ready":
+        elif kind == "finish" and (session.state == "ready" or session.is_decided):
             session.finish()
 
     def __repr__(self) -> str:

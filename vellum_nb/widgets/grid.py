@@ -32,7 +32,7 @@ from vellum_nb.widgets.base import (
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
 from vellum_nb.widgets.grid_rows import label_text, row
-from vellum_nb.widgets.outputs import side_by_side_html
+from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, Rate, Trace
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
@@ -56,6 +56,9 @@ class Callbacks:
         Called with a run, a quality and desired outputs; returns the run as it is then.
     trace : callable, optional
         Reads the nodes of a run.
+    fail : callable, optional
+        Called with a run, the name of a failure, and whether it has it; returns the run as it is
+        then.
     replay : callable, optional
         Called with a case and a release tag; runs the case there and returns the run.
     blind : callable, optional
@@ -71,6 +74,7 @@ class Callbacks:
 
     rate: Rate | None = None
     trace: Trace | None = None
+    fail: Callable[[Run, str, bool], Run] | None = None
     replay: Callable[[Case, str], Run] | None = None
     blind: Callable[[Any, tuple[str, str]], Any] | None = None
     history: History | None = None
@@ -91,12 +95,13 @@ class CasesTable(TableView):
     `comparison` and `metric` are what is shown; `renew` draws it when they changed.
     """
 
-    QUERY = ("search", "states", "labels")
+    QUERY = ("search", "states", "labels", "failures")
 
     states = traitlets.List(traitlets.Enum(list(STATES))).tag(sync=True)
     labels = traitlets.Dict(
         value_trait=traitlets.List(traitlets.Unicode()), key_trait=traitlets.Unicode()
     ).tag(sync=True)
+    failures = traitlets.List(traitlets.Unicode()).tag(sync=True)
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
@@ -112,7 +117,7 @@ class CasesTable(TableView):
     def renew(self, *, reorder: bool = True) -> None:
         """Show what is so now; with `reorder` cases may change their places."""
         callbacks, comparison = self._callbacks, self.comparison
-        can = [name for name in ("rate", "blind") if getattr(callbacks, name) is not None]
+        can = [name for name in ("rate", "blind", "fail") if getattr(callbacks, name) is not None]
         can += ["code"] if callbacks.replayed(comparison) and comparison.others else []
         with self.lock:
             self._order = CaseOrder(comparison, self.metric)
@@ -186,6 +191,10 @@ class Detail:
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
+        self._traces = note("", "vnb-case-traces")
+        self._trace, self._changed = callbacks.trace, changed
+        self._runs: tuple[Run, ...] = ()
+        self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
             rate=callbacks.rate,
             trace=callbacks.trace,
@@ -193,7 +202,8 @@ class Detail:
             changed=changed,
             go_on=lambda _run: None,
         )
-        results = ipw.VBox([self._edge.widget, self._answers, self.bars])
+        parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
+        results = ipw.VBox(parts)
         results.add_class("vnb-results")
         self.widget = ipw.VBox([note(FORM_STYLE, "vnb-style"), self._head, results])
         self.widget.add_class("vnb").add_class("vnb-case").add_class("vnb-none")
@@ -211,10 +221,27 @@ class Detail:
             of = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
             head_html = render("grid_case.html.j2", **of)
         self._edge.clear()
+        self._runs = runs
+        unread = self._trace and any(not each.nodes and each.execution_id for each in runs)
+        show_button = self._read.remove_class if unread and runs[1:] else self._read.add_class
+        show_button("vnb-none")
+        self._traces.value = clean(side_by_side_traces(runs))
         self._head.value = head_html
         self.bars.show(runs)
         self._answers.value = clean(side_by_side_html(runs)) if runs else ""
         (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
+
+    def _on_read(self) -> None:
+        """Read the traces that are not known yet, in a thread; they are shown as they come."""
+        assert self._trace is not None  # noqa: S101  (else there is no button)
+        read, runs = self._trace, self._runs
+
+        def work() -> None:
+            for run in runs:
+                if not run.nodes and run.execution_id:
+                    self._changed(run.model_copy(update={"nodes": tuple(read(run))}))
+
+        self.bars.submit(work)
 
 
 def _input_html(value: object) -> str:
@@ -279,6 +306,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             "open": lambda message: self.open_case(self._case(message)),
             "close": lambda _message: self.close_case(),
             "rate": self._on_rate,
+            "fail": self._on_fail,
             "replay": lambda message: self.replay(self._case(message), _text(message, "release")),
             "baseline": self._on_baseline,
             "metric": self._on_metric,
@@ -343,6 +371,22 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
         self._work(case, release, "saving the rating…", save)
 
+    def name_failure(self, case: Case, release: str, name: str, *, has: bool = True) -> None:
+        """Name what is wrong with the answer of `case` on `release`, or take the name away."""
+        fail, run = self._callbacks.fail, case.answer(release)
+        if fail is None or run is None:
+            msg = f"There is no answer of case {case.number} on {release} to name a failure of"
+            if fail is None:
+                msg = "Failures cannot be saved here: this comparison was made without a workspace"
+            raise InputError(msg)
+
+        def save() -> None:
+            self._take_runs([fail(run, name, has)])
+            text = f"Case {case.number} on {release}: {'' if has else 'not '}{name}"
+            self.table.send({"kind": "status", "text": clean(text)})
+
+        self._work(case, release, "saving the failure…", save)
+
     def replay(self, case: Case, release: str) -> None:
         """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
         replay = self._callbacks.replay
@@ -404,6 +448,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         if isinstance(quality, bool) or quality not in QUALITIES:
             refuse(f"a rating is one of {QUALITIES}, not {quality!r:.60}")
         self.rate(self._case(message), _text(message, "release"), float(quality))
+
+    def _on_fail(self, message: Mapping[str, Any]) -> None:
+        of = self._case(message), _text(message, "release"), _text(message, "name")
+        self.name_failure(*of, has=message.get("has") is not False)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
         """Make a call in a thread; the cell shows `words` until then, and why it failed."""
@@ -470,12 +518,13 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         """Take in runs that were rated: their rows and the summary show it, no row moves."""
         with self.table.lock:
             known = {each.id: each for each in self._own.answers["run"].tolist()}
-            changed = [
-                run
-                for run in runs
-                if (old := known.get(run.id)) is not None
-                and (run.quality, run.desired) != (old.quality, old.desired)
-            ]
+            changed = []
+            for run in runs:
+                if (old := known.get(run.id)) is not None:
+                    news = {name: getattr(run, name) for name in ("quality", "desired", "tags")}
+                    news |= {"nodes": run.nodes} if run.nodes and not old.nodes else {}
+                    if any(getattr(old, name) != value for name, value in news.items()):
+                        changed.append(old.model_copy(update=news))
             if changed:
                 self._show(self._own.with_runs(changed), reorder=False)
 

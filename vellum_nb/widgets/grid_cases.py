@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import NO_ANSWER, VERDICTS
+from vellum_nb.comparison.figures import FIRST_CHANGED, NO_ANSWER, VERDICTS
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -38,9 +38,11 @@ STATES = {
     "regressions": "Regressions",
     "missing": "No answer",
     "unstable": "Unstable",
+    "disputed": "Judge disagrees",
 }
 _NAME, _CHIP = 120, 40
 _LABELS, _VALUES = 4, 40
+_NAMES = 200  # of failures, for completion
 _TICKS = 3
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -87,11 +89,14 @@ class CaseOrder:
             return found
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
+        check = comparison.figures.checks.get(metric or "")
+        disputed = set(check.disagreements["case_id"]) if check else set()
         self.states = {
             "different": is_on_any("differs"),
             "regressions": has("worse"),
             "missing": is_on_any("missing") if others else alone,
             "unstable": comparison.unstable_cases,
+            "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
         }
         worse, better, missing = self.states["regressions"], has("better"), self.states["missing"]
         is_changed = self.states["different"] | has("noise", "error")
@@ -115,16 +120,32 @@ class CaseOrder:
                     found.setdefault(name, Counter())[label_text(value)] += 1
         return found
 
+    @cached_property
+    def failures(self) -> list[dict[str, None]]:
+        """Of each case the failures that are named or proposed on any release."""
+        every = self.comparison.figures.failures
+        names = ((name for own in case.values() for e in own for name in e) for case in every)
+        return list(map(dict.fromkeys, names))
+
     def find(
-        self, states: Sequence[str], labels: Mapping[str, Sequence[str]], search: str
+        self,
+        states: Sequence[str],
+        labels: Mapping[str, Sequence[str]],
+        failures: Sequence[str],
+        search: str,
     ) -> list[int]:
-        """Return the places of cases in any of `states`, with these labels and words, in order."""
+        """Return the places of cases in any of `states`, with these labels and words, in order.
+
+        Of several `failures` a case has one at least.
+        """
         found, cases = self.places, self.comparison.cases
         if states:
             found = [at for at in found if any(self.states[each][at] for each in states)]
         for name, values in labels.items():
             if values:
                 found = [at for at in found if label_text(cases[at].labels.get(name)) in values]
+        if failures:
+            found = [at for at in found if not self.failures[at].keys().isdisjoint(failures)]
         if search:
             looking = Search.of(search)
             found = [at for at in found if _matches(looking, cases[at])]
@@ -171,7 +192,8 @@ def head(
         "filters": [
             {"name": name, "label": label, "count": int(order.states[name].sum())}
             for name, label in STATES.items()
-            if name != "regressions" or metric is not None
+            if (name != "regressions" or metric is not None)
+            and (name != "disputed" or order.states[name].any())
         ],
         "labels": [
             {
@@ -182,15 +204,24 @@ def head(
             }
             for name, values in [*order.labels.items()][:_LABELS]
         ],
+        "failures": _failures(order),
         "summary": _summary(comparison, metric, same),
         "notes": [
             f"{_name(tag)} moved while these runs were made: each release that it pointed at has a "
             "column of its own."
             for tag in comparison.moved_tags
-        ],
+        ]
+        + [f"{each}." for each in comparison.figures.judge_notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
+
+
+def _failures(order: CaseOrder) -> dict[str, Any]:
+    """Return the failures to filter by, the most frequent first, and all names for completion."""
+    counts = Counter(name for own in order.failures for name in own).most_common(_NAMES)
+    values = [[name, short(visible_name(name), _CHIP), number] for name, number in counts]
+    return {"values": values[:_VALUES], "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:
@@ -229,11 +260,23 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
         axis=axis,
         rows=[
             {"name": each, "label": _name(each), "same": list(map(_name, same.get(each, ())))}
+            | {"nodes": _first_changed(rows[each])}
             | _counts(comparison, each, metric)
             | _figures(comparison, each, metric, rows)
             | (_plot(axis, f"metric.{metric}", each == releases[0], rows[each]) if axis else {})
             for each in releases
         ],
+    )
+
+
+def _first_changed(row: Mapping[str, Any]) -> str:
+    """Return in words which nodes are the first that differ, and in how many cases."""
+    found = [(name, n) for name, n in row.items() if name.startswith(FIRST_CHANGED) and n > 0]
+    if not found:
+        return ""
+    words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in found)
+    return (
+        f"first changed node: {short(words, 240)}, of {plural(int(row['traced']), 'case')} traced"
     )
 
 

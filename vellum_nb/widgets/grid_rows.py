@@ -44,7 +44,7 @@ _LARGEST = 100_000  # characters of a structured value that is compared by its p
 _WINDOW = 3  # times the limit: as much text is searched for differences
 _TEXT, _LEAST = 700, 24  # characters of an output, at most and at least
 _INPUT = 320
-_INPUTS, _OUTPUTS, _LABELS, _CHIPS = 6, 8, 8, 12
+_INPUTS, _OUTPUTS, _LABELS, _CHIPS, _FAILURES = 6, 8, 8, 12, 8
 _NAME = 40
 _INLINE = 40  # outputs as short as this stand beside each other
 _ICONS = {
@@ -151,6 +151,13 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
         tone = "bad" if not met else "good" if base.get(name) is False and not own else ""
         compared = "as expected" if met else "not as expected"
         found.append((f"{_name(name)} {_PASS[met]}", tone, f"{_name(name)}: {compared}"))
+    names, proposals = comparison.figures.failures[case.number - 1][release]
+    for name, author in list(names.items())[:_FAILURES]:
+        by = f", named by {author}" if author else ""
+        found.append((_name(name), "bad", f"failure: {name}{by}", "FAILED"))
+    for name, judge in list(proposals.items())[:_FAILURES]:
+        title = f"failure: {name}, proposed by {judge}; f confirms it"
+        found.append((f"{_name(name)}?", "warn", title, "FAILED"))
     scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
     return [*found, *filter(None, scores)][:_CHIPS]
 
@@ -210,8 +217,19 @@ def row(
             ],
         )
         if len(json.dumps(html)) <= MAX_ROW or limit <= _LEAST:
-            return {"id": case.case_id, "html": html}
+            return {"id": case.case_id, "html": html, "failures": _failures(comparison, case)}
         limit //= 2
+
+
+def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
+    """Return release to the failures of its answer: the name, and whether it is only proposed."""
+    found = comparison.figures.failures[case.number - 1]
+    return {
+        each: [[name, False] for name in names][:_FAILURES]
+        + [[name, True] for name in proposals][:_FAILURES]
+        for each, (names, proposals) in found.items()
+        if names or proposals
+    }
 
 
 def _state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from itertools import chain
 from typing import Any
 
+from vellum_nb.comparison.traces import first_difference, in_order
 from vellum_nb.models import NodeRun, Run
+from vellum_nb.models.base import utc
 from vellum_nb.rendering.diff import (
     Op,
     diff_html,
@@ -37,41 +39,61 @@ _NODE_STATES = {
 }
 
 
-def trace_html(nodes: Sequence[NodeRun], *, title: str = "") -> str:
-    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error."""
+def side_by_side_traces(runs: Sequence[Run]) -> str:
+    """Return the traces of `runs` beside each other, the first difference to the first marked.
+
+    Nothing is returned where that of the first, or of all others, is not known.
+    """
+    others = [run for run in runs[1:] if run.nodes]
+    if not others or not runs[0].nodes:
+        return ""
+    base = runs[0]
+    marks: dict[str, dict[int, str]] = {base.release_tag: {}}
+    words = []
+    for run in others:
+        tag, own = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
+        first = first_difference(base.nodes, run.nodes)
+        where = first and f"first difference at {visible_name(first.name)} ({first.change})"
+        words.append(f"{tag}: {where or 'no node differs'}")
+        if first is not None and first.other is not None:
+            own[id(first.other)] = f"first difference: {first.change}"
+        if first is not None and first.base is not None:
+            text = f"first difference to {tag}: {first.change}"
+            before = marks[base.release_tag].get(id(first.base))
+            marks[base.release_tag][id(first.base)] = f"{before}; {text}" if before else text
+    tables = [
+        trace_html(run.nodes, title=run.release_tag, marks=marks[run.release_tag])
+        for run in (base, *others)
+    ]
+    body = "".join(f"<div>{table}</div>" for table in tables)
+    summary = f"Traces side by side · {escape(' · '.join(words))}"
+    return (
+        f'<details class="vnb-out" open><summary style="padding: 6px 12px">{summary}</summary>'
+        f'<div class="vnb-out-grid">{body}</div></details>'
+    )
+
+
+def trace_html(
+    nodes: Sequence[NodeRun], *, title: str = "", marks: Mapping[int, str] | None = None
+) -> str:
+    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error.
+
+    `marks` are words beside some of them, by their `id()`.
+    """
     if not nodes:
         return '<p class="vnb-note">This run has no recorded nodes.</p>'
-    starts = [start for node in nodes if (start := _utc(node.start))]
-    ends = [end for node in nodes if (end := _utc(node.end))]
+    starts = [utc(node.start) for node in nodes if node.start]
+    ends = [utc(node.end) for node in nodes if node.end]
     begin = min(starts, default=None)
     length = max((max(starts + ends) - begin).total_seconds(), 0.0) if begin else 0.0
     rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
-    options = {"title": title, "count": len(nodes), "length": length}
-    return render("trace.html.j2", rows=rows, icon=_icon, **options)
-
-
-def in_order(nodes: Sequence[NodeRun]) -> list[tuple[int, NodeRun]]:
-    """Return nodes by their start, each behind the one it ran in, with its depth from 0."""
-    before_all = datetime.min.replace(tzinfo=UTC)
-    by_start = sorted(nodes, key=lambda node: _utc(node.start) or before_all)
-    known = {node.span_id for node in by_start if node.span_id}
-    inside: dict[str | None, list[NodeRun]] = {}
-    for node in by_start:
-        parent = node.parent_span_id if node.parent_span_id in known else None
-        inside.setdefault(parent, []).append(node)
-    found: list[tuple[int, NodeRun]] = []
-    todo = [(0, node) for node in reversed(inside.pop(None, []))]
-    while todo:
-        depth, node = todo.pop()
-        found.append((depth, node))
-        todo += [(depth + 1, each) for each in reversed(inside.pop(node.span_id, []))]
-    # Nodes that ran in each other, as a server may report them, have no place of their own.
-    return found + [(0, node) for rest in inside.values() for node in rest]
+    options = {"title": title, "count": len(nodes), "length": length, "marks": marks or {}}
+    return render("trace.html.j2", rows=rows, icon=_icon, mark_of=id, **options)
 
 
 def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) -> dict[str, Any]:
     picture, word = _NODE_STATES.get(node.state, ("STARTED", node.state))
-    start, end = _utc(node.start), _utc(node.end)
+    start, end = (at and utc(at) for at in (node.start, node.end))
     took = max((end - start).total_seconds(), 0.0) if start and end else None
     bar = None
     if begin is not None and start is not None:
@@ -81,12 +103,6 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
         bar = left, min(max(100 * lasted / length, _NARROWEST), 100 - left) if length else 100.0
     row = {"node": node, "depth": min(depth, _DEEPEST), "picture": picture, "word": word}
     return row | {"took": took, "bar": bar}
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=UTC)
 
 
 def side_by_side_html(

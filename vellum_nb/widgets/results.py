@@ -131,6 +131,15 @@ class AnswerBars(ThreadSafeWidget):
         """Wait until nothing is being saved or read; return whether that is so."""
         return self._executor.wait(timeout)
 
+    def submit(self, call: Callable[[], None]) -> None:
+        """Make a call in the thread of the bars; what goes wrong is shown above them."""
+
+        def work() -> None:
+            with self._boundary:
+                call()
+
+        self._executor.submit(work)
+
     def _run(self, run_id: object) -> Run | None:
         return next((run for run in self._runs if run.id and run.id == run_id), None)
 

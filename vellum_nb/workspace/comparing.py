@@ -39,6 +39,7 @@ def compare(
     deployment: str | None = None,
     alpha: float = 0.05,
     seed: int = 0,
+    cluster: str | None = None,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
     progress: bool = True,
@@ -80,6 +81,7 @@ def compare(
         services=Services(grid=view_grid, blind=view_blind),
         alpha=alpha,
         seed=seed,
+        cluster=cluster,
     )
     if not any(isinstance(each, Judge) for each in comparison.metrics):
         return comparison
@@ -97,6 +99,7 @@ class CompareOptions(TypedDict, total=False):
     cases: Chosen | None
     alpha: float
     seed: int
+    cluster: str | None
     max_calls: int | None
     max_cost_usd: float | None
     progress: bool
@@ -132,12 +135,16 @@ def stored_comparison(
         there_are = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
         msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
         raise InputError(msg)
+    order: list[str] | None = None
+    if sweep is not None and sweep.record.options.get("stop_when"):
+        order = [known[at].case_id for at in sweep.record.order()]
     return Comparison(
         runs,
         deployment=deployment,
         release_tags=compared,
         cases=[*chosen, *known],
         only=only,
+        order=order,
         **options,
     )
 

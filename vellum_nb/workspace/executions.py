@@ -163,6 +163,7 @@ def rate_run(
     quality: float | None,
     desired: Mapping[str, object] | None,
     metadata: Mapping[str, Any] | None,
+    author: str | None = None,
 ) -> Run:
     """Send a rating of `run`, then record it; return the rated run."""
     for argument, value in (("desired", desired), ("metadata", metadata)):
@@ -196,7 +197,7 @@ def rate_run(
         fields["desired"] = {**(run.desired or {}), **checked}
     if not history.count(ids=[run.id]):
         return run.model_copy(update=fields)
-    history.annotate(run.id, **fields)
+    history.annotate(run.id, **fields, author=author)
     return history.get(run.id)
 
 

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import Sweeps, write_csv_frame
@@ -38,6 +39,7 @@ from vellum_nb.sweep.plan import (
     checked_tags,
     new_sweep,
     plan_sweep,
+    with_stop_rule,
 )
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
@@ -342,6 +344,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     repeats: int,
     options: SweepOptions,
     *,
+    metrics: Metrics | None = None,
     mocks: bool = False,
     dry_run: bool = False,
     restart: bool = False,
@@ -357,6 +360,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     table = read_table(cases)
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     found, notes = checked_cases(table, releases, deployment, mocks=mocks)
+    options = with_stop_rule(options, metrics, tags, found)
     workspace = _workspace_id(runner.client)
     new = new_sweep(
         deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace

@@ -16,6 +16,7 @@ from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
@@ -386,6 +387,7 @@ class Workspace:
         quality: float | None = None,
         desired: Mapping[str, object] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        author: str | None = None,
     ) -> Run:
         """Say how good a run was, and what its outputs should have been; return the rated run.
 
@@ -401,6 +403,9 @@ class Workspace:
         desired, metadata : mapping, optional
             Output name to what it should have been (others keep what they have), and what Vellum
             keeps with the actuals.
+        author : str, optional
+            Who rates, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``; in a history on a server
+            the user's name here.
 
         Examples
         --------
@@ -423,6 +428,7 @@ class Workspace:
             quality=quality,
             desired=desired,
             metadata=metadata,
+            author=author,
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
@@ -474,6 +480,11 @@ class Workspace:
         resend_in_doubt: bool = True,
         mocks: bool = False,
         executor: Executor | None = None,
+        stop_when: Literal["decided"] | None = None,
+        metrics: Metrics | None = None,
+        baseline: str | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
@@ -528,6 +539,14 @@ class Workspace:
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
             the server; the history stays here. Default: threads.
+        stop_when : {"decided"}, optional
+            Stop as soon as it is decided for each release whether it is better or worse than
+            `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
+            Cases are run in an order drawn by `seed`. The test, a betting e-process on paired
+            differences, errs with a probability of at most `alpha`, however often it looks.
+        metrics, baseline, alpha, seed : optional
+            Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
+            first release tag.
 
         Examples
         --------
@@ -549,6 +568,10 @@ class Workspace:
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
             executor=executor,
+            stop_when=stop_when,
+            baseline=baseline,
+            alpha=alpha,
+            seed=seed,
         )
         return start_sweep(
             self._runner,
@@ -558,6 +581,7 @@ class Workspace:
             release_tags,
             repeats,
             options,
+            metrics=metrics,
             mocks=mocks,
             dry_run=dry_run,
             restart=restart,
@@ -631,6 +655,7 @@ class Workspace:
         cases: Chosen | None = None,
         alpha: float = 0.05,
         seed: int = 0,
+        cluster: str | None = None,
         dry_run: bool = False,
         max_calls: int | None = None,
         max_cost_usd: float | None = None,
@@ -653,7 +678,7 @@ class Workspace:
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
-        metrics, alpha, seed
+        metrics, alpha, seed, cluster
             What counts as better, and how certain that is; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
@@ -685,6 +710,7 @@ p = 1.00 · noise floor unknown>
             metrics=metrics,
             alpha=alpha,
             seed=seed,
+            cluster=cluster,
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
@@ -702,10 +728,13 @@ p = 1.00 · noise floor unknown>
         name: str | None = None,
         lower_is_better: bool = False,
         rejected: Value = 0.0,
+        repeats: int = 1,
+        threshold: float = 0.5,
     ) -> Metric:
         """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
         Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
+        Whether it agrees with people, `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -727,6 +756,8 @@ p = 1.00 · noise floor unknown>
             name=name,
             lower_is_better=lower_is_better,
             rejected=rejected,
+            repeats=repeats,
+            threshold=threshold,
         )
         return made.replaced(service=self._judges)
 
@@ -794,6 +825,7 @@ p = 1.00 · noise floor unknown>
             callbacks = Callbacks(
                 rate=self._rate_or_clear,
                 trace=self.history.nodes,
+                fail=self._name_failure,
                 replay=replay,
                 blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
                 history=self.history,
@@ -822,6 +854,15 @@ p = 1.00 · noise floor unknown>
         options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
         compared: Comparison = self.compare(sweep.record.deployment, **options)
         return compared
+
+    def _name_failure(self, run: Run, name: str, has: bool) -> Run:  # noqa: FBT001
+        """Add the name of a failure to the tags of a run, or remove it; for a view."""
+        tags = self.history.get(run.id).tags
+        named = (
+            with_failure(tags, name, self.history.author) if has else without_failure(tags, name)
+        )
+        self.history.annotate(run.id, tags=named)
+        return self.history.get(run.id)
 
     def _rate_or_clear(
         self, run: Run, quality: float | None, desired: Mapping[str, Any] | None

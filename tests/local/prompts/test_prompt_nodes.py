@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from openai_kit import KEY, chunks, counts, delta, finish, says
 
+import vellum_nb as vnb
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it warns about on import is not ours
     from vellum import ChatMessagePromptBlock, JinjaPromptBlock
@@ -75,7 +77,9 @@ def test_a_prompt_node_runs(server, vellum, model, node):
     assert deltas == (["Hel", "lo"] if node is Greet else [])
 
 
-def test_a_tool_calling_node_calls_its_function_and_goes_on(server, vellum, model):
+@pytest.fixture
+def caller(model):
+    """Have the model call a function, and then say what it returned."""
     call = {"index": 0, "id": "c1", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
     first = chunks(delta(tool_calls=[call]), finish("tool_calls"), counts(1, 1))
 
@@ -84,11 +88,28 @@ def test_a_tool_calling_node_calls_its_function_and_goes_on(server, vellum, mode
         (says(last["content"]) if last["role"] == "tool" else first)(handler, body)
 
     model.answer = answer
+    return model
+
+
+def test_a_tool_calling_node_calls_its_function_and_goes_on(server, vellum, caller):
     last = events(Helper, vellum)[-1]
     assert last.name == "workflow.execution.fulfilled", last.error
     assert "rain in Oslo" in last.outputs.text
-    called, result = model.asked[1].body["messages"][-2:]
+    called, result = caller.asked[1].body["messages"][-2:]
     assert called["tool_calls"][0]["id"] == result["tool_call_id"]
+
+
+def test_a_metric_reads_the_function_calls_of_a_trace(server, caller):
+    server.deploy(workflow(Helper), name="helper", release_tags=["v1"])
+    calls = vnb.metrics.calls
+    with vnb.connect(server, history=":memory:") as ws:
+        streamed = ws.run("helper", {}, release_tag="v1", expand_meta=True)
+        ws.trace(read := ws.run("helper", {}, release_tag="v1"))
+        for run in (streamed, ws.history.get(read.id)):
+            assert run.state == "FULFILLED"
+            assert calls("weather", arguments={"city": "Oslo"})(run) is True
+            assert calls("weather", arguments={"city": "Rome"})(run) is False
+            assert vnb.metrics.nodes(["Helper"])(run) is True
 
 
 class Inputs(BaseInputs):

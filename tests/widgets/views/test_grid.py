@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from ipywidgets.widgets.widget import _instances
-from view_kit import FullCase, known, rejected, run, wrong
+from view_kit import FullCase, GridPage, known, rejected, run, wrong
 from wire_kit import Page
 
 import vellum_nb as vnb
@@ -275,3 +275,89 @@ def test_a_run_without_an_answer_is_named_by_its_state(grid, state):
     cell = grid([run(0, "v1"), run(0, "v2", state=state, outputs={})]).cell(1, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", state.lower())
     assert "No answer from v2 in 1 try. It never counts as a pass." in cell["text"]
+
+
+def steps(ticket: str) -> dict[str, str]:
+    return {"reply": ticket.title()}
+
+
+def test_failures_are_named_confirmed_taken_away_and_filtered_by(ws, views, monkeypatch):
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "ann")
+
+    def grader(answer: str) -> dict[str, object]:
+        return {"score": 1.0, "failures": ["too short"] if answer == "a" else []}
+
+    ws.server.deploy(grader, name="grader")
+    with vnb.connect(ws.server, history=":memory:") as named:
+        named.history.merge(ws.history)
+        judge = named.judge("grader", inputs=lambda run, _: {"answer": run.inputs["ticket"]})
+        grid = named.compare("echo", release_tags=["v1", "v2"], metrics=judge).view()
+        page = GridPage(grid)
+        assert "fail" in page.state("_head")["can"]
+        proposed = ("too short?", "warn")
+        assert proposed in page.cell(1, "v2")["chips"]
+        assert page.state("_head")["failures"]["values"] == [["too short", "too short", 1]]
+        before = page.numbers()
+        for number, name in ((1, "too short"), (2, " rude  reply "), (2, "too short")):
+            page.act("fail", number, release="v2", name=name, has=True)
+            assert grid.wait(10)
+        assert page.numbers() == before
+        chips = page.cell(1, "v2")["chips"]
+        assert ("too short", "bad") in chips
+        assert proposed not in chips
+        assert proposed in page.cell(1, "v1")["chips"]
+        assert "named by ann" in page.cell(1, "v2")["html"]
+        run = grid.comparison.cases[1].runs["v2"]
+        assert run.tags == ("failure@ann:rude reply", "failure@ann:too short")
+        assert named.history.get(run.id).tags == run.tags
+        assert page.numbers(failures=["rude reply"]) == [2]
+        assert page.numbers(failures=["rude reply", "too short"]) == page.numbers()
+        assert page.numbers(failures=["no"]) == []
+        names = page.rows()["rows"][1]["failures"]["v2"]
+        assert names == [["rude reply", False], ["too short", False]]
+        page.act("fail", 2, release="v2", name="too short", has=False)
+        assert grid.wait(10)
+        assert grid.comparison.cases[1].runs["v2"].tags == ("failure@ann:rude reply",)
+        page.act("fail", 2, release="v2", name="x" * 81)
+        assert grid.wait(10)
+        assert "give 1 to 80 characters" in page.cell(2, "v2")["text"]
+        page.act("fail", 2, release="v2", name=7)
+        assert "7 is not a name" in page.view.error
+        grid.close()
+
+
+def test_a_failure_needs_an_answer_and_a_workspace(page, grid):
+    page.act("fail", 2, release="v2", name="rude")
+    assert "Failures cannot be saved here" in page.view.error
+    other = grid([run(0, "v1")], callbacks=Callbacks(fail=lambda each, *_: each))
+    other.act("fail", 1, release="v2", name="rude")
+    assert "no answer of case 1 on v2 to name a failure of" in other.view.error
+
+
+def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):
+    for tag in ("v1", "v2"):
+        ws.server.deploy(steps, name="steps", release_tags=[tag], description=tag)
+    ws.run("steps", {"ticket": "a"}, release_tag="v1")
+
+    def louder(ticket: str) -> dict[str, str]:
+        return {"reply": ticket.upper() * 2}
+
+    louder.__name__ = louder.__qualname__ = "steps"
+    ws.server.deploy(louder, name="steps", release_tags=["v2"])
+    ws.run("steps", {"ticket": "a"}, release_tag="v2")
+    grid = ws.compare("steps", release_tags=["v1", "v2"]).view()
+    grid.open_case(grid.comparison.cases[0])
+    assert FullCase(grid).traces == ""
+    button = FullCase(grid).read
+    assert "vnb-none" not in button._dom_classes
+    button.click()
+    assert grid.wait(10)
+    traces = FullCase(grid).traces
+    assert "Traces side by side · v2: first difference at steps (outputs)" in traces
+    assert traces.count("vnb-trace-first") == 2
+    assert "first difference: outputs" in traces
+    assert "vnb-none" in button._dom_classes
+    assert "first changed node: steps 1, of 1 case traced" in GridPage(grid).release("v2")
+    assert grid.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
+    assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
+    grid.close()

@@ -73,7 +73,7 @@ class Blind extends Drawn {
     this.rating = bar("Your rating", choice("1", "A", "A better"), choice("2", "B", "B better"), choice("3", "tie", "Tie"),
       this.undone, this.last, note, skip);
     this.again = button("Rate the skipped", () => this.act("again"));
-    this.ending = bar("All rated", button("Show the results", () => this.act("finish"), { css: "main" }), this.again, undo());
+    this.ending = bar("Results", button("Show the results", () => this.act("finish"), { css: "main" }), this.again, this.undoEnd = undo());
     this.actuals = button("", () => { if (!this.ended) this.model.send({ kind: "actuals" }); });
     this.sent = h("span", { class: "vnb-blind-quiet", role: "status" });
     this.sends = bar("Actuals", this.actuals, this.sent);
@@ -142,10 +142,10 @@ class Blind extends Drawn {
   showState(now) {
     const { state } = now;
     this.asked.hidden = this.rating.hidden = state !== "asking";
-    this.ending.hidden = state !== "ready";
+    this.ending.hidden = state !== "ready" && !now.decided;
     this.words.hidden = state !== "ready" && state !== "empty";
     this.result.hidden = state !== "ended";
-    this.again.hidden = !now.skipped;
+    this.again.hidden = (this.undoEnd.hidden = state !== "ready") || !now.skipped;
     this.undone.hidden = !now.last;
     say(this.last, now.last ? `last: ${LAST[now.last]}` : "");
     say(this.question, now.question);

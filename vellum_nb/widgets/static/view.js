@@ -262,7 +262,7 @@ class View extends Drawn {
     swallow(event);
     const opener = this.bar.querySelector(`[data-key="${this.opened}"]`);
     this.toggle(this.opened);
-    opener.focus();
+    (opener ?? this.grid).focus();
   }
 
   exportPanel(stem, noun, count) {
@@ -506,7 +506,7 @@ class RunsTable extends View {
 
 class CasesGrid extends View {
   constructor(model, el) {
-    super(model, el, 25, ["search", "states", "labels"]);
+    super(model, el, 25, ["search", "states", "labels", "failures"]);
     this.root.classList.add("vnb-grid");
     put(this.grid, "aria-label", "Cases and releases");
     this.column = 2;
@@ -559,7 +559,7 @@ class CasesGrid extends View {
     this.columns();
     this.filterChips();
     say(this.about, foot);
-    say(this.keys, `j k cases · h l releases · Enter opens${can.includes("rate") ? " · 1–5 rate" : ""}${can.includes("blind") ? " · b blind" : ""}`);
+    say(this.keys, `j k cases · h l releases · Enter opens${can.includes("rate") ? " · 1–5 rate" : ""}${can.includes("fail") ? " · f failure" : ""}${can.includes("blind") ? " · b blind" : ""}`);
   }
 
   columns() {
@@ -612,6 +612,7 @@ class CasesGrid extends View {
     else if (by) { if (this.active >= 0) this.column = Math.max(0, Math.min(this.column + by, columns.length)); this.activate(Math.max(0, this.active)); }
     else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
     else if (event.key === "Enter" || event.key === " ") this.open(this.rows[this.active]?.id);
+    else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
     else return false;
     return true;
@@ -624,15 +625,47 @@ class CasesGrid extends View {
     else this.send("rate", { id: row.id, release: column.name, quality });
   }
 
+  // --- failures: what is wrong with the chosen answer, in a word
+
+  fail() {
+    const row = this.rows[this.active];
+    const column = this.get("_head").columns[this.column - 1];
+    if (!row || !column) { say(this.status, "Choose an answer first: h and l go from release to release"); return; }
+    this.failing = { id: row.id, release: column.name };
+    this.opened = "";
+    this.toggle("failure", () => this.failurePanel(column.label));
+  }
+
+  failurePanel(label) {
+    this.names = h("datalist", { id: `${this.id}-names` });
+    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": `Failure of the answer of ${label}`, placeholder: "what is wrong, in a word or two", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
+      if (event.key !== "Enter") return;
+      swallow(event);
+      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true }); else this.toggle("failure");
+      field.value = "";
+    } });
+    this.named = h("span", { class: "vnb-view-chips" });
+    this.panel.replaceChildren(h("span", {}, `Failure of ${label}`), field, this.names, this.named);
+    this.namedChips();
+  }
+
+  namedChips() {
+    this.names.replaceChildren(...this.get("_head").failures.names.map((name) => h("option", { value: name })));
+    const found = this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
+    refill(this.named, ...found.map(([name, proposed]) => button("chip", () => this.send("fail", { ...this.failing, name, has: proposed }), { "aria-label": proposed ? `Confirm ${name}` : `Take ${name} away`, "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), ` ${name}${proposed ? "?" : ""}`)));
+  }
+
+  draw() { super.draw(); if (this.opened === "failure") this.namedChips(); }
+
   // --- filters
 
   filterChips() {
-    const { filters, labels } = this.get("_head");
+    const { filters, labels, failures } = this.get("_head");
     const { states, labels: picked } = this.state;
+    const groups = labels.map((each) => ({ ...each, chosen: picked[each.name] ?? [], choose: (some) => this.filter({ labels: { ...picked, [each.name]: some } }) }));
+    if (failures.values.length) groups.push({ ...failures, name: "failures", label: "failure", more: 0, chosen: this.state.failures, choose: (some) => this.filter({ failures: some }) });
     const chip = (key, text, count, on, call) => h("button", { type: "button", class: "vnb-grid-toggle", "aria-pressed": String(on), "data-key": key, onclick: call }, on && icon("check"), text, " ", h("span", { class: "vnb-view-quiet" }, figure(count)));
-    refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flipped(states, name) }))), ...labels.flatMap(({ name, label, values, more }) => {
-      const chosen = picked[name] ?? [];
-      const choose = (some) => this.filter({ labels: { ...picked, [name]: some } });
+    refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flipped(states, name) }))), ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
       const options = [["", "all"], ...values.map(([value, text, count]) => [value, `${text} (${figure(count)})`])];
       return [h("span", { class: "vnb-grid-divider" }), h("span", { class: "vnb-grid-filters", role: "group", "aria-label": label }, h("span", { class: "vnb-view-quiet" }, label),
         values.length + more > CHIPS ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : [])) : values.map(([value, text, count]) => chip(`${name} ${value}`, text, count, chosen.includes(value), () => choose(flipped(chosen, value)))))];

@@ -1,0 +1,241 @@
+"""How often intervals hold and tests err, over simulated comparisons of two releases.
+
+Each comparison goes through the figures that reports show. Coverage is the share of 95 % intervals
+that hold the true mean or difference, of those that are shown; rates are how often releases that do
+not differ are called different at 5 %; `known` is how many differences have an interval. Exits
+with 1 where an interval holds less than 93 %, or a rate is above 6 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.figures import ComparisonFigures, Scored
+from vellum_nb.comparison.metrics import Metric
+from vellum_nb.comparison.statistics import pooled_variance, sequential_test, win_rate
+
+Values = NDArray[np.float64]
+SIZES = (6, 10, 20, 50, 200)
+LEAST, MOST = 0.93, 0.06
+RELEASES = ("v1", "v2")
+NO_RUNS = pd.DataFrame()
+METRIC = Metric(lambda _: None, name="m")
+INTERVALS = ("mean", "delta", "win rate")
+RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How the figures of cases come about: cases x releases x repeats, NaN where one is missing."""
+
+    draw: Callable[[np.random.Generator, int, float], Values]
+    effect: float  # of the second release, where it has one
+    is_clustered: bool = False
+
+
+def passes(rate: float, repeats: int = 1) -> Callable[..., Values]:
+    """Return pass and fail, by cases that are harder or easier than others."""
+
+    def draw(rng: np.random.Generator, number: int, effect: float) -> Values:
+        hard = rng.beta(8 * rate, 8 * (1 - rate), size=(number, 1, 1))
+        chance = hard * np.array([1.0, 1.0 - effect])[None, :, None]
+        return (rng.random((number, 2, repeats)) < chance).astype(np.float64)
+
+    return draw
+
+
+def numbers(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers with a normal spread."""
+    return rng.normal(0, 1, (number, 1, 1)) + rng.normal([[[0], [effect]]], 1, (number, 2, 1))
+
+
+def repeated(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers with three repeats, whose releases differ by case."""
+    case = rng.normal(0, 1, (number, 1, 1)) + rng.normal([[[0], [effect]]], 0.5, (number, 2, 1))
+    return case + rng.normal(0, 1, (number, 2, 3))
+
+
+def coins(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers with two repeats, whose cases differ by their repeats alone."""
+    return rng.normal(0, 2, (number, 1, 1)) + rng.normal([[[0], [effect]]], 1, (number, 2, 2))
+
+
+def tied(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers of which six of ten are the same on both releases."""
+    found = numbers(rng, number, effect)
+    same = rng.random(number) < 0.6
+    found[same, 1] = found[same, 0]
+    return found
+
+
+def skewed(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return seconds with a long tail."""
+    case = rng.normal(0, 0.5, (number, 1, 1))
+    return np.exp(case + rng.normal([[[0], [effect]]], 0.5, (number, 2, 1)))
+
+
+def parts(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return scores in quarters, most of them 1."""
+    found = rng.choice(5, size=(number, 2, 1), p=(0.05, 0.05, 0.1, 0.2, 0.6)) / 4
+    found[:, 1] *= rng.random((number, 1)) >= effect
+    return found
+
+
+def missing(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers of which one of five is missing."""
+    found = numbers(rng, number, effect)
+    found[rng.random(found.shape) < 0.2] = np.nan
+    return found
+
+
+def cluster_of(number: int) -> Values:
+    """Return of each case its cluster: few of unequal size, six at least."""
+    clusters = max(6, number // 5)
+    sizes = 1 + np.arange(clusters) % 3
+    return np.sort(np.resize(np.repeat(np.arange(clusters), sizes), number)).astype(np.float64)
+
+
+def grouped(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return numbers of cases that share documents, each with its own difference."""
+    at = cluster_of(number).astype(int)
+    return numbers(rng, number, effect) + rng.normal(0, 1, (at.max() + 1, 2, 1))[at]
+
+
+SCENARIOS = {
+    "pass or fail, 70 %": Scenario(passes(0.7), 0.2),
+    "pass or fail, 97 %": Scenario(passes(0.97), 0.1),
+    "pass or fail, 3 repeats": Scenario(passes(0.7, 3), 0.2),
+    "numbers": Scenario(numbers, 0.5),
+    "numbers, 3 repeats": Scenario(repeated, 0.5),
+    "numbers, 2 repeats, else alike": Scenario(coins, 0.5),
+    "numbers, 6 of 10 tied": Scenario(tied, 0.5),
+    "scores in quarters": Scenario(parts, 0.1),
+    "seconds, skewed": Scenario(skewed, 0.3),
+    "numbers, 1 of 5 missing": Scenario(missing, 0.5),
+    "numbers in clusters, which are named": Scenario(grouped, 0.5, is_clustered=True),
+}
+
+
+def figures_of(
+    values: Values, cases: tuple[Case, ...], *, cluster: str | None
+) -> ComparisonFigures:
+    """Return the figures of a comparison whose answers have these values."""
+    has = ~np.isnan(values)
+    count = has.sum(axis=2)
+    answered = count > 0
+    mean = np.where(has, values, 0.0).sum(axis=2) / np.where(answered, count, np.nan)
+    squares = np.where(has, (values - mean[:, :, None]) ** 2, 0.0).sum(axis=2)
+    cells = np.broadcast_to(np.arange(len(values))[:, None], values[:, 0].shape)
+    pooled = [pooled_variance(cells[has[:, at]], values[:, at][has[:, at]]) for at in (0, 1)]
+    scored = Scored(
+        metric=METRIC,
+        mean=mean,
+        count=count,
+        variance=np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan),
+        failed=np.zeros_like(count),
+        answered=answered,
+        rejected=np.zeros_like(answered),
+        pooled=tuple(pooled),
+        pairs=((0, 0), (0, 0)),
+        passes=bool(np.isin(values[has], (0.0, 1.0)).all()),
+    )
+    figures = ComparisonFigures(
+        deployment="",
+        baseline=RELEASES[0],
+        releases=RELEASES,
+        moved_tags=(),
+        cases=cases,
+        metrics=(METRIC,),
+        table=NO_RUNS,
+        alpha=0.05,
+        cluster=cluster,
+    )
+    vars(figures)["scored"] = {"m": scored}
+    return figures
+
+
+def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, float]:
+    """Return how often intervals held and tests erred."""
+    scenario = SCENARIOS[title]
+    rng = np.random.default_rng([seed, number, list(SCENARIOS).index(title)])
+    labels = [{"document": at} for at in cluster_of(number).tolist()]
+    cases = tuple(Case(at + 1, str(at), "v1", {}, labels=label) for at, label in enumerate(labels))
+    cluster = "label.document" if scenario.is_clustered else None
+    large = np.nanmean(scenario.draw(np.random.default_rng(1), 400_000, scenario.effect), (0, 2))
+    truth = {"mean": large[1], "delta": large[1] - large[0]}
+    hits, total = Counter[str](), Counter[str]()
+
+    def count(name: str, *, is_known: bool, holds: bool) -> None:
+        total[name] += is_known
+        hits[name] += is_known and holds
+
+    for _ in range(times):
+        found = figures_of(scenario.draw(rng, number, scenario.effect), cases, cluster=cluster)
+        own = found.scored["m"].estimate(1, found.clusters)
+        for name, each in (("mean", own), ("delta", found.against["v2", "m"].change)):
+            inside = each.low - 1e-9 <= truth[name] <= each.high + 1e-9
+            count(name, is_known=not math.isnan(each.low), holds=inside)
+        found = figures_of(scenario.draw(rng, number, 0.0), cases, cluster=cluster)
+        against, key = found.against["v2", "m"], ("v2", "m")
+        signs = np.where(against.codes == 0, 1, np.where(against.codes == 1, -1, 0))
+        count("p", is_known=True, holds=(found.p[key] or 1.0) <= found.alpha)
+        sign_p = found.sign_p[key]
+        count("sign p", is_known=True, holds=sign_p is not None and sign_p <= found.alpha)
+        count("finding", is_known=True, holds=found.finding(*key) in {"better", "worse"})
+        if not scenario.is_clustered:
+            delta = np.nan_to_num(against.delta)
+            count("at any time", is_known=True, holds=sequential_test(delta).side != 0)
+        if against.band is not None and scenario.draw is coins:
+            count("noise", is_known=True, holds=abs(against.change.mean) > against.band)
+            total["verdict"] += against.compared
+            hits["verdict"] += against.decided
+        rate = win_rate(int((signs > 0).sum()), int((signs < 0).sum()))
+        known = not math.isnan(rate.low) and not scenario.is_clustered
+        count("win rate", is_known=known, holds=rate.low <= 0.5 <= rate.high)
+    rates = {name: hits[name] / total[name] for name in total if total[name]}
+    return rates | {"known": total["delta"] / times}
+
+
+def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
+    """Return the names of figures that are beyond their limit by more than `margin`."""
+    high = [name for name in RATES if found.get(name, 0.0) > MOST + margin]
+    return high + [name for name in INTERVALS if found.get(name, 1.0) < LEAST - margin]
+
+
+def main() -> int:
+    """Simulate, print a table in Markdown, and return 1 where something does not hold."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--times", type=int, default=10_000, help="comparisons of each kind")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--only", default="", help="part of a scenario's name")
+    options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    given = options.parse_args()
+    names = (*INTERVALS, "known", *RATES)
+    sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
+    bad = 0
+    for title in SCENARIOS:
+        for number in given.sizes if given.only in title else ():
+            found = simulate(title, number, given.times, given.seed)
+            wrong = defects(found)
+            bad += len(wrong)
+            cells = [
+                "" if name not in found else f"{100 * found[name]:.1f}" + "!" * (name in wrong)
+                for name in names
+            ]
+            sys.stdout.write(f"| {title} | {number} | {' | '.join(cells)} |\n")
+            sys.stdout.flush()
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Failure names: tags of runs, counted by release with their intervals; what judges propose."""
+
+import pytest
+from report_kit import compared, failed, run
+from scipy.stats import binomtest
+
+import vellum_nb as vnb
+from vellum_nb.comparison.failures import named, with_failure, without_failure
+from vellum_nb.errors import InputError
+
+
+def test_names_are_tags_with_who_gave_them():
+    tags = with_failure(["seen"], " wrong  category ", "ann: b")
+    assert tags == ["seen", "failure@ann- b:wrong category"]
+    assert with_failure(tags, "wrong category", None) == tags
+    tags = with_failure(tags, "rude: very", None)
+    assert named(tags) == {"wrong category": "ann- b", "rude: very": ""}
+    assert without_failure(tags, "wrong category") == ["seen", "failure:rude: very"]
+    assert named(["failure:", "failure: ", "failures:x", "x failure:y", "failure"]) == {}
+    for name in ("", " \n", "x" * 81):
+        with pytest.raises(InputError, match="give 1 to 80 characters"):
+            with_failure([], name, "ann")
+
+
+def test_cases_are_counted_by_name_and_release_with_their_intervals(tmp_path):
+    marked = {("v2", "a"): ("failure@ann:rude",), ("v2", "b"): ("failure:rude", "failure:wrong")}
+    marked |= {("v1", "c"): ("failure:wrong", "other")}
+    runs = [
+        run(tag, text, tags=marked.get((tag, text), ()))
+        for text in "abcdefghij"
+        for tag in ("v1", "v2")
+    ]
+    runs.append(run("v2", "a", tags=("failure:rude",)))  # a repeat counts no case twice
+    runs.append(failed("v2", "k").model_copy(update={"tags": ("failure:rude",)}))  # no answer
+    cmp = compared(*runs)
+    frame = cmp.failures()
+    assert list(frame) == ["name", "release", "count", "n", "share", "low", "high", "proposed"]
+    assert frame[["name", "release", "count", "n"]].to_numpy().tolist() == [
+        ["rude", "v1", 0, 10], ["rude", "v2", 2, 10],
+        ["wrong", "v1", 1, 10], ["wrong", "v2", 1, 10],
+    ]  # fmt: skip
+    for row in frame.to_dict("records"):
+        ci = binomtest(row["count"], row["n"]).proportion_ci(method="exact")
+        assert (row["share"], row["low"], row["high"]) == pytest.approx(
+            (row["count"] / row["n"], *ci), abs=1e-9
+        )
+    assert cmp.frame()["failures@v2"].tolist()[:3] == ['["rude"]', '["rude","wrong"]', "[]"]
+    text = cmp.to_markdown(only="missing")
+    assert "| <code>rude</code> | 0 of 10 (0 % to 31 %) | 2 of 10 (3 % to 56 %) |" in text
+    assert "2</data> of 10" in cmp.to_html(tmp_path / "report.html").read_text("utf-8")
+    none = compared(run("v1"))
+    assert none.failures().empty
+    assert "failures@v1" not in none.frame()
+
+
+@pytest.fixture
+def ws():
+    def reply(ticket: str) -> dict[str, str]:
+        return {"reply": ticket}
+
+    def grader(answer: str) -> dict[str, object]:
+        names = {"a": ["rude", "too long", "x" * 90, 7], "b": "rude", "c": {"rude": 1}}
+        return {"score": 0.5, "failures": names.get(answer, [])}
+
+    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
+        for tag in ("v1", "v2"):
+            server.deploy(reply, name="echo", release_tags=[tag], description=tag)
+            for ticket in "abcd":
+                ws.run("echo", {"ticket": ticket}, release_tag=tag)
+        server.deploy(grader, name="grader")
+        yield ws
+
+
+def test_a_judge_proposes_names_until_they_are_confirmed(ws):
+    judge = ws.judge("grader", inputs={"answer": "output.reply"})
+
+    def counts():
+        rows = ws.compare("echo", metrics=judge, progress=False).failures()
+        assert rows["name"].unique().tolist() == ["rude", "too long"]
+        row = rows[(rows["name"] == "rude") & (rows["release"] == "v2")]
+        return row[["count", "proposed", "n"]].to_numpy().tolist()
+
+    assert counts() == [[0, 2, 4]]
+    run = next(each for each in ws.history.runs(release_tag="v2") if each.inputs["ticket"] == "a")
+    ws.history.annotate(run.id, tags=["failure@ann:rude"])
+    assert counts() == [[1, 1, 4]]
+    again = vnb.compare(ws.history.frame(deployment="echo")).failures()
+    assert again[["name", "release", "count"]].to_numpy().tolist() == [
+        ["rude", "v1", 0],
+        ["rude", "v2", 1],
+    ]

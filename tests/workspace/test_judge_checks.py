@@ -1,0 +1,272 @@
+"""A judge against people's ratings, and raters among each other, on real runs of a local server.
+
+The text of a case says which verdicts it gets: "pf" passes with people, and fails with the judge.
+"""
+
+import math
+import re
+from itertools import count
+
+import krippendorff
+import numpy as np
+import ppi_py
+import pytest
+from runs_kit import html_of
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.proportion import proportion_confint
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError, RegressionError
+
+TABLE = {"pp": 30, "pf": 3, "fp": 9, "ff": 8}
+CASES = [{"text": f"{kind} {at}"} for kind, many in TABLE.items() for at in range(many)]
+
+
+@pytest.fixture
+def ws(server):
+    numbers = count()
+    server.deploy(lambda text: text, name="echo", release_tags=["v1", "v2"])
+    server.deploy(lambda text: text[1] == "p", name="grader")
+    server.deploy(lambda text: bool(text) and next(numbers) % 3 > 0, name="moody")
+    server.deploy(lambda text: float(bool(text) and next(numbers) % 3), name="points")
+    with vnb.connect(server, history=":memory:") as made:
+        yield made
+
+
+def judged(ws, cases, *, tags=("v1", "v2"), rated=bool, name="grader", **options):
+    """Run the cases, rate some of them as their texts say, and compare by the judge."""
+    runs = ws.sweep("echo", cases, release_tags=list(tags), progress=False).runs()
+    for run in runs:
+        if rated(run.inputs["text"]):
+            ws.history.annotate(run.id, quality=float(run.inputs["text"][0] == "p"))
+    judge = ws.judge(name, inputs={"text": "input.text"}, **options)
+    return ws.compare("echo", release_tags=list(tags), metrics=judge, progress=False)
+
+
+def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
+    compared = judged(ws, CASES, tags=["v1"])
+    check = compared.judge_check("grader")
+    table = np.array([[30, 3], [9, 8]])
+    assert check.confusion.to_numpy().tolist() == table.tolist()
+    assert check.confusion.index.tolist() == ["quality: pass", "quality: fail"]
+    for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
+        found = getattr(check, name)
+        assert (found.mean, found.n) == (hits / of, of)
+        peer = proportion_confint(hits, of, method="beta")
+        assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
+    people, verdicts = (
+        np.repeat([0, 0, 1, 1], [30, 3, 9, 8]),
+        np.repeat([0, 1, 0, 1], [30, 3, 9, 8]),
+    )
+    assert check.kappa.mean == pytest.approx(cohen_kappa_score(people, verdicts), abs=1e-6)
+    peer = cohens_kappa(table + 1)  # with one more in each cell
+    assert (check.kappa.low, check.kappa.high) == pytest.approx(
+        (peer.kappa_low, peer.kappa_upp), abs=1e-6
+    )
+    unlike = check.frame()
+    assert unlike["id"].nunique() == len(unlike) == 12
+    assert (unlike["quality"] != unlike["metric.grader"]).all()
+    assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
+    assert list(check.figures) == ["agreement", "sensitivity", "specificity", "kappa"]
+    assert "sensitivity 91 %" in check.line
+    assert "quality: pass" in html_of(check)
+
+
+def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
+    compared = judged(ws, CASES[:12], rated=lambda text: text.startswith("pp 1"))
+    problem = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
+    assert compared.judge_check().problem == problem
+    assert compared.summary()["metric.grader.check"].tolist() == [problem] * 2
+    texts = [compared.to_text(), compared.to_html(), compared.to_junit(), html_of(compared)]
+    texts += [compared.to_markdown(), str(compared.view().table.get_state("_head"))]
+    assert all(problem in text for text in texts)
+    with pytest.warns(UserWarning, match=re.escape(problem)):
+        compared.assert_no_regressions(alpha=None)
+    with pytest.raises(RegressionError, match="was not checked") as raised:
+        compared.assert_no_regressions(require_checked_judge=True)
+    assert raised.value.reasons == (f"v2 by grader: {problem}",)
+    assert "not enough data (n = 0)" in compared.judge_check().line  # no rating fails
+
+
+def test_a_checked_judge_passes_and_one_that_agrees_too_little_does_not(ws):
+    right = judged(ws, [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)])
+    assert right.judge_check().problem == ""
+    right.assert_no_regressions(require_checked_judge=True)
+    assert right.summary()["metric.grader.check"].str.startswith("judge grader against").all()
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(20, 30)]
+    wrong = judged(ws, cases, tags=["v1"])
+    ids = [
+        case.case_id for case in wrong.cases if not case.inputs["text"].startswith(("pp ", "ff "))
+    ]
+    wrong = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
+    assert wrong.judge_check().n == 20
+    everything = ws.compare("echo", release_tags=["v1"], metrics=wrong.metrics)
+    found = everything.judge_check().kappa
+    assert found.n == 70
+    assert found.low < found.mean < found.high
+
+
+def test_a_scale_needs_its_threshold(ws):
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)]
+    compared = judged(ws, cases, tags=["v1"], name="points", threshold=0.0)
+    problem = compared.judge_check().problem
+    assert "kappa 0" in problem
+    assert "all get the same verdict: is threshold=0.0 right?" in problem
+    with pytest.raises(InputError, match="no judge 'quality'; its judges: points"):
+        compared.judge_check("quality")
+
+
+def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
+    kinds = [("pp", 40), ("pf", 10), ("fp", 20), ("ff", 10)]
+    cases = [{"text": f"{kind} {at}"} for kind, many in kinds for at in range(many)]
+    compared = judged(ws, cases, rated=lambda text: int(text[3:]) % 3 == 0)
+    row = compared.summary().set_index("release").loc["v2"]
+    texts = [case.inputs["text"] for case in compared.cases]
+    people = np.array([float(text[0] == "p") for text in texts])
+    judge = np.array([float(text[1] == "p") for text in texts])
+    rated = np.array([int(text[3:]) % 3 == 0 for text in texts])
+    assert row["metric.grader.corrected_n"] == rated.sum()
+    sides = people[rated], judge[rated], judge[~rated]
+    name = "metric.grader.corrected"
+    assert row[name] == pytest.approx(ppi_py.ppi_mean_pointestimate(*sides).item(), abs=1e-6)
+    more = np.append(sides[0], [0, 1]), np.append(sides[1], [judge.mean()] * 2), sides[2]
+    low, high = ppi_py.ppi_mean_ci(*more, alpha=0.05)  # with two cases more
+    assert row[f"{name}_low"] == pytest.approx(low.item(), abs=1e-6)
+    assert row[f"{name}_high"] == pytest.approx(high.item(), abs=1e-6)
+    assert row[f"{name}_low"] < people.mean() < row[f"{name}_high"]
+    assert row["metric.grader"] == judge.mean()
+    assert row[f"{name}_delta"] == 0.0
+    assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
+
+
+def test_a_judge_of_no_runs_is_not_checked(ws):
+    metric = ws.judge("grader")
+    empty = vnb.Comparison([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
+    assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
+    assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 runs")
+    assert empty.judge_check().frame().empty
+
+
+def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
+    server.deploy(lambda text: text.upper(), name="echo", release_tags=["v3"])
+    compared = judged(ws, CASES[:2], tags=["v1", "v3"], rated=lambda text: not text)
+    view = compared.view()
+    view.rate(view.comparison.cases[0], "v1", 1.0)
+    assert view.wait(20)
+    session = compared.blind()
+    session.rate("A")
+    session.finish()
+    session.send(lambda run, quality, metadata: ws.rate(run, quality=quality, metadata=metadata))
+    check = ws.compare("echo", release_tags=["v1", "v3"], metrics=compared.metrics).judge_check()
+    rated = [run for run in ws.history.runs(deployment="echo") if run.quality is not None]
+    assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
+
+
+def test_few_ratings_correct_nothing(ws):
+    compared = judged(ws, CASES[:25], rated=lambda text: text.endswith("1"))
+    row = compared.summary().iloc[1]
+    assert row["metric.grader.corrected_n"] == 3
+    assert math.isnan(row["metric.grader.corrected"])
+    assert math.isnan(row["metric.grader.corrected_delta_low"])
+
+
+@pytest.mark.parametrize(("name", "figures"), [("moody", {1.0}), ("points", {1.0})])
+def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
+    cases = [{"text": f"pp {at}"} for at in range(5)]
+    judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
+    ws.sweep("echo", cases, release_tags=["v1"], progress=False)
+    options = {"release_tags": ["v1"], "metrics": judge}
+    plan = ws.compare("echo", **options, dry_run=True)
+    assert (plan.calls, plan.known) == (15, 0)
+    both = [judge, ws.judge("grader", inputs={"text": "input.text"})]
+    some = ws.compare("echo", **options | {"metrics": both}, max_calls=7, progress=False)
+    assert len(ws.history.runs(deployment=[name, "grader"])) == 7
+    assert some.errors()["message"].str.contains("of 3 times: its sweep stopped|not called").any()
+    plan = ws.compare("echo", **options, dry_run=True)
+    assert (plan.calls, plan.known) == (8, 7)
+    whole = ws.compare("echo", **options, progress=False)
+    assert len(ws.history.runs(deployment=name)) == 15
+    assert whole.errors().empty
+    ws.compare("echo", **options, progress=False)
+    assert len(ws.history.runs(deployment=name)) == 15
+    row = whole.summary().iloc[0]
+    verdicts = {}
+    for run in ws.history.runs(deployment=name):
+        verdicts.setdefault(run.inputs["text"], []).append(float(run.outputs["output"]))
+    unlike = sum(a != b for a, b, c in verdicts.values() for a, b in ((a, b), (b, c), (a, c)))
+    assert row[f"metric.{name}.judge_noise_pct"] == pytest.approx(100 * unlike / 15)
+    assert row[f"metric.{name}.judge_noise_n"] == 5
+    assert f"Verdicts of the judge {name} differ on one answer:" in whole.to_text()
+    assert "of pairs, 5 answers" in whole.to_text()
+    means = [np.mean(each) for each in verdicts.values()]
+    figures = [mean > 0.5 for mean in means] if name == "moody" else means
+    assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
+
+
+def test_repeats_of_a_judge_are_a_whole_number(ws):
+    for repeats in (0, True, 1.5):
+        with pytest.raises(InputError, match="repeats"):
+            ws.judge("grader", repeats=repeats)
+
+
+def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypatch):
+    run = ws.run("echo", {"text": "pp"}, release_tag="v1")
+    ws.history.annotate(run.id, tags=["urgent"])
+    assert ws.rate(run, quality=0.5).ratings == {}
+    assert ws.rate(run, quality=0.25, author="ann").ratings == {"ann": 0.25}
+    ws.rate(run, quality=1, author="joann")
+    rated = ws.rate(run, quality=0, author="ann")
+    assert rated.ratings == {"joann": 1.0, "ann": 0.0}
+    assert rated.tags == ("urgent", "rating@joann:1", "rating@ann:0")
+    assert rated.quality == 0.0
+    ws.history.annotate(run.id, quality=None, author="ann")
+    assert ws.history.get(run.id).ratings == {"joann": 1.0}
+    monkeypatch.setenv("VELLUM_NB_AUTHOR", "kim")
+    with vnb.History(":memory:") as other:
+        other.merge(ws.history)
+        other.annotate(run.id, quality=0.75)
+        ws.history.merge(other)
+    assert ws.history.get(run.id).ratings == {"joann": 1.0, "kim": 0.75}
+
+
+def rated_by(ws, ratings):
+    """Rate one run a column by the authors of `ratings`; None: not rated."""
+    cases = [{"text": f"pp {at}"} for at in range(len(next(iter(ratings.values()))))]
+    runs = ws.sweep("echo", cases, release_tags=["v1"], progress=False).runs()
+    runs.sort(key=lambda run: int(run.inputs["text"][3:]))
+    for author, values in ratings.items():
+        for run, value in zip(runs, values, strict=True):
+            if value is not None:
+                ws.history.annotate(run.id, quality=value, author=author)
+    return ws.compare("echo", release_tags=["v1"], metrics="quality").rater_check()
+
+
+def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
+    ann = [1, 1, 1, 0, 0, 1, 0.75, 0.25, 1, 0] * 2 + [None]
+    bob = [1, 0, 1, 0, 0, 1, 0.5, 0.5, 1, 1] * 2 + [1]
+    rated_by(ws, {"ann": ann, "bob": bob})
+    check = rated_by(ws, {"ann": ann[:7] + [None] * 14})  # again, and so after Bob
+    assert check.confusion.to_numpy().tolist() == [[10, 2], [4, 4]]
+    passes = [[each >= 0.5 for each in own if each is not None] for own in (ann, bob)]
+    assert check.kappa.mean == pytest.approx(cohen_kappa_score(passes[0], passes[1][:20]), abs=1e-6)
+    assert check.n == check.kappa.n == 20
+    ratings = sorted(check.frame()[["quality@ann", "quality@bob"]].to_numpy().tolist())
+    assert ratings == sorted([[0, 1], [0.25, 0.5], [1, 0]] * 2)
+    assert check.agreement.mean == 0.7
+    assert check.title == "raters ann, bob"
+    eve = [0, 1, 1, 0, None, 1, 0, 0, 1, 1] * 2 + [None]
+    check = rated_by(ws, {"eve": eve})
+    data = [[np.nan if each is None else each >= 0.5 for each in own] for own in (ann, bob, eve)]
+    peer = krippendorff.alpha(np.array(data, dtype=float), level_of_measurement="nominal")
+    assert check.alpha.mean == pytest.approx(peer, abs=1e-6)
+    assert check.kappa is None
+    assert check.alpha.low < check.alpha.mean < check.alpha.high
+
+
+def test_without_raters_there_is_not_enough_data(ws):
+    check = rated_by(ws, {"ann": [1, 0]})
+    assert (check.n, check.frame().empty) == (0, True)
+    assert repr(check) == (
+        "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
+    )

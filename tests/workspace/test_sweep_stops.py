@@ -1,0 +1,108 @@
+"""A sweep that stops as soon as it is decided which release is better, and what it may claim."""
+
+import pytest
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+from vellum_nb.local import Faults
+
+CASES = [{"n": number, "expected.x": number} for number in range(40)]
+DECIDED = {"release_tags": ["old", "new"], "stop_when": "decided", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with vnb.LocalServer() as server:
+        server.deploy(lambda n: {"x": 0 * n}, name="count", release_tags=["old"])
+        server.deploy(lambda n: {"x": n}, name="count", release_tags=["new"])
+        server.deploy(lambda n: {"x": n if n % 2 else 0}, name="count", release_tags=["half"])
+        server.deploy(lambda n: {"x": 0 if n % 2 else n}, name="count", release_tags=["other"])
+        yield server
+
+
+@pytest.fixture
+def ws(server):
+    with vnb.connect(server, history=":memory:") as ws:
+        yield ws
+
+
+def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
+    sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
+    now = sweep.progress()
+    assert sweep.state == "stopped"
+    saved = 80 - now.ended
+    assert 60 <= saved <= 66
+    # seven cases decide, and one of the forty is a tie
+    assert now.reason.startswith(("decided by score after 7", "decided by score after 8"))
+    assert now.reason.endswith(f" of 40 cases: new is better; {saved} calls saved")
+    assert now.reason in repr(sweep)
+    ran = [run.inputs["n"] for run in sweep.runs() if run.release_tag == "new"]
+    assert sorted(ran) != list(range(len(ran)))  # in an order drawn by the seed
+    again = ws.sweep("count", CASES, concurrency=2, **DECIDED)
+    assert (again.id, again.progress().ended) == (sweep.id, now.ended)  # nothing was sent
+    other = ws.sweep("count", CASES, concurrency=2, seed=5, restart=True, **DECIDED)
+    assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
+
+
+def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
+    found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
+    assert found.finding("new") == "better"
+    assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
+    assert found.count("new", "missing") == 40 - found.against("new").compared
+    rest = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)  # the rest of it
+    assert rest.state == "done"
+    assert rest.compare().p("new") < 1e-9
+
+
+def test_it_gives_up_when_the_cases_left_cannot_decide_it(ws):
+    options = DECIDED | {"release_tags": ["half", "other"]}
+    sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
+    assert sweep.progress().reason.startswith("cannot be decided by score after ")
+    assert " of 30 cases: other is undecided; " in repr(sweep)
+    assert 0 < sweep.progress().ended < 60
+    assert sweep.compare().finding("other") == "undecided"
+
+
+def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
+    options = DECIDED | {"release_tags": ["old", "new", "half"], "repeats": 2}
+    sweep = ws.sweep("count", CASES, concurrency=1, metrics=["exact"], **options)
+    reason = sweep.progress().reason
+    assert reason.startswith("decided by exact")
+    assert ": new is better, half is better; " in reason
+    assert sweep.compare().p("half") <= 0.05
+    assert ws.open_sweep(sweep.id).resume(progress=False).state == "done"  # all the rest
+
+
+def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, tmp_path):
+    path = tmp_path / "runs.db"
+    with vnb.connect(server, history=path) as ws:
+        part = ws.sweep("count", CASES, concurrency=1, max_calls=5, **DECIDED)
+        assert "max_calls" in part.progress().reason
+    server.faults = Faults(rate_429=0.2, retry_after_s=0.05, paths="/v1/execute-*", seed=3)
+    try:
+        with vnb.connect(server, history=path) as ws:
+            sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
+            assert sweep.id == part.id
+            assert "new is better; " in sweep.progress().reason
+    finally:
+        server.faults = None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"release_tags": ["old"]}, "give two release tags"),
+        ({"baseline": "v9"}, "baseline='v9' is not among"),
+        ({"stop_when": "bored"}, "stop_when='bored'"),
+        ({"alpha": 1e-12}, "40 cases cannot decide at alpha=1e-12"),
+        ({"metrics": vnb.metrics.judge("count")}, "no judge"),
+        ({"metrics": []}, "no judge"),
+        ({"alpha": 2}, "alpha=2"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, says):
+    with pytest.raises(InputError, match=says):
+        ws.sweep("count", CASES, **DECIDED | options)
+    with pytest.raises(InputError, match="give metrics"):
+        ws.sweep("count", [{"n": 1}] * 9, **DECIDED)
+    assert ws.sweeps().empty

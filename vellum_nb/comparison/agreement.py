@@ -1,0 +1,180 @@
+"""Agreement: verdicts of a judge against people's ratings, and of people among each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.metrics import Judge
+from vellum_nb.comparison.statistics import (
+    Estimate,
+    cohen_kappa,
+    krippendorff_alpha,
+    share_interval,
+)
+from vellum_nb.history import clean, frame_of_cells
+from vellum_nb.models import Run
+from vellum_nb.rendering.format import figure, percent, plural
+from vellum_nb.rendering.html import render
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_RATED, _KAPPA = 30, 0.4  # rated runs, and the lower bound of kappa, of a judge that is checked
+_PASS = 0.5  # the rating from which an answer passes
+_TWO = 2
+
+
+def rating_of(run: Run) -> float | None:
+    """Return how people rated a run: the mean of those who said who they are, else `quality`."""
+    found = run.ratings.values()
+    return sum(found) / len(found) if found else run.quality
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Agreement:
+    """How far two or more agree on which answers pass; every figure has its 95 % interval and n.
+
+    Attributes
+    ----------
+    title : str
+        Who is compared.
+    n : int
+        How many runs all figures are of, but sensitivity and specificity.
+    agreement : Estimate
+        The share of runs on which all agree: `mean`, `low`, `high`, `n`.
+    kappa, alpha : Estimate or None
+        Cohen's kappa of two; Krippendorff's alpha (nominal) of more.
+    sensitivity, specificity : Estimate or None
+        Of what people passed the share that the judge passes; of what they failed, that it fails.
+    confusion : DataFrame or None
+        Of two, how many runs each passed and failed.
+    problem, noise : str
+        Why the judge does not count as checked; how often its verdicts on one answer differ.
+    """
+
+    title: str
+    n: int
+    agreement: Estimate
+    kappa: Estimate | None = None
+    alpha: Estimate | None = None
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
+    confusion: pd.DataFrame | None = None
+    problem: str = ""
+    noise: str = ""
+    disagreements: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, Estimate]:
+        """Name to figure, of those that there are."""
+        names = ("agreement", "sensitivity", "specificity", "kappa", "alpha")
+        return {name: found for name in names if (found := getattr(self, name)) is not None}
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per run on which they disagree: its case, and the figure of each."""
+        return frame_of_cells({clean(name): each for name, each in self.disagreements.items()})
+
+    @property
+    def line(self) -> str:
+        """The figures in one line."""
+        parts = [f"{name} {words}" for name, words in self._words().items()]
+        return f"{self.title}: {' · '.join(parts)}"
+
+    def _words(self) -> dict[str, str]:
+        return {name: _words(name, found) for name, found in self.figures.items()}
+
+    def __repr__(self) -> str:
+        return f"<{self.line}>"
+
+    def _repr_html_(self) -> str:
+        return render("agreement.html.j2", check=self, figures=self._words())
+
+
+def _words(name: str, found: Estimate) -> str:
+    text = partial(figure, digits=2) if name in {"kappa", "alpha"} else percent
+    if math.isnan(found.mean):
+        return f"not enough data (n = {found.n:,})"
+    return f"{text(found.mean)} (95 %: {text(found.low)} to {text(found.high)}, n = {found.n:,})"
+
+
+def judge_check(
+    runs: Sequence[tuple[Run, Case, str]], figures: Sequence[Sequence[float]], judge: Judge
+) -> Agreement:
+    """Compare a judge with people; `figures` are the rating and the judge's figure of each run."""
+    name = f"metric.{judge.name}"
+    rows = [
+        _row(*of, {"quality": rating, name: value})
+        for of, (rating, value) in zip(runs, figures, strict=True)
+        if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
+    ]
+    verdicts = [(row["quality"] >= _PASS, judge.passes(row[name])) for row in rows]
+    made = _agreement(f"judge {judge.name} against people", rows, verdicts, ["quality", name])
+    (both, missed), (wrong, neither) = made["confusion"].to_numpy().tolist()
+    made["sensitivity"] = _share(both, both + missed)
+    made["specificity"] = _share(neither, wrong + neither)
+    problem, kappa = "", made["kappa"]
+    if len(rows) < _RATED:
+        rated = plural(len(rows), "run that it judged is", "runs that it judged are")
+        problem = f"was not checked: {rated} rated, {_RATED} are needed"
+    elif not kappa.low >= _KAPPA:  # or it is missing
+        problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
+        problem += f", and its lower bound must reach {_KAPPA}"
+        if len({passed for _, passed in verdicts}) == 1:
+            problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
+    noise, answers = judge.noise()
+    if answers:
+        pairs = f"on one answer: {percent(noise)} of pairs, {plural(answers, 'answer')}"
+        made["noise"] = f"Verdicts of the judge {judge.name} differ {pairs}"
+    return Agreement(**made, problem=problem and f"The judge {judge.name} {problem}")
+
+
+def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
+    """Compare the people who rated the same runs with each other."""
+    several = [of for of in runs if len(of[0].ratings) >= _TWO]
+    names = sorted({name for run, *_ in several for name in run.ratings})
+    rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
+    columns = [f"quality@{name}" for name in names]
+    verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
+    made = _agreement(f"raters {', '.join(names) or 'none'}", rows, verdicts, columns)
+    if len(names) != _TWO:
+        made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
+    return Agreement(**made)
+
+
+def _row(run: Run, case: Case, release: str, figures: Mapping[str, float]) -> dict[str, Any]:
+    return {"case_id": case.case_id, "release": release, **figures, "id": run.id}
+
+
+def _agreement(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[tuple[bool, ...]],
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Return what every agreement has; `verdicts` are whether a run passes with each of `names`."""
+    import pandas as pd
+
+    unlike = [row for row, own in zip(rows, verdicts, strict=True) if len(set(own)) > 1]
+    columns = ("case_id", "release", *names, "id")
+    made: dict[str, Any] = {
+        "title": title,
+        "n": len(rows),
+        "agreement": _share(len(rows) - len(unlike), len(rows)),
+        "disagreements": {name: [row.get(name) for row in unlike] for name in columns},
+    }
+    if len(names) == _TWO:
+        table = [[verdicts.count((a, b)) for b in (True, False)] for a in (True, False)]
+        index, across = ([f"{name}: pass", f"{name}: fail"] for name in names)
+        made["confusion"] = pd.DataFrame(table, index=index, columns=across)
+        made["kappa"] = cohen_kappa(table)
+    return made
+
+
+def _share(number: int, of: int) -> Estimate:
+    return share_interval(number / of if of else math.nan, of)
