@@ -211,7 +211,7 @@ def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scor
     has = ~np.isnan(values)
     found, cells = values[has], cell_of[has]
     count = counted(has)
-    with np.errstate(all="ignore"):  # cells without a figure; figures near the end of floats
+    with np.errstate(all="ignore"):  # cells without a figure
         mean = counted(has, found) / count
         squares = counted(has, (found - mean.reshape(-1)[cells]) ** 2)
         variance = np.where(count > 1, squares / (count - 1), np.nan)
@@ -307,9 +307,10 @@ def _against(
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
         change = paired(known, clusters=own, is_share=figures.passes)
-    least = detectable_share(number, alpha) if number > 1 else None
+    units = number if own is None else len(np.unique(own))
+    least = detectable_share(units, alpha) if units > 1 else None
     if least is not None:
-        half = two_sided(alpha) * spread / math.sqrt(number)
+        half = two_sided(alpha, units - 1) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
@@ -657,14 +658,17 @@ class ComparisonFigures:
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
-        return f"{head}; {_too_few(found, self.scored[metric])}"
+        return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 
-def _too_few(found: Against, figures: Scored) -> str:
+def _too_few(found: Against, figures: Scored, clusters: NDArray[np.intp] | None) -> str:
     import numpy as np
 
-    number = int((~np.isnan(found.delta)).sum())
+    has = ~np.isnan(found.delta)
+    number = int(has.sum())
     cases = plural(number, "case")
+    if clusters is not None:
+        cases += f" in {plural(len(np.unique(clusters[has])), 'cluster')}"
     if found.least is None:
         return f"{cases}: too few to show a difference"
     name = figures.metric.name

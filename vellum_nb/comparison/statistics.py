@@ -25,6 +25,8 @@ _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
 _BETS = 64  # of which half are on positive differences
+_LEAST = 1e-100  # values this near to each other are equal
+_LARGEST = 700.0  # of exponents whose power is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _interval(mean: float, units: Floats, reach: float, least: float | None) -> 
     number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
     if least is not None:
         reach = max(reach, 1.0)
-    if number == 1 or reach <= _ROUNDING * abs(mean):
+    if number == 1 or reach <= max(_ROUNDING * abs(mean), _LEAST):
         return Estimate(mean, math.nan, math.nan)
     deviation = float(units.std(ddof=1))
     error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
@@ -287,16 +289,16 @@ def sequential_test(
     bets = np.cos(np.pi * (np.arange(_BETS) + 0.5) / _BETS)
     stakes = np.log1p(np.outer(np.concatenate([[0.0], parts]), bets)).cumsum(axis=0)
     worth = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
-    needed, best = -math.log(alpha), int(worth.argmax())
-    if worth[best] >= needed:
+    needed, evidence = -math.log(alpha), math.exp(min(float(worth.max()), _LARGEST))
+    if worth.max() >= needed:
         at = int((worth >= needed).argmax())
         up, down = (np.logaddexp.reduce(half) for half in np.split(stakes[at], 2))
         side = 1 if up > down else -1
-        return Sequential(float(np.exp(worth[best])), side, can_decide=True, cases=at)
+        return Sequential(evidence, side, can_decide=True, cases=at)
     # All that are left one way brings the most: the worth is convex in how many go which way.
     most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(way * bets)) for way in (1, -1))
     can_decide = bool(most - math.log(_BETS) >= needed)
-    return Sequential(float(np.exp(worth[best])), 0, can_decide=can_decide, cases=len(given))
+    return Sequential(evidence, 0, can_decide=can_decide, cases=len(given))
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
