@@ -172,6 +172,13 @@ def test_nothing_to_compare_is_no_finding():
     assert found.line("v2").startswith(
         "v2: 0 better · 0 worse · 0 same · 2 without an answer · no p"
     )
+    alike = of_runs(
+        run("v1", "a"),
+        run("v2", "a"),
+        *(run(v, n) for v in ("v1", "v2") for n in range(6)),
+        metrics=lambda _: 3,
+    )
+    assert alike.remark("v2") == "no difference; 7 cases, all alike"
     empty = of_runs()
     for ask in (empty.regressions, empty.assert_no_regressions):
         with pytest.raises(InputError, match="words has no stored runs on v1, v2"):

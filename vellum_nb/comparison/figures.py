@@ -671,6 +671,8 @@ def _too_few(found: Against, figures: Scored, clusters: NDArray[np.intp] | None)
         cases += f" in {plural(len(np.unique(clusters[has])), 'cluster')}"
     if found.least is None:
         return f"{cases}: too few to show a difference"
+    if found.least == 0:
+        return f"{cases}, all alike"
     name = figures.metric.name
     least = f"{figure(found.least)} in {name}"
     if name == "score" or figures.passes:

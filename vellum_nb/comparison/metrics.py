@@ -25,7 +25,7 @@ from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.trace import function_calls
-from vellum_nb.rendering.format import cut, value_text
+from vellum_nb.rendering.format import value_text
 
 __all__ = [
     "calls",
@@ -607,13 +607,15 @@ class Judge(Metric):
             msg = f"which output of {self.deployment} is the figure? give output=...: {listed}"
             raise ValueError(msg)
         value = outputs[name]
-        if isinstance(value, bool | int | float):
-            return value
-        text = str(value).strip()
-        with suppress(ValueError):
-            return _WORDS[text.casefold()] if text.casefold() in _WORDS else float(text)
-        msg = f"{name} of {self.deployment} is {cut(text, 60)!r}: neither a number nor a bool"
-        raise ValueError(msg)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                text = value.strip().casefold()
+                value = _WORDS[text] if text in _WORDS else float(text)
+        number, problem = _checked(value)
+        if number is None:
+            msg = f"{name} of {self.deployment}: {problem or 'it is None, no figure'}"
+            raise ValueError(msg)
+        return value if isinstance(value, bool) else number
 
 
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}
