@@ -30,12 +30,6 @@ _PASS = 0.5  # the rating from which an answer passes
 _TWO = 2
 
 
-def rating_of(run: Run) -> float | None:
-    """Return how people rated a run: the mean of those who said who they are, else `quality`."""
-    found = run.ratings.values()
-    return sum(found) / len(found) if found else run.quality
-
-
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Agreement:
     """How far two or more agree on which answers pass; every figure has its 95 % interval and n.

@@ -139,15 +139,17 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     """Draw the mean of each release with its interval."""
     rows: Rows = []
     for each in releases:
-        found = figures.scored[name].estimate(figures.releases.index(each), figures.clusters)
+        found = figures.estimate(name, each)
         kind = "baseline" if each == figures.baseline else "release"
-        row = {"release": each, "mean": found.mean, "kind": kind}
+        row = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
         if not math.isnan(found.low):
             row |= {"low": found.low, "high": found.high}
         rows += [] if math.isnan(found.mean) else [row]
     _require(rows, f"no run has a figure of {name}")
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
-    rows = [row | {"text": figure(row["mean"], digits=digits)} for row in rows]
+    rows = [
+        row | {"text": f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"} for row in rows
+    ]
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
@@ -168,8 +170,8 @@ def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
         seconds = answers.loc[answers["release"] == column, "latency_s"].dropna()
         if len(seconds):
             values = {f"p{n}": float(seconds.quantile(n / 100)) for n in (5, 25, 50, 75, 95)}
-            row = {"release": each, "runs": len(seconds), "text": duration(values["p50"])}
-            rows.append(row | values)
+            text = f"{duration(values['p50'])}, n = {len(seconds):,}"
+            rows.append({"release": each, "runs": len(seconds), "text": text} | values)
     _require(rows, "no run has a latency")
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
