@@ -916,9 +916,11 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     rated[cells[0], cells[1]] = means
     sides = rated, judge.sign * figures.scored[judge.name].mean
     own, base = (figures.releases.index(each) for each in (release, figures.baseline))
-    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
-    if own != base:
-        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    gaps = [side[:, own] - (side[:, base] if own != base else np.nan) for side in sides]
+    means_of = {
+        "corrected": ([side[:, own] for side in sides], _RATED_ENDS),
+        "corrected_delta": (gaps, _DELTA_ENDS),
+    }
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)
