@@ -22,21 +22,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.widgets.markup import alert_html, page_safe
 
-__all__ = [
-    "Debouncer",
-    "ErrorBoundary",
-    "Readable",
-    "SerialExecutor",
-    "ThreadSafeWidget",
-    "button",
-    "close_former",
-    "close_tree",
-    "export_target",
-    "keep_order",
-    "note",
-    "static_html",
-]
-
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _LONGEST_PAUSE = 1.0  # seconds until the next call of a `Debouncer` that nobody poked
 _LONGEST_PATH = 500

@@ -22,8 +22,6 @@ from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import output_rows, section_html
 
-__all__ = ["BlindView"]
-
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _CASES = 200  # rows of the results
 _NOTE = 500

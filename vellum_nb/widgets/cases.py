@@ -23,8 +23,6 @@ from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
-__all__ = ["CaseSection", "case_plan_html", "problems_html"]
-
 File = CaseFile | str
 _AGAIN = "Check again"
 _MOST = 50  # rows of the table of problems

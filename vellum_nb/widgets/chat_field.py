@@ -25,8 +25,6 @@ from vellum_nb.widgets.fields import (
 )
 from vellum_nb.widgets.markup import page_safe
 
-__all__ = ["ChatField", "next_turn"]
-
 Message = dict[str, Any]
 _SIGNS_PER_TOKEN = 4
 

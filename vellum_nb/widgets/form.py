@@ -45,8 +45,6 @@ from vellum_nb.widgets.spec import (
     union,
 )
 
-__all__ = ["FIELDS", "FORM_STYLE", "RunForm", "make_field"]
-
 FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
     "text": fields.TextField,
     "number": fields.NumberField,

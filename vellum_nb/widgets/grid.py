@@ -36,8 +36,6 @@ from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, Rate, Trace
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
-__all__ = ["Callbacks", "ComparisonView"]
-
 MAX_PAGE = 80_000  # bytes of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows

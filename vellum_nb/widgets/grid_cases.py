@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["STATES", "CaseOrder", "head"]
-
 STATES = {
     "different": "Different",
     "regressions": "Regressions",

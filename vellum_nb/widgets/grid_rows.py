@@ -30,8 +30,6 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import icon
 
-__all__ = ["MAX_ROW", "changed", "differing", "label_text", "plain", "row", "short"]
-
 Piece: TypeAlias = tuple[str, str]
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and the name of an icon."""

@@ -24,8 +24,6 @@ from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
 
-__all__ = ["LabPanel"]
-
 _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
 

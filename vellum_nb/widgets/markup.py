@@ -13,16 +13,6 @@ from typing import Any
 from vellum_nb.errors import VellumNBError
 from vellum_nb.rendering.html import stylesheet
 
-__all__ = [
-    "ALERT",
-    "WARN",
-    "alert_html",
-    "asset",
-    "icon",
-    "page_safe",
-    "script",
-]
-
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
 _MASK = re.compile(r"icon\(([\w-]+)\)")

@@ -19,8 +19,6 @@ from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note
 from vellum_nb.widgets.fields import Field, styled
 from vellum_nb.widgets.markup import page_safe, script
 
-__all__ = ["MAX_UPLOAD", "FileChoice", "MediaField", "Uploader"]
-
 MAX_UPLOAD = 20_000_000  # one message of 15 MB already closes the kernel's websocket
 _ADDRESS = ("http://", "https://", "vellum:uploaded-file:")
 _PREVIEW = 5_000_000

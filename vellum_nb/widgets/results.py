@@ -24,8 +24,6 @@ from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
 
-__all__ = ["AnswerBars", "Answers", "Execute", "FormRuns", "Progress", "Rate", "Stream", "Trace"]
-
 Execute = Callable[[RunRequest, Cancellation], Run]
 Stream = Callable[[RunRequest, Cancellation, Callable[[Progressing], None]], Run]
 Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]

@@ -18,8 +18,6 @@ from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, icon, script
 
-__all__ = ["ACTIVE", "SweepView", "plan_html", "sweep_html", "sweep_view_model"]
-
 ACTIVE = frozenset({"running", "paused", "stopping"})
 _LONGEST = 160
 _SHORT = 24  # characters of an output that is shown before the long one
