@@ -18,8 +18,8 @@ from vellum_nb.widgets.base import (
     close_tree,
     note,
     static_html,
+    styled,
 )
-from vellum_nb.widgets.fields import styled
 from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
@@ -109,8 +109,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
             styled(ipywidgets.VBox([part]), "vnb-lab-pane")
             for part in (form, history_view, self._selected)
         )
-        self.children = (self._head, *self._panes)
-        self.add_class("vnb-lab")
+        styled(self, "vnb-lab").children = (self._head, *self._panes)
         self._head.observe(self._on_index, "index")
         self.observe(self._on_tab, "tab")
         history_view.observe(self._show, ["selected_ids"])
