@@ -157,9 +157,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def _tabs(self) -> list[dict[str, str]]:
         """Return the tabs, each with its short label."""
-        selected = len(self.history_view.selected_ids)
         compared = " · ".join(map(visible_name, self.form.release_tags))
-        compared = f"{selected} selected" if selected >= _FEWEST else compared
         details = ("", f"{self.history_view.total:,}", compared)
         return [{"title": t, "detail": d} for t, d in zip(_TITLES, details, strict=True)]
 
