@@ -617,7 +617,8 @@ class Workspace:
         `sweep_id` is its id or the beginning of it; `sweeps` lists them. `options` are other ones
         than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
-        `stop_after_failures`; None lifts a limit.
+        `stop_after_failures`; None lifts a limit. One with `stop_when` is resumed by the same call
+        of `sweep`, or all of it is run with ``stop_when=None``.
 
         Examples
         --------
@@ -857,11 +858,12 @@ p = 1.00 · noise floor unknown>
 
     def _name_failure(self, run: Run, name: str, has: bool) -> Run:  # noqa: FBT001
         """Add the name of a failure to the tags of a run, or remove it; for a view."""
-        tags = self.history.get(run.id).tags
-        named = (
-            with_failure(tags, name, self.history.author) if has else without_failure(tags, name)
-        )
-        self.history.annotate(run.id, tags=named)
+
+        def edit(tags: Sequence[str]) -> list[str]:
+            author = self.history.author
+            return with_failure(tags, name, author) if has else without_failure(tags, name)
+
+        self.history.annotate(run.id, tags=edit)
         return self.history.get(run.id)
 
     def _rate_or_clear(
