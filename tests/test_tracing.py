@@ -54,6 +54,7 @@ def test_events_of_a_node_become_one_node():
         tokens_in=12,
         tokens_out=5,
         cost_usd=0.25,
+        is_named=False,
     )
     assert found.duration_s == 2.5
 
