@@ -51,7 +51,7 @@ class SweepInterrupt(KeyboardInterrupt):
     """A sweep was interrupted while it was waited for, and stopped; `sweep` can be resumed."""
 
     def __init__(self, sweep: Sweep) -> None:
-        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, resumes it"
+        how = f"the same call, or ws.open_sweep({sweep.id!r}).resume(), resumes it"
         super().__init__(f"{sweep!r}; {how}")
         self.sweep = sweep
 
@@ -362,6 +362,14 @@ class Sweep:
         with self._lock:
             if self._driver is not None or not self.record.cases:
                 return
+            is_undone = retry or self._counter.left > 0
+            if is_undone and self._options.stop_when and not self._options.metrics:
+                msg = (
+                    f"Sweep {self.id} stops when it is decided, by metrics that are not stored: "
+                    "make the same call of ws.sweep(...) again, which goes on with it, or run all "
+                    f"that is left: ws.open_sweep({self.id!r}, stop_when=None).resume()"
+                )
+                raise InputError(msg)
             try:
                 self._token = uuid4().hex  # a fork has none of its parent's
                 self._history.sweeps.acquire(self.id, self._token)
@@ -405,7 +413,7 @@ class Sweep:
             on_change=self._changed,
             on_end=self._end,
             renew=partial(sweeps.renew, self.id, self._token),
-            stop_rule=self._rule.reason if self._rule else lambda _: None,
+            stop_rule=self._rule,
         )
 
     def _new_stop_rule(self, states: Mapping[str, str], reused: Mapping[Place, str]) -> StopRule:
