@@ -7,13 +7,13 @@ import pytest
 from vellum_nb.models import (
     NodeRun,
     VellumSpan,
-    WorkflowExecutionUsageResult,
     WorkflowStreamEvent,
     nodes_of_spans,
     nodes_of_stream,
     totals,
     usage_totals,
 )
+from vellum_nb.models.contract import WorkflowExecutionUsageResult
 
 
 def at(second):

@@ -247,13 +247,6 @@ class History:
         Only one of them is in memory at a time, and nothing is locked between them: a run that is
         recorded in between is left out; one that changes is returned in its state at that moment.
         Each frame has the columns and dtypes of its own runs.
-
-        Examples
-        --------
-        >>> from vellum_nb import History
-        >>> with History(":memory:") as history:
-        ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
-        0
         """
         yield from query.scan_frames(*self._selected(filters), chunk_rows)
 
@@ -441,13 +434,6 @@ class History:
 
         Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
         nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
-
-        Examples
-        --------
-        >>> from vellum_nb import History
-        >>> with History(":memory:") as history:
-        ...     history.delete(["nobody"])
-        <Deletion: no run has these ids>
         """
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))

@@ -119,11 +119,6 @@ def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
 
     A figure that no node has becomes None. Several models are joined by a comma.
-
-    Examples
-    --------
-    >>> totals([NodeRun(name="a", model="m", tokens_in=3), NodeRun(name="b", tokens_in=4)])
-    {'cost_usd': None, 'tokens_in': 7, 'tokens_out': None, 'model': 'm'}
     """
     return {
         "cost_usd": _total((node.cost_usd for node in nodes), math.fsum),

@@ -109,8 +109,8 @@ DEFAULTS = {
 """The options that are stored with a sweep."""
 
 
-class SweepLimits(TypedDict, total=False):
-    """The options that are stored with a sweep, for type checkers."""
+class SweepArguments(TypedDict, total=False):
+    """The options of `Workspace.sweep`, for type checkers."""
 
     concurrency: int | None
     max_concurrency: int
@@ -121,11 +121,6 @@ class SweepLimits(TypedDict, total=False):
     expand_meta: bool
     resend_in_doubt: bool
     stop_when: Literal["decided"] | None
-
-
-class SweepArguments(SweepLimits, total=False):
-    """The options of `Workspace.sweep`, for type checkers."""
-
     release_tags: Sequence[str]
     repeats: int
     progress: bool

@@ -18,7 +18,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
@@ -30,7 +30,7 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.plan import SweepArguments, SweepLimits, SweepOptions, SweepPlan
+from vellum_nb.sweep.plan import SweepArguments, SweepOptions, SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
@@ -302,15 +302,6 @@ class Workspace:
 
         `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
         these events have, the run gets its `nodes`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
-        ...     deltas = [event.delta for event in stream if event.delta]
-        >>> stream.run.state
-        'FULFILLED'
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -596,19 +587,10 @@ class Workspace:
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
-              deployment state  planned  done
-        0  ticket-triage  done        1     1
         """
         return sweeps_frame(self.history.sweeps, deployment)
 
-    def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
+    def open_sweep(self, sweep_id: str, **options: Unpack[SweepArguments]) -> Sweep:
         """Return a sweep of this history, to look at or to resume.
 
         `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
@@ -619,14 +601,6 @@ class Workspace:
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
         `stop_after_failures`; None lifts a limit. One with `stop_when` is resumed by the same call
         of `sweep`, or all of it is run with ``stop_when=None``.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.open_sweep(sweep.id)
-        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
         """
         return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
@@ -715,8 +689,6 @@ p = 1.00 · noise floor unknown>
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
-        if not any(isinstance(each, Judge) for each in comparison.metrics):
-            return comparison
         return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
     def judge(
