@@ -45,7 +45,7 @@ _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
-MEDIA_KINDS = frozenset({"image", "audio", "video", "document"})
+MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
 
 
@@ -276,11 +276,9 @@ def _typed_value(value: Any, variable: VellumVariable | None, table: Table) -> A
         found = value if table.form == "dicts" else _parsed(value, strict=False)
         return typed(found) if isinstance(found, Bare) else found
     kind = field_kind(variable)
-    if variable.type in _NEVER_TEXT or (kind in MEDIA_KINDS and value.startswith("{")):
+    if variable.type in _NEVER_TEXT or (kind in MEDIA and value.startswith("{")):
         return _parsed(str(value))
-    is_text = (
-        kind in MEDIA_KINDS or kind == "text" or (kind == "enum" and variable.type == "STRING")
-    )
+    is_text = kind in MEDIA or kind == "text" or (kind == "enum" and variable.type == "STRING")
     if is_text or table.form == "dicts":
         return str(value)
     if table.form == "frame" or (table.stored and not isinstance(value, Bare)):

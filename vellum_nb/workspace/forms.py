@@ -12,7 +12,7 @@ from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
-from vellum_nb.sweep.cases import MEDIA_KINDS, Table, checked_cases
+from vellum_nb.sweep.cases import MEDIA, Table, checked_cases
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
@@ -31,7 +31,7 @@ def parse_arguments(
     itself the value.
     """
     variables = release.workflow_version.input_variables if release else ()
-    files = {v.key for v in variables if field_kind(v) in MEDIA_KINDS}
+    files = {v.key for v in variables if field_kind(v) in MEDIA}
     row: dict[str, str] = {}
     problems = []
     for pair in pairs:
