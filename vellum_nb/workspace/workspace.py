@@ -708,8 +708,9 @@ p = 1.00 · noise floor unknown>
         """Return a metric that asks another workflow of this workspace.
 
         The options, `inputs`, `output`, `release_tag`, `name`, `lower_is_better`, `rejected`,
-        `repeats` and `threshold`, are those of `metrics.judge`. Unlike that it also works where there is no workspace, as in `vellum_nb.compare`.
-        Whether it agrees with people, `Comparison.judge_check` shows.
+        `repeats` and `threshold`, are those of `metrics.judge`. Unlike that it also works where
+        there is no workspace, as in `vellum_nb.compare`. Whether it agrees with people,
+        `Comparison.judge_check` shows.
 
         Examples
         --------
