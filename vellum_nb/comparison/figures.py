@@ -38,7 +38,7 @@ from vellum_nb.comparison.statistics import (
     two_sided,
     unlike_pairs,
 )
-from vellum_nb.comparison.traces import first_difference
+from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -496,12 +496,12 @@ class ComparisonFigures:
     def first_changed(self) -> dict[str, list[str | None]]:
         """Release but the baseline to the first node that differs, case by case.
 
-        "" where none does; None where one of the two traces is not known.
+        "" where none does; None where the two traces cannot be compared.
         """
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if old is None or new is None or not (old.nodes and new.nodes):
+            if old is None or new is None or not is_comparable(old.nodes, new.nodes):
                 return None
             first = first_difference(old.nodes, new.nodes)
             return "" if first is None else first.name
