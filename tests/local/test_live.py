@@ -12,7 +12,7 @@ from vellum_nb.local.callables.workflow import Workflow
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.executions import Executions, Limits, LiveExecution
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")

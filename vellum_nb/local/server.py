@@ -20,8 +20,8 @@ from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import stop_servers
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.prompts.models import Models, Provider
+from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:

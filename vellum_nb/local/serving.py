@@ -17,11 +17,10 @@ from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.executions import Executions, Limits
 from vellum_nb.local.faults import FaultBox
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.prompts.models import Models
-from vellum_nb.local.routes.app import create_app
+from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.prompts import Models
+from vellum_nb.local.routes.app import Faulty, Guard, create_app
 from vellum_nb.local.routes.common import State
-from vellum_nb.local.routes.middleware import Faulty, Guard
 
 _GRACE = 2  # seconds for answers that are on their way when the server stops
 _STOP = 10.0

@@ -35,7 +35,7 @@ from vellum_nb.local.engine.events import (
 )
 from vellum_nb.local.engine.inputs import ExecutionWithUploads, resolve_uploads
 from vellum_nb.local.engine.requests import ExecutionRequest, release_context
-from vellum_nb.local.ledger.ledger import EventLog, ExecutionRecord, Ledger
+from vellum_nb.local.ledger import EventLog, ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 

@@ -40,7 +40,7 @@ from vellum_nb.local.deployments.sources import (
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
 from vellum_nb.local.isolation.workflow_server import image_name
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
 from vellum_nb.models.base import Model

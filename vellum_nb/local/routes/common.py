@@ -20,9 +20,8 @@ from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.releases import Deployment, Release
 from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
-from vellum_nb.local.ledger.filters import ordering_keys
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-from vellum_nb.local.prompts.models import Models
+from vellum_nb.local.ledger import ExecutionRecord, Ledger, ordering_keys
+from vellum_nb.local.prompts import Models
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import Page
 

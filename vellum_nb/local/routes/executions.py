@@ -14,8 +14,7 @@ from vellum_nb.local.deployments.releases import Release
 from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
-from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
-from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.ledger import ExecutionRecord, parse_filters, parse_ordering
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import (
     JSON,

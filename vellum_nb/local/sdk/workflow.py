@@ -64,7 +64,7 @@ from vellum_nb.local.engine.events import (
     values_by_name,
 )
 from vellum_nb.local.engine.inputs import bind_inputs, non_finite_path
-from vellum_nb.local.ledger.ledger import storable
+from vellum_nb.local.ledger import storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.patches import fail_with_nodes, share_inputs, with_inner
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
