@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.executions import Executions, Limits
 from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.ledger import Ledger
@@ -50,14 +52,9 @@ class Serving:
         self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self.executions = executions = Executions(
-            ledger,
-            registry,
-            limits,
-            url=f"http://127.0.0.1:{self.port}",
-            api_key=api_key,
-            usage=models.usage_of,
-        )
+        own = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
+        new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
+        self.executions = executions = Executions(ledger, registry, limits, new_context)
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
         unread = _UNREAD * request_timeout
         self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)

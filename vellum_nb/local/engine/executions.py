@@ -25,7 +25,6 @@ from vellum_nb.local.engine.events import (
     Execution,
     Rejection,
     RunContext,
-    Usage,
     code_definition,
     describe_exception,
     event_error,
@@ -71,13 +70,14 @@ class LiveExecution:
         record: ExecutionRecord,
         ledger: Ledger,
         prepare: Callable[[], Execution],
+        on_end: Callable[[LiveExecution], None],
         *,
         parent: Mapping[str, Any] | None = None,
         inner: bool = False,
     ) -> None:
         self.record = record
         self.inner = inner
-        self.on_end: Callable[[LiveExecution], None] = lambda _: None
+        self._on_end = on_end
         self._ledger = ledger
         self._prepare = prepare
         self._parent = parent
@@ -145,21 +145,17 @@ class LiveExecution:
     def start(self, timeout: float | None) -> None:
         """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
-            why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
-            self._clock = self._loop.call_later(timeout, self._reject_elsewhere, why)
+            why = f"The run took longer than {timeout:g} seconds"
+            self._clock = self._loop.call_later(timeout, self.cancel, why, "WORKFLOW_TIMEOUT")
         if self._waits:  # else its thread may hold the lock, and wait for the ledger
             with self._lock:
                 if not self._ending:
                     self.record = replace(self.record, status="INITIATED")
         self._turn.set()
 
-    def cancel(self, message: str) -> asyncio.Future[None]:
-        """End it as cancelled, unless it has ended."""
-        return self._reject_elsewhere(Rejection(message, "WORKFLOW_CANCELLED"))
-
-    def _reject_elsewhere(self, why: Rejection) -> asyncio.Future[None]:
-        """Reject it in another thread: the event loop does not wait for the ledger."""
-        return self._loop.run_in_executor(None, self._reject, why)
+    def cancel(self, message: str, code: str = "WORKFLOW_CANCELLED") -> asyncio.Future[None]:
+        """End it, unless it has ended, in a thread: the event loop does not wait for the ledger."""
+        return self._loop.run_in_executor(None, self._reject, Rejection(message, code))
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
@@ -271,7 +267,7 @@ class LiveExecution:
         if self._clock is not None:
             self._clock.cancel()
         self._wake()
-        self.on_end(self)
+        self._on_end(self)
 
     def _with_inner_ids(self, event: Event) -> Event:
         inner = self._inner_ids.get(event.span_id)
@@ -296,8 +292,7 @@ class LiveExecution:
 class Executions:
     """The executions of a running server; on its event loop, but for `join`.
 
-    `url` and `api_key` are this server's, for nodes that call Vellum; `usage` returns the usage of
-    a node by its span id.
+    `new_context` makes the context of a run from what is the run's own.
     """
 
     def __init__(
@@ -305,17 +300,12 @@ class Executions:
         ledger: Ledger,
         registry: Registry,
         limits: Limits,
-        *,
-        url: str = "",
-        api_key: str = "",
-        usage: Callable[[str], tuple[Usage, ...]] = lambda _: (),
+        new_context: Callable[..., RunContext] = RunContext,
     ) -> None:
         self._ledger = ledger
         self._registry = registry
         self._limits = limits
-        self._url = url
-        self._api_key = api_key
-        self._usage = usage
+        self._new_context = new_context
         self._live: dict[str, LiveExecution] = {}
         self._waiting: deque[LiveExecution] = deque()
         self._running = 0
@@ -335,13 +325,9 @@ class Executions:
         while context is not None and outer is None:  # it may come from a node of another one
             outer = self._live.get(context["span_id"])
             context = context.get("parent")
-        inner = outer is not None
-        if not self.has_room(inner=inner):
-            record = replace(record, status="PENDING")
         parent = release_context(record)
         prepare = partial(self._prepare, request, parent)
-        live = LiveExecution(record, self._ledger, prepare, parent=parent, inner=inner)
-        self.submit(live)
+        live = self.submit(record, prepare, parent=parent, inner=outer is not None)
         if outer is not None and record.parent is not None:
             outer.add_inner(record.parent["span_id"], record.execution_id)
         return live
@@ -370,10 +356,13 @@ class Executions:
         msg = f"{most} executions run or wait already; try again later"
         raise Refused(429, msg, retry_after=_RETRY_AFTER)
 
-    def submit(self, live: LiveExecution) -> None:
-        """Run an execution when its turn comes."""
-        at_once = self.has_room(inner=live.inner)
-        live.on_end = self._ended
+    def submit(
+        self, record: ExecutionRecord, prepare: Callable[[], Execution], **more: Any
+    ) -> LiveExecution:
+        """Run an execution when its turn comes; see `LiveExecution`."""
+        at_once = self.has_room(inner=more.get("inner", False))
+        record = record if at_once else replace(record, status="PENDING")
+        live = LiveExecution(record, self._ledger, prepare, self._ended, **more)
         thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()
@@ -381,11 +370,12 @@ class Executions:
             msg = "This machine starts no more threads now; try again later"
             raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
         self._threads.add(thread)
-        self._live[live.record.execution_id] = live
+        self._live[record.execution_id] = live
         if at_once:
             self._start(live)
         else:
             self._waiting.append(live)
+        return live
 
     async def close(self, message: str, *, grace: float) -> None:
         """Let runs end within `grace` seconds, and reject the others."""
@@ -421,15 +411,11 @@ class Executions:
         """Check the request and return the run; in the run's thread."""
         record = request.record
         previous = self._ledger.record(record.previous_execution_id or "")
-        context = RunContext(
+        context = self._new_context(
             execution_id=record.execution_id,
             trace_id=record.trace_id,
             parent=parent,
-            state=None if previous is None else previous.state,
-            timeout=self._limits.timeout,
-            url=self._url,
-            api_key=self._api_key,
-            usage=self._usage,
+            state=previous and previous.state,
             trigger=request.trigger,
             mocks=request.mocks,
         )
