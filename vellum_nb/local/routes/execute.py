@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -35,7 +35,7 @@ from vellum_nb.local.routes.common import (
     new_router,
     on_hang_up,
 )
-from vellum_nb.models import ExpandMeta, WorkflowOutput, contract
+from vellum_nb.models import ExpandMeta, contract
 
 router = new_router()
 _HUNG_UP = "The client hung up"
@@ -68,9 +68,7 @@ async def execute_workflow_stream(
 ) -> Response:
     """Run a release and send its events as they happen."""
     live = await state.executions.begin(parse_request(state.registry, body))
-    types = body.event_types or ("WORKFLOW",)
-    stream = WorkflowStream(live.record, event_types=types, expand_meta=body.expand_meta)
-    return _streamed(live, stream.lines)
+    return _streamed(live, WorkflowStream(live.record, body).lines)
 
 
 @router.post("/v1/execute-workflow-async")
@@ -172,16 +170,10 @@ class WorkflowStream:
     The text of an output is streamed whole: what its events left out is one more delta.
     """
 
-    def __init__(
-        self,
-        record: ExecutionRecord,
-        *,
-        event_types: Collection[str] = ("WORKFLOW",),
-        expand_meta: ExpandMeta | None = None,
-    ) -> None:
+    def __init__(self, record: ExecutionRecord, body: ExecuteWorkflowStreamRequest) -> None:
         self._record = record
-        self._types = frozenset(event_types)
-        self._expand = expand_meta or ExpandMeta()
+        self._types = body.event_types or ("WORKFLOW",)
+        self._expand = body.expand_meta or ExpandMeta()
         self._texts: dict[str, list[str]] = {}
         self._id = new_id()
 
@@ -190,31 +182,23 @@ class WorkflowStream:
         type_ = "NODE" if event.name.startswith("node.") else "WORKFLOW"
         if type_ not in self._types:
             return
-        is_node = type_ == "NODE"
-        node = [node_data(event, self._record, self._expand)] if is_node else []
-        for data in filter(None, node) if is_node else self._workflow(event):
-            yield {
-                "execution_id": self._record.execution_id,
-                "run_id": None,
-                "external_id": self._record.external_id,
-                "type": type_,
-                "data": data,
-            }
+        node = [node_data(event, self._record, self._expand)] if type_ == "NODE" else []
+        ids = {"execution_id": self._record.execution_id, "external_id": self._record.external_id}
+        for data in filter(None, node) if type_ == "NODE" else self._workflow(event):
+            yield {**ids, "run_id": None, "type": type_, "data": data}
 
     def _workflow(self, event: Event) -> Iterator[_Json]:
         state = _state(event)
         fields = dict.fromkeys(("output", "error", "outputs", "inputs"))
         data = {"id": self._id, "state": state, "ts": event.timestamp.isoformat(), **fields}
         if state == "INITIATED":
-            inputs = [
-                {"id": variable_id("input", i.name), **i.model_dump(mode="json")}
-                for i in self._record.inputs
-            ]
+            found = self._record.inputs
+            inputs = [{"id": variable_id("input", each.name), **dict(each)} for each in found]
             yield {**data, "inputs": inputs}
         elif state == "STREAMING":
             yield from ({**data, "output": output} for output in self._outputs(event))
         elif state == "FULFILLED":
-            yield {**data, "outputs": [o.model_dump(mode="json") for o in event.outputs]}
+            yield {**data, "outputs": event.outputs}
         elif state == "REJECTED":
             yield {**data, "error": event_error(event)}
 
@@ -224,33 +208,21 @@ class WorkflowStream:
         output = next(iter(event.outputs), None)
         if output is None or output.type not in _STREAMED:
             return
+        progress = dict.fromkeys(("node_id", "delta", "value"))
+        progress |= {"id": output.id, "name": output.name, "type": output.type}
         if output.type == "STRING" and ("value" not in part or isinstance(output.value, str)):
             if output.name not in self._texts:
                 self._texts[output.name] = []
-                yield _progress(output, "INITIATED")
+                yield {**progress, "state": "INITIATED"}
             delta = part.get("delta")
             if "value" in part:
                 sent = "".join(self._texts[output.name])
                 delta = output.value[len(sent) :] if output.value.startswith(sent) else ""
             if isinstance(delta, str) and (delta or "value" not in part):
                 self._texts[output.name].append(delta)
-                yield _progress(output, "STREAMING", delta=delta)
+                yield {**progress, "state": "STREAMING", "delta": delta}
         if "value" in part:
-            yield _progress(output, "FULFILLED", value=output.value)
-
-
-def _progress(
-    output: WorkflowOutput, state: str, *, delta: str | None = None, value: Any = None
-) -> _Json:
-    return {
-        "id": output.id or variable_id("output", output.name),
-        "name": output.name,
-        "state": state,
-        "node_id": None,
-        "delta": delta,
-        "type": output.type,
-        "value": value,
-    }
+            yield {**progress, "state": "FULFILLED", "value": output.value}
 
 
 def _state(event: Event) -> str:
@@ -290,13 +262,8 @@ def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> _Jso
         if state == "REJECTED":
             return {**data, "error": event_error(event)}
         data["output_values"] = [
-            {
-                "node_output_id": each["id"],
-                "state": state,
-                "type": each["type"],
-                "value": each["value"],
-            }
-            for each in values
+            {"node_output_id": v["id"], "state": state, "type": v["type"], "value": v["value"]}
+            for v in values
         ]
         data["mocked"] = bool(event.body.get("mocked"))
     return data
@@ -391,14 +358,9 @@ def _prompt(event: Event, text: str | None, *, delta: str | None = None) -> _Jso
 def _meta(event: Event, expand: ExpandMeta) -> _Json | None:
     if not event.usage or not (expand.usage or expand.cost or expand.model_name):
         return None
-
-    others = ("input_char_count", "output_char_count", "compute_nanos")
-    cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
-    usage = {
-        "output_token_count": Usage.total(event.usage, "tokens_out"),
-        "input_token_count": Usage.total(event.usage, "tokens_in"),
-        **dict.fromkeys((*others, *cached)),
-    }
+    usage: _Json = dict.fromkeys(contract.MlModelUsage.model_fields)
+    usage["output_token_count"] = Usage.total(event.usage, "tokens_out")
+    usage["input_token_count"] = Usage.total(event.usage, "tokens_in")
     cost = Usage.total(event.usage, "cost_usd")
     names = dict.fromkeys(used.model for used in event.usage)
     return {
