@@ -102,14 +102,7 @@ class Provider:
     def used(
         self, model: str, tokens_in: int, tokens_out: int, *, estimated: bool = False
     ) -> Usage:
-        """Return what a call used, with its cost when the price is known.
-
-        Examples
-        --------
-        >>> provider = Provider(base_url="http://127.0.0.1/v1", prices={"tiny": (1.0, 2.0)})
-        >>> provider.used("tiny", 500_000, 1_000_000).cost_usd
-        2.5
-        """
+        """Return what a call used, with its cost when the price is known."""
         cost = None
         if price := self.prices.get(model):
             cost = (price[0] * tokens_in + price[1] * tokens_out) / _MILLION

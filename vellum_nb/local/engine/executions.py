@@ -88,7 +88,6 @@ class LiveExecution:
         self._inner_ids: dict[str, list[str]] = {}  # what runs inside of its nodes, by span
         self._execution: Execution | None = None
         self._turn = threading.Event()
-        self._waits = record.status == "PENDING"
         self._clock: asyncio.TimerHandle | None = None
         self._lock = threading.RLock()
         self._recorded = self._ending = self._over = False
@@ -113,7 +112,10 @@ class LiveExecution:
     def _run_code(self, execution: Execution) -> Rejection:
         """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
-            if self._waits:
+            if self.record.status == "PENDING":
+                with self._lock:
+                    if not self._ending:
+                        self.record = replace(self.record, status="INITIATED")
                 self._ledger.update(self.record)
             for event in execution.events():
                 self._publish(event)
@@ -147,10 +149,6 @@ class LiveExecution:
         if timeout is not None:
             why = f"The run took longer than {timeout:g} seconds"
             self._clock = self._loop.call_later(timeout, self.cancel, why, "WORKFLOW_TIMEOUT")
-        if self._waits:  # else its thread may hold the lock, and wait for the ledger
-            with self._lock:
-                if not self._ending:
-                    self.record = replace(self.record, status="INITIATED")
         self._turn.set()
 
     def cancel(self, message: str, code: str = "WORKFLOW_CANCELLED") -> asyncio.Future[None]:

@@ -29,6 +29,7 @@ from vellum_nb.local.deployments.releases import (
     Deployment,
     Release,
     build,
+    release_read,
     source_of,
 )
 from vellum_nb.local.deployments.sources import (
@@ -66,7 +67,7 @@ class PullOptions(BaseModel):
     release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
     exclude_code: bool = False
     exclude_display: bool = False
-    include_json: Annotated[bool, Field(description="Adds the variables as workflow.json.")] = False
+    include_json: Annotated[bool, Field(description="Adds the release as workflow.json.")] = False
     include_sandbox: Annotated[
         bool, Field(description="Adds the cases of a pushed project as dataset.json.")
     ] = False
@@ -120,14 +121,7 @@ def pull(
         names = {"label": deployment.label, "deployment_name": deployment.name}
         ids = {"deployment_history_item_id": release.id, "workflow_version_id": release.version_id}
         metadata = {**_metadata(pushed), **names, "deployment_id": deployment.id, **ids}
-        definition = {
-            "name": deployment.name,
-            "label": deployment.label,
-            "release_id": release.id,
-            "description": release.description,
-            "input_variables": [v.model_dump(by_alias=True) for v in release.input_variables],
-            "output_variables": [v.model_dump(by_alias=True) for v in release.output_variables],
-        }
+        definition = release_read(deployment, release).model_dump(by_alias=True)
         extra = {"workflow.json": _indented(definition)}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
