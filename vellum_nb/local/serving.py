@@ -184,4 +184,4 @@ class _Connection(H11Protocol):
                 self.wait(max(_KEPT_ALIVE + 1, self.faulty.timeout))
 
         self.wait(None)
-        await self.faulty.serve(scope, receive, timed, self.transport)
+        await self.faulty({**scope, "transport": self.transport}, receive, timed)

@@ -174,18 +174,13 @@ class Faulty:
         self.timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve nothing: a connection calls `serve`."""
-
-    async def serve(
-        self, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport
-    ) -> None:
-        """Serve one request of the connection `transport`."""
+        """Serve one request; its scope has the `transport` of its connection."""
         drawn = self._box.draw(scope["path"]) if scope["type"] == "http" else None
         if drawn is None:
             await self._app(scope, receive, send)
             return
         fault, faults = drawn
-        spoiled = _SpoiledSend(send, fault, faults.drip_s, transport)
+        spoiled = _SpoiledSend(send, fault, faults.drip_s, scope["transport"])
         await asyncio.sleep(faults.latency_s)
         if fault.startswith("rate_"):
             status = int(fault.removeprefix("rate_"))
