@@ -43,12 +43,9 @@ _CONNECT = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES = 64 * 1024 * 1024  # of one answer
 _CODES = {
-    401: "PROVIDER_CREDENTIALS_UNAVAILABLE",
-    403: "PROVIDER_CREDENTIALS_UNAVAILABLE",
-    402: "PROVIDER_QUOTA_EXCEEDED",
-    408: "REQUEST_TIMEOUT",
-    429: "PROVIDER_QUOTA_EXCEEDED",
-    504: "REQUEST_TIMEOUT",
+    **dict.fromkeys((401, 403), "PROVIDER_CREDENTIALS_UNAVAILABLE"),
+    **dict.fromkeys((402, 429), "PROVIDER_QUOTA_EXCEEDED"),
+    **dict.fromkeys((408, 504), "REQUEST_TIMEOUT"),
 }
 _CLIENT_ERRORS = range(400, 500)
 _FINISHED = {"stop": "STOP", "length": "LENGTH", "tool_calls": "STOP", "function_call": "STOP"}

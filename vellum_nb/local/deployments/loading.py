@@ -111,7 +111,7 @@ def _make_package(snapshot: Snapshot) -> None:
     assert spec is not None  # noqa: S101 - a .py file always has one
     spec.submodule_search_locations = places
     if snapshot.uses_sdk:
-        from vellum_nb.local.sdk.patches import leave_out_of_ids
+        from vellum_nb.local.sdk.workflow import leave_out_of_ids
 
         leave_out_of_ids(name)
         # What `vellum workflows pull` writes imports its display folder, which is for Vellum's
