@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Declared, Target, build, release_read
+from vellum_nb.local.deployments.registry import Declared, Registry, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT

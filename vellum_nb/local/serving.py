@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
@@ -52,7 +53,7 @@ class Serving:
         self._grace = grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        own = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
+        own: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
         new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
         self.executions = executions = Executions(ledger, registry, limits, new_context)
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
+from vellum_nb.local.deployments.registry import LATEST, Deployment, Registry, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import new_id, to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES

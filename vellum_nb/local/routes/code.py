@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic import Json as JsonText
 from typing_extensions import TypedDict
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import (
+from vellum_nb.local.deployments.registry import (
     LATEST,
     Deployment,
+    Registry,
     Release,
     build,
     release_read,

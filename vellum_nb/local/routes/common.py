@@ -16,8 +16,7 @@ from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Deployment, Release
+from vellum_nb.local.deployments.registry import Deployment, Registry, Release
 from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
 from vellum_nb.local.ledger import ExecutionRecord, Ledger, ordering_keys

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 
-from vellum_nb.local.deployments.releases import Release
+from vellum_nb.local.deployments.registry import Release
 from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
