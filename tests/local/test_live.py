@@ -9,7 +9,6 @@ import execution_kit
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.executions import Executions, Limits
 from vellum_nb.local.ledger import Ledger
@@ -67,7 +66,7 @@ async def read(live):
 
 
 def executions_in(ledger, **limits):
-    return Executions(ledger, Registry(), Limits(**limits))
+    return Executions(ledger, Limits(**limits))
 
 
 def run_alone(ledger, prepare, *, while_it_runs=None, **more):

@@ -55,7 +55,7 @@ class Serving:
         self.port: int = self._socket.getsockname()[1]
         own: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
         new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
-        self.executions = executions = Executions(ledger, registry, limits, new_context)
+        self.executions = executions = Executions(ledger, limits, new_context)
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
         unread = _UNREAD * request_timeout
         self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)

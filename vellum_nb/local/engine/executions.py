@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.sources import CodeUnavailableError
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
@@ -56,6 +55,7 @@ class Limits:
     queue: int = 256
 
 
+@dataclass(eq=False, repr=False)
 class LiveExecution:
     """One execution between its request and its end, in a thread of its own.
 
@@ -65,22 +65,14 @@ class LiveExecution:
     run. An `inner` one is part of another execution, which waits for it.
     """
 
-    def __init__(
-        self,
-        record: ExecutionRecord,
-        ledger: Ledger,
-        prepare: Callable[[], Execution],
-        on_end: Callable[[LiveExecution], None],
-        *,
-        parent: Mapping[str, Any] | None = None,
-        inner: bool = False,
-    ) -> None:
-        self.record = record
-        self.inner = inner
-        self._on_end = on_end
-        self._ledger = ledger
-        self._prepare = prepare
-        self._parent = parent
+    record: ExecutionRecord
+    _ledger: Ledger
+    _prepare: Callable[[], Execution]
+    _on_end: Callable[[LiveExecution], None]
+    parent: Mapping[str, Any] | None = None
+    inner: bool = False
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()  # set for a moment whenever something happens
         self._events: list[Event] = []
@@ -279,7 +271,7 @@ class LiveExecution:
         first = []
         if not past:
             code = code_definition(record.version_id, record.deployment_name)
-            context = RunContext(record.execution_id, record.trace_id, self._parent)
+            context = RunContext(record.execution_id, record.trace_id, self.parent)
             first = [initiated(context, code, values_by_name(record.inputs))]
         is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
         cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
@@ -287,23 +279,18 @@ class LiveExecution:
         return [*first, *map(self._with_inner_ids, nodes), [*past, *first][0].rejected(why)]
 
 
+@dataclass(eq=False, repr=False)
 class Executions:
     """The executions of a running server; on its event loop, but for `join`.
 
-    `new_context` makes the context of a run from what is the run's own.
+    `_new_context` makes the context of a run from what is the run's own.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        registry: Registry,
-        limits: Limits,
-        new_context: Callable[..., RunContext] = RunContext,
-    ) -> None:
-        self._ledger = ledger
-        self._registry = registry
-        self._limits = limits
-        self._new_context = new_context
+    _ledger: Ledger
+    _limits: Limits
+    _new_context: Callable[..., RunContext] = RunContext
+
+    def __post_init__(self) -> None:
         self._live: dict[str, LiveExecution] = {}
         self._waiting: deque[LiveExecution] = deque()
         self._running = 0

@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -162,16 +163,16 @@ class Guard:
         return {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
 
+@dataclass(eq=False)
 class Faulty:
     """An application some of whose answers are spoiled on purpose.
 
     `timeout`: seconds in which the whole head of a request must have come.
     """
 
-    def __init__(self, app: ASGIApp, box: FaultBox, *, timeout: float) -> None:
-        self._app = app
-        self._box = box
-        self.timeout = timeout
+    _app: ASGIApp
+    _box: FaultBox
+    timeout: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its scope has the `transport` of its connection."""
@@ -198,16 +199,16 @@ class Faulty:
             pass  # until the connection is closed: uvicorn logs an error of answers without an end
 
 
+@dataclass(eq=False)
 class _SpoiledSend:
     """A `send` that cuts the answer off, or lets it drip."""
 
-    def __init__(self, send: Send, fault: str, drip_s: float, transport: asyncio.Transport) -> None:
-        self._send = send
-        self._fault = fault
-        self._drip_s = drip_s
-        self._transport = transport
-        self._cuts = False
-        self.over = False
+    _send: Send
+    _fault: str
+    _drip_s: float
+    _transport: asyncio.Transport
+    _cuts: bool = False
+    over: bool = False
 
     async def __call__(self, message: Message) -> None:
         body, more = message.get("body", b""), message.get("more_body", False)
