@@ -99,14 +99,8 @@ class LocalServer:
         if problem:
             raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
-        self._options: dict[str, Any] = {
-            "port": port,
-            "api_key": self._api_key,
-            "limits": Limits(timeout, concurrency, queue),
-            "grace": grace,
-            "body_limit": body_limit,
-            "request_timeout": request_timeout,
-        }
+        self._port = port
+        self._limits = Limits(timeout, concurrency, queue, grace, body_limit, request_timeout)
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
         self._registry = Registry(folder)
@@ -354,5 +348,5 @@ class LocalServer:
                 "To run against Vellum, set VELLUM_API_KEY."
             )
             raise VellumNBError(msg) from exc
-        parts = self._registry, self._ledger, self._models, self._faults
-        return Serving(*parts, **self._options)
+        parts = self._registry, self._ledger, self._models, self._faults, self._limits
+        return Serving(*parts, port=self._port, api_key=self._api_key)

@@ -40,26 +40,23 @@ class Serving:
         ledger: Ledger,
         models: Models,
         faults: FaultBox,
+        limits: Limits,
         *,
         port: int,
         api_key: str,
-        limits: Limits,
-        grace: float,
-        body_limit: int,
-        request_timeout: float,
     ) -> None:
         ledger.hold()
         ledger.reject_running("The server ended while it ran")
-        self._grace = grace
+        self._grace = limits.grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         own: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
         new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
         self.executions = executions = Executions(ledger, limits, new_context)
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
-        unread = _UNREAD * request_timeout
-        self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)
-        self._server = _Server(Faulty(self._guard, faults, timeout=request_timeout))
+        unread = _UNREAD * limits.request_timeout
+        self._guard = Guard(app, api_key.encode(), limits.body_limit, unread)
+        self._server = _Server(Faulty(self._guard, faults, limits.request_timeout))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="vellum_nb-server", daemon=True
@@ -98,7 +95,7 @@ class Serving:
     async def _end(self) -> None:
         self._guard.stop_reading()
         try:
-            await self.executions.close("The local server was stopped", grace=self._grace)
+            await self.executions.close("The local server was stopped")
         finally:
             self._server.should_exit = True
             self._server.ended.set()

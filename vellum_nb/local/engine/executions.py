@@ -44,7 +44,7 @@ _BATCH = 100  # events that a reader gets at once
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server: seconds for a run (None: no limit), runs at once, and runs that wait.
+    """Limits of a server; see `LocalServer`. A `timeout` of None is no limit.
 
     At its timeout a run is rejected with ``WORKFLOW_TIMEOUT``. The thread of a plain callable goes
     on to its end, as Python cannot stop it.
@@ -53,6 +53,9 @@ class Limits:
     timeout: float | None = None
     concurrency: int = 64
     queue: int = 256
+    grace: float = 0.2
+    body_limit: int = 32 * 1024 * 1024
+    request_timeout: float = 10.0
 
 
 @dataclass(eq=False, repr=False)
@@ -362,11 +365,11 @@ class Executions:
             self._waiting.append(live)
         return live
 
-    async def close(self, message: str, *, grace: float) -> None:
-        """Let runs end within `grace` seconds, and reject the others."""
+    async def close(self, message: str) -> None:
+        """Let runs end within the grace, and reject the others."""
         self._closed = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(self._limits.grace):
                 for live in list(self._live.values()):
                     await live.ended()
         self._waiting.clear()  # they do not begin while others are cancelled

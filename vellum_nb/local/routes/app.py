@@ -8,7 +8,7 @@ import re
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -80,19 +80,19 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return text.removeprefix(".") or str(loc[0])
 
 
+@dataclass(eq=False, repr=False)
 class Guard:
     """Access control and limits: this machine's names only, no foreign page, the key.
 
     Any web page can reach a port of this machine: a foreign ``Host`` or ``Origin`` is refused.
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str, limit: int, timeout: float) -> None:
-        self._app = app
-        self._api_key = api_key.encode()
-        self._limit = limit
-        self._timeout = timeout
-        self._held = 0
-        self._reading: set[asyncio.Timeout] = set()
+    _app: ASGIApp
+    _api_key: bytes
+    _limit: int  # bytes of a body
+    _timeout: float  # seconds for a body
+    _held: int = 0
+    _reading: set[asyncio.Timeout] = field(default_factory=set)
 
     def stop_reading(self) -> None:
         """Give up the bodies that have not come: the server stops."""
