@@ -35,7 +35,7 @@ from vellum_nb.local.deployments.sources import (
 )
 from vellum_nb.local.engine.events import Code, new_id
 from vellum_nb.local.isolation.process import ProcessOptions
-from vellum_nb.local.isolation.workflow_server import IsolatedCode, isolation_options
+from vellum_nb.local.isolation.workflow_server import IsolatedCode
 from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import contract
 from vellum_nb.sqlite import FileFormat, SqliteFile
@@ -167,15 +167,13 @@ class Deployment:
 def build(
     target: Target,
     snapshots: Snapshots,
+    process: ProcessOptions | None,
     *,
     entry: str | None = None,
-    isolation: str = "kernel",
     source: str | None = None,
     declared: Declared | None = None,
-    **options: Any,
 ) -> Release:
     """Return a release of `target`; see `LocalServer.deploy`."""
-    process = isolation_options(isolation, target, **options)
     if isinstance(target, Mapping):
         files, name = check_files(target, "The project"), ""
     elif isinstance(target, os.PathLike):

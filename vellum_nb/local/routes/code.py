@@ -40,7 +40,7 @@ from vellum_nb.local.deployments.sources import (
 )
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import image_name
+from vellum_nb.local.isolation.workflow_server import image_name, isolation_options
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
@@ -215,11 +215,12 @@ def _deployed(
     registry: Registry, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
 ) -> tuple[Deployment, Release]:
     """Release the code: in the image that the project names, else in the kernel."""
-    options: dict[str, Any] = {}
+    process = None
     if image := image_name(pushed.runner_config):
-        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
+        limit = DEFAULT_MEMORY_LIMIT
+        process = isolation_options("container", files, memory_limit=limit, image=image)
     return registry.deploy(
-        build(files, registry.snapshots, **options),
+        build(files, registry.snapshots, process),
         name=config.name or pushed.module.rpartition(".")[2].replace("_", "-"),
         release_tags=config.release_tags,
         description=config.release_description or config.description,

@@ -269,9 +269,7 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
     """
     if not usage:
         return None
-    by_model: dict[str, list[Usage]] = {}
-    for each in usage:
-        by_model.setdefault(each.model, []).append(each)
+    by_model = {model: [u for u in usage if u.model == model] for model in [u.model for u in usage]}
     cost = Usage.total(usage, "cost_usd")
     return {
         "usage": [
