@@ -151,6 +151,7 @@ def test_a_mean_has_students_interval_with_two_more_values_and_johnsons_tails():
 def test_equal_values_have_no_interval_except_as_shares():
     assert np.isnan(mean_interval(np.full(9, 3.0)).low)
     assert np.isnan(paired(np.zeros(9)).low)
+    assert np.isnan(paired(np.array([5e-324, 0.0, 0.0])).low)
     found = mean_interval(np.ones(9), clusters=np.repeat([0, 1, 2], 3), is_share=True)
     assert (found.low < 0.5, found.high) == (True, 1.0)
 
@@ -194,6 +195,7 @@ def test_the_sequential_test_decides_as_soon_as_it_can_and_gives_up_when_it_cann
     assert sequential_test([], left=7).can_decide
     assert not sequential_test([], left=6).can_decide
     assert not sequential_test([1.0, -1.0] * 9, left=9).can_decide
+    assert sequential_test([1.0] * 2000).evidence > 1e300
 
 
 def test_no_difference_has_p_1_and_no_value_none():

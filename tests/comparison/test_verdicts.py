@@ -172,6 +172,13 @@ def test_nothing_to_compare_is_no_finding():
     assert found.line("v2").startswith(
         "v2: 0 better · 0 worse · 0 same · 2 without an answer · no p"
     )
+    alike = of_runs(
+        run("v1", "a"),
+        run("v2", "a"),
+        *(run(v, n) for v in ("v1", "v2") for n in range(6)),
+        metrics=lambda _: 3,
+    )
+    assert alike.remark("v2") == "no difference; 7 cases, all alike"
     empty = of_runs()
     for ask in (empty.regressions, empty.assert_no_regressions):
         with pytest.raises(InputError, match="words has no stored runs on v1, v2"):
@@ -275,6 +282,7 @@ def test_a_label_that_cases_share_and_that_would_matter_is_named():
     assert plain.remark("v2").endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()
+    plain.view()  # has the remark, and warns of nothing
     each = clustered(base, [0.1 * at + 1 for at in range(12)], list(range(12)))
     assert "share" not in each.remark("v2")
     assert "share" not in clustered(base, base, labels).remark("v2")
@@ -286,3 +294,9 @@ def test_clusters_may_be_an_input_and_one_that_no_case_has_is_refused():
     assert by_input.against("v2").change == plain.against("v2").change  # each is its own
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
+    with pytest.raises(InputError, match="cluster=5 does not fit"):
+        clustered([0.0], [1.0], ["a"], cluster=5)
+    one = clustered(
+        [0.0] * 9, [0.1 * at + 1 for at in range(9)], ["a"] * 9, cluster="label.document"
+    )
+    assert one.remark("v2").endswith("; 9 cases in 1 cluster: too few to show a difference")

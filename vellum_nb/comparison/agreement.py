@@ -18,7 +18,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, percent, plural
+from vellum_nb.rendering.format import figure, percent, plural, printable
 from vellum_nb.rendering.html import render
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 _RATED, _KAPPA = 30, 0.4  # rated runs, and the lower bound of kappa, of a judge that is checked
 _PASS = 0.5  # the rating from which an answer passes
 _TWO = 2
-
-
-def rating_of(run: Run) -> float | None:
-    """Return how people rated a run: the mean of those who said who they are, else `quality`."""
-    found = run.ratings.values()
-    return sum(found) / len(found) if found else run.quality
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -90,7 +84,7 @@ class Agreement:
         return {name: _words(name, found) for name, found in self.figures.items()}
 
     def __repr__(self) -> str:
-        return f"<{self.line}>"
+        return f"<{printable(self.line)}>"
 
     def _repr_html_(self) -> str:
         return render("agreement.html.j2", check=self, figures=self._words())

@@ -25,6 +25,8 @@ _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
 _BETS = 64  # of which half are on positive differences
+_LEAST = 1e-100  # values this near to each other are equal
+_LARGEST = 700.0  # of exponents whose power is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class Estimate:
     high: float
     p: float | None = None
     n: int = 0
+
+    def columns(self, name: str, joint: str = "_") -> dict[str, float]:
+        """Return it as the columns `name`, and `low`, `high` and `n` joined to that."""
+        ends = {"low": self.low, "high": self.high, "n": self.n}
+        return {name: self.mean} | {f"{name}{joint}{end}": each for end, each in ends.items()}
 
 
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -135,7 +142,7 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
         ends = sorted((sign * edge, max(-edge, min(edge, mean))))
         return float(brentq(lambda share: distance(share) + sign * Z95, *ends))
 
-    return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost))
+    return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost), number)
 
 
 def _by_cluster(values: Floats, clusters: Ints | None) -> Floats:
@@ -176,7 +183,9 @@ def mean_interval(
     if not len(values):
         return _NOTHING
     units = _by_cluster(values, clusters)
-    return _interval(float(values.mean()), units, float(np.ptp(units)), 0.0 if is_share else None)
+    least = 0.0 if is_share else None
+    found = _interval(float(values.mean()), units, float(np.ptp(units)), least)
+    return replace(found, n=len(values))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -188,9 +197,9 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
     from scipy.optimize import brentq
 
     if not wholes.any():
-        return _NOTHING
+        return replace(_NOTHING, n=len(parts))
     ratio = float(parts.mean() / wholes.mean())
-    nothing = Estimate(ratio, math.nan, math.nan)
+    nothing = Estimate(ratio, math.nan, math.nan, n=len(parts))
     if len(parts) < _FEW:
         return nothing
 
@@ -205,7 +214,8 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
         if most > _TOO_MANY * ratio:
             return nothing
     low = brentq(lambda r: rest(r).low, 0.0, ratio) if rest(0.0).low > 0 else 0.0
-    return Estimate(ratio, float(low), float(brentq(lambda r: rest(r).high, ratio, most)))
+    high = brentq(lambda r: rest(r).high, ratio, most)
+    return replace(nothing, low=float(low), high=float(high))
 
 
 def paired(
@@ -227,7 +237,7 @@ def paired(
     sums = differences if clusters is None else np.bincount(clusters, differences)
     decided = int(np.count_nonzero(sums))
     floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
-    return replace(found, p=max(found.p or 0.0, floor))
+    return replace(found, p=max(found.p or 0.0, floor), n=len(differences))
 
 
 def _interval(mean: float, units: Floats, reach: float, least: float | None) -> Estimate:
@@ -238,7 +248,7 @@ def _interval(mean: float, units: Floats, reach: float, least: float | None) -> 
     number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
     if least is not None:
         reach = max(reach, 1.0)
-    if number == 1 or reach <= _ROUNDING * abs(mean):
+    if number == 1 or reach <= max(_ROUNDING * abs(mean), _LEAST):
         return Estimate(mean, math.nan, math.nan)
     deviation = float(units.std(ddof=1))
     error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
@@ -287,16 +297,16 @@ def sequential_test(
     bets = np.cos(np.pi * (np.arange(_BETS) + 0.5) / _BETS)
     stakes = np.log1p(np.outer(np.concatenate([[0.0], parts]), bets)).cumsum(axis=0)
     worth = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
-    needed, best = -math.log(alpha), int(worth.argmax())
-    if worth[best] >= needed:
+    needed, evidence = -math.log(alpha), math.exp(min(float(worth.max()), _LARGEST))
+    if worth.max() >= needed:
         at = int((worth >= needed).argmax())
         up, down = (np.logaddexp.reduce(half) for half in np.split(stakes[at], 2))
         side = 1 if up > down else -1
-        return Sequential(float(np.exp(worth[best])), side, can_decide=True, cases=at)
+        return Sequential(evidence, side, can_decide=True, cases=at)
     # All that are left one way brings the most: the worth is convex in how many go which way.
     most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(way * bets)) for way in (1, -1))
     can_decide = bool(most - math.log(_BETS) >= needed)
-    return Sequential(float(np.exp(worth[best])), 0, can_decide=can_decide, cases=len(given))
+    return Sequential(evidence, 0, can_decide=can_decide, cases=len(given))
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
@@ -316,7 +326,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     shares = raw / max(1, number)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
     if number < _FEW or chance == 1:
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     kappa = (float(np.trace(shares)) - chance) / (1 - chance)
     shares = (raw + 1) / (number + 4)
     rows, columns, same = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
@@ -325,9 +335,14 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - same)) ** 2)
     off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - same) ** 2
     square = on + float(off) - (same * chance - 2 * chance + same) ** 2
-    half = Z95 * math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    return Estimate(kappa, min(low, kappa), max(high, kappa), n=number)
+    error = math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
+    return _around(kappa, middle, error, n=number)
+
+
+def _around(found: float, middle: float, error: float, *, n: int, least: float = -1.0) -> Estimate:
+    """Return an estimate from `least` to 1, whose interval has another middle."""
+    low, high = max(least, middle - Z95 * error), min(1.0, middle + Z95 * error)
+    return Estimate(found, min(low, found), max(high, found), n=n)
 
 
 def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimate:
@@ -345,13 +360,12 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
     number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
     if number < _FEW or not 0 < ones.sum() < of.sum():
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     alpha = _alpha(ones, of)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
     left = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
-    middle, half = _alpha(ones, of), Z95 * math.sqrt((len(of) - 1) * float(np.var(left)))
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    return Estimate(alpha, min(low, alpha), max(high, alpha), n=number)
+    error = math.sqrt((len(of) - 1) * float(np.var(left)))
+    return _around(alpha, _alpha(ones, of), error, n=number)
 
 
 def _alpha(ones: Floats, of: Floats) -> float:
@@ -374,14 +388,11 @@ def corrected_mean(
 
     number = len(people)
     if number < _FEW:
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     mean, _ = _powered(people, judge, unrated)
     unknown = np.full(2, np.concatenate([judge, unrated]).mean())
-    more = np.append(people, ends), np.append(judge, unknown), unrated
-    middle, error = _powered(*more)
-    half = Z95 * error
-    low, high = max(math.floor(ends[0]), middle - half), min(1.0, middle + half)
-    return Estimate(mean, min(mean, low), max(mean, high), n=number)
+    wider = _powered(np.append(people, ends), np.append(judge, unknown), unrated)
+    return _around(mean, *wider, n=number, least=math.floor(ends[0]))
 
 
 def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, float]:

@@ -124,11 +124,3 @@ def _change(base: NodeRun | None, other: NodeRun | None) -> str:
         for word, (old, new) in values.items()
         if old != new and (word == "error" or None not in {old, new})
     )
-
-
-def first_changed_node(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> str | None:
-    """Return the name of the first node that differs, "" for none; None: a trace is not known."""
-    if not base or not other:
-        return None
-    first = first_difference(base, other)
-    return "" if first is None else first.name
