@@ -278,7 +278,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
-    groups = ("worse", "changed", "better", "missing", "same")
+    groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
     return render(
         "comparison.html.j2",
