@@ -22,7 +22,7 @@ from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import check_integer
+from vellum_nb.models.checks import check_integer, check_text, refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import cut, value_text
@@ -103,8 +103,7 @@ class Metric:
         tolerance: float = 0.0,
     ) -> None:
         if not callable(fn):
-            msg = f"Metric: fn={fn!r:.60} does not fit: give a function of a run"
-            raise InputError(msg)
+            refuse("fn", fn, "a function of a run")
         self.fn: Callable[..., Value] = fn
         named = getattr(fn, "__name__", type(fn).__name__)
         self.name = name or ("metric" if named == "<lambda>" else str(named))
@@ -175,9 +174,7 @@ def _built_in(
     fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
 ) -> Metric:
     """Return a metric of this module; one that `reads` an output is a slip where no run has it."""
-    if output is not None and not isinstance(output, str):
-        msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
-        raise InputError(msg)
+    check_text("output", output, optional=True)
     metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
     metric.looks_at = output if reads else None
     return metric
@@ -256,9 +253,7 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
     ignore_case : bool, default True
         Whether capitals and small letters are the same.
     """
-    if not isinstance(text, str):
-        msg = f"contains: text={text!r:.60} does not fit: give a text"
-        raise InputError(msg)
+    check_text("text", text)
     part = text.casefold() if ignore_case else text
 
     def found(run: Run) -> bool:
@@ -377,8 +372,7 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
     """
     names = [contains] if isinstance(contains, str) else list(contains)
     if not names or not all(isinstance(each, str) for each in names):
-        msg = f"nodes: contains={contains!r:.60} does not fit: give names of nodes"
-        raise InputError(msg)
+        refuse("contains", contains, "names of nodes")
 
     def ran(run: Run) -> bool:
         began = iter(_traced(run))
@@ -499,10 +493,7 @@ def judge(
     threshold : float, default 0.5
         The figure from which an answer passes, where ``judge_check`` compares it with ratings.
     """
-    given: object = deployment
-    if not isinstance(given, str) or not given:
-        msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
-        raise InputError(msg)
+    check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
     options |= {"repeats": repeats, "threshold": threshold}

@@ -176,14 +176,7 @@ def mean_interval(
     side of the longer tail by Johnson's correction, since few values rarely show all of it. Equal
     values have no interval, unless they are shares (`is_share`), which are between 0 and 1.
     """
-    import numpy as np
-
-    if not len(values):
-        return _NOTHING
-    units = _by_cluster(values, clusters)
-    least = 0.0 if is_share else None
-    found = _interval(float(values.mean()), units, float(np.ptp(units)), least)
-    return replace(found, n=len(values))
+    return _interval(values, clusters, 0.0 if is_share else None)
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -229,25 +222,32 @@ def paired(
 
     if not len(differences):
         return _NOTHING
-    mean, units = float(differences.mean()), _by_cluster(differences, clusters)
-    reach = max(0.0, mean + float(units.max())) - min(0.0, mean + float(units.min()))
-    found = _interval(mean, units, reach, -1.0 if is_share else None)
+    found = _interval(differences, clusters, -1.0 if is_share else None, to_zero=True)
     sums = differences if clusters is None else np.bincount(clusters, differences)
     decided = int(np.count_nonzero(sums))
     floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
-    return replace(found, p=max(found.p or 0.0, floor), n=len(differences))
+    return replace(found, p=max(found.p or 0.0, floor))
 
 
-def _interval(mean: float, units: Floats, reach: float, least: float | None) -> Estimate:
-    """Return the interval of a mean, and p; of shares it is from `least` to 1."""
+def _interval(
+    values: Floats, clusters: Ints | None, least: float | None, *, to_zero: bool = False
+) -> Estimate:
+    """Return the mean with its interval, and p; of shares it is from `least` to 1.
+
+    With `to_zero` the range of the values is that to zero, too.
+    """
     import numpy as np
     from scipy.special import stdtr
 
+    if not len(values):
+        return _NOTHING
+    mean, units = float(values.mean()), _by_cluster(values, clusters)
+    reach = float(np.ptp(np.append(units, -mean) if to_zero else units))
     number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
     if least is not None:
         reach = max(reach, 1.0)
     if number == 1 or reach <= _ROUNDING * abs(mean):
-        return Estimate(mean, math.nan, math.nan)
+        return Estimate(mean, math.nan, math.nan, n=len(values))
     deviation = float(units.std(ddof=1))
     error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
     edge, tail = float(two_sided(0.05, number - 1)), 0.0
@@ -261,7 +261,7 @@ def _interval(mean: float, units: Floats, reach: float, least: float | None) -> 
     inner = max(0.0, abs(mean) - tail)
     quantile = 2 * inner / (error + math.sqrt(error**2 + 8 * tail * inner))
     p = min(1.0, 2 * float(stdtr(number - 1, -quantile)))
-    return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), p)
+    return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), p, len(values))
 
 
 @dataclass(frozen=True, slots=True)
