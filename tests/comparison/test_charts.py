@@ -130,7 +130,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
 
 
 def test_names_are_drawn_as_text():
-    text = compared(1, ("v1", "<script>x</script>")).chart("metric").svg()
+    text = compared(1, ("v1", "<script>x</script>\x1b\ufffe\ud800")).chart("metric").svg()
     assert "<script" not in text
     assert "&lt;script" in text
 

@@ -258,6 +258,20 @@ def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(serve
     assert len(calls) - 24 <= 16
 
 
+def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):
+    figures = {"n": "NaN", "h": 1e308, "x": "good", "o": None}
+    server.deploy(lambda text: {"score": figures[text]}, name="odd")
+    compared = judged(ws, [{"text": each} for each in figures], name="odd", repeats=2)
+    messages = {each.removeprefix("score of odd: ") for each in compared.errors()["message"]}
+    assert messages == {
+        "nan is not a figure to compare",
+        "1e+308 is not a figure to compare",
+        "the text 'good' is neither a bool nor a number",
+        "it is None, no figure",
+    }
+    assert np.isnan(compared.summary()["metric.odd.judge_noise_pct"]).all()
+
+
 def test_repeats_of_a_judge_are_a_whole_number(ws):
     for repeats in (0, True, 1.5):
         with pytest.raises(InputError, match="repeats"):
@@ -324,3 +338,4 @@ def test_without_raters_there_is_not_enough_data(ws):
     assert repr(check) == (
         "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
     )
+    assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))

@@ -18,7 +18,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, percent, plural
+from vellum_nb.rendering.format import figure, percent, plural, printable
 from vellum_nb.rendering.html import render
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Agreement:
         return {name: _words(name, found) for name, found in self.figures.items()}
 
     def __repr__(self) -> str:
-        return f"<{self.line}>"
+        return f"<{printable(self.line)}>"
 
     def _repr_html_(self) -> str:
         return render("agreement.html.j2", check=self, figures=self._words())

@@ -15,7 +15,7 @@ import vl_convert
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text
+from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text, xml_text
 
 Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
@@ -76,17 +76,26 @@ class Picture:
 
     def png(self) -> bytes:
         """Return the chart as PNG."""
-        return bytes(vl_convert.vegalite_to_png(self.chart.to_dict(), scale=_SCALE))
+        return bytes(vl_convert.vegalite_to_png(_drawable(self.chart.to_dict()), scale=_SCALE))
 
     def svg(self) -> str:
         """Return the chart as SVG."""
-        return str(vl_convert.vegalite_to_svg(self.chart.to_dict()))
+        return str(vl_convert.vegalite_to_svg(_drawable(self.chart.to_dict())))
 
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 
     def _repr_mimebundle_(self, **_options: object) -> dict[str, Any]:
         return {"text/plain": repr(self), "image/png": self.png()}
+
+
+def _drawable(part: Any) -> Any:
+    """Return a specification without characters that SVG cannot hold: they end the process."""
+    if isinstance(part, dict):
+        return {key: _drawable(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return list(map(_drawable, part))
+    return xml_text(part) if isinstance(part, str) else part
 
 
 def picture(

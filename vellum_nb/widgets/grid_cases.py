@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import FIRST_CHANGED, NO_ANSWER, VERDICTS
+from vellum_nb.comparison.figures import (
+    FIRST_CHANGED,
+    NO_ANSWER,
+    VERDICTS,
+    summary_frame,
+    summary_rows,
+)
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -249,7 +255,7 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
 
 def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequence[str]]) -> str:
     """Return the releases against the baseline as HTML: counts, intervals and figures."""
-    known: list[Any] = comparison.summary().to_dict("records")
+    known: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
     rows = dict(zip(comparison.releases, known, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.others)
