@@ -71,17 +71,16 @@ def test_an_output_that_one_release_lacks_has_the_same_place_on_either_release(c
         view = view_of(compared, seed=seed)
         say(view, "rate", said="tie")
         say(view, "rate", said="tie")
-        a = view.view_model["a"]
+        a = view.view_model["asked"].split("Answer B")[0]
         orders.add(tuple(sorted(("reply", "list", "only_here"), key=a.index)))
     assert len(orders) == 1
 
 
 def test_hostile_outputs_are_text(compared):
     view = view_of(compared)
-    told = view.view_model
-    for html in (told["a"], told["b"], told["inputs"]):
-        assert_harmless(html)
-    assert len(told["a"]) + len(told["b"]) < 250_000
+    asked = view.view_model["asked"]
+    assert_harmless(asked)
+    assert len(asked) < 250_000
     while view.session.state == "asking":
         say(view, "rate", said="A", note="<script>note()</script>")
     say(view, "finish")
@@ -178,7 +177,8 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
 def test_nothing_to_rate_is_said():
     one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
     model = view_of(one).view_model
-    assert (model["state"], model["total"], model["same"]) == ("empty", 0, 0)
+    assert (model["state"], model["total"]) == ("empty", 0)
+    assert model["words"] == "Nothing to rate: no case has an answer on both releases."
     assert model["foot"].startswith("Run the deployment on both releases")
 
 

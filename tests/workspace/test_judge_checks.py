@@ -153,6 +153,10 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
     assert row["metric.grader"] == verdicts[:, 1].mean()
     assert row["metric.grader.corrected_delta"] != row["metric.grader.delta"]
     assert math.isnan(summary.loc["v1", "metric.grader.corrected_delta"])  # of the baseline
+    columns = list(summary.reset_index())
+    names = [each for each in columns if each.startswith("metric.")]
+    assert names[-8:-4] == [f"metric.grader.corrected{end}" for end in ("", "_low", "_high", "_n")]
+    assert columns.index("wins") == columns.index(names[-1]) + 1
 
 
 def test_a_judge_of_no_runs_is_not_checked(ws):
@@ -335,7 +339,7 @@ def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
 def test_without_raters_there_is_not_enough_data(ws):
     check = rated_by(ws, {"ann": [1, 0]})
     assert (check.n, check.frame().empty) == (0, True)
-    assert repr(check) == (
-        "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
-    )
+    nothing = "not enough data (n = 0)"
+    assert check.line == f"{check.title}: agreement {nothing} · alpha {nothing}"
+    assert check.title == "no run with ratings of two authors"
     assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["STATES", "CaseOrder", "head"]
-
 STATES = {
     "different": "Different",
     "regressions": "Regressions",
@@ -180,6 +178,8 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.others)
     found = next((each for each in comparison.metrics if each.name == metric), None)
+    others = comparison.others if metric else ()
+    worse = {each: comparison.against(each, metric).counts["worse"] for each in others}
     parts = [_name(about)] if about else []
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
@@ -190,7 +190,7 @@ def head(
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(each) | _worse(comparison, each, metric) for each in releases],
+        "columns": [_named(each) | {"worse": worse.get(each, 0)} for each in releases],
         "releases": list(map(_named, comparison.releases)),
         "metrics": [_named(each.name) for each in comparison.metrics],
         "metric": metric or "",
@@ -217,7 +217,7 @@ def head(
             "column of its own."
             for tag in comparison.moved_tags
         ]
-        + [f"{each}." for each in comparison.figures.judge_notes],
+        + [f"{each}." for each in comparison.figures.notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
@@ -236,12 +236,6 @@ def _name(name: str) -> str:
 
 def _named(name: str) -> dict[str, Any]:
     return {"name": name, "label": _name(name)}
-
-
-def _worse(comparison: Comparison, release: str, metric: str | None) -> dict[str, int]:
-    if metric is None or release == comparison.baseline:
-        return {"worse": 0}
-    return {"worse": comparison.against(release, metric).counts["worse"]}
 
 
 def _foot(comparison: Comparison, metric: str | None) -> str:

@@ -18,8 +18,10 @@ from vellum_nb.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
-    from vellum_nb.widgets import BlindView, HistoryView, SweepView
+    from vellum_nb.widgets.blind import BlindView
     from vellum_nb.widgets.grid import Callbacks, ComparisonView
+    from vellum_nb.widgets.sweep_view import SweepView
+    from vellum_nb.widgets.table import HistoryView
 
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
@@ -68,8 +70,8 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
 
 def view_history(history: History, **options: Any) -> HistoryView:
     """Return the interactive table of `history`."""
-    from vellum_nb.widgets import HistoryView
     from vellum_nb.widgets.outputs import side_by_side_html
+    from vellum_nb.widgets.table import HistoryView
 
     return HistoryView(history, side_by_side=side_by_side_html, **options)
 
@@ -81,7 +83,7 @@ def view_sweep(
     releases: Mapping[str, WorkflowDeploymentRelease | None],
 ) -> SweepView:
     """Return the live view of `sweep`."""
-    from vellum_nb.widgets import SweepView
+    from vellum_nb.widgets.sweep_view import SweepView
 
     numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
     names = {tag: [each.name for each in r.release_tags] for tag, r in releases.items() if r}
@@ -98,6 +100,6 @@ def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> Com
 
 def view_blind(session: BlindSession, rate: Rate | None = None) -> BlindView:
     """Return the widget of a blind rating."""
-    from vellum_nb.widgets import BlindView
+    from vellum_nb.widgets.blind import BlindView
 
     return BlindView(session, rate=rate)
