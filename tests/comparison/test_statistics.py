@@ -159,9 +159,9 @@ def test_paired_differences_have_the_interval_and_p_value_of_scipy(values):
 
 
 def test_a_mean_has_students_interval_with_two_more_values_and_johnsons_tails():
-    even = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # of no skewness
-    error = np.sqrt(even.var(ddof=1) / 5 + 2 * 2**2 / 5**2)
-    theirs = stats.t.interval(0.95, 4, 0, error)
+    even = np.arange(-3.0, 4.0)  # of no skewness
+    error = np.sqrt(even.var(ddof=1) / 7 + 2 * 3**2 / 7**2)
+    theirs = stats.t.interval(0.95, 6, 0, error)
     found = mean_interval(even)
     assert (found.low, found.high) == pytest.approx(theirs, abs=1e-9)
     high = mean_interval(SLEEP)
@@ -178,6 +178,7 @@ def test_a_mean_has_students_interval_with_two_more_values_and_johnsons_tails():
 
 def test_equal_values_have_no_interval_except_as_shares():
     assert np.isnan(mean_interval(np.full(9, 3.0)).low)
+    assert np.isnan(mean_interval(np.arange(5.0)).low)  # not enough data
     assert np.isnan(paired(np.zeros(9)).low)
     assert np.isnan(paired(np.array([5e-324, 0.0, 0.0])).low)
     found = mean_interval(np.ones(9), clusters=np.repeat([0, 1, 2], 3), is_share=True)

@@ -24,7 +24,8 @@ _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no 
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
-LEAST_PAIRS = 6  # differences, or clusters of them, that are enough data
+LEAST_PAIRS = 6  # values, differences, or clusters of them, that are enough data
+_TWO = 2
 _UNEQUAL = 4  # of which so many are not zero
 _BETS = 64  # of which half are on positive differences
 _LEAST = 1e-100  # values this near to each other are equal
@@ -190,8 +191,8 @@ def mean_interval(
 
     Student's, of clusters with the jackknife's standard error, and wider than that: by what two
     more values at half the range from the mean would add, and on the side of the longer tail by
-    Johnson's correction, since few values rarely show all of it. Equal values have no interval,
-    unless they are shares (`is_share`), which are between 0 and 1.
+    Johnson's correction, since few values rarely show all of it. Fewer than six are not enough
+    data; equal values have no interval, unless they are shares (`is_share`): between 0 and 1.
     """
     import numpy as np
 
@@ -201,7 +202,7 @@ def mean_interval(
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
     reach = max(float(np.ptp(units)), float(is_share))
     nothing = Estimate(mean, math.nan, math.nan, n=number)
-    if len(units) == 1 or reach <= max(_ROUNDING * abs(mean), _LEAST):
+    if len(units) < (_TWO if is_share else LEAST_PAIRS) or reach <= max(_ROUNDING * abs(mean), _LEAST):
         return nothing
     edge, tail = float(two_sided(0.05, free)), _johnson(units)
     half, more = edge * _error(units, reach / math.sqrt(2 * len(units))), 1 + 2 * edge**2
