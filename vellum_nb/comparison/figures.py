@@ -38,7 +38,7 @@ from vellum_nb.comparison.statistics import (
     two_sided,
     unlike_pairs,
 )
-from vellum_nb.comparison.traces import first_difference
+from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -488,12 +488,12 @@ class ComparisonFigures:
     def first_changed(self) -> dict[str, list[str | None]]:
         """Release but the baseline to the first node that differs, case by case.
 
-        "" where none does; None where one of the two traces is not known.
+        "" where none does; None where the two traces cannot be compared.
         """
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if old is None or new is None or not (old.nodes and new.nodes):
+            if old is None or new is None or not is_comparable(old.nodes, new.nodes):
                 return None
             first = first_difference(old.nodes, new.nodes)
             return "" if first is None else first.name
@@ -903,8 +903,8 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
         np.array([figures.values("rating", each), judge.sign * figures.values(judge.name, each)])
         for each in (release, figures.baseline)
     )
-    gap = own - (math.nan if release == figures.baseline else base)
-    means_of = {"corrected": (own, _RATED_ENDS), "corrected_delta": (gap, _DELTA_ENDS)}
+    gaps = own - (base if release != figures.baseline else np.nan)
+    means_of = {"corrected": (own, _RATED_ENDS), "corrected_delta": (gaps, _DELTA_ENDS)}
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)

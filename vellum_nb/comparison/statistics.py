@@ -25,7 +25,6 @@ _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
 LEAST_PAIRS = 6  # values, differences, or clusters of them, that are enough data
-_TWO = 2
 _UNEQUAL = 4  # of which so many are not zero
 _BETS = 64  # of which half are on positive differences
 _LEAST = 1e-100  # values this near to each other are equal
@@ -202,7 +201,8 @@ def mean_interval(
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
     reach = max(float(np.ptp(units)), float(is_share))
     nothing = Estimate(mean, math.nan, math.nan, n=number)
-    if len(units) < (_TWO if is_share else LEAST_PAIRS) or reach <= max(_ROUNDING * abs(mean), _LEAST):
+    too_few = 1 if is_share else LEAST_PAIRS - 1
+    if len(units) <= too_few or reach <= max(_ROUNDING * abs(mean), _LEAST):
         return nothing
     edge, tail = float(two_sided(0.05, free)), _johnson(units)
     half, more = edge * _error(units, reach / math.sqrt(2 * len(units))), 1 + 2 * edge**2
