@@ -175,6 +175,7 @@ def test_skewed_values_have_halls_interval_where_it_is_wider(values):
 
 def test_equal_values_have_no_interval_except_as_shares():
     assert np.isnan(mean_interval(np.full(9, 3.0)).low)
+    assert np.isnan(mean_interval(np.arange(5.0)).low)  # not enough data
     assert np.isnan(paired(np.zeros(9)).low)
     assert np.isnan(paired(np.array([5e-324, 0.0, 0.0])).low)
     found = mean_interval(np.ones(18), clusters=np.repeat(np.arange(6), 3), is_share=True)
