@@ -134,7 +134,7 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
         both = means.dropna()
         change = paired((both["v2"] - both["v1"]).to_numpy(), is_share=metric == "exact")
         again["delta"].append(change.mean)
-        again["p"].append(change.p)
+        again["p"] += [change.p] if change.p is not None else []
         verdicts = [cmp.verdict(case, "v2", metric) for case in cmp.cases]
         better, worse = verdicts.count("better"), verdicts.count("worse")
         deltas = zip(verdicts, sign * (means["v2"] - means["v1"]), strict=True)

@@ -19,6 +19,7 @@ from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
+    LEAST_PAIRS,
     MANY,
     Estimate,
     cases_needed,
@@ -291,8 +292,9 @@ def _against(
     known = delta[has]
     number, own = len(known), None if clusters is None else clusters[has]
     spread = standard_error(known, own) * math.sqrt(number)
+    is_clustered = clusters is not None  # of which the tests below know nothing
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
-    if is_single and own is None:
+    if is_single and not is_clustered:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
         change = paired(known, clusters=own, is_share=figures.passes)
@@ -302,16 +304,17 @@ def _against(
         half = two_sided(alpha, units - 1) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
-    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-    by_sign = sign_test(counts["better"], counts["worse"])
-    if clusters is not None:
-        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    by_sign: float | None
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
-        if clusters is not None:  # which that test knows nothing of
-            p, q = max(p, change.p or 0.0), max(q, by_sign)
-        change, by_sign = replace(change, p=p), q
+        signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
+        change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
+    elif is_clustered:
+        by_sign = change.p
+    else:
+        by_sign = sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)
     return Against(
         codes=codes,
@@ -611,7 +614,7 @@ class ComparisonFigures:
         for label in dict.fromkeys(name for case in self.cases for name in case.labels):
             other = replace(self, cluster=f"label.{label}")
             numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
-            if 1 < numbers < len(self.cases):
+            if LEAST_PAIRS <= numbers < len(self.cases):  # of fewer nothing is ever decided
                 found[label] = other
                 vars(other)["scored"] = self.scored
         return found
