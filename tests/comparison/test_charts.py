@@ -120,7 +120,9 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     svg = view.save(tmp_path / "a.svg").read_text("utf-8")
     assert svg.startswith("<svg")
     assert "http" not in svg.replace("http://www.w3.org", "")
-    bundle, _ = DisplayFormatter().format(view)
+    bundle, metadata = DisplayFormatter().format(view)
+    pixels = int.from_bytes(bundle["image/png"][16:20], "big")
+    assert metadata["image/png"] == {"width": pixels // 2}  # sharp, not twice as large
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == repr(view)
     with pytest.raises(InputError, match=r"neither \.png nor \.svg"):

@@ -305,6 +305,9 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
     grid.exchange()
     expect(grid.page.get_by_text("on b: rated 1")).to_have_count(1)
+    for note in ("1 run is rated.", "2 runs are rated."):  # while all figures stay the same
+        grid.blank.set("_head", grid.blank.get("_head") | {"notes": [note]})
+        expect(grid.page.locator(".vnb-grid-notice")).to_have_text(note)
     grid.press("h", "Enter")
     assert grid.view.opened
     expect(grid.page.locator(".vnb-view-active")).to_contain_text("o1: ")
@@ -318,12 +321,9 @@ def test_keys_go_over_cases_rate_and_open_and_a_missing_case_is_run(grid):
 def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
     page = grid.page
     page.get_by_role("grid").focus()
-    grid.press("j")
-    place = page.get_by_role("grid").evaluate("grid => grid.offsetTop")
-    grid.press("f")
-    assert page.get_by_role("grid").evaluate("grid => grid.offsetTop") == place
+    grid.press("j", "f")
     field = page.get_by_role("combobox", name="Failure of case 1 on b")
-    for name in ("rude", "\u202edlo@x: \U0001f916", HOSTILE):
+    for name in ("rude", HOSTILE):
         field.fill(name)
         grid.press("Enter")
         assert grid.whole.wait(10)
@@ -333,17 +333,17 @@ def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
     expect(page.get_by_role("grid")).to_be_focused()
     grid.press("j", "f")
     names = page.locator("datalist option").evaluate_all("all => all.map((each) => each.value)")
-    assert names == ["rude", "\u202edlo@x: \U0001f916", HOSTILE]
+    assert names == ["rude", HOSTILE]
     grid.press("Escape", "k", "f")
-    expect(page.get_by_role("button", name="Remove [U+202E]dlo@x")).to_be_visible()
     grid.click(page.get_by_role("button", name="Remove rude"))
     assert grid.whole.wait(10)
     grid.exchange()
     expect(page.get_by_role("button", name="Remove rude")).to_have_count(0)
+    expect(field).to_be_focused()
     assert grid.blank.violations() == []
     grid.press("Escape")
     bar = page.get_by_role("group", name="failure")
-    grid.click(bar.get_by_role("button").last)
+    grid.click(bar.get_by_role("button"))
     expect(page.locator(".vnb-grid-row")).to_have_count(1)
     expect(page.locator(".vnb-grid-row")).to_contain_text(HOSTILE[:30])
     assert page.locator("#el img").count() == 0

@@ -138,6 +138,9 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
     assert row["metric.grader"] == judge.mean()
     assert row[f"{name}_delta"] == 0.0
     assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
+    names = [each for each in compared.summary() if each.startswith("metric.")]
+    assert names[-8:-4] == [f"{name}{end}" for end in ("", "_low", "_high", "_n")]
+    assert list(compared.summary()).index("wins") == list(compared.summary()).index(names[-1]) + 1
 
 
 def test_a_judge_of_no_runs_is_not_checked(ws):
@@ -281,7 +284,7 @@ def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
 def test_without_raters_there_is_not_enough_data(ws):
     check = rated_by(ws, {"ann": [1, 0]})
     assert (check.n, check.frame().empty) == (0, True)
-    assert repr(check) == (
-        "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
-    )
+    nothing = "not enough data (n = 0)"
+    assert check.line == f"{check.title}: agreement {nothing} · alpha {nothing}"
+    assert check.title == "no run with ratings of two authors"
     assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))

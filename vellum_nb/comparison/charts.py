@@ -85,8 +85,10 @@ class Picture:
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 
-    def _repr_mimebundle_(self, **_options: object) -> dict[str, Any]:
-        return {"text/plain": repr(self), "image/png": self.png()}
+    def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        png = self.png()
+        width = int.from_bytes(png[16:20], "big") // _SCALE  # of its header
+        return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": width}}
 
 
 def _drawable(part: Any) -> Any:
@@ -269,7 +271,11 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
     names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
     rows = [
-        row | {"text": f"{row['release']}: {row['count']:,} of {row['n']:,}"}
+        row
+        | {
+            "text": f"{row['release']}: {row['count']:,} of {row['n']:,}"
+            + f", {row['proposed']:,} proposed" * bool(row["proposed"])
+        }
         for row in found
         if row["name"] in names
     ]

@@ -38,7 +38,7 @@ from vellum_nb.comparison.statistics import (
     two_sided,
     unlike_pairs,
 )
-from vellum_nb.comparison.traces import first_difference
+from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -464,9 +464,13 @@ class ComparisonFigures:
         return found
 
     @property
-    def judge_notes(self) -> tuple[str, ...]:
-        """Of each judge why it does not count as checked, and how often its verdicts differ."""
-        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+    def notes(self) -> tuple[str, ...]:
+        """What holds for all figures: a sweep that stopped early, judges that are not checked."""
+        found = [note for each in self.checks.values() for note in (each.problem, each.noise)]
+        left = sum(not any(case.tries.values()) for case in self.cases)
+        if left and self.order is not None:
+            ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
+            found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
         return tuple(filter(None, found))
 
     @property
@@ -496,12 +500,12 @@ class ComparisonFigures:
     def first_changed(self) -> dict[str, list[str | None]]:
         """Release but the baseline to the first node that differs, case by case.
 
-        "" where none does; None where one of the two traces is not known.
+        "" where none does; None where the two traces cannot be compared.
         """
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if old is None or new is None or not (old.nodes and new.nodes):
+            if old is None or new is None or not is_comparable(old.nodes, new.nodes):
                 return None
             first = first_difference(old.nodes, new.nodes)
             return "" if first is None else first.name
@@ -916,9 +920,11 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     rated[cells[0], cells[1]] = means
     sides = rated, judge.sign * figures.scored[judge.name].mean
     own, base = (figures.releases.index(each) for each in (release, figures.baseline))
-    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
-    if own != base:
-        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    gaps = [side[:, own] - (side[:, base] if own != base else np.nan) for side in sides]
+    means_of = {
+        "corrected": ([side[:, own] for side in sides], _RATED_ENDS),
+        "corrected_delta": (gaps, _DELTA_ENDS),
+    }
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)

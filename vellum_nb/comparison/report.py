@@ -278,7 +278,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
-    groups = ("worse", "changed", "better", "missing", "same")
+    groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
     return render(
         "comparison.html.j2",
@@ -334,7 +334,7 @@ def text(model: ReportModel) -> str:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
-    lines += [f"  {each}" for each in figures.judge_notes]
+    lines += [f"  {each}" for each in figures.notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
 

@@ -79,11 +79,11 @@ def _head(found: BlindResult) -> str:
     title = f"{ahead} was preferred to {behind} in {percent(share)} of the decided cases"
     if found.wins == found.losses:
         title = f"{ahead} and {behind} won equally often"
-    p = found.row()["p"]
-    chance = "unlikely to be chance" if p <= _LEVEL else "could be chance"
+    chance = "unlikely to be chance" if found.p <= _LEVEL else "could be chance"
+    when = ", which holds at any time" if found.unrated else ""
     html = (
         f"<h3>{title}</h3><p>{plural(decided, 'decided case')}, ties left out · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
+        f"{percent(low)} to {percent(high)} · p = {p_value(found.p)}{when} · {chance}</p>"
     )
     return html.replace(" %", "&nbsp;%")
 
@@ -196,7 +196,8 @@ def _foot(session: BlindSession) -> str:
         saved = "Ratings are saved as you go."
         if not session.is_kept:
             saved = "There is no history here: ratings are lost with the kernel."
-        hidden = f"The win rate and which release is A or B stay hidden until {number} rated."
+        hidden = f"The win rate and which release is A or B stay hidden until {number} rated"
+        hidden += " or it is decided."
         if session.is_decided:
             hidden = "It is decided which release is preferred: the results can be shown already."
         parts = [hidden, saved]

@@ -8,7 +8,7 @@ from html import escape
 from itertools import chain
 from typing import Any
 
-from vellum_nb.comparison.traces import first_difference, in_order
+from vellum_nb.comparison.traces import first_difference, in_order, is_comparable
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.diff import (
@@ -54,7 +54,8 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
         tag, own = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
         first = first_difference(base.nodes, run.nodes)
         where = first and f"first difference at {visible_name(first.name)} ({first.change})"
-        words.append(f"{tag}: {where or 'no node differs'}")
+        same = "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
+        words.append(f"{tag}: {where or same}")
         if first is not None and first.other is not None:
             own[id(first.other)] = f"first difference: {first.change}"
         if first is not None and first.base is not None:

@@ -541,8 +541,9 @@ class CasesGrid extends View {
       choice("by", "Metric that decides", metrics, metric, "metric", "name"), choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") && button("button", () => this.blind(), { "aria-label": "Rate blind", "data-key": "blind" }, "Blind…"),
       this.panelButton("export", () => this.exportPanel(`${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`, "case", this.all), "Export…"));
-    if (summary !== this.drawnSummary) this.top.replaceChildren(fill(h("div"), summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
-    this.drawnSummary = summary;
+    const drawn = [summary, ...notes].join("\n");
+    if (drawn !== this.drawnSummary) this.top.replaceChildren(fill(h("div"), summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
+    this.drawnSummary = drawn;
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
@@ -633,7 +634,7 @@ class CasesGrid extends View {
   failurePanel() {
     const title = `Failure of case ${figure(this.rows[this.active].number)} on ${this.get("_head").columns[this.column - 1].label}`;
     this.names = h("datalist", { id: `${this.id}-names` });
-    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": title, placeholder: "what is wrong, in a word or two", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
+    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": title, placeholder: "what is wrong; Escape goes back", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
       if (event.key !== "Enter") return;
       swallow(event);
       if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true });
@@ -647,7 +648,7 @@ class CasesGrid extends View {
   namedChips() {
     this.names.replaceChildren(...this.get("_head").failures.names.map((name) => h("option", { value: name })));
     const found = this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
-    refill(this.named, ...found.map(([name, label, proposed]) => button("chip", () => this.send("fail", { ...this.failing, name, has: proposed }), { title: proposed ? "" : "Remove", "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"), ` ${label}`)));
+    refill(this.named, ...found.map(([name, label, proposed]) => button("chip", () => { this.panel.querySelector("input").focus(); this.send("fail", { ...this.failing, name, has: proposed }); }, { title: proposed ? "" : "Remove", "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"), ` ${label}`)));
   }
 
   draw() { super.draw(); if (this.opened === "failure") this.namedChips(); }
