@@ -464,9 +464,13 @@ class ComparisonFigures:
         return found
 
     @property
-    def judge_notes(self) -> tuple[str, ...]:
-        """Of each judge why it does not count as checked, and how often its verdicts differ."""
-        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+    def notes(self) -> tuple[str, ...]:
+        """What holds for all figures: a sweep that stopped early, judges that are not checked."""
+        found = [note for each in self.checks.values() for note in (each.problem, each.noise)]
+        left = sum(not any(case.tries.values()) for case in self.cases)
+        if left and self.order is not None:
+            ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
+            found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
         return tuple(filter(None, found))
 
     @property
