@@ -46,6 +46,8 @@ def test_any_column_may_be_what_is_compared(ws):
     by_release = vnb.compare(ws.history.frame(), by="release_id")
     assert set(by_release.releases) == set(ws.history.frame()["release_id"])
     assert by_release.moved_tags == ()
+    failed = vnb.compare(ws.history.frame().assign(state="FAILED"))  # a failed run is no answer
+    assert failed.count("v2", "missing") == 2
     one = vnb.compare(ws.history.frame(), by="environment")
     assert "against local, 2 cases: nothing to compare it with" in repr(one)
     with pytest.raises(InputError, match="has only one: compare a second one with local"):
@@ -86,11 +88,6 @@ def test_times_may_be_text_or_have_no_zone():
         assert compared.frame()["output.answer@v1"].tolist() == ["new"]
     naive = frame.assign(timestamp=pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]))
     assert vnb.compare(naive).releases == ("v1", "v2")
-
-
-def test_a_row_that_failed_is_no_answer(ws):
-    frame = ws.history.frame().assign(state="FAILED")
-    assert vnb.compare(frame).count("v2", "missing") == 2
 
 
 @pytest.mark.parametrize(

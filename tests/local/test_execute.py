@@ -65,18 +65,6 @@ def test_inputs_that_do_not_fit_are_400_and_say_why(api, name, values, message):
     assert message in answer.json()["detail"]
 
 
-def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
-    calls = []
-
-    def note(text: str) -> None:
-        calls.append(text)
-
-    fresh.deploy(note)
-    twice = inputs(text=("STRING", "a")) + inputs(text=("STRING", "b"))
-    reply = asking(fresh).send(workflow_deployment_name="note", inputs=twice)
-    assert (reply.status_code, calls) == (400, [])
-
-
 def test_all_problems_are_reported_at_once(api):
     wrong = inputs(times=("NUMBER", 9), nope=("JSON", 1)) + inputs(nope=("JSON", 1))
     detail = api.send(workflow_deployment_name="count", inputs=wrong).json()["detail"]

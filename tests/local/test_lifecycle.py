@@ -63,6 +63,8 @@ def test_stopping_leaves_no_thread_and_no_socket():
 
 def test_idle_connections_do_not_hold_the_stop_up():
     with LocalServer() as server:
+        server.deploy(echo)
+        assert repr(server).startswith(f"<LocalServer {server.url}: echo")
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             started = time.monotonic()

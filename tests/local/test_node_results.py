@@ -138,19 +138,6 @@ def test_a_prompt_shows_what_it_used_as_far_as_it_is_asked():
     assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
 
 
-@pytest.mark.parametrize("name", [NODE_FULFILLED, NODE_REJECTED])
-def test_a_node_that_ends_names_the_executions_inside_of_it(name):
-    def of(kind):
-        return replace(event(name, kind, outputs={}, error={}), execution_ids=(INNER, EXECUTION))
-
-    state = name.rpartition(".")[2].upper()
-    told = {"execution_ids": [INNER, EXECUTION], "iteration_state": state}
-    assert data(of("MAP"))["data"] == {"type": "MAP", "data": told}
-    told = {"execution_id": INNER}
-    assert data(of("SUBWORKFLOW"))["data"] == {"type": "SUBWORKFLOW", "data": told}
-    assert parsed(data(of("MAP")))[1] == "MapNodeResult"
-
-
 def test_a_workflow_that_a_node_runs_is_not_inside_of_that_node_in_its_own_trace():
     outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
     asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}

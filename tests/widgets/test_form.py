@@ -1,7 +1,5 @@
 """The form without a browser: what is sent, what is shown, what is kept, what goes wrong."""
 
-import signal
-import sys
 import threading
 from dataclasses import replace
 
@@ -28,7 +26,6 @@ from runs_kit import bundle_of, html_of
 from vellum_nb.errors import APIConnectionError, InputError
 from vellum_nb.models import RunError, WorkflowDeploymentRelease
 from vellum_nb.widgets import RunForm
-from vellum_nb.widgets.results import FormRuns
 from vellum_nb.widgets.spec import TagChoice
 
 TURNED, WRITTEN = "v1\u202e2v", "v1[U+202E]2v"
@@ -243,29 +240,6 @@ def test_runs_go_on_side_by_side_and_cancel_keeps_what_has_ended(make):
     click(form, "vnb-cancel")
     assert [run.state for run in form.wait(PATIENCE)] == ["FULFILLED", "CANCELLED"]
     assert "cancelled · 2 of 2" in shown(form)
-
-
-def test_an_interrupt_while_waiting_cancels_the_runs(make):
-    form, _ = make(until_cancelled)
-    form.value = {"ticket": "hi"}
-    form.submit()
-    main = threading.get_ident()
-
-    def interrupt():
-        codes = []
-        while FormRuns.wait.__code__ not in codes:
-            frame, codes = sys._current_frames()[main], []
-            while frame is not None:
-                codes.append(frame.f_code)
-                frame = frame.f_back
-        signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        form.wait(PATIENCE)
-    thread.join()
-    assert [run.state for run in form.wait(PATIENCE)] == ["CANCELLED"]
 
 
 @pytest.mark.parametrize(

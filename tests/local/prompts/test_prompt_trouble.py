@@ -1,7 +1,5 @@
 """Prompts that have no answer: refused, broken, silent or given up."""
 
-from __future__ import annotations
-
 import sys
 import threading
 

@@ -1,7 +1,5 @@
 """Prompts go to a real server that speaks OpenAI's protocol; the official client asks for them."""
 
-from __future__ import annotations
-
 import json
 import threading
 

@@ -1,7 +1,5 @@
 """How runs of Workflows SDK classes fail."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from typing import Any

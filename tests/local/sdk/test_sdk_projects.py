@@ -1,7 +1,5 @@
 """Workflows SDK projects: folders as they are pulled, and the sample that is one."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """State that goes from run to run, runs that are cancelled, and releases that share inputs."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

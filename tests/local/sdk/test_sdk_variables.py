@@ -1,7 +1,5 @@
 """What the Inputs and Outputs of a Workflows SDK class say about a release's variables."""
 
-from __future__ import annotations
-
 import enum
 import types
 from typing import Annotated, Any, Dict, List, Optional, Union

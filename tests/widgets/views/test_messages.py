@@ -71,13 +71,9 @@ def test_what_cannot_be_understood_is_refused_in_words_until_something_works(pag
 
 
 @BOTH
-def test_a_message_that_is_no_object_is_refused(page, most):
+def test_the_page_sets_the_selection_of_a_table_and_nothing_else(page, most):
     page.send_data(method="custom", content="rows")
     assert "does not know the message" in page.view.error
-
-
-@BOTH
-def test_the_page_sets_the_selection_of_a_table_and_nothing_else(page, most):
     head = page.state("_head")
     page.set(error="x", search="x", _head={}, _esm="export default {}", selected_ids=["run-0"])
     assert (page.view.error, page.view.search, page.state("_head")) == ("", "", head)
