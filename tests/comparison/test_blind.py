@@ -139,16 +139,13 @@ def test_after_the_end_nothing_changes(history):
     assert compared(history, 2).blind(restart=True).state == "asking"
 
 
-def test_equal_outputs_are_ties_and_missing_answers_are_left_out(history):
+def test_equal_outputs_are_ties_missing_answers_left_out_and_later_repeats_change_nothing(history):
     runs = [run("v1"), run("v2"), run("v1", "b"), run("v1", "c"), failed("v2", "c")]
     comparison = compared(history, 0, ("v1", "v2"), *runs)
     session = comparison.blind()
     assert (session.state, session.total, session.same, session.missing) == ("empty", 0, 1, 2)
     assert session.finish().same == 1
     assert comparison.blind_results()["choice"].tolist() == ["same outputs"]
-
-
-def test_repeats_that_come_later_do_not_change_what_is_rated(history):
     session = compared(history, 2).blind()
     later = [run("v2", f"t{at}", "new") for at in range(2)]
     after = compared(history, 2, ("v1", "v2"), *later).blind()

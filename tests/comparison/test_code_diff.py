@@ -19,14 +19,11 @@ def test_new_and_deleted_files_and_lines_are_reported():
     assert text.endswith("-1\n\\ No newline at end of file\n+2\n\\ No newline at end of file\n")
 
 
-def test_code_names_and_tags_are_escaped():
+def test_code_names_and_tags_are_escaped_words_marked_and_far_away_lines_folded():
     evil = "<script>alert(1)</script>"
     html = html_of(CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'}))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
-
-
-def test_words_are_marked_and_far_away_lines_folded():
     lines = [f"line {n}\n" for n in range(1_000)]
     found = diff({"a": "".join(lines)}, {"a": "".join([*lines[:500], "line new\n", *lines[501:]])})
     shown = html_of(found)

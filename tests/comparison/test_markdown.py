@@ -115,9 +115,6 @@ def test_only_some_cases_are_listed_and_the_others_counted():
     assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
     with pytest.raises(InputError, match="no cases are called bad; there are: worse, missing, "):
         cmp.to_markdown(only="bad")
-
-
-def test_rows_of_a_frame_without_times_have_none():
     frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})
     markdown = vnb.compare(frame, by="model").to_markdown()
     assert "\n1 case, 2 runs.\n" in markdown

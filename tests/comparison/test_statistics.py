@@ -111,15 +111,12 @@ def test_a_mean_has_students_interval_with_two_more_values_and_johnsons_tails():
     assert paired(many - 1.99).p == pytest.approx(test.pvalue, abs=1e-2)
 
 
-def test_equal_values_have_p_1_and_no_interval_except_as_shares():
+def test_equal_values_have_p_1_and_few_differences_no_less_than_an_exact_test_reaches():
     assert (sign_test(0, 0), paired(np.zeros(8)).p, paired(np.zeros(0)).p) == (1.0, 1.0, None)
     assert np.isnan(mean_interval(np.full(9, 3.0)).low)
     assert np.isnan(paired(np.zeros(9)).low)
     found = mean_interval(np.ones(9), clusters=np.repeat([0, 1, 2], 3), is_share=True)
     assert (found.low < 0.5, found.high) == (True, 1.0)
-
-
-def test_the_p_value_of_few_differences_is_never_below_what_an_exact_test_reaches():
     # three differences of one sign: 2 / 2**3, which no other test may call sure
     assert paired(np.array([1.0, 2.0, 3.0])).p == 0.25
     halves = np.repeat([0, 1, 2], 4)  # three clusters of one sign

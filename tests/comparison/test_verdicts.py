@@ -189,9 +189,6 @@ def test_regressions_come_worst_first_by_any_metric_and_release():
         found.regressions("cost")
     with pytest.raises(InputError, match="v1 is the baseline; others are: v2, v3"):
         found.regressions(release="v1")
-
-
-def test_unstable_cases_latency_and_cost():
     found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
     assert found.unstable()["input.text"].tolist() == [1]
     runs = [run("v1", n, latency_s=float(n), cost_usd=0.01) for n in range(101)]
@@ -268,9 +265,6 @@ def test_a_label_that_cases_share_and_that_would_matter_is_named():
     each = clustered(base, [0.1 * at + 1 for at in range(12)], list(range(12)))
     assert "share" not in each.remark("v2")
     assert "share" not in clustered(base, base, labels).remark("v2")
-
-
-def test_clusters_may_be_an_input_and_one_that_no_case_has_is_refused():
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
     by_input, plain = clustered(*values, cluster="text"), clustered(*values)
     assert by_input.against("v2").change == plain.against("v2").change  # each is its own

@@ -117,7 +117,7 @@ def test_empty_text_is_rejected_with_a_sentence_and_odd_text_is_answered(samples
     assert {samples.run(name, tag, {main: text}).state for text in odd} == {"FULFILLED"}
 
 
-def test_v3_takes_card_numbers_and_addresses_out_and_uses_what_the_crm_knows(samples):
+def test_v3_takes_card_numbers_out_and_that_of_docs_qa_understands_a_follow_up(samples):
     ticket = "Refund to card 4111 1111 1111 1111, mail me at ada@example.org"
     outputs = samples.run("ticket-triage", "v3", {"ticket": ticket}).outputs
     assert "4111" not in json.dumps(outputs)
@@ -126,9 +126,6 @@ def test_v3_takes_card_numbers_and_addresses_out_and_uses_what_the_crm_knows(sam
     context = {"invoices": ["INV-100", "INV-20931"], "plan": "pro"}
     values = {"ticket": "You charged my card twice for the same month.", "context": context}
     assert "INV-20931" in samples.run("ticket-triage", "v3", values).outputs["reply"]
-
-
-def test_v3_of_docs_qa_understands_a_follow_up_that_v2_does_not(samples):
     values = {
         "question": "And what about comments?",
         "chat_history": [
@@ -158,7 +155,7 @@ def test_four_samples_have_tags_and_described_inputs_of_every_kind(samples):
     assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
 
 
-def test_docs_qa_reads_documents_of_your_own(samples):
+def test_docs_qa_reads_documents_of_your_own_and_a_summary_has_as_many_sentences_as_asked(samples):
     tea = {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."}
     cake = {"title": "Cake", "text": "Bake the cake for fifty minutes."}
     values = {"question": "How long is the cake baked?", "documents": [tea, cake]}
@@ -167,9 +164,6 @@ def test_docs_qa_reads_documents_of_your_own(samples):
     assert outputs["sources"][0]["document"]["label"] == "Cake"
     empty = samples.run("docs-qa", "v2", {**values, "documents": [tea, {"title": "Cake"}]})
     assert "document 2 has no" in empty.error.message
-
-
-def test_a_summary_has_as_many_sentences_as_asked(samples):
     values = {"text": rows_of("summarise")[0]["text"], "sentences": 2, "style": "bullets"}
     outputs = samples.run("summarise", "v2", values).outputs
     assert outputs["summary"].count("\n- ") == 1

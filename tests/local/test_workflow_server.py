@@ -247,15 +247,14 @@ def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project,
         until(lambda: not is_alive(int(log.read_text())))
 
 
-def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
+def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
+    python, project, tmp_path, asking
+):
     with LocalServer(timeout=2) as server:
         server.deploy(project, isolation="environment", python=python)
         late = run(asking(server), "sleep")["error"]
         assert late["code"] == "WORKFLOW_TIMEOUT", late
         assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
-
-
-def test_a_cancelled_run_is_rejected_at_once(python, project, tmp_path, asking):
     with LocalServer(timeout=20, data=tmp_path / "data") as server:
         server.deploy(project, isolation="environment", python=python)
         began = time.monotonic()

@@ -171,14 +171,11 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
     assert "was closed" in view.error
 
 
-def test_nothing_to_rate_is_said():
+def test_nothing_to_rate_is_said_and_results_are_shown_once_it_is_decided_and_not_before():
     one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
     model = view_of(one).view_model
     assert (model["state"], model["total"], model["same"]) == ("empty", 0, 0)
     assert model["foot"].startswith("Run the deployment on both releases")
-
-
-def test_the_results_can_be_shown_once_it_is_decided_and_not_before():
     with workspace(one=lambda n: {"x": n}, other=lambda n: {"x": n + 1}) as ws:
         view = view_of(sweep_of(ws, [{"n": number} for number in range(12)]).compare(), seed=1)
         for _ in range(7):

@@ -176,7 +176,9 @@ def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts
     assert asked == [1, 4]
 
 
-def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gated):
+def test_no_content_of_a_file_is_in_the_state_of_a_widget_and_a_closed_form_leaves_its_sweep(
+    cases, gated
+):
     secret = b"ticket\nnobody-else-may-read-this\n"
     cases.choose(secret)
     assert cases.label == "Run 1 call"
@@ -185,9 +187,6 @@ def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gate
     assert "nobody-else-may-read-this" not in state
     assert gated.server.api_key not in state
     assert "nobody-else" not in repr(CaseFile("cases.csv", secret))
-
-
-def test_a_closed_form_leaves_its_sweep_alone(cases, gated):
     cases.choose(GOOD)
     assert cases.label == "Run 2 calls"
     sweep = cases.swept()

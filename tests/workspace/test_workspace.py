@@ -133,16 +133,15 @@ def test_a_history_that_cannot_be_opened_is_refused_and_the_client_closed(server
         vnb.connect(server, history=tmp_path)
 
 
-def test_the_environment_says_where_runs_go(monkeypatch, server, tmp_path, capsys):
+def test_the_environment_says_where_runs_go_but_vellum_is_the_cloud(
+    monkeypatch, server, tmp_path, capsys
+):
     monkeypatch.setenv("VELLUM_API_KEY", server.api_key)
     monkeypatch.setenv("VELLUM_API_URL", server.url + "/")
     with vnb.connect(history=tmp_path / "runs.db") as ws:
         assert ws.run("shout", {"text": "x"}).state == "FULFILLED"
         assert ws.server is None
     assert capsys.readouterr().out == ""
-
-
-def test_vellum_is_the_cloud_whatever_the_environment_says(monkeypatch, server, tmp_path):
     monkeypatch.setenv("VELLUM_API_URL", server.url)
     with vnb.connect("vellum", api_key="k", history=tmp_path / "runs.db") as ws:
         assert ws.source == "Vellum"

@@ -19,7 +19,7 @@ def page(grid, callbacks):
     return grid(runs, cases=known(*range(4)), callbacks=callbacks[0])
 
 
-def test_a_cell_shows_verdict_difference_and_chips(page):
+def test_a_cell_shows_verdict_difference_and_chips_and_a_missing_case_is_never_a_pass(page, grid):
     cell = page.cell(2, "v2")
     assert (cell["kind"], cell["word"]) == ("worse", "worse")
     assert "1.50 s" in cell["text"]
@@ -29,9 +29,6 @@ def test_a_cell_shows_verdict_difference_and_chips(page):
     base = page.cell(2, "v1")
     assert (base["kind"], base["word"]) == ("baseline", "")
     assert base["chips"] == [("category ✓", ""), ("score 1.00", "")]
-
-
-def test_a_missing_case_is_never_a_pass_and_a_rejected_one_shows_its_error(page, grid):
     cell = page.cell(4, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", "missing")
     assert "Not run on v2. It never counts as a pass." in cell["text"]
@@ -53,7 +50,7 @@ def test_a_rating_is_kept_and_shown(page, callbacks):
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
 
-def test_a_rating_that_fails_says_so_in_its_cell(grid):
+def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or_run(grid):
     def refuse(*_):
         msg = "the history is locked"
         raise vnb.HistoryError(msg)
@@ -64,9 +61,6 @@ def test_a_rating_that_fails_says_so_in_its_cell(grid):
     cell = page.cell(1, "v2")
     assert "the history is locked" in cell["text"]
     assert "saving" not in cell["text"]
-
-
-def test_without_a_workspace_nothing_is_rated_or_run(grid):
     page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
     assert page.state("_head")["can"] == []
     page.act("rate", 1, release="v2", quality=1.0)
