@@ -181,7 +181,7 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
 
     for _ in range(times):
         found = figures_of(scenario.draw(rng, number, scenario.effect), cases, cluster=cluster)
-        own = found.scored["m"].estimate(1, found.clusters)
+        own = found.estimate("m", RELEASES[1])
         for name, each in (("mean", own), ("delta", found.against["v2", "m"].change)):
             inside = each.low - 1e-9 <= truth[name] <= each.high + 1e-9
             count(name, is_known=not math.isnan(each.low), holds=inside)

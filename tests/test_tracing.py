@@ -7,13 +7,13 @@ import pytest
 from vellum_nb.models import (
     NodeRun,
     VellumSpan,
-    WorkflowExecutionUsageResult,
     WorkflowStreamEvent,
     nodes_of_spans,
     nodes_of_stream,
     totals,
     usage_totals,
 )
+from vellum_nb.models.contract import WorkflowExecutionUsageResult
 
 
 def at(second):
@@ -54,6 +54,7 @@ def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended()
         tokens_in=12,
         tokens_out=5,
         cost_usd=0.25,
+        is_named=False,
     )
     assert found.duration_s == 2.5
     begun, failed = nodes_of_stream(

@@ -269,7 +269,7 @@ def test_a_rating_may_end_once_it_is_decided_which_holds_however_often_one_looks
         assert session.is_decided == (number == 7)
     found = session.finish()
     assert (found.test.side, found.test.cases, found.unrated) == (1, 7, 23)
-    assert found.line.endswith("7 better · 0 worse · 0 ties, decided after 7")
+    assert found.line.endswith("p = 0.04: 7 better · 0 worse · 0 ties, decided after 7")
     row = found.row()  # 429 / 16, the bets of Krichevsky and Trofimov
     assert row["p_at_any_time"] == pytest.approx(1 / 26.8125)
     assert (row["decided_after"], row["p"]) == (7, 2 / 2**7)

@@ -111,7 +111,9 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
     svg = view.save(tmp_path / "a.svg").read_text("utf-8")
     assert svg.startswith("<svg")
     assert "http" not in svg.replace("http://www.w3.org", "")
-    bundle, _ = DisplayFormatter().format(view)
+    bundle, metadata = DisplayFormatter().format(view)
+    pixels = int.from_bytes(bundle["image/png"][16:20], "big")
+    assert metadata["image/png"] == {"width": pixels // 2}  # sharp, not twice as large
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == repr(view)
     with pytest.raises(InputError, match=r"neither \.png nor \.svg"):
@@ -121,7 +123,7 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
 
 
 def test_names_are_drawn_as_text_and_what_cannot_be_drawn_is_reported():
-    text = compared(1, ("v1", "<script>x</script>")).chart("metric").svg()
+    text = compared(1, ("v1", "<script>x</script>\x1b\ufffe\ud800")).chart("metric").svg()
     assert "<script" not in text
     assert "&lt;script" in text
     with pytest.raises(InputError, match="no chart 'pie'; there are: 'metric'"):

@@ -79,6 +79,7 @@ def test_figures_of_the_run_itself():
         (lambda run: run.outputs["no"], "KeyError: 'no'"),
         (lambda _: "good", "the text 'good' is neither a bool nor a number"),
         (lambda _: float("nan"), "nan is not a figure to compare"),
+        (lambda _: 1e308, "1e+308 is not a figure to compare"),
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -120,6 +121,21 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
 def test_what_is_no_metric_is_refused(given, message):
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         as_metrics(given)
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (m.nodes, {"contains": 5}),
+        (m.node_count, {"name": 5}),
+        (m.calls, {"function": 5}),
+        (m.calls, {"function": "refund", "arguments": 5}),
+        (m.judge, {"deployment": "grader", "threshold": "high"}),
+    ],
+)
+def test_what_a_metric_cannot_use_is_refused_with_its_name(make, given):
+    with pytest.raises(InputError, match=f"{list(given)[-1]}=.* does not fit: give a"):
+        make(**given)
 
 
 def test_a_broken_pattern_or_schema_is_refused_at_once():

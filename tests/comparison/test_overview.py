@@ -63,10 +63,14 @@ def test_inputs_are_named_long_ones_and_many_cases_cut_and_a_tag_that_moved_anno
 
 
 def test_what_a_metric_makes_of_a_release_stands_on_top_and_regressions_come_first():
-    html = html_of(judged({"v1": ["<b>no</b>", "yes"], "v2": ["yes", "no"]}))
-    assert "v2: 1 better · 1 worse · 0 same · p = 1.00 · noise floor unknown" in text_of(html)
+    html = html_of(judged({"v1": ["<b>a</b>", "<b>no</b>", "yes"], "v2": ["b", "yes", "no"]}))
+    assert "v2: 1 better · 1 worse · 1 same · p = 1.00 · noise floor unknown" in text_of(html)
     assert "by exact: " in text_of(html)
-    assert "case 2 case 1" in rows(html)[0]
+    first, second, last = rows(html)
+    assert "case 3 case 2 v1 baseline · exact 1.00 answer yes v2 ↓ worse · exact 0.00" in first
+    assert "case 2 case 1" in second
+    assert "↑ better" in second
+    assert "≠ differs" in last
     assert "<b>no" not in html
 
 

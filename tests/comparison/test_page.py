@@ -113,7 +113,8 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
         "report.cases.csv", "report.html", "report.runs.csv",
     ]  # fmt: skip
     page = Elements(path.read_text(encoding="utf-8"))
-    shown = {name: page.figures(name) for name in ("mean", "low", "high", "delta", "p", "sign_p")}
+    names = ("mean", "mean_low", "mean_high", "delta", "p", "sign_p")
+    shown = {name: page.figures(name) for name in names}
     again: dict[str, list[float]] = {name: [] for name in shown}
     floors, counts = [], []
     for metric, sign in (("exact", 1), ("latency_s", -1)):
@@ -124,12 +125,13 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
             found = mean_interval(values)
             if metric == "exact":
                 found = share_interval(values.mean(), len(values))
-            for name in ("mean", "low", "high"):  # equal latencies have no interval
-                again[name] += [each] if (each := getattr(found, name)) == each else []
+            known = (each for each in names[:3] if not np.isnan(found.columns("mean")[each]))
+            for name in known:  # equal latencies have no interval
+                again[name].append(found.columns("mean")[name])
         both = means.dropna()
         change = paired((both["v2"] - both["v1"]).to_numpy(), is_share=metric == "exact")
         again["delta"].append(change.mean)
-        again["p"].append(change.p)
+        again["p"] += [change.p] if change.p is not None else []
         verdicts = [cmp.verdict(case, "v2", metric) for case in cmp.cases]
         better, worse = verdicts.count("better"), verdicts.count("worse")
         deltas = zip(verdicts, sign * (means["v2"] - means["v1"]), strict=True)
@@ -231,12 +233,13 @@ def test_figures_of_a_column_have_the_digits_that_its_intervals_allow():
     html, markdown = cmp.to_html(), cmp.to_markdown()
     found = {
         name: re.findall(rf'class="of-{name}"[^>]*>(.*?)<', html)
-        for name in ("mean", "low", "delta", "cost_usd")
+        for name in ("mean", "mean_low", "delta", "cost_usd")
     }
     assert found["mean"] == ["0.16", "1.00", "1,024", "1,024"]
-    assert found["low"][:2] == ["0.07", "0.93"]
+    assert found["mean_low"][:2] == ["0.07", "0.93"]
     assert found["delta"][0] == "0.84"
     assert found["cost_usd"] == ["$0.0012", "$0.2100"]
-    assert "| 0.16 (0.07 to 0.29) |" in markdown
+    assert "| 0.16 (0.07 to 0.29, n = 50) |" in markdown
+    assert "| $0.0012 (no interval, n = 50) |" in markdown
     assert '<td class="id" title="release-of-v1"><code>release-of-v1</code>' in html
     assert re.search(r"max-width: 45rem\) \{[^@]*\.id code \{[^}]*text-overflow: ellipsis", html)

@@ -9,7 +9,9 @@ from scipy.stats import ttest_1samp
 import vellum_nb as vnb
 from vellum_nb import Run
 from vellum_nb.comparison.statistics import mean_interval, mean_ratio
-from vellum_nb.models import NodeRun
+from vellum_nb.local import samples
+from vellum_nb.models import NodeRun, WorkflowStreamEvent, nodes_of_spans, nodes_of_stream
+from vellum_nb.models.contract import VellumSpan
 
 m = vnb.metrics
 
@@ -136,16 +138,37 @@ def test_cases_are_counted_by_the_first_node_that_differs(tmp_path):
 
 
 def test_traces_of_a_stream_and_of_spans_are_alike():
-    def steps(text: str) -> dict[str, object]:
-        return {"upper": text.upper(), "size": len(text)}
+    with vnb.LocalServer(samples=True) as server, vnb.connect(server, history=":memory:") as ws:
+        for name in samples.names():
+            runs = []
+            cases, tags = pd.read_csv(samples.cases(name)).head(3), ["v1", "v2"]
+            for has_stream in (True, False):
+                options = {"expand_meta": has_stream, "restart": True, "progress": False}
+                for each in ws.sweep(name, cases, release_tags=tags, **options).runs():
+                    tag = f"{each.release_tag}, {'streamed' if has_stream else 'read'}"
+                    known = {"deployment": "words", "nodes": tuple(ws.history.nodes(each))}
+                    runs.append(each.model_copy(update=known | {"release_tag": tag}))
+            for tag in tags:
+                cmp = compared(*runs, tags=(f"{tag}, streamed", f"{tag}, read"))
+                assert set(cmp.frame()[f"first_changed_node@{tag}, read"]) == {""}
 
-    with vnb.LocalServer() as server, vnb.connect(server, history=":memory:") as ws:
-        server.deploy(steps, name="steps", release_tags=["v1"])
-        streamed = ws.run("steps", {"text": "a"}, release_tag="v1", expand_meta=True)
-        read = ws.run("steps", {"text": "a"}, release_tag="v1")
-        ws.trace(read)
-        (one,), (other,) = streamed.nodes, ws.history.get(read.id).nodes
-    assert one.outputs_hash == other.outputs_hash is not None
+
+def test_a_stream_that_types_its_outputs_is_alike_and_one_without_names_is_not_compared():
+    typed = [{"type": "THINKING", "value": {"type": "STRING", "value": "hmm"}}]
+    outputs = [{"type": "ARRAY", "value": typed}, {"type": "NUMBER", "value": 2.0}]
+    data = {"node_id": "n", "state": "FULFILLED", "output_values": outputs}
+    event = {"execution_id": "e", "type": "NODE", "data": data}
+    (unnamed,) = nodes_of_stream([WorkflowStreamEvent.model_validate(event)])
+    body = {"outputs": {"size": 2, "steps": ["hmm"]}}
+    span = {"name": "node.execution", "span_id": "s", "attributes": {"label": "Think"}}
+    span["events"] = [{"name": "node.execution.fulfilled", "body": body}]
+    (read,) = nodes_of_spans([VellumSpan.model_validate(span)])
+    assert unnamed.outputs_hash == read.outputs_hash is not None
+    cmp = compared(run("v1", nodes=(unnamed,)), run("v2", nodes=(read,)))
+    assert "first_changed_node@v2" not in cmp.frame()
+    named = unnamed.model_copy(update={"is_named": True, "name": "Think"})
+    cmp = compared(run("v1", nodes=(named,)), run("v2", nodes=(read,)))
+    assert cmp.frame()["first_changed_node@v2"].tolist() == [""]
 
 
 @pytest.mark.parametrize("seed", range(4))

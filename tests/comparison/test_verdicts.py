@@ -162,6 +162,13 @@ def test_nothing_to_compare_is_no_finding():
     assert found.line("v2").startswith(
         "v2: 0 better · 0 worse · 0 same · 2 without an answer · no p"
     )
+    alike = of_runs(
+        run("v1", "a"),
+        run("v2", "a"),
+        *(run(v, n) for v in ("v1", "v2") for n in range(6)),
+        metrics=lambda _: 3,
+    )
+    assert alike.remark("v2") == "no difference; 7 cases, all alike"
     empty = of_runs()
     for ask in (empty.regressions, empty.assert_no_regressions):
         with pytest.raises(InputError, match="words has no stored runs on v1, v2"):
@@ -234,39 +241,39 @@ def clustered(
 
 def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
     rng = np.random.default_rng(3)
-    labels = np.repeat(np.arange(5), 8)
+    labels = np.repeat(np.arange(8), 5)
     base = rng.normal(0, 1, 40)
-    other = base + np.array([0.9, 1.1, -0.2, 0.1, 0.6])[labels] + rng.normal(0, 0.1, 40)
+    other = base + np.array([0.9, 1.1, -0.6, 0.1, 0.6, -0.3, 0.4, -0.1])[labels]
+    other += rng.normal(0, 0.1, 40)
     given = base.tolist(), other.tolist(), [f"d{at}" for at in labels]
     plain, named = clustered(*given), clustered(*given, cluster="label.document")
     assert (plain.finding("v2"), named.finding("v2")) == ("better", "undecided")
-    change = named.against("v2").change
-    robust = sm.OLS(other - base, np.ones(40)).fit(
-        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
-    )
-    low, high = robust.conf_int()[0]
-    assert change.low <= low < high <= change.high  # statsmodels', and a little more
-    assert change.high - change.low < 1.4 * (high - low)
-    assert named.p("v2") >= robust.pvalues[0]
-    # five clusters of which four are better: no sign test can be sure of that
-    assert named.p("v2", signs=True) > 0.05 > plain.p("v2", signs=True)
-    row = named.summary().set_index("release").loc["v2"]
-    assert (row["clusters"], row["n"]) == (5, 40)
-
-
-def test_a_label_that_cases_share_and_that_would_matter_is_named():
-    base, labels = [0.0] * 12, [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    plain = clustered(base, [0.1 * at + 1 for at in range(12)], labels)
-    assert plain.finding("v2") == "better"
     note = "cases share label.document: with cluster='label.document' it is 'undecided'"
     assert plain.remark("v2").endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()
-    each = clustered(base, [0.1 * at + 1 for at in range(12)], list(range(12)))
-    assert "share" not in each.remark("v2")
-    assert "share" not in clustered(base, base, labels).remark("v2")
+    plain.view()  # has the remark, and warns of nothing
+    change = named.against("v2").change
+    robust = sm.OLS(other - base, np.ones(40)).fit(
+        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
+    )
+    assert [change.low, change.high] == pytest.approx(robust.conf_int()[0], abs=1e-9)
+    assert named.p("v2") == pytest.approx(robust.pvalues[0], abs=1e-9)
+    # a sign test knows nothing of clusters
+    assert named.p("v2", signs=True) == named.p("v2") > plain.p("v2", signs=True)
+    row = named.summary().set_index("release").loc["v2"]
+    assert (row["clusters"], row["n"]) == (8, 40)
+    for no_cluster in (range(40), [at % 2 for at in range(40)]):  # each its own; too few
+        assert "share" not in clustered(*given[:2], list(no_cluster)).remark("v2")
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
     by_input, plain = clustered(*values, cluster="text"), clustered(*values)
-    assert by_input.against("v2").change == plain.against("v2").change  # each is its own
+    each, own = by_input.against("v2").change, plain.against("v2").change  # each is its own
+    assert (each.low, each.high, each.p) == pytest.approx((own.low, own.high, own.p))
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
+    with pytest.raises(InputError, match="cluster=5 does not fit"):
+        clustered([0.0], [1.0], ["a"], cluster=5)
+    one = clustered(
+        [0.0] * 9, [0.1 * at + 1 for at in range(9)], ["a"] * 9, cluster="label.document"
+    )
+    assert one.remark("v2").endswith("; 9 cases in 1 cluster: too few to show a difference")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from runs_kit import html_of
 
-from vellum_nb import History, HistoryError, sqlite
+from vellum_nb import History, HistoryError, read_csv, read_parquet, sqlite
 
 HOLD = """
 import sqlite3, sys
@@ -127,15 +127,31 @@ def test_a_link_to_a_file_that_is_not_there_yet_makes_it(path, tmp_path, make_ru
     assert count_elsewhere(tmp_path / "elsewhere.db") == 1
 
 
-def test_ratings_that_several_people_give_at_once_are_all_kept(place, put):
-    authors = [f"author {number}" for number in range(8)]
+def test_what_several_people_say_of_a_run_at_once_is_all_kept(place, put, tmp_path):
+    authors = ["ann", "a:b", "a_b", "a", "a@b:0.5", "\x1b[1m\n'\"<b>", "é" * 2_000, "ann:1"]
     with History(place) as history:
         run = put(history)
 
         def rate(author):
             with History(place) as own:
-                own.annotate(run.id, quality=0.25, author=author)
+                seen = f"seen by {author}"
+                own.annotate(run.id, quality=0.25, author=author, tags=lambda all_: [*all_, seen])
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(rate, authors))
-        assert history.get(run.id).ratings == dict.fromkeys(authors, 0.25)
+            list(pool.map(rate, authors * 2))
+        found = history.get(run.id)
+        assert found.ratings == dict.fromkeys(authors, 0.25)
+        assert sorted(each for each in found.tags if each[:4] == "seen") == sorted(
+            f"seen by {author}" for author in authors * 2
+        )
+        history.annotate(run.id, quality=None, author="a")
+        assert history.get(run.id).ratings.keys() == set(authors) - {"a"}
+        tags = history.frame()["tags"].tolist()
+        assert read_csv(history.to_csv(tmp_path / "a.csv"))["tags"].tolist() == tags
+        assert read_parquet(history.to_parquet(tmp_path / "a.parquet"))["tags"].tolist() == tags
+        history.to_jsonl(tmp_path / "a.jsonl")
+        with pytest.raises(HistoryError, match="7 is not text"):
+            history.annotate(run.id, tags=lambda _: [7])
+        with History(":memory:") as other:
+            other.merge(tmp_path / "a.jsonl")
+            assert other.get(run.id).tags == history.get(run.id).tags

@@ -21,7 +21,7 @@ import httpx
 
 from vellum_nb.local import State
 from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event
-from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.ledger import ExecutionRecord
 
 NO_ID = "00000000-0000-4000-8000-000000000009"
 ACTUALS = "/v1/submit-workflow-execution-actuals"

@@ -12,7 +12,7 @@ from execution_kit import record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.ledger import Ledger
 
 ROOMY = 2**30
 IDENTITY = "/v1/workspaces/identity"

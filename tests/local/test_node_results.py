@@ -15,8 +15,8 @@ from vellum_nb.local.engine.events import (
     Event,
     Usage,
 )
+from vellum_nb.local.routes.execute import node_data
 from vellum_nb.local.routes.executions import usage_body
-from vellum_nb.local.routes.stream_lines import node_data
 from vellum_nb.models import ExpandMeta
 
 with warnings.catch_warnings():

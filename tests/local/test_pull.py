@@ -42,9 +42,9 @@ def test_text_is_given_to_those_who_ask_for_it_and_parts_can_be_left_out(pulled)
     assert set(files_of(pull(pulled, "?exclude_display=true").content)) == {"workflow.py"}
     files = files_of(pull(pulled, "?exclude_code=true&include_json=true").content)
     (text,) = files.values()
-    definition = json.loads(text)
-    assert definition["name"] == "shout"
-    assert [v["key"] for v in definition["input_variables"]] == ["text"]
+    release = json.loads(text)
+    assert release["deployment"]["name"] == "shout"
+    assert [v["key"] for v in release["workflow_version"]["input_variables"]] == ["text"]
 
 
 def test_a_function_is_pulled_as_its_source(api):

@@ -13,7 +13,7 @@ import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.deployments.releases import Declared
+from vellum_nb.local.deployments.registry import Declared
 from vellum_nb.models import VellumVariable
 
 FLOW = '''

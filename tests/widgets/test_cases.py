@@ -13,8 +13,8 @@ from wire_kit import Page, changed
 from vellum_nb.errors import HistoryError, InputError, InputProblem
 from vellum_nb.sweep.cases import CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.widgets import SweepView
 from vellum_nb.widgets.cases import case_plan_html, problems_html
+from vellum_nb.widgets.sweep_view import SweepView
 
 GOOD = b"ticket\ncharged twice\nno login\n"
 

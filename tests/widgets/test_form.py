@@ -25,7 +25,7 @@ from runs_kit import bundle_of, html_of
 
 from vellum_nb.errors import APIConnectionError, InputError
 from vellum_nb.models import RunError, WorkflowDeploymentRelease
-from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.spec import TagChoice
 
 TURNED, WRITTEN = "v1\u202e2v", "v1[U+202E]2v"

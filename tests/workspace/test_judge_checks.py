@@ -139,14 +139,18 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
     assert row["metric.grader"] == judge.mean()
     assert row[f"{name}_delta"] == 0.0
     assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
+    names = [each for each in compared.summary() if each.startswith("metric.")]
+    assert names[-8:-4] == [f"{name}{end}" for end in ("", "_low", "_high", "_n")]
+    assert list(compared.summary()).index("wins") == list(compared.summary()).index(names[-1]) + 1
 
 
 def test_a_judge_of_no_runs_is_not_checked_and_without_raters_there_is_not_enough_data(ws):
     check = rated_by(ws, {"ann": [1, 0]})
     assert (check.n, check.frame().empty) == (0, True)
-    assert repr(check) == (
-        "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
-    )
+    nothing = "not enough data (n = 0)"
+    assert check.line == f"{check.title}: agreement {nothing} · alpha {nothing}"
+    assert check.title == "no run with ratings of two authors"
+    assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))
     metric = ws.judge("grader")
     empty = vnb.Comparison([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
     assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
@@ -200,6 +204,20 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     means = [np.mean(each) for each in verdicts.values()]
     figures = [mean > 0.5 for mean in means] if name == "moody" else means
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
+
+
+def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):
+    figures = {"n": "NaN", "h": 1e308, "x": "good", "o": None}
+    server.deploy(lambda text: {"score": figures[text]}, name="odd")
+    compared = judged(ws, [{"text": each} for each in figures], name="odd", repeats=2)
+    messages = {each.removeprefix("score of odd: ") for each in compared.errors()["message"]}
+    assert messages == {
+        "nan is not a figure to compare",
+        "1e+308 is not a figure to compare",
+        "the text 'good' is neither a bool nor a number",
+        "it is None, no figure",
+    }
+    assert np.isnan(compared.summary()["metric.odd.judge_noise_pct"]).all()
 
 
 def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypatch):

@@ -1,5 +1,7 @@
 """Ratings and corrections: to the server first, then into the history."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict
 
 import pytest
@@ -144,3 +146,25 @@ def test_what_is_no_run_never_stands_for_another_one(ws, run, nothing):
             call()
     assert ws.history.get(run.id).quality is None
     assert told(ws, run) is None
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_failures_that_several_kernels_name_at_once_are_all_kept(server, tmp_path, request, kind):
+    where = request.getfixturevalue("postgres_url") if kind == "postgresql" else tmp_path / "r.db"
+    with vnb.connect(server, history=where) as ws:
+        run = ws.run("shout", {"text": "a"}, release_tag="v1")
+    barrier, names = threading.Barrier(6), [f"failure {number}" for number in range(6)]
+
+    def name(failure):
+        with vnb.connect(server, history=where) as own:
+            view = own.compare("shout", release_tags=["v1"]).view()
+            for each in (failure, failure * 2):
+                barrier.wait(20)
+                view.name_failure(view.comparison.cases[0], "v1", each)
+                assert view.wait(20)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(name, names))
+    with vnb.History(where) as history:
+        found = sorted(history.get(run.id).tags)
+    assert found == sorted(f"failure:{each}" for name in names for each in (name, name * 2))

@@ -246,7 +246,7 @@ def test_mistyped_and_doubled_columns_are_named(read):
     (case,), notes = read([{"text": "a", "flg": True, "expected.outputt": "a"}])
     assert case.labels == {"flg": True}
     assert "did you mean flag?" in notes[0]
-    assert "did you mean output?" in notes[1]
+    assert "Did you mean output?" in notes[1]
     error = refused(read, [{"text": "a", "input.text": "b"}])
     assert "text and input.text of the list are both the input text" in str(error)
 

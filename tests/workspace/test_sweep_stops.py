@@ -1,5 +1,9 @@
 """A sweep that stops as soon as it is decided which release is better, and what it may claim."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import vellum_nb as vnb
@@ -27,6 +31,8 @@ def ws(server):
 
 
 def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
+    plan = ws.sweep("count", CASES, dry_run=True, **DECIDED)
+    assert "it stops as soon as it is decided by score" in plan.notes
     sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
     now = sweep.progress()
     assert sweep.state == "stopped"
@@ -36,6 +42,7 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     assert now.reason.startswith(("decided by score after 7", "decided by score after 8"))
     assert now.reason.endswith(f" of 40 cases: new is better; {saved} calls saved")
     assert now.reason in repr(sweep)
+    assert ws.sweeps()["why"].tolist() == [now.reason]
     ran = [run.inputs["n"] for run in sweep.runs() if run.release_tag == "new"]
     assert sorted(ran) != list(range(len(ran)))  # in an order drawn by the seed
     again = ws.sweep("count", CASES, concurrency=2, **DECIDED)
@@ -67,7 +74,14 @@ def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
     assert reason.startswith("decided by exact")
     assert ": new is better, half is better; " in reason
     assert sweep.compare().p("half") <= 0.05
-    assert ws.open_sweep(sweep.id).resume(progress=False).state == "done"  # all the rest
+    opened = ws.open_sweep(sweep.id)
+    for go_on in (opened.resume, opened.run, opened.start, opened.retry_failed):
+        with pytest.raises(InputError, match="the same call of ws.sweep"):  # metrics are not stored
+            go_on()
+    assert len(sweep.runs()) == sweep.progress().ended
+    rest = ws.open_sweep(sweep.id, stop_when=None).resume(progress=False)
+    assert rest.state == "done"
+    assert ws.open_sweep(sweep.id).resume() is not rest  # with nothing left to do
 
 
 def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, tmp_path):
@@ -83,6 +97,76 @@ def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, 
             assert "new is better; " in sweep.progress().reason
     finally:
         server.faults = None
+
+
+def reason_of(sweep):
+    """Return why it stopped, without the saved calls, which depend on how many were under way."""
+    return sweep.progress().reason.rpartition("; ")[0]
+
+
+@pytest.mark.usefixtures("quick_look_ups")
+def test_a_sweep_that_was_killed_goes_on_and_stops_at_the_same_case(server, ws, tmp_path, until):
+    path = tmp_path / "runs.db"
+    program = (
+        "import sys, vellum_nb as vnb\n"
+        f"with vnb.connect({server.url!r}, api_key=sys.argv[1], history={str(path)!r}) as ws:\n"
+        f"    ws.sweep('count', {CASES!r}, concurrency=1, **{DECIDED!r})\n"
+    )
+    server.faults = Faults(latency_s=0.1, paths="/v1/execute-*")
+    with subprocess.Popen([sys.executable, "-c", program, server.api_key]) as killed:
+        until(path.exists)
+        with vnb.History(path) as history:
+            until(lambda: history.count() >= 6)
+            killed.kill()
+            assert history.count() < 14
+            history.backup(tmp_path / "copy.db")
+    server.faults = None
+    with vnb.connect(server, history=tmp_path / "copy.db", timeout=1) as other:
+        left_out = other.sweep("count", CASES, concurrency=1, resend_in_doubt=False, **DECIDED)
+        assert reason_of(left_out).startswith("decided by score after ")
+    undisturbed = ws.sweep("count", CASES, concurrency=1, **DECIDED)
+    with vnb.connect(server, history=path, timeout=1) as again:
+        sweep = again.sweep("count", CASES, concurrency=1, **DECIDED)
+        assert sweep.progress().reason == undisturbed.progress().reason
+        inputs = [sorted(run.inputs["n"] for run in each.runs()) for each in (sweep, undisturbed)]
+        assert inputs[0] == inputs[1]
+
+
+def test_how_a_sweep_is_run_does_not_change_what_is_decided(ws):
+    expected = reason_of(ws.sweep("count", CASES, concurrency=1, **DECIDED))
+    options = {"concurrency": 3, "restart": True, **DECIDED}
+    background = ws.sweep("count", CASES, background=True, **options)
+    background.pause()
+    background.resume(background=True)
+    assert reason_of(background.wait()) == expected
+    with ThreadPoolExecutor(3) as executor:
+        assert reason_of(ws.sweep("count", CASES, executor=executor, **options)) == expected
+    assert reason_of(ws.sweep("count", CASES, repeats=2, **options)) == expected
+    limited = ws.sweep("count", CASES, max_calls=5, **options)
+    assert limited.progress().limit_reached == "max_calls"
+    again = ws.sweep("count", CASES, concurrency=3, **DECIDED)
+    assert (again.id, reason_of(again)) == (limited.id, expected)
+
+
+def test_an_answer_that_is_missing_decides_nothing(ws):
+    def of_odd(run):
+        return run.outputs["x"] / (run.inputs["n"] % 2)  # of the others it has no value
+
+    def of_none(run):
+        return 1 / 0
+
+    sweep = ws.sweep("count", CASES, concurrency=1, metrics=[of_odd], **DECIDED)
+    assert reason_of(sweep).startswith("decided by of_odd after 1")
+    assert reason_of(sweep).endswith(" of 40 cases: new is better")
+    options = {"concurrency": 1, "restart": True, **DECIDED}
+    sweep = ws.sweep("count", CASES, metrics=[of_none], **options)
+    assert reason_of(sweep).startswith("cannot be decided by of_none after 3")
+    assert 60 < sweep.progress().ended < 80
+    part = ws.sweep("count", CASES, metrics=[of_odd], max_calls=4, **options)
+    ws.history.delete(part.runs()[0])
+    again = ws.sweep("count", CASES, concurrency=1, metrics=[of_odd], **DECIDED)
+    assert again.id == part.id
+    assert reason_of(again).endswith(" of 40 cases: new is better")
 
 
 @pytest.mark.parametrize(

@@ -29,30 +29,32 @@ from vellum_nb.errors import APIResponseError, InputError
 from vellum_nb.models import (
     ActualRequest,
     Cancellation,
-    CheckWorkflowExecutionStatusResponse,
-    EnvironmentRead,
-    ExecuteWorkflowAsyncResponse,
-    ExecuteWorkflowResponse,
     ExpandMeta,
-    OrganizationRead,
     Page,
     SlimWorkflowDeployment,
     SlimWorkflowExecutionRead,
     UploadedFileRead,
-    WorkflowDeploymentHistoryItem,
     WorkflowDeploymentRead,
     WorkflowDeploymentRelease,
     WorkflowEvent,
-    WorkflowEventExecutionRead,
     WorkflowExecutionDetail,
     WorkflowInput,
     WorkflowReleaseTagRead,
-    WorkflowResolvedState,
     WorkflowStreamEvent,
-    WorkspaceRead,
 )
 from vellum_nb.models.base import stands_in
 from vellum_nb.models.checks import check_text, check_texts, refuse
+from vellum_nb.models.contract import (
+    CheckWorkflowExecutionStatusResponse,
+    EnvironmentRead,
+    ExecuteWorkflowAsyncResponse,
+    ExecuteWorkflowResponse,
+    OrganizationRead,
+    WorkflowDeploymentHistoryItem,
+    WorkflowEventExecutionRead,
+    WorkflowResolvedState,
+    WorkspaceRead,
+)
 from vellum_nb.models.inputs import plain, to_wire
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)

@@ -18,7 +18,7 @@ from vellum_nb.comparison.statistics import (
 )
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, percent, plural
+from vellum_nb.rendering.format import figure, percent, plural, printable
 from vellum_nb.rendering.html import render
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 _RATED, _KAPPA = 30, 0.4  # rated runs, and the lower bound of kappa, of a judge that is checked
 _PASS = 0.5  # the rating from which an answer passes
 _TWO = 2
-
-
-def rating_of(run: Run) -> float | None:
-    """Return how people rated a run: the mean of those who said who they are, else `quality`."""
-    found = run.ratings.values()
-    return sum(found) / len(found) if found else run.quality
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -90,7 +84,7 @@ class Agreement:
         return {name: _words(name, found) for name, found in self.figures.items()}
 
     def __repr__(self) -> str:
-        return f"<{self.line}>"
+        return f"<{printable(self.line)}>"
 
     def _repr_html_(self) -> str:
         return render("agreement.html.j2", check=self, figures=self._words())
@@ -123,7 +117,8 @@ def judge_check(
         rated = plural(len(rows), "run that it judged is", "runs that it judged are")
         problem = f"was not checked: {rated} rated, {_RATED} are needed"
     elif not kappa.low >= _KAPPA:  # or it is missing
-        problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
+        agrees = "may agree" if kappa.mean >= _KAPPA else "agrees"
+        problem = f"{agrees} too little with people: kappa {_words('kappa', kappa)}"
         problem += f", and its lower bound must reach {_KAPPA}"
         if len({passed for _, passed in verdicts}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
@@ -141,7 +136,8 @@ def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
     columns = [f"quality@{name}" for name in names]
     verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
-    made = _agreement(f"raters {', '.join(names) or 'none'}", rows, verdicts, columns)
+    title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
+    made = _agreement(title, rows, verdicts, columns)
     if len(names) != _TWO:
         made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
     return Agreement(**made)

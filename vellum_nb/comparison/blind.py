@@ -108,6 +108,12 @@ class BlindResult:
         return self.wins + self.losses + self.ties
 
     @property
+    def p(self) -> float:
+        """The p value of the sign test; of a rating that ended early, that of `test`."""
+        fixed = None if self.unrated else self.rate.p
+        return 1 / self.test.evidence if fixed is None else fixed
+
+    @property
     def line(self) -> str:
         """The result in one line."""
         ties, rate = plural(self.ties + self.same, "tie"), self.rate
@@ -116,7 +122,7 @@ class BlindResult:
             return f"{self.second} against {self.first}: nothing but ties, {counts}"
         return (
             f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
-            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(rate.p)}: {counts}"
+            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(self.p)}: {counts}"
             f"{f', decided after {self.test.cases:,}' if self.test.side else ''}"
         )
 

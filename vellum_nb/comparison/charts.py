@@ -15,7 +15,7 @@ import vl_convert
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
-from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text
+from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text, xml_text
 
 Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
 Rows = list[dict[str, Any]]
@@ -76,17 +76,28 @@ class Picture:
 
     def png(self) -> bytes:
         """Return the chart as PNG."""
-        return bytes(vl_convert.vegalite_to_png(self.chart.to_dict(), scale=_SCALE))
+        return bytes(vl_convert.vegalite_to_png(_drawable(self.chart.to_dict()), scale=_SCALE))
 
     def svg(self) -> str:
         """Return the chart as SVG."""
-        return str(vl_convert.vegalite_to_svg(self.chart.to_dict()))
+        return str(vl_convert.vegalite_to_svg(_drawable(self.chart.to_dict())))
 
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 
-    def _repr_mimebundle_(self, **_options: object) -> dict[str, Any]:
-        return {"text/plain": repr(self), "image/png": self.png()}
+    def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        png = self.png()
+        width = int.from_bytes(png[16:20], "big") // _SCALE  # of its header
+        return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": width}}
+
+
+def _drawable(part: Any) -> Any:
+    """Return a specification without characters that SVG cannot hold: they end the process."""
+    if isinstance(part, dict):
+        return {key: _drawable(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return list(map(_drawable, part))
+    return xml_text(part) if isinstance(part, str) else part
 
 
 def picture(
@@ -130,15 +141,17 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     """Draw the mean of each release with its interval."""
     rows: Rows = []
     for each in releases:
-        found = figures.scored[name].estimate(figures.releases.index(each), figures.clusters)
+        found = figures.estimate(name, each)
         kind = "baseline" if each == figures.baseline else "release"
-        row = {"release": each, "mean": found.mean, "kind": kind}
+        row = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
         if not math.isnan(found.low):
             row |= {"low": found.low, "high": found.high}
         rows += [] if math.isnan(found.mean) else [row]
     _require(rows, f"no run has a figure of {name}")
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
-    rows = [row | {"text": figure(row["mean"], digits=digits)} for row in rows]
+    rows = [
+        row | {"text": f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"} for row in rows
+    ]
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
@@ -159,8 +172,8 @@ def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
         seconds = answers.loc[answers["release"] == column, "latency_s"].dropna()
         if len(seconds):
             values = {f"p{n}": float(seconds.quantile(n / 100)) for n in (5, 25, 50, 75, 95)}
-            row = {"release": each, "runs": len(seconds), "text": duration(values["p50"])}
-            rows.append(row | values)
+            text = f"{duration(values['p50'])}, n = {len(seconds):,}"
+            rows.append({"release": each, "runs": len(seconds), "text": text} | values)
     _require(rows, "no run has a latency")
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
@@ -258,7 +271,11 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
     names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
     rows = [
-        row | {"text": f"{row['release']}: {row['count']:,} of {row['n']:,}"}
+        row
+        | {
+            "text": f"{row['release']}: {row['count']:,} of {row['n']:,}"
+            + f", {row['proposed']:,} proposed" * bool(row["proposed"])
+        }
         for row in found
         if row["name"] in names
     ]

@@ -59,9 +59,10 @@ from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
+from vellum_nb.models.checks import check_text
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.format import plural
+from vellum_nb.rendering.format import plural, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,6 +240,7 @@ class Comparison:
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+        check_text("cluster", cluster, optional=True)
         if cluster is not None and aligned:
             cluster_numbers(aligned, cluster)  # raises where there is no such label or input
         vars(self).update(
@@ -534,7 +536,7 @@ class Comparison:
         """
         for release in self.others if self.metrics else ():
             if note := self.figures.cluster_note(release, self.metrics[0].name):
-                warnings.warn(f"{release}: {note}", stacklevel=2)
+                warnings.warn(printable(f"{release}: {note}"), stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def judge_check(self, metric: str | None = None) -> Agreement:

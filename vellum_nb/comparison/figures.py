@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vellum_nb.comparison.agreement import Agreement, judge_check, rating_of
+from vellum_nb.comparison.agreement import Agreement, judge_check
 from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
+    LEAST_PAIRS,
     MANY,
     Estimate,
     cases_needed,
@@ -36,7 +38,7 @@ from vellum_nb.comparison.statistics import (
     two_sided,
     unlike_pairs,
 )
-from vellum_nb.comparison.traces import first_changed_node
+from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
@@ -88,7 +90,8 @@ def runs_table(
     for name in ("state", "latency_s", "cost_usd", "quality"):
         kind = "object" if name == "state" else "float64"
         table[name] = pd.Series([getattr(run, name) for run in runs], dtype=kind)
-    table["rating"] = pd.Series([rating_of(run) for run in runs], dtype="float64")
+    rated = [fmean(own.values()) if (own := run.ratings) else run.quality for run in runs]
+    table["rating"] = pd.Series(rated, dtype="float64")
     expected = [cases[at].expected for at in table["case"].tolist()]
     for metric in metrics:
         found = _evaluated(metric, runs, expected, known.get(metric.name, {}))
@@ -177,24 +180,10 @@ class Scored:
     pairs: tuple[tuple[int, int], ...]
     passes: bool
 
-    def noise_floor(self, *columns: int) -> float | None:
-        """Return how often two repeats of one release differ; None where nothing was repeated."""
+    def noise_floor(self, *columns: int) -> tuple[float | None, int]:
+        """Return how often two repeats of one release differ, None without any, of how many."""
         unlike, pairs = map(sum, zip(*(self.pairs[at] for at in set(columns)), strict=True))
-        return unlike / pairs if pairs else None
-
-    def estimate(
-        self, column: int, clusters: NDArray[np.intp] | None = None, cases: Any = slice(None)
-    ) -> Estimate:
-        """Return the mean of a release over its cases, or over some, with its interval."""
-        import numpy as np
-
-        values = self.mean[cases, column]
-        has = ~np.isnan(values)
-        values = values[has]
-        if self.passes and clusters is None and len(values):
-            return share_interval(float(values.mean()), len(values))
-        own = None if clusters is None else clusters[cases][has]
-        return mean_interval(values, clusters=own, is_share=self.passes)
+        return unlike / pairs if pairs else None, pairs
 
 
 def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scored:
@@ -211,7 +200,7 @@ def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scor
     has = ~np.isnan(values)
     found, cells = values[has], cell_of[has]
     count = counted(has)
-    with np.errstate(all="ignore"):  # cells without a figure; figures near the end of floats
+    with np.errstate(all="ignore"):  # cells without a figure
         mean = counted(has, found) / count
         squares = counted(has, (found - mean.reshape(-1)[cells]) ** 2)
         variance = np.where(count > 1, squares / (count - 1), np.nan)
@@ -251,8 +240,8 @@ class Against:
     sign_p : float or None
         The p value of better against worse cases, ties left out; None without any pair.
     noise_floor : float or None
-        How often two repeats of one release differ, as a share of all such pairs; None where
-        nothing was repeated.
+        How often two repeats of one release differ, as a share of all such pairs, of which there
+        are `noise_pairs`; None where nothing was repeated.
     band : float or None
         The mean difference that repeats alone would make, 95 times of 100.
     least : float or None
@@ -267,6 +256,7 @@ class Against:
     change: Estimate
     sign_p: float | None
     noise_floor: float | None
+    noise_pairs: int
     band: float | None
     least: float | None
     needed: int | None
@@ -302,33 +292,38 @@ def _against(
     known = delta[has]
     number, own = len(known), None if clusters is None else clusters[has]
     spread = standard_error(known, own) * math.sqrt(number)
+    is_clustered = clusters is not None  # of which the tests below know nothing
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
-    if is_single and own is None:
+    if is_single and not is_clustered:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
         change = paired(known, clusters=own, is_share=figures.passes)
-    least = detectable_share(number, alpha) if number > 1 else None
+    units = number if own is None else len(np.unique(own))
+    least = detectable_share(units, alpha) if units > 1 else None
     if least is not None:
-        half = two_sided(alpha) * spread / math.sqrt(number)
+        half = two_sided(alpha, units - 1) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
-    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-    by_sign = sign_test(counts["better"], counts["worse"])
-    if clusters is not None:
-        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    by_sign: float | None
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
-        if clusters is not None:  # which that test knows nothing of
-            p, q = max(p, change.p or 0.0), max(q, by_sign)
-        change, by_sign = replace(change, p=p), q
+        signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
+        change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
+    elif is_clustered:
+        by_sign = change.p
+    else:
+        by_sign = sign_test(counts["better"], counts["worse"])
+    noise_floor, noise_pairs = figures.noise_floor(*columns)
     return Against(
         codes=codes,
         delta=delta,
         counts=counts,
         change=change,
         sign_p=by_sign if is_known else None,
-        noise_floor=figures.noise_floor(*columns),
+        noise_floor=noise_floor,
+        noise_pairs=noise_pairs,
         band=_band(figures, columns, has),
         least=least,
         needed=cases_needed(change.mean, spread, alpha=alpha),
@@ -501,14 +496,17 @@ class ComparisonFigures:
     def first_changed(self) -> dict[str, list[str | None]]:
         """Release but the baseline to the first node that differs, case by case.
 
-        "" where none does; None where one of the two traces is not known.
+        "" where none does; None where the two traces cannot be compared.
         """
-        nodes = {
-            each: [run.nodes if (run := case.answer(each)) else () for case in self.cases]
-            for each in self.releases
-        }
-        base = nodes[self.baseline]
-        return {each: list(map(first_changed_node, base, nodes[each])) for each in self.others}
+
+        def name(case: Case, release: str) -> str | None:
+            old, new = case.answer(self.baseline), case.answer(release)
+            if old is None or new is None or not is_comparable(old.nodes, new.nodes):
+                return None
+            first = first_difference(old.nodes, new.nodes)
+            return "" if first is None else first.name
+
+        return {each: [name(case, each) for case in self.cases] for each in self.others}
 
     @cached_property
     def failures(self) -> list[dict[str, Failures]]:
@@ -520,6 +518,8 @@ class ComparisonFigures:
     @cached_property
     def failure_rows(self) -> list[dict[str, Any]]:
         """One row per failure name and release: how many cases have it."""
+        if not any(run.tags for run in self.table["run"]) and not self.checks:
+            return []
         return failure_rows(self.releases, self.cases, self.failures)
 
     @cached_property
@@ -541,13 +541,17 @@ class ComparisonFigures:
         found[means.index] = means
         return found
 
-    def estimate(self, name: str, release: str, cases: NDArray[np.bool_]) -> Estimate:
-        """Return the mean of `values` over some cases, with its interval."""
-        if name in self.scored:
-            column = self.releases.index(release)
-            return self.scored[name].estimate(column, self.clusters, cases)
-        own = None if self.clusters is None else self.clusters[cases]
-        return mean_interval(self.values(name, release)[cases], clusters=own)
+    def estimate(self, name: str, release: str, cases: Any = slice(None)) -> Estimate:
+        """Return the mean of `values` over all or some cases, with its interval."""
+        import numpy as np
+
+        values = self.values(name, release)[cases]
+        has = ~np.isnan(values)
+        known, is_share = values[has], name in self.scored and self.scored[name].passes
+        if is_share and self.clusters is None and len(known):
+            return share_interval(float(known.mean()), len(known))
+        own = None if self.clusters is None else self.clusters[cases][has]
+        return mean_interval(known, clusters=own, is_share=is_share)
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -610,7 +614,7 @@ class ComparisonFigures:
         for label in dict.fromkeys(name for case in self.cases for name in case.labels):
             other = replace(self, cluster=f"label.{label}")
             numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
-            if 1 < numbers < len(self.cases):
+            if LEAST_PAIRS <= numbers < len(self.cases):  # of fewer nothing is ever decided
                 found[label] = other
                 vars(other)["scored"] = self.scored
         return found
@@ -657,16 +661,21 @@ class ComparisonFigures:
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
-        return f"{head}; {_too_few(found, self.scored[metric])}"
+        return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 
-def _too_few(found: Against, figures: Scored) -> str:
+def _too_few(found: Against, figures: Scored, clusters: NDArray[np.intp] | None) -> str:
     import numpy as np
 
-    number = int((~np.isnan(found.delta)).sum())
+    has = ~np.isnan(found.delta)
+    number = int(has.sum())
     cases = plural(number, "case")
+    if clusters is not None:
+        cases += f" in {plural(len(np.unique(clusters[has])), 'cluster')}"
     if found.least is None:
         return f"{cases}: too few to show a difference"
+    if found.least == 0:
+        return f"{cases}, all alike"
     name = figures.metric.name
     least = f"{figure(found.least)} in {name}"
     if name == "score" or figures.passes:
@@ -798,22 +807,19 @@ def summary_rows(figures: ComparisonFigures) -> list[dict[str, Any]]:
         own = figures.table[figures.table["release"] == column]
         row = _counts(figures, release, own)
         for metric in figures.scored:
-            found = metric_figures(figures, release, metric)
-            row |= {f"metric.{metric}{'.' if name else ''}{name}": found[name] for name in found}
+            for name, value in metric_figures(figures, release, metric).items():
+                row[f"metric.{metric}.{name.removeprefix('mean_')}".removesuffix(".mean")] = value
         if figures.metrics:
             row |= _verdict_figures(figures, column, (release, figures.metrics[0].name))
         seconds = own.loc[own["is_answer"], "latency_s"].dropna()
-        row |= {
-            "latency_p50": float(seconds.quantile(0.5)),
-            "latency_p95": float(seconds.quantile(0.95)),
-            "cost_usd": float(own.loc[own["is_answer"], "cost_usd"].mean()),
-            **_cost_per_pass(figures, release),
-        }
-        rows.append(row)
+        row |= {"latency_p50": float(seconds.quantile(0.5))}
+        row |= {"latency_p95": float(seconds.quantile(0.95)), "latency_n": len(seconds)}
+        row |= figures.estimate("cost_usd", release).columns("cost_usd", ".")
+        rows.append(row | _cost_per_pass(figures, release).columns("cost_per_pass", "."))
     return [row | changed for row, changed in zip(rows, _first_changed(figures), strict=True)]
 
 
-def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
+def _cost_per_pass(figures: ComparisonFigures, release: str) -> Estimate:
     """Return what one case that passes costs, by the first metric that is pass or fail."""
     import numpy as np
 
@@ -824,9 +830,7 @@ def _cost_per_pass(figures: ComparisonFigures, release: str) -> dict[str, Any]:
             passes = figures.values(name, release)
     known = ~np.isnan(costs + passes)
     clusters = None if figures.clusters is None else figures.clusters[known]
-    found = mean_ratio(costs[known], passes[known], clusters=clusters)
-    ends = {"": found.mean, ".low": found.low, ".high": found.high, ".n": int(known.sum())}
-    return {f"cost_per_pass{end}": value for end, value in ends.items()}
+    return mean_ratio(costs[known], passes[known], clusters=clusters)
 
 
 def _first_changed(figures: ComparisonFigures) -> list[dict[str, Any]]:
@@ -873,6 +877,7 @@ def _counts(figures: ComparisonFigures, release: str, own: pd.DataFrame) -> dict
         "rejected": int((answers.groupby("case")["state"].last() == "REJECTED").sum()),
         "runs": len(own),
         "changed_pct": 100 * status.count("differs") / known if known else None,
+        "changed_n": known,
     }
 
 
@@ -883,20 +888,14 @@ def _listed(values: Iterable[str | None]) -> str | None:
 def metric_figures(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     """Return the figures of one metric on one release; of the baseline there is no difference."""
     scored, column = figures.scored[metric], figures.releases.index(release)
-    own = scored.estimate(column, figures.clusters)
     found, p = figures.against.get((release, metric)), figures.p.get((release, metric))
     change = found.change if found else Estimate(math.nan, math.nan, math.nan)
     judge = scored.metric
     of_judge = _judge_figures(figures, release, judge) if isinstance(judge, Judge) else {}
     return {
-        "": own.mean,
-        "low": own.low,
-        "high": own.high,
-        "n": int((scored.count[:, column] > 0).sum()),
+        **figures.estimate(metric, release).columns("mean"),
         "errors": int(scored.failed[:, column].sum()),
-        "delta": change.mean,
-        "delta_low": change.low,
-        "delta_high": change.high,
+        **change.columns("delta"),
         "p": math.nan if p is None else p,
         "noise": math.nan if found is None or found.band is None else found.band,
         **of_judge,
@@ -917,15 +916,16 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     rated[cells[0], cells[1]] = means
     sides = rated, judge.sign * figures.scored[judge.name].mean
     own, base = (figures.releases.index(each) for each in (release, figures.baseline))
-    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
-    if own != base:
-        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    gaps = [side[:, own] - (side[:, base] if own != base else np.nan) for side in sides]
+    means_of = {
+        "corrected": ([side[:, own] for side in sides], _RATED_ENDS),
+        "corrected_delta": (gaps, _DELTA_ENDS),
+    }
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)
         mean = corrected_mean(people[both], verdicts[both], verdicts[rest], ends=ends)
-        figures_of = {"": mean.mean, "_low": mean.low, "_high": mean.high, "_n": mean.n}
-        found |= {f"{name}{end}": value for end, value in figures_of.items()}
+        found |= mean.columns(name)
     return found
 
 
@@ -933,7 +933,8 @@ def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[
     """Return wins and losses by the first metric; of the baseline there are none."""
     found = figures.against.get(key)
     counts: Mapping[Any, int] = found.counts if found else {}
-    floor = found.noise_floor if found else figures.scored[key[1]].noise_floor(column)
+    columns = {column, figures.releases.index(figures.baseline)}
+    floor, pairs = figures.scored[key[1]].noise_floor(*columns)
     return {
         "wins": counts.get("better"),
         "ties": counts["same"] + counts["noise"] if found else None,
@@ -942,5 +943,6 @@ def _verdict_figures(figures: ComparisonFigures, column: int, key: Key) -> dict[
         "errors": counts.get("error"),
         "p": figures.sign_p.get(key),
         "noise_floor_pct": None if floor is None else 100 * floor,
+        "noise_floor_n": pairs,
         "finding": figures.finding(*key) if found else "baseline",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +21,12 @@ from vellum_nb.rendering.format import (
     plural,
     printable,
     value_line,
+    xml_text,
 )
 
 _SHOWN = 20
 _GLIMPSE = 70  # characters
 # What XML 1.0 has no way to write.
-_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": "skipped"}
 
 
@@ -185,18 +184,18 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
     A case that is worse is a failure, one without an answer or figure an error; one that the
     metric does not apply to is skipped.
     """
-    root = ET.Element("testsuites", name=_clean(figures.deployment))
+    root = ET.Element("testsuites", name=xml_text(figures.deployment))
     for each in results:
         name = f"{figures.deployment} {each.release} against {figures.baseline}: {each.metric}"
-        suite = ET.SubElement(root, "testsuite", name=_clean(name))
+        suite = ET.SubElement(root, "testsuite", name=xml_text(name))
         for case in figures.cases:
             suite.append(_test_case(figures, case, each.release, each.metric))
-        whole = ET.SubElement(suite, "testcase", classname=_clean(name), name="all cases")
+        whole = ET.SubElement(suite, "testcase", classname=xml_text(name), name="all cases")
         made = ET.SubElement(whole, "failure" if each.reasons else "system-out")
         line = figures.line(each.release, each.metric)
-        made.text = _clean(f"{line} · {each.problem}" if each.problem else line)
+        made.text = xml_text(f"{line} · {each.problem}" if each.problem else line)
         if each.reasons:
-            made.attrib |= {"message": _clean("; ".join(each.reasons)), "type": "RegressionError"}
+            made.attrib |= {"message": xml_text("; ".join(each.reasons)), "type": "RegressionError"}
         for kind in ("failure", "error", "skipped"):
             number = sum(test.find(kind) is not None for test in suite)
             suite.set(f"{kind}s" if kind != "skipped" else kind, str(number))
@@ -208,7 +207,7 @@ def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
 def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str) -> ET.Element:
     made = ET.Element(
         "testcase",
-        classname=_clean(f"{figures.deployment} {release} {metric}"),
+        classname=xml_text(f"{figures.deployment} {release} {metric}"),
         name=f"case {case.number} ({case.case_id})",
     )
     run = case.counting(release)
@@ -216,13 +215,9 @@ def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str
         made.set("time", f"{run.latency_s:.6f}")
     verdict = figures.verdict(case, release, metric)
     if verdict in {*_KINDS, "better"}:
-        reason = _clean(_reason(figures, case, release, metric))
+        reason = xml_text(_reason(figures, case, release, metric))
         if kind := _KINDS.get(verdict):
             ET.SubElement(made, kind, message=reason)
         else:
             ET.SubElement(made, "system-out").text = f"better: {reason}"
     return made
-
-
-def _clean(text: str) -> str:
-    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -22,10 +22,10 @@ from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import check_integer
+from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.trace import function_calls
-from vellum_nb.rendering.format import cut, value_text
+from vellum_nb.rendering.format import value_text
 
 __all__ = [
     "calls",
@@ -153,6 +153,9 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     raise InputError(msg)
 
 
+_LARGEST = 1e100  # its square and cube are numbers still
+
+
 def _checked(value: object) -> Evaluation:
     if value is None:
         return None, None
@@ -161,8 +164,8 @@ def _checked(value: object) -> Evaluation:
     except (TypeError, ValueError):
         return None, f"{format_value(value)} is neither a bool nor a number"
     except OverflowError:
-        return None, f"{format_value(value)} is too large to compare"
-    if not math.isfinite(number):
+        number = math.inf
+    if not abs(number) < _LARGEST:  # or it is NaN
         return None, f"{number} is not a figure to compare"
     return number, None
 
@@ -375,10 +378,9 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
     A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
     it with the run, ``ws.trace(run)`` reads it later.
     """
-    names = [contains] if isinstance(contains, str) else list(contains)
-    if not names or not all(isinstance(each, str) for each in names):
-        msg = f"nodes: contains={contains!r:.60} does not fit: give names of nodes"
-        raise InputError(msg)
+    names = [contains] if isinstance(contains, str) else check_texts("contains", contains)
+    if not names:
+        refuse("contains", contains, "names of nodes")
 
     def ran(run: Run) -> bool:
         began = iter(_traced(run))
@@ -389,6 +391,7 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
 
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
     """Return how often the node of this name ran, by the trace as `nodes` reads it."""
+    check_text("name", name)
     options = {"lower_is_better": lower_is_better}
     return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
 
@@ -399,6 +402,9 @@ def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
     `arguments` are those that must have a certain value. A run that shows no such call, and whose
     trace is not known, is an error as of `nodes`.
     """
+    check_text("function", function)
+    if not isinstance(arguments, Mapping | None):
+        refuse("arguments", arguments, "a mapping of argument names to values")
 
     def called(run: Run) -> bool:
         typed = [{"type": run.output_types.get(n), "value": v} for n, v in run.outputs.items()]
@@ -504,6 +510,8 @@ def judge(
         msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
         raise InputError(msg)
     check_integer("repeats", repeats, least=1)
+    if _checked(threshold)[0] is None:
+        refuse("threshold", threshold, "a number, such as 0.5")
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
     options |= {"repeats": repeats, "threshold": threshold}
     return Judge(deployment, release_tag, inputs, output, name=name or deployment, **options)
@@ -599,13 +607,15 @@ class Judge(Metric):
             msg = f"which output of {self.deployment} is the figure? give output=...: {listed}"
             raise ValueError(msg)
         value = outputs[name]
-        if isinstance(value, bool | int | float):
-            return value
-        text = str(value).strip()
-        with suppress(ValueError):
-            return _WORDS[text.casefold()] if text.casefold() in _WORDS else float(text)
-        msg = f"{name} of {self.deployment} is {cut(text, 60)!r}: neither a number nor a bool"
-        raise ValueError(msg)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                text = value.strip().casefold()
+                value = _WORDS[text] if text in _WORDS else float(text)
+        number, problem = _checked(value)
+        if number is None:
+            msg = f"{name} of {self.deployment}: {problem or 'it is None, no figure'}"
+            raise ValueError(msg)
+        return value if isinstance(value, bool) else number
 
 
 _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, "fail": False}

@@ -177,7 +177,7 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
 def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     key = release, metric
     found = figures.against.get(key)
-    row = {name or "mean": value for name, value in metric_figures(figures, *key).items()}
+    row = metric_figures(figures, *key)
     row |= {"release": release, "counts": found.counts if found else {}, "finding": "baseline"}
     if found is None:
         return row | {"line": "", "remark": ""}
@@ -186,6 +186,7 @@ def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[s
         "no_figure": counts["missing"] + counts["unscored"] + counts["error"],
         "sign_p": figures.sign_p[key],
         "noise_floor": found.noise_floor,
+        "noise_pairs": found.noise_pairs,
         "finding": figures.finding(*key),
         "line": figures.line(*key),
         "remark": figures.remark(*key),
@@ -277,7 +278,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
-    groups = ("worse", "changed", "better", "missing", "same")
+    groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
     return render(
         "comparison.html.j2",

@@ -24,7 +24,11 @@ _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no 
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
 _SKEWED = 3  # values that have a skewness
+LEAST_PAIRS = 6  # differences, or clusters of them, that are enough data
+_UNEQUAL = 4  # of which so many are not zero
 _BETS = 64  # of which half are on positive differences
+_LEAST = 1e-100  # values this near to each other are equal
+_LARGEST = 700.0  # of exponents whose power is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class Estimate:
     high: float
     p: float | None = None
     n: int = 0
+
+    def columns(self, name: str, joint: str = "_") -> dict[str, float]:
+        """Return it as the columns `name`, and `low`, `high` and `n` joined to that."""
+        ends = {"low": self.low, "high": self.high, "n": self.n}
+        return {name: self.mean} | {f"{name}{joint}{end}": each for end, each in ends.items()}
 
 
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
@@ -135,30 +144,43 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
         ends = sorted((sign * edge, max(-edge, min(edge, mean))))
         return float(brentq(lambda share: distance(share) + sign * Z95, *ends))
 
-    return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost))
+    return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost), number)
 
 
-def _by_cluster(values: Floats, clusters: Ints | None) -> Floats:
-    """Return the deviation of each cluster from the mean of all values; of each value without."""
+def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
+    """Return the deviations from the mean, of clusters the jackknife's, and degrees of freedom.
+
+    Those are clusters - 1; of clusters of unequal size fewer: their effective number - 1 (Kish).
+    """
     import numpy as np
 
-    units: Floats = values - values.mean()
+    mean = values.mean()
     if clusters is None:
-        return units
-    _, at = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(at, units) / len(values)
-    return np.asarray(sums * len(sums), dtype=np.float64)
+        return values - mean, len(values) - 1.0
+    _, at, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        return np.zeros(1), 0.0
+    others = (values.sum() - np.bincount(at, values)) / (len(values) - sizes)
+    return (len(sizes) - 1) * (mean - others), len(values) ** 2 / float(sizes @ sizes) - 1
 
 
 def standard_error(values: Floats, clusters: Ints | None = None) -> float:
-    """Return the standard error of the mean, cluster-robust (CR1) where values come in clusters.
+    """Return the standard error of the mean, cluster-robust where values come in clusters.
+
+    That is the jackknife's over clusters (CV3), which is CR1 for clusters of equal size.
 
     >>> import numpy as np
-    >>> round(standard_error(np.array([1.0, 2.0, 4.0]), np.array([0, 0, 1])), 3)
-    1.111
+    >>> round(standard_error(np.array([1.0, 2.0, 5.0, 8.0]), np.array([0, 0, 1, 1])), 3)
+    2.5
     """
-    units = _by_cluster(values, clusters) if len(values) else values
-    return float(units.std(ddof=1)) / math.sqrt(len(units)) if len(units) > 1 else math.nan
+    return _error(_deviations(values, clusters)[0]) if len(values) else math.nan
+
+
+def _error(units: Floats, least: float = 0.0) -> float:
+    number = len(units)
+    if number == 1:
+        return math.nan
+    return math.sqrt((float(units @ units) / (number - 1) + least**2) / number)
 
 
 def mean_interval(
@@ -166,17 +188,34 @@ def mean_interval(
 ) -> Estimate:
     """Return the mean with its 95 % interval; values of one cluster are not independent.
 
-    Student's, with clusters - 1 degrees of freedom and the cluster-robust standard error. It is
-    wider than that: by what two more values at half the range from the mean would add, and on the
-    side of the longer tail by Johnson's correction, since few values rarely show all of it. Equal
-    values have no interval, unless they are shares (`is_share`), which are between 0 and 1.
+    Student's, of clusters with the jackknife's standard error, and wider than that: by what two
+    more values at half the range from the mean would add, and on the side of the longer tail by
+    Johnson's correction, since few values rarely show all of it. Equal values have no interval,
+    unless they are shares (`is_share`), which are between 0 and 1.
     """
     import numpy as np
 
-    if not len(values):
+    number = len(values)
+    if not number:
         return _NOTHING
-    units = _by_cluster(values, clusters)
-    return _interval(float(values.mean()), units, float(np.ptp(units)), 0.0 if is_share else None)
+    mean, (units, free) = float(values.mean()), _deviations(values, clusters)
+    reach = max(float(np.ptp(units)), float(is_share))
+    nothing = Estimate(mean, math.nan, math.nan, n=number)
+    if len(units) == 1 or reach <= max(_ROUNDING * abs(mean), _LEAST):
+        return nothing
+    edge, tail = float(two_sided(0.05, free)), _johnson(units)
+    half, more = edge * _error(units, reach / math.sqrt(2 * len(units))), 1 + 2 * edge**2
+    low, high = mean - half + min(0.0, tail) * more, mean + half + max(0.0, tail) * more
+    least, most = (0.0, 1.0) if is_share else (-math.inf, math.inf)
+    return replace(nothing, low=max(low, least), high=min(high, most))
+
+
+def _johnson(units: Floats) -> float:
+    """Return the third moment by the variance and 6 n: how far a skewed mean is off."""
+    number, square = len(units), float(units @ units)
+    if number < _SKEWED or square <= _LEAST:
+        return 0.0
+    return float(units @ units**2) / (6 * square * (number - 2))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -188,9 +227,9 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
     from scipy.optimize import brentq
 
     if not wholes.any():
-        return _NOTHING
+        return replace(_NOTHING, n=len(parts))
     ratio = float(parts.mean() / wholes.mean())
-    nothing = Estimate(ratio, math.nan, math.nan)
+    nothing = Estimate(ratio, math.nan, math.nan, n=len(parts))
     if len(parts) < _FEW:
         return nothing
 
@@ -205,7 +244,8 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
         if most > _TOO_MANY * ratio:
             return nothing
     low = brentq(lambda r: rest(r).low, 0.0, ratio) if rest(0.0).low > 0 else 0.0
-    return Estimate(ratio, float(low), float(brentq(lambda r: rest(r).high, ratio, most)))
+    high = brentq(lambda r: rest(r).high, ratio, most)
+    return replace(nothing, low=float(low), high=float(high))
 
 
 def paired(
@@ -213,47 +253,31 @@ def paired(
 ) -> Estimate:
     """Return the mean of paired differences, its 95 % interval and its p value.
 
-    The interval is that of `mean_interval`; differences of shares are between -1 and 1. p is where
-    it would just hold zero, and never below what an exact paired test of so few differences can
-    reach, 2 to the power of 1 - n, n clusters without the ties.
+    Student's paired test, as `scipy.stats.ttest_rel`; of clusters with the jackknife's standard
+    error. Fewer than six differences, or four that are not zero, are not enough data. Of shares
+    that are means of repeats (`is_share`) it is as wide as with two more cases that differ by a
+    half, and p is at least what the sign test can reach. If all differences are equal they have no
+    interval, and p is the sign test's.
     """
-    import numpy as np
-
-    if not len(differences):
-        return _NOTHING
-    mean, units = float(differences.mean()), _by_cluster(differences, clusters)
-    reach = max(0.0, mean + float(units.max())) - min(0.0, mean + float(units.min()))
-    found = _interval(mean, units, reach, -1.0 if is_share else None)
-    sums = differences if clusters is None else np.bincount(clusters, differences)
-    decided = int(np.count_nonzero(sums))
-    floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
-    return replace(found, p=max(found.p or 0.0, floor))
-
-
-def _interval(mean: float, units: Floats, reach: float, least: float | None) -> Estimate:
-    """Return the interval of a mean, and p; of shares it is from `least` to 1."""
     import numpy as np
     from scipy.special import stdtr
 
-    number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
-    if least is not None:
-        reach = max(reach, 1.0)
-    if number == 1 or reach <= _ROUNDING * abs(mean):
-        return Estimate(mean, math.nan, math.nan)
-    deviation = float(units.std(ddof=1))
-    error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
-    edge, tail = float(two_sided(0.05, number - 1)), 0.0
-    if number >= _SKEWED and deviation > _ROUNDING * reach:
-        third = number * float(np.dot(units, units**2)) / ((number - 1) * (number - 2))
-        tail = third / deviation**2 / (6 * number)  # the skewness times the deviation, over 6 n
-    low = mean - edge * error + min(0.0, tail) * (1 + 2 * edge**2)
-    high = mean + edge * error + max(0.0, tail) * (1 + 2 * edge**2)
-    # p: the quantile at which that edge is zero which is between the mean and zero.
-    tail = abs(tail) if tail * mean < 0 else 0.0
-    inner = max(0.0, abs(mean) - tail)
-    quantile = 2 * inner / (error + math.sqrt(error**2 + 8 * tail * inner))
-    p = min(1.0, 2 * float(stdtr(number - 1, -quantile)))
-    return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), p)
+    if not len(differences):
+        return _NOTHING
+    units, free = _deviations(differences, clusters)
+    mean, number = float(differences.mean()), len(units)
+    sums = differences if clusters is None else np.bincount(clusters, differences)
+    unequal = int(np.count_nonzero(sums))
+    error = _error(units, math.sqrt(0.5 / number) if is_share else 0.0)
+    nothing = Estimate(mean, math.nan, math.nan, n=len(differences))
+    if error <= max(_ROUNDING * abs(mean), _LEAST):
+        return replace(nothing, p=sign_test(unequal, 0))
+    if number == 1 or (not is_share and (number < LEAST_PAIRS or unequal < _UNEQUAL)):
+        return nothing
+    half, most = float(two_sided(0.05, free)) * error, 1.0 if is_share else math.inf
+    p = 2 * float(stdtr(free, -abs(mean) / error))
+    p = max(p, sign_test(unequal, 0)) if is_share else p
+    return replace(nothing, low=max(mean - half, -most), high=min(mean + half, most), p=p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,16 +311,16 @@ def sequential_test(
     bets = np.cos(np.pi * (np.arange(_BETS) + 0.5) / _BETS)
     stakes = np.log1p(np.outer(np.concatenate([[0.0], parts]), bets)).cumsum(axis=0)
     worth = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
-    needed, best = -math.log(alpha), int(worth.argmax())
-    if worth[best] >= needed:
+    needed, evidence = -math.log(alpha), math.exp(min(float(worth.max()), _LARGEST))
+    if worth.max() >= needed:
         at = int((worth >= needed).argmax())
         up, down = (np.logaddexp.reduce(half) for half in np.split(stakes[at], 2))
         side = 1 if up > down else -1
-        return Sequential(float(np.exp(worth[best])), side, can_decide=True, cases=at)
+        return Sequential(evidence, side, can_decide=True, cases=at)
     # All that are left one way brings the most: the worth is convex in how many go which way.
     most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(way * bets)) for way in (1, -1))
     can_decide = bool(most - math.log(_BETS) >= needed)
-    return Sequential(float(np.exp(worth[best])), 0, can_decide=can_decide, cases=len(given))
+    return Sequential(evidence, 0, can_decide=can_decide, cases=len(given))
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
@@ -316,7 +340,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     shares = raw / max(1, number)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
     if number < _FEW or chance == 1:
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     kappa = (float(np.trace(shares)) - chance) / (1 - chance)
     shares = (raw + 1) / (number + 4)
     rows, columns, same = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
@@ -325,9 +349,14 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - same)) ** 2)
     off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - same) ** 2
     square = on + float(off) - (same * chance - 2 * chance + same) ** 2
-    half = Z95 * math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    return Estimate(kappa, min(low, kappa), max(high, kappa), n=number)
+    error = math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
+    return _around(kappa, middle, error, n=number)
+
+
+def _around(found: float, middle: float, error: float, *, n: int, least: float = -1.0) -> Estimate:
+    """Return an estimate from `least` to 1, whose interval has another middle."""
+    low, high = max(least, middle - Z95 * error), min(1.0, middle + Z95 * error)
+    return Estimate(found, min(low, found), max(high, found), n=n)
 
 
 def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimate:
@@ -345,13 +374,12 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
     number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
     if number < _FEW or not 0 < ones.sum() < of.sum():
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     alpha = _alpha(ones, of)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
     left = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
-    middle, half = _alpha(ones, of), Z95 * math.sqrt((len(of) - 1) * float(np.var(left)))
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    return Estimate(alpha, min(low, alpha), max(high, alpha), n=number)
+    error = math.sqrt((len(of) - 1) * float(np.var(left)))
+    return _around(alpha, _alpha(ones, of), error, n=number)
 
 
 def _alpha(ones: Floats, of: Floats) -> float:
@@ -374,14 +402,11 @@ def corrected_mean(
 
     number = len(people)
     if number < _FEW:
-        return Estimate(math.nan, math.nan, math.nan, n=number)
+        return replace(_NOTHING, n=number)
     mean, _ = _powered(people, judge, unrated)
     unknown = np.full(2, np.concatenate([judge, unrated]).mean())
-    more = np.append(people, ends), np.append(judge, unknown), unrated
-    middle, error = _powered(*more)
-    half = Z95 * error
-    low, high = max(math.floor(ends[0]), middle - half), min(1.0, middle + half)
-    return Estimate(mean, min(mean, low), max(mean, high), n=number)
+    wider = _powered(np.append(people, ends), np.append(judge, unknown), unrated)
+    return _around(mean, *wider, n=number, least=math.floor(ends[0]))
 
 
 def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, float]:

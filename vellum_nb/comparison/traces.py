@@ -58,12 +58,20 @@ def _inside(nodes: Sequence[NodeRun]) -> Inside:
     return found
 
 
+def is_comparable(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> bool:
+    """Return whether two traces are known, and name their nodes alike: a stream may not."""
+    named = [{node.is_named for node in nodes} for nodes in (base, other)]
+    return bool(base and other) and named[0] == named[1]
+
+
 def first_difference(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> NodeDifference | None:
-    """Return the first node that differs in two runs; None where none does.
+    """Return the first node that differs in two runs; None where none does or can be compared.
 
     Nodes are the same by their names, so that those that run at once may change places; of several
     of one name those with equal outputs. Where one inside a node differs, too, that is returned.
     """
+    if not is_comparable(base, other):
+        return None
     return _first(_inside(base), _inside(other), (None, None), set(), _DEEPEST)
 
 
@@ -124,11 +132,3 @@ def _change(base: NodeRun | None, other: NodeRun | None) -> str:
         for word, (old, new) in values.items()
         if old != new and (word == "error" or None not in {old, new})
     )
-
-
-def first_changed_node(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> str | None:
-    """Return the name of the first node that differs, "" for none; None: a trace is not known."""
-    if not base or not other:
-        return None
-    first = first_difference(base, other)
-    return "" if first is None else first.name

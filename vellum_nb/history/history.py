@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from vellum_nb.history.query import Filters, Ids, OrderedRuns
 from vellum_nb.history.rows import clean, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
+from vellum_nb.models.run import with_rating
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +42,7 @@ _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
 
 Listener = Callable[[Run], None]
+TagEdit = Callable[[list[str]], "Sequence[str] | None"]
 View = Callable[..., Any]
 Sync = Callable[..., SyncReport]
 ReadNodes = Callable[[Run], Sequence[NodeRun]]
@@ -167,15 +170,17 @@ class History:
         id: str,  # noqa: A002  (the run's own word)
         *,
         note: str | EllipsisType | None = ...,
-        tags: Sequence[str] | EllipsisType | None = ...,
+        tags: Sequence[str] | TagEdit | EllipsisType | None = ...,
         quality: float | EllipsisType | None = ...,
         desired: Mapping[str, Any] | EllipsisType | None = ...,
         author: str | None = None,
     ) -> None:
         """Set note, tags, quality or desired outputs of the run `id`.
 
-        None clears a value; values that are not named do not change. A tag has who rated it:
-        `author`, or who runs are recorded for; one rating an author, see `Run.ratings`.
+        None clears a value; values that are not named do not change. `tags` may be a function of
+        the tags that the run has, as ``lambda tags: [*tags, "seen"]``: what others add at the same
+        time stays. A tag has who rated it: `author`, or who runs are recorded for; one rating an
+        author, see `Run.ratings`.
 
         Raises
         ------
@@ -185,9 +190,9 @@ class History:
         scalars: dict[str, Any] = {}
         if not isinstance(note, EllipsisType):
             scalars["note"] = None if note is None else clean(_checked(str, "note", note))
+        edits: list[TagEdit] = []
         if not isinstance(tags, EllipsisType):
-            some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
-            scalars["tags"] = tags_text([_checked(str, "tags", each) for each in some])
+            edits.append(tags if callable(tags) else lambda _: tags)
         if not isinstance(quality, EllipsisType):
             rated: Any = quality
             if rated is not None and not (isinstance(rated, int | float) and 0 <= rated <= 1):
@@ -197,8 +202,10 @@ class History:
         payloads = {}
         if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
-        rater = _checked(str, "author", author or self._author or "")
-        self._update(_checked(str, "id", id), scalars, payloads, clean(rater))
+        rater = clean(_checked(str, "author", author or self._author or ""))
+        if rater and "quality" in scalars:
+            edits.append(partial(with_rating, author=rater, quality=scalars["quality"]))
+        self._update(_checked(str, "id", id), scalars, payloads, edits)
 
     def get(self, id: str) -> Run:  # noqa: A002  (the run's own word)
         """Return the run with this `Run.id`."""
@@ -240,13 +247,6 @@ class History:
         Only one of them is in memory at a time, and nothing is locked between them: a run that is
         recorded in between is left out; one that changes is returned in its state at that moment.
         Each frame has the columns and dtypes of its own runs.
-
-        Examples
-        --------
-        >>> from vellum_nb import History
-        >>> with History(":memory:") as history:
-        ...     sum(len(frame) for frame in history.scan(chunk_rows=1_000))
-        0
         """
         yield from query.scan_frames(*self._selected(filters), chunk_rows)
 
@@ -434,13 +434,6 @@ class History:
 
         Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
         nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
-
-        Examples
-        --------
-        >>> from vellum_nb import History
-        >>> with History(":memory:") as history:
-        ...     history.delete(["nobody"])
-        <Deletion: no run has these ids>
         """
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))
@@ -656,12 +649,17 @@ class History:
         self._write_run(change, begun=begun, ended=ended)
         return begun
 
-    def _update(self, run_id: str, scalars: Any, payloads: Any, rater: str = "") -> None:
+    def _update(
+        self, run_id: str, scalars: Any, payloads: Any, edits: Sequence[TagEdit] = ()
+    ) -> None:
         def change(transaction: Transaction) -> None:
             if not writes.update_run(transaction, run_id, scalars, payloads):
                 raise writes.unknown_run(transaction, run_id)
-            if rater and "quality" in scalars:
-                writes.tag_rating(transaction, run_id, rater, scalars["quality"])
+            sql = "SELECT tags FROM runs WHERE id = :id"  # nobody else changes them now
+            for edit in edits:
+                ((text,),) = transaction.read(sql, {"id": run_id})
+                tags = _tags(edit(json.loads(text or "[]")))
+                writes.update_run(transaction, run_id, {"tags": tags_text(tags)}, {})
 
         self._store.write(change)
         self._notify(run_id)
@@ -695,6 +693,11 @@ def _checked(kind: type[Any], name: str, value: Any) -> Any:
         msg = f"{name}={value!r:.60} is not {what}"
         raise HistoryError(msg)
     return value
+
+
+def _tags(tags: Any) -> list[str]:
+    some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
+    return [_checked(str, "tags", each) for each in some]
 
 
 def _checked_runs(runs: Any) -> list[Run]:

@@ -154,14 +154,6 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
 
     The lines are whole runs, or the columns that were chosen. A file without a line has the
     columns that every frame has. Errors are those of `read_csv`.
-
-    Examples
-    --------
-    >>> import vellum_nb as vnb
-    >>> with vnb.History(":memory:") as history:
-    ...     path = history.to_jsonl("runs.jsonl")
-    >>> len(vnb.read_jsonl(path))
-    0
     """
     with _errors(path, _LINES):
         lines = list(_objects(Path(path)))
@@ -209,14 +201,6 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     It is what ``pandas.read_parquet`` reads, but for columns of mixed types, which are JSON text
     in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``. Errors
     are those of `read_csv`.
-
-    Examples
-    --------
-    >>> import vellum_nb as vnb
-    >>> with vnb.History(":memory:") as history:
-    ...     path = history.to_parquet("runs.parquet")
-    >>> len(vnb.read_parquet(path))
-    0
     """
     pa = pyarrow("read_parquet")
     with _errors(path, "a Parquet file of a history"), Path(path).open("rb") as file:

@@ -6,7 +6,6 @@ An answer is never overwritten: only a row that is STARTED or in doubt is comple
 from __future__ import annotations
 
 import getpass
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from vellum_nb.history.rows import (
     micros,
     payload_row,
     scalar_row,
-    tags_text,
 )
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
@@ -71,7 +69,7 @@ def author_here(*, is_shared: bool) -> str | None:
     """Return ``VELLUM_NB_AUTHOR``, else, where a team shares the history, the user's name."""
     named = os.environ.get("VELLUM_NB_AUTHOR")
     if named is not None or not is_shared:
-        return named or None  # empty: nobody
+        return (named or "").strip() or None  # empty: nobody
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may have no name for its user
@@ -151,15 +149,6 @@ def update_run(
         _set_payloads(transaction, run_id, found[0][0], texts)
     search.mark_changed(transaction, run_id)
     return True
-
-
-def tag_rating(tx: Transaction, run_id: str, author: str, quality: float | None) -> None:
-    """Record who rated a run, in the place of an earlier rating of theirs; None removes it."""
-    ((text,),) = tx.read("SELECT tags FROM runs WHERE id = :id", {"id": run_id})
-    start = f"rating@{author.replace(':', '_')}:"
-    tags = [each for each in json.loads(text or "[]") if not each.startswith(start)]
-    tags += [] if quality is None else [f"{start}{round(quality, 4):g}"]
-    update_run(tx, run_id, {"tags": tags_text(tags)}, {})
 
 
 def _set_payloads(tx: Transaction, run_id: str, seq: int, texts: dict[str, str | None]) -> None:

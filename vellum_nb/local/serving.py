@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
@@ -15,13 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
+from vellum_nb.local.engine.events import RunContext
 from vellum_nb.local.engine.executions import Executions, Limits
 from vellum_nb.local.faults import FaultBox
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.prompts.models import Models
-from vellum_nb.local.routes.app import create_app
+from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.prompts import Models
+from vellum_nb.local.routes.app import Faulty, Guard, create_app
 from vellum_nb.local.routes.common import State
-from vellum_nb.local.routes.middleware import Faulty, Guard
 
 _GRACE = 2  # seconds for answers that are on their way when the server stops
 _STOP = 10.0
@@ -38,31 +40,23 @@ class Serving:
         ledger: Ledger,
         models: Models,
         faults: FaultBox,
+        limits: Limits,
         *,
         port: int,
         api_key: str,
-        limits: Limits,
-        grace: float,
-        body_limit: int,
-        request_timeout: float,
     ) -> None:
         ledger.hold()
         ledger.reject_running("The server ended while it ran")
-        self._grace = grace
+        self._grace = limits.grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self.executions = executions = Executions(
-            ledger,
-            registry,
-            limits,
-            url=f"http://127.0.0.1:{self.port}",
-            api_key=api_key,
-            usage=models.usage_of,
-        )
+        own: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
+        new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
+        self.executions = executions = Executions(ledger, limits, new_context)
         app = create_app(State(registry, executions, ledger, datetime.now(UTC), models))
-        unread = _UNREAD * request_timeout
-        self._guard = Guard(app, api_key=api_key, limit=body_limit, timeout=unread)
-        self._server = _Server(Faulty(self._guard, faults, timeout=request_timeout))
+        unread = _UNREAD * limits.request_timeout
+        self._guard = Guard(app, api_key.encode(), limits.body_limit, unread)
+        self._server = _Server(Faulty(self._guard, faults, limits.request_timeout))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="vellum_nb-server", daemon=True
@@ -101,7 +95,7 @@ class Serving:
     async def _end(self) -> None:
         self._guard.stop_reading()
         try:
-            await self.executions.close("The local server was stopped", grace=self._grace)
+            await self.executions.close("The local server was stopped")
         finally:
             self._server.should_exit = True
             self._server.ended.set()
@@ -188,4 +182,4 @@ class _Connection(H11Protocol):
                 self.wait(max(_KEPT_ALIVE + 1, self.faulty.timeout))
 
         self.wait(None)
-        await self.faulty.serve(scope, receive, timed, self.transport)
+        await self.faulty({**scope, "transport": self.transport}, receive, timed)

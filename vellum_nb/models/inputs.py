@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, time
 from difflib import get_close_matches
 from enum import Enum
@@ -91,10 +91,6 @@ def _plain(value: object, depth: int) -> Any:
         return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return _sequence(value, depth)
-    return _scalar(value)
-
-
-def _scalar(value: object) -> Any:
     if value is None or isinstance(value, bool):
         return value
     for kind, convert in _SCALARS:
@@ -163,19 +159,12 @@ def _key(key: object) -> str:
 
 
 def _sequence(value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
-    if value and all(_is_message(item) for item in value):
+    if is_chat(value):
         value = [
             {"role": item[0].upper(), "text": item[1]} if isinstance(item, tuple) else item
             for item in value
         ]
     return [_plain(item, depth + 1) for item in value]
-
-
-def _is_message(item: object) -> bool:
-    """Return whether `item` is a pair, or a dict with a role; lists stay lists."""
-    if isinstance(item, tuple):
-        return is_pair(item)
-    return isinstance(item, Mapping) and isinstance(item.get("role"), str)
 
 
 _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
@@ -294,17 +283,14 @@ _PYTHON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "SEARCH_RESULTS": (list, "a list"),
     "FUNCTION_CALL": (dict, "a dict"),
 }
-_EXPECTED = {
+_EXPECTED = {  # of a kind of field; of others "a number" and the like
     "text": "text",
-    "number": "a number",
     "bool": "True or False",
     "enum": "one of the choices",
     "json": "a JSON value",
     "chat": "a list of messages",
     "image": "an image",
     "audio": "audio",
-    "video": "a video",
-    "document": "a document",
 }
 
 
@@ -350,7 +336,8 @@ def to_wire(
             continue
         if value is not None or _takes_none(variable):
             inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
-    problems += _unknown(values, [variable.key for variable in variables], where)
+    known, what = [variable.key for variable in variables], f"an input of {where}; its inputs"
+    problems += [unknown_name(str(name), known, what) for name in values if name not in known]
     if problems:
         msg = f"The inputs do not fit {where}; nothing was sent:"
         raise InputError(msg, problems)
@@ -358,13 +345,7 @@ def to_wire(
 
 
 def value_problem(value: object, variable: VellumVariable) -> str | None:
-    """Return what is wrong with `value` for `variable` as a plain sentence, or None.
-
-    Examples
-    --------
-    >>> value_problem("7", VellumVariable(key="n", type="NUMBER"))
-    "the text '7' is given; a number is expected"
-    """
+    """Return what is wrong with `value` for `variable` as a plain sentence, or None."""
     try:
         _checked(value, variable)
     except InputError as exc:
@@ -380,11 +361,7 @@ def default_of(variable: VellumVariable) -> Any:
 def field_kind(variable: VellumVariable) -> str:
     """Return the kind of field that fits `variable`, from its type and JSON schema.
 
-    Returns
-    -------
-    str
-        ``text``, ``number``, ``bool``, ``enum``, ``json``, ``chat``, ``image``, ``audio``,
-        ``video`` or ``document``.
+    ``text``, ``number``, ``bool``, ``enum``, ``json``, ``chat`` or a media type in small letters.
 
     Examples
     --------
@@ -437,23 +414,19 @@ def _takes_none(variable: VellumVariable) -> bool:
     return wire_type(variable) == "JSON" and _schema_problem(None, variable) is None
 
 
-def _unknown(values: Mapping[str, object], known: list[str], where: str) -> list[InputProblem]:
-    problems = []
-    for name in values:
-        if name in known:
-            continue
-        close = get_close_matches(str(name), known, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        message = f"is not an input of {where}; its inputs: {', '.join(known) or 'none'}.{hint}"
-        problems.append(InputProblem(str(name), message))
-    return problems
+def unknown_name(name: str, known: Collection[str], what: str) -> InputProblem:
+    """Return the problem of a name that is not among the known ones, of which one may be meant."""
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return InputProblem(name, f"is not {what}: {', '.join(known) or 'none'}.{hint}")
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:
     """Return `value` as it is sent."""
     if value is None:
         if variable.is_required and not _takes_none(variable):
-            msg = f"a value is required: {_EXPECTED[field_kind(variable)]}"
+            kind = field_kind(variable)
+            msg = f"a value is required: {_EXPECTED.get(kind, f'a {kind}')}"
             raise InputError(msg)
         return None
     sent = _converted(value, variable.type)

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from html import escape
@@ -20,7 +20,7 @@ from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 
-_RATING = re.compile(r"rating@([^:]+):(0(?:\.\d+)?|1)")
+_RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1)", re.DOTALL)
 
 
 def case_id(inputs: Mapping[str, Any]) -> str:
@@ -33,6 +33,13 @@ def case_id(inputs: Mapping[str, Any]) -> str:
     """
     text = canonical_json(inputs)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def with_rating(tags: Sequence[str], author: str, quality: float | None) -> list[str]:
+    """Return tags with what `author` rates, in the place of an earlier rating; None: nothing."""
+    found = ((tag, _RATING.fullmatch(tag)) for tag in tags)
+    others = [tag for tag, match in found if match is None or match[1] != author]
+    return others if quality is None else [*others, f"rating@{author}:{round(quality, 4):g}"]
 
 
 def new_run_id() -> str:

@@ -44,6 +44,8 @@ class NodeRun(Model):
         Equal for equal outputs, in any order; None where they are not known.
     calls : tuple of dict
         The function calls in its outputs: `name` and `arguments`.
+    is_named : bool
+        False where a stream has no names: the name is its kind and the beginning of its id.
     """
 
     name: str
@@ -60,6 +62,7 @@ class NodeRun(Model):
     cost_usd: float | None = None
     outputs_hash: str | None = None
     calls: tuple[dict[str, Any], ...] = ()
+    is_named: bool = True
 
     @property
     def duration_s(self) -> float | None:
@@ -116,11 +119,6 @@ def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
 
     A figure that no node has becomes None. Several models are joined by a comma.
-
-    Examples
-    --------
-    >>> totals([NodeRun(name="a", model="m", tokens_in=3), NodeRun(name="b", tokens_in=4)])
-    {'cost_usd': None, 'tokens_in': 7, 'tokens_out': None, 'model': 'm'}
     """
     return {
         "cost_usd": _total((node.cost_usd for node in nodes), math.fsum),
@@ -147,6 +145,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
     kind = (data.data and data.data.type) or node.kind
     news: dict[str, Any] = {
         "name": _name(data, kind) or node.name,
+        "is_named": bool(data.node_name),
         "kind": kind,
         "state": data.state or node.state,
     }
@@ -182,13 +181,24 @@ def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
 
 
 def _answer(outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return what is kept of a node's outputs; spans and streams order them differently."""
+    """Return what is kept of a node's outputs; spans order them, and type them, otherwise."""
     try:
-        text = repr(sorted(json.dumps(each, sort_keys=True) for each in outputs))
+        text = repr(sorted(json.dumps(_untyped(each), sort_keys=True) for each in outputs))
     except (TypeError, ValueError, RecursionError):
         text = ""
     hash_ = hashlib.sha256(text.encode()).hexdigest()[:16] if outputs and text else None
     return {"outputs_hash": hash_, "calls": function_calls(outputs)}
+
+
+def _untyped(value: Any) -> Any:
+    """Return a value without the types around it and in it, and 1.0 as 1."""
+    if isinstance(value, Mapping):
+        if value.keys() == {"type", "value"}:
+            return _untyped(value["value"])
+        return {name: _untyped(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_untyped(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:

@@ -30,6 +30,7 @@ _ONE_LINE = 100  # characters of JSON that are written in one line
 _TOO_LONG = "(an integer with too many digits to display)"
 # What GitHub's Markdown would take for more than a letter, and what would turn the text around.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INVISIBLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Bidirectional controls: they reorder the text after them, beyond the name itself.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -210,6 +211,11 @@ def _entity(letter: str) -> str:
 def printable(text: str) -> str:
     """Replace what would control a terminal: text from a server is not to be trusted."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def xml_text(text: str) -> str:
+    """Replace what XML, and so SVG, cannot hold."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def value_text(value: object, kind: str) -> str:

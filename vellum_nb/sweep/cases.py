@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire
+from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural
 
@@ -45,7 +45,7 @@ _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
-_MEDIA = frozenset({"image", "audio", "video", "document"})
+MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
 
 
@@ -276,9 +276,9 @@ def _typed_value(value: Any, variable: VellumVariable | None, table: Table) -> A
         found = value if table.form == "dicts" else _parsed(value, strict=False)
         return typed(found) if isinstance(found, Bare) else found
     kind = field_kind(variable)
-    if variable.type in _NEVER_TEXT or (kind in _MEDIA and value.startswith("{")):
+    if variable.type in _NEVER_TEXT or (kind in MEDIA and value.startswith("{")):
         return _parsed(str(value))
-    is_text = kind in _MEDIA or kind == "text" or (kind == "enum" and variable.type == "STRING")
+    is_text = kind in MEDIA or kind == "text" or (kind == "enum" and variable.type == "STRING")
     if is_text or table.form == "dicts":
         return str(value)
     if table.form == "frame" or (table.stored and not isinstance(value, Bare)):
@@ -385,14 +385,13 @@ class _Checker:
         inputs, outputs = self._inputs, self._outputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
-                where = f"{self._deployment} on {', '.join(self._tags)}"
-                known = f"its inputs: {', '.join(inputs) or 'none'}{_hint(name, inputs)}"
-                message = f"is not an input of {where}; {known}"
-                self._problems.append(InputProblem(f"input.{name}", message))
+                what = f"an input of {self._deployment} on {', '.join(self._tags)}; its inputs"
+                found = unknown_name(name, inputs, what)
+                self._problems.append(replace(found, variable=f"input.{name}"))
         for name in self._names["expected"]:
             if outputs and name not in outputs:
-                hint = _hint(name, outputs)
-                self._notes.append(f"expected.{name}: there is no output {name}{hint}")
+                found = unknown_name(name, outputs, "an output; there are")
+                self._notes.append(f"expected.{name} {found.message}")
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
         """Return a case; one that does not fit is noted, and looks empty."""
@@ -477,8 +476,3 @@ class _Checker:
             )
         found = list(first.values()) if self._table.stored else cases
         return [replace(case, position=at) for at, case in enumerate(found)]
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

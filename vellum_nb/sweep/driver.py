@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.rendering.format import plural
-from vellum_nb.sweep.plan import SweepOptions
+from vellum_nb.sweep.plan import StopRule, SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Finished,
@@ -207,8 +207,7 @@ class Driver(threading.Thread):
     `runs` are to be begun, and are made as they are needed; those `in_doubt`, of earlier sessions,
     are looked up first. `calls` and `seconds` are what earlier sessions began, and took. `renew`
     keeps the lease of the sweep: it is called every ten seconds, also during a pause, and an error
-    of it stops the sweep; False: the lease may be lost. `stop_rule` is called in every turn with
-    the runs that ended, and returns why to begin nothing more. `on_change` is called after it,
+    of it stops the sweep; False: the lease may be lost. `on_change` is called after every turn,
     `on_end` when nothing is under way any more. `clock` is for tests that do not wait.
     """
 
@@ -226,14 +225,14 @@ class Driver(threading.Thread):
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
         renew: Callable[[], object] = lambda: None,
-        stop_rule: Callable[[Sequence[Run]], str | None] = lambda _: None,
+        stop_rule: StopRule | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
         self._runs, self._pool, self._recorder, self._counter = runs, pool, recorder, counter
         self._calls, self._seconds, self.options = calls, seconds, options
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
-        self._stop_rule = stop_rule
+        self._rule, self._calls_before = stop_rule, calls
         self._renew, self._renew_at, self.has_lease = renew, clock() + _RENEW_EVERY, True
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
         self.why: str | None = None
@@ -245,7 +244,8 @@ class Driver(threading.Thread):
         self._process: int | None = None
         self._over = self._cut = self._exhausted = False
         self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
-        self._number = self._unresolved = 0
+        self._number = 0
+        self._unresolved: list[Run] = []
         for prepared in in_doubt:
             self._wait_until(0.0, prepared)
             counter.begun(prepared.run.release_tag)
@@ -346,7 +346,7 @@ class Driver(threading.Thread):
         nothing_left = self._exhausted and not self._waiting
         with self._lock:
             if nothing_left and self._unresolved and self.why is None:
-                what = plural(self._unresolved, "run is", "runs are")
+                what = plural(len(self._unresolved), "run is", "runs are")
                 rest = "in doubt: the server does not list it; resume looks it up again"
                 self.why = f"{what} {rest}"
             self._over = self.why is not None or nothing_left or self._counter.left <= 0
@@ -392,8 +392,9 @@ class Driver(threading.Thread):
             counter.cost + sum(run.cost_usd or 0.0 for run in ended),
             counter.failed + sum(run.state != "FULFILLED" for run in ended),
         )
-        reason = self._stop_rule(ended)
-        reached = reached or reason
+        if self._rule is not None:
+            reason = self._rule.reason([*ended, *self._unresolved])
+            reached = reached or reason
         if reached is not None:
             self.stop(reached)
 
@@ -404,6 +405,9 @@ class Driver(threading.Thread):
         number = min(room, most - len(self._under_way) - blocking)
         if self.options.max_calls is not None:
             number = min(number, self.options.max_calls - self._calls)
+        if self._rule is not None:
+            ahead = self._rule.ahead(self.concurrency.limit)
+            number = min(number, ahead - (self._calls - self._calls_before))
         fresh = list(islice(self._runs, max(0, number)))
         self._exhausted = self._exhausted or len(fresh) < number
         return fresh
@@ -444,7 +448,7 @@ class Driver(threading.Thread):
             self._ended.append(outcome)
         elif isinstance(outcome, InDoubt) and outcome.after is None and not outcome.busy:
             self._failing_since = None
-            self._unresolved += 1
+            self._unresolved.append(prepared.run)
             self._counter.begun(prepared.run.release_tag, -1)
         else:
             self._retry(outcome, began, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
+_LOOKS = 50  # a look is a walk through all cases: the next is after one case in so many
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
 
@@ -107,8 +109,8 @@ DEFAULTS = {
 """The options that are stored with a sweep."""
 
 
-class SweepLimits(TypedDict, total=False):
-    """The options that are stored with a sweep, for type checkers."""
+class SweepArguments(TypedDict, total=False):
+    """The options of `Workspace.sweep`, for type checkers."""
 
     concurrency: int | None
     max_concurrency: int
@@ -118,11 +120,7 @@ class SweepLimits(TypedDict, total=False):
     stop_after_failures: int | None
     expand_meta: bool
     resend_in_doubt: bool
-
-
-class SweepArguments(SweepLimits, total=False):
-    """The options of `Workspace.sweep`, for type checkers."""
-
+    stop_when: Literal["decided"] | None
     release_tags: Sequence[str]
     repeats: int
     progress: bool
@@ -131,7 +129,6 @@ class SweepArguments(SweepLimits, total=False):
     reuse: bool
     mocks: bool
     executor: Executor | None
-    stop_when: Literal["decided"] | None
     metrics: Metrics | None
     baseline: str | None
     alpha: float
@@ -173,7 +170,8 @@ class StopRule:
 
     Each release is compared with the baseline by a `sequential_test` of the cases in the order of
     the plan, as far as all their runs have ended; the releases share `alpha`. `why` is the last
-    reason to stop.
+    reason to stop. A case that takes long, or is in doubt, holds up those far behind it (`ahead`):
+    they may not be needed.
     """
 
     def __init__(
@@ -181,7 +179,7 @@ class StopRule:
         sweep: SweepRecord,
         cases: Sequence[SweepCase],
         options: SweepOptions,
-        planned: Iterable[PlannedRun],
+        planned: Sequence[PlannedRun],
     ) -> None:
         self.why: str | None = None
         self._metric, self._order, self._cases = options.metrics[0], sweep.order(), cases
@@ -190,8 +188,14 @@ class StopRule:
         self._tags = (baseline, *self._others)
         self._alpha, self._repeats = options.alpha / len(self._others), sweep.repeats
         self._places = {run.run_id: run.place for run in planned}
+        number = {position: at for at, position in enumerate(self._order)}
+        self._fresh = [number[run.place.position] for run in planned if run.state is None]
         self._values: dict[tuple[int, str], dict[int, float]] = {}
         self._differences: dict[str, list[float]] = {tag: [] for tag in self._others}
+        self._next_look = 1  # after so many cases
+        for run in planned:
+            if run.state not in {None, "STARTED", "IN_DOUBT"}:
+                self._note(run.place, math.nan)  # until it is read; deleted ones have no value
 
     def reason(self, ended: Iterable[Run]) -> str | None:
         """Return why the sweep may stop, with these runs that ended since; None: it goes on."""
@@ -199,16 +203,26 @@ class StopRule:
             place = self._places[run.id]
             expected = self._cases[place.position].expected
             value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
-            figures = self._values.setdefault((place.position, place.release_tag), {})
-            figures[place.repeat] = math.nan if value is None else value
-        if self._take_cases() and self.why is None:
+            self._note(place, math.nan if value is None else value)
+        done = self._take_cases()
+        if self.why is None and done >= self._next_look:
+            self._next_look = done + max(1, done // _LOOKS)
             self.why = self._decision()
         return self.why
 
+    def ahead(self, cases: int) -> int:
+        """Return how many of the runs to be begun are of the next `cases` to be compared."""
+        return bisect_left(self._fresh, len(self._differences[self._others[0]]) + cases)
+
+    def _note(self, place: Place, value: float) -> None:
+        figures = self._values.setdefault((place.position, place.release_tag), {})
+        figures[place.repeat] = value
+
     def _take_cases(self) -> int:
-        """Compare the next cases whose runs have all ended; return how many there were."""
-        done = before = len(self._differences[self._others[0]])
-        for position in self._order[done:]:
+        """Compare the next cases whose runs have all ended; return how many were compared."""
+        done = len(self._differences[self._others[0]])
+        while done < len(self._order):
+            position = self._order[done]
             runs = [self._values.get((position, tag), {}).values() for tag in self._tags]
             if any(len(values) < self._repeats for values in runs):
                 break
@@ -219,7 +233,7 @@ class StopRule:
                 is_more = abs(gap) > self._metric.tolerance  # not where one is missing, NaN
                 self._differences[tag].append(gap if is_more else 0.0)
             done += 1
-        return done - before
+        return done
 
     def _decision(self) -> str | None:
         words, number, used = [], len(self._order), 0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 from uuid import uuid4
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
@@ -51,7 +51,7 @@ class SweepInterrupt(KeyboardInterrupt):
     """A sweep was interrupted while it was waited for, and stopped; `sweep` can be resumed."""
 
     def __init__(self, sweep: Sweep) -> None:
-        how = f"ws.open_sweep({sweep.id!r}).resume(), or the same call, resumes it"
+        how = f"the same call, or ws.open_sweep({sweep.id!r}).resume(), resumes it"
         super().__init__(f"{sweep!r}; {how}")
         self.sweep = sweep
 
@@ -75,6 +75,19 @@ class _Worker(Protocol):
     def view(self, sweep: Sweep) -> Any: ...
     def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]: ...
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path: ...
+
+
+class SweepCompareOptions(TypedDict, total=False):
+    """The options of `Sweep.compare`."""
+
+    baseline: str | None
+    metrics: Metrics | None
+    alpha: float
+    seed: int
+    cluster: str | None
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
 
 
 class Sweep:
@@ -259,37 +272,17 @@ class Sweep:
         """Return the rows of `frame` without outputs: failed, rejected and cancelled runs."""
         return self._frame(_NOT_DONE)
 
-    def compare(
-        self,
-        *,
-        baseline: str | None = None,
-        metrics: Metrics | None = None,
-        alpha: float = 0.05,
-        seed: int = 0,
-        cluster: str | None = None,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
-    ) -> Comparison:
+    def compare(self, **options: Unpack[SweepCompareOptions]) -> Comparison:
         """Return its runs side by side, one row per case; a case that was not run is missing.
 
-        The baseline is the first release tag by default; metrics see what the cases expect. All
-        other options, and the errors, are those of `vellum_nb.Workspace.compare`.
+        The baseline is the first release tag by default; metrics see what the cases expect. The
+        options, `baseline`, `metrics`, `alpha`, `seed`, `cluster`, `max_calls`, `max_cost_usd` and
+        `progress`, and the errors, are those of `vellum_nb.Workspace.compare`.
         """
         if not self.record.cases:
             msg = "this sweep has no cases: nothing was replayed, so there is nothing to compare"
             raise InputError(msg)
-        return self._worker.compare(
-            self,
-            baseline=baseline,
-            metrics=metrics,
-            alpha=alpha,
-            seed=seed,
-            cluster=cluster,
-            max_calls=max_calls,
-            max_cost_usd=max_cost_usd,
-            progress=progress,
-        )
+        return self._worker.compare(self, **options)
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.
@@ -362,6 +355,14 @@ class Sweep:
         with self._lock:
             if self._driver is not None or not self.record.cases:
                 return
+            is_undone = retry or self._counter.left > 0
+            if is_undone and self._options.stop_when and not self._options.metrics:
+                msg = (
+                    f"Sweep {self.id} stops when it is decided, by metrics that are not stored: "
+                    "make the same call of ws.sweep(...) again, which goes on with it, or run all "
+                    f"that is left: ws.open_sweep({self.id!r}, stop_when=None).resume()"
+                )
+                raise InputError(msg)
             try:
                 self._token = uuid4().hex  # a fork has none of its parent's
                 self._history.sweeps.acquire(self.id, self._token)
@@ -405,7 +406,7 @@ class Sweep:
             on_change=self._changed,
             on_end=self._end,
             renew=partial(sweeps.renew, self.id, self._token),
-            stop_rule=self._rule.reason if self._rule else lambda _: None,
+            stop_rule=self._rule,
         )
 
     def _new_stop_rule(self, states: Mapping[str, str], reused: Mapping[Place, str]) -> StopRule:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case, error_text
-from vellum_nb.comparison.figures import FIRST_CHANGED, NO_ANSWER, VERDICTS
+from vellum_nb.comparison.figures import (
+    FIRST_CHANGED,
+    NO_ANSWER,
+    VERDICTS,
+    summary_frame,
+    summary_rows,
+)
 from vellum_nb.rendering.format import (
     duration,
     figure,
@@ -30,8 +36,6 @@ from vellum_nb.widgets.grid_rows import label_text, short
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = ["STATES", "CaseOrder", "head"]
 
 STATES = {
     "different": "Different",
@@ -174,6 +178,8 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.others)
     found = next((each for each in comparison.metrics if each.name == metric), None)
+    others = comparison.others if metric else ()
+    worse = {each: comparison.against(each, metric).counts["worse"] for each in others}
     parts = [_name(about)] if about else []
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
@@ -184,7 +190,7 @@ def head(
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(each) | _worse(comparison, each, metric) for each in releases],
+        "columns": [_named(each) | {"worse": worse.get(each, 0)} for each in releases],
         "releases": list(map(_named, comparison.releases)),
         "metrics": [_named(each.name) for each in comparison.metrics],
         "metric": metric or "",
@@ -232,12 +238,6 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "label": _name(name)}
 
 
-def _worse(comparison: Comparison, release: str, metric: str | None) -> dict[str, int]:
-    if metric is None or release == comparison.baseline:
-        return {"worse": 0}
-    return {"worse": comparison.against(release, metric).counts["worse"]}
-
-
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
         return "no metric: give metrics=… or rate answers to see what is better"
@@ -249,7 +249,7 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
 
 def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequence[str]]) -> str:
     """Return the releases against the baseline as HTML: counts, intervals and figures."""
-    known: list[Any] = comparison.summary().to_dict("records")
+    known: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
     rows = dict(zip(comparison.releases, known, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.others)

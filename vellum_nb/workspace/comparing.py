@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.metrics import Judge, Metrics
+from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, micros, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, SweepCompareOptions
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.views import view_blind, view_grid
 
@@ -83,26 +83,16 @@ def compare(
         seed=seed,
         cluster=cluster,
     )
-    if not any(isinstance(each, Judge) for each in comparison.metrics):
-        return comparison
     return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
 
 
-class CompareOptions(TypedDict, total=False):
+class CompareOptions(SweepCompareOptions, total=False):
     """The options of `Workspace.compare`."""
 
     release_tags: Sequence[str] | None
-    baseline: str | None
     sweep: Sweep | str | None
     since: datetime | str | None
-    metrics: Metrics | None
     cases: Chosen | None
-    alpha: float
-    seed: int
-    cluster: str | None
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
 
 
 def stored_comparison(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -27,7 +26,7 @@ from vellum_nb.models import (
     nodes_of_spans,
 )
 from vellum_nb.models.checks import check_integer, refuse
-from vellum_nb.models.inputs import plain
+from vellum_nb.models.inputs import plain, unknown_name
 from vellum_nb.workspace.lookup import Lookup, all_of, run_fields
 
 _AT_ONCE = 200
@@ -221,10 +220,7 @@ def _checked_desired(
         except InputError as exc:
             problems.append(InputProblem(name, str(exc)))
         if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            message = f"is not an output; there are: {', '.join(known) or 'none'}.{hint}"
-            problems.append(InputProblem(str(name), message))
+            problems.append(unknown_name(str(name), known, "an output; there are"))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
         raise InputError(msg, problems)

@@ -12,12 +12,11 @@ from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
-from vellum_nb.sweep.cases import Table, checked_cases
+from vellum_nb.sweep.cases import MEDIA, Table, checked_cases
 from vellum_nb.widgets.spec import FormSpec, TagChoice
 from vellum_nb.workspace.lookup import Lookup
 
 Variables = Sequence[VellumVariable | Mapping[str, Any]]
-_MEDIA = {"image", "audio", "video", "document"}
 
 
 def parse_arguments(
@@ -32,7 +31,7 @@ def parse_arguments(
     itself the value.
     """
     variables = release.workflow_version.input_variables if release else ()
-    files = {v.key for v in variables if field_kind(v) in _MEDIA}
+    files = {v.key for v in variables if field_kind(v) in MEDIA}
     row: dict[str, str] = {}
     problems = []
     for pair in pairs:

@@ -37,10 +37,6 @@ class RunStream:
     ----------
     run : Run
         The run as recorded: STARTED until the stream has ended.
-    texts : mapping
-        Output name to the text that has come so far.
-    execution_id : str or None
-        Vellum's id of the execution; known from the first event on.
 
     Examples
     --------

@@ -38,14 +38,13 @@ from vellum_nb.models import (
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
     WorkflowInput,
-    WorkflowResultEventOutputData,
     WorkflowStreamEvent,
     case_id,
     new_run_id,
     nodes_of_stream,
     totals,
 )
-from vellum_nb.models.contract import WorkflowNodeResultEvent
+from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
 from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error

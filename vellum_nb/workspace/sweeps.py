@@ -262,8 +262,13 @@ class SweepWorker:
 
     def view(self, sweep: Sweep) -> Any:
         """Return the live view of the sweep."""
+        from vellum_nb.widgets.sweep_view import SweepView
+
         cases = self._cases or self._history.sweeps.cases(sweep.id)
-        return views.view_sweep(sweep, cases=cases, releases=self._releases)
+        numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
+        tags = {tag: release.release_tags for tag, release in self._releases.items() if release}
+        same = {tag: tuple(o.name for o in own if o.name != tag) for tag, own in tags.items()}
+        return SweepView(sweep, same=same, numbers=numbers)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""

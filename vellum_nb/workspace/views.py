@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.history import History
-from vellum_nb.models import Run, WorkflowDeploymentRelease
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models import Run
 from vellum_nb.rendering.format import printable
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
@@ -18,8 +17,9 @@ from vellum_nb.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
-    from vellum_nb.widgets import BlindView, HistoryView, SweepView
+    from vellum_nb.widgets.blind import BlindView
     from vellum_nb.widgets.grid import Callbacks, ComparisonView
+    from vellum_nb.widgets.table import HistoryView
 
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
@@ -68,25 +68,10 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
 
 def view_history(history: History, **options: Any) -> HistoryView:
     """Return the interactive table of `history`."""
-    from vellum_nb.widgets import HistoryView
     from vellum_nb.widgets.outputs import side_by_side_html
+    from vellum_nb.widgets.table import HistoryView
 
     return HistoryView(history, side_by_side=side_by_side_html, **options)
-
-
-def view_sweep(
-    sweep: Sweep,
-    *,
-    cases: Sequence[SweepCase],
-    releases: Mapping[str, WorkflowDeploymentRelease | None],
-) -> SweepView:
-    """Return the live view of `sweep`."""
-    from vellum_nb.widgets import SweepView
-
-    numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
-    names = {tag: [each.name for each in r.release_tags] for tag, r in releases.items() if r}
-    same = {tag: tuple(name for name in own if name != tag) for tag, own in names.items()}
-    return SweepView(sweep, same=same, numbers=numbers)
 
 
 def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> ComparisonView:
@@ -98,6 +83,6 @@ def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> Com
 
 def view_blind(session: BlindSession, rate: Rate | None = None) -> BlindView:
     """Return the widget of a blind rating."""
-    from vellum_nb.widgets import BlindView
+    from vellum_nb.widgets.blind import BlindView
 
     return BlindView(session, rate=rate)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
@@ -18,7 +18,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Judge, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
 from vellum_nb.history import History
@@ -30,7 +30,7 @@ from vellum_nb.models import (
     WorkflowReleaseTagRead,
 )
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.plan import SweepArguments, SweepLimits, SweepOptions, SweepPlan
+from vellum_nb.sweep.plan import SweepArguments, SweepOptions, SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
@@ -59,8 +59,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vellum_nb.local import LocalServer
-    from vellum_nb.widgets import ComparisonView, LabPanel, RunForm
+    from vellum_nb.widgets.form import RunForm
+    from vellum_nb.widgets.grid import ComparisonView
+    from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
+
+
+class JudgeOptions(TypedDict, total=False):
+    """The options of `Workspace.judge`."""
+
+    inputs: Inputs | None
+    output: str | None
+    release_tag: str
+    name: str | None
+    lower_is_better: bool
+    rejected: Value
+    repeats: int
+    threshold: float
 
 
 _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
@@ -200,7 +215,7 @@ class Workspace:
         ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last
         recorded run.
         """
-        from vellum_nb.widgets import RunForm
+        from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
 
         execute = self._runner.execute
@@ -234,7 +249,7 @@ class Workspace:
 
     def lab(self, deployment: str) -> LabPanel:
         """Return form, history and comparison of `deployment` in one panel."""
-        from vellum_nb.widgets import LabPanel
+        from vellum_nb.widgets.lab import LabPanel
 
         form = self.form(deployment)
         view = views.view_history(self.history, deployment=deployment)
@@ -302,15 +317,6 @@ class Workspace:
 
         `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
         these events have, the run gets its `nodes`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> with ws.stream("ticket-triage", {"ticket": "I was charged twice"}) as stream:
-        ...     deltas = [event.delta for event in stream if event.delta]
-        >>> stream.run.state
-        'FULFILLED'
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -596,19 +602,10 @@ class Workspace:
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.sweeps()[["deployment", "state", "planned", "done"]]
-              deployment state  planned  done
-        0  ticket-triage  done        1     1
         """
         return sweeps_frame(self.history.sweeps, deployment)
 
-    def open_sweep(self, sweep_id: str, **options: Unpack[SweepLimits]) -> Sweep:
+    def open_sweep(self, sweep_id: str, **options: Unpack[SweepArguments]) -> Sweep:
         """Return a sweep of this history, to look at or to resume.
 
         `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
@@ -617,15 +614,8 @@ class Workspace:
         `sweep_id` is its id or the beginning of it; `sweeps` lists them. `options` are other ones
         than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
         cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
-        `stop_after_failures`; None lifts a limit.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> sweep = ws.sweep("ticket-triage", [{"ticket": "charged twice"}], release_tags=["v2"])
-        >>> ws.open_sweep(sweep.id)
-        <Sweep of ticket-triage on v2: done, 1 of 1 runs>
+        `stop_after_failures`; None lifts a limit. One with `stop_when` is resumed by the same call
+        of `sweep`, or all of it is run with ``stop_when=None``.
         """
         return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
@@ -714,27 +704,15 @@ p = 1.00 · noise floor unknown>
         )
         if dry_run:
             return plan_judges(comparison, self._judges)
-        if not any(isinstance(each, Judge) for each in comparison.metrics):
-            return comparison
         return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
-    def judge(
-        self,
-        deployment: str,
-        *,
-        inputs: Inputs | None = None,
-        output: str | None = None,
-        release_tag: str = "LATEST",
-        name: str | None = None,
-        lower_is_better: bool = False,
-        rejected: Value = 0.0,
-        repeats: int = 1,
-        threshold: float = 0.5,
-    ) -> Metric:
-        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
+    def judge(self, deployment: str, **options: Unpack[JudgeOptions]) -> Metric:
+        """Return a metric that asks another workflow of this workspace.
 
-        Unlike that one it also works where there is no workspace, as in `vellum_nb.compare`.
-        Whether it agrees with people, `Comparison.judge_check` shows.
+        The options, `inputs`, `output`, `release_tag`, `name`, `lower_is_better`, `rejected`,
+        `repeats` and `threshold`, are those of `metrics.judge`. Unlike that it also works where
+        there is no workspace, as in `vellum_nb.compare`. Whether it agrees with people,
+        `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -748,18 +726,7 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        made = metrics.judge(
-            deployment,
-            inputs=inputs,
-            output=output,
-            release_tag=release_tag,
-            name=name,
-            lower_is_better=lower_is_better,
-            rejected=rejected,
-            repeats=repeats,
-            threshold=threshold,
-        )
-        return made.replaced(service=self._judges)
+        return metrics.judge(deployment, **options).replaced(service=self._judges)
 
     def bisect(
         self,
@@ -857,11 +824,12 @@ p = 1.00 · noise floor unknown>
 
     def _name_failure(self, run: Run, name: str, has: bool) -> Run:  # noqa: FBT001
         """Add the name of a failure to the tags of a run, or remove it; for a view."""
-        tags = self.history.get(run.id).tags
-        named = (
-            with_failure(tags, name, self.history.author) if has else without_failure(tags, name)
-        )
-        self.history.annotate(run.id, tags=named)
+
+        def edit(tags: Sequence[str]) -> list[str]:
+            author = self.history.author
+            return with_failure(tags, name, author) if has else without_failure(tags, name)
+
+        self.history.annotate(run.id, tags=edit)
         return self.history.get(run.id)
 
     def _rate_or_clear(

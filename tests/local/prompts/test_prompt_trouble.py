@@ -9,7 +9,7 @@ from openai_kit import KEY, ask, block, chunks, delta, finish, order, refuses
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.prompts.models import Provider
+from vellum_nb.local.prompts import Provider
 
 BROKEN = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{oops"}}
 

@@ -64,7 +64,7 @@ def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or
     page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
     assert page.state("_head")["can"] == []
     page.act("rate", 1, release="v2", quality=1.0)
-    assert "Ratings cannot be saved here" in page.view.error
+    assert "Nothing can be saved here" in page.view.error
     assert "data-replay" not in page.cell(2, "v2")["html"]
     page.act("replay", 2, release="v2")
     assert "Case 2 cannot be run on v2 from here" in page.view.error
@@ -300,24 +300,28 @@ def test_failures_are_named_confirmed_taken_away_and_filtered_by(ws, views, monk
         assert page.numbers(failures=["rude reply", "too short"]) == page.numbers()
         assert page.numbers(failures=["no"]) == []
         names = page.rows()["rows"][1]["failures"]["v2"]
-        assert names == [["rude reply", False], ["too short", False]]
+        assert names == [["rude reply", "rude reply", False], ["too short", "too short", False]]
         page.act("fail", 2, release="v2", name="too short", has=False)
         assert grid.wait(10)
         assert grid.comparison.cases[1].runs["v2"].tags == ("failure@ann:rude reply",)
-        page.act("fail", 2, release="v2", name="x" * 81)
+        page.act("fail", 2, release="v2", name="x" * 81, has=True)
         assert grid.wait(10)
         assert "give 1 to 80 characters" in page.cell(2, "v2")["text"]
-        page.act("fail", 2, release="v2", name=7)
+        page.act("fail", 2, release="v2", name=7, has=True)
         assert "7 is not a name" in page.view.error
+        page.act("fail", 2, release="v2", name="odd", has="yes")
+        assert "'yes' is neither true nor false" in page.view.error
+        page.numbers(failures=["odd"] * 201)
+        assert "'failures'" in page.view.error
         grid.close()
 
 
 def test_a_failure_needs_an_answer_and_a_workspace(page, grid):
-    page.act("fail", 2, release="v2", name="rude")
-    assert "Failures cannot be saved here" in page.view.error
+    page.act("fail", 2, release="v2", name="rude", has=True)
+    assert "Nothing can be saved here" in page.view.error
     other = grid([run(0, "v1")], callbacks=Callbacks(fail=lambda each, *_: each))
-    other.act("fail", 1, release="v2", name="rude")
-    assert "no answer of case 1 on v2 to name a failure of" in other.view.error
+    other.act("fail", 1, release="v2", name="rude", has=True)
+    assert "no answer of case 1 on v2 to rate" in other.view.error
 
 
 def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):

@@ -1,6 +1,6 @@
 // The live view of a sweep. The kernel renders its figures, safely; heading, buttons and notices are
 // built once, so that nothing jumps and the focus stays where it is.
-import { Drawn, fill, h, icon, onKernelEnd, put, redraw, say, widget } from "./kit.js";
+import { Drawn, fill, h, icon, onKernelEnd, put, say, widget } from "./kit.js";
 
 const PATIENCE_MS = 1500;
 const ACTIVE = ["running", "paused", "stopping"];
@@ -82,7 +82,7 @@ class View extends Drawn {
     const offer = (button, act, label, enabled) => {
       button.dataset.act = act;
       put(button, "aria-disabled", !enabled);
-      redraw(button.firstChild, { cut: "stop", resume: "play" }[act] ?? act);
+      button.firstChild.replaceWith(icon({ cut: "stop", resume: "play" }[act] ?? act));
       say(button.lastChild, label);
     };
     const waits = ["paused", "stopped", "ready"].includes(state);
