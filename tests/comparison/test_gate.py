@@ -116,7 +116,7 @@ def test_lower_is_better_for_latency_and_each_metric_is_named():
         ({"release": "v1"}, "v1 is the baseline"),
         (
             {"max_regressions": -1},
-            "max_regressions=the number -1 does not fit: give a whole number",
+            "max_regressions=-1 does not fit: give a whole number",
         ),
         ({"max_missing": 0.5}, "max_missing="),
         ({"alpha": 2}, "alpha=.* give a number from 0 to 1, or None for no limit"),

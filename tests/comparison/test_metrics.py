@@ -114,7 +114,7 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
         ("accuracy", "there is no metric 'accuracy'; by name there are: score, exact"),
         (m.contains, "vnb.metrics.contains has required arguments"),
         ([m.exact(), m.exact()], "2 metrics are called exact"),
-        ([3], "Metric: fn=3 does not fit: give a function"),
+        ([3], "fn=3 does not fit: give a function"),
         (lambda: True, "it is called with a run"),
     ],
 )

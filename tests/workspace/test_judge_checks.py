@@ -5,6 +5,10 @@ The text of a case says which verdicts it gets: "pf" passes with people, and fai
 
 import math
 import re
+import subprocess
+import sys
+import time
+from collections import Counter
 from itertools import count
 
 import krippendorff
@@ -118,30 +122,41 @@ def test_a_scale_needs_its_threshold_and_repeats_are_a_whole_number(ws):
             ws.judge("grader", repeats=repeats)
 
 
-def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
-    kinds = [("pp", 40), ("pf", 10), ("fp", 20), ("ff", 10)]
-    cases = [{"text": f"{kind} {at}"} for kind, many in kinds for at in range(many)]
-    compared = judged(ws, cases, rated=lambda text: int(text[3:]) % 3 == 0)
-    row = compared.summary().set_index("release").loc["v2"]
-    texts = [case.inputs["text"] for case in compared.cases]
-    people = np.array([float(text[0] == "p") for text in texts])
-    judge = np.array([float(text[1] == "p") for text in texts])
-    rated = np.array([int(text[3:]) % 3 == 0 for text in texts])
-    assert row["metric.grader.corrected_n"] == rated.sum()
-    sides = people[rated], judge[rated], judge[~rated]
-    name = "metric.grader.corrected"
-    assert row[name] == pytest.approx(ppi_py.ppi_mean_pointestimate(*sides).item(), abs=1e-6)
-    more = np.append(sides[0], [0, 1]), np.append(sides[1], [judge.mean()] * 2), sides[2]
-    low, high = ppi_py.ppi_mean_ci(*more, alpha=0.05)  # with two cases more
-    assert row[f"{name}_low"] == pytest.approx(low.item(), abs=1e-6)
-    assert row[f"{name}_high"] == pytest.approx(high.item(), abs=1e-6)
-    assert row[f"{name}_low"] < people.mean() < row[f"{name}_high"]
-    assert row["metric.grader"] == judge.mean()
-    assert row[f"{name}_delta"] == 0.0
-    assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
-    names = [each for each in compared.summary() if each.startswith("metric.")]
-    assert names[-8:-4] == [f"{name}{end}" for end in ("", "_low", "_high", "_n")]
-    assert list(compared.summary()).index("wins") == list(compared.summary()).index(names[-1]) + 1
+def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
+    """Of each text the first two letters are v1's verdicts, the next two those of v2."""
+    for tag, start in (("v1", 0), ("v2", 2)):
+        server.deploy(lambda text, at=start: text[at : at + 2], name="pair", release_tags=[tag])
+    kinds = {"pppp": 30, "ppff": 9, "fppp": 14, "fpff": 8, "ppfp": 11, "ffpf": 10}
+    cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
+    texts = [case["text"] for case in cases]
+    rated = np.array([int(text[5:]) % 3 == 0 for text in texts])
+    for run in ws.sweep("pair", cases, release_tags=["v1", "v2"], progress=False).runs():
+        if rated[texts.index(run.inputs["text"])]:
+            ws.history.annotate(run.id, quality=float(run.outputs["output"][0] == "p"))
+    judge = ws.judge("grader", inputs={"text": "output.output"})
+    summary = ws.compare("pair", metrics=judge, progress=False).summary().set_index("release")
+    letters = np.array([[each == "p" for each in text[:4]] for text in texts]).astype(float)
+    people, verdicts = letters[:, [0, 2]], letters[:, [1, 3]]
+    row, half = summary.loc["v2"], math.sqrt(0.5)
+    for name, column, ends in (
+        ("metric.grader.corrected", [0, 1], [0, 1]),
+        ("metric.grader.corrected_delta", [-1, 1], [-half, half]),
+    ):
+        known, judged = people @ column, verdicts @ column
+        sides = known[rated], judged[rated], judged[~rated]
+        assert row[f"{name}_n"] == rated.sum()
+        assert row[name] == pytest.approx(ppi_py.ppi_mean_pointestimate(*sides).item(), abs=1e-6)
+        more = np.append(sides[0], ends), np.append(sides[1], [judged.mean()] * 2), sides[2]
+        low, high = ppi_py.ppi_mean_ci(*more, alpha=0.05)  # with two cases more
+        assert row[f"{name}_low"] == pytest.approx(low.item(), abs=1e-6)
+        assert row[f"{name}_high"] == pytest.approx(high.item(), abs=1e-6)
+        assert row[f"{name}_low"] < known.mean() < row[f"{name}_high"]
+    assert row["metric.grader"] == verdicts[:, 1].mean()
+    assert row["metric.grader.corrected_delta"] != row["metric.grader.delta"]
+    assert math.isnan(summary.loc["v1", "metric.grader.corrected_delta"])  # of the baseline
+    names = [each for each in summary if each.startswith("metric.")]
+    ends = [f"{name}{end}" for end in ("", "_low", "_high", "_n")]
+    assert names[-8:] == [each.replace("_delta", "") for each in ends] + ends
 
 
 def test_a_judge_of_no_runs_is_not_checked_and_without_raters_there_is_not_enough_data(ws):
@@ -204,6 +219,45 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     means = [np.mean(each) for each in verdicts.values()]
     figures = [mean > 0.5 for mean in means] if name == "moody" else means
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
+
+
+PROGRAM = """
+import sys, vellum_nb as vnb
+url, key, path = sys.argv[1:]
+with vnb.connect(url, api_key=key, history=path) as ws:
+    judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
+    ws.compare("echo", metrics=judge, progress=False)
+"""
+
+
+def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(server, tmp_path):
+    calls = []
+
+    def slow(text):
+        calls.append(text)
+        time.sleep(0.3)
+        return True
+
+    server.deploy(lambda text: text, name="echo", release_tags=["v1"])
+    server.deploy(slow, name="slow")
+    cases, path = [{"text": f"case {at}"} for at in range(8)], tmp_path / "runs.db"
+    with vnb.connect(server, history=path) as ws:
+        ws.sweep("echo", cases, release_tags=["v1"], progress=False)
+        command = [sys.executable, "-c", PROGRAM, server.url, server.api_key, str(path)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while len(calls) < 18:  # 16 at once: some have ended, some are under way
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+        assert "STARTED" in {run.state for run in ws.history.runs(deployment="slow")}
+        judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
+        compared = ws.compare("echo", metrics=judge, progress=False)
+        assert compared.errors().empty
+        assert compared.summary()["metric.slow.judge_noise_n"].tolist() == [8]
+        states = Counter(run.state for run in ws.history.runs(deployment="slow"))
+    # The server cancels what nobody waits for; all else is looked up, and is not called again.
+    assert states == {"FULFILLED": 24, "REJECTED": len(calls) - 24}
+    assert len(calls) - 24 <= 16
 
 
 def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):

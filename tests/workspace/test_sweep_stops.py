@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
@@ -55,10 +56,14 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_wh
     found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
     assert found.finding("new") == "better"
     assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
-    assert found.count("new", "missing") == 40 - found.against("new").compared
+    missing = found.count("new", "missing")
+    assert missing == 40 - found.against("new").compared
+    note = f"The sweep ended before {missing} of 40 cases were run: p holds at any time"
+    assert all(note in text for text in (found.to_text(), found.to_markdown(), html_of(found)))
     rest = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)  # the rest of it
     assert rest.state == "done"
     assert rest.compare().p("new") < 1e-9
+    assert "The sweep ended" not in rest.compare().to_text()
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
     assert sweep.progress().reason.startswith("cannot be decided by score after ")

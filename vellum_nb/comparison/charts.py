@@ -103,9 +103,9 @@ def _drawable(part: Any) -> Any:
 def picture(
     figures: ComparisonFigures,
     what: Chart,
+    releases: Sequence[str],
     *,
     metric: str,
-    release: str | None,
     x: str = "cost_usd",
     label: str | None = None,
 ) -> Picture:
@@ -114,21 +114,13 @@ def picture(
         charts = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {charts}"
         raise InputError(msg)
-    known = figures.others if what in {"wins", "scatter"} else figures.releases
-    if release is not None and release not in known:
-        msg = f"{release} is the baseline; others are: {', '.join(known) or 'none'}"
-        raise InputError(msg)
-    _require(known, f"there is only the release {figures.baseline}")
-    releases = known if release is None else (release,)
-    if what == "latency":
-        return _latency(figures, releases)
-    if what == "metric":
-        return _metric(figures, releases, metric)
-    if what == "failures":
-        return _failures(figures, releases)
+    _require(releases, f"there is only the release {figures.baseline}")
     if what == "frontier":
         return _frontier(figures, releases, x, metric, label)
-    return (_wins if what == "wins" else _scatter)(figures, releases, metric)
+    if what in {"latency", "failures"}:
+        return (_latency if what == "latency" else _failures)(figures, releases)
+    draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[what]
+    return draw(figures, releases, metric)
 
 
 def _require(rows: Sequence[object], without: str) -> None:

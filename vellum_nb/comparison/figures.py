@@ -380,20 +380,8 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
 class ComparisonFigures:
     """The figures of a comparison, computed when they are first read.
 
-    Attributes
-    ----------
-    deployment, baseline : str
-        What is compared, and with which column.
-    releases, moved_tags : tuple of str
-        All columns; the tags that moved.
-    cases, metrics : tuple
-        In their order; the first metric decides.
-    table : DataFrame
-        One row per run, with a column for each metric.
-    alpha, cluster
-        As of the comparison.
-    order : tuple of int or None
-        The places of the cases as they were run, where a sweep could stop early.
+    Attributes are those of the comparison; `table` is made by `runs_table`, and `order` has the
+    places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -464,9 +452,13 @@ class ComparisonFigures:
         return found
 
     @property
-    def judge_notes(self) -> tuple[str, ...]:
-        """Of each judge why it does not count as checked, and how often its verdicts differ."""
-        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+    def notes(self) -> tuple[str, ...]:
+        """What holds for all figures: a sweep that stopped early, judges that are not checked."""
+        found = [note for each in self.checks.values() for note in (each.problem, each.noise)]
+        left = sum(not any(case.tries.values()) for case in self.cases)
+        if left and self.order is not None:
+            ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
+            found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
         return tuple(filter(None, found))
 
     @property
@@ -529,7 +521,7 @@ class ComparisonFigures:
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     def values(self, name: str, release: str) -> NDArray[np.float64]:
-        """Return a metric, or ``cost_usd`` or ``latency_s``, case by case: the mean of repeats."""
+        """Return a metric, or a column of `table`, case by case: the mean of repeats."""
         import numpy as np
 
         column = self.releases.index(release)
@@ -749,17 +741,13 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     table = figures.table
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
-        "case_id": [figures.cases[at].case_id for at in table["case"].tolist()],
-        "release": [figures.releases[at] for at in table["release"].tolist()],
-        "release_tag": [run.release_tag for run in runs],
-        "release_id": [run.release_id for run in runs],
-        "environment": [run.environment for run in runs],
-        "repeat": table["repeat"].tolist(),
-        "state": [run.state for run in runs],
-        "timestamp": [micros(run.timestamp) for run in runs],
-        "latency_s": [run.latency_s for run in runs],
-        "cost_usd": [run.cost_usd for run in runs],
+        "case_id": [case.case_id for _, case, _ in figures.runs],
+        "release": [release for *_, release in figures.runs],
     }
+    for name in (*_TEXTS[1:4], "repeat", "state", "timestamp", "latency_s", "cost_usd"):
+        cells[name] = [getattr(run, name) for run in runs]
+    cells["repeat"] = table["repeat"].tolist()
+    cells["timestamp"] = list(map(micros, cells["timestamp"]))
     cells |= _dict_cells("output.", [run.outputs for run in runs])
     for metric in figures.metrics:
         cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
@@ -774,12 +762,14 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
 
 def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row for each run that a metric raised on."""
-    found = []
-    for metric in figures.metrics:
-        rows = figures.table[figures.table[f"metric_error.{metric.name}"].notna()]
-        columns = (rows["run"], rows["release"], rows[f"metric_error.{metric.name}"])
-        for run, at, message in zip(*columns, strict=True):
-            found.append((metric.name, run.case_id, figures.releases[at], cell(message), run.id))
+    found = [
+        (metric.name, run.case_id, release, cell(message), run.id)
+        for metric in figures.metrics
+        for (run, _, release), message in zip(
+            figures.runs, figures.table[f"metric_error.{metric.name}"].tolist(), strict=True
+        )
+        if isinstance(message, str)
+    ]
     names = ("metric", "case_id", "release", "message", "id")
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
@@ -909,18 +899,12 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     check, (noise, answers) = figures.checks[judge.name], judge.noise()
     found: dict[str, Any] = {"check": check.problem or check.line}
     found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
-    rows = figures.table[figures.table["is_answer"]]
-    rated = np.full((len(figures.cases), len(figures.releases)), np.nan)
-    means = rows.groupby(["case", "release"])["rating"].mean()
-    cells = [means.index.get_level_values(at) for at in (0, 1)]
-    rated[cells[0], cells[1]] = means
-    sides = rated, judge.sign * figures.scored[judge.name].mean
-    own, base = (figures.releases.index(each) for each in (release, figures.baseline))
-    gaps = [side[:, own] - (side[:, base] if own != base else np.nan) for side in sides]
-    means_of = {
-        "corrected": ([side[:, own] for side in sides], _RATED_ENDS),
-        "corrected_delta": (gaps, _DELTA_ENDS),
-    }
+    own, base = (
+        np.array([figures.values("rating", each), judge.sign * figures.values(judge.name, each)])
+        for each in (release, figures.baseline)
+    )
+    gaps = own - (base if release != figures.baseline else np.nan)
+    means_of = {"corrected": (own, _RATED_ENDS), "corrected_delta": (gaps, _DELTA_ENDS)}
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)

@@ -103,8 +103,7 @@ class Metric:
         tolerance: float = 0.0,
     ) -> None:
         if not callable(fn):
-            msg = f"Metric: fn={fn!r:.60} does not fit: give a function of a run"
-            raise InputError(msg)
+            refuse("fn", fn, "a function of a run")
         self.fn: Callable[..., Value] = fn
         named = getattr(fn, "__name__", type(fn).__name__)
         self.name = name or ("metric" if named == "<lambda>" else str(named))
@@ -178,9 +177,7 @@ def _built_in(
     fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
 ) -> Metric:
     """Return a metric of this module; one that `reads` an output is a slip where no run has it."""
-    if output is not None and not isinstance(output, str):
-        msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
-        raise InputError(msg)
+    check_text("output", output, optional=True)
     metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
     metric.looks_at = output if reads else None
     return metric
@@ -259,9 +256,7 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
     ignore_case : bool, default True
         Whether capitals and small letters are the same.
     """
-    if not isinstance(text, str):
-        msg = f"contains: text={text!r:.60} does not fit: give a text"
-        raise InputError(msg)
+    check_text("text", text)
     part = text.casefold() if ignore_case else text
 
     def found(run: Run) -> bool:
@@ -505,10 +500,7 @@ def judge(
     threshold : float, default 0.5
         The figure from which an answer passes, where ``judge_check`` compares it with ratings.
     """
-    given: object = deployment
-    if not isinstance(given, str) or not given:
-        msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
-        raise InputError(msg)
+    check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
     if _checked(threshold)[0] is None:
         refuse("threshold", threshold, "a number, such as 0.5")

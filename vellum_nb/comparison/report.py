@@ -334,7 +334,7 @@ def text(model: ReportModel) -> str:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
-    lines += [f"  {each}" for each in figures.judge_notes]
+    lines += [f"  {each}" for each in figures.notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
 

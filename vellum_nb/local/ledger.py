@@ -26,9 +26,9 @@ from vellum_nb.local.deployments.sources import lock_folder
 from vellum_nb.local.engine.events import (
     Event,
     Usage,
-    events_from_json,
     from_json,
     new_id,
+    parse_events,
     to_json,
 )
 from vellum_nb.local.refusals import Refused, StoreError
@@ -248,7 +248,8 @@ class Ledger:
     def events(self, execution_id: str) -> list[Event]:
         """Return the events of an execution that has ended; none before."""
         found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
-        return events_from_json(zlib.decompress(found[0])) if found and found[0] else []
+        content = zlib.decompress(found[0]) if found and found[0] else b"[]"
+        return parse_events(json.loads(content))
 
     def add_actuals(self, execution_id: str, actuals: Sequence[Mapping[str, Any]]) -> None:
         """Store actuals of an execution, all or none; each has a `timestamp`."""

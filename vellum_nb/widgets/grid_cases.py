@@ -217,7 +217,7 @@ def head(
             "column of its own."
             for tag in comparison.moved_tags
         ]
-        + [f"{each}." for each in comparison.figures.judge_notes],
+        + [f"{each}." for each in comparison.figures.notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
