@@ -52,7 +52,7 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
 
 
-def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
+def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_when_it_has_to(ws):
     found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
     assert found.finding("new") == "better"
     assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
@@ -64,9 +64,6 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
     assert rest.state == "done"
     assert rest.compare().p("new") < 1e-9
     assert "The sweep ended" not in rest.compare().to_text()
-
-
-def test_it_gives_up_when_the_cases_left_cannot_decide_it(ws):
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
     assert sweep.progress().reason.startswith("can no longer be decided by score after ")
