@@ -278,4 +278,4 @@ def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
     one = clustered(
         [0.0] * 9, [0.1 * at + 1 for at in range(9)], ["a"] * 9, cluster="label.document"
     )
-    assert one.remark("v2").endswith("; 9 cases in 1 cluster: too few to show a difference")
+    assert one.remark("v2") == "not enough data; 9 cases in 1 cluster: too few to show a difference"
