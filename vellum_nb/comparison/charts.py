@@ -135,7 +135,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     for each in releases:
         found = figures.estimate(name, each)
         kind = "baseline" if each == figures.baseline else "release"
-        row = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
+        row: dict[str, Any] = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
         if not math.isnan(found.low):
             row |= {"low": found.low, "high": found.high}
         rows += [] if math.isnan(found.mean) else [row]
