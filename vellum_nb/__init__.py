@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from vellum_nb.local import LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.sweep import Sweep, SweepPlan
-    from vellum_nb.widgets import ComparisonView, HistoryView, LabPanel, RunForm, SweepView
+    from vellum_nb.widgets.form import RunForm
+    from vellum_nb.widgets.grid import ComparisonView
+    from vellum_nb.widgets.lab import LabPanel
+    from vellum_nb.widgets.sweep_view import SweepView
+    from vellum_nb.widgets.table import HistoryView
     from vellum_nb.workspace import Workspace, compare, connect
 
 __version__ = "0.1.0"
@@ -67,11 +71,11 @@ _HOMES = {
     "metrics": "comparison",
     "Sweep": "sweep",
     "SweepPlan": "sweep",
-    "RunForm": "widgets",
-    "HistoryView": "widgets",
-    "LabPanel": "widgets",
-    "SweepView": "widgets",
-    "ComparisonView": "widgets",
+    "RunForm": "widgets.form",
+    "HistoryView": "widgets.table",
+    "LabPanel": "widgets.lab",
+    "SweepView": "widgets.sweep_view",
+    "ComparisonView": "widgets.grid",
     "VellumNBError": "errors",
     "APIError": "errors",
     "APIConnectionError": "errors",

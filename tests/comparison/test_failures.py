@@ -75,9 +75,12 @@ def test_a_judge_proposes_names_until_they_are_confirmed(ws):
     judge = ws.judge("grader", inputs={"answer": "output.reply"})
 
     def counts():
-        rows = ws.compare("echo", metrics=judge, progress=False).failures()
+        cmp = ws.compare("echo", metrics=judge, progress=False)
+        rows = cmp.failures()
+        svg = cmp.chart("failures").svg()
         assert rows["name"].unique().tolist() == ["rude", "too long"]
         row = rows[(rows["name"] == "rude") & (rows["release"] == "v2")]
+        assert f"v2: {row['count'].item()} of 4, {row['proposed'].item()} proposed" in svg
         return row[["count", "proposed", "n"]].to_numpy().tolist()
 
     assert counts() == [[0, 2, 4]]

@@ -83,16 +83,6 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
 
 
-@pytest.mark.slow
-def test_equal_releases_are_called_better_or_worse_as_rarely_as_alpha_says():
-    rng = np.random.default_rng(8)
-    called = 0
-    for _ in range(100):
-        one, other = ((rng.random((30, 3)) < 0.6).astype(int).tolist() for _ in range(2))
-        called += compared(one, other).finding("v2") in {"better", "worse"}
-    assert called <= 8
-
-
 def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     runs = [
         run("v1", "0"), run("v2", "0"),
@@ -206,15 +196,14 @@ def test_regressions_come_worst_first_by_any_metric_and_release():
         found.regressions("cost")
     with pytest.raises(InputError, match="v1 is the baseline; others are: v2, v3"):
         found.regressions(release="v1")
-
-
-def test_unstable_cases_latency_and_cost():
     found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
     assert found.unstable()["input.text"].tolist() == [1]
     runs = [run("v1", n, latency_s=float(n), cost_usd=0.01) for n in range(101)]
     row = of_runs(*runs, tags=["v1"]).summary().iloc[0]
     assert (row["latency_p50"], row["latency_p95"]) == (50.0, 95.0)
     assert row["cost_usd"] == pytest.approx(0.01)
+    one = [run("v1", n, cost_usd=float(n == 5)) for n in range(9)]
+    assert of_runs(*one, tags=["v1"]).summary()["cost_usd.low"].tolist() == [0.0]
 
 
 REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)
@@ -254,44 +243,34 @@ def clustered(
 
 def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
     rng = np.random.default_rng(3)
-    labels = np.repeat(np.arange(5), 8)
+    labels = np.repeat(np.arange(8), 5)
     base = rng.normal(0, 1, 40)
-    other = base + np.array([0.9, 1.1, -0.2, 0.1, 0.6])[labels] + rng.normal(0, 0.1, 40)
+    other = base + np.array([0.9, 1.1, -0.6, 0.1, 0.6, -0.3, 0.4, -0.1])[labels]
+    other += rng.normal(0, 0.1, 40)
     given = base.tolist(), other.tolist(), [f"d{at}" for at in labels]
     plain, named = clustered(*given), clustered(*given, cluster="label.document")
     assert (plain.finding("v2"), named.finding("v2")) == ("better", "undecided")
-    change = named.against("v2").change
-    robust = sm.OLS(other - base, np.ones(40)).fit(
-        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
-    )
-    low, high = robust.conf_int()[0]
-    assert change.low <= low < high <= change.high  # statsmodels', and a little more
-    assert change.high - change.low < 1.4 * (high - low)
-    assert named.p("v2") >= robust.pvalues[0]
-    # five clusters of which four are better: no sign test can be sure of that
-    assert named.p("v2", signs=True) > 0.05 > plain.p("v2", signs=True)
-    row = named.summary().set_index("release").loc["v2"]
-    assert (row["clusters"], row["n"]) == (5, 40)
-
-
-def test_a_label_that_cases_share_and_that_would_matter_is_named():
-    base, labels = [0.0] * 12, [1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    plain = clustered(base, [0.1 * at + 1 for at in range(12)], labels)
-    assert plain.finding("v2") == "better"
     note = "cases share label.document: with cluster='label.document' it is 'undecided'"
     assert plain.remark("v2").endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()
     plain.view()  # has the remark, and warns of nothing
-    each = clustered(base, [0.1 * at + 1 for at in range(12)], list(range(12)))
-    assert "share" not in each.remark("v2")
-    assert "share" not in clustered(base, base, labels).remark("v2")
-
-
-def test_clusters_may_be_an_input_and_one_that_no_case_has_is_refused():
+    change = named.against("v2").change
+    robust = sm.OLS(other - base, np.ones(40)).fit(
+        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
+    )
+    assert [change.low, change.high] == pytest.approx(robust.conf_int()[0], abs=1e-9)
+    assert named.p("v2") == pytest.approx(robust.pvalues[0], abs=1e-9)
+    # a sign test knows nothing of clusters
+    assert named.p("v2", signs=True) == named.p("v2") > plain.p("v2", signs=True)
+    row = named.summary().set_index("release").loc["v2"]
+    assert (row["clusters"], row["n"]) == (8, 40)
+    for no_cluster in (range(40), [at % 2 for at in range(40)]):  # each its own; too few
+        assert "share" not in clustered(*given[:2], list(no_cluster)).remark("v2")
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
     by_input, plain = clustered(*values, cluster="text"), clustered(*values)
-    assert by_input.against("v2").change == plain.against("v2").change  # each is its own
+    each, own = by_input.against("v2").change, plain.against("v2").change  # each is its own
+    assert (each.low, each.high, each.p) == pytest.approx((own.low, own.high, own.p))
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
     with pytest.raises(InputError, match="cluster=5 does not fit"):

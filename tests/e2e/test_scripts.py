@@ -319,7 +319,7 @@ def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
     page = grid.page
     page.get_by_role("grid").focus()
     grid.press("j", "f")
-    field = page.get_by_role("combobox", name="Failure of the answer of b")
+    field = page.get_by_role("combobox", name="Failure of case 1 on b")
     for name in ("rude", HOSTILE):
         field.fill(name)
         grid.press("Enter")
@@ -332,10 +332,11 @@ def test_the_key_f_names_failures_of_an_answer_and_a_bar_filters_by_them(grid):
     names = page.locator("datalist option").evaluate_all("all => all.map((each) => each.value)")
     assert names == ["rude", HOSTILE]
     grid.press("Escape", "k", "f")
-    grid.click(page.get_by_role("button", name="Take rude away"))
+    grid.click(page.get_by_role("button", name="Remove rude"))
     assert grid.whole.wait(10)
     grid.exchange()
-    expect(page.get_by_role("button", name="Take rude away")).to_have_count(0)
+    expect(page.get_by_role("button", name="Remove rude")).to_have_count(0)
+    expect(field).to_be_focused()
     assert grid.blank.violations() == []
     grid.press("Escape")
     bar = page.get_by_role("group", name="failure")

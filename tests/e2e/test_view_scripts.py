@@ -32,10 +32,10 @@ ANSWER = (
     f'<h3 class="vnb-blind-letter">{{0}}</h3><dl class="vnb-out-rows">{ROW}</dl></section>'
 )
 BLIND = {
-    "state": "asking", "title": "triage", "question": "Which answer is better?", "rated": 1, "skipped": 1,
-    "total": 3, "same": 0, "last": "A", "foot": "Ratings are saved as you go.", "kept": True, "step": 1,
-    "caption": "case 2", "inputs": '<div class="vnb-blind-input"><pre class="vnb-text">hi</pre></div>',
-    "a": ANSWER.format("A"), "b": ANSWER.format("B"), "note": "", "result": "", "unsent": 0, "case": 2,
+    "state": "asking", "title": "triage", "rated": 1, "skipped": 1,
+    "total": 3, "last": "A", "foot": "Ratings are saved as you go.", "kept": True, "step": 1,
+    "asked": f'<h3>Which is better?</h3><div class="vnb-blind-answers">{ANSWER.format("A")}</div>',
+    "words": "", "note": "", "result": "", "unsent": 0, "case": 2,
 }  # fmt: skip
 
 
@@ -62,6 +62,8 @@ def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
     page.get_by_role("button", name="Pause").click()
     sweep.set("view_model", {**SWEEP, "state": "paused"})
     page.get_by_role("button", name="Resume").click()
+    sweep.set("view_model", {**SWEEP, "state": "stopped", "decided": True})
+    expect(page.get_by_role("button", name="Resume")).to_be_disabled()
     sweep.set("view_model", {**SWEEP, "state": "stopping"})
     page.get_by_role("button", name="Pause").click(force=True)  # it is disabled
     page.get_by_role("button", name="Cut off").click()
@@ -87,7 +89,7 @@ def test_a_case_is_rated_by_keys_once_for_each_answer_of_the_kernel(rating):
     rating.set("view_model", {**BLIND, "step": 2, "decided": True})
     expect(results).to_be_visible()
     expect(page.get_by_role("button", name="Undo")).to_have_count(1)
-    ready = {**BLIND, "state": "ready", "step": 2, "rated": 3, "a": "", "b": ""}
+    ready = {**BLIND, "state": "ready", "step": 2, "rated": 3, "words": "All are rated."}
     rating.set("view_model", ready)
     results.click()
     assert rating.sent()[-1] == {"kind": "finish", "step": 2}

@@ -9,8 +9,7 @@ import pytest
 from execution_kit import START, condition, group, record
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
+from vellum_nb.local.ledger import ExecutionRecord, Ledger, parse_filters, parse_ordering
 
 
 def kept(number: int, status: str, external_id: str | None, metadata: Any) -> ExecutionRecord:

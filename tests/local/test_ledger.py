@@ -8,7 +8,7 @@ from execution_kit import START, event, record
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import NODE_FULFILLED, Usage
-from vellum_nb.local.ledger.ledger import EventLog, Ledger
+from vellum_nb.local.ledger import EventLog, Ledger
 from vellum_nb.models import WorkflowInput, WorkflowOutput
 
 

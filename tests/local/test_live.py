@@ -9,10 +9,9 @@ import execution_kit
 import pytest
 
 from vellum_nb.local.callables.workflow import Workflow
-from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.events import RunContext
-from vellum_nb.local.engine.executions import Executions, Limits, LiveExecution
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.engine.executions import Executions, Limits
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 
 IDS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
@@ -67,7 +66,7 @@ async def read(live):
 
 
 def executions_in(ledger, **limits):
-    return Executions(ledger, Registry(), Limits(**limits))
+    return Executions(ledger, Limits(**limits))
 
 
 def run_alone(ledger, prepare, *, while_it_runs=None, **more):
@@ -75,8 +74,7 @@ def run_alone(ledger, prepare, *, while_it_runs=None, **more):
 
     async def run():
         executions = executions_in(ledger, **more)
-        live = LiveExecution(record(), ledger, prepare)
-        executions.submit(live)
+        live = executions.submit(record(), prepare)
         try:
             if while_it_runs is not None:
                 await while_it_runs(live)
@@ -176,7 +174,7 @@ def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger
         usual = threading.stack_size(1 << 46)  # more than any machine has
         try:
             with pytest.raises(Refused, match="starts no more threads") as caught:
-                executions.submit(LiveExecution(record(), ledger, Steps))
+                executions.submit(record(), Steps)
         finally:
             threading.stack_size(usual)
         return caught.value.status_code, executions.has_room()
@@ -194,8 +192,7 @@ def test_a_turn_that_cannot_be_recorded_ends_the_run(tmp_path):
 
     async def run():
         executions = executions_in(ledger)
-        live = LiveExecution(record(status="PENDING"), ledger, prepare)
-        executions.submit(live)
+        live = executions.submit(record(status="PENDING"), prepare)
         with closing(sqlite3.connect(tmp_path / "executions.db")) as db:
             db.execute(
                 "CREATE TRIGGER full BEFORE UPDATE ON executions WHEN new.state = 'INITIATED' "

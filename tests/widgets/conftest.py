@@ -11,7 +11,7 @@ from form_kit import SPEC, Recorder, answer, release
 from sweep_view_kit import Gated
 
 import vellum_nb as vnb
-from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.form import RunForm
 
 
 @pytest.fixture

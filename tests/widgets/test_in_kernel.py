@@ -15,7 +15,7 @@ import ipywidgets
 from form_kit import SPEC, answer, parts, release, variable
 from sweep_view_kit import Gated
 from dataclasses import replace
-from vellum_nb.widgets import RunForm
+from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.results import FormRuns
 from vellum_nb.widgets.spec import TagChoice
 

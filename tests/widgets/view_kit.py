@@ -68,7 +68,7 @@ class GridPage(Page):
         verdict = re.search(r'class="vnb-grid-verdict">.*?<span>(.*?)</span>', html)
         chips = re.findall(r'vnb-grid-chip(?: vnb-grid-is-(\w+))?" title=".*?">(.*?)</span>', html)
         word = verdict[1] if verdict else ""
-        texts = [(Html(text).text, tone) for tone, text in chips]
+        texts = [(Html(text).text.strip(), tone) for tone, text in chips]
         return {"kind": kind, "word": word, "chips": texts, "html": html, "text": Html(html).text}
 
     def release(self, name):

@@ -5,6 +5,10 @@ The text of a case says which verdicts it gets: "pf" passes with people, and fai
 
 import math
 import re
+import subprocess
+import sys
+import time
+from collections import Counter
 from itertools import count
 
 import krippendorff
@@ -55,10 +59,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
         assert (found.mean, found.n) == (hits / of, of)
         peer = proportion_confint(hits, of, method="beta")
         assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
-    people, verdicts = (
-        np.repeat([0, 0, 1, 1], [30, 3, 9, 8]),
-        np.repeat([0, 1, 0, 1], [30, 3, 9, 8]),
-    )
+    people, verdicts = (np.repeat(each, table.flat) for each in ([0, 0, 1, 1], [0, 1, 0, 1]))
     assert check.kappa.mean == pytest.approx(cohen_kappa_score(people, verdicts), abs=1e-6)
     peer = cohens_kappa(table + 1)  # with one more in each cell
     assert (check.kappa.low, check.kappa.high) == pytest.approx(
@@ -77,7 +78,10 @@ def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
     compared = judged(ws, CASES[:12], rated=lambda text: text.startswith("pp 1"))
     problem = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
     assert compared.judge_check().problem == problem
-    assert compared.summary()["metric.grader.check"].tolist() == [problem] * 2
+    row = compared.summary().iloc[1]
+    assert (row["metric.grader.check"], row["metric.grader.corrected_n"]) == (problem, 3)
+    assert math.isnan(row["metric.grader.corrected"])  # few ratings correct nothing
+    assert math.isnan(row["metric.grader.corrected_delta_low"])
     texts = [compared.to_text(), compared.to_html(), compared.to_junit(), html_of(compared)]
     texts += [compared.to_markdown(), str(compared.view().table.get_state("_head"))]
     assert all(problem in text for text in texts)
@@ -96,9 +100,7 @@ def test_a_checked_judge_passes_and_one_that_agrees_too_little_does_not(ws):
     assert right.summary()["metric.grader.check"].str.startswith("judge grader against").all()
     cases = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(20, 30)]
     wrong = judged(ws, cases, tags=["v1"])
-    ids = [
-        case.case_id for case in wrong.cases if not case.inputs["text"].startswith(("pp ", "ff "))
-    ]
+    ids = [each.case_id for each in wrong.cases if each.inputs["text"][:2] in {"fp", "pf"}]
     wrong = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
     assert wrong.judge_check().n == 20
     everything = ws.compare("echo", release_tags=["v1"], metrics=wrong.metrics)
@@ -107,7 +109,7 @@ def test_a_checked_judge_passes_and_one_that_agrees_too_little_does_not(ws):
     assert found.low < found.mean < found.high
 
 
-def test_a_scale_needs_its_threshold(ws):
+def test_a_scale_needs_its_threshold_and_repeats_are_a_whole_number(ws):
     cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)]
     compared = judged(ws, cases, tags=["v1"], name="points", threshold=0.0)
     problem = compared.judge_check().problem
@@ -115,32 +117,55 @@ def test_a_scale_needs_its_threshold(ws):
     assert "all get the same verdict: is threshold=0.0 right?" in problem
     with pytest.raises(InputError, match="no judge 'quality'; its judges: points"):
         compared.judge_check("quality")
+    for repeats in (0, True, 1.5):
+        with pytest.raises(InputError, match="repeats"):
+            ws.judge("grader", repeats=repeats)
 
 
-def test_ratings_of_some_correct_the_mean_and_the_difference(ws):
-    kinds = [("pp", 40), ("pf", 10), ("fp", 20), ("ff", 10)]
-    cases = [{"text": f"{kind} {at}"} for kind, many in kinds for at in range(many)]
-    compared = judged(ws, cases, rated=lambda text: int(text[3:]) % 3 == 0)
-    row = compared.summary().set_index("release").loc["v2"]
-    texts = [case.inputs["text"] for case in compared.cases]
-    people = np.array([float(text[0] == "p") for text in texts])
-    judge = np.array([float(text[1] == "p") for text in texts])
-    rated = np.array([int(text[3:]) % 3 == 0 for text in texts])
-    assert row["metric.grader.corrected_n"] == rated.sum()
-    sides = people[rated], judge[rated], judge[~rated]
-    name = "metric.grader.corrected"
-    assert row[name] == pytest.approx(ppi_py.ppi_mean_pointestimate(*sides).item(), abs=1e-6)
-    more = np.append(sides[0], [0, 1]), np.append(sides[1], [judge.mean()] * 2), sides[2]
-    low, high = ppi_py.ppi_mean_ci(*more, alpha=0.05)  # with two cases more
-    assert row[f"{name}_low"] == pytest.approx(low.item(), abs=1e-6)
-    assert row[f"{name}_high"] == pytest.approx(high.item(), abs=1e-6)
-    assert row[f"{name}_low"] < people.mean() < row[f"{name}_high"]
-    assert row["metric.grader"] == judge.mean()
-    assert row[f"{name}_delta"] == 0.0
-    assert math.isnan(compared.summary()[f"{name}_delta"][0])  # of the baseline
+def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
+    """Of each text the first two letters are v1's verdicts, the next two those of v2."""
+    for tag, start in (("v1", 0), ("v2", 2)):
+        server.deploy(lambda text, at=start: text[at : at + 2], name="pair", release_tags=[tag])
+    kinds = {"pppp": 30, "ppff": 9, "fppp": 14, "fpff": 8, "ppfp": 11, "ffpf": 10}
+    cases = [{"text": f"{kind} {at}"} for kind, many in kinds.items() for at in range(many)]
+    texts = [case["text"] for case in cases]
+    rated = np.array([int(text[5:]) % 3 == 0 for text in texts])
+    for run in ws.sweep("pair", cases, release_tags=["v1", "v2"], progress=False).runs():
+        if rated[texts.index(run.inputs["text"])]:
+            ws.history.annotate(run.id, quality=float(run.outputs["output"][0] == "p"))
+    judge = ws.judge("grader", inputs={"text": "output.output"})
+    summary = ws.compare("pair", metrics=judge, progress=False).summary().set_index("release")
+    letters = np.array([[each == "p" for each in text[:4]] for text in texts]).astype(float)
+    people, verdicts = letters[:, [0, 2]], letters[:, [1, 3]]
+    row, half = summary.loc["v2"], math.sqrt(0.5)
+    for name, column, ends in (
+        ("metric.grader.corrected", [0, 1], [0, 1]),
+        ("metric.grader.corrected_delta", [-1, 1], [-half, half]),
+    ):
+        known, judged = people @ column, verdicts @ column
+        sides = known[rated], judged[rated], judged[~rated]
+        assert row[f"{name}_n"] == rated.sum()
+        assert row[name] == pytest.approx(ppi_py.ppi_mean_pointestimate(*sides).item(), abs=1e-6)
+        more = np.append(sides[0], ends), np.append(sides[1], [judged.mean()] * 2), sides[2]
+        low, high = ppi_py.ppi_mean_ci(*more, alpha=0.05)  # with two cases more
+        assert row[f"{name}_low"] == pytest.approx(low.item(), abs=1e-6)
+        assert row[f"{name}_high"] == pytest.approx(high.item(), abs=1e-6)
+        assert row[f"{name}_low"] < known.mean() < row[f"{name}_high"]
+    assert row["metric.grader"] == verdicts[:, 1].mean()
+    assert row["metric.grader.corrected_delta"] != row["metric.grader.delta"]
+    assert math.isnan(summary.loc["v1", "metric.grader.corrected_delta"])  # of the baseline
+    names = [each for each in summary if each.startswith("metric.")]
+    ends = [f"{name}{end}" for end in ("", "_low", "_high", "_n")]
+    assert names[-8:] == [each.replace("_delta", "") for each in ends] + ends
 
 
-def test_a_judge_of_no_runs_is_not_checked(ws):
+def test_a_judge_of_no_runs_is_not_checked_and_without_raters_there_is_not_enough_data(ws):
+    check = rated_by(ws, {"ann": [1, 0]})
+    assert (check.n, check.frame().empty) == (0, True)
+    nothing = "not enough data (n = 0)"
+    assert check.line == f"{check.title}: agreement {nothing} · alpha {nothing}"
+    assert check.title == "no run with ratings of two authors"
+    assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))
     metric = ws.judge("grader")
     empty = vnb.Comparison([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
     assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
@@ -163,16 +188,8 @@ def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
 
 
-def test_few_ratings_correct_nothing(ws):
-    compared = judged(ws, CASES[:25], rated=lambda text: text.endswith("1"))
-    row = compared.summary().iloc[1]
-    assert row["metric.grader.corrected_n"] == 3
-    assert math.isnan(row["metric.grader.corrected"])
-    assert math.isnan(row["metric.grader.corrected_delta_low"])
-
-
-@pytest.mark.parametrize(("name", "figures"), [("moody", {1.0}), ("points", {1.0})])
-def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
+@pytest.mark.parametrize("name", ["moody", "points"])
+def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     cases = [{"text": f"pp {at}"} for at in range(5)]
     judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
     ws.sweep("echo", cases, release_tags=["v1"], progress=False)
@@ -204,6 +221,45 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name, figures):
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
 
 
+PROGRAM = """
+import sys, vellum_nb as vnb
+url, key, path = sys.argv[1:]
+with vnb.connect(url, api_key=key, history=path) as ws:
+    judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
+    ws.compare("echo", metrics=judge, progress=False)
+"""
+
+
+def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(server, tmp_path):
+    calls = []
+
+    def slow(text):
+        calls.append(text)
+        time.sleep(0.3)
+        return True
+
+    server.deploy(lambda text: text, name="echo", release_tags=["v1"])
+    server.deploy(slow, name="slow")
+    cases, path = [{"text": f"case {at}"} for at in range(8)], tmp_path / "runs.db"
+    with vnb.connect(server, history=path) as ws:
+        ws.sweep("echo", cases, release_tags=["v1"], progress=False)
+        command = [sys.executable, "-c", PROGRAM, server.url, server.api_key, str(path)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while len(calls) < 18:  # 16 at once: some have ended, some are under way
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+        assert "STARTED" in {run.state for run in ws.history.runs(deployment="slow")}
+        judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
+        compared = ws.compare("echo", metrics=judge, progress=False)
+        assert compared.errors().empty
+        assert compared.summary()["metric.slow.judge_noise_n"].tolist() == [8]
+        states = Counter(run.state for run in ws.history.runs(deployment="slow"))
+    # The server cancels what nobody waits for; all else is looked up, and is not called again.
+    assert states == {"FULFILLED": 24, "REJECTED": len(calls) - 24}
+    assert len(calls) - 24 <= 16
+
+
 def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):
     figures = {"n": "NaN", "h": 1e308, "x": "good", "o": None}
     server.deploy(lambda text: {"score": figures[text]}, name="odd")
@@ -216,12 +272,6 @@ def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server
         "it is None, no figure",
     }
     assert np.isnan(compared.summary()["metric.odd.judge_noise_pct"]).all()
-
-
-def test_repeats_of_a_judge_are_a_whole_number(ws):
-    for repeats in (0, True, 1.5):
-        with pytest.raises(InputError, match="repeats"):
-            ws.judge("grader", repeats=repeats)
 
 
 def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypatch):
@@ -276,12 +326,3 @@ def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
     assert check.alpha.mean == pytest.approx(peer, abs=1e-6)
     assert check.kappa is None
     assert check.alpha.low < check.alpha.mean < check.alpha.high
-
-
-def test_without_raters_there_is_not_enough_data(ws):
-    check = rated_by(ws, {"ann": [1, 0]})
-    assert (check.n, check.frame().empty) == (0, True)
-    assert repr(check) == (
-        "<raters none: agreement not enough data (n = 0) · alpha not enough data (n = 0)>"
-    )
-    assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))

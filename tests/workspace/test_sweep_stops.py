@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
@@ -51,20 +52,21 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
 
 
-def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
+def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_when_it_has_to(ws):
     found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
     assert found.finding("new") == "better"
     assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
-    assert found.count("new", "missing") == 40 - found.against("new").compared
+    missing = found.count("new", "missing")
+    assert missing == 40 - found.against("new").compared
+    note = f"The sweep ended before {missing} of 40 cases were run: p holds at any time"
+    assert all(note in text for text in (found.to_text(), found.to_markdown(), html_of(found)))
     rest = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)  # the rest of it
     assert rest.state == "done"
     assert rest.compare().p("new") < 1e-9
-
-
-def test_it_gives_up_when_the_cases_left_cannot_decide_it(ws):
+    assert "The sweep ended" not in rest.compare().to_text()
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
-    assert sweep.progress().reason.startswith("cannot be decided by score after ")
+    assert sweep.progress().reason.startswith("can no longer be decided by score after ")
     assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < sweep.progress().ended < 60
     assert sweep.compare().finding("other") == "undecided"
@@ -163,7 +165,7 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
     assert reason_of(sweep).endswith(" of 40 cases: new is better")
     options = {"concurrency": 1, "restart": True, **DECIDED}
     sweep = ws.sweep("count", CASES, metrics=[of_none], **options)
-    assert reason_of(sweep).startswith("cannot be decided by of_none after 3")
+    assert reason_of(sweep).startswith("can no longer be decided by of_none after 3")
     assert 60 < sweep.progress().ended < 80
     part = ws.sweep("count", CASES, metrics=[of_odd], max_calls=4, **options)
     ws.history.delete(part.runs()[0])

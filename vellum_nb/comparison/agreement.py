@@ -117,7 +117,8 @@ def judge_check(
         rated = plural(len(rows), "run that it judged is", "runs that it judged are")
         problem = f"was not checked: {rated} rated, {_RATED} are needed"
     elif not kappa.low >= _KAPPA:  # or it is missing
-        problem = f"agrees too little with people: kappa {_words('kappa', kappa)}"
+        agrees = "may agree" if kappa.mean >= _KAPPA else "agrees"
+        problem = f"{agrees} too little with people: kappa {_words('kappa', kappa)}"
         problem += f", and its lower bound must reach {_KAPPA}"
         if len({passed for _, passed in verdicts}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
@@ -135,7 +136,8 @@ def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
     columns = [f"quality@{name}" for name in names]
     verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
-    made = _agreement(f"raters {', '.join(names) or 'none'}", rows, verdicts, columns)
+    title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
+    made = _agreement(title, rows, verdicts, columns)
     if len(names) != _TWO:
         made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
     return Agreement(**made)

@@ -25,20 +25,10 @@ _NOTHING = object()
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that may have changed the answer.
-
-    Attributes
-    ----------
-    release_id : str
-        Its id.
-    release_tag : str or None
-        The tag on which it can be run; None where it has none.
-    created : datetime or None
-        When it was made.
-    """
+    """A release that may have changed the answer."""
 
     release_id: str
-    release_tag: str | None
+    release_tag: str | None  # on which it can be run
     created: datetime | None
 
     @property

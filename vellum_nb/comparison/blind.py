@@ -24,6 +24,7 @@ from vellum_nb.models.blind import (
     a_is_first,
     blind_signature,
 )
+from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.format import p_sentence, percent, plural
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ class BlindResult:
         return self.wins + self.losses + self.ties
 
     @property
+    def p(self) -> float:
+        """The p value of the sign test; of a rating that ended early, that of `test`."""
+        fixed = None if self.unrated else self.rate.p
+        return 1 / self.test.evidence if fixed is None else fixed
+
+    @property
     def line(self) -> str:
         """The result in one line."""
         ties, rate = plural(self.ties + self.same, "tie"), self.rate
@@ -116,7 +123,7 @@ class BlindResult:
             return f"{self.second} against {self.first}: nothing but ties, {counts}"
         return (
             f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
-            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(rate.p)}: {counts}"
+            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(self.p)}: {counts}"
             f"{f', decided after {self.test.cases:,}' if self.test.side else ''}"
         )
 
@@ -128,9 +135,7 @@ class BlindResult:
             "same_outputs": self.same,
             "skipped": self.skipped,
             "unrated": self.unrated,
-            "win_rate": self.rate.mean,
-            "win_rate.low": self.rate.low,
-            "win_rate.high": self.rate.high,
+            **self.rate.columns("win_rate", "."),
             "p": math.nan if self.rate.p is None else self.rate.p,
             "p_at_any_time": 1 / self.test.evidence,
             "decided_after": self.test.cases if self.test.side else None,
@@ -445,8 +450,7 @@ def new_blind_session(
     """Begin a session; without `seed` one is drawn."""
     given: object = seed
     if given is not None and not (isinstance(given, int) and abs(given) < _MOST):
-        msg = f"seed={seed!r:.60} does not fit: give a whole number"
-        raise InputError(msg)
+        refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
     record = BlindRecord(
         id=str(uuid.uuid4()),

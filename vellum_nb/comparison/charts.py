@@ -85,8 +85,10 @@ class Picture:
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 
-    def _repr_mimebundle_(self, **_options: object) -> dict[str, Any]:
-        return {"text/plain": repr(self), "image/png": self.png()}
+    def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        png = self.png()
+        width = int.from_bytes(png[16:20], "big") // _SCALE  # of its header
+        return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": width}}
 
 
 def _drawable(part: Any) -> Any:
@@ -101,9 +103,9 @@ def _drawable(part: Any) -> Any:
 def picture(
     figures: ComparisonFigures,
     what: Chart,
+    releases: Sequence[str],
     *,
     metric: str,
-    release: str | None,
     x: str = "cost_usd",
     label: str | None = None,
 ) -> Picture:
@@ -112,21 +114,13 @@ def picture(
         charts = ", ".join(map(repr, get_args(Chart)))
         msg = f"there is no chart {what!r}; there are: {charts}"
         raise InputError(msg)
-    known = figures.others if what in {"wins", "scatter"} else figures.releases
-    if release is not None and release not in known:
-        msg = f"{release} is the baseline; others are: {', '.join(known) or 'none'}"
-        raise InputError(msg)
-    _require(known, f"there is only the release {figures.baseline}")
-    releases = known if release is None else (release,)
-    if what == "latency":
-        return _latency(figures, releases)
-    if what == "metric":
-        return _metric(figures, releases, metric)
-    if what == "failures":
-        return _failures(figures, releases)
+    _require(releases, f"there is only the release {figures.baseline}")
     if what == "frontier":
         return _frontier(figures, releases, x, metric, label)
-    return (_wins if what == "wins" else _scatter)(figures, releases, metric)
+    if what in {"latency", "failures"}:
+        return (_latency if what == "latency" else _failures)(figures, releases)
+    draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[what]
+    return draw(figures, releases, metric)
 
 
 def _require(rows: Sequence[object], without: str) -> None:
@@ -269,7 +263,11 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
     names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
     rows = [
-        row | {"text": f"{row['release']}: {row['count']:,} of {row['n']:,}"}
+        row
+        | {
+            "text": f"{row['release']}: {row['count']:,} of {row['n']:,}"
+            + f", {row['proposed']:,} proposed" * bool(row["proposed"])
+        }
         for row in found
         if row["name"] in names
     ]

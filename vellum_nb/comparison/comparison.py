@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
@@ -24,6 +24,7 @@ from vellum_nb.comparison.cases import (
     Status,
     align,
     cluster_numbers,
+    is_answer,
     replay_rows,
     split,
     with_run,
@@ -59,7 +60,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
-from vellum_nb.models.checks import check_text
+from vellum_nb.models.checks import check_text, refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural, printable
@@ -91,29 +92,15 @@ class SweepRuns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of a comparison, which itself knows no server and no widget.
+    """The services of a comparison, which itself knows no server and no widget."""
 
-    Attributes
-    ----------
-    sweep : callable or None
-        Runs cases: called with the deployment's name, rows as of stored runs, and the options of
-        `vellum_nb.Workspace.sweep`; returns the sweep.
-    leaks : callable or None
-        Returns whether a text contains the API key.
-    grid, blind : callable or None
-        Make the grid of a comparison, and the widget of a `BlindSession`.
-    history : History or None
-        Where blind ratings are stored. Without it they last as long as the comparison.
-    code : callable or None
-        Called with a release tag and the id of its release; returns path to text, or None where
-        that cannot be read, or the tag points at another release by now.
-    """
-
+    # Runs cases: the deployment's name, rows as of stored runs, the options of `Workspace.sweep`.
     sweep: Callable[[str, Any, Mapping[str, Any]], SweepRuns] | None = None
-    leaks: Callable[[str], bool] | None = None
-    grid: Callable[[Any], Any] | None = None
-    blind: Callable[[Any], Any] | None = None
-    history: History | None = None
+    leaks: Callable[[str], bool] | None = None  # whether a text contains the API key
+    grid: Callable[[Any], Any] | None = None  # the grid of a comparison
+    blind: Callable[[Any], Any] | None = None  # the widget of a `BlindSession`
+    history: History | None = None  # of blind ratings, which else last as long as the comparison
+    # Release tag and id to path to text; None: not readable, or the tag is on another release now.
     code: Callable[[str, str], Mapping[str, str] | None] | None = None
 
 
@@ -227,8 +214,7 @@ class Comparison:
         services: Services | None = None,
     ) -> None:
         if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
-            msg = f"alpha={format_value(alpha)} does not fit: give a number such as 0.05, below 1"
-            raise InputError(msg)
+            refuse("alpha", alpha, "a number such as 0.05, below 1")
         tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
         if not tags:
             msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
@@ -312,8 +298,7 @@ class Comparison:
             A run is of none of the cases, or of none of the releases.
         """
         changed = {run.id: run for run in runs}
-        columns = (self.answers[name].tolist() for name in ("run", "release", "case"))
-        known = {run.id: (self.releases[c], at) for run, c, at in zip(*columns, strict=True)}
+        known = {run.id: (tag, case.number - 1) for run, case, tag in self.figures.runs}
         places = {case.case_id: at for at, case in enumerate(self.cases)}
         cases = list(self.cases)
         for run in changed.values():
@@ -376,25 +361,13 @@ class Comparison:
 
     def answered(self) -> list[tuple[Run, Mapping[str, Any]]]:
         """Return each run with an answer, and the expected outputs of its case."""
-        rows = self.answers[self.answers["is_answer"]]
-        pairs = zip(rows["run"].tolist(), rows["case"].tolist(), strict=True)
-        return [(run, self.cases[at].expected) for run, at in pairs]
+        return [(run, case.expected) for run, case, _ in self.figures.runs if is_answer(run)]
 
     @cached_property
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
-        return ComparisonFigures(
-            table=self.answers,
-            cases=self.cases,
-            metrics=self.metrics,
-            releases=self.releases,
-            baseline=self.baseline,
-            alpha=self.alpha,
-            cluster=self.cluster,
-            order=self._order,
-            deployment=self.deployment,
-            moved_tags=self.moved_tags,
-        )
+        own: Any = {each.name: vars(self).get(each.name) for each in fields(ComparisonFigures)}
+        return ComparisonFigures(**own | {"table": self.answers, "order": self._order})
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -785,12 +758,15 @@ class Comparison:
             name = "" if what in {"latency", "failures"} else self._metric(metric)
         if release is not None:
             self._check_release(release)
+        if what in {"wins", "scatter"}:
+            releases = self._others(release)
+        else:
+            releases = self.releases if release is None else (release,)
         if label is not None and not any(label in case.labels for case in self.cases):
             known = ", ".join(dict.fromkeys(each for case in self.cases for each in case.labels))
             msg = f"no case has a label {label!r}; there are: {known or 'none'}"
             raise InputError(msg)
-        of: dict[str, Any] = {"metric": name, "release": release, "x": x, "label": label}
-        return picture(self.figures, what, **of)
+        return picture(self.figures, what, releases, metric=name, x=x, label=label)
 
     def replay(
         self,
@@ -893,13 +869,9 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        limits: dict[str, Any] = {
-            "max_regressions": max_regressions,
-            "max_missing": max_missing,
-            "alpha": alpha,
-            "require_checked_judge": require_checked_judge,
-        }
         names, releases = self._metric_names(metric), self._others(release)
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits["require_checked_judge"] = require_checked_judge
         check(self.figures, failures(self.figures, names, releases, **limits))
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
@@ -998,8 +970,7 @@ class Comparison:
         whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        limits: dict[str, Any] = {"max_regressions": max_regressions}
-        limits |= {"max_missing": max_missing, "alpha": alpha}
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
         found = failures(self.figures, names, self.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
 

@@ -19,6 +19,7 @@ from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
+    LEAST_UNITS,
     MANY,
     Estimate,
     cases_needed,
@@ -291,8 +292,9 @@ def _against(
     known = delta[has]
     number, own = len(known), None if clusters is None else clusters[has]
     spread = standard_error(known, own) * math.sqrt(number)
+    is_clustered = clusters is not None  # of which the tests below know nothing
     is_single = figures.passes and number and figures.count[:, columns].max() <= 1
-    if is_single and own is None:
+    if is_single and not is_clustered:
         change = paired_share(int((known > 0).sum()), int((known < 0).sum()), number)
     else:
         change = paired(known, clusters=own, is_share=figures.passes)
@@ -302,16 +304,17 @@ def _against(
         half = two_sided(alpha, units - 1) * spread / math.sqrt(number)
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
-    signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-    by_sign = sign_test(counts["better"], counts["worse"])
-    if clusters is not None:
-        by_sign = paired(signs, clusters=clusters, is_share=True).p or 0.0
+    by_sign: float | None
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
-        p, q = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
-        if clusters is not None:  # which that test knows nothing of
-            p, q = max(p, change.p or 0.0), max(q, by_sign)
-        change, by_sign = replace(change, p=p), q
+        signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
+        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
+        change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
+    elif is_clustered:
+        by_sign = change.p
+    else:
+        by_sign = sign_test(counts["better"], counts["worse"])
     noise_floor, noise_pairs = figures.noise_floor(*columns)
     return Against(
         codes=codes,
@@ -377,20 +380,8 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
 class ComparisonFigures:
     """The figures of a comparison, computed when they are first read.
 
-    Attributes
-    ----------
-    deployment, baseline : str
-        What is compared, and with which column.
-    releases, moved_tags : tuple of str
-        All columns; the tags that moved.
-    cases, metrics : tuple
-        In their order; the first metric decides.
-    table : DataFrame
-        One row per run, with a column for each metric.
-    alpha, cluster
-        As of the comparison.
-    order : tuple of int or None
-        The places of the cases as they were run, where a sweep could stop early.
+    Attributes are those of the comparison; `table` is made by `runs_table`, and `order` has the
+    places of the cases as they were run, where a sweep could stop early.
     """
 
     deployment: str
@@ -461,9 +452,13 @@ class ComparisonFigures:
         return found
 
     @property
-    def judge_notes(self) -> tuple[str, ...]:
-        """Of each judge why it does not count as checked, and how often its verdicts differ."""
-        found = (note for each in self.checks.values() for note in (each.problem, each.noise))
+    def notes(self) -> tuple[str, ...]:
+        """What holds for all figures: a sweep that stopped early, judges that are not checked."""
+        found = [note for each in self.checks.values() for note in (each.problem, each.noise)]
+        left = sum(not any(case.tries.values()) for case in self.cases)
+        if left and self.order is not None:
+            ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
+            found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
         return tuple(filter(None, found))
 
     @property
@@ -526,7 +521,7 @@ class ComparisonFigures:
         return tuple(dict.fromkeys(name for run in runs for name in run.outputs))
 
     def values(self, name: str, release: str) -> NDArray[np.float64]:
-        """Return a metric, or ``cost_usd`` or ``latency_s``, case by case: the mean of repeats."""
+        """Return a metric, or a column of `table`, case by case: the mean of repeats."""
         import numpy as np
 
         column = self.releases.index(release)
@@ -548,7 +543,9 @@ class ComparisonFigures:
         if is_share and self.clusters is None and len(known):
             return share_interval(float(known.mean()), len(known))
         own = None if self.clusters is None else self.clusters[cases][has]
-        return mean_interval(known, clusters=own, is_share=is_share)
+        found = mean_interval(known, clusters=own, is_share=is_share)
+        # Costs and seconds are never negative.
+        return found if name in self.scored else replace(found, low=max(found.low, 0.0))
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -611,7 +608,7 @@ class ComparisonFigures:
         for label in dict.fromkeys(name for case in self.cases for name in case.labels):
             other = replace(self, cluster=f"label.{label}")
             numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
-            if 1 < numbers < len(self.cases):
+            if LEAST_UNITS <= numbers < len(self.cases):  # of fewer nothing is ever decided
                 found[label] = other
                 vars(other)["scored"] = self.scored
         return found
@@ -746,17 +743,13 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
     table = figures.table
     runs: list[Run] = table["run"].tolist()
     cells: dict[str, list[Any]] = {
-        "case_id": [figures.cases[at].case_id for at in table["case"].tolist()],
-        "release": [figures.releases[at] for at in table["release"].tolist()],
-        "release_tag": [run.release_tag for run in runs],
-        "release_id": [run.release_id for run in runs],
-        "environment": [run.environment for run in runs],
-        "repeat": table["repeat"].tolist(),
-        "state": [run.state for run in runs],
-        "timestamp": [micros(run.timestamp) for run in runs],
-        "latency_s": [run.latency_s for run in runs],
-        "cost_usd": [run.cost_usd for run in runs],
+        "case_id": [case.case_id for _, case, _ in figures.runs],
+        "release": [release for *_, release in figures.runs],
     }
+    for name in (*_TEXTS[1:4], "repeat", "state", "timestamp", "latency_s", "cost_usd"):
+        cells[name] = [getattr(run, name) for run in runs]
+    cells["repeat"] = table["repeat"].tolist()
+    cells["timestamp"] = list(map(micros, cells["timestamp"]))
     cells |= _dict_cells("output.", [run.outputs for run in runs])
     for metric in figures.metrics:
         cells[f"metric.{metric.name}"] = _numbers(table[f"metric.{metric.name}"].tolist())
@@ -771,12 +764,14 @@ def run_frame(figures: ComparisonFigures) -> pd.DataFrame:
 
 def error_frame(figures: ComparisonFigures) -> pd.DataFrame:
     """Return one row for each run that a metric raised on."""
-    found = []
-    for metric in figures.metrics:
-        rows = figures.table[figures.table[f"metric_error.{metric.name}"].notna()]
-        columns = (rows["run"], rows["release"], rows[f"metric_error.{metric.name}"])
-        for run, at, message in zip(*columns, strict=True):
-            found.append((metric.name, run.case_id, figures.releases[at], cell(message), run.id))
+    found = [
+        (metric.name, run.case_id, release, cell(message), run.id)
+        for metric in figures.metrics
+        for (run, _, release), message in zip(
+            figures.runs, figures.table[f"metric_error.{metric.name}"].tolist(), strict=True
+        )
+        if isinstance(message, str)
+    ]
     names = ("metric", "case_id", "release", "message", "id")
     return _frame_of({name: [row[at] for row in found] for at, name in enumerate(names)})
 
@@ -906,16 +901,12 @@ def _judge_figures(figures: ComparisonFigures, release: str, judge: Judge) -> di
     check, (noise, answers) = figures.checks[judge.name], judge.noise()
     found: dict[str, Any] = {"check": check.problem or check.line}
     found |= {"judge_noise_pct": 100 * noise, "judge_noise_n": answers}
-    rows = figures.table[figures.table["is_answer"]]
-    rated = np.full((len(figures.cases), len(figures.releases)), np.nan)
-    means = rows.groupby(["case", "release"])["rating"].mean()
-    cells = [means.index.get_level_values(at) for at in (0, 1)]
-    rated[cells[0], cells[1]] = means
-    sides = rated, judge.sign * figures.scored[judge.name].mean
-    own, base = (figures.releases.index(each) for each in (release, figures.baseline))
-    means_of = {"corrected": ([side[:, own] for side in sides], _RATED_ENDS)}
-    if own != base:
-        means_of["corrected_delta"] = [side[:, own] - side[:, base] for side in sides], _DELTA_ENDS
+    own, base = (
+        np.array([figures.values("rating", each), judge.sign * figures.values(judge.name, each)])
+        for each in (release, figures.baseline)
+    )
+    gaps = own - (base if release != figures.baseline else np.nan)
+    means_of = {"corrected": (own, _RATED_ENDS), "corrected_delta": (gaps, _DELTA_ENDS)}
     for name, ((people, verdicts), ends) in means_of.items():
         known = ~np.isnan(verdicts)
         both, rest = known & ~np.isnan(people), known & np.isnan(people)

@@ -12,6 +12,7 @@ from vellum_nb.comparison.comparison import Comparison
 from vellum_nb.errors import InputError
 from vellum_nb.history import from_micros
 from vellum_nb.models import Run, case_id
+from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
@@ -27,8 +28,7 @@ def compare_rows(
 ) -> Comparison:
     """Return the comparison that `vellum_nb.compare` documents."""
     if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
-        msg = f"compare: frame={frame!r:.60} does not fit: give a DataFrame"
-        raise InputError(msg)
+        refuse("frame", frame, "a DataFrame")
     name = _deployment(frame, deployment)
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
-from vellum_nb.models.inputs import format_value
+from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
     number_text,
@@ -53,23 +53,19 @@ def failures(
     figures: ComparisonFigures,
     metrics: Sequence[str],
     releases: Sequence[str],
-    *,
-    require_checked_judge: bool = False,
     **limits: Any,
 ) -> list[Result]:
     """Return how each release fares by each metric; `limits` as of `assert_no_regressions`."""
-    for name, value in limits.items():
+    for name in ("max_regressions", "max_missing", "alpha"):
+        value = limits[name]
         kinds = (int, float) if name == "alpha" else (int,)
         fits = isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
         if value is not None and not (fits and (name != "alpha" or value <= 1)):
             expected = "a number from 0 to 1" if name == "alpha" else "a whole number from 0 on"
-            given = format_value(value)
-            msg = f"{name}={given} does not fit: give {expected}, or None for no limit"
-            raise InputError(msg)
+            refuse(name, value, f"{expected}, or None for no limit")
     if not releases:
         msg = f"only {figures.baseline} is compared: name another release tag, too"
         raise InputError(msg)
-    limits["require_checked_judge"] = require_checked_judge
     return [_result(figures, each, name, **limits) for each in releases for name in metrics]
 
 
@@ -81,7 +77,7 @@ def _result(
     max_regressions: int | None,
     max_missing: int | None,
     alpha: float | None,
-    require_checked_judge: bool,
+    require_checked_judge: bool = False,
 ) -> Result:
     worse = figures.cases_by("worse", (release,), metric)
     missing = [

@@ -103,8 +103,7 @@ class Metric:
         tolerance: float = 0.0,
     ) -> None:
         if not callable(fn):
-            msg = f"Metric: fn={fn!r:.60} does not fit: give a function of a run"
-            raise InputError(msg)
+            refuse("fn", fn, "a function of a run")
         self.fn: Callable[..., Value] = fn
         named = getattr(fn, "__name__", type(fn).__name__)
         self.name = name or ("metric" if named == "<lambda>" else str(named))
@@ -178,9 +177,7 @@ def _built_in(
     fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
 ) -> Metric:
     """Return a metric of this module; one that `reads` an output is a slip where no run has it."""
-    if output is not None and not isinstance(output, str):
-        msg = f"{name}: output={output!r:.60} does not fit: give the name of an output"
-        raise InputError(msg)
+    check_text("output", output, optional=True)
     metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
     metric.looks_at = output if reads else None
     return metric
@@ -259,9 +256,7 @@ def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) 
     ignore_case : bool, default True
         Whether capitals and small letters are the same.
     """
-    if not isinstance(text, str):
-        msg = f"contains: text={text!r:.60} does not fit: give a text"
-        raise InputError(msg)
+    check_text("text", text)
     part = text.casefold() if ignore_case else text
 
     def found(run: Run) -> bool:
@@ -505,10 +500,7 @@ def judge(
     threshold : float, default 0.5
         The figure from which an answer passes, where ``judge_check`` compares it with ratings.
     """
-    given: object = deployment
-    if not isinstance(given, str) or not given:
-        msg = f"judge: deployment={deployment!r:.60} does not fit: give a deployment's name"
-        raise InputError(msg)
+    check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
     if _checked(threshold)[0] is None:
         refuse("threshold", threshold, "a number, such as 0.5")
@@ -633,13 +625,7 @@ One: TypeAlias = Metric | str | Callable[..., Value | Metric]
 Metrics: TypeAlias = One | Sequence[One]
 """Metrics, functions of a run, names of built-in ones; one or several."""
 
-_PLAIN: Mapping[str, Callable[[], Metric]] = {
-    each.__name__: each
-    for each in (
-        score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
-    )
-}  # fmt: skip
-_WITH_ARGUMENTS = (contains, regex, json_schema, judge, nodes, node_count, calls)
+_BUILT_IN: Mapping[str, Callable[..., Metric]] = {name: globals()[name] for name in __all__}
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
@@ -657,15 +643,15 @@ def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
 def _as_metric(given: One) -> Metric:
     if isinstance(given, Metric):
         return given
-    if isinstance(given, str):
-        if given not in _PLAIN:
-            msg = f"there is no metric {given!r}; by name there are: {', '.join(_PLAIN)}"
-            raise InputError(msg)
-        return _PLAIN[given]()
-    if given in _PLAIN.values():
-        return given()  # type: ignore[return-value]  # one of ours
-    if given in _WITH_ARGUMENTS:
-        name = given.__name__
-        msg = f"vnb.metrics.{name} has required arguments: give vnb.metrics.{name}(...)"
+    made = _BUILT_IN.get(given) if isinstance(given, str) else given
+    if made is None:
+        msg = f"there is no metric {given!r}; there are: {', '.join(__all__)}"
         raise InputError(msg)
-    return Metric(given)  # a function of a run
+    if made not in _BUILT_IN.values():
+        return Metric(made)  # a function of a run
+    try:
+        return made()  # type: ignore[return-value]  # one of ours
+    except TypeError:
+        name = made.__name__
+        msg = f"vnb.metrics.{name} has required arguments: give vnb.metrics.{name}(...)"
+        raise InputError(msg) from None

@@ -127,9 +127,8 @@ class ReportModel:
     summary : dict
         Release, the baseline first, to its row of the summary.
     metrics : dict
-        Metric to a row a release: its figures (``mean``, ``low``, ``delta``, ...), `counts` of
-        verdicts (none of the baseline), `no_figure`, `sign_p`, `noise_floor`, `finding`, `line`
-        and `remark`.
+        Metric to a row a release: `metric_figures`, `against` (None: it is the baseline),
+        `sign_p`, `finding`, `line` and `remark`.
     groups : dict
         Each of `GROUPS` to its cases.
     code : dict
@@ -176,21 +175,11 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
 
 def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     key = release, metric
-    found = figures.against.get(key)
-    row = metric_figures(figures, *key)
-    row |= {"release": release, "counts": found.counts if found else {}, "finding": "baseline"}
-    if found is None:
-        return row | {"line": "", "remark": ""}
-    counts = found.counts
-    return row | {
-        "no_figure": counts["missing"] + counts["unscored"] + counts["error"],
-        "sign_p": figures.sign_p[key],
-        "noise_floor": found.noise_floor,
-        "noise_pairs": found.noise_pairs,
-        "finding": figures.finding(*key),
-        "line": figures.line(*key),
-        "remark": figures.remark(*key),
-    }
+    row = metric_figures(figures, *key) | {"release": release, "against": figures.against.get(key)}
+    if release == figures.baseline:
+        return row | {"finding": "baseline", "line": "", "remark": ""}
+    words = {"line": figures.line(*key), "remark": figures.remark(*key)}
+    return row | words | {"finding": figures.finding(*key), "sign_p": figures.sign_p[key]}
 
 
 def _span(figures: ComparisonFigures) -> str:
@@ -278,7 +267,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
     """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
-    groups = ("worse", "changed", "better", "missing", "same")
+    groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
     return render(
         "comparison.html.j2",
@@ -334,7 +323,7 @@ def text(model: ReportModel) -> str:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
             lines.append(f"  {release}: {counts}")
-    lines += [f"  {each}" for each in figures.judge_notes]
+    lines += [f"  {each}" for each in figures.notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
 

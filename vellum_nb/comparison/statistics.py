@@ -23,7 +23,8 @@ MANY = 1e9  # degrees of freedom: the normal distribution
 _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
-_SKEWED = 3  # values that have a skewness
+LEAST_UNITS = 6  # values, or clusters of them, that are enough data
+_UNEQUAL = 4  # differences that are not zero
 _BETS = 64  # of which half are on positive differences
 _LEAST = 1e-100  # values this near to each other are equal
 _LARGEST = 700.0  # of exponents whose power is a number
@@ -145,47 +146,86 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     return Estimate(mean, limit(-1), limit(1), sign_test(gained, lost), number)
 
 
-def _by_cluster(values: Floats, clusters: Ints | None) -> Floats:
-    """Return the deviation of each cluster from the mean of all values; of each value without."""
+def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
+    """Return the deviations from the mean, of clusters the jackknife's, and degrees of freedom.
+
+    Those are clusters - 1; of clusters of unequal size fewer: their effective number - 1 (Kish).
+    """
     import numpy as np
 
-    units: Floats = values - values.mean()
+    mean = values.mean()
     if clusters is None:
-        return units
-    _, at = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(at, units) / len(values)
-    return np.asarray(sums * len(sums), dtype=np.float64)
+        return values - mean, len(values) - 1.0
+    _, at, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        return np.zeros(1), 0.0
+    others = (values.sum() - np.bincount(at, values)) / (len(values) - sizes)
+    return (len(sizes) - 1) * (mean - others), len(values) ** 2 / float(sizes @ sizes) - 1
 
 
 def standard_error(values: Floats, clusters: Ints | None = None) -> float:
-    """Return the standard error of the mean, cluster-robust (CR1) where values come in clusters.
+    """Return the standard error of the mean, cluster-robust where values come in clusters.
+
+    That is the jackknife's over clusters (CV3), which is CR1 for clusters of equal size.
 
     >>> import numpy as np
-    >>> round(standard_error(np.array([1.0, 2.0, 4.0]), np.array([0, 0, 1])), 3)
-    1.111
+    >>> round(standard_error(np.array([1.0, 2.0, 5.0, 8.0]), np.array([0, 0, 1, 1])), 3)
+    2.5
     """
-    units = _by_cluster(values, clusters) if len(values) else values
-    return float(units.std(ddof=1)) / math.sqrt(len(units)) if len(units) > 1 else math.nan
+    return _error(_deviations(values, clusters)[0]) if len(values) else math.nan
+
+
+def _error(units: Floats, more: float = 0.0) -> float:
+    """Return the standard error of a mean, with so much more variance of its values."""
+    number = len(units)
+    if number == 1:
+        return math.nan
+    return math.sqrt((float(units @ units) / (number - 1) + more) / number)
 
 
 def mean_interval(
-    values: Floats, *, clusters: Ints | None = None, is_share: bool = False
+    values: Floats, *, clusters: Ints | None = None, is_share: bool = False, least: float = 0.0
 ) -> Estimate:
-    """Return the mean with its 95 % interval; values of one cluster are not independent.
+    """Return the mean with its 95 % interval, and the p value of its being zero.
 
-    Student's, with clusters - 1 degrees of freedom and the cluster-robust standard error. It is
-    wider than that: by what two more values at half the range from the mean would add, and on the
-    side of the longer tail by Johnson's correction, since few values rarely show all of it. Equal
-    values have no interval, unless they are shares (`is_share`), which are between 0 and 1.
+    At each end the wider of Student's interval and Hall's, which allows for skewed values; p is the
+    larger of theirs, where that would just hold zero. Of clusters Student's, with the jackknife's
+    standard error. Fewer than six values, or clusters, and equal ones are not enough data. Shares
+    (`is_share`), which are from `least` to 1, have Student's as of two values more that are a half
+    from the mean.
     """
-    import numpy as np
-
     if not len(values):
         return _NOTHING
-    units = _by_cluster(values, clusters)
-    least = 0.0 if is_share else None
-    found = _interval(float(values.mean()), units, float(np.ptp(units)), least)
-    return replace(found, n=len(values))
+    mean, (units, free) = float(values.mean()), _deviations(values, clusters)
+    number, skew = len(units), 0.0
+    error = _error(units, 0.5 / number if is_share else 0.0)
+    nothing = Estimate(mean, math.nan, math.nan, n=len(values))
+    if number < LEAST_UNITS or error <= max(_ROUNDING * abs(mean), _LEAST):
+        return nothing
+    if clusters is None and not is_share:
+        third = float(units @ units**2) / (number - 1) / (number - 2)
+        skew = third / (error**3 * number)
+    below, above, p = _hall(mean / error, free, skew)
+    low, high = mean - below * error, mean + above * error
+    bounds = (least, 1.0) if is_share else (-math.inf, math.inf)
+    return replace(nothing, low=max(low, bounds[0]), high=min(high, bounds[1]), p=p)
+
+
+def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
+    """Return how many errors an interval reaches below and above a mean, and p.
+
+    `t` is the mean by its error, `skew` the skewness by the root of the number of values. Hall
+    (1992): a cubic function of t, which turns back, is less skewed than t.
+    """
+    from scipy.special import cbrt, stdtr
+
+    edge = float(two_sided(0.05, free))
+    ends = [edge, edge]
+    if abs(skew) > _ROUNDING:
+        turned = (3 * (cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
+        ends = [max(edge, abs(float(each))) for each in turned]
+    straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+    return ends[0], ends[1], 2 * float(stdtr(free, -min(abs(t), abs(straight))))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -223,47 +263,23 @@ def paired(
 ) -> Estimate:
     """Return the mean of paired differences, its 95 % interval and its p value.
 
-    The interval is that of `mean_interval`; differences of shares are between -1 and 1. p is where
-    it would just hold zero, and never below what an exact paired test of so few differences can
-    reach, 2 to the power of 1 - n, n clusters without the ties.
+    Those of `mean_interval`: Student's paired test, as `scipy.stats.ttest_rel`, where they are not
+    skewed. Fewer than four that are not zero are not enough data. p of shares is at least what the
+    sign test can reach, and is that where all are equal.
     """
     import numpy as np
 
-    if not len(differences):
-        return _NOTHING
-    mean, units = float(differences.mean()), _by_cluster(differences, clusters)
-    reach = max(0.0, mean + float(units.max())) - min(0.0, mean + float(units.min()))
-    found = _interval(mean, units, reach, -1.0 if is_share else None)
+    found = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
     sums = differences if clusters is None else np.bincount(clusters, differences)
-    decided = int(np.count_nonzero(sums))
-    floor = min(1.0, 2.0 ** (1 - decided)) if decided else 1.0
-    return replace(found, p=max(found.p or 0.0, floor), n=len(differences))
-
-
-def _interval(mean: float, units: Floats, reach: float, least: float | None) -> Estimate:
-    """Return the interval of a mean, and p; of shares it is from `least` to 1."""
-    import numpy as np
-    from scipy.special import stdtr
-
-    number, bounds = len(units), (-math.inf, math.inf) if least is None else (least, 1.0)
-    if least is not None:
-        reach = max(reach, 1.0)
-    if number == 1 or reach <= max(_ROUNDING * abs(mean), _LEAST):
-        return Estimate(mean, math.nan, math.nan)
-    deviation = float(units.std(ddof=1))
-    error = math.hypot(deviation, reach / math.sqrt(2 * number)) / math.sqrt(number)
-    edge, tail = float(two_sided(0.05, number - 1)), 0.0
-    if number >= _SKEWED and deviation > _ROUNDING * reach:
-        third = number * float(np.dot(units, units**2)) / ((number - 1) * (number - 2))
-        tail = third / deviation**2 / (6 * number)  # the skewness times the deviation, over 6 n
-    low = mean - edge * error + min(0.0, tail) * (1 + 2 * edge**2)
-    high = mean + edge * error + max(0.0, tail) * (1 + 2 * edge**2)
-    # p: the quantile at which that edge is zero which is between the mean and zero.
-    tail = abs(tail) if tail * mean < 0 else 0.0
-    inner = max(0.0, abs(mean) - tail)
-    quantile = 2 * inner / (error + math.sqrt(error**2 + 8 * tail * inner))
-    p = min(1.0, 2 * float(stdtr(number - 1, -quantile)))
-    return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), p)
+    unequal = int(np.count_nonzero(sums))
+    least_p = sign_test(unequal, 0)
+    if found.p is not None and is_share:
+        return replace(found, p=max(found.p, least_p))
+    if found.p is None and found.n and not np.ptp(differences) > _ROUNDING * abs(found.mean):
+        return replace(found, p=least_p)
+    if unequal < _UNEQUAL:
+        return replace(found, low=math.nan, high=math.nan, p=None)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Declared, Target, build, release_read
+from vellum_nb.local.deployments.registry import Declared, Registry, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import stop_servers
-from vellum_nb.local.ledger.ledger import Ledger
-from vellum_nb.local.prompts.models import Models, Provider
+from vellum_nb.local.isolation.workflow_server import isolation_options, stop_servers
+from vellum_nb.local.ledger import Ledger
+from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.models import WorkflowDeploymentRelease
 
 if TYPE_CHECKING:
@@ -100,14 +99,8 @@ class LocalServer:
         if problem:
             raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
-        self._options: dict[str, Any] = {
-            "port": port,
-            "api_key": self._api_key,
-            "limits": Limits(timeout, concurrency, queue),
-            "grace": grace,
-            "body_limit": body_limit,
-            "request_timeout": request_timeout,
-        }
+        self._port = port
+        self._limits = Limits(timeout, concurrency, queue, grace, body_limit, request_timeout)
         self._memory_limit = memory_limit
         folder = Path(data) if data is not None else None
         self._registry = Registry(folder)
@@ -308,9 +301,11 @@ class LocalServer:
         """
         if isolation in {"process", "container"} and memory_limit is None:
             memory_limit = self._memory_limit
-        options: dict[str, Any] = {"entry": entry, "source": source, "declared": declared}
-        options |= {"isolation": isolation, "memory_limit": memory_limit, "env": env}
-        release = build(target, self._registry.snapshots, image=image, python=python, **options)
+        process = isolation_options(
+            isolation, target, memory_limit=memory_limit, env=env, image=image, python=python
+        )
+        parts = target, self._registry.snapshots, process
+        release = build(*parts, entry=entry, source=source, declared=declared)
         names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
             release, release_tags=release_tags, release_id=release_id, **names
@@ -355,5 +350,5 @@ class LocalServer:
                 "To run against Vellum, set VELLUM_API_KEY."
             )
             raise VellumNBError(msg) from exc
-        parts = self._registry, self._ledger, self._models, self._faults
-        return Serving(*parts, **self._options)
+        parts = self._registry, self._ledger, self._models, self._faults, self._limits
+        return Serving(*parts, port=self._port, api_key=self._api_key)

@@ -154,7 +154,7 @@ def with_stop_rule(
     elif base is not None and base not in tags:
         problem = f"baseline={base!r} is not among the release tags {', '.join(tags)}"
     elif not found or isinstance(found[0], Judge):
-        problem = "the first metric decides, and is computed at once: give one that is no judge"
+        problem = "the first metric decides as runs end: give one, but no judge, which comes later"
     elif metrics is None and not any(case.expected for case in cases):
         problem = "give metrics=[...], or cases with expected.<output>"
     elif not sequential_test([], left=len(cases), alpha=alpha).can_decide:
@@ -242,7 +242,7 @@ class StopRule:
             words.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
             used = max(used, test.cases)
         is_open = any(word.endswith(" undecided") for word in words)
-        head = f"{'cannot be ' if is_open else ''}decided by {self._metric.name}"
+        head = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
         return f"{head} after {used:,} of {plural(number, 'case')}: {', '.join(words)}"
 
 

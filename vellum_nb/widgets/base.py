@@ -22,21 +22,6 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.widgets.markup import alert_html, page_safe
 
-__all__ = [
-    "Debouncer",
-    "ErrorBoundary",
-    "Readable",
-    "SerialExecutor",
-    "ThreadSafeWidget",
-    "button",
-    "close_former",
-    "close_tree",
-    "export_target",
-    "keep_order",
-    "note",
-    "static_html",
-]
-
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _LONGEST_PAUSE = 1.0  # seconds until the next call of a `Debouncer` that nobody poked
 _LONGEST_PATH = 500
@@ -136,21 +121,23 @@ class _Html(ipw.HTML):  # type: ignore[misc]  # no types are published for ipywi
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
 
-def note(html: str, *classes: str) -> Any:
-    """Return `html`, which is escaped already, as a widget."""
-    widget = _Html(html)
-    for name in classes:
+def styled(widget: Any, classes: str) -> Any:
+    """Give `widget` CSS classes, separated by spaces; return it."""
+    for name in classes.split():
         widget.add_class(name)
     return widget
+
+
+def note(html: str, classes: str = "") -> Any:
+    """Return `html`, which is escaped already, as a widget."""
+    return styled(_Html(html), classes)
 
 
 def button(text: str, classes: str, clicked: Callable[[], object], *, tooltip: str = "") -> Any:
     """Return a button with CSS classes, separated by spaces."""
     made = ipw.Button(description=text, **({"tooltip": tooltip} if tooltip else {}))
-    for name in classes.split():
-        made.add_class(name)
     made.on_click(lambda _: clicked())
-    return made
+    return styled(made, classes)
 
 
 def close_tree(widget: Any) -> None:

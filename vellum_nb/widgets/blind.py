@@ -16,19 +16,15 @@ from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import is_chat
-from vellum_nb.rendering.format import one_line, p_value, percent, plural, value_text, visible_name
+from vellum_nb.rendering.format import p_value, percent, plural, value_text, visible_name
 from vellum_nb.rendering.html import value_html
 from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, script
+from vellum_nb.widgets.markup import asset, is_short, name_html, script, short_line, table_html
 from vellum_nb.widgets.outputs import output_rows, section_html
-
-__all__ = ["BlindView"]
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _CASES = 200  # rows of the results
 _NOTE = 500
-_LONGEST = 160
-_SHORT = 24  # characters of an input that is part of the caption
 _SHORT_ONES = 4
 _MANY = 3  # problems that are listed in full
 _LEVEL = 0.05
@@ -50,8 +46,8 @@ def result_html(session: BlindSession) -> str:
     )
     words = " · ".join(f"{count:,} {word}" for _, word, count in counts)
     facts = [
-        f"{_name(found.first)} was A in {found.a_first:,} of {found.rated:,} rated cases",
-        f"A was preferred in {found.preferred_a:,} of {decided:,} decided ones",
+        f"{name_html(found.first)} was A in {found.a_first:,} of {found.rated:,} rated cases",
+        f"A was preferred in {found.preferred_a:,} of {decided:,} with a preference",
     ]
     facts += [
         f"{number:,} {words}"
@@ -64,7 +60,7 @@ def result_html(session: BlindSession) -> str:
         if number
     ]
     return (
-        f'{_head(found)}<div class="vnb-blind-sum"><b>{_name(found.second)}</b> '
+        f'{_head(found)}<div class="vnb-blind-sum"><b>{name_html(found.second)}</b> '
         f'<span class="vnb-blind-bar" aria-hidden="true">{pieces}</span> <span>{words}</span></div>'
         f'<p class="vnb-blind-quiet">{" · ".join(facts)} · seed {session.record.seed}</p>'
         f"{_cases(session)}"
@@ -75,19 +71,19 @@ def _head(found: BlindResult) -> str:
     decided = found.wins + found.losses
     if not decided:
         return "<h3>Neither was preferred: there are only ties</h3>"
-    ahead, behind = _name(found.second), _name(found.first)
+    ahead, behind = name_html(found.second), name_html(found.first)
     share, low, high = found.rate.mean, found.rate.low, found.rate.high
     if found.wins < found.losses:
         ahead, behind = behind, ahead
         share, low, high = 1 - share, 1 - high, 1 - low
-    title = f"{ahead} was preferred to {behind} in {percent(share)} of the decided cases"
+    title = f"{ahead} was preferred to {behind} in {percent(share)} of the cases with a preference"
     if found.wins == found.losses:
         title = f"{ahead} and {behind} won equally often"
-    p = found.row()["p"]
-    chance = "unlikely to be chance" if p <= _LEVEL else "could be chance"
+    chance = "unlikely to be chance" if found.p <= _LEVEL else "could be chance"
+    when = ", which holds at any time" if found.unrated else ""
     html = (
-        f"<h3>{title}</h3><p>{plural(decided, 'decided case')}, ties left out · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_value(p)} · {chance}</p>"
+        f"<h3>{title}</h3><p>{plural(decided, 'case')} with a preference · 95 % interval "
+        f"{percent(low)} to {percent(high)} · p = {p_value(found.p)}{when} · {chance}</p>"
     )
     return html.replace(" %", "&nbsp;%")
 
@@ -102,21 +98,16 @@ def _cases(session: BlindSession) -> str:
     for row in rows[:_CASES]:
         choice, note = row["choice"], row["note"]
         if choice in {"A", "B"}:
-            choice = f"{choice}: {_name(row['preferred'])}"
-        cells = [_name(row["release_a"]), _name(row["release_b"]), choice]
+            choice = f"{choice}: {name_html(row['preferred'])}"
+        cells = [name_html(row["release_a"]), name_html(row["release_b"]), choice]
         cells.append(escape(note[:_NOTE]) if isinstance(note, str) else "")
         number = f'<th scope="row">{numbers[row["case_id"]]:,}</th>'
         body += f"<tr>{number}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     names = ("case", "A", "B", "your choice", "note")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     more = len(rows) - _CASES
     rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
-    table = f'<table class="vnb-rows"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
-    return f"<details><summary>Which was which, case by case</summary>{table}{rest}</details>"
-
-
-def _name(name: object) -> str:
-    return escape(visible_name(str(name)))
+    table = f"{table_html('', names, body)}{rest}"
+    return f"<details><summary>Which was which, case by case</summary>{table}</details>"
 
 
 def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]:
@@ -124,27 +115,46 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
     state, pair = session.state, session.current
     view: dict[str, Any] = {
         "state": state,
-        "title": _cut(visible_name(session.record.deployment)),
-        "question": _cut(session.record.question),
+        "title": short_line(visible_name(session.record.deployment)),
         "rated": session.rated,
         "skipped": session.skipped,
         "total": session.total,
-        "same": session.same,
         "last": session.last or "",
         "decided": state == "asking" and session.is_decided,
         "foot": _foot(session),
         "kept": session.is_kept,
-        **dict.fromkeys(("caption", "inputs", "a", "b", "note"), ""),
+        "asked": "",
+        "note": "",
+        "words": _words(session),
         "result": result_html(session) if state == "ended" else "",
         "unsent": session.unsent if can_send and state == "ended" else 0,
     }
     if state == "asking" and pair is not None:
         names = session.names(pair)
         answers = zip("AB", session.answers(pair), strict=True)
-        view["a"], view["b"] = (_answer(letter, run, names) for letter, run in answers)
-        view["caption"], view["inputs"] = _inputs(session.inputs(pair), pair.number)
-        view |= {"note": session.note, "case": pair.number}
+        both = "".join(_answer(letter, run, names) for letter, run in answers)
+        caption, inputs = _inputs(session.inputs(pair), pair.number)
+        asked = f"<h3>{escape(short_line(session.record.question))}</h3>"
+        asked += (
+            f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}</div>'
+        )
+        asked += f'{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+        view |= {"asked": asked, "note": session.note, "case": pair.number}
     return view
+
+
+def _words(session: BlindSession) -> str:
+    """Return what is said where no case is asked about."""
+    if session.state == "empty":
+        why = "no case has an answer on both releases"
+        why = "both releases gave identical outputs in every case" if session.same else why
+        return f"Nothing to rate: {why}."
+    if session.state != "ready":
+        return ""
+    if not session.skipped:
+        return "All are rated. After the results nothing can be changed."
+    rated = f"{session.rated:,} rated, {session.skipped:,} skipped."
+    return f"{rated} Skipped cases are left out of the results."
 
 
 def _answer(letter: str, run: Run, names: Sequence[str]) -> str:
@@ -158,7 +168,7 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     """Return the caption with the short inputs, and the long ones as HTML."""
     texts = [name for name, value in inputs.items() if isinstance(value, str)]
     main = max(texts, key=lambda name: len(inputs[name]), default=None)
-    short = [name for name, value in inputs.items() if name != main and _is_short(value)]
+    short = [name for name, value in inputs.items() if name != main and is_short(value)]
     short = short[:_SHORT_ONES]
     long = [name for name in inputs if name not in short]
     caption = [visible_name(long[0])] if len(long) == 1 else []
@@ -170,15 +180,9 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
     for name in long:
         value = inputs[name]
         kind = "STRING" if isinstance(value, str) else "CHAT_HISTORY" if is_chat(value) else "JSON"
-        label = f'<span class="vnb-blind-name">{_name(name)}</span>' if len(long) > 1 else ""
+        label = f'<span class="vnb-blind-name">{name_html(name)}</span>' if len(long) > 1 else ""
         rows += f'<div class="vnb-blind-input">{label}{value_html(value, kind)}</div>'
-    return _cut(" · ".join(caption)), rows
-
-
-def _is_short(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _SHORT and "\n" not in value
-    return value is None or isinstance(value, bool | int | float)
+    return short_line(" · ".join(caption)), rows
 
 
 def _foot(session: BlindSession) -> str:
@@ -192,7 +196,8 @@ def _foot(session: BlindSession) -> str:
         saved = "Ratings are saved as you go."
         if not session.is_kept:
             saved = "There is no history here: ratings are lost with the kernel."
-        hidden = f"The win rate and which release is A or B stay hidden until {number} rated."
+        hidden = f"The win rate and which release is A or B stay hidden until {number} rated"
+        hidden += " or it is decided."
         if session.is_decided:
             hidden = "It is decided which release is preferred: the results can be shown already."
         parts = [hidden, saved]
@@ -203,10 +208,6 @@ def _foot(session: BlindSession) -> str:
         have = plural(session.missing, "case has", "cases have")
         parts.append(f"{have} no answer on both, and cannot be rated.")
     return " ".join(parts)
-
-
-def _cut(text: str) -> str:
-    return one_line(text[: 4 * _LONGEST], _LONGEST)
 
 
 class BlindView(ThreadSafeWidget):
@@ -330,7 +331,7 @@ class BlindView(ThreadSafeWidget):
     def _html(self) -> str:
         session = self.session
         head = (
-            f"<p><b>Blind rating</b> of {_name(session.record.deployment)}: "
+            f"<p><b>Blind rating</b> of {name_html(session.record.deployment)}: "
             f"{session.rated:,} of {session.total:,} rated</p>"
         )
         return head + (result_html(session) if session.state == "ended" else "")

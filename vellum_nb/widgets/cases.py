@@ -12,18 +12,23 @@ from typing import Any, NamedTuple
 import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, VellumNBError
-from vellum_nb.rendering.format import money, plural, visible_name
+from vellum_nb.rendering.format import money, plural
 from vellum_nb.sweep.cases import SUFFIXES, CaseFile
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
 from vellum_nb.sweep.sweep import Sweep
-from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, button, close_tree, note
-from vellum_nb.widgets.fields import Fold, TagBar, styled
-from vellum_nb.widgets.markup import ALERT, alert_html
+from vellum_nb.widgets.base import (
+    ErrorBoundary,
+    SerialExecutor,
+    button,
+    close_tree,
+    note,
+    styled,
+)
+from vellum_nb.widgets.fields import Fold, TagBar
+from vellum_nb.widgets.markup import ALERT, alert_html, name_html, table_html
 from vellum_nb.widgets.media_field import FileChoice
 from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
-
-__all__ = ["CaseSection", "case_plan_html", "problems_html"]
 
 File = CaseFile | str
 _AGAIN = "Check again"
@@ -234,7 +239,7 @@ def case_plan_html(plan: SweepPlan) -> str:
     line = plan.headline
     if unknown:
         line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
-    notes = "".join(f"<li>{_cell(each)}</li>" for each in plan.notes)
+    notes = "".join(f"<li>{name_html(each)}</li>" for each in plan.notes)
     columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
     if plan.found:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
@@ -245,12 +250,12 @@ def case_plan_html(plan: SweepPlan) -> str:
         _UNKNOWN if tag.cost_usd is None else money(tag.cost_usd)[1:]
     )
     rows = "".join(
-        f'<tr><th scope="row"><code>{_cell(tag.release_tag)}</code></th>'
+        f'<tr><th scope="row"><code>{name_html(tag.release_tag)}</code></th>'
         + "".join(f"<td>{figure(tag)}</td>" for figure in columns.values())
         + "</tr>"
         for tag in plan.tags
     )
-    table = _table("vnb-plan-table", ["release tag", *columns], rows)
+    table = table_html("vnb-plan-table", ["release tag", *columns], rows)
     return f'<p class="vnb-plan">{escape(line)}</p>{table}{f"<ul>{notes}</ul>" if notes else ""}'
 
 
@@ -262,21 +267,11 @@ def problems_html(exc: VellumNBError) -> str:
     head = str(exc).partition("\n")[0]
     rows = "".join(
         f"<tr><td>{'' if each.row is None else f'{each.row:,}'}</td>"
-        f"<td><code>{_cell(each.variable)}</code></td><td>{_cell(each.message)}</td></tr>"
+        f"<td><code>{name_html(each.variable)}</code></td><td>{name_html(each.message)}</td></tr>"
         for each in problems[:_MOST]
     )
     more = len(problems) - _MOST
     rest = f'<p class="vnb-quiet">… and {more:,} more</p>' if more > 0 else ""
-    table = _table("vnb-plan-table vnb-case-problems", ["row", "variable", "problem"], rows)
-    alert = f'<div role="alert" class="vnb-alert">{ALERT}<span>{_cell(head)}</span></div>'
+    table = table_html("vnb-plan-table vnb-case-problems", ["row", "variable", "problem"], rows)
+    alert = f'<div role="alert" class="vnb-alert">{ALERT}<span>{name_html(head)}</span></div>'
     return f"{alert}{table}{rest}"
-
-
-def _table(css: str, names: Sequence[str], rows: str) -> str:
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    head = f"<thead><tr>{heads}</tr></thead>"
-    return f'<table class="vnb-rows {css}">{head}<tbody>{rows}</tbody></table>'
-
-
-def _cell(text: str) -> str:
-    return escape(visible_name(text))

@@ -14,18 +14,9 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import ROLES, chat_messages
 from vellum_nb.rendering.format import plural
-from vellum_nb.widgets.base import button, close_tree, note
-from vellum_nb.widgets.fields import (
-    Field,
-    FieldSet,
-    TextField,
-    problem_html,
-    read_json,
-    styled,
-)
+from vellum_nb.widgets.base import button, close_tree, note, styled
+from vellum_nb.widgets.fields import Field, FieldSet, TextField, problem_html, read_json
 from vellum_nb.widgets.markup import page_safe
-
-__all__ = ["ChatField", "next_turn"]
 
 Message = dict[str, Any]
 _SIGNS_PER_TOKEN = 4
@@ -48,7 +39,7 @@ class ChatField(Field):
         self._why = note("", "vnb-problem")
         self._use = button("Use these turns", "", self._use_pasted)
         self._paste_box = styled(ipw.VBox(), "vnb-paste")
-        self._count = note("", "vnb-help", "vnb-count")
+        self._count = note("", "vnb-help vnb-count")
         self.reset()
         label = f'<span class="vnb-label" aria-hidden="true">{escape(self.label)}</span>'
         buttons = styled(ipw.Box([self._add, self._paste]), "vnb-buttons")

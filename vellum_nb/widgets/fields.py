@@ -16,8 +16,8 @@ from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import default_of, plain, value_problem
 from vellum_nb.rendering.format import visible_name
-from vellum_nb.widgets.base import button, close_tree, note
-from vellum_nb.widgets.markup import ALERT, page_safe
+from vellum_nb.widgets.base import button, close_tree, note, styled
+from vellum_nb.widgets.markup import ALERT, name_html, page_safe
 from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
 
 _ONE_LINE = 200  # characters of a text, at most, for a control of one line
@@ -457,7 +457,7 @@ class TagBar:
         for choice in choices:
             box = ipw.Checkbox(description=visible_name(choice.tag), indent=False)
             styled(box, "vnb-check").observe(self._clicked, "value")
-            others = "".join(f" = {escape(visible_name(name))}" for name in choice.names[1:])
+            others = "".join(f" = {name_html(name)}" for name in choice.names[1:])
             parts = [box, note(others, "vnb-others")] if others else [box]
             self._boxes[choice.tag] = box
             self._chips.append(styled(ipw.Box(parts), "vnb-chip"))
@@ -495,13 +495,6 @@ class TagBar:
         for widget in (*self._chips, self._more):
             if widget not in self.widget.children:
                 close_tree(widget)
-
-
-def styled(widget: Any, classes: str) -> Any:
-    """Give `widget` CSS classes, separated by spaces; return it."""
-    for name in classes.split():
-        widget.add_class(name)
-    return widget
 
 
 def problem_html(problem: object) -> str:

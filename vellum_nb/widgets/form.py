@@ -26,11 +26,12 @@ from vellum_nb.widgets.base import (
     close_tree,
     keep_order,
     note,
+    styled,
 )
 from vellum_nb.widgets.cases import CaseSection
 from vellum_nb.widgets.chat_field import ChatField, next_turn
-from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar, styled
-from vellum_nb.widgets.markup import ALERT, WARN, asset, script
+from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
+from vellum_nb.widgets.markup import ALERT, asset, icon, name_html, script
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
 from vellum_nb.widgets.results import Execute, FormRuns, Progress, Rate, Stream, Trace
@@ -44,8 +45,6 @@ from vellum_nb.widgets.spec import (
     type_name,
     union,
 )
-
-__all__ = ["FIELDS", "FORM_STYLE", "RunForm", "make_field"]
 
 FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
     "text": fields.TextField,
@@ -314,16 +313,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def close(self) -> None:
         """Cancel what is under way and close every widget of the form."""
         if self.children:  # else it was closed before
-            cases = [] if self._cases is None else [self._cases]
-            parts: list[Any] = [
-                self._runs,
-                *cases,
-                self._fields,
-                self._options,
-                self._tags,
-                self._bar,
-            ]
-            for part in parts:
+            parts: tuple[Any, ...] = (self._runs, self._cases, self._fields, self._options)
+            for part in filter(None, (*parts, self._tags, self._bar)):
                 part.close()
             children, self.children = self.children, []
             for child in (*children, self.layout):
@@ -405,7 +396,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         else:
             lines.append(not_sent_html(by_tag))
         self._notice.value = "".join(
-            f'<div class="vnb-notice" role="status">{WARN}<span>{line}</span></div>'
+            f'<div class="vnb-notice" role="status">{icon("FAILED")}<span>{line}</span></div>'
             for line in filter(None, lines)
         )
         self._fields.show(by_tag)
@@ -438,7 +429,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             facts.append(f"history: {plural(count, 'run')}")
         about = f'<p class="vnb-about">{escape(spec.description)}</p>' if spec.description else ""
         self._head.value = (
-            f'<div class="vnb-head"><b class="vnb-title">{escape(visible_name(spec.label))}</b>'
+            f'<div class="vnb-head"><b class="vnb-title">{name_html(spec.label)}</b>'
             f'<span class="vnb-source">{escape(spec.source)}</span>'
             f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
         )
@@ -570,12 +561,12 @@ class RunBar:
             return
         verb = "to fill" if only_empty else "to fix"
         calm = only_empty and not tried
-        icon, tone, role = ("", "vnb-calm", "") if calm else (ALERT, "vnb-loud", ' role="alert"')
+        sign, tone, role = ("", "vnb-calm", "") if calm else (ALERT, "vnb-loud", ' role="alert"')
         fields = plural(len(names), "field")
-        self._why.value = f'<span class="{tone}"{role}>{icon}{fields} {verb}:</span>'
+        self._why.value = f'<span class="{tone}"{role}>{sign}{fields} {verb}:</span>'
         self._first = names[0]
         self._link.description = visible_name(names[0])
-        more = "".join(f", {escape(visible_name(name))}" for name in names[1:_NAMED])
+        more = "".join(f", {name_html(name)}" for name in names[1:_NAMED])
         self._others.value = f"{more}{' …' if len(names) > _NAMED else ''}"
         if not self._problems.children:
             self._problems.children = (self._why, self._link, self._others)

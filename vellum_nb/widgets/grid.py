@@ -18,7 +18,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import plain_text, plural, visible_name
+from vellum_nb.rendering.format import plain_text, plural
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
@@ -28,15 +28,15 @@ from vellum_nb.widgets.base import (
     button,
     close_tree,
     note,
+    styled,
 )
 from vellum_nb.widgets.form import FORM_STYLE
 from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
 from vellum_nb.widgets.grid_rows import label_text, row
+from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars, Rate, Trace
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
-
-__all__ = ["Callbacks", "ComparisonView"]
 
 MAX_PAGE = 80_000  # bytes of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -101,7 +101,7 @@ class CasesTable(TableView):
     labels = traitlets.Dict(
         value_trait=traitlets.List(traitlets.Unicode()), key_trait=traitlets.Unicode()
     ).tag(sync=True)
-    failures = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    failures = traitlets.List(traitlets.Unicode(), maxlen=200).tag(sync=True)
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
@@ -184,10 +184,12 @@ class CasesTable(TableView):
 class Detail:
     """One case in full under the grid; nothing at first.
 
-    `changed` is called with a run that was rated here, as it is now.
+    `changed` is called with a run that was rated here, as it is now, `close` by its button.
     """
 
-    def __init__(self, callbacks: Callbacks, changed: Callable[[Run], None]) -> None:
+    def __init__(
+        self, callbacks: Callbacks, changed: Callable[[Run], None], close: Callable[[], None]
+    ) -> None:
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
@@ -203,10 +205,10 @@ class Detail:
             go_on=lambda _run: None,
         )
         parts = [self._edge.widget, self._answers, self._read, self._traces, self.bars]
-        results = ipw.VBox(parts)
-        results.add_class("vnb-results")
-        self.widget = ipw.VBox([note(FORM_STYLE, "vnb-style"), self._head, results])
-        self.widget.add_class("vnb").add_class("vnb-case").add_class("vnb-none")
+        results = styled(ipw.VBox(parts), "vnb-results")
+        shut = button("", "vnb-icon-button vnb-remove", close, tooltip="Close the case (Escape)")
+        parts = [note(FORM_STYLE, "vnb-style"), self._head, results, shut]
+        self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
 
     def show(self, comparison: Comparison, case: Case | None) -> None:
         """Show `case` on every release that has a run of it, the baseline first; None: nothing."""
@@ -298,7 +300,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._executor = SerialExecutor("vellum-nb-grid")
         self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
         self.table = table = CasesTable(comparison, callbacks)
-        self._detail = Detail(callbacks, lambda run: self._take_runs([run]))
+        self._detail = Detail(callbacks, lambda run: self._take_runs([run]), self.close_case)
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")
@@ -356,36 +358,31 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def rate(self, case: Case, release: str, quality: float) -> None:
         """Rate the answer of `case` on `release`, from 0 to 1, in a thread."""
-        rate, run = self._callbacks.rate, case.answer(release)
-        if rate is None:
-            msg = "Ratings cannot be saved here: this comparison was made without a workspace"
-            raise InputError(msg)
-        if run is None or not run.outputs:
-            msg = f"There is no answer of case {case.number} on {release} to rate"
-            raise InputError(msg)
-
-        def save() -> None:
-            self._take_runs([rate(run, quality, None)])
-            text = f"Case {case.number} on {release}: rated {quality:g}"
-            self.table.send({"kind": "status", "text": text})
-
-        self._work(case, release, "saving the rating…", save)
+        self._save(case, release, f"rated {quality:g}", self._callbacks.rate, quality, None)
 
     def name_failure(self, case: Case, release: str, name: str, *, has: bool = True) -> None:
         """Name what is wrong with the answer of `case` on `release`, or take the name away."""
-        fail, run = self._callbacks.fail, case.answer(release)
-        if fail is None or run is None:
-            msg = f"There is no answer of case {case.number} on {release} to name a failure of"
-            if fail is None:
-                msg = "Failures cannot be saved here: this comparison was made without a workspace"
+        words = f"failure {name}" if has else f"no longer a failure: {name}"
+        self._save(case, release, words, self._callbacks.fail, name, has)
+
+    def _save(
+        self, case: Case, release: str, words: str, save: Callable[..., Run] | None, *args: Any
+    ) -> None:
+        """Call `save` with an answer and `args`, in a thread; `words` are read out then."""
+        run = case.answer(release)
+        if save is None:
+            msg = "Nothing can be saved here: this comparison was made without a workspace"
+            raise InputError(msg)
+        if run is None:
+            msg = f"There is no answer of case {case.number} on {release} to rate"
             raise InputError(msg)
 
-        def save() -> None:
-            self._take_runs([fail(run, name, has)])
-            text = f"Case {case.number} on {release}: {'' if has else 'not '}{name}"
+        def work() -> None:
+            self._take_runs([save(run, *args)])
+            text = f"Case {case.number} on {release}: {words}"
             self.table.send({"kind": "status", "text": clean(text)})
 
-        self._work(case, release, "saving the failure…", save)
+        self._work(case, release, "saving…", work)
 
     def replay(self, case: Case, release: str) -> None:
         """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
@@ -450,8 +447,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.rate(self._case(message), _text(message, "release"), float(quality))
 
     def _on_fail(self, message: Mapping[str, Any]) -> None:
+        if not isinstance(has := message.get("has"), bool):
+            refuse(f"{has!r:.60} is neither true nor false")
         of = self._case(message), _text(message, "release"), _text(message, "name")
-        self.name_failure(*of, has=message.get("has") is not False)
+        self.name_failure(*of, has=has)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
         """Make a call in a thread; the cell shows `words` until then, and why it failed."""
@@ -480,7 +479,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
         def show() -> None:
             html = "".join(
-                f"<h4>{escape(visible_name(each))}: {diff.sentence}</h4>{diff._repr_html_()}"
+                f"<h4>{name_html(each)}: {diff.sentence}</h4>{diff._repr_html_()}"
                 for each, diff in self._own.code_diffs.items()
             )
             self.table.code = html or "<p>There is no code difference to display.</p>"
@@ -507,10 +506,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    deleted_text = f"Deleted since: {plural(self._deleted, 'run')}"
-                    text = (
-                        f"{deleted_text}, see history.deletions()" if self._deleted else _ALL_THERE
-                    )
+                    count = plural(self._deleted, "run")
+                    text = f"Deleted since: {count}, see history.deletions()"
+                    text = text if self._deleted else _ALL_THERE
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 

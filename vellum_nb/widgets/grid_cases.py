@@ -32,12 +32,11 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
 from vellum_nb.widgets.grid_rows import label_text, short
+from vellum_nb.widgets.markup import icon
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = ["STATES", "CaseOrder", "head"]
 
 STATES = {
     "different": "Different",
@@ -180,6 +179,8 @@ def head(
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.others)
     found = next((each for each in comparison.metrics if each.name == metric), None)
+    others = comparison.others if metric else ()
+    worse = {each: comparison.against(each, metric).counts["worse"] for each in others}
     parts = [_name(about)] if about else []
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
@@ -190,7 +191,7 @@ def head(
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(each) | _worse(comparison, each, metric) for each in releases],
+        "columns": [_named(each) | {"worse": worse.get(each, 0)} for each in releases],
         "releases": list(map(_named, comparison.releases)),
         "metrics": [_named(each.name) for each in comparison.metrics],
         "metric": metric or "",
@@ -212,12 +213,6 @@ def head(
         ],
         "failures": _failures(order),
         "summary": _summary(comparison, metric, same),
-        "notes": [
-            f"{_name(tag)} moved while these runs were made: each release that it pointed at has a "
-            "column of its own."
-            for tag in comparison.moved_tags
-        ]
-        + [f"{each}." for each in comparison.figures.judge_notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
@@ -238,12 +233,6 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "label": _name(name)}
 
 
-def _worse(comparison: Comparison, release: str, metric: str | None) -> dict[str, int]:
-    if metric is None or release == comparison.baseline:
-        return {"worse": 0}
-    return {"worse": comparison.against(release, metric).counts["worse"]}
-
-
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
         return "no metric: give metrics=… or rate answers to see what is better"
@@ -259,8 +248,14 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
     rows = dict(zip(comparison.releases, known, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.others)
+    moved = "moved while these runs were made: each release that it pointed at has its own column"
     return render(
         "grid_summary.html.j2",
+        icon=icon,
+        notes=[
+            *(f"{_name(tag)} {moved}" for tag in comparison.moved_tags),
+            *comparison.figures.notes,
+        ],
         metric="" if metric is None else _name(metric),
         cases=len(comparison.cases),
         axis=axis,
@@ -281,9 +276,8 @@ def _first_changed(row: Mapping[str, Any]) -> str:
     if not found:
         return ""
     words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in found)
-    return (
-        f"first changed node: {short(words, 240)}, of {plural(int(row['traced']), 'case')} traced"
-    )
+    traced = plural(int(row["traced"]), "case")
+    return f"first changed node: {short(words, 240)}, of {traced} traced"
 
 
 def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:

@@ -30,8 +30,6 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import icon
 
-__all__ = ["MAX_ROW", "changed", "differing", "label_text", "plain", "row", "short"]
-
 Piece: TypeAlias = tuple[str, str]
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and the name of an icon."""
@@ -45,7 +43,7 @@ _WINDOW = 3  # times the limit: as much text is searched for differences
 _TEXT, _LEAST = 700, 24  # characters of an output, at most and at least
 _INPUT = 320
 _INPUTS, _OUTPUTS, _LABELS, _CHIPS, _FAILURES = 6, 8, 8, 12, 8
-_NAME = 40
+_NAME, _FAILURE = 40, 80
 _INLINE = 40  # outputs as short as this stand beside each other
 _ICONS = {
     "worse": "down-arrow",
@@ -217,18 +215,22 @@ def row(
             ],
         )
         if len(json.dumps(html)) <= MAX_ROW or limit <= _LEAST:
-            return {"id": case.case_id, "html": html, "failures": _failures(comparison, case)}
+            found = {"id": case.case_id, "number": case.number, "html": html}
+            return found | {"failures": _failures(comparison, case)}
         limit //= 2
 
 
 def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
-    """Return release to the failures of its answer: the name, and whether it is only proposed."""
+    """Return release to the failures of its answer: name, label, whether it is only proposed."""
     found = comparison.figures.failures[case.number - 1]
     return {
-        each: [[name, False] for name in names][:_FAILURES]
-        + [[name, True] for name in proposals][:_FAILURES]
-        for each, (names, proposals) in found.items()
-        if names or proposals
+        each: [
+            [name, short(visible_name(name), _FAILURE), names is both[1]]
+            for names in both
+            for name in [*names][:_FAILURES]
+        ]
+        for each, both in found.items()
+        if any(both)
     }
 
 

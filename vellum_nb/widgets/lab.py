@@ -18,13 +18,11 @@ from vellum_nb.widgets.base import (
     close_tree,
     note,
     static_html,
+    styled,
 )
-from vellum_nb.widgets.fields import styled
 from vellum_nb.widgets.form import RunForm
 from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
-
-__all__ = ["LabPanel"]
 
 _TITLES = ("Run", "History", "Compare")
 _FEWEST = 2
@@ -111,8 +109,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
             styled(ipywidgets.VBox([part]), "vnb-lab-pane")
             for part in (form, history_view, self._selected)
         )
-        self.children = (self._head, *self._panes)
-        self.add_class("vnb-lab")
+        styled(self, "vnb-lab").children = (self._head, *self._panes)
         self._head.observe(self._on_index, "index")
         self.observe(self._on_tab, "tab")
         history_view.observe(self._show, ["selected_ids"])
@@ -160,9 +157,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def _tabs(self) -> list[dict[str, str]]:
         """Return the tabs, each with its short label."""
-        selected = len(self.history_view.selected_ids)
         compared = " · ".join(map(visible_name, self.form.release_tags))
-        compared = f"{selected} selected" if selected >= _FEWEST else compared
         details = ("", f"{self.history_view.total:,}", compared)
         return [{"title": t, "detail": d} for t, d in zip(_TITLES, details, strict=True)]
 

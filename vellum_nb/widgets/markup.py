@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.rendering.format import one_line, visible_name
 from vellum_nb.rendering.html import stylesheet
-
-__all__ = [
-    "ALERT",
-    "WARN",
-    "alert_html",
-    "asset",
-    "icon",
-    "page_safe",
-    "script",
-]
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
 _MASK = re.compile(r"icon\(([\w-]+)\)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_LONGEST = 160
+_SHORT = 24  # characters of a value that is shown before the long ones
 
 
 def asset(*names: str) -> str:
@@ -79,7 +72,30 @@ def icon(name: str, kind: str = "vnb-glyph", size: int = 16) -> str:
 
 
 ALERT = icon("alert")
-WARN = icon("warn")
+
+
+def name_html(name: object) -> str:
+    """Return a name as safe HTML, characters that reorder text written out."""
+    return escape(visible_name(str(name)))
+
+
+def short_line(text: str) -> str:
+    """Return the beginning of a text in one line."""
+    return one_line(text[: 4 * _LONGEST], _LONGEST)
+
+
+def is_short(value: object) -> bool:
+    """Whether a value can stand in a line with others."""
+    if isinstance(value, str):
+        return len(value) <= _SHORT and "\n" not in value
+    return value is None or isinstance(value, int | float)
+
+
+def table_html(css: str, names: Sequence[str], rows: str) -> str:
+    """Return `rows`, which are HTML, as a table with headings."""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = f"<thead><tr>{heads}</tr></thead>"
+    return f'<table class="vnb-rows {css}">{head}<tbody>{rows}</tbody></table>'
 
 
 def page_safe(value: Any) -> Any:

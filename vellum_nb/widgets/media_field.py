@@ -13,13 +13,10 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.models import VellumVariable
-from vellum_nb.rendering.format import visible_name
 from vellum_nb.rendering.html import media_html
-from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note
-from vellum_nb.widgets.fields import Field, styled
-from vellum_nb.widgets.markup import page_safe, script
-
-__all__ = ["MAX_UPLOAD", "FileChoice", "MediaField", "Uploader"]
+from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note, styled
+from vellum_nb.widgets.fields import Field
+from vellum_nb.widgets.markup import name_html, page_safe, script
 
 MAX_UPLOAD = 20_000_000  # one message of 15 MB already closes the kernel's websocket
 _ADDRESS = ("http://", "https://", "vellum:uploaded-file:")
@@ -186,7 +183,7 @@ def facts_html(name: str, size: int, mime: str = "") -> str:
     """Return name, size and type of a file."""
     kilo, mega = size >= 1e3, size >= 1e6  # noqa: PLR2004
     text = f"{size / 1e6:.1f} MB" if mega else f"{size / 1e3:.0f} kB" if kilo else f"{size} B"
-    parts = [f"<code>{escape(visible_name(name))}</code> {text}", escape(mime)]
+    parts = [f"<code>{name_html(name)}</code> {text}", escape(mime)]
     return " · ".join(filter(None, parts))
 
 

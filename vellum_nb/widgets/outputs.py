@@ -20,7 +20,7 @@ from vellum_nb.rendering.diff import (
 )
 from vellum_nb.rendering.format import duration, money, visible_name
 from vellum_nb.rendering.html import difference_html, error_html, render, value_html
-from vellum_nb.widgets.markup import asset, icon
+from vellum_nb.widgets.markup import asset, icon, name_html
 
 LEFT = ' style="text-align: left"'
 """For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
@@ -185,7 +185,7 @@ def _output_html(name: str, run: Run, baseline: Run | None, *, markdown: bool) -
 def legend_html(release_tag: str) -> str:
     """Return how differences against `release_tag` are marked."""
     marked = " ".join(diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted")))
-    return f"changed words are marked {marked} against {escape(visible_name(release_tag))}"
+    return f"changed words are marked {marked} against {name_html(release_tag)}"
 
 
 def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
@@ -207,7 +207,7 @@ def _icon(state: str) -> str:
 
 
 def _row(name: str, html: str) -> str:
-    return f'<div class="vnb-out-row"><dt>{escape(visible_name(name))}</dt><dd>{html}</dd></div>'
+    return f'<div class="vnb-out-row"><dt>{name_html(name)}</dt><dd>{html}</dd></div>'
 
 
 def _head(run: Run, right: str, *more: str) -> str:
@@ -222,7 +222,7 @@ def _head(run: Run, right: str, *more: str) -> str:
     aside = f' <span class="vnb-aside">{right}</span>' if right else ""
     return (
         f'<div class="vnb-out-head"><span class="vnb-facts"><b class="vnb-tag">'
-        f"{escape(visible_name(run.release_tag))}</b> {facts_html}</span>{aside}</div>"
+        f"{name_html(run.release_tag)}</b> {facts_html}</span>{aside}</div>"
     )
 
 

@@ -18,13 +18,11 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
 from vellum_nb.rendering.format import cut, plural, same_value, value_text, visible_name
 from vellum_nb.rendering.html import clipped
-from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note
-from vellum_nb.widgets.fields import read_json, styled, write_json
+from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note, styled
+from vellum_nb.widgets.fields import read_json, write_json
 from vellum_nb.widgets.markup import alert_html, page_safe, script
 from vellum_nb.widgets.outputs import legend_html, side_by_side_html, trace_html
 from vellum_nb.widgets.spec import Progressing
-
-__all__ = ["AnswerBars", "Answers", "Execute", "FormRuns", "Progress", "Rate", "Stream", "Trace"]
 
 Execute = Callable[[RunRequest, Cancellation], Run]
 Stream = Callable[[RunRequest, Cancellation, Callable[[Progressing], None]], Run]

@@ -9,7 +9,7 @@ from html import escape
 from vellum_nb.errors import InputError, InputProblem, VellumNBError
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind
-from vellum_nb.rendering.format import visible_name
+from vellum_nb.widgets.markup import name_html
 
 Variables = Sequence[VellumVariable]
 
@@ -194,4 +194,4 @@ def type_name(variable: VellumVariable) -> str:
 
 
 def _codes(*names: str) -> str:
-    return ", ".join(f"<code>{escape(visible_name(name))}</code>" for name in names)
+    return ", ".join(f"<code>{name_html(name)}</code>" for name in names)

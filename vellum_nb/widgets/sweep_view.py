@@ -11,18 +11,14 @@ import traitlets
 from vellum_nb.errors import VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
-from vellum_nb.rendering.format import duration, money, one_line, plural, value_text, visible_name
+from vellum_nb.rendering.format import duration, money, plural, value_text, visible_name
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
 from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
-from vellum_nb.widgets.markup import asset, icon, script
-
-__all__ = ["ACTIVE", "SweepView", "plan_html", "sweep_html", "sweep_view_model"]
+from vellum_nb.widgets.markup import asset, icon, is_short, script, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
-_LONGEST = 160
-_SHORT = 24  # characters of an output that is shown before the long one
 _SHORT_ONES = 3
 _NO_OUTPUTS = {"REJECTED": "rejected", "FAILED": "no answer", "CANCELLED": "cancelled"}
 _UNKNOWN = "—"
@@ -37,14 +33,14 @@ def sweep_view_model(
 
     `same` are the other names of each release tag, `numbers` those of the cases by case id.
     """
-    notices = [f"Stopped: {_cut(now.reason)}"] if now.reason else []
+    notices = [f"Stopped: {short_line(now.reason)}"] if now.reason else []
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
         notices.append(f"Moved to another release since: {moved}. Each run names its release.")
     tags = [
         {
-            "tag": _cut(tag.release_tag),
-            "note": _cut(_tag_note(record, tag.release_tag, same)),
+            "tag": short_line(tag.release_tag),
+            "note": short_line(_tag_note(record, tag.release_tag, same)),
             "planned": tag.planned,
             "done": tag.done,
             "failed": tag.failed,
@@ -60,12 +56,13 @@ def sweep_view_model(
     )
     return {
         "state": now.state,
-        "title": _cut(record.deployment),
+        "title": short_line(record.deployment),
         "runs": plural(now.planned, "run"),
         "began": now.began.isoformat() if now.began else None,
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
         "notice": " · ".join(notices),
+        "decided": now.is_decided,
         "plan": _plan_text(record),
         "tags": tags,
         "sums": _sums(now),
@@ -143,7 +140,8 @@ def _sums(now: Progress) -> list[dict[str, str]]:
         ("cost", cost, max_cost, cost_note),
     ]
     return [
-        dict(zip(("label", "value", "unit", "below"), map(_cut, row), strict=True)) for row in rows
+        dict(zip(("label", "value", "unit", "below"), map(short_line, row), strict=True))
+        for row in rows
     ]
 
 
@@ -152,7 +150,7 @@ def _latest(run: Run, number: int | None) -> dict[str, str]:
     if run.state == "FULFILLED":
         values = [value for value in run.outputs.values() if value is not None]
         texts = [value_text(value, "JSON") for value in values]
-        shorts = [text for value, text in zip(values, texts, strict=True) if _is_short(value)]
+        shorts = [text for value, text in zip(values, texts, strict=True) if is_short(value)]
         short = " · ".join(shorts[:_SHORT_ONES])
         text = next((text for text in texts if text not in shorts), "")
     else:
@@ -161,25 +159,20 @@ def _latest(run: Run, number: int | None) -> dict[str, str]:
     return {
         "id": run.id,
         "time": (run.finished_at or run.timestamp).isoformat(),
-        "tag": _cut(visible_name(run.release_tag)),
+        "tag": short_line(visible_name(run.release_tag)),
         "state": run.state,
         "seconds": _UNKNOWN if run.latency_s is None else f"{run.latency_s:.2f}",
         "case": "" if number is None else f"case {number:,}",
-        "short": _cut(short),
-        "text": _cut(text),
+        "short": short_line(short),
+        "text": short_line(text),
     }
-
-
-def _is_short(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _SHORT and "\n" not in value
-    return isinstance(value, int | float)
 
 
 def _status(now: Progress) -> str:
     """Return the state in a sentence without figures that change all the time: it is read out."""
     limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
     how = f"it continues with a higher {limit}, or none" if limit else "resume continues from here"
+    how = "ws.open_sweep(…, stop_when=None) runs the rest" if now.is_decided else how
     sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",
@@ -191,10 +184,6 @@ def _status(now: Progress) -> str:
     if now.state in {"paused", "stopping"} and not any(tag.running for tag in now.tags):
         return sentence.partition(":")[0]
     return sentence
-
-
-def _cut(text: str) -> str:
-    return one_line(text[: 4 * _LONGEST], _LONGEST)
 
 
 def plan_html(record: SweepRecord) -> str:

@@ -30,8 +30,6 @@ from vellum_nb.widgets.table_rows import (
 )
 from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, read_int, refuse
 
-__all__ = ["HistoryView"]
-
 _MAX_ROWS, _FEWEST_ROWS = 200, 40
 _FIRST = Window("", 0, 0, 40)
 _MAX_CELLS = 4_000

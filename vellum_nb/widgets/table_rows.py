@@ -17,17 +17,6 @@ from vellum_nb.models import Run
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search
 
-__all__ = [
-    "JOINED",
-    "TEXT_LIMIT",
-    "cells",
-    "column_kind",
-    "default_columns",
-    "fitting_rows",
-    "known_columns",
-    "static_html",
-]
-
 TEXT_LIMIT = 160
 NOTHING = Search(())
 JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own

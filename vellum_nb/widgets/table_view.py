@@ -18,8 +18,6 @@ from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.widgets.base import ThreadSafeWidget, export_target
 from vellum_nb.widgets.markup import asset, script
 
-__all__ = ["Format", "TableView", "Window", "read_int", "refuse"]
-
 MAX_TEXT = 500
 _MAX_OFFSET = 2**53
 

@@ -262,7 +262,7 @@ class SweepWorker:
 
     def view(self, sweep: Sweep) -> Any:
         """Return the live view of the sweep."""
-        from vellum_nb.widgets import SweepView
+        from vellum_nb.widgets.sweep_view import SweepView
 
         cases = self._cases or self._history.sweeps.cases(sweep.id)
         numbers = {case.case_id: case.position + 1 for case in reversed(cases)}

@@ -17,8 +17,9 @@ from vellum_nb.sweep.sweep import Sweep
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
-    from vellum_nb.widgets import BlindView, HistoryView
+    from vellum_nb.widgets.blind import BlindView
     from vellum_nb.widgets.grid import Callbacks, ComparisonView
+    from vellum_nb.widgets.table import HistoryView
 
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
@@ -67,8 +68,8 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
 
 def view_history(history: History, **options: Any) -> HistoryView:
     """Return the interactive table of `history`."""
-    from vellum_nb.widgets import HistoryView
     from vellum_nb.widgets.outputs import side_by_side_html
+    from vellum_nb.widgets.table import HistoryView
 
     return HistoryView(history, side_by_side=side_by_side_html, **options)
 
@@ -82,6 +83,6 @@ def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> Com
 
 def view_blind(session: BlindSession, rate: Rate | None = None) -> BlindView:
     """Return the widget of a blind rating."""
-    from vellum_nb.widgets import BlindView
+    from vellum_nb.widgets.blind import BlindView
 
     return BlindView(session, rate=rate)

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vellum_nb.local import LocalServer
-    from vellum_nb.widgets import ComparisonView, LabPanel, RunForm
+    from vellum_nb.widgets.form import RunForm
+    from vellum_nb.widgets.grid import ComparisonView
+    from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
 
 
@@ -213,7 +215,7 @@ class Workspace:
         ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last
         recorded run.
         """
-        from vellum_nb.widgets import RunForm
+        from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
 
         execute = self._runner.execute
@@ -247,7 +249,7 @@ class Workspace:
 
     def lab(self, deployment: str) -> LabPanel:
         """Return form, history and comparison of `deployment` in one panel."""
-        from vellum_nb.widgets import LabPanel
+        from vellum_nb.widgets.lab import LabPanel
 
         form = self.form(deployment)
         view = views.view_history(self.history, deployment=deployment)

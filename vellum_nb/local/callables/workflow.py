@@ -298,9 +298,8 @@ def _foreign(value: Any) -> Any:
     """Return NumPy and pandas values as Python's; they are recognised by their methods."""
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return value.to_dict(orient="records")
-    for name in ("tolist", "item"):
-        if hasattr(value, "dtype") and hasattr(value, name):
-            return getattr(value, name)()
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
     msg = f"a {type(value).__name__} has no JSON form"
     raise ValueError(msg)
 

@@ -75,13 +75,8 @@ def imported(code: str) -> Code:
 def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
     """Import a module of a snapshot and return the workflow in it, with its place.
 
-    Parameters
-    ----------
-    snapshot : Snapshot
-        Its modules get a package of their own, so that releases do not share modules.
-    entry : str
-        ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one workflow that
-        the module defines: a Workflows SDK class before functions.
+    `entry` is ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one
+    workflow that the module defines: a Workflows SDK class before functions.
     """
     where, _, name = entry.rpartition(":")
     if not where:  # workflow.py, or the only module of a folder without one
@@ -116,7 +111,7 @@ def _make_package(snapshot: Snapshot) -> None:
     assert spec is not None  # noqa: S101 - a .py file always has one
     spec.submodule_search_locations = places
     if snapshot.uses_sdk:
-        from vellum_nb.local.sdk.patches import leave_out_of_ids
+        from vellum_nb.local.sdk.workflow import leave_out_of_ids
 
         leave_out_of_ids(name)
         # What `vellum workflows pull` writes imports its display folder, which is for Vellum's

@@ -1,28 +1,242 @@
-"""Registry of deployments by name, in memory and, given a folder, in ``registry.db``."""
+"""Deployments, their immutable releases and release tags: built, kept, exported.
+
+They are in memory and, given a folder, in ``registry.db``.
+"""
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
+import textwrap
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
-from vellum_nb.local.deployments.sources import Snapshots
+from vellum_nb.local.callables.signature import name_of
+from vellum_nb.local.deployments.loading import code_of, import_path, imported, load
+from vellum_nb.local.deployments.sources import (
+    MODULE,
+    CodeUnavailableError,
+    Snapshot,
+    Snapshots,
+    check_files,
+    read_source,
+    undefined_names,
+)
+from vellum_nb.local.engine.events import Code, new_id
+from vellum_nb.local.isolation.process import ProcessOptions
+from vellum_nb.local.isolation.workflow_server import IsolatedCode
 from vellum_nb.local.refusals import Refused, StoreError
+from vellum_nb.models import contract
 from vellum_nb.sqlite import FileFormat, SqliteFile
 
+LATEST = "LATEST"
+Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TAG = re.compile(r"(?!.*\.\.)\w(?:[\w.-]*\w)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A release tag: the release it points at, and since when."""
+
+    name: str
+    release_id: str
+    moved: datetime
+
+    @property
+    def source(self) -> str:
+        """SYSTEM for LATEST, USER for all others."""
+        return "SYSTEM" if self.name == LATEST else "USER"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Variables of source that are known, so that it is not imported before its first run."""
+
+    input_variables: tuple[contract.VellumVariable, ...]
+    output_variables: tuple[contract.VellumVariable, ...]
+    summary: str = ""
+
+
+# In the registry it is a name; the context of the validation is the server's `Snapshots`.
+_StoredSnapshot = Annotated[
+    Snapshot | None,
+    PlainSerializer(lambda snapshot: snapshot and snapshot.package),
+    PlainValidator(lambda name, info: name and info.context.get(name)),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Declared):
+    """One release: its code with its variables.
+
+    `name` is the deployment's if none is given. `code` is ``module:qualname``: in the snapshot if
+    there is one, else where the callable can be imported again; or empty. With `process`, each run
+    gets a process of its own.
+    """
+
+    name: str
+    code: str
+    snapshot: _StoredSnapshot = None
+    process: ProcessOptions | None = None
+    loaded: Annotated[list[Any], Field(exclude=True)] = field(
+        default_factory=list, compare=False, repr=False
+    )
+    id: str = field(default_factory=new_id)
+    version_id: str = field(default_factory=new_id)
+    created: datetime = field(default_factory=partial(datetime.now, UTC))
+    description: str = ""
+
+    def workflow(self) -> Code:
+        """Return the code, imported again after a restart."""
+        if not self.loaded:
+            code: Code
+            if self.snapshot is None:
+                code = imported(self.code)
+            elif self.process is None:
+                code = load(self.snapshot, self.code)[1]
+            else:
+                variables = self.input_variables, self.output_variables
+                parts = self.snapshot, self.code, self.process, *variables, self.summary
+                code = IsolatedCode(*parts)
+            if code.input_variables != self.input_variables:
+                msg = f"{self.code} has other input variables now"
+                raise CodeUnavailableError(msg)
+            self.loaded.append(code)
+        found: Code = self.loaded[0]
+        return found
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment with all its releases, oldest first, and its tags. Replaced, never changed."""
+
+    name: str
+    label: str
+    created: datetime
+    id: str = field(default_factory=new_id)
+    releases: tuple[Release, ...] = ()
+    tags: Mapping[str, Tag] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> Release:
+        """The newest release."""
+        return self.releases[-1]
+
+    def tag(self, name: str) -> Tag:
+        """Return a release tag."""
+        if name not in self.tags:
+            known = ", ".join(self.tags)
+            raise Refused(404, f"{self.name} has no release tag {name!r:.160}; it has: {known}")
+        return self.tags[name]
+
+    def release(self, tag_or_id: str) -> Release:
+        """Return the release with this tag or id."""
+        release = self.find_release(tag_or_id)
+        if release is None:
+            known = ", ".join(self.tags)
+            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+            raise Refused(404, msg)
+        return release
+
+    def find_release(self, tag_or_id: str) -> Release | None:
+        """Return the release with this tag or id; None if it does not exist."""
+        tag = self.tags.get(tag_or_id)
+        id_ = tag.release_id if tag else tag_or_id
+        return next((release for release in self.releases if release.id == id_), None)
+
+    def tagged(self, release: Release, *names: str, at: datetime) -> Deployment:
+        """Return the deployment with the tags `names` on `release`."""
+        moved = {name: Tag(name, release.id, at) for name in names}
+        return replace(self, tags={**self.tags, **moved})
+
+
+def build(
+    target: Target,
+    snapshots: Snapshots,
+    process: ProcessOptions | None,
+    *,
+    entry: str | None = None,
+    source: str | None = None,
+    declared: Declared | None = None,
+) -> Release:
+    """Return a release of `target`; see `LocalServer.deploy`."""
+    if isinstance(target, Mapping):
+        files, name = check_files(target, "The project"), ""
+    elif isinstance(target, os.PathLike):
+        path = Path(target).expanduser().resolve()
+        files, name = read_source(path), path.name if path.is_dir() else ""
+    else:
+        name = name_of(target)
+        if source is None:
+            if process is not None:
+                msg = (
+                    f"{name} cannot run in a process of its own: its source is not known. "
+                    "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
+                )
+                raise Refused(400, msg)
+            return _of_code(code_of(target), name, import_path(target))
+        entry = f"{MODULE}:{entry or name}"
+        files = {f"{MODULE}.py": source.encode()}
+        if undefined_names(source) and process is None:
+            return _of_code(code_of(target), name, entry, snapshot=snapshots.add(files))
+    return _from_source(snapshots.add(files), entry or "", process, name, declared)
+
+
+def _from_source(
+    snapshot: Snapshot,
+    place: str,
+    process: ProcessOptions | None,
+    name: str,
+    declared: Declared | None,
+) -> Release:
+    parts: dict[str, Any] = {"snapshot": snapshot, "process": process}
+    if declared is not None:
+        name = name or place.rpartition(":")[2]
+        return Release(**vars(declared), name=name, code=place, **parts)
+    code: Code
+    try:
+        if process is not None:
+            place, code = IsolatedCode.described(snapshot, place, process)
+        else:
+            place, code = load(snapshot, place)
+    except CodeUnavailableError as exc:
+        raise Refused(400, f"The source cannot be deployed: {exc}") from exc
+    return _of_code(code, name or place.rpartition(":")[2], place, **parts)
+
+
+def _of_code(code: Code, name: str, place: str, **parts: Any) -> Release:
+    declared = Declared(code.input_variables, code.output_variables, code.description)
+    return Release(**vars(declared), name=name, code=place, loaded=[code], **parts)
+
+
+def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
+    """Return the source of a release: path to text."""
+    try:
+        if release.snapshot is not None:
+            return release.snapshot.texts()
+        code: Any = release.workflow()
+        text = inspect.getsource(getattr(code, "target", code))
+    except (CodeUnavailableError, OSError, TypeError) as exc:
+        msg = (
+            f"The source of this release of {deployment.name} is not available ({exc}); deploy a "
+            "folder, a .py file, or a cell with %%vellum_deploy"
+        )
+        raise Refused(400, msg) from exc
+    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
 
 
 class Registry:
@@ -161,3 +375,49 @@ def _uuid(text: str) -> str | None:
     with suppress(ValueError):
         return str(uuid.UUID(text))
     return None
+
+
+# Releases and release tags as the contract has them
+
+SPACE = uuid.UUID("0f0e3a3c-8a7c-4a5e-9c11-5d1f2b6c7e10")
+ENVIRONMENT = contract.ReleaseEnvironment(
+    id=str(uuid.uuid5(SPACE, "environment")), name="local", label="Local"
+)
+
+
+def release_read(deployment: Deployment, release: Release) -> contract.WorkflowDeploymentRelease:
+    """Return a release with the tags that are on it now."""
+    process = release.process
+    image = {}  # an addition of ours, of releases that run in a container
+    if process is not None and process.isolation == "container":
+        image = {"container_image": process.digest}
+    return contract.WorkflowDeploymentRelease(
+        id=release.id,
+        created=release.created,
+        environment=ENVIRONMENT,
+        created_by=None,
+        workflow_version=contract.WorkflowVersion(
+            id=release.version_id,
+            input_variables=release.input_variables,
+            output_variables=release.output_variables,
+            dependencies=(),
+            **image,
+        ),
+        deployment=contract.ReleaseDeployment(id=deployment.id, name=deployment.name),
+        description=release.description,
+        release_tags=tuple(
+            contract.ReleaseTagName(name=tag.name, source=tag.source)
+            for tag in deployment.tags.values()
+            if tag.release_id == release.id
+        ),
+        reviews=(),
+    )
+
+
+def tag_read(deployment: Deployment, tag: Tag) -> contract.WorkflowReleaseTagRead:
+    """Return a release tag."""
+    created = deployment.release(tag.release_id).created
+    ref = contract.ReleaseRef(id=tag.release_id, timestamp=created)
+    return contract.WorkflowReleaseTagRead(
+        name=tag.name, source=tag.source, history_item=ref, release=ref
+    )

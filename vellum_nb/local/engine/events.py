@@ -314,9 +314,9 @@ def _finite(text: str) -> float:
     return value
 
 
-def events_from_json(text: str | bytes) -> list[Event]:
-    """Return the events whose JSON `to_json` made."""
-    return list(_EVENTS.validate_python(json.loads(text)))
+def parse_events(raw: Any) -> list[Event]:
+    """Return the events of a list that was read from the JSON of `to_json`."""
+    return list(_EVENTS.validate_python(raw))
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.deployments.sources import CodeUnavailableError
 from vellum_nb.local.engine.events import (
     NODE_FULFILLED,
@@ -25,7 +24,6 @@ from vellum_nb.local.engine.events import (
     Execution,
     Rejection,
     RunContext,
-    Usage,
     code_definition,
     describe_exception,
     event_error,
@@ -35,7 +33,7 @@ from vellum_nb.local.engine.events import (
 )
 from vellum_nb.local.engine.inputs import ExecutionWithUploads, resolve_uploads
 from vellum_nb.local.engine.requests import ExecutionRequest, release_context
-from vellum_nb.local.ledger.ledger import EventLog, ExecutionRecord, Ledger
+from vellum_nb.local.ledger import EventLog, ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
@@ -46,7 +44,7 @@ _BATCH = 100  # events that a reader gets at once
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server: seconds for a run (None: no limit), runs at once, and runs that wait.
+    """Limits of a server; see `LocalServer`. A `timeout` of None is no limit.
 
     At its timeout a run is rejected with ``WORKFLOW_TIMEOUT``. The thread of a plain callable goes
     on to its end, as Python cannot stop it.
@@ -55,8 +53,12 @@ class Limits:
     timeout: float | None = None
     concurrency: int = 64
     queue: int = 256
+    grace: float = 0.2
+    body_limit: int = 32 * 1024 * 1024
+    request_timeout: float = 10.0
 
 
+@dataclass(eq=False, repr=False)
 class LiveExecution:
     """One execution between its request and its end, in a thread of its own.
 
@@ -66,21 +68,14 @@ class LiveExecution:
     run. An `inner` one is part of another execution, which waits for it.
     """
 
-    def __init__(
-        self,
-        record: ExecutionRecord,
-        ledger: Ledger,
-        prepare: Callable[[], Execution],
-        *,
-        parent: Mapping[str, Any] | None = None,
-        inner: bool = False,
-    ) -> None:
-        self.record = record
-        self.inner = inner
-        self.on_end: Callable[[LiveExecution], None] = lambda _: None
-        self._ledger = ledger
-        self._prepare = prepare
-        self._parent = parent
+    record: ExecutionRecord
+    _ledger: Ledger
+    _prepare: Callable[[], Execution]
+    _on_end: Callable[[LiveExecution], None]
+    _parent: Mapping[str, Any] | None
+    inner: bool
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()  # set for a moment whenever something happens
         self._events: list[Event] = []
@@ -88,7 +83,6 @@ class LiveExecution:
         self._inner_ids: dict[str, list[str]] = {}  # what runs inside of its nodes, by span
         self._execution: Execution | None = None
         self._turn = threading.Event()
-        self._waits = record.status == "PENDING"
         self._clock: asyncio.TimerHandle | None = None
         self._lock = threading.RLock()
         self._recorded = self._ending = self._over = False
@@ -113,7 +107,10 @@ class LiveExecution:
     def _run_code(self, execution: Execution) -> Rejection:
         """Publish the events of the code; return the rejection that counts if it has no end."""
         try:
-            if self._waits:
+            if self.record.status == "PENDING":
+                with self._lock:
+                    if not self._ending:
+                        self.record = replace(self.record, status="INITIATED")
                 self._ledger.update(self.record)
             for event in execution.events():
                 self._publish(event)
@@ -145,21 +142,13 @@ class LiveExecution:
     def start(self, timeout: float | None) -> None:
         """Let it run, for at most `timeout` seconds; on the event loop."""
         if timeout is not None:
-            why = Rejection(f"The run took longer than {timeout:g} seconds", "WORKFLOW_TIMEOUT")
-            self._clock = self._loop.call_later(timeout, self._reject_elsewhere, why)
-        if self._waits:  # else its thread may hold the lock, and wait for the ledger
-            with self._lock:
-                if not self._ending:
-                    self.record = replace(self.record, status="INITIATED")
+            why = f"The run took longer than {timeout:g} seconds"
+            self._clock = self._loop.call_later(timeout, self.cancel, why, "WORKFLOW_TIMEOUT")
         self._turn.set()
 
-    def cancel(self, message: str) -> asyncio.Future[None]:
-        """End it as cancelled, unless it has ended."""
-        return self._reject_elsewhere(Rejection(message, "WORKFLOW_CANCELLED"))
-
-    def _reject_elsewhere(self, why: Rejection) -> asyncio.Future[None]:
-        """Reject it in another thread: the event loop does not wait for the ledger."""
-        return self._loop.run_in_executor(None, self._reject, why)
+    def cancel(self, message: str, code: str = "WORKFLOW_CANCELLED") -> asyncio.Future[None]:
+        """End it, unless it has ended, in a thread: the event loop does not wait for the ledger."""
+        return self._loop.run_in_executor(None, self._reject, Rejection(message, code))
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Note that its node with this span runs another execution."""
@@ -271,7 +260,7 @@ class LiveExecution:
         if self._clock is not None:
             self._clock.cancel()
         self._wake()
-        self.on_end(self)
+        self._on_end(self)
 
     def _with_inner_ids(self, event: Event) -> Event:
         inner = self._inner_ids.get(event.span_id)
@@ -293,29 +282,18 @@ class LiveExecution:
         return [*first, *map(self._with_inner_ids, nodes), [*past, *first][0].rejected(why)]
 
 
+@dataclass(eq=False, repr=False)
 class Executions:
     """The executions of a running server; on its event loop, but for `join`.
 
-    `url` and `api_key` are this server's, for nodes that call Vellum; `usage` returns the usage of
-    a node by its span id.
+    `_new_context` makes the context of a run from what is the run's own.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        registry: Registry,
-        limits: Limits,
-        *,
-        url: str = "",
-        api_key: str = "",
-        usage: Callable[[str], tuple[Usage, ...]] = lambda _: (),
-    ) -> None:
-        self._ledger = ledger
-        self._registry = registry
-        self._limits = limits
-        self._url = url
-        self._api_key = api_key
-        self._usage = usage
+    _ledger: Ledger
+    _limits: Limits
+    _new_context: Callable[..., RunContext] = RunContext
+
+    def __post_init__(self) -> None:
         self._live: dict[str, LiveExecution] = {}
         self._waiting: deque[LiveExecution] = deque()
         self._running = 0
@@ -335,13 +313,9 @@ class Executions:
         while context is not None and outer is None:  # it may come from a node of another one
             outer = self._live.get(context["span_id"])
             context = context.get("parent")
-        inner = outer is not None
-        if not self.has_room(inner=inner):
-            record = replace(record, status="PENDING")
         parent = release_context(record)
         prepare = partial(self._prepare, request, parent)
-        live = LiveExecution(record, self._ledger, prepare, parent=parent, inner=inner)
-        self.submit(live)
+        live = self.submit(record, prepare, parent, inner=outer is not None)
         if outer is not None and record.parent is not None:
             outer.add_inner(record.parent["span_id"], record.execution_id)
         return live
@@ -370,10 +344,18 @@ class Executions:
         msg = f"{most} executions run or wait already; try again later"
         raise Refused(429, msg, retry_after=_RETRY_AFTER)
 
-    def submit(self, live: LiveExecution) -> None:
-        """Run an execution when its turn comes."""
-        at_once = self.has_room(inner=live.inner)
-        live.on_end = self._ended
+    def submit(
+        self,
+        record: ExecutionRecord,
+        prepare: Callable[[], Execution],
+        parent: Mapping[str, Any] | None = None,
+        *,
+        inner: bool = False,
+    ) -> LiveExecution:
+        """Run an execution when its turn comes; see `LiveExecution`."""
+        at_once = self.has_room(inner=inner)
+        record = record if at_once else replace(record, status="PENDING")
+        live = LiveExecution(record, self._ledger, prepare, self._ended, parent, inner)
         thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()
@@ -381,17 +363,18 @@ class Executions:
             msg = "This machine starts no more threads now; try again later"
             raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
         self._threads.add(thread)
-        self._live[live.record.execution_id] = live
+        self._live[record.execution_id] = live
         if at_once:
             self._start(live)
         else:
             self._waiting.append(live)
+        return live
 
-    async def close(self, message: str, *, grace: float) -> None:
-        """Let runs end within `grace` seconds, and reject the others."""
+    async def close(self, message: str) -> None:
+        """Let runs end within the grace, and reject the others."""
         self._closed = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(self._limits.grace):
                 for live in list(self._live.values()):
                     await live.ended()
         self._waiting.clear()  # they do not begin while others are cancelled
@@ -421,15 +404,11 @@ class Executions:
         """Check the request and return the run; in the run's thread."""
         record = request.record
         previous = self._ledger.record(record.previous_execution_id or "")
-        context = RunContext(
+        context = self._new_context(
             execution_id=record.execution_id,
             trace_id=record.trace_id,
             parent=parent,
-            state=None if previous is None else previous.state,
-            timeout=self._limits.timeout,
-            url=self._url,
-            api_key=self._api_key,
-            usage=self._usage,
+            state=previous and previous.state,
             trigger=request.trigger,
             mocks=request.mocks,
         )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
 from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
-from vellum_nb.local.ledger.ledger import Ledger, StoredFile
+from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.inputs import schema_problem

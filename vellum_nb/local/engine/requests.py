@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import LATEST, Deployment, Release
+from vellum_nb.local.deployments.registry import LATEST, Deployment, Registry, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import new_id, to_json
 from vellum_nb.local.engine.inputs import WIRE_TYPES
-from vellum_nb.local.ledger.ledger import ExecutionRecord, storable
+from vellum_nb.local.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 from vellum_nb.models.base import Model

@@ -33,10 +33,10 @@ from vellum_nb.local.engine.events import (
     Rejection,
     RunContext,
     describe_exception,
-    events_from_json,
     no_usage,
     not_loaded,
     own_frames,
+    parse_events,
     to_json,
 )
 from vellum_nb.local.refusals import Refused
@@ -311,7 +311,7 @@ def _message(line: bytes) -> tuple[str, Any]:
     try:
         ((kind, content),) = json.loads(line).items()
         if kind == "event":
-            (content,) = events_from_json(json.dumps([content]))
+            (content,) = parse_events([content])
         elif kind == "rejected":
             content = [str(content[0]), str(content[1]), content[2] and str(content[2])]
     except (ValueError, TypeError, AttributeError, LookupError):

@@ -262,36 +262,29 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
 # Servers
 
 
-_starting = threading.Lock()
-_servers: dict[tuple[Path, ProcessOptions], _Server | None] = {}  # None: it starts
+_lock = threading.Lock()
+_servers: dict[tuple[Path, ProcessOptions], _Server] = {}
 
 
 def _server_of(folder: Path, options: ProcessOptions) -> _Server:
     """Return the server of a release, started if none is running."""
     key = (folder, options)
-    server = _servers.get(key)
-    if server is not None and server.is_running():
-        return server
-    with _starting:
+    with _lock:
         server = _servers.get(key)
         if server is None or not server.is_running():
             if server is not None:
                 server.stop()
-            _servers[key] = None
-            server = _Server(options)
-            if key not in _servers:
-                server.stop()
-                message = "The local server was stopped"
-                raise Rejection(message, "WORKFLOW_CANCELLED")
-            _servers[key] = server
+            server = _servers[key] = _Server(options)
+    server.wait_until_ready()
     return server
 
 
 def stop_servers(folders: Sequence[Path]) -> None:
     """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
-    for key in [key for key in _servers if key[0] in folders]:
-        if server := _servers.pop(key, None):
-            server.stop()
+    with _lock:
+        found = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
+    for server in found:
+        server.stop()
 
 
 class _Server:
@@ -336,11 +329,7 @@ class _Server:
                 cwd=self._folder,
                 start_new_session=True,
             )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
+        self._is_ready = False
 
     def _in_container(self, options: ProcessOptions, settings: Mapping[str, str]) -> list[str]:
         """Return the command that runs the server in a container."""
@@ -354,15 +343,18 @@ class _Server:
             str(options.digest),
         ]
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         until = time.monotonic() + _READY_S
-        while True:
+        while not self._is_ready:
             with suppress(Rejection), self.request("/healthz", timeout=_HEALTH_S):
+                self._is_ready = True
                 return
             if not self.is_running() or time.monotonic() > until:
                 why = self.rejection("").stacktrace or "it printed nothing"
                 message = f"The workflow server did not start: {why[-600:]}"
-                raise self.rejection(message)
+                rejection = self.rejection(message)
+                self.stop()
+                raise rejection
             time.sleep(0.1)
 
     @contextmanager

@@ -23,12 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic import Json as JsonText
 from typing_extensions import TypedDict
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import (
+from vellum_nb.local.deployments.registry import (
     LATEST,
     Deployment,
+    Registry,
     Release,
     build,
+    release_read,
     source_of,
 )
 from vellum_nb.local.deployments.sources import (
@@ -39,8 +40,8 @@ from vellum_nb.local.deployments.sources import (
 )
 from vellum_nb.local.engine.events import to_json
 from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import image_name
-from vellum_nb.local.ledger.ledger import Ledger
+from vellum_nb.local.isolation.workflow_server import image_name, isolation_options
+from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
 from vellum_nb.models.base import Model
@@ -66,7 +67,7 @@ class PullOptions(BaseModel):
     release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
     exclude_code: bool = False
     exclude_display: bool = False
-    include_json: Annotated[bool, Field(description="Adds the variables as workflow.json.")] = False
+    include_json: Annotated[bool, Field(description="Adds the release as workflow.json.")] = False
     include_sandbox: Annotated[
         bool, Field(description="Adds the cases of a pushed project as dataset.json.")
     ] = False
@@ -120,14 +121,7 @@ def pull(
         names = {"label": deployment.label, "deployment_name": deployment.name}
         ids = {"deployment_history_item_id": release.id, "workflow_version_id": release.version_id}
         metadata = {**_metadata(pushed), **names, "deployment_id": deployment.id, **ids}
-        definition = {
-            "name": deployment.name,
-            "label": deployment.label,
-            "release_id": release.id,
-            "description": release.description,
-            "input_variables": [v.model_dump(by_alias=True) for v in release.input_variables],
-            "output_variables": [v.model_dump(by_alias=True) for v in release.output_variables],
-        }
+        definition = release_read(deployment, release).model_dump(by_alias=True)
         extra = {"workflow.json": _indented(definition)}
     if options.exclude_display:
         files = {path: text for path, text in files.items() if "display" not in path.split("/")}
@@ -221,11 +215,12 @@ def _deployed(
     registry: Registry, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
 ) -> tuple[Deployment, Release]:
     """Release the code: in the image that the project names, else in the kernel."""
-    options: dict[str, Any] = {}
+    process = None
     if image := image_name(pushed.runner_config):
-        options = {"isolation": "container", "image": image, "memory_limit": DEFAULT_MEMORY_LIMIT}
+        limit = DEFAULT_MEMORY_LIMIT
+        process = isolation_options("container", files, memory_limit=limit, image=image)
     return registry.deploy(
-        build(files, registry.snapshots, **options),
+        build(files, registry.snapshots, process),
         name=config.name or pushed.module.rpartition(".")[2].replace("_", "-"),
         release_tags=config.release_tags,
         description=config.release_description or config.description,

@@ -16,13 +16,11 @@ from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
-from vellum_nb.local.deployments.registry import Registry
-from vellum_nb.local.deployments.releases import Deployment, Release
+from vellum_nb.local.deployments.registry import Deployment, Registry, Release
 from vellum_nb.local.engine.events import from_json, to_json
 from vellum_nb.local.engine.executions import Executions
-from vellum_nb.local.ledger.filters import ordering_keys
-from vellum_nb.local.ledger.ledger import ExecutionRecord, Ledger
-from vellum_nb.local.prompts.models import Models
+from vellum_nb.local.ledger import ExecutionRecord, Ledger, ordering_keys
+from vellum_nb.local.prompts import Models
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import Page
 
@@ -192,19 +190,14 @@ def json_line(content: Any) -> bytes:
 # Pages
 
 
+@dataclass
 class _Paging:
     """The query of a list, and the page that it asks for."""
 
-    def __init__(
-        self,
-        request: Request,
-        *,
-        limit: Limit = 100,
-        offset: Offset = 0,
-        ordering: Annotated[str | None, Query(description="Comma-separated; - reverses.")] = None,
-    ) -> None:
-        self._url = request.url
-        self._limit, self._offset, self._ordering = min(limit, LARGEST_PAGE), offset, ordering
+    request: Request
+    limit: Limit = 100
+    offset: Offset = 0
+    ordering: Annotated[str | None, Query(description="Comma-separated; - reverses.")] = None
 
     def page(
         self,
@@ -216,18 +209,20 @@ class _Paging:
     ) -> Page[R]:
         """Return the page of `items` in the order of the query, or else in `ordering`."""
         found = list(items)
-        for name, is_reversed in reversed(ordering_keys(self._ordering or ordering, keys)):
+        for name, is_reversed in reversed(ordering_keys(self.ordering or ordering, keys)):
             found.sort(key=keys[name], reverse=is_reversed)
-        start, end = self._offset, self._offset + self._limit
+        limit = min(self.limit, LARGEST_PAGE)
+        start, end = self.offset, self.offset + limit
+
+        def address(offset: int) -> str:
+            return str(self.request.url.include_query_params(limit=limit, offset=offset))
+
         return Page(
             count=len(found),
-            next=self._address(end) if end < len(found) else None,
-            previous=self._address(max(0, start - self._limit)) if start > 0 else None,
+            next=address(end) if end < len(found) else None,
+            previous=address(max(0, start - limit)) if start > 0 else None,
             results=tuple(map(show, found[start:end])),
         )
-
-    def _address(self, offset: int) -> str:
-        return str(self._url.include_query_params(limit=self._limit, offset=offset))
 
 
 Paging = Annotated[_Paging, Depends()]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from vellum_nb.local.deployments.releases import (
+from vellum_nb.local.deployments.registry import (
     ENVIRONMENT,
     SPACE,
     Deployment,

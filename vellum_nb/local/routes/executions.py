@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 
-from vellum_nb.local.deployments.releases import Release
+from vellum_nb.local.deployments.registry import Release
 from vellum_nb.local.engine.events import Event, Usage
 from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.engine.requests import ShortText, derived_id, release_context
-from vellum_nb.local.ledger.filters import parse_filters, parse_ordering
-from vellum_nb.local.ledger.ledger import ExecutionRecord
+from vellum_nb.local.ledger import ExecutionRecord, parse_filters, parse_ordering
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import (
     JSON,
@@ -203,43 +202,28 @@ def slim_execution(record: ExecutionRecord, release: Release | None, latest: _Js
 
 
 def _common(record: ExecutionRecord, release: Release | None) -> _Json:
+    ids = {each.key: each.id for each in release.input_variables} if release else {}
     usage = usage_body(record.usage)
     results = usage and [{"usage": usage["usage"], "cost": usage["cost"] or None, "error": None}]
     return {
         "span_id": record.execution_id,
-        "start": record.start.isoformat(),
-        "end": record.end and record.end.isoformat(),
-        "inputs": _values(record.inputs, release.input_variables if release else ()),
-        "outputs": _values(record.outputs, release.output_variables if release else ()),
-        "error": record.error and record.error.model_dump(mode="json"),
+        "start": record.start,
+        "end": record.end,
+        "inputs": [
+            {"id": ids.get(each.name) or derived_id(each.name, each.type), **dict(each)}
+            for each in record.inputs
+        ],
+        "outputs": record.outputs,
+        "error": record.error,
         "usage_results": results,
         "parent_context": release_context(record),
     }
 
 
-def _values(
-    found: Iterable[contract.WorkflowInput | contract.WorkflowOutput],
-    variables: Iterable[contract.VellumVariable],
-) -> list[_Json]:
-    ids = {variable.key: variable.id for variable in variables}
-    return [
-        {
-            "id": getattr(each, "id", "") or ids.get(each.name) or derived_id(each.name, each.type),
-            "name": each.name,
-            "type": each.type,
-            "value": each.value,
-        }
-        for each in found
-    ]
-
-
 def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
     """Return the ids of outputs by name: the ones they came with, or those of their variables."""
     ids = {each.key: each.id for each in release.output_variables} if release else {}
-    for each in record.outputs:
-        known = each.id or ids.get(each.name)
-        ids[each.name] = known or derived_id(record.release_id, each.name)
-    return ids
+    return ids | {each.name: each.id for each in record.outputs}
 
 
 # Spans
@@ -285,9 +269,7 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
     """
     if not usage:
         return None
-    by_model: dict[str, list[Usage]] = {}
-    for each in usage:
-        by_model.setdefault(each.model, []).append(each)
+    by_model = {model: [u for u in usage if u.model == model] for model in [u.model for u in usage]}
     cost = Usage.total(usage, "cost_usd")
     return {
         "usage": [

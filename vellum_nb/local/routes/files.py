@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from fastapi import File, Query, Request, Response, UploadFile
 
 from vellum_nb.local.engine.inputs import media_type
-from vellum_nb.local.ledger.ledger import Ledger, StoredFile
+from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, State, new_router
 from vellum_nb.models import UploadedFileRead

@@ -26,11 +26,8 @@ function showLive(section, live) {
 
 class Bar {
   constructor(model, at) {
-    this.model = model;
-    this.at = at;
-    this.state = { id: "", tag: "", saved: 0 };
+    Object.assign(this, { model, at, state: { id: "", tag: "", saved: 0 } });
     this.open = "";  // which of "editor" and "trace" this view shows
-    this.texts = new Map();
     this.status = h("span", { role: "status", class: "vnb-sr-only" });
     this.busy = h("span", { role: "status", class: "vnb-sr-only" });
     this.note = h("div", { class: "vnb-act-note vnb-act-line" });
@@ -48,9 +45,7 @@ class Bar {
       () => this.report("Copied", `The outputs of ${this.state.tag} are copied`),
       () => this.report("Not copied", `The browser does not let the outputs of ${this.state.tag} be copied`),
     ), this.word);
-    this.save = act("vnb-save", () => {
-      this.send("save", { texts: Object.fromEntries([...this.texts].map(([name, field]) => [name, field.value])) });
-    });
+    this.save = act("vnb-save", () => this.send("save", { texts: Object.fromEntries(this.fields.map(({ name, value }) => [name, value])) }));
     this.rows = h("div", { class: "vnb-edit-rows" });
     const buttons = h("div", { class: "vnb-edit-buttons" }, this.save, act("", () => this.leave(), "Cancel"));
     this.editor = h("div", { class: "vnb-edit", role: "group", onkeydown: (event) => {
@@ -62,6 +57,8 @@ class Bar {
     this.node = h("div", { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
       row, this.note, this.editor, this.problem, this.trace, this.busy, this.status);
   }
+
+  get fields() { return [...this.rows.querySelectorAll("textarea")]; }
 
   send(event, more = {}) { this.model.send({ event, id: this.state.id, ...more }); }
 
@@ -80,15 +77,14 @@ class Bar {
   toggle(what) {
     const isRead = what === "editor" || this.state.trace;
     this.open = this.open === what && isRead ? "" : what;
-    if (this.open === "editor" && !this.texts.size) this.send("correct");
+    if (this.open === "editor" && !this.fields.length) this.send("correct");
     if (this.open === "trace" && !this.state.trace) this.send("trace");
     this.draw();
-    if (this.open === "editor") this.rows.querySelector("textarea")?.focus();
+    if (this.open === "editor") this.fields[0]?.focus();
   }
 
   close() {
     const isHere = this.editor.contains(document.activeElement);
-    this.texts.clear();
     this.rows.replaceChildren();
     this.open = "";
     this.draw();
@@ -103,19 +99,18 @@ class Bar {
   fill() {
     put(this.editor, "aria-label", `Correct the outputs of ${this.state.tag}`);
     for (const { name, label, text, json } of this.state.editor) {
-      const field = h("textarea", { class: json ? "vnb-json" : "", rows: "1", spellcheck: String(!json) });
+      const field = h("textarea", { name, class: json ? "vnb-json" : "", rows: "1", spellcheck: String(!json) });
       field.value = text;
-      this.texts.set(name, field);
       this.rows.append(h("label", {}, h("span", {}, json ? `${label} (JSON)` : label), field));
     }
   }
 
   draw() {
     const { busy = "", editor, trace } = this.state;
-    const isNew = this.open === "editor" && !this.texts.size && editor?.length;
+    const isNew = this.open === "editor" && !this.fields.length && editor?.length;
     if (isNew) this.fill();
-    this.editor.hidden = this.open !== "editor" || !this.texts.size;
-    if (isNew) this.rows.querySelector("textarea").focus();
+    this.editor.hidden = this.open !== "editor" || !this.fields.length;
+    if (isNew) this.fields[0].focus();
     if (!trace) this.trace.replaceChildren(h("div", { class: "vnb-act-note vnb-act-line" }, busy));
     this.trace.hidden = this.open !== "trace" || !(trace || busy);
     say(this.save, busy ? "Saving…" : "Save correction");

@@ -1,5 +1,5 @@
 // Blind rating. Built once; after that only texts, answers and attributes change, so that the focus
-// stays where it is. Answers come as safe HTML, everything else goes in as text.
+// stays where it is. What is asked comes as safe HTML, everything else goes in as text.
 import { Drawn, figure, fill, h, onKernelEnd, put, say, swallow, widget } from "./kit.js";
 
 const BUSY_MS = 1500;
@@ -43,11 +43,7 @@ class Blind extends Drawn {
     this.of = h("span");
     this.progress = h("span", { class: "vnb-blind-count" }, this.bar, h("span", {}, this.count, this.of));
     this.alert = h("div", { class: "vnb-notice", role: "alert" });
-    this.question = h("h3", { class: "vnb-blind-question" });
-    this.caption = part("caption");
-    this.inputs = h("div");
-    this.answers = part("answers");
-    this.asked = part("body vnb-out", this.question, part("case", this.caption, this.inputs), this.answers);
+    this.asked = part("body vnb-out");
     this.words = part("body vnb-blind-words");
     this.result = h("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
     this.noteField = h("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
@@ -143,19 +139,14 @@ class Blind extends Drawn {
     const { state } = now;
     this.asked.hidden = this.rating.hidden = state !== "asking";
     this.ending.hidden = state !== "ready" && !now.decided;
-    this.words.hidden = state !== "ready" && state !== "empty";
+    this.words.hidden = !now.words;
     this.result.hidden = state !== "ended";
     this.again.hidden = (this.undoEnd.hidden = state !== "ready") || !now.skipped;
     this.undone.hidden = !now.last;
     say(this.last, now.last ? `last: ${LAST[now.last]}` : "");
-    say(this.question, now.question);
-    say(this.caption, now.caption);
-    fill(this.inputs, now.inputs);
-    fill(this.answers, now.a + now.b);
+    fill(this.asked, now.asked);
     fill(this.result, now.result);
-    const skipped = now.skipped ? `${now.rated} rated, ${now.skipped} skipped. Skipped cases are left out of the results.` : "All are rated. After the results nothing can be changed.";
-    const nothing = now.same ? "both releases gave identical outputs in every case" : "no case has an answer on both releases";
-    say(this.words, { ready: skipped, empty: `Nothing to rate: ${nothing}.` }[state] ?? "");
+    say(this.words, now.words);
     const sending = this.model.get("sending");
     this.sends.hidden = state !== "ended" || (!now.unsent && !sending);
     this.actuals.hidden = !now.unsent;

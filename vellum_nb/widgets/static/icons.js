@@ -1,7 +1,6 @@
 // The icons of all widgets, 24 by 24; Python reads the same object, so it is strict JSON.
 export const ICONS = {
   "alert": "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20zm1 15h-2v-2h2v2zm0-4h-2V7h2v6z",
-  "warn": "M1 21h22L12 2 1 21zm12-3h-2v-2h2v2zm0-4h-2v-4h2v4z",
   "chevron": "M10 6 8.6 7.4 13.2 12l-4.6 4.6L10 18l6-6z",
   "down": "M16.6 8.6 12 13.2 7.4 8.6 6 10l6 6 6-6z",
   "play": "M7 4v16l13-8z",

@@ -58,20 +58,13 @@ export function whenFound(drawn, find, call) {
 }
 
 export function icon(name, css = "vnb-glyph") {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  svg.setAttribute("viewBox", "0 0 24 24");
+  const path = `<path d="${ICONS[name] ?? ""}" fill="currentColor"/>`;
+  const svg = fill(h("i"), `<svg viewBox="0 0 24 24" aria-hidden="true">${path}</svg>`).firstChild;
   svg.setAttribute("class", css);
-  svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", ICONS[name] ?? "");
-  path.setAttribute("fill", "currentColor");
-  svg.append(path);
   return svg;
 }
 
-export function redraw(svg, name) { put(svg.firstChild, "d", ICONS[name] ?? ""); }
-
-// The one place where HTML is trusted: Python made and escaped it.
+// The one place where HTML is trusted: Python made and escaped it, or it is an icon.
 export function fill(node, html) {
   if (node.vnbHtml !== html) node.innerHTML = html;
   return Object.assign(node, { vnbHtml: html });

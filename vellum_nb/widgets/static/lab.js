@@ -5,14 +5,13 @@ function draw(model, el) {
   const drawn = new Drawn(model, el);
   const id = `vnb-lab-${model.model_id ?? ""}-${Math.random().toString(36).slice(2, 8)}`;
   const text = (css, role) => h("span", { class: css, role });
-  const [title, source, count, status] = [h("b", { class: "vnb-lab-title" }), text("vnb-source"),
-    text("vnb-lab-count"), text("vnb-lab-count", "status")];
+  const texts = { heading: h("b", { class: "vnb-lab-title" }), source: text("vnb-source"), count: text("vnb-lab-count"), status: text("vnb-lab-count", "status") };
   const tabs = model.get("tabs").map((_, at) => h("button", {
     type: "button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-pane-${at}`, onclick: () => choose(at),
   }, h("span"), h("span", { class: "vnb-lab-detail" })));
   const list = h("div", { role: "tablist", class: "vnb-lab-list", "aria-label": "Parts of the lab", onkeydown: move }, tabs);
   const root = h("div", { class: "vnb-lab-head", "data-lm-suppress-shortcuts": "true" },
-    h("div", { class: "vnb-lab-name" }, title, source, count), h("div", { class: "vnb-lab-bar" }, list, status));
+    h("div", { class: "vnb-lab-name" }, texts.heading, texts.source, texts.count), h("div", { class: "vnb-lab-bar" }, list, texts.status));
   el.append(root);
 
   function choose(at) {
@@ -32,11 +31,8 @@ function draw(model, el) {
   }
 
   function show() {
-    say(title, model.get("heading"));
-    say(source, model.get("source"));
-    source.hidden = !model.get("source");
-    say(count, model.get("count"));
-    say(status, model.get("status"));
+    for (const [key, node] of Object.entries(texts)) say(node, model.get(key));
+    texts.source.hidden = !model.get("source");
     model.get("tabs").forEach((tab, at) => {
       const on = at === model.get("index");
       tabs[at].setAttribute("aria-selected", on);

@@ -8,13 +8,13 @@ function draw(model, el) {
   const drawn = new Drawn(model, el);
   let sending = null;
   const input = h("input", { type: "file", accept: model.get("accept"), "aria-label": model.get("label"), onchange: () => {
-    if (input.files.length) start(input.files[0]);
+    start(input.files);
     input.value = "";
   } });
   const status = h("span", { class: "vnb-upload-status", role: "status" });
   const drop = (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files.length) start(event.dataTransfer.files[0]);
+    start(event.dataTransfer.files);
   };
   el.append(h("label", { class: "vnb-upload", ondragover: (event) => event.preventDefault(), ondrop: drop }, "Choose a file…", input), status);
 
@@ -30,7 +30,8 @@ function draw(model, el) {
     if (sending === mine) model.send({ kind: "piece", id: mine.id }, undefined, [buffer]);
   }
 
-  function start(file) {
+  function start([file]) {
+    if (!file) return;
     const { name, size, type } = file;
     const limit = model.get("max_bytes");
     sending = null;

@@ -47,19 +47,14 @@ class View extends Drawn {
     this.on("change:_head", () => this.head());
     this.on("change:error", () => this.note());
     this.on(this.fields.map((name) => `change:${name}`).join(" "), () => this.follow());
-    this.observer = new ResizeObserver(() => this.fit());
-    this.observer.observe(this.root);
+    const observer = new ResizeObserver(() => this.fit());
+    observer.observe(this.root);
+    this.ends.push(() => { observer.disconnect(); clearTimeout(this.patience); });
     this.head();
     this.note();
     const first = this.get("_first");
     if (first?.rows) this.take({ ...first, view: this.id, seq: 0 });
     this.ask(0, true);
-  }
-
-  close() {
-    super.close();
-    this.observer.disconnect();
-    clearTimeout(this.patience);
   }
 
   get(name) { return this.model.get(name); }
@@ -244,7 +239,7 @@ class View extends Drawn {
 
   // A button that opens a panel under the bar, filled by `fill`.
   panelButton(name, fill, ...children) {
-    return button("button", () => this.toggle(name, fill), { "aria-expanded": String(this.opened === name), "data-key": name }, ...children);
+    return button("button", () => { this.bar.after(this.panel); this.toggle(name, fill); }, { "aria-expanded": String(this.opened === name), "data-key": name }, ...children);
   }
 
   toggle(name, fill) {
@@ -314,7 +309,7 @@ class RunsTable extends View {
     this.foot.append(this.count, this.clearSelection, h("span", { class: "vnb-view-fill" }), this.pager, this.sideButton);
     this.root.append(this.bar, this.panel, this.alert, this.grid, this.empty, this.foot, this.sideBox, this.status);
     this.on("change:_side", () => this.side());
-    this.on("change:selected_ids", () => this.selection());
+    this.on("change:selected_ids", () => { this.draw(); this.footer(); });
     this.start();
     this.side();
   }
@@ -437,14 +432,11 @@ class RunsTable extends View {
   select(ids) {
     this.model.set("selected_ids", ids);
     this.model.save_changes();
-    this.selection();
   }
 
   selectAll() { this.selectRange(0, Math.max(0, this.total - 1), []); }
 
   selectRange(from, to, keep) { this.send("select_range", { from, to, keep }); }
-
-  selection() { this.draw(); this.footer(); }
 
   footer() {
     const { total, all, latest, allBox } = this;
@@ -522,6 +514,7 @@ class CasesGrid extends View {
     this.on("change:code", () => this.showCode());
     // The case in full stands outside of this view; Escape closes it from there, too.
     this.escape = (event) => { if (event.key === "Escape" && !event.defaultPrevented && this.get("opened")) { event.stopPropagation(); this.send("close"); } };
+    this.ends.push(() => this.whole?.removeEventListener("keydown", this.escape));
     requestAnimationFrame(() => {
       this.whole = this.el.closest(".vnb-grid-view");
       this.whole?.addEventListener("keydown", this.escape);
@@ -529,11 +522,6 @@ class CasesGrid extends View {
     });
     this.start();
     this.showCode();
-  }
-
-  close() {
-    super.close();
-    this.whole?.removeEventListener("keydown", this.escape);
   }
 
   footer() {
@@ -546,15 +534,14 @@ class CasesGrid extends View {
   // --- heading and columns
 
   head() {
-    const { title, about, metrics, metric, releases, baseline, can, summary, notes, foot } = this.get("_head");
+    const { title, about, metrics, metric, releases, baseline, can, summary, foot } = this.get("_head");
     put(this.root, "aria-label", `Comparison of ${title}`);
     const choice = (word, label, options, value, kind, key) => options.length > 1 && h("label", { class: "vnb-grid-choice" }, word, select(label, options.map((each) => [each.name, each.label]), value, (name) => this.send(kind, { [key]: name })));
-    refill(this.bar, h("b", { class: "vnb-view-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")), h("span", { class: "vnb-view-fill" }),
+    refill(this.bar, h("b", { class: "vnb-view-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")),
       choice("by", "Metric that decides", metrics, metric, "metric", "name"), choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") && button("button", () => this.blind(), { "aria-label": "Rate blind", "data-key": "blind" }, "Blind…"),
       this.panelButton("export", () => this.exportPanel(`${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`, "case", this.all), "Export…"));
-    if (summary !== this.drawnSummary) this.top.replaceChildren(fill(h("div"), summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
-    this.drawnSummary = summary;
+    fill(this.top, summary);
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
@@ -618,41 +605,48 @@ class CasesGrid extends View {
     return true;
   }
 
-  rate(quality) {
-    const row = this.rows[this.active];
+  // The chosen answer; where there is none the first row is marked, so that one sees what to choose.
+  chosen() {
     const column = this.get("_head").columns[this.column - 1];
-    if (!row || !column) say(this.status, "Choose an answer first: h and l go from release to release");
-    else this.send("rate", { id: row.id, release: column.name, quality });
+    if (this.active >= 0 && column) return { id: this.rows[this.active].id, release: column.name };
+    this.busy("Choose an answer first: j and k, h and l");
+    this.activate(Math.max(0, this.active));
+    return null;
+  }
+
+  rate(quality) {
+    const answer = this.chosen();
+    if (answer) this.send("rate", { ...answer, quality });
   }
 
   // --- failures: what is wrong with the chosen answer, in a word
 
   fail() {
-    const row = this.rows[this.active];
-    const column = this.get("_head").columns[this.column - 1];
-    if (!row || !column) { say(this.status, "Choose an answer first: h and l go from release to release"); return; }
-    this.failing = { id: row.id, release: column.name };
+    this.failing = this.chosen();
+    if (!this.failing) return;
     this.opened = "";
-    this.toggle("failure", () => this.failurePanel(column.label));
+    this.grid.after(this.panel);  // so that the rows do not move
+    this.toggle("failure", () => this.failurePanel());
   }
 
-  failurePanel(label) {
+  failurePanel() {
+    const title = `Failure of case ${figure(this.rows[this.active].number)} on ${this.get("_head").columns[this.column - 1].label}`;
     this.names = h("datalist", { id: `${this.id}-names` });
-    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": `Failure of the answer of ${label}`, placeholder: "what is wrong, in a word or two", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
+    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": title, placeholder: "what is wrong; Escape goes back", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
       if (event.key !== "Enter") return;
       swallow(event);
-      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true }); else this.toggle("failure");
+      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true });
       field.value = "";
     } });
     this.named = h("span", { class: "vnb-view-chips" });
-    this.panel.replaceChildren(h("span", {}, `Failure of ${label}`), field, this.names, this.named);
+    this.panel.replaceChildren(h("span", {}, title), field, this.names, this.named);
     this.namedChips();
   }
 
   namedChips() {
     this.names.replaceChildren(...this.get("_head").failures.names.map((name) => h("option", { value: name })));
     const found = this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
-    refill(this.named, ...found.map(([name, proposed]) => button("chip", () => this.send("fail", { ...this.failing, name, has: proposed }), { "aria-label": proposed ? `Confirm ${name}` : `Take ${name} away`, "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), ` ${name}${proposed ? "?" : ""}`)));
+    refill(this.named, ...found.map(([name, label, proposed]) => button("chip", () => { this.panel.querySelector("input").focus(); this.send("fail", { ...this.failing, name, has: proposed }); }, { title: proposed ? "" : "Remove", "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"), ` ${label}`)));
   }
 
   draw() { super.draw(); if (this.opened === "failure") this.namedChips(); }
@@ -678,11 +672,8 @@ class CasesGrid extends View {
 
   dress() {
     this.full = this.whole?.querySelector(".vnb-case") ?? null;
-    if (!this.full) return;
-    for (const [name, value] of [["role", "region"], ["aria-label", "The case in full"], ["tabindex", "-1"]]) put(this.full, name, value);
-    if (this.full.querySelector(":scope > .vnb-grid-shut")) return;
-    // At the end: Jupyter counts the nodes before those of its widgets.
-    this.full.append(h("button", { type: "button", class: "vnb-grid-shut", "aria-label": "Close the case (Escape)", title: "Close (Escape)", onclick: () => this.send("close") }, icon("close")));
+    const names = { role: "region", "aria-label": "The case in full", tabindex: "-1" };
+    for (const [name, value] of Object.entries(this.full ? names : {})) put(this.full, name, value);
   }
 
   showOpened() {

@@ -1,1 +1,0 @@
-"""Ledger of executions in SQLite."""

@@ -1,1 +1,0 @@
-"""Prompts of prompt nodes, answered by a model behind an OpenAI-compatible address."""
