@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
@@ -366,18 +366,8 @@ class Comparison:
     @cached_property
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
-        return ComparisonFigures(
-            table=self.answers,
-            cases=self.cases,
-            metrics=self.metrics,
-            releases=self.releases,
-            baseline=self.baseline,
-            alpha=self.alpha,
-            cluster=self.cluster,
-            order=self._order,
-            deployment=self.deployment,
-            moved_tags=self.moved_tags,
-        )
+        own: Any = {each.name: vars(self).get(each.name) for each in fields(ComparisonFigures)}
+        return ComparisonFigures(**own | {"table": self.answers, "order": self._order})
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -879,13 +869,9 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> sweep.compare().assert_no_regressions("score", alpha=0.01)
         """
-        limits: dict[str, Any] = {
-            "max_regressions": max_regressions,
-            "max_missing": max_missing,
-            "alpha": alpha,
-            "require_checked_judge": require_checked_judge,
-        }
         names, releases = self._metric_names(metric), self._others(release)
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
+        limits["require_checked_judge"] = require_checked_judge
         check(self.figures, failures(self.figures, names, releases, **limits))
 
     def to_csv(self, path: str | Path, *, rows: Rows = "cases") -> Path:
@@ -984,8 +970,7 @@ class Comparison:
         whole. The options are those of `assert_no_regressions`; raises as `to_csv`.
         """
         names = self._metric_names(metric)
-        limits: dict[str, Any] = {"max_regressions": max_regressions}
-        limits |= {"max_missing": max_missing, "alpha": alpha}
+        limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
         found = failures(self.figures, names, self.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
 

@@ -625,13 +625,7 @@ One: TypeAlias = Metric | str | Callable[..., Value | Metric]
 Metrics: TypeAlias = One | Sequence[One]
 """Metrics, functions of a run, names of built-in ones; one or several."""
 
-_PLAIN: Mapping[str, Callable[[], Metric]] = {
-    each.__name__: each
-    for each in (
-        score, exact, numeric_close, similarity, json_valid, length, latency_s, cost_usd, quality,
-    )
-}  # fmt: skip
-_WITH_ARGUMENTS = (contains, regex, json_schema, judge, nodes, node_count, calls)
+_BUILT_IN: Mapping[str, Callable[..., Metric]] = {name: globals()[name] for name in __all__}
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
@@ -649,15 +643,15 @@ def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
 def _as_metric(given: One) -> Metric:
     if isinstance(given, Metric):
         return given
-    if isinstance(given, str):
-        if given not in _PLAIN:
-            msg = f"there is no metric {given!r}; by name there are: {', '.join(_PLAIN)}"
-            raise InputError(msg)
-        return _PLAIN[given]()
-    if given in _PLAIN.values():
-        return given()  # type: ignore[return-value]  # one of ours
-    if given in _WITH_ARGUMENTS:
-        name = given.__name__
-        msg = f"vnb.metrics.{name} has required arguments: give vnb.metrics.{name}(...)"
+    made = _BUILT_IN.get(given) if isinstance(given, str) else given
+    if made is None:
+        msg = f"there is no metric {given!r}; there are: {', '.join(__all__)}"
         raise InputError(msg)
-    return Metric(given)  # a function of a run
+    if made not in _BUILT_IN.values():
+        return Metric(made)  # a function of a run
+    try:
+        return made()  # type: ignore[return-value]  # one of ours
+    except TypeError:
+        name = made.__name__
+        msg = f"vnb.metrics.{name} has required arguments: give vnb.metrics.{name}(...)"
+        raise InputError(msg) from None

@@ -127,9 +127,8 @@ class ReportModel:
     summary : dict
         Release, the baseline first, to its row of the summary.
     metrics : dict
-        Metric to a row a release: its figures (``mean``, ``low``, ``delta``, ...), `counts` of
-        verdicts (none of the baseline), `no_figure`, `sign_p`, `noise_floor`, `finding`, `line`
-        and `remark`.
+        Metric to a row a release: `metric_figures`, `against` (None: it is the baseline),
+        `sign_p`, `finding`, `line` and `remark`.
     groups : dict
         Each of `GROUPS` to its cases.
     code : dict
@@ -176,21 +175,11 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
 
 def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
     key = release, metric
-    found = figures.against.get(key)
-    row = metric_figures(figures, *key)
-    row |= {"release": release, "counts": found.counts if found else {}, "finding": "baseline"}
-    if found is None:
-        return row | {"line": "", "remark": ""}
-    counts = found.counts
-    return row | {
-        "no_figure": counts["missing"] + counts["unscored"] + counts["error"],
-        "sign_p": figures.sign_p[key],
-        "noise_floor": found.noise_floor,
-        "noise_pairs": found.noise_pairs,
-        "finding": figures.finding(*key),
-        "line": figures.line(*key),
-        "remark": figures.remark(*key),
-    }
+    row = metric_figures(figures, *key) | {"release": release, "against": figures.against.get(key)}
+    if release == figures.baseline:
+        return row | {"finding": "baseline", "line": "", "remark": ""}
+    words = {"line": figures.line(*key), "remark": figures.remark(*key)}
+    return row | words | {"finding": figures.finding(*key), "sign_p": figures.sign_p[key]}
 
 
 def _span(figures: ComparisonFigures) -> str:
