@@ -184,7 +184,7 @@ def test_p_values_are_corrected_for_the_number_of_releases():
     assert three.p("v1") is None
 
 
-def test_regressions_come_worst_first_by_any_metric_and_release():
+def test_regressions_come_worst_first_and_unstable_cases_latency_and_cost_are_known():
     length = Metric(lambda run: -value(run), name="length")
     found = compared([5, 5, 5], [4, 1, 6], [5, 5, 0], metrics=[value, length])
     assert found.regressions()["input.text"].tolist() == [2, 1, 0]
