@@ -215,6 +215,8 @@ def test_unstable_cases_latency_and_cost():
     row = of_runs(*runs, tags=["v1"]).summary().iloc[0]
     assert (row["latency_p50"], row["latency_p95"]) == (50.0, 95.0)
     assert row["cost_usd"] == pytest.approx(0.01)
+    one = [run("v1", n, cost_usd=float(n == 5)) for n in range(9)]
+    assert of_runs(*one, tags=["v1"]).summary()["cost_usd.low"].tolist() == [0.0]
 
 
 REPEATS = st.lists(st.floats(-1e100, 1e100) | st.booleans() | st.integers(-9, 9), max_size=3)

@@ -543,7 +543,9 @@ class ComparisonFigures:
         if is_share and self.clusters is None and len(known):
             return share_interval(float(known.mean()), len(known))
         own = None if self.clusters is None else self.clusters[cases][has]
-        return mean_interval(known, clusters=own, is_share=is_share)
+        found = mean_interval(known, clusters=own, is_share=is_share)
+        # Costs and seconds are never negative.
+        return found if name in self.scored else replace(found, low=max(found.low, 0.0))
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
