@@ -74,7 +74,7 @@ def test_two_releases_are_rated_by_keys_and_nothing_is_reported_too_early(lab):
     assert FIRST not in page.root.evaluate("root => root.outerHTML")
     page.press("Tab")
     page.press("Enter")
-    expect(page.root.get_by_role("heading")).to_contain_text("decided cases")
+    expect(page.root.get_by_role("heading")).to_contain_text("cases with a preference")
     page.button("Send 3 ratings to Vellum as actuals").click()
     expect(page.root).to_contain_text("3 sent")
     notebook.kernel_becomes("len([r for r in ws.history.runs() if r.quality is not None])", "6")

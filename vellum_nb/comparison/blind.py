@@ -122,8 +122,9 @@ class BlindResult:
         if not self.wins + self.losses:
             return f"{self.second} against {self.first}: nothing but ties, {counts}"
         return (
-            f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
-            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(self.p)}: {counts}"
+            f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the cases with a "
+            f"preference (95 %: {percent(rate.low)} to {percent(rate.high)}), "
+            f"{p_sentence(self.p)}: {counts}"
             f"{f', decided after {self.test.cases:,}' if self.test.side else ''}"
         )
 

@@ -41,7 +41,7 @@ from vellum_nb.comparison.statistics import (
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
+from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,7 @@ _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 FIRST_CHANGED = "first_changed."
 """Columns of the summary: how many cases a node is the first that differs in."""
+_NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
@@ -248,6 +249,8 @@ class Against:
         Mean differences below this cannot be distinguished from none; None: no difference can.
     needed : int or None
         How many cases would show the difference that there is, 4 times of 5.
+    is_over : bool
+        Whether a sweep that could stop early has decided, or could not with the cases left.
     """
 
     codes: NDArray[np.int8]
@@ -260,6 +263,7 @@ class Against:
     band: float | None
     least: float | None
     needed: int | None
+    is_over: bool
 
     @property
     def decided(self) -> int:
@@ -305,10 +309,14 @@ def _against(
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     by_sign: float | None
+    is_over = False
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
         signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        rule: Any = {"left": counts["missing"], "alpha": alpha}
+        tests = [sequential_test(each[list(order)], **rule) for each in (gaps, signs)]
+        is_over = tests[0].side != 0 or not tests[0].can_decide
+        p, by_sign = (1 / each.evidence for each in tests)
         known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
         change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
     elif is_clustered:
@@ -327,6 +335,7 @@ def _against(
         band=_band(figures, columns, has),
         least=least,
         needed=cases_needed(change.mean, spread, alpha=alpha),
+        is_over=is_over,
     )
 
 
@@ -459,6 +468,11 @@ class ComparisonFigures:
         if left and self.order is not None:
             ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
             found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
+        names = [name for metric in self.metrics for name in metric.nodes]
+        known = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
+        there_are = f"there are: {cut(', '.join(known), _NODES)}"
+        unknown = [name for name in names if known and name not in known]
+        found += [f"No run has a node {name!r}; {there_are}" for name in unknown]
         return tuple(filter(None, found))
 
     @property
@@ -558,6 +572,11 @@ class ComparisonFigures:
         found[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
         return found
 
+    def is_left_out(self, case: Case, release: str, metric: str) -> bool:
+        """Return whether a case was not run since a sweep had decided without it."""
+        was_run = all(case.tries.get(each) for each in (self.baseline, release))
+        return not was_run and self.compared(release, metric).is_over
+
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return how a case fares on `release` against the baseline."""
         return VERDICTS[int(self.compared(release, metric).codes[case.number - 1])]
@@ -638,6 +657,8 @@ class ComparisonFigures:
         return self._remark(release, metric) + (f"; {note}" if note else "")
 
     def _remark(self, release: str, metric: str) -> str:
+        import numpy as np
+
         found, finding = self.compared(release, metric), self.finding(release, metric)
         p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
         signs_decide = sign_p is not None and sign_p <= self.alpha
@@ -646,7 +667,9 @@ class ComparisonFigures:
         if finding in {"better", "worse"}:
             floor = "" if found.band is None else ", larger than the noise floor"
             mean = "" if signs_decide else f" on average ({p_sentence(p)})"
-            return f"{finding}{mean}: unlikely to be chance{floor}"
+            number = 0 if self.clusters is None else len(np.unique(self.clusters))
+            groups = f"; {plural(number, 'cluster')}" if number else ""
+            return f"{finding}{mean}: unlikely to be chance{floor}{groups}"
         if finding == "noise":
             return "within the noise: repeats of one release differ as much"
         head = "no difference"
@@ -655,6 +678,7 @@ class ComparisonFigures:
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
+            head = "not enough data" if p is None else head
         return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 

@@ -84,6 +84,7 @@ def _result(
         case
         for case in figures.cases
         if figures.verdict(case, release, metric) in {"missing", "error"}
+        and not figures.is_left_out(case, release, metric)
     ]
     reasons = []
     found = figures.against[release, metric]
@@ -212,7 +213,8 @@ def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str
     verdict = figures.verdict(case, release, metric)
     if verdict in {*_KINDS, "better"}:
         reason = xml_text(_reason(figures, case, release, metric))
-        if kind := _KINDS.get(verdict):
+        is_left_out = figures.is_left_out(case, release, metric)
+        if kind := "skipped" if is_left_out else _KINDS.get(verdict):
             ET.SubElement(made, kind, message=reason)
         else:
             ET.SubElement(made, "system-out").text = f"better: {reason}"

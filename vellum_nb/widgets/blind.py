@@ -76,13 +76,13 @@ def _head(found: BlindResult) -> str:
     if found.wins < found.losses:
         ahead, behind = behind, ahead
         share, low, high = 1 - share, 1 - high, 1 - low
-    title = f"{ahead} was preferred to {behind} in {percent(share)} of the decided cases"
+    title = f"{ahead} was preferred to {behind} in {percent(share)} of the cases with a preference"
     if found.wins == found.losses:
         title = f"{ahead} and {behind} won equally often"
     chance = "unlikely to be chance" if found.p <= _LEVEL else "could be chance"
     when = ", which holds at any time" if found.unrated else ""
     html = (
-        f"<h3>{title}</h3><p>{plural(decided, 'decided case')}, ties left out · 95 % interval "
+        f"<h3>{title}</h3><p>{plural(decided, 'case')}, ties left out · 95 % interval "
         f"{percent(low)} to {percent(high)} · p = {p_value(found.p)}{when} · {chance}</p>"
     )
     return html.replace(" %", "&nbsp;%")
