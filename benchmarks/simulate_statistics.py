@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.figures import ComparisonFigures, Scored
 from vellum_nb.comparison.metrics import Metric
-from vellum_nb.comparison.statistics import pooled_variance, sequential_test, win_rate
+from vellum_nb.comparison.statistics import mean_ratio, pooled_variance, sequential_test, win_rate
 
 Values = NDArray[np.float64]
 SIZES = (6, 10, 20, 50, 200)
@@ -30,7 +30,8 @@ LEAST, MOST = 0.93, 0.06
 RELEASES = ("v1", "v2")
 NO_RUNS = pd.DataFrame()
 METRIC = Metric(lambda _: None, name="m")
-INTERVALS = ("mean", "delta", "win rate")
+INTERVALS = ("mean", "delta", "cost per pass", "win rate")
+COST = 0.02
 RATES = ("p", "sign p", "finding", "at any time", "noise", "verdict")
 
 
@@ -84,6 +85,13 @@ def skewed(rng: np.random.Generator, number: int, effect: float) -> Values:
     return np.exp(case + rng.normal([[[0], [effect]]], 0.5, (number, 2, 1)))
 
 
+def slower(rng: np.random.Generator, number: int, effect: float) -> Values:
+    """Return seconds that the second release lengthens, by a long tail."""
+    found = rng.normal(5, 1, (number, 1, 1)) + rng.normal(0, 0.2, (number, 2, 1))
+    found[:, 1] += rng.exponential(effect, (number, 1))
+    return found
+
+
 def parts(rng: np.random.Generator, number: int, effect: float) -> Values:
     """Return scores in quarters, most of them 1."""
     found = rng.choice(5, size=(number, 2, 1), p=(0.05, 0.05, 0.1, 0.2, 0.6)) / 4
@@ -121,6 +129,7 @@ SCENARIOS = {
     "numbers, 6 of 10 tied": Scenario(tied, 0.5),
     "scores in quarters": Scenario(parts, 0.1),
     "seconds, skewed": Scenario(skewed, 0.3),
+    "seconds, longer by a long tail": Scenario(slower, 1.0),
     "numbers, 1 of 5 missing": Scenario(missing, 0.5),
     "numbers in clusters, which are named": Scenario(grouped, 0.5, is_clustered=True),
 }
@@ -168,6 +177,7 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
     """Return how often intervals held and tests erred."""
     scenario = SCENARIOS[title]
     rng = np.random.default_rng([seed, number, list(SCENARIOS).index(title)])
+    bills = np.random.default_rng([seed, number])
     labels = [{"document": at} for at in cluster_of(number).tolist()]
     cases = tuple(Case(at + 1, str(at), "v1", {}, labels=label) for at, label in enumerate(labels))
     cluster = "label.document" if scenario.is_clustered else None
@@ -180,7 +190,12 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
         hits[name] += is_known and holds
 
     for _ in range(times):
-        found = figures_of(scenario.draw(rng, number, scenario.effect), cases, cluster=cluster)
+        values = scenario.draw(rng, number, scenario.effect)
+        if title.startswith("pass or fail"):
+            ratio = mean_ratio(bills.gamma(2.0, COST / 2, number), values[:, 1].mean(axis=1))
+            inside = ratio.low <= COST / truth["mean"] <= ratio.high
+            count("cost per pass", is_known=not math.isnan(ratio.low), holds=inside)
+        found = figures_of(values, cases, cluster=cluster)
         own = found.estimate("m", RELEASES[1])
         for name, each in (("mean", own), ("delta", found.against["v2", "m"].change)):
             inside = each.low - 1e-9 <= truth[name] <= each.high + 1e-9

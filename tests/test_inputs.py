@@ -168,16 +168,13 @@ def test_a_broken_or_remote_schema_holds_nothing_back(schema):
     assert value_problem("text", variable("STRING", schema=schema)) is None
 
 
-def test_all_problems_are_reported_at_once_in_the_order_of_the_variables():
+def test_all_problems_are_reported_at_once_and_an_optional_input_may_be_absent_or_none():
     variables = [variable(key="ticket"), variable("NUMBER", key="n", required=False)]
     with pytest.raises(InputError) as caught:
         to_wire({"tickt": "a", "n": "3"}, variables, where="ticket-triage v2")
     assert [problem.variable for problem in caught.value.problems] == ["ticket", "n", "tickt"]
     assert "The inputs do not fit ticket-triage v2; nothing was sent:" in str(caught.value)
     assert "its inputs: ticket, n. Did you mean ticket?" in str(caught.value)
-
-
-def test_an_optional_input_may_be_absent_or_none():
     variables = [
         variable(key="a", required=False),
         variable(key="b", default={"type": "STRING", "value": "d"}),
@@ -194,9 +191,6 @@ def test_none_is_a_value_for_json_only_and_one_that_contains_itself_is_refused()
     (only,) = to_wire({"x": None}, [variable("JSON")])
     assert (only.type, only.value) == ("JSON", None)
     assert value_problem(None, variable("JSON", schema={"type": "boolean"})) is not None
-
-
-def test_types_without_an_input_of_their_own_travel_as_json():
     types = ["ARRAY", "SEARCH_RESULTS", "SOMETHING_NEW"]
     wire = to_wire({name: [] for name in types}, [variable(t, key=t) for t in types])
     assert [item.type for item in wire] == ["JSON", "JSON", "JSON"]

@@ -18,15 +18,12 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget", "uvicorn"}
 
 
-def test_every_public_name_can_be_had_and_tab_completion_offers_just_those():
+def test_every_public_name_can_be_had_and_the_import_loads_nothing_heavy():
     for name in vellum_nb.__all__:
         assert getattr(vellum_nb, name) is not None
     assert dir(vellum_nb) == sorted(vellum_nb.__all__)
     with pytest.raises(AttributeError, match="'Workflow'; it has: connect, "):
         _ = vellum_nb.Workflow
-
-
-def test_the_import_loads_nothing_heavy():
     code = "import vellum_nb, sys, json; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert HEAVY.isdisjoint(json.loads(out.stdout))

@@ -25,11 +25,8 @@ def run():
     )
 
 
-def test_repr_says_where_it_ran_and_what_came(run):
+def test_repr_says_where_it_ran_and_what_came_and_html_shows_every_output_as_text(run):
     assert repr(run) == "<Run <b>triage v1: FULFILLED (reply, score, tags)>"
-
-
-def test_html_shows_every_output_as_text(run):
     html = html_of(run)
     assert "&lt;script&gt;alert(1)" in html
     assert "&lt;b&gt;triage · v1 · FULFILLED" in html
@@ -38,13 +35,10 @@ def test_html_shows_every_output_as_text(run):
     assert "[&quot;é&quot;]" in html
 
 
-def test_a_run_without_outputs_says_why(run):
+def test_a_run_without_outputs_says_why_and_a_run_travels_between_processes(run):
     error = RunError(code="NODE_EXECUTION", message="<i>broke")
     rejected = run.model_copy(update={"state": "REJECTED", "outputs": {}, "error": error})
     assert repr(rejected) == "<Run <b>triage v1: REJECTED (NODE_EXECUTION)>"
     assert "NODE_EXECUTION: &lt;i&gt;broke" in html_of(rejected)
-
-
-def test_a_run_travels_between_processes(run):
     whole = run.model_copy(update={"outputs": {"reply": "x"}})
     assert pickle.loads(pickle.dumps(whole)) == whole  # noqa: S301  (our own)

@@ -31,7 +31,7 @@ def prompt(**meta):
     return {"type": "PROMPT", "data": {"output_id": "o", "execution_meta": meta}}
 
 
-def test_events_of_a_node_become_one_node():
+def test_events_of_a_node_become_one_node_which_has_no_end_before_it_has_ended():
     cost = {"value": 0.25, "unit": "USD"}
     usage = {"input_token_count": 12, "output_token_count": 5}
     (found,) = nodes_of_stream(
@@ -57,9 +57,6 @@ def test_events_of_a_node_become_one_node():
         is_named=False,
     )
     assert found.duration_s == 2.5
-
-
-def test_a_node_that_has_not_ended_has_no_end():
     begun, failed = nodes_of_stream(
         [
             node("INITIATED", ts=at(1).rstrip("Z")),  # which is UTC
@@ -141,9 +138,6 @@ def test_costs_and_tokens_are_summed_where_they_are_known():
     assert found.pop("cost_usd") == pytest.approx(0.3)
     assert found == {"tokens_in": 7, "tokens_out": 1, "model": "gpt, claude"}
     assert set(totals([]).values()) == {None}
-
-
-def test_usage_results_give_the_same_figures():
     used = ({"input_token_count": 12}, None)
     usage = [{"ml_model_name": "gpt", "ml_model_usage": each} for each in used]
     cost = [{"value": 0.5, "unit": "USD"}, {"value": None}]

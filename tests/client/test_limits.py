@@ -81,19 +81,18 @@ def test_an_answer_without_end_is_dropped_and_a_line_ends_a_stream(server, small
     assert len(server.seen) == 2
 
 
-def test_an_error_without_end_keeps_its_status(server, client):
+def test_an_error_without_end_keeps_its_status_and_an_answer_of_just_the_limit_is_read(
+    server, client, fulfilled
+):
     server.will(endless(b"HTTP/1.1 404 Not Found\r\n\r\nno such workflow ", b"x" * 65536))
     with pytest.raises(errors.NotFoundError, match="no such workflow"):
         execute(client)
-
-
-def test_an_answer_of_just_the_limit_is_read(server, fulfilled):
     server.will(server.reply(200, fulfilled))
     size = len(json.dumps(fulfilled))
     for limit, fits in ((size, True), (size - 1, False), (None, True)):
-        with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as client:
+        with Client(api_key="k", base_url=server.url, max_reply_bytes=limit) as limited:
             try:
-                assert execute(client).execution_id == "e-1"
+                assert execute(limited).execution_id == "e-1"
             except errors.APIResponseError:
                 assert not fits
 

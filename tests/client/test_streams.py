@@ -169,7 +169,7 @@ def test_what_came_before_the_stream_broke_is_kept_and_nothing_is_sent_again(
     assert len(server.seen) == 1
 
 
-def test_a_packed_stream_that_broke_keeps_what_came(server, client):
+def test_a_broken_stream_keeps_what_came_and_says_how_far_it_came(server, client):
     packed = gzip.compress(lines(BEGUN, *[GROWN] * 50, ENDED))
     head = HEAD + b"Content-Encoding: gzip\r\n\r\n"
     server.will(server.raw(head + packed[:-12]), server.raw(head + b"this is not packed"))
@@ -177,9 +177,6 @@ def test_a_packed_stream_that_broke_keeps_what_came(server, client):
     assert states == ["INITIATED", *["STREAMING"] * 50, "FULFILLED"][: len(states)]
     assert isinstance(error, errors.APIConnectionError)
     assert isinstance(states_until_broken(client)[1], errors.APIConnectionError)
-
-
-def test_a_broken_stream_says_how_far_it_came(server, client):
     server.will(server.raw(HEAD + b"\r\n" + lines(BEGUN, b"{}", b"?")))
     _, error = states_until_broken(client)
     assert "ended after 1 events, but the run had not ended." in str(error)

@@ -11,7 +11,6 @@ from report_kit import compared, failed, run, wanted
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.errors import InputError
-from vellum_nb.history import History
 from vellum_nb.models import Run, RunError, case_id
 
 TAGS = ("v1", "v2", "v3")
@@ -73,17 +72,6 @@ def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
             assert (found.verdict(case, release) == "missing") == (not both)
 
 
-@pytest.mark.slow
-@given(histories())
-def test_the_rows_of_a_history_align_as_the_runs_do(runs):
-    ended = [each for each in runs if each.state != "STARTED"]
-    with History(":memory:") as history:
-        history.merge(ended)
-        given, stored = of(ended), of(history.runs())
-        assert stored.frame().equals(given.frame())
-        assert stored.long().equals(given.long())
-
-
 def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
     found = of([run("v1"), run("v2", answer="old"), run("v2", answer="new"), failed("v2")])
     case = found.cases[0]
@@ -98,7 +86,7 @@ def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
     assert table["kind"].tolist() == [0, 1, 2, -1]
 
 
-def test_what_changed_is_true_false_or_unknown_never_a_pass_for_a_missing_case():
+def test_what_changed_is_never_a_pass_for_a_missing_case_and_a_rejected_run_is_an_answer():
     runs = [run("v1", "a"), run("v2", "a"), run("v1", "b"), run("v2", "b", "no"), run("v1", "c")]
     frame = compared(*runs, failed("v2", "c")).frame()
     assert list(frame.columns) == [
@@ -109,8 +97,6 @@ def test_what_changed_is_true_false_or_unknown_never_a_pass_for_a_missing_case()
     assert frame["output.answer@v2"].isna().tolist() == [False, False, True]
     assert frame["state@v2"].tolist() == ["FULFILLED", "FULFILLED", "FAILED"]
 
-
-def test_a_rejected_run_is_an_answer():
     def rejected(tag: str, message: str) -> Run:
         error = RunError(code="USER_DEFINED_ERROR", message=message)
         return run(tag, outputs={}, state="REJECTED", error=error)
@@ -121,7 +107,7 @@ def test_a_rejected_run_is_an_answer():
     assert [each.count("v2", "differs") for each in found] == [0, 1, 1]
 
 
-def test_a_tag_that_moved_has_a_column_a_release_oldest_first():
+def test_a_tag_that_moved_has_a_column_a_release_oldest_first_and_its_newest_is_the_baseline():
     ids = ["b0123456789", "a0123456789", None]
     found = of([run("v1"), *(run("v2", release_id=each) for each in ids)])
     labels = [f"v2 (release {each})" for each in ("b0123456…", "a0123456…", "unknown")]
@@ -135,9 +121,6 @@ def test_a_tag_that_moved_has_a_column_a_release_oldest_first():
     places = [run("v1", release_id=each, environment=each) for each in ("local", "cloud")]
     assert of(places).releases[:2] == ("v1 (local)", "v1 (cloud)")
     assert of(places).moved_tags == ()
-
-
-def test_the_baseline_of_a_tag_that_moved_is_its_newest_release():
     runs = [run("v1", release_id="old"), run("v1", release_id="new")]
     assert of(runs).baseline == of(runs, baseline="v1").baseline == "v1 (release new)"
     with pytest.raises(InputError, match=r"'v9' is not among those compared: v1 \(release old\), "):

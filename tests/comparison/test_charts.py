@@ -31,16 +31,13 @@ def values_of(chart: Any) -> list[dict[str, Any]]:
     return max(datasets.values(), key=lambda rows: (len(rows), len(rows[0])))
 
 
-def test_the_metric_is_that_of_the_summary():
+def test_the_metric_is_that_of_the_summary_wins_fill_the_bar_and_each_case_is_in_the_scatter_once():
     cmp = compared()
     rows = values_of(cmp.chart("metric").chart)
     summary = cmp.summary()
     assert [row["mean"] for row in rows] == summary["metric.value"].tolist()
     assert [row["low"] for row in rows] == summary["metric.value.low"].tolist()
     assert [row["kind"] for row in rows] == ["baseline", "release", "release"]
-
-
-def test_wins_fill_the_bar_and_marks_keep_away_from_the_edge():
     rows = values_of(compared().chart("wins").chart)
     assert [(row["release"], row["verdict"], row["cases"]) for row in rows] == [
         ("v2", "better", 5), ("v2", "tie", 5), ("v3", "tie", 5), ("v3", "worse", 5),
@@ -50,9 +47,6 @@ def test_wins_fill_the_bar_and_marks_keep_away_from_the_edge():
     metric = compared().chart("metric").chart.to_dict()
     scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
     assert max(scale.get("padding", 0) for scale in scales) > 0
-
-
-def test_every_case_stands_in_the_scatter_once_and_near_ones_share_a_place():
     points = values_of(compared(5_000).chart("scatter", release="v3").chart)
     assert sum(point["cases"] for point in points) == 5_000
     assert len(points) < 200
@@ -89,7 +83,7 @@ def test_a_frontier_marks_the_releases_that_no_other_one_beats():
     assert row["text"] == "v2, n = 12"
 
 
-def test_a_label_has_a_frontier_for_each_of_its_values():
+def test_a_label_has_a_frontier_for_each_value_and_named_failures_have_intervals():
     rows = values_of(priced(v1=0.01, v2=0.02).chart("frontier", label="topic").chart)
     assert [(row["text"], row["kind"]) for row in rows] == [
         ("v1, a, n = 6", "on the frontier"), ("v2, a, n = 6", "beaten"),
@@ -101,9 +95,6 @@ def test_a_label_has_a_frontier_for_each_of_its_values():
         compared().chart("frontier")
     with pytest.raises(InputError, match="has no metric 'no'"):
         compared().chart("frontier", x="no")
-
-
-def test_named_failures_are_drawn_with_their_intervals():
     tags = ("failure:rude",)
     cmp = of_runs(run("v1", "a"), run("v2", "a", tags=tags), run("v1", "b"), run("v2", "b"))
     rows = values_of(cmp.chart("failures").chart)
@@ -131,13 +122,10 @@ def test_charts_are_saved_as_pictures_without_network(what, tmp_path):
         view.save(tmp_path / "no" / "folder" / "a.png")
 
 
-def test_names_are_drawn_as_text():
+def test_names_are_drawn_as_text_and_what_cannot_be_drawn_is_reported():
     text = compared(1, ("v1", "<script>x</script>\x1b\ufffe\ud800")).chart("metric").svg()
     assert "<script" not in text
     assert "&lt;script" in text
-
-
-def test_what_cannot_be_drawn_is_reported():
     with pytest.raises(InputError, match="no chart 'pie'; there are: 'metric'"):
         compared().chart("pie")
     with pytest.raises(InputError, match="only the release v1"):

@@ -9,26 +9,21 @@ def diff(before, after):
     return CodeDiff("<b>d</b>", "v1", "v2", before, after)
 
 
-def test_new_and_deleted_files_are_reported():
+def test_new_and_deleted_files_and_lines_are_reported():
     text = diff({"old.py": "a\n"}, {"new.py": "b\n"}).text
     assert "--- /dev/null\n+++ v2/new.py\n@@ -0,0 +1 @@\n+b\n" in text
     assert "--- v1/old.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n" in text
-
-
-def test_only_line_feeds_end_a_line_and_the_last_one_may_be_missing():
+    # only line feeds end a line, and the last one may be missing
     text = diff({"a": "x\u2028y\n1"}, {"a": "x\u2028y\n2"}).text
     assert " x\u2028y\n" in text
     assert text.endswith("-1\n\\ No newline at end of file\n+2\n\\ No newline at end of file\n")
 
 
-def test_code_names_and_tags_are_escaped():
+def test_code_names_and_tags_are_escaped_words_marked_and_far_away_lines_folded():
     evil = "<script>alert(1)</script>"
     html = html_of(CodeDiff("d", evil, "v2", {evil: "a"}, {evil: f'"{evil}"'}))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
-
-
-def test_words_are_marked_and_far_away_lines_folded():
     lines = [f"line {n}\n" for n in range(1_000)]
     found = diff({"a": "".join(lines)}, {"a": "".join([*lines[:500], "line new\n", *lines[501:]])})
     shown = html_of(found)
@@ -36,10 +31,3 @@ def test_words_are_marked_and_far_away_lines_folded():
     assert "497 lines the same" in shown
     assert "<span>500</span></del>" in shown
     assert "<span>new</span></ins>" in shown
-
-
-def test_the_repr_counts_files_and_lines():
-    assert repr(diff({"a": "1\n", "b": "1\n"}, {"a": "2\n", "b": "-1\n+2\n"})).endswith(
-        "v1 → v2: 2 files differ (+3 -2)>"
-    )
-    assert repr(diff({"a": "1"}, {"a": "1"})).endswith("no difference>")

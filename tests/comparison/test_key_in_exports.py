@@ -48,7 +48,9 @@ def test_the_export_is_refused_and_nothing_written(tmp_path, way, place):
     assert json.dumps(KEY)[1:-1] not in str(caught.value)
 
 
-def test_the_message_says_where_the_key_is(tmp_path):
+def test_the_message_says_where_the_key_is_and_a_frame_knows_that_of_the_environment(
+    tmp_path, monkeypatch
+):
     cmp = with_key(answer=KEY)
     place = f"in output.answer@v2 of case {cmp.cases[0].case_id}. Delete the run"
     with pytest.raises(vnb.VellumNBError, match=place):
@@ -57,9 +59,6 @@ def test_the_message_says_where_the_key_is(tmp_path):
     cmp = with_key(outputs={}, state="REJECTED", error=error)
     with pytest.raises(vnb.VellumNBError, match="in error of case"):
         cmp.to_markdown(tmp_path / "a.md")
-
-
-def test_a_comparison_of_a_frame_knows_the_key_of_the_environment(monkeypatch, tmp_path):
     frame = with_key(answer=KEY).long().assign(**{"input.text": "a"})
     cmp = vnb.compare(frame)
     cmp.to_csv(tmp_path / "before.csv")

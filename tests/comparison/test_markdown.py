@@ -55,13 +55,6 @@ class Shown(HTMLParser):
         return next(cells for cells in self.rows if cells[0].split("\n")[0] == head)
 
 
-def test_words_that_differ_are_marked_as_in_a_word_diff():
-    cmp = compared(run("v1", answer="charged twice"), run("v2", answer="charged once"))
-    shown = Shown(cmp.to_markdown())
-    assert shown.row("answer") == ["answer", "charged twice", "charged [-twice-]{+once+}"]
-    assert shown.row("state")[1:] == ["FULFILLED, 250 ms"] * 2
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_runs_say_is_shown_letter_by_letter(text):
     nodes = {tag: (NodeRun(name=name),) for tag, name in (("v1", "n"), ("v2", text))}
@@ -122,9 +115,6 @@ def test_only_some_cases_are_listed_and_the_others_counted():
     assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
     with pytest.raises(InputError, match="no cases are called bad; there are: worse, missing, "):
         cmp.to_markdown(only="bad")
-
-
-def test_rows_of_a_frame_without_times_have_none():
     frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})
     markdown = vnb.compare(frame, by="model").to_markdown()
     assert "\n1 case, 2 runs.\n" in markdown

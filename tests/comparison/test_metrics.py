@@ -95,7 +95,7 @@ def test_an_interrupt_is_not_swallowed():
         Metric(stop).evaluate(run(), {})
 
 
-def test_a_function_may_take_what_is_expected_and_say_that_low_is_good():
+def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected():
     def distance(run: Run, expected: dict[str, Any]) -> float:
         return abs(run.outputs["n"] - expected["n"])
 
@@ -103,9 +103,6 @@ def test_a_function_may_take_what_is_expected_and_say_that_low_is_good():
     metric = as_metrics(distance)[0]
     assert repr(metric) == "<Metric distance: lower is better>"
     assert metric(run({"n": 5}), {"n": 3}) == 2
-
-
-def test_metrics_are_given_as_names_functions_and_makers():
     names = [each.name for each in as_metrics(["exact", m.latency_s, m.contains("x"), Metric(len)])]
     assert names == ["exact", "latency_s", "contains", "len"]
     assert [each.name for each in as_metrics("score")] == ["score"]

@@ -21,7 +21,7 @@ def ws():
         yield workspace
 
 
-def test_a_frame_compares_as_the_history_does(ws):
+def test_a_frame_compares_as_the_history_does_and_a_csv_as_its_frame(ws, tmp_path):
     from_history = ws.compare("ticket-triage", metrics=["exact"])
     sweep = ws.open_sweep(ws.sweeps()["sweep_id"][0])
     of_sweep = vnb.compare(sweep.frame(), metrics=["exact"])
@@ -29,9 +29,6 @@ def test_a_frame_compares_as_the_history_does(ws):
     assert of_sweep.line("v2") == from_history.line("v2")
     wanted, found = from_history.frame(), of_sweep.frame()
     pd.testing.assert_frame_equal(found[wanted.columns], wanted)
-
-
-def test_a_csv_compares_as_the_frame_it_was_written_from(ws, tmp_path):
     path = ws.history.to_csv(tmp_path / "runs.csv")
     of_csv = vnb.compare(vnb.read_csv(path), metrics=vnb.metrics.length)
     of_frame = vnb.compare(ws.history.frame(), metrics=vnb.metrics.length)
@@ -46,6 +43,8 @@ def test_any_column_may_be_what_is_compared(ws):
     by_release = vnb.compare(ws.history.frame(), by="release_id")
     assert set(by_release.releases) == set(ws.history.frame()["release_id"])
     assert by_release.moved_tags == ()
+    failed = vnb.compare(ws.history.frame().assign(state="FAILED"))  # a failed run is no answer
+    assert failed.count("v2", "missing") == 2
     one = vnb.compare(ws.history.frame(), by="environment")
     assert "against local, 2 cases: nothing to compare it with" in repr(one)
     with pytest.raises(InputError, match="has only one: compare a second one with local"):
@@ -71,7 +70,7 @@ def test_any_frame_of_inputs_and_outputs_will_do():
     assert compared.cases[0].runs["large"].outputs == {"answer": {"a": 1}}
 
 
-def test_times_may_be_text_or_have_no_zone():
+def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
     frame = pd.DataFrame(
         {
             "release_tag": ["v2", "v1", "v1"],
@@ -86,11 +85,15 @@ def test_times_may_be_text_or_have_no_zone():
         assert compared.frame()["output.answer@v1"].tolist() == ["new"]
     naive = frame.assign(timestamp=pd.to_datetime(["2026-11-25", "2026-11-24", "2026-11-23"]))
     assert vnb.compare(naive).releases == ("v1", "v2")
-
-
-def test_a_row_that_failed_is_no_answer(ws):
-    frame = ws.history.frame().assign(state="FAILED")
-    assert vnb.compare(frame).count("v2", "missing") == 2
+    frame = pd.DataFrame(
+        {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
+    )
+    frame["output.scores"] = [np.array([1, 2]), np.array([1, 3])]
+    comparison = vnb.compare(frame)
+    assert comparison.cases[0].inputs == {"day": "2026-07-01T00:00:00"}
+    assert comparison.cases[0].runs["v2"].outputs == {"scores": [1, 3]}
+    with pytest.raises(InputError, match=r"the column 'output.scores' of the frame: the set"):
+        vnb.compare(frame.assign(**{"output.scores": [{1}, {2}]}))
 
 
 @pytest.mark.parametrize(
@@ -107,15 +110,3 @@ def test_a_row_that_failed_is_no_answer(ws):
 def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):
     with pytest.raises(InputError, match=message):
         vnb.compare(change(ws.history.frame()), **options)
-
-
-def test_times_arrays_and_bytes_are_what_json_makes_of_them():
-    frame = pd.DataFrame(
-        {"release_tag": ["v1", "v2"], "input.day": [pd.Timestamp("2026-07-01")] * 2}
-    )
-    frame["output.scores"] = [np.array([1, 2]), np.array([1, 3])]
-    comparison = vnb.compare(frame)
-    assert comparison.cases[0].inputs == {"day": "2026-07-01T00:00:00"}
-    assert comparison.cases[0].runs["v2"].outputs == {"scores": [1, 3]}
-    with pytest.raises(InputError, match=r"the column 'output.scores' of the frame: the set"):
-        vnb.compare(frame.assign(**{"output.scores": [{1}, {2}]}))

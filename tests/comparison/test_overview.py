@@ -51,16 +51,13 @@ def test_what_one_release_lacks_is_reported():
     assert "No runs of words on v1, v2 are stored yet." in text_of(shown())
 
 
-def test_inputs_are_named_and_long_ones_and_many_cases_cut():
+def test_inputs_are_named_long_ones_and_many_cases_cut_and_a_tag_that_moved_announced():
     html = shown(run("v1", inputs={"text": "x" * 900, "vip": True}))
     assert "vip true" in rows(html)[0]
     assert "x" * 401 not in html
     html = shown(*(run("v1", f"case {n}") for n in range(57)))
     assert len(rows(html)) == 50
     assert "50 of 57 cases shown" in text_of(html)
-
-
-def test_a_tag_that_moved_is_announced():
     html = shown(run("v1", "a", release_id="1"), run("v1", "b", release_id="2"))
     assert "v1 moved while these runs were made" in text_of(html)
 
@@ -94,15 +91,12 @@ def test_every_value_that_the_history_keeps_is_shown(odd):
     assert len(found.long()) == len(runs)
 
 
-def test_dollar_signs_are_no_mathematics():
+def test_dollar_signs_are_no_mathematics_and_text_that_turns_around_stays_in_its_place():
     """MathJax leaves elements of these classes alone, in JupyterLab and in nbconvert's HTML."""
     found = compared(run("v1", "price in $ and $?"))
     for html in (html_of(found), found.to_html()):
         outermost = re.search(r"<(?:body|div)[^>]*class=\"([^\"]*)\"", html)
         assert {"tex2jax_ignore", "mathjax_ignore"} <= set(outermost[1].split())
-
-
-def test_text_that_turns_around_leaves_its_surroundings_alone():
     turned = "\u202ev2"
     found = compared(run("v1", "a"), run(turned, "a", turned), tags=("v1", turned))
     for html in (html_of(found), found.to_html()):

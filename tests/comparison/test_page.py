@@ -64,13 +64,10 @@ def test_nothing_that_a_run_says_becomes_an_element_or_an_attribute(text):
     assert sum(tag == "meta" for tag, _ in elements) == 3
 
 
-def test_the_page_is_one_file_that_loads_nothing():
+def test_the_page_loads_nothing_and_has_all_baseline_first_and_what_is_worse_before_the_rest():
     html = judged({"v1": ["yes", "no"], "v2": ["no", "yes"]}).to_html()
     assert not re.search(r"<script|\ssrc=|\shref=|@import|url\(", html)
     assert "default-src 'none'" in html
-
-
-def test_all_is_there_baseline_first_and_what_is_worse_before_the_rest():
     cmp = judged({"v1": ["yes", "yes", "no", "no", "yes"], "v2": ["yes", "no", "yes", "no", None]})
     html = cmp.to_html()
     titles = "By exact|Releases|Worse|Without an answer or a figure|Better|Identical outputs|"

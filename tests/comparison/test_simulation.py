@@ -1,25 +1,37 @@
-"""How often intervals hold and tests err: a small part of benchmarks/simulate_statistics.py."""
+"""How often intervals hold and tests err: a small part of two simulations in benchmarks/."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "simulate_statistics.py"
 
-
-@pytest.fixture(scope="module")
-def simulation():
-    spec = importlib.util.spec_from_file_location(PATH.stem, PATH)
-    module = sys.modules[PATH.stem] = importlib.util.module_from_spec(spec)
+def simulation(name):
+    path = Path(__file__).parents[2] / "benchmarks" / f"simulate_{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_intervals_hold_and_tests_err_as_seldom_as_they_say(simulation):
-    for title in simulation.SCENARIOS:
+def test_intervals_hold_and_tests_err_as_seldom_as_they_say():
+    module = simulation("statistics")
+    for title in module.SCENARIOS:
         for number in (6, 40):
-            found = simulation.simulate(title, number, times=150)
+            found = module.simulate(title, number, times=150)
             # by more than three standard errors of so few comparisons
-            assert not simulation.defects(found, margin=0.062), (title, number, found)
+            assert not module.defects(found, margin=0.062), (title, number, found)
+
+
+@pytest.mark.parametrize("right", [0.7, 0.9, 0.98])
+def test_intervals_of_a_judge_and_of_raters_hold_the_truth(right):
+    module, rng = simulation("agreement"), np.random.default_rng(17)
+    kappa = 2 * right - 1  # where half of the answers pass
+    held = []
+    for _ in range(600):
+        found = module.drawn(rng, 40, 0.5, right)
+        truth = (kappa, kappa**2, 0.5, -module.EFFECT)
+        held.append([own.low <= true <= own.high for own, true in zip(found, truth, strict=True)])
+    assert np.mean(held, axis=0).min() >= 0.93

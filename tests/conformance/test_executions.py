@@ -18,6 +18,8 @@ from conformance_kit import (
     text,
     v,
 )
+from execution_kit import condition as where
+from execution_kit import group
 
 from vellum_nb.local import LocalServer
 
@@ -54,20 +56,6 @@ def ids(traffic):
 @pytest.fixture
 def api(client, ids):
     return client.workflow_deployments
-
-
-def where(field, operator, value):
-    return {
-        "type": "LOGICAL_CONDITION",
-        "lhs_variable": {"type": "STRING", "value": field},
-        "operator": operator,
-        "rhs_variable": {"type": "STRING", "value": value},
-    }
-
-
-def group(*conditions, combinator="AND", negated=False):
-    kind = {"type": "LOGICAL_CONDITION_GROUP", "combinator": combinator, "negated": negated}
-    return {**kind, "conditions": list(conditions)}
 
 
 FULFILLED = where("state", "==", "FULFILLED")

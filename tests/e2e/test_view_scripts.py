@@ -62,6 +62,8 @@ def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
     page.get_by_role("button", name="Pause").click()
     sweep.set("view_model", {**SWEEP, "state": "paused"})
     page.get_by_role("button", name="Resume").click()
+    sweep.set("view_model", {**SWEEP, "state": "stopped", "decided": True})
+    expect(page.get_by_role("button", name="Resume")).to_be_disabled()
     sweep.set("view_model", {**SWEEP, "state": "stopping"})
     page.get_by_role("button", name="Pause").click(force=True)  # it is disabled
     page.get_by_role("button", name="Cut off").click()

@@ -310,7 +310,7 @@ def test_whatever_is_damaged_every_error_is_a_sentence_of_ours(content, path, mo
     assert refused_reads > 30
 
 
-def test_what_is_not_a_history_is_not_called_a_damaged_one(tmp_path):
+def test_what_is_not_a_history_is_not_called_a_damaged_one(tmp_path, path, make_run):
     file = tmp_path / "runs.csv"
     file.write_text("a,b\n1,2\n")
     assert "file is not a database" in vnb.check_history(file).problems[0]
@@ -318,9 +318,6 @@ def test_what_is_not_a_history_is_not_called_a_damaged_one(tmp_path):
         vnb.check_history(tmp_path / "nothing.db")
     file.write_text("")
     assert "not a history" in vnb.check_history(file).problems[0]
-
-
-def test_a_check_reports_runs_that_have_been_started_for_long(path, make_run):
     with History(path) as history:
         history.begin(make_run())
         history.begin(make_run(timestamp=datetime.now(UTC)))
@@ -385,15 +382,14 @@ def test_file_and_folder_are_private(tmp_path):
     assert modes == [0o600, 0o600, 0o700]
 
 
-def test_two_names_of_one_file_are_refused(content, path):
+def test_two_names_of_one_file_and_names_that_cannot_be_files_are_refused_in_a_sentence(
+    content, path, tmp_path
+):
     path.write_bytes(content)
     path.with_name("second.db").hardlink_to(path)
     assert "2 names (hard links)" in refused(path)
     with pytest.raises(HistoryError, match=r"2 names \(hard links\)"):  # a log may have the rest
         vnb.check_history(path)
-
-
-def test_names_that_cannot_be_files_are_refused_in_a_sentence(tmp_path):
     for wrong in (5, 1.5, ["runs.db"]):
         with pytest.raises(HistoryError, match="is not a history; name a file, such as 'runs.db'"):
             History(wrong)

@@ -21,14 +21,13 @@ def dtypes(frame):
     return {name: str(dtype) for name, dtype in frame.dtypes.items()}
 
 
-def test_an_empty_frame_has_every_column_in_order_with_its_dtype(history):
+def test_every_column_is_there_in_order_with_a_dtype_that_does_not_depend_on_the_runs(
+    history, record
+):
     frame = history.frame()
     assert dtypes(frame) == DTYPES
     assert list(frame.columns) == list(DTYPES)
     assert len(frame) == 0
-
-
-def test_the_dtypes_of_known_columns_do_not_depend_on_the_runs(history, record):
     values = {"inputs": {"b": "1", "a": 2}, "outputs": {"reply": "x"}, "metadata": {"a": [1]}}
     record(tokens_in=3, quality=1, finished_at="2026-07-01T12:00:01Z", **values)
     record(state="STARTED", inputs={})
@@ -109,16 +108,15 @@ def test_a_scan_takes_the_filters_of_a_frame(history, ids, filters):
     assert found == history.frame(**filters)["id"].tolist()
 
 
-def test_runs_recorded_and_deleted_in_between_move_nothing(history, ids, record):
+def test_runs_recorded_and_deleted_in_between_move_nothing_and_a_scan_holds_no_lock(
+    history, ids, record
+):
     scan = history.scan(chunk_rows=5)
     seen = next(scan)["id"].tolist()
     record()
     history.delete([seen[-1], ids[5]])
     seen += [run for frame in scan for run in frame["id"]]
     assert seen == [*ids[:5], *ids[6:]]
-
-
-def test_a_scan_holds_no_lock_between_its_frames_and_takes_a_number_of_rows(history, ids):
     scan = history.scan(chunk_rows=5)
     next(scan)
     history.vacuum()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs_kit import html_of
 
-from vellum_nb import History, HistoryError, read_csv
+from vellum_nb import History, HistoryError
 from vellum_nb.history import rows  # smaller values make the round trip below quick
 from vellum_nb.models import NodeRun
 
@@ -138,14 +138,3 @@ def test_an_output_of_200_megabytes_goes_in_and_comes_back(history, path, make_r
     with History(path) as other:
         assert other.get(run.id).outputs["text"] == text
         assert other.frame()["output.text"][0] == text
-
-
-@pytest.mark.slow
-def test_ten_thousand_outputs_are_as_many_columns(history, path, record, tmp_path):
-    outputs = {f"o{number}": number for number in range(10_000)}
-    run = record(outputs=outputs)
-    assert history.get(run.id).outputs == outputs
-    frame = history.frame()
-    assert frame[[f"output.{name}" for name in outputs]].iloc[0].tolist() == [*range(10_000)]
-    read = read_csv(history.to_csv(tmp_path / "runs.csv"))
-    assert read.columns.tolist() == frame.columns.tolist()

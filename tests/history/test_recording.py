@@ -39,15 +39,14 @@ WHOLE = {
 }
 
 
-def test_a_run_comes_back_as_it_was_recorded(history, make_run):
+def test_a_run_comes_back_as_it_was_recorded_and_finishing_keeps_what_was_sent_and_noted(
+    history, make_run
+):
     run = make_run(**WHOLE)
     history.begin(run)
     history.finish(run.model_copy(update={"state": "FULFILLED"}))
     assert history.get(run.id) == run.model_copy(update={"state": "FULFILLED"})
     assert list(history.get(run.id).inputs) == ["z", "a", "é"]
-
-
-def test_finishing_keeps_what_was_sent_and_what_was_noted_in_between(history, make_run):
     run = make_run(inputs={"ticket": "as sent"}, metadata={"kept": True})
     history.begin(run)
     history.annotate(run.id, note="looks slow", tags=["slow"], quality=0.1)
@@ -123,6 +122,18 @@ def test_subscribers_are_called_for_each_step_until_they_stop(history, make_run)
     stop()
     history.annotate(run.id, note="unheard")
     assert heard == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
+    heard = []
+
+    def broken(run):
+        raise LookupError(run.id)
+
+    history.subscribe(broken)
+    history.subscribe(heard.append)
+    run = make_run()
+    with pytest.warns(RuntimeWarning, match=f"broken.* failed for run {run.id}: LookupError"):
+        history.begin(run)
+    assert heard == [run]
+    assert history.get(run.id) == run
 
 
 def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run):
@@ -154,21 +165,6 @@ def test_recording_needs_no_pandas(tmp_path):
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.db")], check=True)
-
-
-def test_a_subscriber_that_breaks_is_a_warning_and_the_others_are_still_called(history, make_run):
-    heard = []
-
-    def broken(run):
-        raise LookupError(run.id)
-
-    history.subscribe(broken)
-    history.subscribe(heard.append)
-    run = make_run()
-    with pytest.warns(RuntimeWarning, match=f"broken.* failed for run {run.id}: LookupError"):
-        history.begin(run)
-    assert heard == [run]
-    assert history.get(run.id) == run
 
 
 def test_half_a_sign_and_a_count_that_no_database_holds_do_not_cost_the_run(history, make_run):
@@ -232,7 +228,7 @@ NODES = (
 )
 
 
-def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time_and_circles_end(history, record):
+def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time_and_is_read_once(history, record):
     frame = history.trace(record(nodes=NODES))
     assert frame["name"].tolist() == ["outer", "inner"]
     assert frame["depth"].tolist() == [0, 1]
@@ -243,9 +239,6 @@ def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time_and_circles_end(hist
     assert str(frame["tokens_in"].dtype) == "Int64"
     circle = [NodeRun(name=n, span_id=n, parent_span_id=p) for n, p in ("ab", "ba", "cc")]
     assert history.trace(record(nodes=circle))["depth"].tolist() == [2, 2, 1]
-
-
-def test_nodes_are_read_once_where_there_are_none(history, record):
     run = record()
     with pytest.raises(HistoryError, match=r"use ws\.trace\(run\)"):
         history.trace(run)

@@ -68,16 +68,13 @@ def test_a_write_within_a_write_raises_at_once(history, place, make_run):
     assert seen == ["run-0"]
 
 
-def test_a_closed_history_says_so_and_closes_twice(path, make_run):
+def test_a_closed_history_says_so_and_one_that_is_dropped_closes_its_file(path, make_run):
     history = History(path)
     history.close()
     history.close()
     assert repr(history) == f"<History {path}: closed>"
     with pytest.raises(HistoryError, match="was closed"):
         history.begin(make_run())
-
-
-def test_a_history_that_is_dropped_closes_its_file(path):
     history = History(path)
     connection = history._store._writer.open()
     del history

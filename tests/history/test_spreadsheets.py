@@ -84,16 +84,15 @@ def test_no_formula_runs_in_our_csv(exported, opened, quoted_is_text, detect):
     assert [cell for row in table for cell in row if cell[0] is not None] == []
 
 
-def test_the_same_texts_without_our_apostrophe_do_run(exported, opened):
+def test_without_our_apostrophe_texts_do_run_and_each_is_shown_as_it_is_but_for_it(
+    exported, opened, history
+):
     path = exported.with_name("bare.csv")
     path.write_text(exported.read_text("utf-8").replace("\"'", '"'), "utf-8", newline="")
     table = opened(path, quoted_is_text=False, detect=False)
     formulas = [cell[0] for row in table for cell in row if cell[0] is not None]
     assert {"of:=1+1", "of:=[.A1]"} <= set(formulas)
     assert any("HYPERLINK" in formula for formula in formulas)
-
-
-def test_every_text_is_shown_as_it_is_but_for_the_apostrophe(exported, opened, history):
     table = opened(exported, quoted_is_text=True, detect=False)
     columns = list(history.frame().columns)
     assert [text for _, text in table[0]][: len(columns)] == [_guarded(name) for name in columns]

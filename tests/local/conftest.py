@@ -146,14 +146,14 @@ class Api:
     def send(self, **body: Any) -> requests.Response:
         return self.post(json=body)
 
-    def post(self, **options: Any) -> requests.Response:
-        url = f"{self.server.url}/v1/execute-workflow"
+    def post(self, how: str = "", **options: Any) -> requests.Response:
+        url = f"{self.server.url}/v1/execute-workflow{how}"
         return self.session.post(url, timeout=20, **options)
 
-    def ask(self, name: str, text: str = "a", **more: Any) -> requests.Response:
-        """Execute on one text."""
-        given = inputs(text=("STRING", text))
-        return self.send(workflow_deployment_name=name, inputs=given, **more)
+    def ask(self, name: str, text: str = "a", how: str = "", **more: Any) -> requests.Response:
+        """Execute on one text; `how` is "-stream" or "-async"."""
+        body = {"workflow_deployment_name": name, "inputs": inputs(text=("STRING", text))}
+        return self.post(how, json=body | more)
 
     def run(self, name: str, **values: tuple[str, Any]) -> dict[str, Any]:
         """Execute; each value is a (type, value) pair. Return `data`."""

@@ -3,14 +3,21 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import httpx
 
 from vellum_nb.local import State
 from vellum_nb.local.engine.events import WORKFLOW_FULFILLED, Event
@@ -120,6 +127,31 @@ def archive(files: dict[str, str], kind: bytes = tarfile.REGTYPE) -> bytes:
             info.size, info.type = len(text), kind
             tar.addfile(info, BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+@contextmanager
+def official(server: Any):
+    """Yield the official client of a server."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns about on import is not ours
+        from vellum import Vellum
+        from vellum.environment import VellumEnvironment
+    place = VellumEnvironment(**dict.fromkeys(("default", "predict", "documents"), server.url))
+    with httpx.Client(timeout=60) as http:
+        yield Vellum(api_key=server.api_key, environment=place, httpx_client=http)
+
+
+@contextmanager
+def serving(*options: str, **environment: str):
+    """Run ``vellum-nb serve`` without samples; yield its address, its key, and what kills it."""
+    command = [sys.executable, "-m", "vellum_nb", "serve", "--port", "0", "--no-samples", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True, env=os.environ | environment) as process:
+        try:
+            url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
+            yield SimpleNamespace(url=url, api_key=key, kill=process.kill)
+        finally:
+            process.kill()
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:

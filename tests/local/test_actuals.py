@@ -71,12 +71,3 @@ def test_an_actual_that_makes_no_sense_is_refused_and_nothing_is_kept(api, actua
     assert answer.status_code == 400
     assert reason in answer.json()["detail"]
     assert read(api, "turn", id_)["latest_actual"] is None
-
-
-def test_an_output_that_a_rejected_run_never_gave_can_be_judged(api):
-    id_ = run(api, "boom", "x")
-    release = api.get("/v1/workflow-deployments/boom/releases/LATEST").json()
-    variable = release["workflow_version"]["output_variables"][0]
-    actual = {"output_type": "STRING", "output_key": variable["key"], "quality": 0}
-    assert api.call("POST", ACTUALS, json={"execution_id": id_, "actuals": [actual]}).ok
-    assert read(api, "boom", id_)["latest_actual"]["output"]["id"] == variable["id"]

@@ -7,16 +7,15 @@ CHAT = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": None, "met
 SOURCE = {"src": "data:text/plain;base64,aGk=", "metadata": {"page": 1}}
 
 
-def test_a_stacktrace_names_files_without_their_folders(api):
+def test_inputs_arrive_as_the_types_of_the_parameters_and_a_stacktrace_names_files_without_folders(
+    api,
+):
     trace = api.run("fail", text=("STRING", "x"))["error"]["stacktrace"]
     lines = trace.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1].startswith('  File "conftest.py", line ')
     assert lines[1].endswith("in fail")
     assert lines[2:] == ["    raise KeyError(text)", "KeyError: 'x'"]
-
-
-def test_inputs_arrive_as_the_types_of_the_parameters(api):
     given = {"flag": True, "tier": "pro", "colour": "green", "data": {"a": [1, None]}}
     data = api.run("typed", number=("NUMBER", 3), **{n: ("JSON", v) for n, v in given.items()})
     assert outputs(data) == {
@@ -63,18 +62,6 @@ def test_inputs_that_do_not_fit_are_400_and_say_why(api, name, values, message):
     answer = api.send(workflow_deployment_name=name, inputs=inputs(**values))
     assert answer.status_code == 400
     assert message in answer.json()["detail"]
-
-
-def test_nothing_runs_when_an_input_does_not_fit(fresh, asking):
-    calls = []
-
-    def note(text: str) -> None:
-        calls.append(text)
-
-    fresh.deploy(note)
-    twice = inputs(text=("STRING", "a")) + inputs(text=("STRING", "b"))
-    reply = asking(fresh).send(workflow_deployment_name="note", inputs=twice)
-    assert (reply.status_code, calls) == (400, [])
 
 
 def test_all_problems_are_reported_at_once(api):

@@ -20,6 +20,10 @@ def test_without_the_right_key_nothing_is_reported(api, key):
 def test_the_old_spelling_of_the_header_is_understood(api):
     old = {"X-API-KEY": None, "X_API_KEY": api.server.api_key}
     assert api.get(PATH, headers=old).status_code == 200
+    host = api.server.url.removeprefix("http://")
+    for origin in ("https://example.org", "http://localhost:8888", "null", f"https://{host}"):
+        assert api.get(PATH, headers={"Origin": origin}).status_code == 403
+    assert api.get(PATH, headers={"Origin": api.server.url}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -41,13 +45,6 @@ def test_only_names_of_this_machine_are_served(api, host, status):
     assert api.get(PATH, headers={"Host": host}).status_code == status
 
 
-def test_pages_of_other_origins_are_refused(api):
-    host = api.server.url.removeprefix("http://")
-    for origin in ("https://example.org", "http://localhost:8888", "null", f"https://{host}"):
-        assert api.get(PATH, headers={"Origin": origin}).status_code == 403
-    assert api.get(PATH, headers={"Origin": api.server.url}).status_code == 200
-
-
 def test_a_body_over_the_limit_is_413_however_it_is_sent(asking):
     with LocalServer(body_limit=1000) as server:
         api = asking(server)
@@ -63,8 +60,3 @@ def test_a_body_over_the_limit_is_413_however_it_is_sent(asking):
 def test_a_key_that_no_header_can_carry_is_refused(key):
     with pytest.raises(VellumNBError, match="api_key is not ASCII"):
         LocalServer(api_key=key)
-
-
-def test_the_key_is_not_in_the_repr(server):
-    assert server.api_key not in repr(server)
-    assert repr(server).startswith(f"<LocalServer {server.url}: echo, count")

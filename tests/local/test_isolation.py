@@ -148,7 +148,9 @@ def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch)
     assert "'A_KEY'" in seen["with-key"]
 
 
-def test_the_state_of_an_execution_goes_on_in_the_next_process(isolated, asking):
+def test_a_state_goes_on_in_the_next_process_and_inputs_are_checked_before_one_is_started(
+    isolated, asking
+):
     api = asking(isolated)
     previous, said = None, []
     for text in ("one", "two"):
@@ -156,9 +158,6 @@ def test_the_state_of_an_execution_goes_on_in_the_next_process(isolated, asking)
         previous = reply["execution_id"]
         said.append(outputs(reply["data"])["output"])
     assert said == ["one", "one, two"]
-
-
-def test_inputs_are_checked_before_a_process_is_started(isolated, asking):
     wrong = inputs(what=("STRING", None), hours=("NUMBER", 1.5), x=("STRING", "a"))
     reply = asking(isolated).send(workflow_deployment_name="flow", inputs=wrong)
     assert reply.status_code == 400

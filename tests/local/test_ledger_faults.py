@@ -69,7 +69,7 @@ def test_a_lock_that_is_none_is_not_taken_for_another_server(tmp_path):
         LocalServer(data=tmp_path).start()
 
 
-def test_one_server_at_a_time_serves_a_folder(tmp_path):
+def test_one_server_at_a_time_serves_a_folder_which_one_without_a_port_lets_go_of(tmp_path):
     first, second = LocalServer(data=tmp_path), LocalServer(data=tmp_path)
     with first, pytest.raises(VellumNBError, match="is used by another server"):
         second.start()
@@ -77,9 +77,6 @@ def test_one_server_at_a_time_serves_a_folder(tmp_path):
         assert second.url != another.url
         with pytest.raises(VellumNBError, match="is used by another server"):
             first.start()
-
-
-def test_a_server_whose_port_is_taken_lets_go_of_its_folder_and_uses_both_later(tmp_path):
     with LocalServer() as running:
         port = int(running.url.rpartition(":")[2])
         with pytest.raises(VellumNBError, match=f"Port {port} is not available"):

@@ -63,6 +63,8 @@ def test_stopping_leaves_no_thread_and_no_socket():
 
 def test_idle_connections_do_not_hold_the_stop_up():
     with LocalServer() as server:
+        server.deploy(echo)
+        assert repr(server).startswith(f"<LocalServer {server.url}: echo")
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             started = time.monotonic()
@@ -71,7 +73,7 @@ def test_idle_connections_do_not_hold_the_stop_up():
             assert connection.recv(1) == b""
 
 
-def test_start_and_stop_may_be_called_twice():
+def test_start_and_stop_may_be_called_twice_and_by_many_threads():
     server = LocalServer()
     assert server.start() is server.start()
     url = server.url
@@ -81,9 +83,6 @@ def test_start_and_stop_may_be_called_twice():
     with pytest.raises(VellumNBError, match="is not running; start"):
         _ = server.url
     assert repr(server) == "<LocalServer not running: no deployments>"
-
-
-def test_many_threads_may_start_one_server():
     server = LocalServer()
     with ThreadPoolExecutor(8) as pool:
         assert len({s.url for s in pool.map(lambda _: server.start(), range(8))}) == 1
@@ -187,7 +186,7 @@ def test_the_end_of_the_process_stops_a_running_server():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_fastapi_a_sentence_says_what_to_install():
+def test_the_room_loads_no_web_framework_and_without_fastapi_a_sentence_says_what_to_install():
     code = (
         "import sys\n"
         "sys.modules['fastapi'] = None\n"
@@ -196,9 +195,6 @@ def test_without_fastapi_a_sentence_says_what_to_install():
     )
     sentence = 'VellumNBError: The local server needs more packages: pip install "vellum-nb[local]"'
     assert sentence in python(code).stderr
-
-
-def test_importing_the_room_loads_no_web_framework():
     code = (
         "import sys, vellum_nb.local; print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
     )

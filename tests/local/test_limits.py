@@ -80,9 +80,6 @@ def test_a_head_that_drips_is_closed(quick):
                 sock.sendall(letter.encode())
                 time.sleep(0.05)
         assert time.monotonic() - began < 10
-
-
-def test_the_second_head_of_a_connection_has_a_limit_too(quick):
     request = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {quick.api_key}\r\n\r\n"
     with connect(quick) as sock:
         sock.sendall(request.encode())

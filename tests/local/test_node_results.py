@@ -89,6 +89,13 @@ def test_a_node_begins_with_its_inputs_and_their_types():
     assert parsed(found)[0] == "InitiatedWorkflowNodeResultEvent"
     types = [(value["key"], value["type"]) for value in found["input_values"]]
     assert types == [("a", "STRING"), ("b", "NUMBER"), ("c", "JSON"), ("d", "JSON")]
+    made = fulfilled("CODE_EXECUTION", {})
+    from vellum_nb.models import WorkflowOutput
+
+    image = WorkflowOutput(id="i", name="shot", type="IMAGE", value={"src": "data:,"})
+    found = data(replace(made, outputs=(image,)))
+    assert found["output_values"][0]["type"] == "JSON"
+    assert parsed(found)[1] == "CodeExecutionNodeResult"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,10 @@ def test_a_rejected_node_has_the_code_of_executions():
     found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
     assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"
     assert found["error"] == {**error, "code": "LLM_PROVIDER", "stacktrace": "t"}
+    outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
+    asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}
+    found = data(replace(event(NODE_INITIATED), parent=asked))
+    assert found["parent_span_id"] == EXECUTION
 
 
 USED = (
@@ -136,36 +147,6 @@ def test_a_prompt_shows_what_it_used_as_far_as_it_is_asked():
     part = meta(ExpandMeta(cost=True))
     assert (part["usage"], part["model_name"]) == (None, None)
     assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
-
-
-@pytest.mark.parametrize("name", [NODE_FULFILLED, NODE_REJECTED])
-def test_a_node_that_ends_names_the_executions_inside_of_it(name):
-    def of(kind):
-        return replace(event(name, kind, outputs={}, error={}), execution_ids=(INNER, EXECUTION))
-
-    state = name.rpartition(".")[2].upper()
-    told = {"execution_ids": [INNER, EXECUTION], "iteration_state": state}
-    assert data(of("MAP"))["data"] == {"type": "MAP", "data": told}
-    told = {"execution_id": INNER}
-    assert data(of("SUBWORKFLOW"))["data"] == {"type": "SUBWORKFLOW", "data": told}
-    assert parsed(data(of("MAP")))[1] == "MapNodeResult"
-
-
-def test_a_workflow_that_a_node_runs_is_not_inside_of_that_node_in_its_own_trace():
-    outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
-    asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}
-    found = data(replace(event(NODE_INITIATED), parent=asked))
-    assert found["parent_span_id"] == EXECUTION
-
-
-def test_media_come_as_json():
-    made = fulfilled("CODE_EXECUTION", {})
-    from vellum_nb.models import WorkflowOutput
-
-    image = WorkflowOutput(id="i", name="shot", type="IMAGE", value={"src": "data:,"})
-    found = data(replace(made, outputs=(image,)))
-    assert found["output_values"][0]["type"] == "JSON"
-    assert parsed(found)[1] == "CodeExecutionNodeResult"
 
 
 KNOWN = [Usage("a", 1, 2, 0.0), Usage("b", 3, 4, 0.5)]

@@ -34,14 +34,11 @@ def pull(api, query: str = "", **options):
     return answer
 
 
-def test_text_is_given_to_those_who_ask_for_it(pulled):
+def test_text_is_given_to_those_who_ask_for_it_and_parts_can_be_left_out(pulled):
     answer = pull(pulled, "?release_tag=v1", headers={"Accept": "text/plain"})
     assert answer.headers["Content-Type"].startswith("text/plain")
     expected = "# display/layout.py\nX = 1\n\n# workflow.py\n" + SHOUT.format("")
     assert answer.text == expected
-
-
-def test_parts_can_be_left_out_and_the_release_added(pulled):
     assert set(files_of(pull(pulled, "?exclude_display=true").content)) == {"workflow.py"}
     files = files_of(pull(pulled, "?exclude_code=true&include_json=true").content)
     (text,) = files.values()

@@ -45,9 +45,6 @@ def test_each_deploy_makes_a_release_and_moves_latest():
     assert [tag.name for tag in second.release_tags] == ["LATEST", "production", "v2"]
     assert second.description == "again"
     assert server.names() == ("whisper",)
-
-
-def test_a_tag_moves_to_a_release_by_tag_or_id_and_may_be_new():
     server = LocalServer()
     first = server.deploy(whisper, release_tags=["v1"])
     server.deploy(whisper, release_tags=["v2"])

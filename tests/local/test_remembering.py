@@ -35,7 +35,7 @@ def test_a_previous_execution_without_a_state_is_an_empty_one(say):
     assert say("a", "00000000-0000-4000-8000-000000000000")[1] == "a"
 
 
-def test_a_state_that_json_cannot_carry_rejects_the_run(fresh, asking):
+def test_one_state_that_can_be_named_and_that_json_can_carry_is_enough(fresh, asking):
     def odd(memory: State) -> None:
         memory["thing"] = object()
 
@@ -48,8 +48,6 @@ def test_a_state_that_json_cannot_carry_rejects_the_run(fresh, asking):
     assert "The state 'thing' is a object" in api.run("odd")["error"]["message"]
     assert "The state has the key 1" in api.run("numbered")["error"]["message"]
 
-
-def test_one_state_that_can_be_named_is_enough(fresh):
     def two(one: State, other: State) -> None: ...
 
     def nameless(memory: State, /) -> None: ...

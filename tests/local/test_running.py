@@ -21,11 +21,7 @@ TEXT = [{"name": "text", "type": "STRING", "value": "a"}]
 
 def begin(api, name="gate", **body):
     """Begin a run and return its execution id."""
-    answer = api.session.post(
-        f"{api.server.url}/v1/execute-workflow-async",
-        json={"workflow_deployment_name": name, "inputs": TEXT, **body},
-        timeout=20,
-    )
+    answer = api.ask(name, how="-async", **body)
     assert answer.status_code == 200, answer.text
     assert set(answer.json()) == {"execution_id"}
     return answer.json()["execution_id"]
@@ -179,13 +175,13 @@ def _has_room(api):
 def test_stopping_lets_runs_end_within_the_grace(asking, gate):
     server = LocalServer(grace=20).start()
     server.deploy(gate.workflow, name="gate")
-    api, url = asking(server), f"{server.url}/v1/execute-workflow"
+    api = asking(server)
     body = {"workflow_deployment_name": "gate", "inputs": []}  # 400 as long as it takes requests
     with ThreadPoolExecutor(2) as pool:
         answer = pool.submit(api.run, "gate", text=("STRING", "a"))
         assert gate.entered.acquire(timeout=20)
         stopped = pool.submit(server.stop)
-        until(lambda: api.session.post(url, json=body, timeout=20).status_code == 503)
+        until(lambda: api.post(json=body).status_code == 503)
         gate.open.set()
         assert answer.result()["state"] == "FULFILLED"
         stopped.result()
@@ -217,13 +213,8 @@ def test_a_stream_is_ended_in_order_when_the_server_stops(asking):
     server = LocalServer(grace=0).start()
     server.deploy(patient.speaks)
     api = asking(server)
-    answer = api.session.post(
-        f"{server.url}/v1/execute-workflow-stream",
-        json={"workflow_deployment_name": "speaks", "inputs": TEXT},
-        timeout=20,
-        stream=True,
-    )
-    with answer:
+    body = {"workflow_deployment_name": "speaks", "inputs": TEXT}
+    with api.post("-stream", json=body, stream=True) as answer:
         assert patient.entered.wait(20)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
@@ -240,14 +231,12 @@ def live_executions():
 
 @pytest.mark.parametrize("how", ["", "-stream", "-async"])
 def test_a_run_that_has_ended_is_freed_without_the_garbage_collector(api, how):
-    url = f"{api.server.url}/v1/execute-workflow{how}"
     gc.collect()
     gc.disable()
     earlier = live_executions()  # an exception of another test may hold some
     try:
         for name in ("streamed", "fail"):
-            body = {"workflow_deployment_name": name, "inputs": TEXT}
-            assert api.session.post(url, json=body, timeout=20).status_code == 200
+            assert api.ask(name, how=how).status_code == 200
         until(lambda: live_executions() <= earlier)
     finally:
         gc.enable()

@@ -25,11 +25,6 @@ RELEASES = {
 }
 EVERY_RELEASE = [(name, tag) for name, tags in RELEASES.items() for tag in tags]
 OF_ONE_TEXT = [pair for pair in EVERY_RELEASE if pair[0] != "feedback-digest"]
-TWICE_CHARGED = (
-    "Hi, I was charged twice for March (€49.00 on 3 March and again on 5 March, same card). I have "
-    "written three mails since then and nobody answers. Please refund the second charge, otherwise "
-    "I will cancel at the end of the month. My invoice number is INV-20931."
-)
 
 
 class Samples:
@@ -122,19 +117,7 @@ def test_empty_text_is_rejected_with_a_sentence_and_odd_text_is_answered(samples
     assert {samples.run(name, tag, {main: text}).state for text in odd} == {"FULFILLED"}
 
 
-def test_the_ticket_of_the_quickstart_is_answered_as_the_tutorial_shows(samples):
-    first = samples.run("ticket-triage", "v1", {"ticket": TWICE_CHARGED}).outputs
-    second = samples.run("ticket-triage", "v2", {"ticket": TWICE_CHARGED}).outputs
-    assert (first["category"], first["priority"], first["tags"]) == ("account", "normal", ["card"])
-    assert (second["category"], second["priority"]) == ("billing", "high")
-    assert second["reply"] == (
-        "Thanks for writing. We are sorry that you were charged twice and that nobody answered. "
-        "The second charge of €49.00 (INV-20931) will be back on your card within 5 working days. "
-        "Please check your billing page for the current status."
-    )
-
-
-def test_v3_takes_card_numbers_and_addresses_out_and_uses_what_the_crm_knows(samples):
+def test_v3_takes_card_numbers_out_and_that_of_docs_qa_understands_a_follow_up(samples):
     ticket = "Refund to card 4111 1111 1111 1111, mail me at ada@example.org"
     outputs = samples.run("ticket-triage", "v3", {"ticket": ticket}).outputs
     assert "4111" not in json.dumps(outputs)
@@ -143,9 +126,6 @@ def test_v3_takes_card_numbers_and_addresses_out_and_uses_what_the_crm_knows(sam
     context = {"invoices": ["INV-100", "INV-20931"], "plan": "pro"}
     values = {"ticket": "You charged my card twice for the same month.", "context": context}
     assert "INV-20931" in samples.run("ticket-triage", "v3", values).outputs["reply"]
-
-
-def test_v3_of_docs_qa_understands_a_follow_up_that_v2_does_not(samples):
     values = {
         "question": "And what about comments?",
         "chat_history": [
@@ -175,7 +155,7 @@ def test_four_samples_have_tags_and_described_inputs_of_every_kind(samples):
     assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
 
 
-def test_docs_qa_reads_documents_of_your_own(samples):
+def test_docs_qa_reads_documents_of_your_own_and_a_summary_has_as_many_sentences_as_asked(samples):
     tea = {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."}
     cake = {"title": "Cake", "text": "Bake the cake for fifty minutes."}
     values = {"question": "How long is the cake baked?", "documents": [tea, cake]}
@@ -184,9 +164,6 @@ def test_docs_qa_reads_documents_of_your_own(samples):
     assert outputs["sources"][0]["document"]["label"] == "Cake"
     empty = samples.run("docs-qa", "v2", {**values, "documents": [tea, {"title": "Cake"}]})
     assert "document 2 has no" in empty.error.message
-
-
-def test_a_summary_has_as_many_sentences_as_asked(samples):
     values = {"text": rows_of("summarise")[0]["text"], "sentences": 2, "style": "bullets"}
     outputs = samples.run("summarise", "v2", values).outputs
     assert outputs["summary"].count("\n- ") == 1

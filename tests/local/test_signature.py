@@ -95,7 +95,7 @@ def test_defaults_are_typed_values_and_make_an_input_optional():
     ]
 
 
-def test_a_field_as_the_default_gives_bounds_default_and_description():
+def test_a_default_gives_bounds_description_and_where_there_is_no_annotation_the_type():
     def f(n: int = Field(2, ge=1, description="how many"), m: int = Field(ge=1)) -> None: ...
 
     first, second = (p.variable for p in inputs_of(f))
@@ -103,8 +103,6 @@ def test_a_field_as_the_default_gives_bounds_default_and_description():
     assert (first.description, first.json_schema) == ("how many", {"type": "integer", "minimum": 1})
     assert second.required is True
 
-
-def test_what_has_no_annotation_is_read_from_its_default_or_is_any_json():
     def f(a, b="x", c=1, d=True): ...  # noqa: FBT002
 
     assert [p.variable.type for p in inputs_of(f)] == ["JSON", "STRING", "NUMBER", "JSON"]

@@ -50,7 +50,7 @@ def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_shows(api, name, 
     assert opened(upload(api, b"x", name, kind)["file_url"]).headers["Content-Type"] == served
 
 
-def test_an_address_that_was_changed_or_is_of_another_file_opens_nothing(api):
+def test_an_address_that_was_changed_has_expired_or_is_of_another_file_opens_nothing(api):
     one, other = upload(api), upload(api)
     url = one["file_url"]
     for wrong in (
@@ -63,9 +63,6 @@ def test_an_address_that_was_changed_or_is_of_another_file_opens_nothing(api):
         answer = opened(wrong)
         assert answer.status_code == 403
         assert "retrieve the file again" in answer.json()["detail"]
-
-
-def test_an_address_expires(api):
     file = upload(api)
     url = api.get(f"{FILES}/{file['id']}?expiry_seconds=1").json()["file_url"]
     until = time.monotonic() + 20
@@ -100,7 +97,7 @@ def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):
         assert opened(file["file_url"].replace(old, server.url)).content == b"kept"
 
 
-def test_a_file_in_a_chat_message_is_put_in_too(api):
+def test_a_file_in_a_chat_message_is_put_in_too_and_a_trace_shows_its_address_only(api):
     file = upload(api, b"doc", "a.pdf", "application/pdf")
     source = {"src": f"vellum:uploaded-file:{file['id']}"}
     content = {"type": "ARRAY", "value": [{"type": "DOCUMENT", "value": source}]}
@@ -108,9 +105,6 @@ def test_a_file_in_a_chat_message_is_put_in_too(api):
     outputs = api.run("every-type", chat=("CHAT_HISTORY", chat))["outputs"]
     value = next(output["value"] for output in outputs if output["name"] == "chat")
     assert value[0]["content"]["value"][0]["value"]["src"] == "data:application/pdf;base64,ZG9j"
-
-
-def test_the_trace_of_a_run_shows_the_address_of_a_file_and_not_its_content_again(api):
     file = upload(api, b"x" * 100_000, "a.png", "image/png")
     address = f"vellum:uploaded-file:{file['id']}"
     given = inputs(image=("IMAGE", {"src": address}))

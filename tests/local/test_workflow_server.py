@@ -130,15 +130,10 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
     assert int(pid) != os.getpid()
     assert url == server.url
 
-    stream = api.session.post(
-        f"{server.url}/v1/execute-workflow-stream",
-        json={
-            "workflow_deployment_name": "my-flow",
-            "inputs": [{"name": "text", "type": "STRING", "value": "ho"}],
-            "event_types": ["NODE", "WORKFLOW"],
-        },
-        timeout=60,
-    )
+    inputs = [{"name": "text", "type": "STRING", "value": "ho"}]
+    body = {"workflow_deployment_name": "my-flow", "inputs": inputs}
+    body["event_types"] = ["NODE", "WORKFLOW"]
+    stream = api.session.post(f"{server.url}/v1/execute-workflow-stream", json=body, timeout=60)
     lines = [json.loads(line) for line in stream.text.splitlines()]
     assert [(line["type"], line["data"]["state"]) for line in lines][:2] == [
         ("WORKFLOW", "INITIATED"),
@@ -194,14 +189,26 @@ socketserver.ThreadingUnixStreamServer(place, Handler).serve_forever()
 """
 
 
+@pytest.fixture
+def crashing(tmp_path):
+    """Return how to make such a program, which may begin with some code, and what it writes to."""
+    log, python = tmp_path / "log", tmp_path / "python"
+
+    def crashing(code=""):
+        text = CRASHING.replace("place = ", f"{code}place = ")
+        python.write_text(text.format(python=sys.executable, log=str(log)))
+        python.chmod(0o700)
+        return python, log
+
+    return crashing
+
+
 @pytest.mark.parametrize(
     ("timeout", "message"), [(20, "could not finish the run: crashed"), (0.2, "than 0.2 seconds")]
 )
-def test_the_answer_of_a_run_is_read_to_its_end(project, tmp_path, asking, timeout, message):
+def test_the_answer_of_a_run_is_read_to_its_end(project, crashing, asking, timeout, message):
     """The real server forks a run for each request: after a hang-up the next one may hang."""
-    log, python = tmp_path / "log", tmp_path / "python"
-    python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
-    python.chmod(0o700)
+    python, log = crashing()
     with LocalServer(timeout=timeout) as server:
         server.deploy(project, isolation="environment", python=python)
         answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
@@ -211,11 +218,9 @@ def test_the_answer_of_a_run_is_read_to_its_end(project, tmp_path, asking, timeo
 
 
 def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
-    project, tmp_path, asking
+    project, crashing, asking
 ):
-    log, python = tmp_path / "log", tmp_path / "python"
-    python.write_text(CRASHING.format(python=sys.executable, log=str(log)))
-    python.chmod(0o700)
+    python, log = crashing()
     with LocalServer(timeout=20) as other, LocalServer(timeout=20) as server:
         for each in (other, server):
             each.deploy(project, isolation="environment", python=python)
@@ -227,13 +232,9 @@ def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
     assert log.read_text() == "False", "it was cut off"
 
 
-def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project, tmp_path, asking):
-    log, python = tmp_path / "log", tmp_path / "python"
-    slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\nplace = "
-    python.write_text(
-        CRASHING.replace("place = ", slow).format(python=sys.executable, log=str(log))
-    )
-    python.chmod(0o700)
+def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project, crashing, asking):
+    slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\n"
+    python, log = crashing(slow)
     with LocalServer(timeout=20) as server:
         server.deploy(project, isolation="environment", python=python)
         server.stop()
@@ -246,15 +247,14 @@ def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project,
         until(lambda: not is_alive(int(log.read_text())))
 
 
-def test_a_run_that_takes_too_long_is_a_rejection(python, project, tmp_path, asking):
+def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
+    python, project, tmp_path, asking
+):
     with LocalServer(timeout=2) as server:
         server.deploy(project, isolation="environment", python=python)
         late = run(asking(server), "sleep")["error"]
         assert late["code"] == "WORKFLOW_TIMEOUT", late
         assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
-
-
-def test_a_cancelled_run_is_rejected_at_once(python, project, tmp_path, asking):
     with LocalServer(timeout=20, data=tmp_path / "data") as server:
         server.deploy(project, isolation="environment", python=python)
         began = time.monotonic()

@@ -49,25 +49,19 @@ def test_the_order_of_keys_does_not_matter(value):
     assert not difference({"in": value}, {"in": dict(reversed(value.items()))}, "JSON")
 
 
-def test_json_is_reported_by_path():
+def test_json_is_reported_by_path_or_marked_in_its_line_and_a_moved_item_is_no_deleted_one():
     old = {"id": 7, "lines": [{"sku": "a", "n": 1}], "note": "will look into it " * 6}
     new = {"id": 7, "lines": [{"sku": "a", "n": 4}], "note": "looked into it " + old["note"][18:]}
     found = difference(old, new, "JSON")
     assert found.summary == "2 of 4 fields differ"
     assert found.to_text().startswith("lines[0].n: [-1-]{+4+} by +3\nnote: [-will look-]{+looked+}")
     assert [change.path for change in found.changes] == [("lines", 0, "n"), ("note",)]
-
-
-def test_short_json_is_marked_in_its_line_and_a_moved_item_is_no_deleted_one():
     assert text(["card"], ["card", "risk"], "JSON") == '["card"{+, "risk"+}]'
     found = difference(["a", "b", "c", "d"], ["d", "a", "b", "c"], "JSON")
     assert [(each.kind, each.moved_from, each.path) for each in found.changes] == [
         ("move", 3, (0,))
     ]
     assert (found.to_text(), found.summary) == ("[0]: d moved from [3]", "1 moved")
-
-
-def test_an_item_known_by_its_id_may_move_and_change():
     old = [{"id": n, "name": f"item {n}"} for n in range(5)]
     new = [{"id": 4, "name": "item four"}, *old[:4]]
     assert text(old, new, "JSON").splitlines()[1] == "[0].name: item [-4-]{+four+}"
@@ -100,14 +94,15 @@ def test_a_chat_is_reported_by_its_turns():
     ]
 
 
-def test_a_function_call_is_reported_by_name_and_arguments():
+def test_function_calls_are_reported_by_arguments_arrays_by_type_and_search_results_by_document():
     pay, more = ({"name": "pay", "arguments": {"sum": n, "to": "ann"}} for n in (4, 5))
     assert text(pay, more, "FUNCTION_CALL") == "arguments.sum: [-4-]{+5+} by +1"
     refund = {"name": "refund", "arguments": {"sum": 4}}
     assert text(pay, refund, "FUNCTION_CALL") == '[-pay(sum=4, to="ann")-]{+refund(sum=4)+}'
+    old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
+    new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
+    assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
 
-
-def test_search_results_are_reported_by_document():
     def hit(name: str, score: float) -> dict[str, Any]:
         return {"text": f"about {name}", "score": score, "document": {"id": name, "label": name}}
 
@@ -116,12 +111,6 @@ def test_search_results_are_reported_by_document():
     assert "result 1 (b.md) score: [-0.5-]{+0.75+} by +0.25" in lines
     assert sum("moved from result" in line for line in lines) == 1
     assert len(lines) == 2
-
-
-def test_an_array_is_reported_by_the_types_of_its_items():
-    old = [{"type": "STRING", "value": "a b"}, {"type": "NUMBER", "value": 1}]
-    new = [{"type": "STRING", "value": "a c"}, {"type": "NUMBER", "value": 3}]
-    assert text(old, new, "ARRAY") == "item 1: a [-b-]{+c+}\nitem 2: [-1-]{+3+} by +2"
 
 
 @pytest.mark.parametrize("kind", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])

@@ -28,22 +28,16 @@ def test_markdown_becomes_html(text, html):
     assert body(text) == html
 
 
-def test_tables_are_kept_and_links_open_elsewhere_and_show_nothing():
+def test_tables_are_kept_and_links_open_elsewhere_or_are_none():
     html = body("| a | b |\n|---|--:|\n| 1 | 2 |")
     assert "<th>a</th>" in html
     assert "<td>2</td>" in html
     assert body("[x](https://e.com)") == (
         '<p><a href="https://e.com" target="_blank" rel="noopener noreferrer">x</a></p>'
     )
+    assert [each for each in ADDRESSES.split() if "href" in body(f"[x]({each})")] == []
+    assert body("[" * 5_000)
+    assert body("> " * 500 + "x")
 
 
 ADDRESSES = "javascript:alert(1) vbscript:x data:text/html,x file:///etc/passwd //e.com /lab"
-
-
-def test_links_to_other_than_the_web_and_mail_are_no_links():
-    assert [each for each in ADDRESSES.split() if "href" in body(f"[x]({each})")] == []
-
-
-def test_a_text_of_brackets_is_rendered_quickly():
-    assert body("[" * 5_000)
-    assert body("> " * 500 + "x")

@@ -21,9 +21,6 @@ def test_words_that_differ_from_the_first_run_are_marked_and_what_is_missing_is_
     )
     assert lines[0] == ["v1", "·", "FULFILLED", "·", "3", "ms", "v2", "·", "FULFILLED"]
     assert lines[1:] == [["priority", "normal", "[-normal-]{+high+}"], ["n", "1", "(missing)"]]
-
-
-def test_a_run_without_outputs_says_why_and_is_missing_not_the_same():
     failed = later_run("v2", {}, {}, state="REJECTED", error=BROKE)
     lines = shown(later_run("\x1b[1mv1", {}, {"\x1b[2J": "\x1b[2Jgone\r\x07"}), failed)
     assert lines[1][:3] == ["error", "NODE_EXECUTION:", "broke"]

@@ -45,9 +45,6 @@ def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
     assert pace.limit == 11
     assert pace.busy(1.5, 2.0, None)
     assert pace.limit == 7
-
-
-def test_a_fixed_one_only_waits():
     pace = AdaptiveConcurrency(5)
     assert not pace.busy(0.0, 1.0, 2.0)
     for moment in range(100):

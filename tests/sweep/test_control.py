@@ -8,17 +8,12 @@ import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
-from itertools import count
 
 import pytest
-from sweep_kit import LONG, Gate, Maker, again_later, answered, planned, swept
+from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.models import RunError
-from vellum_nb.sweep.driver import Driver, thread_pool
-from vellum_nb.sweep.plan import SweepOptions, planned_runs
-from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
@@ -167,24 +162,6 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
     with pytest.raises(HistoryError, match="is running in this process|was released; resume"):
         sweep.wait(timeout=LONG)
     assert (sweep.state, states(history)) == ("stopped", ["FULFILLED"] * 2)
-
-
-@pytest.mark.parametrize("has_lease", [True, False])
-def test_a_driver_takes_back_what_it_began_only_while_its_lease_is_sure(history, has_lease):
-    record, counter = planned(history, 3), Counter(("v1",), 3)
-    maker = Maker(history, record, lambda task, _: Retry(task, "HTTP 401", hopeless=True))
-    driver = Driver(
-        (maker.prepare(each, None) for each in planned_runs(record, {}, {})),
-        thread_pool(maker.made, 2),
-        recorder=history.sweeps,
-        counter=counter,
-        options=SweepOptions(),
-        renew=lambda: has_lease,
-        clock=partial(next, count(0, 20)),  # a lease is renewed every ten seconds
-    )
-    driver.run()
-    assert (driver.why, driver.has_lease) == ("HTTP 401", has_lease)
-    assert states(history) == ([] if has_lease else ["STARTED"] * 3)
 
 
 def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):

@@ -1,8 +1,6 @@
 """How a sweep ends that is interrupted, or whose process ends."""
 
-import linecache
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -10,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from interrupt_kit import Interrupt
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb import History
 
 HERE = Path(__file__).parent
+PLACES = ("sweep/sweep.py", "sweep/driver.py")
 
 on_posix = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
 
@@ -44,60 +44,11 @@ def test_an_interrupt_lets_what_runs_end_and_a_second_one_cuts_it_off(history, i
     assert again_later(history, sweep, answered).run().state == "done"
 
 
-@pytest.mark.slow
-@on_posix
-def test_interrupts_at_any_instant_leave_a_sweep_that_goes_on(tmp_path):
-    escaped, chance = 0, random.Random(4)  # noqa: S311  (not a secret)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        for number in range(25):
-            with History(tmp_path / f"{number}.db") as history:
-                sweep = swept(history, planned(history, 200), answered)
-                try:
-                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.03))
-                    sweep.run()
-                except KeyboardInterrupt as exc:
-                    escaped += not hasattr(exc, "sweep")
-                with suppress(KeyboardInterrupt):
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                sweep.stop()
-                assert sweep.wait(timeout=LONG).state in {"ready", "stopped", "done"}
-                assert sweep.resume().state == "done"
-                assert history.count(state="FULFILLED") == 200
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert escaped <= 3  # between two statements, where nothing can catch it
-
-
-class Interrupt:
-    """Interrupts at one of the lines of a sweep and its driver, counted from 1.
-
-    Python itself never interrupts between a lock and its ``with``, a tracer would.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at, self.place = at, ""
-
-    def __call__(self, frame, _event, _arg):
-        ours = frame.f_code.co_filename.endswith(("sweep/sweep.py", "sweep/driver.py"))
-        return self.line if ours else None
-
-    def line(self, frame, event, _arg):
-        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if event == "line" and not self.place and not source.startswith("with "):
-            self.at -= 1
-            if self.at == 0:
-                self.place = f"{frame.f_code.co_name}: {source}"
-                raise KeyboardInterrupt
-        return self.line
-
-
 def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
     for number in range(1, 400):
         with History(":memory:") as history:
             sweep = swept(history, planned(history, 3), answered)
-            before, at_line = sys.gettrace(), Interrupt(number)
+            before, at_line = sys.gettrace(), Interrupt(number, PLACES, signals=False)
             sys.settrace(at_line)
             with suppress(KeyboardInterrupt):
                 sweep.run()

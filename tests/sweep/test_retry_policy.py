@@ -123,17 +123,11 @@ def test_what_follows_where_a_server_cannot_look_up(prepared, expected):
     assert summary(no_lookup(prepared, "HTTP 403")) == expected
 
 
-def test_an_upload_that_fails_is_no_doubt_of_the_run():
+def test_uploads_many_sends_and_what_is_found_late():
     assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
-
-
-def test_a_run_that_is_sent_often_and_never_answered_fails_when_it_is_not_listed():
     outcome = after_send_error(replace(SENT, sends=5), errors.APIConnectionError("reset"))
     assert isinstance(outcome, InDoubt)
     assert outcome.prepared.doubt.refusal.code == "CONNECTION"
-
-
-def test_what_is_found_late_shows_the_lag_of_the_server():
     outcome = finished(doubted(waited_s=12.5), {"state": "FULFILLED", "outputs": {}}, found=True)
     assert (outcome.found, outcome.lag_s, outcome.run.error) == (True, 12.5, None)

@@ -81,17 +81,6 @@ def test_a_form_that_cannot_sweep_does_not_offer_it(make):
     assert [fold.description for fold in parts(make()[0], "vnb-fold")] == ["More options"]
 
 
-def test_a_file_is_planned_and_nothing_is_sent(cases, gated):
-    cases.choose(GOOD)
-    assert "2 cases × 1 release tag = 2 calls" in cases.plan  # noqa: RUF001
-    assert cases.label == "Run 2 calls"
-    cases.tick("v1")
-    cases.repeats.value = " 3 "
-    assert "2 cases × 2 release tags × 3 repeats = 12 calls" in cases.plan  # noqa: RUF001
-    assert gated.ws.history.count() == 0
-    assert gated.ws.sweeps().empty
-
-
 def test_run_makes_a_sweep_of_it_whose_view_stands_under_the_form(cases, gated):
     cases.choose(GOOD)
     assert cases.label == "Run 2 calls"
@@ -147,8 +136,10 @@ def test_a_path_is_read_where_the_kernel_runs_and_may_be_checked_again(cases, ga
 
 def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
     cases.choose(GOOD)
-    cases.repeats.value = "20"
+    cases.repeats.value = " 20 "
+    assert "2 cases × 1 release tag × 20 repeats = 40 calls" in cases.plan  # noqa: RUF001
     assert cases.label == "Run 40 calls"
+    assert gated.ws.history.count() == 0
     sweep = cases.swept()
     sweep.stop()
     gated.gate.release(16)
@@ -185,7 +176,9 @@ def test_the_kernel_goes_on_while_a_file_is_checked_and_the_newest_choice_counts
     assert asked == [1, 4]
 
 
-def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gated):
+def test_no_content_of_a_file_is_in_the_state_of_a_widget_and_a_closed_form_leaves_its_sweep(
+    cases, gated
+):
     secret = b"ticket\nnobody-else-may-read-this\n"
     cases.choose(secret)
     assert cases.label == "Run 1 call"
@@ -194,9 +187,6 @@ def test_no_content_of_a_file_and_no_key_is_in_the_state_of_a_widget(cases, gate
     assert "nobody-else-may-read-this" not in state
     assert gated.server.api_key not in state
     assert "nobody-else" not in repr(CaseFile("cases.csv", secret))
-
-
-def test_a_closed_form_leaves_its_sweep_alone(cases, gated):
     cases.choose(GOOD)
     assert cases.label == "Run 2 calls"
     sweep = cases.swept()

@@ -33,7 +33,7 @@ def turns(form):
     return list(form._fields["messages"].typed)
 
 
-def test_continue_adds_the_answer_and_an_empty_turn_and_sets_the_previous_execution(ask):
+def test_continue_adds_the_answer_and_an_empty_turn_which_is_no_alarm_before_a_try_to_run(ask):
     form, recorder = ask()
     press(form, "v2", "continue")
     assert turns(form) == [*ASKED, said("Not before Monday."), EMPTY]
@@ -43,9 +43,6 @@ def test_continue_adds_the_answer_and_an_empty_turn_and_sets_the_previous_execut
     form.wait(PATIENCE)
     assert recorder.requests[1].previous_execution_id == "e-1"
     assert recorder.requests[1].inputs["messages"][-1] == {"role": "USER", "text": "Why?"}
-
-
-def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
     form, recorder = ask()
     press(form, "v2", "continue")
     assert form.errors == {"messages": "Turn 4 has no text: write it, or remove the turn."}
@@ -58,16 +55,13 @@ def test_the_turn_still_to_be_written_is_no_alarm_before_a_try_to_run(ask):
     assert ["vnb-turn-bad" in classes(row) for row in rows] == [False, False, False, True]
 
 
-def test_continue_once_more_replaces_the_answer_and_keeps_what_was_begun(ask):
+def test_continue_once_more_replaces_the_answer_and_a_question_of_its_own_field_joins_the_chat(ask):
     form, _ = ask()
     (run,) = form.runs
     form.continue_from(run)
     form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
     form.continue_from(run.model_copy(update={"outputs": {"reply": "Tuesday."}}))
     assert turns(form) == [*ASKED, said("Tuesday."), {"role": "USER", "text": "And why?"}]
-
-
-def test_a_question_in_a_field_of_its_own_joins_the_chat_and_makes_room(ask):
     chat = variable("messages", "CHAT_HISTORY", required=False)
     form, _ = ask([variable("question"), chat], {"question": "When?"})
     form.continue_from(form.runs[0])

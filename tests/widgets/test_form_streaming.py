@@ -135,7 +135,9 @@ def test_answers_that_have_come_stand_beside_one_that_streams(make, stream):
     assert parts(form, "vnb-answers")[0].value.count("<ins") > 1
 
 
-def test_cancel_keeps_the_words_that_have_come(make, stream):
+def test_cancel_keeps_the_words_that_have_come_and_the_switch_is_only_where_streams_are(
+    make, stream
+):
     form, _ = make(stream=stream)
     start(form)
     stream.tell("v2", texts={"reply": "half"})
@@ -143,9 +145,6 @@ def test_cancel_keeps_the_words_that_have_come(make, stream):
     (run,) = form.wait(PATIENCE)
     assert (run.state, run.outputs) == ("CANCELLED", {"reply": "half"})
     assert "half" in shown(form)
-
-
-def test_the_switch_is_the_attribute_and_there_only_where_streams_are(make, stream):
     form, recorder = make(stream=stream)
     [switch] = parts(form, "vnb-stream")
     switch.value = True

@@ -85,17 +85,6 @@ def test_compare_of_one_tag_says_that_another_is_needed(lab):
     assert notice.value == ""
 
 
-def test_two_runs_selected_in_the_history_stand_side_by_side_under_compare(lab):
-    runs = run(lab)
-    lab.history_view.selected_ids = [run.id for run in runs]
-    assert head(lab).status == "2 selected"
-    lab.tab = "Compare"
-    assert lab.history_view.selected_html() in html(lab)
-    lab.history_view.selected_ids = []
-    assert "Selected runs" not in html(lab)
-    assert head(lab).status == ""
-
-
 def test_compare_is_made_again_when_it_is_opened_or_asked_for_and_not_with_every_run(lab):
     run(lab, "first")
     lab.tab = "Compare"

@@ -72,9 +72,6 @@ def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
     assert "nothing to compare" not in text
     assert "different inputs" not in text
     assert Page(side_by_side_html([])).text == "No runs to show."
-
-
-def test_markdown_shows_form_and_shows_differences_in_words():
     a, b = run("v1", {"reply": "**a**"}), run("v2", {"reply": "**b**"})
     page = Page(side_by_side_html([a, b], markdown=True))
     assert len(page.all("strong")) == 2
@@ -94,9 +91,6 @@ def test_runs_with_different_inputs_or_deployments_and_what_was_not_sent_are_nam
     for shown, count in ((runs, 1), (runs[:1], 1), (runs[1:], 0)):
         text = Page(side_by_side_html(shown)).text
         assert text.count("v1 was not sent vip, tier") == count
-
-
-def test_the_text_to_copy_has_no_marks_and_shows_an_error():
     assert outputs_text(run("v2", {"reply": "a\nb"})) == "a\nb"
     assert outputs_text(run("v2", {"n": 3.0, "tags": ["a"]}, output_types={"n": "NUMBER"})) == (
         'n: 3\ntags: ["a"]'
@@ -137,15 +131,12 @@ def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
     assert sorted(each.name for _, each in in_order(circles)) == ["a", "b", "c"]
 
 
-def test_bars_are_aligned_in_time():
+def test_bars_are_aligned_in_time_and_errors_models_tokens_and_cost_reported():
     html = trace_html([node("a", 0, 1), node("b", 1, 4), node("c", 4, 4)], title="v2")
     assert bars(html) == [(0, 25), (25, 75), (99.5, 0.5)]
     assert "v2 · 3 nodes · 4.00 s" in Page(html).text
     assert "1.00 s" in Page(html).text
     assert "0 ms" in Page(html).text
-
-
-def test_nodes_that_have_not_ended_and_times_that_are_unknown_or_without_a_zone_do_no_harm():
     html = trace_html([node("a", 0, 2), node("b", 1, None, state="INITIATED")])
     assert bars(html)[1] == (50, 50)
     assert "not ended" in Page(html).text
@@ -154,9 +145,6 @@ def test_nodes_that_have_not_ended_and_times_that_are_unknown_or_without_a_zone_
     assert Page(html).text.index("timeless") < Page(html).text.index("naive")
     assert len(bars(html)) == 2
     assert bars(trace_html([node("backwards", 5, 1)])) == [(0, 100)]
-
-
-def test_errors_models_tokens_and_cost_are_reported():
     used = {"model": "gpt", "tokens_in": 1200, "tokens_out": 34, "cost_usd": 0.0021}
     failed = node("b", 1, 2, state="REJECTED", error="it broke")
     text = Page(trace_html([node("a", 0, 1, kind="PROMPT", **used), failed])).text

@@ -84,6 +84,18 @@ def test_a_sweep_that_stopped_by_itself_says_why(gated):
     model = until(view, lambda model: model["state"] == "stopped")
     assert model["notice"] == "Stopped: stop_after_failures=1 is reached"
     assert model["status"].endswith("; it continues with a higher stop_after_failures, or none")
+    assert not model["decided"]
+
+
+def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
+    gated.server.deploy(lambda ticket: {"reply": ticket}, name="triage", release_tags=["v3"])
+    gated.gate.release(1000)
+    cases = [{"ticket": f"ticket {n}"} for n in range(30)]
+    options = {"release_tags": ["v1", "v3"], "stop_when": "decided", "metrics": ["length"]}
+    model = gated.ws.sweep("triage", cases, **options, progress=False).view().view_model
+    assert (model["state"], model["decided"]) == ("stopped", True)
+    assert "decided by length after" in model["notice"]
+    assert model["status"].endswith("; ws.open_sweep(…, stop_when=None) runs the rest")
 
 
 def test_closing_the_view_leaves_the_sweep_alone(gated):

@@ -74,24 +74,20 @@ def test_the_page_cannot_raise_the_limit_of_an_upload(make, wired):
     assert uploader.max_bytes == limit
 
 
-def test_a_device_or_pipe_is_no_file_of_cases(tmp_path, monkeypatch):
+def test_a_device_or_pipe_is_no_file_of_cases_and_very_many_columns_or_rows_are_refused_soon(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.csv")
     Path("zero.csv").symlink_to("/dev/zero")
     for path in ("zero.csv", "pipe.csv"):
         with pytest.raises(InputError, match="not a regular file"):
             read_table(path)
-
-
-def test_a_file_of_cases_with_very_many_columns_is_refused_soon():
     content = ",".join(f"c{n}" for n in range(50_000)).encode() + b"\n"
     began = time.monotonic()
     with pytest.raises(InputError, match="50,000 columns"):
         read_table(CaseFile("wide.csv", content))
     assert time.monotonic() - began < 2
-
-
-def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 

@@ -41,15 +41,12 @@ def test_numbers_are_plain_and_null_is_null_in_every_type(value, text):
     assert {Page(value_html(None, kind)).text for kind in TYPES} == {"null"}
 
 
-def test_short_json_is_one_line_and_long_json_folds():
+def test_short_json_is_one_line_long_json_folds_and_what_is_huge_is_cut_and_says_so():
     assert Page(value_html({"a": [1, "é"]}, "JSON")).text == '{"a": [1, "é"]}'
     page = Page(value_html({"rows": [{"n": n, "text": "x" * 40} for n in range(4)]}, "JSON"))
     folds = page.all("details")
     assert ["open" in fold for fold in folds] == [True, False]
     assert "4 items" in page.text
-
-
-def test_a_very_long_text_and_a_huge_list_are_cut_and_say_so_and_a_deep_value_is_shown():
     text = Page(value_html("x" * 150_000, "STRING")).text
     assert text.endswith("… 50,000 more characters; the run has the whole text")
     assert Page(value_html(list(range(5_000)), "JSON")).text.endswith("… 4800 more")
@@ -59,7 +56,7 @@ def test_a_very_long_text_and_a_huge_list_are_cut_and_say_so_and_a_deep_value_is
     assert_harmless(value_html(value, "JSON"))
 
 
-def test_chat_turns_show_role_and_content_of_each_kind():
+def test_chat_turns_show_role_and_content_and_search_results_score_and_document():
     call = {"type": "FUNCTION_CALL", "value": {"name": "pay", "arguments": {"sum": 4}}}
     images = [{"type": "IMAGE", "value": {"src": "https://e.com/a.png"}}]
     images += [{"type": "STRING", "value": "see"}, {"type": "IMAGE", "value": data_url(PNG)}]
@@ -75,9 +72,6 @@ def test_chat_turns_show_role_and_content_of_each_kind():
     assert 'call pay{"sum": 4}' in page.text
     assert "https://e.com/a.png, not loaded" in page.text
     assert len(page.all("img")) == 1
-
-
-def test_search_results_come_in_order_with_score_and_document():
     hits = [
         {"text": "b", "score": 0.82345, "keywords": ["k"], "document": {"label": "two.md"}},
         {"text": "a", "score": 0.5, "keywords": [], "document": {"label": "one.md"}},

@@ -142,15 +142,14 @@ def test_an_execution_that_never_ends_can_be_waited_for_and_left(hostile, ws):
     assert run == ws.history.get(run.id)
 
 
-def test_an_output_without_a_name_cannot_be_rated(hostile, ws):
+def test_an_output_without_a_name_cannot_be_rated_and_a_tag_said_to_be_elsewhere_is_an_error(
+    hostile, ws
+):
     nameless = {"id": "o", "name": "", "type": "STRING", "value": "x"}
     reply = {"execution_id": "e1", "data": {"state": "FULFILLED", "outputs": [nameless]}}
     hostile.answers["/v1/execute-workflow"] = reply
     with pytest.raises(vnb.InputError, match="no output to rate"):
         ws.rate(ws.run("shout", {"text": "x"}), quality=1)
-
-
-def test_a_tag_that_is_said_to_be_elsewhere_is_an_error(hostile, ws):
     hostile.answers[f"{RELEASES}/v1"] = release("r1")
     hostile.answers[f"{RELEASES}/v2"] = release("r2")
     there = {"id": "r1", "timestamp": "2026-01-15T09:30:00Z"}

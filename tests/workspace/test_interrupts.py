@@ -1,10 +1,9 @@
 """Ctrl-C at any line of ours: no row is left under way, and the history stays usable."""
 
-import linecache
-import signal
 import sys
 
 import pytest
+from interrupt_kit import Interrupt
 
 import vellum_nb as vnb
 
@@ -16,30 +15,6 @@ PLACES = (
     "sweep/sweep.py",
     "sweep/driver.py",
 )
-
-
-class Interrupt:
-    """Interrupts at one of the lines in `PLACES`, counted from 1.
-
-    Python itself never interrupts between a lock and its ``with``, a tracer would: those are left
-    out.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.came = False
-
-    def __call__(self, frame, _event, _arg):
-        return self.line if frame.f_code.co_filename.endswith(PLACES) else None
-
-    def line(self, frame, event, _arg):
-        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not self.came and not source.lstrip().startswith("with "):
-            self.at -= 1
-            if self.at == 0:
-                self.came = True
-                signal.raise_signal(signal.SIGINT)
-        return self.line
 
 
 def run(ws):
@@ -59,7 +34,7 @@ def sweep(ws):
 def interrupted(call, ws, at):
     """Return the run, or None when an interrupt came."""
     before = sys.gettrace()
-    sys.settrace(Interrupt(at))
+    sys.settrace(Interrupt(at, PLACES))
     try:
         return call(ws)
     except KeyboardInterrupt:

@@ -48,21 +48,10 @@ def test_lab_serves_the_notebooks_asks_nothing_and_ends_at_one_signal(tmp_path):
     notebook = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
     (folder / notebook.name).write_bytes(notebook.read_bytes())
     own = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "vellum_nb",
-            "lab",
-            str(folder),
-            "--no-browser",
-            f"--port={free_port()}",
-        ],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | own,
-    ) as process:
+    typed = [sys.executable, "-m", "vellum_nb", "lab", str(folder), "--no-browser"]
+    pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    typed.append(f"--port={free_port()}")
+    with subprocess.Popen(typed, **pipes, env=os.environ | own) as process:
         try:
             address = wait_for_address(process)
             assert "/lab/tree/01_quickstart.ipynb" in address

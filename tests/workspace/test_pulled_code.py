@@ -18,22 +18,16 @@ def zipped(files):
     return buffer.getvalue()
 
 
-def test_texts_come_by_path_and_what_is_no_text_by_its_size():
+def test_texts_come_by_path_and_what_is_no_text_or_no_archive_says_so():
     archive = zipped({"b/": "", "b/x.py": "x = 1\r\n", "a.png": b"\x89PNG\xff", "ä.py": "ä"})
     assert texts_of(archive, "The code") == {
         "a.png": "(5 bytes that are not text)\n",
         "b/x.py": "x = 1\n",
         "ä.py": "ä",
     }
-
-
-def test_what_is_no_archive_says_so():
     for content in (b"", b"<html>", zipped({"a": "b"})[:-30]):
         with pytest.raises(vnb.APIResponseError, match="The code is not a readable ZIP archive"):
             texts_of(content, "The code")
-
-
-def test_an_archive_that_would_grow_without_end_is_not_read():
     with pytest.raises(vnb.APIResponseError, match="more than 64 MiB"):
         texts_of(zipped({"a": bytes(65 << 20)}), "The code")
 

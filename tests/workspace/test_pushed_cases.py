@@ -70,13 +70,17 @@ def ws(tmp_path, paid):
         yield ws
 
 
-def test_cases_of_a_project_are_a_frame(ws):
+def test_cases_of_a_project_are_a_frame_and_mocks_that_are_none_are_refused(ws):
     cases = ws.cases("flow")
     assert list(cases) == ["label", "input.text", "mocks"]
     assert cases["input.text"].tolist() == ["a", "b", "c"]
     with pytest.raises(vnb.NotFoundError):
         ws.cases("flow", "v9")
     assert "dataset.json" not in ws.code("flow")
+    with pytest.raises(vnb.InputError, match="no case has mocks"):
+        ws.sweep("flow", [{"text": "a"}], mocks=True)
+    with pytest.raises(vnb.InputError, match="not a list"):
+        ws.sweep("flow", [{"text": "a", "mocks": "x"}], mocks=True)
 
 
 def test_a_sweep_with_mocks_does_not_run_the_paid_node(ws, paid):
@@ -100,10 +104,3 @@ def test_a_sweep_with_mocks_goes_on_with_them(ws, paid, tmp_path):
     first = ws.open_sweep(first.id)
     assert sorted(first.frame()["output.loud"]) == ["MOCK A", "MOCK B"]
     assert paid.read_text() == ""
-
-
-def test_mocks_that_are_not_there_or_elsewhere_are_refused(ws):
-    with pytest.raises(vnb.InputError, match="no case has mocks"):
-        ws.sweep("flow", [{"text": "a"}], mocks=True)
-    with pytest.raises(vnb.InputError, match="not a list"):
-        ws.sweep("flow", [{"text": "a", "mocks": "x"}], mocks=True)

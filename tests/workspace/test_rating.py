@@ -109,12 +109,11 @@ def test_what_does_not_fit_is_refused_and_nothing_is_reported(ws, run, said, sen
     assert ws.history.get(run.id).quality is None
 
 
-def test_an_unknown_run_says_how_to_bring_it(ws):
+def test_an_unknown_run_says_how_to_bring_it_and_what_the_server_refuses_is_not_kept(
+    ws, server, run, tmp_path
+):
     with pytest.raises(vnb.HistoryError, match=r"'nobody'; ws\.history\.sync"):
         ws.rate("nobody", quality=1)
-
-
-def test_what_the_server_refuses_is_not_kept(server, ws, run, tmp_path):
     with (
         vnb.LocalServer() as other,
         vnb.connect(other, history=tmp_path / "runs.db") as stranger,

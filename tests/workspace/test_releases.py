@@ -56,7 +56,9 @@ def test_an_unknown_tag_lists_the_known_ones(ws, production, tag, to):
         ws.move_tag("shout", tag, to, confirm=False)
 
 
-def test_the_code_of_two_releases_is_shown_side_by_side(ws):
+def test_the_code_of_two_releases_is_shown_side_by_side_whether_of_a_callable_or_a_file(
+    ws, server, tmp_path
+):
     code = ws.code("shout", "v1")
     assert list(code) == ["workflow.py"]
     assert "Say it as it is" in code["workflow.py"]
@@ -70,9 +72,6 @@ def test_the_code_of_two_releases_is_shown_side_by_side(ws):
     same = ws.code_diff("shout", "v1", "v1")
     assert (same.paths, same.text) == ([], "")
     assert "no difference" in repr(same)
-
-
-def test_a_callable_and_a_file_of_the_same_workflow_are_one_file_that_changed(server, ws, tmp_path):
     file = tmp_path / "louder.py"
     file.write_text("def shout(text: str) -> str:\n    return text.upper()\n")
     server.deploy(file, name="shout", release_tags=["v3"])

@@ -82,7 +82,7 @@ def test_what_is_no_case_is_refused_and_nothing_run(ws, cmp, cases, message):
     assert ws.history.count() == before
 
 
-def test_where_nothing_is_worse_nothing_is_replayed(ws):
+def test_where_nothing_is_worse_nothing_is_replayed_and_nothing_of_a_frame(ws, cmp):
     sweep = ws.sweep("shout", [{"text": "a", "expected.loud": "A"}], release_tags=["v1", "v2"])
     cmp = sweep.compare()
     before = ws.history.count()
@@ -94,9 +94,6 @@ def test_where_nothing_is_worse_nothing_is_replayed(ws):
     with pytest.raises(vnb.InputError, match="no cases: nothing was replayed, so there is nothing"):
         empty.compare()
     assert (ws.history.count(), len(ws.sweeps())) == (before, 1)
-
-
-def test_a_comparison_of_a_frame_can_run_nothing_and_says_what_to_do(ws, cmp):
     of_frame = vnb.compare(ws.history.frame())
     with pytest.raises(vnb.InputError, match=r"has no workspace.*ws.compare\(...\)"):
         of_frame.replay(release_tag="v1")

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import threading
 from contextlib import closing
 
 import pytest
@@ -63,21 +62,6 @@ def test_a_stream_that_nobody_keeps_hangs_up(ws, faucet):
     del stream
     gc.collect()
     assert faucet.left.wait(PATIENCE)
-    assert row(ws).state == "CANCELLED"
-
-
-def test_close_from_another_thread_ends_the_loop(ws, faucet):
-    stream = ws.stream("faucet", {"text": "hello"})
-
-    def close():
-        faucet.said.wait(PATIENCE)
-        stream.close()
-
-    thread = threading.Thread(target=close)
-    thread.start()
-    assert not any(event.ends for event in stream)
-    thread.join()
-    stream.close()
     assert row(ws).state == "CANCELLED"
 
 

@@ -106,9 +106,6 @@ def test_text_in_a_frame_stays_text_and_the_error_says_so(read):
     number, flag = sorted(str(each.message) for each in refused(read, frame).problems)
     assert number.startswith("the text '2' is given; ")
     assert flag.startswith("the text 'true' is given; true or false is expected; in a DataFrame ")
-
-
-def test_rows_of_the_same_inputs_are_noted(read):
     found, (note,) = read([{"text": "a"}, {"text": "b"}, {"text": "a", "who": "x"}])
     assert (len(found), note.partition(":")[0]) == (
         3,
@@ -207,9 +204,6 @@ def test_scalars_of_numpy_are_plain_and_nan_is_not_none(read):
     assert [type(value) for value in case.inputs.values()] == [str, int, bool]
     error = refused(read, [{"text": "a", "n": float("nan")}])
     assert "NaN" in str(error)
-
-
-def test_a_label_may_be_anything(read):
     deep = []
     for _ in range(5000):
         deep = [deep]
@@ -226,7 +220,7 @@ def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
     assert cases[3_999].inputs == {"text": "3999", "n": 2, "flag": True}
 
 
-def test_all_problems_come_as_one_table(read):
+def test_all_problems_come_as_one_table_and_a_short_message(read):
     file = csv("text,n,flag,extra\na,x,yes,{'a': 1}\n,2,,\nb,3,true,\n")
     frame = refused(read, file, "v1", "v2").frame()
     assert list(frame.columns) == ["row", "variable", "problem"]
@@ -237,9 +231,6 @@ def test_all_problems_come_as_one_table(read):
     assert frame["variable"].tolist() == ["n", "flag", "text"]
     assert frame["problem"][1].endswith("on v2")
     assert "v2" not in frame["problem"][0]
-
-
-def test_the_message_is_short_however_many_problems_there_are(read):
     error = refused(read, [{"text": "a", "n": f"x{number}"} for number in range(500)])
     assert len(str(error).splitlines()) == 22
     assert "and 480 more" in str(error)
@@ -264,6 +255,17 @@ def test_inputs_that_a_release_does_not_know_stay_and_are_not_sent_to_it(read):
     (case,), notes = read([{"text": "a", "flag": True}], "v1", "v2")
     assert case.inputs == {"text": "a", "flag": True}
     assert notes == ("flag: not sent to v1, which knows no such input",)
+    run = vnb.Run(
+        id="1",
+        deployment="echo",
+        release_tag="v0",
+        timestamp=pd.Timestamp("2026-07-01", tz="UTC"),
+        inputs={"text": "a", "old": 1},
+        case_id=case_id({"text": "a", "old": 1}),
+    )
+    (case,), notes = read([run], "v1", "v2")
+    assert case.case_id == run.case_id
+    assert notes == tuple(f"old: not sent to {t}, which knows no such input" for t in ("v1", "v2"))
 
 
 @pytest.mark.parametrize("form", ["frame", "csv", "runs", "jsonl", "parquet"])
@@ -294,17 +296,3 @@ def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
     assert set(a.labels) == {"execution_id"}
     assert (b.position, a.position) == (0, 1)
     assert "3 runs are of 2 cases, each used once" in notes
-
-
-def test_stored_inputs_that_no_release_knows_stay_part_of_the_case(read):
-    run = vnb.Run(
-        id="1",
-        deployment="echo",
-        release_tag="v0",
-        timestamp=pd.Timestamp("2026-07-01", tz="UTC"),
-        inputs={"text": "a", "old": 1},
-        case_id=case_id({"text": "a", "old": 1}),
-    )
-    (case,), notes = read([run], "v1", "v2")
-    assert case.case_id == run.case_id
-    assert notes == tuple(f"old: not sent to {t}, which knows no such input" for t in ("v1", "v2"))

@@ -53,13 +53,12 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
         assert history.count(state="FULFILLED") == 4
 
 
-def test_runs_that_fail_make_the_status_2(command):
+def test_runs_that_fail_make_the_status_2_and_cases_that_do_not_fit_are_listed_in_one_message(
+    command, cases
+):
     done = run(*command("refuse"))
     assert done.returncode == 2
     assert "refuse: done, 2 of 2 runs\n  LATEST: 0 done, 2 failed" in done.stdout
-
-
-def test_cases_that_do_not_fit_are_listed_in_one_message(command, cases):
     cases.write_text("txt\na\n", encoding="utf-8")
     done = run(*command("shout"))
     assert (done.returncode, done.stdout) == (1, "")

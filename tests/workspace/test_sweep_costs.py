@@ -93,15 +93,12 @@ def test_what_the_server_says_of_a_lost_stream_is_its_row_and_it_is_not_sent_aga
     assert executions(ws) == 12 + lost
 
 
-def test_a_limit_of_cost_that_cannot_hold_is_noted(ws):
+def test_a_limit_of_cost_that_cannot_hold_is_noted_and_one_ends_the_calls_of_a_judge(ws):
     now = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False).progress()
     assert (now.state, now.done) == ("done", 1)
     assert (
         facts(now) == now.cost_problem == "no run reports its cost, so max_cost_usd cannot stop it"
     )
-
-
-def test_a_limit_of_cost_ends_the_calls_of_a_judge_and_a_higher_one_goes_on(ws):
     runs = ws.sweep("shout", [{"text": str(n)} for n in range(40)], progress=False)
     judge = vnb.metrics.judge("greet", inputs={"text": "output.output"})
     limited = runs.compare(metrics=judge, max_cost_usd=OF_ONE, progress=False)

@@ -324,7 +324,9 @@ def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
     assert ws.sweeps(deployment="other").empty
 
 
-def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again(ws, tmp_path):
+def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again_each_with_its_labels(
+    ws, tmp_path
+):
     cases = [
         {"text": "a", "expected.output": "one a", "weight": 1.5, "tags": ["x"]},
         {"text": "=b", "expected.output": "", "day": "2026-07-01"},
@@ -337,9 +339,6 @@ def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again(ws, tmp_pat
     key = ["case_id", "release_tag"]
     both = [each.frame().sort_values(key)[names].reset_index(drop=True) for each in (done, again)]
     pd.testing.assert_frame_equal(*both)
-
-
-def test_cases_alike_keep_their_own_labels(ws):
     cases = [{"text": "a", "who": "ann"}, {"text": "a", "who": "bob"}]
     frame = ws.sweep("echo", cases, **BOTH).frame()
     found = set(zip(frame["release_tag"], frame["label.who"], strict=True))

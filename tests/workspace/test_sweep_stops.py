@@ -52,7 +52,7 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
 
 
-def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
+def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_when_it_has_to(ws):
     found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
     assert found.finding("new") == "better"
     assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
@@ -64,12 +64,9 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time(ws):
     assert rest.state == "done"
     assert rest.compare().p("new") < 1e-9
     assert "The sweep ended" not in rest.compare().to_text()
-
-
-def test_it_gives_up_when_the_cases_left_cannot_decide_it(ws):
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
-    assert sweep.progress().reason.startswith("cannot be decided by score after ")
+    assert sweep.progress().reason.startswith("can no longer be decided by score after ")
     assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < sweep.progress().ended < 60
     assert sweep.compare().finding("other") == "undecided"
@@ -168,7 +165,7 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
     assert reason_of(sweep).endswith(" of 40 cases: new is better")
     options = {"concurrency": 1, "restart": True, **DECIDED}
     sweep = ws.sweep("count", CASES, metrics=[of_none], **options)
-    assert reason_of(sweep).startswith("cannot be decided by of_none after 3")
+    assert reason_of(sweep).startswith("can no longer be decided by of_none after 3")
     assert 60 < sweep.progress().ended < 80
     part = ws.sweep("count", CASES, metrics=[of_odd], max_calls=4, **options)
     ws.history.delete(part.runs()[0])

@@ -58,16 +58,6 @@ def test_what_still_runs_is_left_for_the_next_time(ws, gate):
     assert ws.history.sync("gate").added == 1
 
 
-def test_our_own_runs_that_were_left_under_way_are_completed(ws):
-    pending = ws.submit("shout", {"text": "x"})
-    while ws.client.workflow_execution_status(pending.execution_id).status != "FULFILLED":
-        pass
-    report = ws.history.sync("shout")
-    assert (report.added, report.completed) == (0, 1)
-    assert ws.history.get(pending.run.id).outputs == {"loud": "X"}
-    assert pending.wait(PATIENCE).outputs == {"loud": "X"}
-
-
 def test_a_rating_that_comes_later_is_taken_over(ws):
     run = ws.run("shout", {"text": "x"})
     actual = {"output_key": "loud", "quality": 1.0}

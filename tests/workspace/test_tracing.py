@@ -27,9 +27,6 @@ def test_a_rejected_node_says_why(ws):
     frame = ws.trace(ws.run("refuse", {"text": "beer"}))
     assert frame["state"].tolist() == ["REJECTED"]
     assert "no beer today" in frame["error"].tolist()[0]
-
-
-def test_a_run_without_an_answer_has_no_trace(ws):
     lost = {"id": "lost", "execution_id": None, "external_id": None, "state": "STARTED"}
     ws.history.begin(ws.run("shout", {"text": "x"}).model_copy(update=lost))
     with pytest.raises(vnb.HistoryError, match="has no execution id"):

@@ -39,7 +39,7 @@ def in_terminal(script):
         return process.stdout.read(), seen.decode()
 
 
-def test_in_a_terminal_one_line_counts_up_below_the_plan():
+def test_in_a_terminal_one_line_counts_up_below_the_plan_and_elsewhere_nothing_is_written():
     out, line = in_terminal(SCRIPT)
     assert out == "<Sweep of ticket-triage on v1, v2: done, 10 of 10 runs> False\n"
     last = re.sub(r" +", " ", line.rstrip().split("\r")[-1])
@@ -47,9 +47,6 @@ def test_in_a_terminal_one_line_counts_up_below_the_plan():
     assert "| 10/10 [" in last
     assert line.startswith("5 cases")
     assert line.count("\n") == 2
-
-
-def test_where_nobody_sees_it_nothing_is_written():
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert done.stderr == b""

@@ -19,7 +19,7 @@ from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
-    LEAST_PAIRS,
+    LEAST_UNITS,
     MANY,
     Estimate,
     cases_needed,
@@ -627,7 +627,7 @@ class ComparisonFigures:
         for label in dict.fromkeys(name for case in self.cases for name in case.labels):
             other = replace(self, cluster=f"label.{label}")
             numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
-            if LEAST_PAIRS <= numbers < len(self.cases):  # of fewer nothing is ever decided
+            if LEAST_UNITS <= numbers < len(self.cases):  # of fewer nothing is ever decided
                 found[label] = other
                 vars(other)["scored"] = self.scored
         return found

@@ -23,9 +23,8 @@ MANY = 1e9  # degrees of freedom: the normal distribution
 _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
 _ROUNDING = 1e-12
-_SKEWED = 3  # values that have a skewness
-LEAST_PAIRS = 6  # values, differences, or clusters of them, that are enough data
-_UNEQUAL = 4  # of which so many are not zero
+LEAST_UNITS = 6  # values, or clusters of them, that are enough data
+_UNEQUAL = 4  # differences that are not zero
 _BETS = 64  # of which half are on positive differences
 _LEAST = 1e-100  # values this near to each other are equal
 _LARGEST = 700.0  # of exponents whose power is a number
@@ -176,47 +175,57 @@ def standard_error(values: Floats, clusters: Ints | None = None) -> float:
     return _error(_deviations(values, clusters)[0]) if len(values) else math.nan
 
 
-def _error(units: Floats, least: float = 0.0) -> float:
+def _error(units: Floats, more: float = 0.0) -> float:
+    """Return the standard error of a mean, with so much more variance of its values."""
     number = len(units)
     if number == 1:
         return math.nan
-    return math.sqrt((float(units @ units) / (number - 1) + least**2) / number)
+    return math.sqrt((float(units @ units) / (number - 1) + more) / number)
 
 
 def mean_interval(
-    values: Floats, *, clusters: Ints | None = None, is_share: bool = False
+    values: Floats, *, clusters: Ints | None = None, is_share: bool = False, least: float = 0.0
 ) -> Estimate:
-    """Return the mean with its 95 % interval; values of one cluster are not independent.
+    """Return the mean with its 95 % interval, and the p value of its being zero.
 
-    Student's, of clusters with the jackknife's standard error, and wider than that: by what two
-    more values at half the range from the mean would add, and on the side of the longer tail by
-    Johnson's correction, since few values rarely show all of it. Fewer than six are not enough
-    data; equal values have no interval, unless they are shares (`is_share`): between 0 and 1.
+    At each end the wider of Student's interval and Hall's, which allows for skewed values; p is the
+    larger of theirs, where that would just hold zero. Of clusters Student's, with the jackknife's
+    standard error. Fewer than six values, or clusters, and equal ones are not enough data. Shares
+    (`is_share`), which are from `least` to 1, have Student's as of two values more that are a half
+    from the mean.
     """
-    import numpy as np
-
-    number = len(values)
-    if not number:
+    if not len(values):
         return _NOTHING
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
-    reach = max(float(np.ptp(units)), float(is_share))
-    nothing = Estimate(mean, math.nan, math.nan, n=number)
-    too_few = 1 if is_share else LEAST_PAIRS - 1
-    if len(units) <= too_few or reach <= max(_ROUNDING * abs(mean), _LEAST):
+    number, skew = len(units), 0.0
+    error = _error(units, 0.5 / number if is_share else 0.0)
+    nothing = Estimate(mean, math.nan, math.nan, n=len(values))
+    if number < LEAST_UNITS or error <= max(_ROUNDING * abs(mean), _LEAST):
         return nothing
-    edge, tail = float(two_sided(0.05, free)), _johnson(units)
-    half, more = edge * _error(units, reach / math.sqrt(2 * len(units))), 1 + 2 * edge**2
-    low, high = mean - half + min(0.0, tail) * more, mean + half + max(0.0, tail) * more
-    least, most = (0.0, 1.0) if is_share else (-math.inf, math.inf)
-    return replace(nothing, low=max(low, least), high=min(high, most))
+    if clusters is None and not is_share:
+        third = float(units @ units**2) / (number - 1) / (number - 2)
+        skew = third / (error**3 * number)
+    below, above, p = _hall(mean / error, free, skew)
+    low, high = mean - below * error, mean + above * error
+    bounds = (least, 1.0) if is_share else (-math.inf, math.inf)
+    return replace(nothing, low=max(low, bounds[0]), high=min(high, bounds[1]), p=p)
 
 
-def _johnson(units: Floats) -> float:
-    """Return the third moment by the variance and 6 n: how far a skewed mean is off."""
-    number, square = len(units), float(units @ units)
-    if number < _SKEWED or square <= _LEAST:
-        return 0.0
-    return float(units @ units**2) / (6 * square * (number - 2))
+def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
+    """Return how many errors an interval reaches below and above a mean, and p.
+
+    `t` is the mean by its error, `skew` the skewness by the root of the number of values. Hall
+    (1992): a cubic function of t, which turns back, is less skewed than t.
+    """
+    from scipy.special import cbrt, stdtr
+
+    edge = float(two_sided(0.05, free))
+    ends = [edge, edge]
+    if abs(skew) > _ROUNDING:
+        turned = (3 * (cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
+        ends = [max(edge, abs(float(each))) for each in turned]
+    straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+    return ends[0], ends[1], 2 * float(stdtr(free, -min(abs(t), abs(straight))))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
@@ -254,31 +263,23 @@ def paired(
 ) -> Estimate:
     """Return the mean of paired differences, its 95 % interval and its p value.
 
-    Student's paired test, as `scipy.stats.ttest_rel`; of clusters with the jackknife's standard
-    error. Fewer than six differences, or four that are not zero, are not enough data. Of shares
-    that are means of repeats (`is_share`) it is as wide as with two more cases that differ by a
-    half, and p is at least what the sign test can reach. If all differences are equal they have no
-    interval, and p is the sign test's.
+    Those of `mean_interval`: Student's paired test, as `scipy.stats.ttest_rel`, where they are not
+    skewed. Fewer than four that are not zero are not enough data. p of shares is at least what the
+    sign test can reach, and is that where all are equal.
     """
     import numpy as np
-    from scipy.special import stdtr
 
-    if not len(differences):
-        return _NOTHING
-    units, free = _deviations(differences, clusters)
-    mean, number = float(differences.mean()), len(units)
+    found = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
     sums = differences if clusters is None else np.bincount(clusters, differences)
     unequal = int(np.count_nonzero(sums))
-    error = _error(units, math.sqrt(0.5 / number) if is_share else 0.0)
-    nothing = Estimate(mean, math.nan, math.nan, n=len(differences))
-    if error <= max(_ROUNDING * abs(mean), _LEAST):
-        return replace(nothing, p=sign_test(unequal, 0))
-    if number == 1 or (not is_share and (number < LEAST_PAIRS or unequal < _UNEQUAL)):
-        return nothing
-    half, most = float(two_sided(0.05, free)) * error, 1.0 if is_share else math.inf
-    p = 2 * float(stdtr(free, -abs(mean) / error))
-    p = max(p, sign_test(unequal, 0)) if is_share else p
-    return replace(nothing, low=max(mean - half, -most), high=min(mean + half, most), p=p)
+    least_p = sign_test(unequal, 0)
+    if found.p is not None and is_share:
+        return replace(found, p=max(found.p, least_p))
+    if found.p is None and found.n and not np.ptp(differences) > _ROUNDING * abs(found.mean):
+        return replace(found, p=least_p)
+    if unequal < _UNEQUAL:
+        return replace(found, low=math.nan, high=math.nan, p=None)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,16 +293,14 @@ class Sweeps:
             until = max(until, ended)
         return total / 1e6
 
-    def frame(
-        self, sweep_id: str, *, states: Sequence[str] | None = None, exclude: Collection[str] = ()
-    ) -> pd.DataFrame:
+    def frame(self, sweep_id: str, *, exclude: Collection[str] = ()) -> pd.DataFrame:
         """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
 
         A reused run appears as the planned one that it replaces.
         """
         places = {run: place for place, run in self.reused(sweep_id).items()}
-        own = query.select({"sweep_id": sweep_id, "state": states}, self._store)
-        others = query.select({"ids": list(places), "state": states}, self._store)
+        own = query.select({"sweep_id": sweep_id}, self._store)
+        others = query.select({"ids": list(places)}, self._store)
         with self._store.snapshot() as snapshot:
             rows = query.read_rows(snapshot, own, SHOWN, missing="mark")
             for row in query.read_rows(snapshot, others, SHOWN, missing="mark") if places else ():

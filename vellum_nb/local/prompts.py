@@ -131,6 +131,7 @@ class PromptSettings(Model):
     """How to call the model."""
 
     timeout: float | None = None
+    stream_enabled: bool | None = None
 
 
 class ExpandPromptMeta(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
@@ -154,7 +154,7 @@ def with_stop_rule(
     elif base is not None and base not in tags:
         problem = f"baseline={base!r} is not among the release tags {', '.join(tags)}"
     elif not found or isinstance(found[0], Judge):
-        problem = "the first metric decides, and is computed at once: give one that is no judge"
+        problem = "the first metric decides as runs end: give one, but no judge, which comes later"
     elif metrics is None and not any(case.expected for case in cases):
         problem = "give metrics=[...], or cases with expected.<output>"
     elif not sequential_test([], left=len(cases), alpha=alpha).can_decide:
@@ -190,12 +190,12 @@ class StopRule:
         self._places = {run.run_id: run.place for run in planned}
         number = {position: at for at, position in enumerate(self._order)}
         self._fresh = [number[run.place.position] for run in planned if run.state is None]
-        self._values: dict[tuple[int, str], dict[int, float]] = {}
+        self._values = defaultdict[tuple[int, str], dict[int, float]](dict)
         self._differences: dict[str, list[float]] = {tag: [] for tag in self._others}
         self._next_look = 1  # after so many cases
         for run in planned:
-            if run.state not in {None, "STARTED", "IN_DOUBT"}:
-                self._note(run.place, math.nan)  # until it is read; deleted ones have no value
+            if run.state not in {None, "STARTED", "IN_DOUBT"}:  # it may have been deleted
+                self._values[run.place.position, run.place.release_tag][run.place.repeat] = math.nan
 
     def reason(self, ended: Iterable[Run]) -> str | None:
         """Return why the sweep may stop, with these runs that ended since; None: it goes on."""
@@ -203,7 +203,8 @@ class StopRule:
             place = self._places[run.id]
             expected = self._cases[place.position].expected
             value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
-            self._note(place, math.nan if value is None else value)
+            figures = self._values[place.position, place.release_tag]
+            figures[place.repeat] = math.nan if value is None else value
         done = self._take_cases()
         if self.why is None and done >= self._next_look:
             self._next_look = done + max(1, done // _LOOKS)
@@ -214,16 +215,12 @@ class StopRule:
         """Return how many of the runs to be begun are of the next `cases` to be compared."""
         return bisect_left(self._fresh, len(self._differences[self._others[0]]) + cases)
 
-    def _note(self, place: Place, value: float) -> None:
-        figures = self._values.setdefault((place.position, place.release_tag), {})
-        figures[place.repeat] = value
-
     def _take_cases(self) -> int:
         """Compare the next cases whose runs have all ended; return how many were compared."""
         done = len(self._differences[self._others[0]])
         while done < len(self._order):
             position = self._order[done]
-            runs = [self._values.get((position, tag), {}).values() for tag in self._tags]
+            runs = [self._values[position, tag].values() for tag in self._tags]
             if any(len(values) < self._repeats for values in runs):
                 break
             figures = [[value for value in values if not math.isnan(value)] for values in runs]
@@ -245,7 +242,7 @@ class StopRule:
             words.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
             used = max(used, test.cases)
         is_open = any(word.endswith(" undecided") for word in words)
-        head = f"{'cannot be ' if is_open else ''}decided by {self._metric.name}"
+        head = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
         return f"{head} after {used:,} of {plural(number, 'case')}: {', '.join(words)}"
 
 

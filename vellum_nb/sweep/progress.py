@@ -19,6 +19,7 @@ from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, money
 
 _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
+_DECIDED = re.compile("(cannot be )?decided by ")
 _LATEST = 5
 _MEDIAN_OF = 1_000  # runs, the last ones
 _RATE_OVER = 10.0  # seconds
@@ -82,6 +83,11 @@ class Progress:
         """The name of the limit that ended it; with a higher one it goes on."""
         found = _OF_A_LIMIT.match(self.reason or "")
         return found[1] if found else None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether `stop_when` ended it; the same rule would end it again at once."""
+        return _DECIDED.match(self.reason or "") is not None
 
     @property
     def earlier(self) -> int:

@@ -266,11 +266,33 @@ class Sweep:
         ``label.<name>`` as the cases have them. Runs reused from the history show the release
         tag and repeat that they replace, with their own `sweep_id`.
         """
-        return self._frame()
+        import pandas as pd
+
+        record, sweeps = self.record, self._history.sweeps
+        frame = sweeps.frame(self.id, exclude=self._superseded())
+        cases = sweeps.cases(self.id)
+        by_case_id = {case.case_id: case for case in reversed(cases)}
+        by_run = {run: cases[place.position] for run, place in self._reused().items()}
+        if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
+            rounds = range(record.round + 1)
+            by_run |= {
+                planned_id(record.id, place, number): cases[place.position]
+                for place in record.places()
+                for number in rounds
+            }
+        runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
+        found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
+        added: dict[str, Any] = {}
+        for prefix, side in (("expected.", "expected"), ("label.", "labels")):
+            for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
+                values = [case and getattr(case, side).get(name) for case in found]
+                added[prefix + name] = column([cell(value) for value in values], None)
+        return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
     def failed(self) -> pd.DataFrame:
         """Return the rows of `frame` without outputs: failed, rejected and cancelled runs."""
-        return self._frame(_NOT_DONE)
+        frame = self.frame()
+        return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
 
     def compare(self, **options: Unpack[SweepCompareOptions]) -> Comparison:
         """Return its runs side by side, one row per case; a case that was not run is missing.
@@ -486,30 +508,6 @@ class Sweep:
             except Exception as exc:  # noqa: BLE001  (whatever it is, the sweep goes on)
                 message = f"{callback!r} failed for sweep {self.id}: {exc!r}"
                 warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-    def _frame(self, states: tuple[str, ...] | None = None) -> pd.DataFrame:
-        import pandas as pd
-
-        record, sweeps = self.record, self._history.sweeps
-        frame = sweeps.frame(self.id, states=states, exclude=self._superseded())
-        cases = sweeps.cases(self.id)
-        by_case_id = {case.case_id: case for case in reversed(cases)}
-        by_run = {run: cases[place.position] for run, place in self._reused().items()}
-        if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
-            rounds = range(record.round + 1)
-            by_run |= {
-                planned_id(record.id, place, number): cases[place.position]
-                for place in record.places()
-                for number in rounds
-            }
-        runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
-        found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
-        added: dict[str, Any] = {}
-        for prefix, side in (("expected.", "expected"), ("label.", "labels")):
-            for name in dict.fromkeys(name for case in cases for name in getattr(case, side)):
-                values = [case and getattr(case, side).get(name) for case in found]
-                added[prefix + name] = column([cell(value) for value in values], None)
-        return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
 
     def _reused(self) -> dict[str, Place]:
         """Return which planned run each reused run of the history replaces."""

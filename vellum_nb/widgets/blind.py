@@ -47,7 +47,7 @@ def result_html(session: BlindSession) -> str:
     words = " · ".join(f"{count:,} {word}" for _, word, count in counts)
     facts = [
         f"{name_html(found.first)} was A in {found.a_first:,} of {found.rated:,} rated cases",
-        f"A was preferred in {found.preferred_a:,} of {decided:,} decided ones",
+        f"A was preferred in {found.preferred_a:,} of {decided:,} with a preference",
     ]
     facts += [
         f"{number:,} {words}"
@@ -82,7 +82,7 @@ def _head(found: BlindResult) -> str:
     chance = "unlikely to be chance" if found.p <= _LEVEL else "could be chance"
     when = ", which holds at any time" if found.unrated else ""
     html = (
-        f"<h3>{title}</h3><p>{plural(decided, 'case')}, ties left out · 95 % interval "
+        f"<h3>{title}</h3><p>{plural(decided, 'case')} with a preference · 95 % interval "
         f"{percent(low)} to {percent(high)} · p = {p_value(found.p)}{when} · {chance}</p>"
     )
     return html.replace(" %", "&nbsp;%")

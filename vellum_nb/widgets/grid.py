@@ -506,10 +506,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
                     self._show(own.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
-                    deleted_text = f"Deleted since: {plural(self._deleted, 'run')}"
-                    text = (
-                        f"{deleted_text}, see history.deletions()" if self._deleted else _ALL_THERE
-                    )
+                    count = plural(self._deleted, "run")
+                    text = f"Deleted since: {count}, see history.deletions()"
+                    text = text if self._deleted else _ALL_THERE
                     self.table.send({"kind": "status", "text": text})
             self._take_runs(there.values())
 

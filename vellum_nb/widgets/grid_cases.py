@@ -32,6 +32,7 @@ from vellum_nb.rendering.format import (
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
 from vellum_nb.widgets.grid_rows import label_text, short
+from vellum_nb.widgets.markup import icon
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,12 +213,6 @@ def head(
         ],
         "failures": _failures(order),
         "summary": _summary(comparison, metric, same),
-        "notes": [
-            f"{_name(tag)} moved while these runs were made: each release that it pointed at has a "
-            "column of its own."
-            for tag in comparison.moved_tags
-        ]
-        + [f"{each}." for each in comparison.figures.notes],
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
@@ -253,8 +248,14 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
     rows = dict(zip(comparison.releases, known, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.others)
+    moved = "moved while these runs were made: each release that it pointed at has its own column"
     return render(
         "grid_summary.html.j2",
+        icon=icon,
+        notes=[
+            *(f"{_name(tag)} {moved}" for tag in comparison.moved_tags),
+            *comparison.figures.notes,
+        ],
         metric="" if metric is None else _name(metric),
         cases=len(comparison.cases),
         axis=axis,
@@ -275,9 +276,8 @@ def _first_changed(row: Mapping[str, Any]) -> str:
     if not found:
         return ""
     words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in found)
-    return (
-        f"first changed node: {short(words, 240)}, of {plural(int(row['traced']), 'case')} traced"
-    )
+    traced = plural(int(row["traced"]), "case")
+    return f"first changed node: {short(words, 240)}, of {traced} traced"
 
 
 def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def sweep_view_model(
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
         "notice": " · ".join(notices),
+        "decided": now.is_decided,
         "plan": _plan_text(record),
         "tags": tags,
         "sums": _sums(now),
@@ -171,6 +172,7 @@ def _status(now: Progress) -> str:
     """Return the state in a sentence without figures that change all the time: it is read out."""
     limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
     how = f"it continues with a higher {limit}, or none" if limit else "resume continues from here"
+    how = "ws.open_sweep(…, stop_when=None) runs the rest" if now.is_decided else how
     sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",

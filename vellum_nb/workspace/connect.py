@@ -29,6 +29,8 @@ def connect(
 ) -> Workspace:
     """Open a workspace: a client joined to a history.
 
+    `HistoryError`: the history cannot be opened. `VellumNBError`: no key is known for Vellum.
+
     Parameters
     ----------
     target : str or LocalServer, optional
@@ -44,13 +46,6 @@ def connect(
         directory. A `History` of yours stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
         Seconds; None: no limit.
-
-    Raises
-    ------
-    HistoryError
-        The history cannot be opened.
-    VellumNBError
-        No key was given and none is in the environment.
 
     Examples
     --------

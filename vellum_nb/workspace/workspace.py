@@ -375,13 +375,6 @@ class Workspace:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
         They are read as the cells of a CSV of cases; ``@path`` reads a file.
-
-        Examples
-        --------
-        >>> import vellum_nb as vnb
-        >>> ws = vnb.connect("local", history=":memory:")
-        >>> ws.read_inputs("ticket-triage", ["ticket=charged twice", "sla_hours=8"])
-        {'ticket': 'charged twice', 'sla_hours': 8}
         """
         release = self._runner.resolve(deployment, release_tag)
         return parse_arguments(pairs, release, deployment, release_tag)
@@ -510,10 +503,9 @@ class Workspace:
         cases : DataFrame, list of dicts, runs, or path
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             Columns named like an input variable, or ``input.<variable>``, are inputs;
-            ``expected.<output>``
-            is what the answer should be; all others are labels. Cells of a CSV are read as the
-            type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
-            cases as well, ``desired.<output>`` as what is expected.
+            ``expected.<output>`` is what the answer should be; all others are labels. Cells of a
+            CSV are read as the type of their variable. Stored runs (``ws.history.frame(...)``,
+            ``.runs(...)``) are cases as well, ``desired.<output>`` as what is expected.
         release_tags, repeats : sequence of str, int
             The release tags, of which the first is the baseline, and how often each case is run.
         concurrency, max_concurrency : int, optional
@@ -609,13 +601,11 @@ class Workspace:
         """Return a sweep of this history, to look at or to resume.
 
         `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
-        point at then and the options it was last given.
-
-        `sweep_id` is its id or the beginning of it; `sweeps` lists them. `options` are other ones
-        than it was given, as in `sweep`: `concurrency`, `max_concurrency` and `expand_meta`, which
-        cannot be changed under way, `max_calls`, `max_seconds`, `max_cost_usd`,
-        `stop_after_failures`; None lifts a limit. One with `stop_when` is resumed by the same call
-        of `sweep`, or all of it is run with ``stop_when=None``.
+        point at then and the options it was last given. `sweep_id` is its id or the beginning of
+        it; `sweeps` lists them. `options` are other ones, as in `sweep`: `concurrency`,
+        `max_concurrency` and `expand_meta`, which cannot be changed under way, `max_calls`,
+        `max_seconds`, `max_cost_usd`, `stop_after_failures`; None lifts a limit. One with
+        `stop_when` is resumed by the same call of `sweep`, or wholly with ``stop_when=None``.
         """
         return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
 
@@ -653,9 +643,8 @@ class Workspace:
     ) -> Comparison | JudgePlan:
         """Compare the stored runs of `deployment`, one row per case.
 
-        Nothing is run except judges, on what they have not judged yet. All repeats of
-        a case count; its newest answer is shown. What sweeps expected of a case, and what a reader
-        said its outputs should have been, is known to the metrics.
+        Nothing is run except judges, on what they have not judged yet. All repeats of a case count;
+        its newest answer is shown. The metrics know what sweeps and readers expected of a case.
 
         Parameters
         ----------
@@ -740,10 +729,10 @@ p = 1.00 · noise floor unknown>
     ) -> Bisection:
         """Find the first release that answers a case differently from the oldest one.
 
-        A binary search over the releases, oldest to newest: of 100 releases some 9 are run, and
-        the two on both sides of the change once more. Stored runs of this case on
-        a release are used first. Where it changed several times, one of the changes is found.
-        `VellumNBError`: nothing changed, `check` raised, or runs of a release disagree too much.
+        A binary search over the releases: of 100 some 9 are run, and the two on both sides of the
+        change once more. Stored runs of this case are used first. Where it changed several times,
+        one of the changes is found. `VellumNBError`: nothing changed, `check` raised, or runs of a
+        release disagree too much.
 
         Parameters
         ----------

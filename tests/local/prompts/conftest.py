@@ -1,24 +1,16 @@
 """A local server whose prompts go to a model server of the test's own, and the official client."""
 
-from __future__ import annotations
-
 import sys
-import warnings
 from pathlib import Path
 
-import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from execution_kit import official
 from openai_kit import KEY, model_server
 
 from vellum_nb.local import LocalServer
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it warns about on import is not ours
-    from vellum.client import Vellum
-    from vellum.environment import VellumEnvironment
 
 
 @pytest.fixture
@@ -42,7 +34,5 @@ def server(prompts, model):
 
 @pytest.fixture(scope="module")
 def vellum(prompts):
-    url = prompts.url
-    place = VellumEnvironment(default=url, predict=url, documents=url)
-    with httpx.Client(timeout=60) as http:
-        yield Vellum(api_key=prompts.api_key, environment=place, httpx_client=http)
+    with official(prompts) as client:
+        yield client

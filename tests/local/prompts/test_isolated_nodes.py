@@ -1,7 +1,5 @@
 """Workflows SDK projects in processes of their own: their nodes reach the local server."""
 
-from __future__ import annotations
-
 import pytest
 from execution_kit import FLOW_HEAD
 from openai_kit import GREET, says

@@ -1,39 +1,13 @@
 """The command `vellum-nb serve` with a model server for the prompts of prompt nodes."""
 
-from __future__ import annotations
-
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import httpx
 import pytest
+from execution_kit import official, serving
 from openai_kit import KEY, order
-from vellum.client import Vellum
-from vellum.client.environment import VellumEnvironment
 
 COMMAND = [sys.executable, "-m", "vellum_nb", "serve", "--port", "0", "--no-samples"]
-
-
-@contextmanager
-def served(*options: str, **environment: str) -> Iterator[Vellum]:
-    process = subprocess.Popen(
-        [*COMMAND, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | environment,
-    )
-    try:
-        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
-        place = VellumEnvironment(default=url, predict=url, documents=url)
-        with httpx.Client(timeout=60) as http:
-            yield Vellum(api_key=key, environment=place, httpx_client=http)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.slow
@@ -47,7 +21,8 @@ def served(*options: str, **environment: str) -> Iterator[Vellum]:
 def test_the_command_has_an_endpoint_answer_prompts(
     model, options, name, environment, authorization
 ):
-    with served("--models-url", model.url, *options, **environment) as client:
+    models = ("--models-url", model.url, *options)
+    with serving(*models, **environment) as server, official(server) as client:
         answer = client.ad_hoc.adhoc_execute_prompt(**(order() | {"ml_model": "gpt-test"}))
     assert (answer.state, answer.outputs[0].value) == ("FULFILLED", "Hello")
     (asked,) = model.asked

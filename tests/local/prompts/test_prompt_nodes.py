@@ -1,7 +1,5 @@
 """Unmodified prompt nodes of the Workflows SDK, answered through the local server."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from datetime import UTC, datetime, timedelta

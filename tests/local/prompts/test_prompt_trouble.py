@@ -1,7 +1,5 @@
 """Prompts that have no answer: refused, broken, silent or given up."""
 
-from __future__ import annotations
-
 import sys
 import threading
 
@@ -183,15 +181,12 @@ def test_a_model_need_not_say_why_it_ended(server, vellum, model, end):
     assert (event.state, event.meta.finish_reason) == ("FULFILLED", "UNKNOWN")
 
 
-def test_without_the_sdk_the_message_says_what_to_install(server, monkeypatch):
+def test_without_the_sdk_or_the_openai_client_the_message_says_what_to_install(server, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "vellum"]:
         monkeypatch.setitem(sys.modules, name, None)
     event = prompted(server)
     assert event["state"] == "REJECTED"
     assert 'pip install "vellum-nb[sdk]"' in event["error"]["message"]
-
-
-def test_models_need_the_openai_client_and_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(VellumNBError, match=r'pip install "vellum-nb\[models\]"'):
         LocalServer().models(base_url="http://127.0.0.1:11434/v1")

@@ -1,7 +1,5 @@
 """Prompts go to a real server that speaks OpenAI's protocol; the official client asks for them."""
 
-from __future__ import annotations
-
 import json
 import threading
 
@@ -47,13 +45,9 @@ def test_the_first_words_come_while_the_model_still_speaks(server, vellum, model
     assert [event.state for event in events] == ["STREAMING", "FULFILLED"]
 
 
-def test_a_prompt_that_is_not_streamed_answers_with_its_last_event(server, vellum, model):
-    answer = vellum.ad_hoc.adhoc_execute_prompt(**order())
-    assert (answer.state, answer.outputs[0].value) == ("FULFILLED", "Hello")
-    assert "stream" not in model.asked[0].body
-
-
-def test_figures_have_the_fields_that_are_requested(server, vellum, model):
+def test_figures_have_the_fields_that_are_requested_and_tokens_are_estimated_if_need_be(
+    server, vellum, model
+):
     asked = {"usage": True, "cost": True, "model_name": True, "finish_reason": True}
     first, *_, last = ask(vellum, expand_meta=asked)
     assert first.meta.model_name == "tiny"
@@ -62,9 +56,6 @@ def test_figures_have_the_fields_that_are_requested(server, vellum, model):
     assert last.meta.cost.value == pytest.approx((7 * 1.0 + 3 * 2.0) / 1e6)
     assert last.meta.finish_reason == "STOP"
     assert ask(vellum)[-1].meta is None
-
-
-def test_tokens_are_estimated_when_the_model_does_not_count_and_it_is_said(server, vellum, model):
     model.answer = chunks(delta(content="x" * 40), finish())
     usage = ask(vellum, expand_meta={"usage": True})[-1].meta.usage
     assert usage.output_token_count == 10
@@ -111,76 +102,45 @@ def test_parameters_go_along_and_neutral_ones_stay_behind(server, vellum, model)
     ask(vellum, parameters=parameters)
     body = model.asked[0].body
     rest = {k: v for k, v in body.items() if k not in {"messages", "stream", "stream_options"}}
-    assert rest == {
-        "model": "tiny",
-        "temperature": 0.0,
-        "max_tokens": 50,
-        "presence_penalty": 0.5,
-        "stop": ["END"],
-        "seed": 7,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": {"type": "object"}},
-        },
-    }
+    kept = {name: parameters[name] for name in ("temperature", "max_tokens", "presence_penalty")}
+    schema = {"name": "answer", "schema": {"type": "object"}}
+    answer = {"response_format": {"type": "json_schema", "json_schema": schema}}
+    assert rest == {"model": "tiny", "stop": ["END"], "seed": 7} | kept | answer
 
 
 def test_every_kind_of_block_becomes_a_message(server, vellum, model):
+    call = {"type": "FUNCTION_CALL", "value": {"name": "f", "arguments": {"a": 1}, "id": "c9"}}
+    image = {"type": "IMAGE", "value": {"src": "https://example.org/a.png"}}
+    look = {"type": "ARRAY", "value": [{"type": "STRING", "value": "look"}, image]}
     history = [
         {"role": "USER", "text": "only text"},
-        {"role": "ASSISTANT", "content": {
-            "type": "FUNCTION_CALL", "value": {"name": "f", "arguments": {"a": 1}, "id": "c9"}}},
+        {"role": "ASSISTANT", "content": call},
         {"role": "FUNCTION", "content": {"type": "STRING", "value": "42"}, "source": "c9"},
-        {"role": "USER", "content": {"type": "ARRAY", "value": [
-            {"type": "STRING", "value": "look"},
-            {"type": "IMAGE", "value": {"src": "https://example.org/a.png"}}]}},
-    ]  # fmt: skip
-    rich = {
-        "block_type": "CHAT_MESSAGE",
-        "chat_role": "SYSTEM",
-        "blocks": [{
-            "block_type": "RICH_TEXT",
-            "blocks": [
-                {"block_type": "PLAIN_TEXT", "text": "Be "},
-                {"block_type": "VARIABLE", "input_variable": "how"},
-            ],
-        }],
-    }  # fmt: skip
+        {"role": "USER", "content": look},
+    ]
+    how = {"block_type": "VARIABLE", "input_variable": "how"}
+    words = {
+        "block_type": "RICH_TEXT",
+        "blocks": [{"block_type": "PLAIN_TEXT", "text": "Be "}, how],
+    }
+    rich = {"block_type": "CHAT_MESSAGE", "chat_role": "SYSTEM", "blocks": [words]}
     off = {**block("never"), "state": "DISABLED"}
     variables = [{"block_type": "VARIABLE", "input_variable": name} for name in ("chat", "picture")]
     picture = {"src": "data:image/png;base64,AA=="}
-    ask(
-        vellum,
-        rich,
-        off,
-        *variables,
-        inputs=[
-            text("how", "brief"),
-            {"key": "chat", "type": "CHAT_HISTORY", "value": history},
-            {"key": "picture", "type": "IMAGE", "value": picture},
-        ],
+    inputs = [text("how", "brief"), {"key": "chat", "type": "CHAT_HISTORY", "value": history}]
+    inputs.append({"key": "picture", "type": "IMAGE", "value": picture})
+    ask(vellum, rich, off, *variables, inputs=inputs)
+    function = {"name": "f", "arguments": json.dumps({"a": 1})}
+    called = [{"id": "c9", "type": "function", "function": function}]
+    seen, shown = (
+        {"type": "image_url", "image_url": {"url": url}}
+        for url in (image["value"]["src"], picture["src"])
     )
     assert model.asked[0].body["messages"] == [
         {"role": "system", "content": "Be brief"},
         {"role": "user", "content": "only text"},
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {
-                    "id": "c9",
-                    "type": "function",
-                    "function": {"name": "f", "arguments": json.dumps({"a": 1})},
-                }
-            ],
-        },
+        {"role": "assistant", "content": None, "tool_calls": called},
         {"role": "tool", "tool_call_id": "c9", "content": "42"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "look"},
-                {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
-            ],
-        },
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": picture["src"]}}]},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, seen]},
+        {"role": "user", "content": [shown]},
     ]

@@ -1,14 +1,10 @@
 """The kit of these tests, importable, and both clients for the server of each module."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
-import httpx
+import execution_kit
 import pytest
-from vellum import Vellum
-from vellum.environment import VellumEnvironment
 
 from vellum_nb.client import Client
 
@@ -23,6 +19,5 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def official(server):
-    environment = VellumEnvironment(default=server.url, predict=server.url, documents=server.url)
-    with httpx.Client(timeout=60) as http:
-        yield Vellum(api_key=server.api_key, environment=environment, httpx_client=http)
+    with execution_kit.official(server) as client:
+        yield client

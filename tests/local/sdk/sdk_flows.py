@@ -1,7 +1,5 @@
 """Workflows SDK classes that several tests run."""
 
-from __future__ import annotations
-
 from typing import Any, List, Optional
 
 from vellum import ChatMessage

@@ -1,7 +1,5 @@
 """Runs Workflows SDK classes without a server, and reads their events."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The events of runs of Workflows SDK classes."""
 
-from __future__ import annotations
-
 import pytest
 from sdk_flows import Inputs, Talk, mapped, of
 from sdk_kit import Result, events_of, execution, run

@@ -1,7 +1,5 @@
 """Inputs of Workflows SDK classes, which the SDK itself takes as they come."""
 
-from __future__ import annotations
-
 import enum
 from typing import Annotated, Any, List, Literal, Optional
 

@@ -1,7 +1,5 @@
 """Nodes of Workflows SDK classes that run other deployments of the server."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

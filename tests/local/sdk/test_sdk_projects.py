@@ -1,7 +1,5 @@
 """Workflows SDK projects: folders as they are pulled, and the sample that is one."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -57,9 +55,6 @@ def test_releases_of_a_project_are_loaded_at_once_and_are_what_the_sample_declar
 
 def test_the_branch_of_a_project_answers_an_empty_list(project, client):
     assert digest(client, "v2") == {"digest": "Nobody said anything about the app."}
-
-
-def test_the_trace_of_a_project_shows_branch_map_and_template(project, client):
     with client.execute_workflow_stream(
         comments("good", "bad"), workflow_deployment_name="digest", event_types=["NODE"]
     ) as events:

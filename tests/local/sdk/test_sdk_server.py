@@ -1,7 +1,5 @@
 """Workflows SDK classes behind the real local server, asked over HTTP."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

@@ -1,7 +1,5 @@
 """State that goes from run to run, runs that are cancelled, and releases that share inputs."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,7 +66,7 @@ def test_cancelling_ends_a_run_whose_node_goes_on_and_leaves_no_thread():
     until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_cancelling_before_the_run_begins_or_after_its_end_changes_nothing():
+def test_cancelling_before_the_run_begins_or_after_its_end_changes_nothing_and_nothing_is_left():
     begun = execution(Wait, {"text": "x"})
     begun.cancel()
     begun.cancel()
@@ -78,9 +76,6 @@ def test_cancelling_before_the_run_begins_or_after_its_end_changes_nothing():
     events = events_of(begun)
     begun.cancel()
     assert events[-1].name == "workflow.execution.fulfilled"
-
-
-def test_no_thread_and_nothing_else_is_left_of_a_run_that_has_ended():
     before = set(threading.enumerate())
     first = run(mapped("x"), {"text": "-"}).events[0]
     until(lambda: set(threading.enumerate()) <= before)

@@ -1,7 +1,5 @@
 """What the Inputs and Outputs of a Workflows SDK class say about a release's variables."""
 
-from __future__ import annotations
-
 import enum
 import types
 from typing import Annotated, Any, Dict, List, Optional, Union
@@ -109,9 +107,26 @@ def test_a_description_comes_from_the_field(annotation, default):
     assert variable_of(annotation, **default).description == "What to say."
 
 
-def test_a_union_with_a_bar_is_refused_with_what_to_write():
+def test_a_union_with_a_bar_is_refused_and_variables_come_as_they_are_written_bases_first():
     with pytest.raises(VellumNBError, match=r"Inputs\.it; write Optional\[\.\.\.\]"):
         variable_of(str | None)
+    talk = SdkWorkflow(Talk)
+    assert [v.key for v in talk.input_variables] == ["zebra", "apple", "mango"]
+    assert [(v.key, v.type) for v in talk.output_variables] == [
+        ("turns", "CHAT_HISTORY"),
+        ("words", "STRING"),
+        ("count", "NUMBER"),
+        ("anything", "JSON"),
+        ("maybe", "STRING"),
+    ]
+    assert [v.id for v in talk.input_variables] == [
+        str(getattr(More, v.key).id) for v in talk.input_variables
+    ]
+    assert {v.key: v.id for v in talk.output_variables} == {
+        name: str(id_) for name, id_ in Talk.__output_ids__.items()
+    }
+    assert talk.description == "Talk a little."
+    assert SdkWorkflow(Quiet).description == ""
 
 
 class Base(BaseInputs):
@@ -155,23 +170,3 @@ class Talk(BaseWorkflow[More, BaseState]):
 
 class Quiet(Talk):
     pass
-
-
-def test_variables_come_as_they_are_written_bases_first_with_the_ids_of_the_sdk():
-    talk = SdkWorkflow(Talk)
-    assert [v.key for v in talk.input_variables] == ["zebra", "apple", "mango"]
-    assert [(v.key, v.type) for v in talk.output_variables] == [
-        ("turns", "CHAT_HISTORY"),
-        ("words", "STRING"),
-        ("count", "NUMBER"),
-        ("anything", "JSON"),
-        ("maybe", "STRING"),
-    ]
-    assert [v.id for v in talk.input_variables] == [
-        str(getattr(More, v.key).id) for v in talk.input_variables
-    ]
-    assert {v.key: v.id for v in talk.output_variables} == {
-        name: str(id_) for name, id_ in Talk.__output_ids__.items()
-    }
-    assert talk.description == "Talk a little."
-    assert SdkWorkflow(Quiet).description == ""

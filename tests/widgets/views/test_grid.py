@@ -19,7 +19,7 @@ def page(grid, callbacks):
     return grid(runs, cases=known(*range(4)), callbacks=callbacks[0])
 
 
-def test_a_cell_shows_verdict_difference_and_chips(page):
+def test_a_cell_shows_verdict_difference_and_chips_and_a_missing_case_is_never_a_pass(page, grid):
     cell = page.cell(2, "v2")
     assert (cell["kind"], cell["word"]) == ("worse", "worse")
     assert "1.50 s" in cell["text"]
@@ -29,9 +29,6 @@ def test_a_cell_shows_verdict_difference_and_chips(page):
     base = page.cell(2, "v1")
     assert (base["kind"], base["word"]) == ("baseline", "")
     assert base["chips"] == [("category ✓", ""), ("score 1.00", "")]
-
-
-def test_a_missing_case_is_never_a_pass_and_a_rejected_one_shows_its_error(page, grid):
     cell = page.cell(4, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", "missing")
     assert "Not run on v2. It never counts as a pass." in cell["text"]
@@ -44,19 +41,6 @@ def test_a_missing_case_is_never_a_pass_and_a_rejected_one_shows_its_error(page,
     assert (cell["kind"], cell["word"]) == ("alone", "nothing to compare with: no answer on v1")
 
 
-def test_opening_a_case_shows_every_release_in_full(page):
-    page.act("open", 2)
-    detail = FullCase(page.whole)
-    assert page.view.opened == page.cases()[2]["id"]
-    assert "ticket 1" in detail.head
-    assert "category (expected)" in detail.head
-    assert detail.answers.count("vnb-out-run") >= 2
-    assert detail.bars.controls == ["rate"]
-    page.send(kind="close")
-    assert page.view.opened == ""
-    assert FullCase(page.whole).answers == ""
-
-
 def test_a_rating_is_kept_and_shown(page, callbacks):
     page.act("rate", 2, release="v2", quality=0.25)
     assert page.whole.wait(10)
@@ -66,7 +50,7 @@ def test_a_rating_is_kept_and_shown(page, callbacks):
     assert page.whole.comparison.cases[1].runs["v2"].quality == 0.25
 
 
-def test_a_rating_that_fails_says_so_in_its_cell(grid):
+def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or_run(grid):
     def refuse(*_):
         msg = "the history is locked"
         raise vnb.HistoryError(msg)
@@ -77,9 +61,6 @@ def test_a_rating_that_fails_says_so_in_its_cell(grid):
     cell = page.cell(1, "v2")
     assert "the history is locked" in cell["text"]
     assert "saving" not in cell["text"]
-
-
-def test_without_a_workspace_nothing_is_rated_or_run(grid):
     page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1")])
     assert page.state("_head")["can"] == []
     page.act("rate", 1, release="v2", quality=1.0)
@@ -100,8 +81,11 @@ def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, callbacks):
     assert page.whole.comparison.count("v2", "missing") == 0
 
 
-def test_another_baseline_holds_the_others_against_it(page):
+def test_a_case_is_opened_in_full_and_another_baseline_holds_the_others_against_it(page):
     page.act("open", 2)
+    detail = FullCase(page.whole)
+    assert "ticket 1" in detail.head
+    assert (detail.answers.count("vnb-out-run") >= 2, detail.bars.controls) == (True, ["rate"])
     page.send(kind="baseline", release="v2")
     assert [each["name"] for each in page.state("_head")["columns"]] == ["v2", "v1"]
     assert page.cell(2, "v1")["kind"] == "better"
@@ -109,6 +93,8 @@ def test_another_baseline_holds_the_others_against_it(page):
     assert page.whole.comparison.baseline == "v2"
     page.send(kind="baseline", release="v1")
     assert page.cell(2, "v2")["kind"] == "worse"
+    page.send(kind="close")
+    assert (page.view.opened, FullCase(page.whole).answers) == ("", "")
 
 
 def test_blind_rating_is_opened_by_the_function_it_was_handed(grid):

@@ -31,9 +31,6 @@ def test_regressions_then_improvements_then_changed_missing_same_and_filters_tha
         (["unstable"], []),
     ):
         assert page.numbers(states=states) == numbers, states
-
-
-def test_labels_narrow_what_states_find(page):
     assert page.numbers(labels={"topic": ["outage"]}) == [4, 2, 6]
     assert page.numbers(labels={"topic": ["outage"]}, states=["regressions"]) == [4]
     assert page.numbers(labels={"topic": ["refund", "outage"]}) == page.numbers()
@@ -79,15 +76,12 @@ def test_the_grid_and_the_history_find_the_same(grid, tmp_path):
             assert set(page.numbers(search=text)) == cases, text
 
 
-def test_within_regressions_those_that_lose_most_stand_first(grid):
+def test_those_that_lose_most_stand_first_and_without_a_metric_those_that_differ(grid):
     runs = [run(number, tag) for number in range(3) for tag in ("v1",)]
     runs += [run(0, "v2"), wrong(1, "v2"), run(2, "v2")]
     runs += [wrong(0, "v3"), wrong(1, "v3"), run(2, "v3")]
     page = grid(runs, tags=("v1", "v2", "v3"), cases=known(0, 1, 2))
     assert page.numbers() == [2, 1, 3]
-
-
-def test_without_a_metric_cases_that_differ_stand_first(grid):
     page = grid([run(0, "v1"), run(0, "v2"), run(1, "v1"), wrong(1, "v2"), run(2, "v1")])
     assert page.numbers() == [2, 3, 1]
     assert page.state("_head")["order"] == "those that differ first"
@@ -97,15 +91,12 @@ def test_without_a_metric_cases_that_differ_stand_first(grid):
     assert "1 differs · 1 identical · 1 without an answer" in page.release("v2")
 
 
-def test_repeats_that_differ_make_a_case_unstable(grid):
+def test_repeats_that_differ_make_a_case_unstable_and_another_metric_ranks_again(grid):
     runs = [run(0, "v1"), run(0, "v2"), wrong(0, "v2", 1), run(0, "v2", 2), run(1, "v1")]
     page = grid(runs, cases=known(0, 1))
     assert page.numbers(states=["unstable"]) == [1]
     assert ("differs in 1 of 3 repeats", "warn") in page.cell(1, "v2")["chips"]
     assert ["unstable" in row["html"] for row in page.rows()["rows"]] == [True, False]
-
-
-def test_another_metric_ranks_again(grid):
     runs = [run(0, "v1"), wrong(0, "v2"), run(1, "v1"), run(1, "v2", latency_s=9.0)]
     metrics = [vnb.metrics.contains("billing", "category"), vnb.metrics.latency_s]
     page = grid(runs, metrics=metrics)

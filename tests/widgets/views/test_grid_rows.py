@@ -31,15 +31,14 @@ def test_a_page_of_huge_answers_stays_small(grid, letter):
     assert all(row["html"].count("show all") == len(tags) for row in message["rows"])
 
 
-def test_a_page_of_very_many_releases_stays_small(grid):
+def test_a_page_of_very_many_releases_stays_small_and_a_row_that_was_left_out_can_be_asked_for(
+    grid,
+):
     tags = tuple(f"release-{n}" for n in range(60))
     runs = [
         run(n, tag, outputs={"reply": f"{tag} {'word ' * 400}"}) for n in range(2) for tag in tags
     ]
     assert size(grid(runs, tags=tags).rows()) < 100_000
-
-
-def test_a_row_that_follows_one_that_was_left_out_can_be_asked_for(grid):
     runs = [
         run(n, tag, outputs={f"o{o}": tag * 900 for o in range(8)})
         for n in range(40)
@@ -60,7 +59,7 @@ def test_a_change_far_down_a_long_text_is_in_sight():
     assert sum(len(text) for _, text in pieces) < 1_000
 
 
-def test_half_a_character_travels_as_a_replacement(grid):
+def test_half_a_character_travels_as_a_replacement_and_a_huge_answer_opens_cut(grid):
     half = "broken \ud83d end"
     runs = [
         run(0, tag, outputs={"reply": f"{half} {tag}"}, inputs={"ticket": half})
@@ -73,9 +72,6 @@ def test_half_a_character_travels_as_a_replacement(grid):
     FullCase(page.whole).head.encode()
     assert all(text.encode() for text in FullCase(page.whole).bars.texts)
     assert page.view.error == ""
-
-
-def test_a_huge_answer_opens_cut(grid):
     runs = [run(0, "v1", outputs={"reply": "x" * LONG}), run(0, "v2", outputs={"reply": "y"})]
     page = grid(runs)
     page.act("open", 1)
@@ -110,17 +106,11 @@ def test_a_grid_reads_without_a_kernel_and_its_script_puts_in_only_what_was_esca
     assert "account" in html
     lines = page.state("_esm").splitlines()
     assert len({line.strip() for line in lines if "innerHTML" in line}) == 1  # `fill` of kit.js
-
-
-def test_equal_values_are_not_marked(grid):
     values = {"v1": {"a": 1, "b": 2}, "v2": {"b": 2, "a": 1}}
     page = grid([run(0, tag, outputs={"x": value}) for tag, value in values.items()])
     html = page.rows()["rows"][0]["html"]
     assert html.count("{&#34;a&#34;: 1, &#34;b&#34;: 2}") == 2
     assert "<del" not in html
-
-
-def test_very_many_changes_of_a_value_are_cut_and_counted():
     changed_much = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
     pieces, is_cut = differing(*changed_much, ("JSON", "JSON"), 700)
     assert is_cut

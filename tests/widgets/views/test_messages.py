@@ -71,12 +71,6 @@ def test_what_cannot_be_understood_is_refused_in_words_until_something_works(pag
 
 
 @BOTH
-def test_a_message_that_is_no_object_is_refused(page, most):
-    page.send_data(method="custom", content="rows")
-    assert "does not know the message" in page.view.error
-
-
-@BOTH
 def test_the_page_sets_the_selection_of_a_table_and_nothing_else(page, most):
     head = page.state("_head")
     page.set(error="x", search="x", _head={}, _esm="export default {}", selected_ids=["run-0"])
@@ -87,6 +81,8 @@ def test_the_page_sets_the_selection_of_a_table_and_nothing_else(page, most):
         page.set(selected_ids=[f"run-{number}" for number in range(1001)])
         assert page.view.selected_ids == ["run-0"]
         assert "at most 1,000 run ids" in page.view.error
+    page.send_data(method="custom", content="rows")
+    assert "does not know the message" in page.view.error
 
 
 @BOTH

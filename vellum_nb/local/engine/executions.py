@@ -72,8 +72,8 @@ class LiveExecution:
     _ledger: Ledger
     _prepare: Callable[[], Execution]
     _on_end: Callable[[LiveExecution], None]
-    parent: Mapping[str, Any] | None = None
-    inner: bool = False
+    _parent: Mapping[str, Any] | None
+    inner: bool
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -274,7 +274,7 @@ class LiveExecution:
         first = []
         if not past:
             code = code_definition(record.version_id, record.deployment_name)
-            context = RunContext(record.execution_id, record.trace_id, self.parent)
+            context = RunContext(record.execution_id, record.trace_id, self._parent)
             first = [initiated(context, code, values_by_name(record.inputs))]
         is_cut_off = why.code in {"WORKFLOW_CANCELLED", "WORKFLOW_TIMEOUT"}
         cause = Rejection(why.message, "NODE_CANCELLED") if is_cut_off else why
@@ -315,7 +315,7 @@ class Executions:
             context = context.get("parent")
         parent = release_context(record)
         prepare = partial(self._prepare, request, parent)
-        live = self.submit(record, prepare, parent=parent, inner=outer is not None)
+        live = self.submit(record, prepare, parent, inner=outer is not None)
         if outer is not None and record.parent is not None:
             outer.add_inner(record.parent["span_id"], record.execution_id)
         return live
@@ -345,12 +345,17 @@ class Executions:
         raise Refused(429, msg, retry_after=_RETRY_AFTER)
 
     def submit(
-        self, record: ExecutionRecord, prepare: Callable[[], Execution], **more: Any
+        self,
+        record: ExecutionRecord,
+        prepare: Callable[[], Execution],
+        parent: Mapping[str, Any] | None = None,
+        *,
+        inner: bool = False,
     ) -> LiveExecution:
         """Run an execution when its turn comes; see `LiveExecution`."""
-        at_once = self.has_room(inner=more.get("inner", False))
+        at_once = self.has_room(inner=inner)
         record = record if at_once else replace(record, status="PENDING")
-        live = LiveExecution(record, self._ledger, prepare, self._ended, **more)
+        live = LiveExecution(record, self._ledger, prepare, self._ended, parent, inner)
         thread = threading.Thread(target=live.run, name="vellum_nb-run", daemon=True)
         try:
             thread.start()

@@ -7,10 +7,12 @@ and avoids saying a thing twice (MMR). Texts that begin with their point are bet
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Annotated, Literal, TypedDict
 
+import numpy as np
 from pydantic import Field
 
 from vellum_nb.local.samples.text import field, not_empty, stems, words
@@ -63,18 +65,16 @@ def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph
 
 
 def _streamed(summary: str) -> Iterator[Chunk]:
-    start = 0
-    for place, letter in enumerate(summary):
-        if letter in " \n" and place > start:
-            yield "summary", summary[start:place]
-            start = place
-    yield "summary", summary[start:]
+    return (("summary", piece) for piece in re.split(r"(?=[ \n])", summary))
 
 
 def _choose(found: Sequence[str], *, count: int) -> list[int]:
     bags = [Counter(stems(sentence)) for sentence in found]
-    alike = [[_likeness(a, b) if a is not b else 0.0 for b in bags] for a in bags]
-    rank = _text_rank(alike)
+    alike = np.array([[0.0 if a is b else _likeness(a, b) for b in bags] for a in bags])
+    out = alike.sum(axis=1)
+    rank = np.ones(len(bags))
+    for _ in range(_ROUNDS):
+        rank = 1 - _DAMPING + _DAMPING * alike @ (rank / np.where(out, out, 1.0))
     for place, sentence in enumerate(found):
         terms = words(sentence)
         if not _CUES.isdisjoint(terms) or any(word.isdigit() for word in terms):
@@ -82,7 +82,7 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
     chosen: list[int] = []
 
     def worth(place: int) -> tuple[float, int]:
-        repeated = max((alike[place][other] for other in chosen), default=0.0) * _NOVELTY
+        repeated = max(alike[place, chosen], default=0.0) * _NOVELTY
         return rank[place] * (1 - min(1.0, repeated)), -place
 
     while len(chosen) < min(count, len(found)):
@@ -93,15 +93,3 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
 def _likeness(a: Counter[str], b: Counter[str]) -> float:
     shared = (a & b).total()
     return shared / math.log(2 + a.total() * b.total()) if shared else 0.0
-
-
-def _text_rank(alike: Sequence[Sequence[float]]) -> list[float]:
-    out = [sum(row) or 1.0 for row in alike]
-    rank = [1.0] * len(alike)
-    for _ in range(_ROUNDS):
-        shares = [score / total for score, total in zip(rank, out, strict=True)]
-        rank = [
-            1 - _DAMPING + _DAMPING * sum(w * s for w, s in zip(row, shares, strict=True) if w)
-            for row in alike
-        ]
-    return rank

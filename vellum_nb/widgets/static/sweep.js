@@ -18,11 +18,10 @@ class View extends Drawn {
     this.build();
     el.append(this.root);
     this.on("change:view_model change:parts change:hint change:error", () => this.show());
-    this.on("msg:custom", ({ kind }) => {
-      if (kind !== "received") return;
+    this.on("msg:custom", () => {  // the kernel has received what a button sent
       clearTimeout(this.timer);
       this.timer = 0;
-      this.showButtons(this.model.get("view_model").state);
+      this.show();
     });
     onKernelEnd(this, () => { this.ended = true; this.show(); });
     this.show();
@@ -46,15 +45,14 @@ class View extends Drawn {
 
   // aria-disabled, not disabled: a button that is disabled loses the focus.
   button(name) {
-    const onclick = (event) => {
-      const second = event.detail > 1;  // of a double click: it was meant for what stood there before
+    const onclick = ({ currentTarget: button, detail }) => {
+      const second = detail > 1;  // of a double click: it was meant for what stood there before
       if (button.getAttribute("aria-disabled") === "true" || second) return;
       this.model.send({ kind: button.dataset.act });
       clearTimeout(this.timer);
       this.timer = setTimeout(() => say(this.hint, "the kernel is busy and will do this later; interrupt it to stop now"), PATIENCE_MS);
     };
-    const button = h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon(""), h("span"));
-    return button;
+    return h("button", { type: "button", class: `vnb-sweep-${name}`, onclick }, icon(""), h("span"));
   }
 
   show() {
@@ -62,9 +60,11 @@ class View extends Drawn {
     if (!now.state) return;
     put(this.root, "aria-label", `Sweep of ${now.title}`);
     say(this.facts, [now.title, now.runs, ...(now.began ? [`started ${clock(new Date(now.began))}`] : [])].join(" · "));
-    this.showButtons(now.state);
-    const notice = this.model.get("error") || now.notice;
+    this.showButtons(now);
+    const error = this.model.get("error");
+    const notice = error || now.notice;
     this.alert.hidden = !notice;
+    this.alert.firstChild.replaceWith(icon(now.decided && !error ? "FULFILLED" : "FAILED"));
     say(this.alert.lastChild, notice);
     say(this.status, this.ended && ACTIVE.includes(now.state) ? "as it was when the kernel ended" : now.status);
     for (const [name, node] of Object.entries(this.parts)) {
@@ -74,7 +74,7 @@ class View extends Drawn {
     }
   }
 
-  showButtons(state) {
+  showButtons({ state, decided }) {
     const ended = this.ended && state !== "done" && "the kernel has ended: run the cells again and the sweep goes on";
     const hint = ended || this.model.get("hint");
     if (hint || !this.timer) say(this.hint, hint);
@@ -86,7 +86,7 @@ class View extends Drawn {
       say(button.lastChild, label);
     };
     const waits = ["paused", "stopped", "ready"].includes(state);
-    if (waits) offer(this.pause, "resume", "Resume", true);
+    if (waits) offer(this.pause, "resume", "Resume", !decided);
     else offer(this.pause, "pause", "Pause", state === "running");
     const cut = state === "stopping";
     offer(this.stop, cut ? "cut" : "stop", cut ? "Cut off" : "Stop", ACTIVE.includes(state));

@@ -534,16 +534,14 @@ class CasesGrid extends View {
   // --- heading and columns
 
   head() {
-    const { title, about, metrics, metric, releases, baseline, can, summary, notes, foot } = this.get("_head");
+    const { title, about, metrics, metric, releases, baseline, can, summary, foot } = this.get("_head");
     put(this.root, "aria-label", `Comparison of ${title}`);
     const choice = (word, label, options, value, kind, key) => options.length > 1 && h("label", { class: "vnb-grid-choice" }, word, select(label, options.map((each) => [each.name, each.label]), value, (name) => this.send(kind, { [key]: name })));
     refill(this.bar, h("b", { class: "vnb-view-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")),
       choice("by", "Metric that decides", metrics, metric, "metric", "name"), choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
       can.includes("blind") && button("button", () => this.blind(), { "aria-label": "Rate blind", "data-key": "blind" }, "Blind…"),
       this.panelButton("export", () => this.exportPanel(`${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`, "case", this.all), "Export…"));
-    const drawn = [summary, ...notes].join("\n");
-    if (drawn !== this.drawnSummary) this.top.replaceChildren(fill(h("div"), summary), ...notes.map((text) => h("div", { class: "vnb-grid-notice" }, icon("FAILED"), ` ${text}`)));
-    this.drawnSummary = drawn;
+    fill(this.top, summary);
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
@@ -611,7 +609,7 @@ class CasesGrid extends View {
   chosen() {
     const column = this.get("_head").columns[this.column - 1];
     if (this.active >= 0 && column) return { id: this.rows[this.active].id, release: column.name };
-    say(this.status, "Choose an answer first: h and l go from release to release");
+    this.busy("Choose an answer first: j and k, h and l");
     this.activate(Math.max(0, this.active));
     return null;
   }
