@@ -152,34 +152,18 @@ def _evaluated(
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The figures of one metric, case by release.
-
-    Attributes
-    ----------
-    mean, count, variance : array
-        Over the repeats; the variance is NaN where there are fewer than two.
-    failed : array
-        How often the metric raised.
-    answered, rejected : array
-        Whether there is an answer; whether all answers are rejected runs.
-    pooled : tuple
-        Of each release, the variance between repeats; None where nothing was repeated.
-    pairs : tuple
-        Of each release, how many pairs of repeats have other figures, and how many there are.
-    passes : bool
-        Whether every figure is pass or fail.
-    """
+    """The figures of one metric, case by release."""
 
     metric: Metric
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64]  # over the repeats, of which there are `count`
     count: NDArray[np.int64]
-    variance: NDArray[np.float64]
-    failed: NDArray[np.int64]
+    variance: NDArray[np.float64]  # NaN where there are fewer than two
+    failed: NDArray[np.int64]  # how often the metric raised
     answered: NDArray[np.bool_]
-    rejected: NDArray[np.bool_]
-    pooled: tuple[float | None, ...]
-    pairs: tuple[tuple[int, int], ...]
-    passes: bool
+    rejected: NDArray[np.bool_]  # all answers are rejected runs
+    pooled: tuple[float | None, ...]  # of each release the variance between repeats
+    pairs: tuple[tuple[int, int], ...]  # of each release: of repeats with other figures, and all
+    passes: bool  # every figure is pass or fail
 
     def noise_floor(self, *columns: int) -> tuple[float | None, int]:
         """Return how often two repeats of one release differ, None without any, of how many."""
@@ -225,45 +209,19 @@ def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scor
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """One release compared with the baseline by one metric.
+    """One release compared with the baseline by one metric."""
 
-    Attributes
-    ----------
-    codes : array
-        Of each case the place of its verdict in `VERDICTS`.
-    delta : array
-        Of each case the difference of the means, as the metric counts; NaN without both.
-    counts : dict
-        Verdict to number of cases.
-    change : Estimate
-        The mean of `delta` with its interval and p value: `paired`, or `paired_share` of a
-        pass-or-fail metric with one answer a case.
-    sign_p : float or None
-        The p value of better against worse cases, ties left out; None without any pair.
-    noise_floor : float or None
-        How often two repeats of one release differ, as a share of all such pairs, of which there
-        are `noise_pairs`; None where nothing was repeated.
-    band : float or None
-        The mean difference that repeats alone would make, 95 times of 100.
-    least : float or None
-        Mean differences below this cannot be distinguished from none; None: no difference can.
-    needed : int or None
-        How many cases would show the difference that there is, 4 times of 5.
-    is_over : bool
-        Whether a sweep that could stop early has decided, or could not with the cases left.
-    """
-
-    codes: NDArray[np.int8]
-    delta: NDArray[np.float64]
+    codes: NDArray[np.int8]  # of each case the place of its verdict in `VERDICTS`
+    delta: NDArray[np.float64]  # of the means of each case; NaN without both
     counts: dict[Verdict, int]
-    change: Estimate
-    sign_p: float | None
-    noise_floor: float | None
-    noise_pairs: int
-    band: float | None
-    least: float | None
-    needed: int | None
-    is_over: bool
+    change: Estimate  # the mean of `delta`: `paired`, or `paired_share`
+    sign_p: float | None  # of better against worse cases, ties left out; None without any pair
+    noise_floor: float | None  # how often two repeats of one release differ
+    noise_pairs: int  # of how many pairs
+    band: float | None  # the mean difference that repeats alone would make, 95 times of 100
+    least: float | None  # the least mean difference that can be shown; None: none can
+    needed: int | None  # cases that would show the difference that there is, 4 times of 5
+    is_over: bool  # a sweep that could stop early has decided, or could not with the cases left
 
     @property
     def decided(self) -> int:

@@ -32,20 +32,13 @@ _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a release fares by one metric: it passes where there is no reason.
-
-    Attributes
-    ----------
-    worse, missing : tuple of Case
-        The cases that are worse, the worst first; and those without an answer or figure, where
-        they are too many.
-    """
+    """How a release fares by one metric: it passes where there is no reason."""
 
     release: str
     metric: str
     reasons: tuple[str, ...]
-    worse: tuple[Case, ...]
-    missing: tuple[Case, ...]
+    worse: tuple[Case, ...]  # the worst first
+    missing: tuple[Case, ...]  # without an answer or figure, where they are too many
     problem: str  # of a judge that does not count as checked
 
 
