@@ -1,6 +1,7 @@
 """When a release does not pass: as an error, and as JUnit XML."""
 
 import pickle
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -174,3 +175,21 @@ def test_whatever_runs_say_the_file_is_xml_and_nothing_drives_the_terminal(tmp_p
     with pytest.raises(RegressionError) as caught:
         cmp.assert_no_regressions()
     assert all(sign.isprintable() or sign == "\n" for sign in str(caught.value))
+
+
+@pytest.mark.parametrize(("ran", "passes"), [(8, True), (3, False)])
+def test_cases_that_a_decided_sweep_left_out_are_no_missing_answers(ran, passes):
+    texts = [f"case {number}" for number in range(60)]
+    cases = wanted(dict.fromkeys(texts, YES))
+    runs = [run(tag, text, answer) for tag, answer in (("v1", NO), ("v2", YES)) for text in texts]
+    made = [each for each in runs if each.inputs["text"] in texts[:ran]]
+    order = [each.case_id for each in cases]
+    cmp = compared(*made, cases=cases, metrics="exact", order=order)
+    skipped = re.search(r'skipped="(\d+)"', cmp.to_junit())[1]
+    if passes:
+        cmp.assert_no_regressions()
+        assert skipped == "52"
+        broken = [*made, failed("v1", texts[9]), failed("v2", texts[9])]
+        cmp = compared(*broken, cases=cases, metrics="exact", order=order)
+    with pytest.raises(RegressionError, match="1 case has no" if passes else "57 cases have no"):
+        cmp.assert_no_regressions()

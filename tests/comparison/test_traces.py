@@ -70,6 +70,15 @@ def test_a_function_call_is_found_in_outputs_and_nodes(fields, arguments, value)
     assert m.calls("refund", arguments=arguments)(run("v1", **fields)) is value
 
 
+def test_a_node_that_no_run_has_is_named_with_those_that_there_are():
+    runs = [traced("a", "b", tag=tag) for tag in ("v1", "v2")]
+    found = compared(*runs, metrics=[m.node_count("a"), m.nodes(["b", "misspelt"])])
+    note = "No run has a node 'misspelt'; there are: a, b"
+    assert found.figures.notes == (note,)
+    assert note in found.to_text()
+    assert "No run has" not in compared(*runs, metrics=m.node_count("b")).to_html()
+
+
 @pytest.mark.parametrize("metric", [m.nodes(["a"]), m.node_count("a"), m.calls("a")])
 def test_a_trace_that_is_not_known_is_an_error_that_says_how_to_read_it(metric):
     value, problem = metric.evaluate(run("v1"), {})

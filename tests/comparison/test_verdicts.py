@@ -160,7 +160,7 @@ def test_nothing_to_compare_is_no_finding():
     found = of_runs(run("v1", "a"), run("v2", "b"), metrics=lambda _: 1)
     assert found.finding("v2") == "missing"
     assert found.line("v2").startswith(
-        "v2: 0 better · 0 worse · 0 same · 2 without an answer · no p"
+        "v2: 0 better · 0 worse · 0 same · 2 without an answer · p unknown"
     )
     alike = of_runs(
         run("v1", "a"),

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from itertools import count
@@ -53,7 +54,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     check = compared.judge_check("grader")
     table = np.array([[30, 3], [9, 8]])
     assert check.confusion.to_numpy().tolist() == table.tolist()
-    assert check.confusion.index.tolist() == ["quality: pass", "quality: fail"]
+    assert check.confusion.index.tolist() == ["people: pass", "people: fail"]
     for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
         found = getattr(check, name)
         assert (found.mean, found.n) == (hits / of, of)
@@ -71,7 +72,7 @@ def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
     assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
     assert list(check.figures) == ["agreement", "sensitivity", "specificity", "kappa"]
     assert "sensitivity 91 %" in check.line
-    assert "quality: pass" in html_of(check)
+    assert "judge: pass" in html_of(check)
 
 
 def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
@@ -231,12 +232,11 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 
 def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(server, tmp_path):
-    calls = []
+    calls, go_on = [], threading.Event()
 
     def slow(text):
         calls.append(text)
-        time.sleep(0.3)
-        return True
+        return len(calls) <= 8 or go_on.wait(60)
 
     server.deploy(lambda text: text, name="echo", release_tags=["v1"])
     server.deploy(slow, name="slow")
@@ -245,10 +245,13 @@ def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(serve
         ws.sweep("echo", cases, release_tags=["v1"], progress=False)
         command = [sys.executable, "-c", PROGRAM, server.url, server.api_key, str(path)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            while len(calls) < 18:  # 16 at once: some have ended, some are under way
+            before = 0
+            while len(calls) <= 8 or len(calls) > before:  # until all others are under way
                 assert process.poll() is None
-                time.sleep(0.01)
+                before = len(calls)
+                time.sleep(0.5)
             process.kill()
+        go_on.set()
         assert "STARTED" in {run.state for run in ws.history.runs(deployment="slow")}
         judge = ws.judge("slow", inputs={"text": "input.text"}, repeats=3)
         compared = ws.compare("echo", metrics=judge, progress=False)
@@ -256,8 +259,7 @@ def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(serve
         assert compared.summary()["metric.slow.judge_noise_n"].tolist() == [8]
         states = Counter(run.state for run in ws.history.runs(deployment="slow"))
     # The server cancels what nobody waits for; all else is looked up, and is not called again.
-    assert states == {"FULFILLED": 24, "REJECTED": len(calls) - 24}
-    assert len(calls) - 24 <= 16
+    assert (states["FULFILLED"], states.total()) == (24, len(calls))
 
 
 def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):

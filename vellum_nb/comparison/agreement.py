@@ -108,7 +108,8 @@ def judge_check(
         if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
     ]
     verdicts = [(row["quality"] >= _PASS, judge.passes(row[name])) for row in rows]
-    made = _agreement(f"judge {judge.name} against people", rows, verdicts, ["quality", name])
+    who = {"quality": "people", name: "judge"}
+    made = _agreement(f"judge {judge.name} against people", rows, verdicts, who)
     (both, missed), (wrong, neither) = made["confusion"].to_numpy().tolist()
     made["sensitivity"] = _share(both, both + missed)
     made["specificity"] = _share(neither, wrong + neither)
@@ -137,7 +138,7 @@ def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     columns = [f"quality@{name}" for name in names]
     verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
     title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
-    made = _agreement(title, rows, verdicts, columns)
+    made = _agreement(title, rows, verdicts, dict(zip(columns, names, strict=True)))
     if len(names) != _TWO:
         made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
     return Agreement(**made)
@@ -151,9 +152,12 @@ def _agreement(
     title: str,
     rows: Sequence[Mapping[str, Any]],
     verdicts: Sequence[tuple[bool, ...]],
-    names: Sequence[str],
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what every agreement has; `verdicts` are whether a run passes with each of `names`."""
+    """Return what every agreement has; `verdicts` are whether a run passes with each of `names`.
+
+    Those are columns of `rows`, to who that is.
+    """
     import pandas as pd
 
     unlike = [row for row, own in zip(rows, verdicts, strict=True) if len(set(own)) > 1]
@@ -166,7 +170,7 @@ def _agreement(
     }
     if len(names) == _TWO:
         table = [[verdicts.count((a, b)) for b in (True, False)] for a in (True, False)]
-        index, across = ([f"{name}: pass", f"{name}: fail"] for name in names)
+        index, across = ([f"{who}: pass", f"{who}: fail"] for who in names.values())
         made["confusion"] = pd.DataFrame(table, index=index, columns=across)
         made["kappa"] = cohen_kappa(table)
     return made

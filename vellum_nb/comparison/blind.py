@@ -65,43 +65,20 @@ def checked_pair(
 
 @dataclass(frozen=True, slots=True)
 class BlindResult:
-    """Which of two releases was preferred, by a person who did not know which is which.
+    """Which of two releases was preferred, by a person who did not know which is which."""
 
-    Attributes
-    ----------
-    first, second : str
-        The releases; the first is the baseline.
-    wins, losses : int
-        Cases in which the second was preferred, and the first.
-    ties : int
-        Cases that were rated a tie.
-    same : int
-        Cases with the same outputs on both: ties, which are not asked.
-    skipped, unrated : int
-        Cases that were left out, and that were not asked.
-    rate : Estimate
-        How often the second was preferred, ties left out, with its exact 95 % interval and the
-        p value of the sign test.
-    a_first : int
-        In how many of the rated cases the first stood under A.
-    preferred_a : int
-        In how many of the decided cases A was preferred, whichever that was.
-    test : Sequential
-        The test in the order of the ratings, which holds however often one looked and stopped.
-    """
-
-    first: str
+    first: str  # the baseline
     second: str
-    wins: int
+    wins: int  # cases in which the second was preferred
     losses: int
-    ties: int
-    same: int
+    ties: int  # that were rated so
+    same: int  # ties that are not asked: the outputs are the same on both
     skipped: int
-    unrated: int
-    rate: Estimate
-    a_first: int
-    preferred_a: int
-    test: Sequential
+    unrated: int  # not asked
+    rate: Estimate  # how often the second was preferred, ties left out; p is the sign test's
+    a_first: int  # rated cases in which the first stood under A
+    preferred_a: int  # cases in which A was preferred, whichever that was
+    test: Sequential  # in the order of the ratings: it holds however often one looked and stopped
 
     @property
     def rated(self) -> int:
@@ -122,8 +99,9 @@ class BlindResult:
         if not self.wins + self.losses:
             return f"{self.second} against {self.first}: nothing but ties, {counts}"
         return (
-            f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the decided cases "
-            f"(95 %: {percent(rate.low)} to {percent(rate.high)}), {p_sentence(self.p)}: {counts}"
+            f"{self.second} preferred to {self.first} in {percent(rate.mean)} of the cases with a "
+            f"preference (95 %: {percent(rate.low)} to {percent(rate.high)}), "
+            f"{p_sentence(self.p)}: {counts}"
             f"{f', decided after {self.test.cases:,}' if self.test.side else ''}"
         )
 

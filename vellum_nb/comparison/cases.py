@@ -135,21 +135,11 @@ def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a comparison.
+    """The columns of a comparison."""
 
-    Attributes
-    ----------
-    of_tag : dict
-        Release tag to its columns, oldest first; one, but where a tag moved.
-    moved : tuple of str
-        Tags that pointed at several releases of one environment.
-    runs : list
-        Each run with its column.
-    """
-
-    of_tag: dict[str, tuple[str, ...]]
-    moved: tuple[str, ...]
-    runs: list[tuple[str, Run]]
+    of_tag: dict[str, tuple[str, ...]]  # one each, but of a tag that moved, the oldest first
+    moved: tuple[str, ...]  # tags that pointed at several releases of one environment
+    runs: list[tuple[str, Run]]  # each run with its column
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from vellum_nb.comparison.statistics import (
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, p_sentence, percent, plural, value_key
+from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,7 @@ _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
 _CHANGED = {"differs": True, "same": False, "missing": None}
 FIRST_CHANGED = "first_changed."
 """Columns of the summary: how many cases a node is the first that differs in."""
+_NODES = 300  # characters of a list of nodes
 NO_ANSWER = "without an answer"  # on the release or the baseline
 _TEXTS = ("release", "release_tag", "release_id", "environment", "finding")
 _RATED_ENDS, _DELTA_ENDS = (0.0, 1.0), (-math.sqrt(0.5), math.sqrt(0.5))  # of a rating, and two
@@ -151,34 +152,18 @@ def _evaluated(
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The figures of one metric, case by release.
-
-    Attributes
-    ----------
-    mean, count, variance : array
-        Over the repeats; the variance is NaN where there are fewer than two.
-    failed : array
-        How often the metric raised.
-    answered, rejected : array
-        Whether there is an answer; whether all answers are rejected runs.
-    pooled : tuple
-        Of each release, the variance between repeats; None where nothing was repeated.
-    pairs : tuple
-        Of each release, how many pairs of repeats have other figures, and how many there are.
-    passes : bool
-        Whether every figure is pass or fail.
-    """
+    """The figures of one metric, case by release."""
 
     metric: Metric
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64]  # over the repeats, of which there are `count`
     count: NDArray[np.int64]
-    variance: NDArray[np.float64]
-    failed: NDArray[np.int64]
+    variance: NDArray[np.float64]  # NaN where there are fewer than two
+    failed: NDArray[np.int64]  # how often the metric raised
     answered: NDArray[np.bool_]
-    rejected: NDArray[np.bool_]
-    pooled: tuple[float | None, ...]
-    pairs: tuple[tuple[int, int], ...]
-    passes: bool
+    rejected: NDArray[np.bool_]  # all answers are rejected runs
+    pooled: tuple[float | None, ...]  # of each release the variance between repeats
+    pairs: tuple[tuple[int, int], ...]  # of each release: of repeats with other figures, and all
+    passes: bool  # every figure is pass or fail
 
     def noise_floor(self, *columns: int) -> tuple[float | None, int]:
         """Return how often two repeats of one release differ, None without any, of how many."""
@@ -224,42 +209,19 @@ def _scored(table: pd.DataFrame, metric: Metric, shape: tuple[int, int]) -> Scor
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """One release compared with the baseline by one metric.
+    """One release compared with the baseline by one metric."""
 
-    Attributes
-    ----------
-    codes : array
-        Of each case the place of its verdict in `VERDICTS`.
-    delta : array
-        Of each case the difference of the means, as the metric counts; NaN without both.
-    counts : dict
-        Verdict to number of cases.
-    change : Estimate
-        The mean of `delta` with its interval and p value: `paired`, or `paired_share` of a
-        pass-or-fail metric with one answer a case.
-    sign_p : float or None
-        The p value of better against worse cases, ties left out; None without any pair.
-    noise_floor : float or None
-        How often two repeats of one release differ, as a share of all such pairs, of which there
-        are `noise_pairs`; None where nothing was repeated.
-    band : float or None
-        The mean difference that repeats alone would make, 95 times of 100.
-    least : float or None
-        Mean differences below this cannot be distinguished from none; None: no difference can.
-    needed : int or None
-        How many cases would show the difference that there is, 4 times of 5.
-    """
-
-    codes: NDArray[np.int8]
-    delta: NDArray[np.float64]
+    codes: NDArray[np.int8]  # of each case the place of its verdict in `VERDICTS`
+    delta: NDArray[np.float64]  # of the means of each case; NaN without both
     counts: dict[Verdict, int]
-    change: Estimate
-    sign_p: float | None
-    noise_floor: float | None
-    noise_pairs: int
-    band: float | None
-    least: float | None
-    needed: int | None
+    change: Estimate  # the mean of `delta`: `paired`, or `paired_share`
+    sign_p: float | None  # of better against worse cases, ties left out; None without any pair
+    noise_floor: float | None  # how often two repeats of one release differ
+    noise_pairs: int  # of how many pairs
+    band: float | None  # the mean difference that repeats alone would make, 95 times of 100
+    least: float | None  # the least mean difference that can be shown; None: none can
+    needed: int | None  # cases that would show the difference that there is, 4 times of 5
+    is_over: bool  # a sweep that could stop early has decided, or could not with the cases left
 
     @property
     def decided(self) -> int:
@@ -305,10 +267,14 @@ def _against(
         least = max(least, half) if figures.passes else half
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     by_sign: float | None
+    is_over = False
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
         signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-        p, by_sign = (1 / sequential_test(each[list(order)]).evidence for each in (gaps, signs))
+        rule: Any = {"left": counts["missing"], "alpha": alpha}
+        tests = [sequential_test(each[list(order)], **rule) for each in (gaps, signs)]
+        is_over = tests[0].side != 0 or not tests[0].can_decide
+        p, by_sign = (1 / each.evidence for each in tests)
         known_p = (1.0 if change.p is None else change.p) if is_clustered else 0.0
         change, by_sign = replace(change, p=max(p, known_p)), max(by_sign, known_p)
     elif is_clustered:
@@ -327,6 +293,7 @@ def _against(
         band=_band(figures, columns, has),
         least=least,
         needed=cases_needed(change.mean, spread, alpha=alpha),
+        is_over=is_over,
     )
 
 
@@ -459,6 +426,11 @@ class ComparisonFigures:
         if left and self.order is not None:
             ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
             found.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
+        names = [name for metric in self.metrics for name in metric.nodes]
+        known = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
+        there_are = f"there are: {cut(', '.join(known), _NODES)}"
+        unknown = [name for name in names if known and name not in known]
+        found += [f"No run has a node {name!r}; {there_are}" for name in unknown]
         return tuple(filter(None, found))
 
     @property
@@ -558,6 +530,11 @@ class ComparisonFigures:
         found[kinds[kinds > 1].index.get_level_values("case").to_numpy()] = True
         return found
 
+    def is_left_out(self, case: Case, release: str, metric: str) -> bool:
+        """Return whether a case was not run since a sweep had decided without it."""
+        was_run = all(case.tries.get(each) for each in (self.baseline, release))
+        return not was_run and self.compared(release, metric).is_over
+
     def verdict(self, case: Case, release: str, metric: str) -> Verdict:
         """Return how a case fares on `release` against the baseline."""
         return VERDICTS[int(self.compared(release, metric).codes[case.number - 1])]
@@ -638,6 +615,8 @@ class ComparisonFigures:
         return self._remark(release, metric) + (f"; {note}" if note else "")
 
     def _remark(self, release: str, metric: str) -> str:
+        import numpy as np
+
         found, finding = self.compared(release, metric), self.finding(release, metric)
         p, sign_p = self.p.get((release, metric)), self.sign_p.get((release, metric))
         signs_decide = sign_p is not None and sign_p <= self.alpha
@@ -646,7 +625,9 @@ class ComparisonFigures:
         if finding in {"better", "worse"}:
             floor = "" if found.band is None else ", larger than the noise floor"
             mean = "" if signs_decide else f" on average ({p_sentence(p)})"
-            return f"{finding}{mean}: unlikely to be chance{floor}"
+            number = 0 if self.clusters is None else len(np.unique(self.clusters))
+            groups = f"; {plural(number, 'cluster')}" if number else ""
+            return f"{finding}{mean}: unlikely to be chance{floor}{groups}"
         if finding == "noise":
             return "within the noise: repeats of one release differ as much"
         head = "no difference" if finding == "same" else "not enough data"
@@ -655,6 +636,7 @@ class ComparisonFigures:
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
+            head = "not enough data" if p is None else head
         return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 

@@ -32,20 +32,13 @@ _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a release fares by one metric: it passes where there is no reason.
-
-    Attributes
-    ----------
-    worse, missing : tuple of Case
-        The cases that are worse, the worst first; and those without an answer or figure, where
-        they are too many.
-    """
+    """How a release fares by one metric: it passes where there is no reason."""
 
     release: str
     metric: str
     reasons: tuple[str, ...]
-    worse: tuple[Case, ...]
-    missing: tuple[Case, ...]
+    worse: tuple[Case, ...]  # the worst first
+    missing: tuple[Case, ...]  # without an answer or figure, where they are too many
     problem: str  # of a judge that does not count as checked
 
 
@@ -84,6 +77,7 @@ def _result(
         case
         for case in figures.cases
         if figures.verdict(case, release, metric) in {"missing", "error"}
+        and not figures.is_left_out(case, release, metric)
     ]
     reasons = []
     found = figures.against[release, metric]
@@ -212,7 +206,8 @@ def _test_case(figures: ComparisonFigures, case: Case, release: str, metric: str
     verdict = figures.verdict(case, release, metric)
     if verdict in {*_KINDS, "better"}:
         reason = xml_text(_reason(figures, case, release, metric))
-        if kind := _KINDS.get(verdict):
+        is_left_out = figures.is_left_out(case, release, metric)
+        if kind := "skipped" if is_left_out else _KINDS.get(verdict):
             ET.SubElement(made, kind, message=reason)
         else:
             ET.SubElement(made, "system-out").text = f"better: {reason}"

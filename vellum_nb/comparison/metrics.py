@@ -92,6 +92,8 @@ class Metric:
 
     looks_at: str | None = None
     """The one output that a metric of this module reads, where it is named."""
+    nodes: Sequence[str] = ()
+    """The nodes that it looks for."""
 
     def __init__(
         self,
@@ -381,14 +383,18 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
         began = iter(_traced(run))
         return all(name in began for name in names) if in_order else set(names) <= set(began)
 
-    return _built_in(ran, f"nodes({', '.join(names)})")
+    metric = _built_in(ran, f"nodes({', '.join(names)})")
+    metric.nodes = names
+    return metric
 
 
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
     """Return how often the node of this name ran, by the trace as `nodes` reads it."""
     check_text("name", name)
     options = {"lower_is_better": lower_is_better}
-    return _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+    metric = _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
+    metric.nodes = [name]
+    return metric
 
 
 def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:

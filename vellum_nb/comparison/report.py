@@ -97,22 +97,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case on one release.
-
-    Attributes
-    ----------
-    run : Run or None
-        The run that counts.
-    status : str
-        ``same``, ``differs``, ``missing``; ``baseline`` on the baseline.
-    scores : dict
-        Metric to its figure and verdict.
-    """
+    """One case on one release."""
 
     release: str
-    run: Run | None
-    status: str
-    scores: Mapping[str, tuple[float | None, str]]
+    run: Run | None  # the one that counts
+    status: str  # same, differs, missing; baseline on the baseline
+    scores: Mapping[str, tuple[float | None, str]]  # metric to its figure and verdict
     facts: Sequence[str]
     error: str
     outputs: Mapping[str, Answer]
@@ -120,28 +110,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ReportModel:
-    """All that a report shows; cells are made when they are shown.
-
-    Attributes
-    ----------
-    summary : dict
-        Release, the baseline first, to its row of the summary.
-    metrics : dict
-        Metric to a row a release: `metric_figures`, `against` (None: it is the baseline),
-        `sign_p`, `finding`, `line` and `remark`.
-    groups : dict
-        Each of `GROUPS` to its cases.
-    code : dict
-        Release to how its code differs from the baseline's.
-    """
+    """All that a report shows; cells are made when they are shown."""
 
     figures: ComparisonFigures
     title: str
     span: str
-    summary: Mapping[str, Mapping[str, Any]]
-    metrics: Mapping[str, Sequence[Mapping[str, Any]]]
-    groups: Mapping[str, Sequence[Case]]
-    code: Mapping[str, CodeDiff]
+    summary: Mapping[str, Mapping[str, Any]]  # release, the baseline first, to its row
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]]  # metric to a row a release: `_metric_row`
+    groups: Mapping[str, Sequence[Case]]  # each of `GROUPS` to its cases
+    code: Mapping[str, CodeDiff]  # release to how its code differs from the baseline's
 
     def cells(self, case: Case) -> list[Cell]:
         """Return `case` on each release, the baseline first."""
@@ -174,6 +151,7 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
 
 
 def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
+    """Return `metric_figures`, how it compares (`against`), finding, line and remark."""
     key = release, metric
     row = metric_figures(figures, *key) | {"release": release, "against": figures.against.get(key)}
     if release == figures.baseline:

@@ -53,10 +53,10 @@ def p_sentence(p: float | None) -> str:
     """Return a p value for a sentence.
 
     >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
-    ('p = 0.50', 'p < 0.00001', 'no p')
+    ('p = 0.50', 'p < 0.00001', 'p unknown')
     """
     text = p_value(p)
-    return "no p" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
+    return "p unknown" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def money(usd: float | None, column: Iterable[float | None] = ()) -> str:
