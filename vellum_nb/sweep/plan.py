@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -175,8 +175,8 @@ class StopRule:
 
     Each release is compared with the baseline by a `sequential_test` of the cases in the order of
     the plan, as far as all their runs have ended; the releases share `alpha`. `why` is the last
-    reason to stop. A case that takes long, or is in doubt, holds up those far behind it (`ahead`):
-    they may not be needed.
+    reason to stop. A case that takes long, or is in doubt, holds up those far behind it
+    (`may_begin`): they may not be needed.
     """
 
     def __init__(
@@ -216,9 +216,9 @@ class StopRule:
             self.why = self._decision()
         return self.why
 
-    def ahead(self, cases: int) -> int:
-        """Return how many of the runs to be begun are of the next `cases` to be compared."""
-        return bisect_left(self._fresh, len(self._differences[self._others[0]]) + cases)
+    def may_begin(self, more: int) -> int:
+        """Return how many runs may have begun: up to the next case to be compared, and `more`."""
+        return bisect_right(self._fresh, len(self._differences[self._others[0]])) + more
 
     def _take_cases(self) -> int:
         """Compare the next cases whose runs have all ended; return how many were compared."""
