@@ -636,7 +636,6 @@ class ComparisonFigures:
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
-            head = "not enough data" if p is None else head
         return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 
