@@ -184,7 +184,7 @@ def test_all_problems_are_reported_at_once_and_an_optional_input_may_be_absent_o
     assert to_wire({"a": None, "b": None, "flag": None}, variables) == []
 
 
-def test_none_is_a_value_for_json_only_and_one_that_contains_itself_is_refused():
+def test_none_is_a_value_for_json_only_as_which_types_without_an_input_of_their_own_travel():
     loop = []
     loop.append(loop)
     assert "contains itself" in str(value_problem(loop, variable("JSON")))

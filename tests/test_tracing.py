@@ -128,7 +128,7 @@ def test_a_node_of_an_inner_workflow_is_inside_of_the_outer_node():
     assert len(nodes_of_spans([*circle, span("w3", "workflow", "w3"), span("b", parent="w3")])) == 2
 
 
-def test_costs_and_tokens_are_summed_where_they_are_known():
+def test_costs_and_tokens_are_summed_where_they_are_known_also_of_usage_results():
     nodes = [
         NodeRun(name="a", model="gpt", tokens_in=3, tokens_out=1, cost_usd=0.1),
         NodeRun(name="b", model="claude", tokens_in=4, cost_usd=0.2),

@@ -17,7 +17,7 @@ NEGATIVE_CHUNK = CHUNKED_HEAD.replace(b"5", b"-5")
 GATEWAY_HTML = b"<html><body>Bad Gateway</body></html>"
 
 
-def test_a_refused_connection_is_tried_four_times_and_said_not_to_be_sent(dead_url, full_url):
+def test_a_refused_connection_is_tried_four_times_and_a_slow_one_is_a_timeout(dead_url, full_url):
     with Client(api_key="k", base_url=dead_url) as client:
         start = time.perf_counter()
         error = failure(client)

@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from vellum_nb import errors, models
+from vellum_nb import errors
 from vellum_nb.client import Client, EventStream
+from vellum_nb.models import contract as models
 from vellum_nb.models.inputs import default_of
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "examples.json").read_text("utf-8"))

@@ -106,7 +106,7 @@ def test_figures_findings_and_gaps():
     assert "8 cases, 16 runs of 2026-11-24 " in markdown
 
 
-def test_only_some_cases_are_listed_and_the_others_counted():
+def test_only_some_cases_are_listed_and_rows_without_times_have_none():
     cmp = judged({"v1": ["yes", "yes", "no"], "v2": ["no", "yes", "yes"]})
     markdown = cmp.to_markdown(only="worse")
     assert re.findall(r"\*\*Case (\d)", markdown) == ["1"]

@@ -28,9 +28,6 @@ from vellum_nb.comparison.statistics import (
     win_rate,
 )
 
-SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-"""Student (1908): hours of sleep gained by the second drug over the first; R's `sleep`."""
-
 
 def test_holms_correction_of_a_published_example():
     # Benjamini and Hochberg (1995), the 15 p values of their example. R: p.adjust(p, "holm")

@@ -115,7 +115,7 @@ def test_the_first_node_that_differs_is_in_the_frame(base, other, first):
     assert cmp.frame()["first_changed_node@v2"].tolist() == [first]
 
 
-def test_outputs_that_are_not_known_of_both_are_no_difference():
+def test_outputs_not_known_of_both_are_no_difference_and_nodes_that_ran_in_themselves_end():
     old = (NodeRun(name="a", model="x"), NodeRun(name="b", error="boom", state="REJECTED"))
     new = (NodeRun(name="a", outputs_hash="1"), NodeRun(name="b", state="FULFILLED"))
     cmp = compared(run("v1", nodes=old), run("v2", nodes=new))

@@ -34,7 +34,7 @@ ANSWER = (
 BLIND = {
     "state": "asking", "title": "triage", "rated": 1, "skipped": 1,
     "total": 3, "last": "A", "foot": "Ratings are saved as you go.", "kept": True, "step": 1,
-    "asked": f'<h3>Which is better?</h3><div class="vnb-blind-answers">{ANSWER.format("A")}</div>',
+    "question": f'<h3>Which is better?</h3><div class="vnb-blind-answers">{ANSWER.format("A")}</div>',
     "words": "", "note": "", "result": "", "unsent": 0, "case": 2,
 }  # fmt: skip
 

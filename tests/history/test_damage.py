@@ -310,7 +310,9 @@ def test_whatever_is_damaged_every_error_is_a_sentence_of_ours(content, path, mo
     assert refused_reads > 30
 
 
-def test_what_is_not_a_history_is_not_called_a_damaged_one(tmp_path, path, make_run):
+def test_a_check_calls_nothing_else_a_damaged_history_and_names_runs_started_for_long(
+    tmp_path, path, make_run
+):
     file = tmp_path / "runs.csv"
     file.write_text("a,b\n1,2\n")
     assert "file is not a database" in vnb.check_history(file).problems[0]

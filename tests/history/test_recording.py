@@ -111,7 +111,9 @@ def test_an_annotation_changes_what_is_named_and_one_of_another_type_nothing(
     assert history.get(run.id).tags == ()
 
 
-def test_subscribers_are_called_for_each_step_until_they_stop(history, make_run):
+def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_breaks(
+    history, make_run
+):
     heard = []
     stop = history.subscribe(lambda run: heard.append((run.state, run.note)))
     run = make_run()

@@ -69,7 +69,7 @@ def drain(answer, came):
         came.extend(answer.iter_content(None))
 
 
-def test_a_stream_is_cut_off_after_something_came(server, api):
+def test_a_stream_is_cut_off_after_something_came_and_a_body_is_no_stream(server, api):
     server.faults = Faults(truncated_stream=1.0)
     came: list[bytes] = []
     answer = execute(api, "-stream", "talk", stream=True)
@@ -82,7 +82,7 @@ def test_a_stream_is_cut_off_after_something_came(server, api):
     assert b"FULFILLED" in execute(api, "-stream", "talk").content
 
 
-def test_only_matching_paths_are_touched(server, api):
+def test_only_matching_paths_are_touched_and_the_same_seed_gives_the_same_faults(server, api):
     server.faults = Faults(rate_500=1.0, paths="/v1/execute-*")
     assert execute(api).status_code == 500
     assert api.get("/v1/workflow-deployments").status_code == 200

@@ -17,7 +17,7 @@ def test_without_the_right_key_nothing_is_reported(api, key):
     assert key is not None or answer.json() == {"detail": detail}
 
 
-def test_the_old_spelling_of_the_header_is_understood(api):
+def test_the_old_spelling_of_the_header_is_understood_and_other_origins_are_refused(api):
     old = {"X-API-KEY": None, "X_API_KEY": api.server.api_key}
     assert api.get(PATH, headers=old).status_code == 200
     host = api.server.url.removeprefix("http://")

@@ -72,7 +72,7 @@ def test_connections_without_a_whole_head_are_closed(quick, sent, asking):
             assert closed(sock, 10) == b""
 
 
-def test_a_head_that_drips_is_closed(quick):
+def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(quick):
     with connect(quick) as sock:
         began = time.monotonic()
         with suppress(OSError):

@@ -84,7 +84,7 @@ def test_the_official_client_knows_the_result_of_each_kind(kind, outputs, expect
     assert [value["value"] for value in found["output_values"]] == list(outputs.values())
 
 
-def test_a_node_begins_with_its_inputs_and_their_types():
+def test_a_node_begins_with_its_inputs_and_their_types_and_media_come_as_json():
     found = data(event(NODE_INITIATED, inputs={"a": "x", "b": 1, "c": None, "d": True}))
     assert parsed(found)[0] == "InitiatedWorkflowNodeResultEvent"
     types = [(value["key"], value["type"]) for value in found["input_values"]]
@@ -114,7 +114,7 @@ def test_a_node_streams_its_output(output, state, value):
     assert delta == ("h" if state == "STREAMING" else None)
 
 
-def test_a_rejected_node_has_the_code_of_executions():
+def test_a_rejected_node_has_the_code_of_executions_and_is_in_its_own_trace():
     error = {"message": "m", "code": "PROVIDER_ERROR", "raw_data": None}
     found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
     assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"

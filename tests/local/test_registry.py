@@ -36,7 +36,7 @@ def whisper(text: str) -> str:
     return text.lower()
 
 
-def test_each_deploy_makes_a_release_and_moves_latest():
+def test_each_deploy_makes_a_release_and_moves_latest_and_a_tag_moves_by_tag_or_id():
     server = LocalServer()
     first = server.deploy(whisper, release_tags=["v1", "production"])
     second = server.deploy(whisper, release_tags=["v2", "production"], description="again")

@@ -37,7 +37,7 @@ def failures(api):
     yield 413, api.post(data=b" " * (33 * 1024 * 1024))
 
 
-def test_every_failure_has_one_shape(api):
+def test_every_failure_has_one_shape_and_the_document_needs_no_key(api):
     for status, answer in failures(api):
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/json"

@@ -123,7 +123,7 @@ def test_a_path_without_source_is_refused(tmp_path, name, message):
         LocalServer().deploy(tmp_path / name)
 
 
-def test_what_is_hidden_or_made_by_python_is_left_out(project):
+def test_what_is_hidden_is_left_out_and_a_folder_with_too_many_files_refused(project):
     (project / ".env").write_text("KEY=secret")
     (project / "__pycache__").mkdir()
     (project / "__pycache__" / "workflow.cpython-311.pyc").write_bytes(b"\0")

@@ -123,7 +123,7 @@ def test_what_follows_where_a_server_cannot_look_up(prepared, expected):
     assert summary(no_lookup(prepared, "HTTP 403")) == expected
 
 
-def test_uploads_many_sends_and_what_is_found_late():
+def test_an_upload_is_no_doubt_many_sends_end_and_what_is_found_late_shows_the_lag():
     assert summary(after_send_error(SENT, status(500), upload=True)) == ("Retry", None, "")
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
     outcome = after_send_error(replace(SENT, sends=5), errors.APIConnectionError("reset"))

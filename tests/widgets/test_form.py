@@ -179,7 +179,7 @@ def test_the_static_form_shows_what_would_be_run_and_never_changes_before_a_run(
     assert "from v2" in html
 
 
-def test_many_releases_are_folded_and_the_newest_are_shown(make):
+def test_many_releases_are_folded_and_names_that_turn_text_round_are_written_out(make):
     tags = tuple(TagChoice(f"r{n}", (f"t{n}",)) for n in range(30))
     form, _ = make(spec=replace(SPEC, tags=tags, latest_release_id="r29"))
     names = [each.description for each in parts(form, "vnb-check") if each.description[0] == "t"]

@@ -65,7 +65,7 @@ def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
     assert ("details: 1 < 2" in text) is (code != state)
 
 
-def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
+def test_a_run_that_waits_says_so_and_markdown_shows_form_and_differences_in_words():
     waiting = run("v2", inputs={}, state="STARTED")
     assert "no answer yet" in Page(side_by_side_html([waiting])).text
     text = Page(side_by_side_html([run("v1"), waiting])).text
@@ -79,7 +79,7 @@ def test_a_run_that_waits_says_so_and_is_not_blamed_for_other_inputs():
     assert "differs" in page.text
 
 
-def test_runs_with_different_inputs_or_deployments_and_what_was_not_sent_are_named():
+def test_different_inputs_and_deployments_are_named_and_the_text_to_copy_has_no_marks():
     runs = [run("v1", {"x": "1"}), run("v2", {"x": "1"}, inputs={"ticket": "b"})]
     text = Page(side_by_side_html(runs)).text
     assert "different inputs" in text

@@ -18,7 +18,7 @@ def zipped(files):
     return buffer.getvalue()
 
 
-def test_texts_come_by_path_and_what_is_no_text_or_no_archive_says_so():
+def test_texts_come_by_path_and_what_is_no_text_no_archive_or_too_large_says_so():
     archive = zipped({"b/": "", "b/x.py": "x = 1\r\n", "a.png": b"\x89PNG\xff", "ä.py": "ä"})
     assert texts_of(archive, "The code") == {
         "a.png": "(5 bytes that are not text)\n",

@@ -101,7 +101,7 @@ def test_a_csv_as_spreadsheets_write_it_is_read(read, encoding):
     assert second.inputs == {"text": "=1+1"}
 
 
-def test_text_in_a_frame_stays_text_and_the_error_says_so(read):
+def test_text_in_a_frame_stays_text_and_rows_of_the_same_inputs_are_noted(read):
     frame = pd.DataFrame({"text": ["a"], "flag": ["true"], "n": ["2"]})
     number, flag = sorted(str(each.message) for each in refused(read, frame).problems)
     assert number.startswith("the text '2' is given; ")
@@ -197,7 +197,7 @@ def test_a_dataframe_leaves_out_what_is_missing(read):
     assert c.inputs == {"text": "c", "n": 3}
 
 
-def test_scalars_of_numpy_are_plain_and_nan_is_not_none(read):
+def test_scalars_of_numpy_are_plain_nan_is_not_none_and_a_label_may_be_anything(read):
     row = {"text": np.str_("a"), "n": np.int64(2), "flag": np.True_, "extra": None}
     ((case,), _) = read([row])
     assert case.inputs == {"text": "a", "n": 2, "flag": True}
@@ -251,7 +251,7 @@ def test_mistyped_and_doubled_columns_are_named(read):
     assert "text and input.text of the list are both the input text" in str(error)
 
 
-def test_inputs_that_a_release_does_not_know_stay_and_are_not_sent_to_it(read):
+def test_inputs_that_a_release_or_none_knows_stay_in_the_case_and_are_not_sent_to_it(read):
     (case,), notes = read([{"text": "a", "flag": True}], "v1", "v2")
     assert case.inputs == {"text": "a", "flag": True}
     assert notes == ("flag: not sent to v1, which knows no such input",)

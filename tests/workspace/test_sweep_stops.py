@@ -191,4 +191,8 @@ def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, sa
         ws.sweep("count", CASES, **DECIDED | options)
     with pytest.raises(InputError, match="give metrics"):
         ws.sweep("count", [{"n": 1}] * 9, **DECIDED)
+    with pytest.raises(
+        InputError, match="only 40 of 80 cases differ: give each once, and repeats="
+    ):
+        ws.sweep("count", CASES * 2, **DECIDED)
     assert ws.sweeps().empty

@@ -23,7 +23,7 @@ def test_nodes_are_read_once_and_kept(server, ws):
     assert ws.trace(run.execution_id).equals(frame)
 
 
-def test_a_rejected_node_says_why(ws):
+def test_a_rejected_node_says_why_and_a_run_without_an_answer_has_no_trace(ws):
     frame = ws.trace(ws.run("refuse", {"text": "beer"}))
     assert frame["state"].tolist() == ["REJECTED"]
     assert "no beer today" in frame["error"].tolist()[0]

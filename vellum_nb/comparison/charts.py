@@ -135,15 +135,14 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     for each in releases:
         found = figures.estimate(name, each)
         kind = "baseline" if each == figures.baseline else "release"
-        row = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
+        row: dict[str, Any] = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
         if not math.isnan(found.low):
             row |= {"low": found.low, "high": found.high}
         rows += [] if math.isnan(found.mean) else [row]
     _require(rows, f"no run has a figure of {name}")
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
-    rows = [
-        row | {"text": f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"} for row in rows
-    ]
+    for row in rows:
+        row["text"] = f"{figure(row['mean'], digits=digits)}, n = {row['n']:,}"
     base = _by_release(rows, releases)
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
@@ -260,17 +259,13 @@ def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
 
 def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     """Draw in how large a share of the cases of each release a failure was named."""
-    found = [row for row in figures.failure_rows if row["release"] in releases and row["n"]]
+    every = map(dict, figures.failure_rows)
+    found = [row for row in every if row["release"] in releases and row["n"]]
     names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
-    rows = [
-        row
-        | {
-            "text": f"{row['release']}: {row['count']:,} of {row['n']:,}"
-            + f", {row['proposed']:,} proposed" * bool(row["proposed"])
-        }
-        for row in found
-        if row["name"] in names
-    ]
+    rows = [row for row in found if row["name"] in names]
+    for row in rows:
+        proposed = f", {row['proposed']:,} proposed" if row["proposed"] else ""
+        row["text"] = f"{row['release']}: {row['count']:,} of {row['n']:,}{proposed}"
     _require(rows, "no failure was named")
     places = alt.Y("name:N", sort=names, title=None)
     offset = alt.YOffset("release:N", sort=list(releases))

@@ -630,13 +630,12 @@ class ComparisonFigures:
             return f"{finding}{mean}: unlikely to be chance{floor}{groups}"
         if finding == "noise":
             return "within the noise: repeats of one release differ as much"
-        head = "no difference"
-        if finding == "undecided":
+        head = "no difference" if finding == "same" else "not enough data"
+        if finding == "undecided" and p is not None:
             corrected = ", corrected for several releases" if len(self.others) > 1 else ""
             holds_zero = found.change.low <= 0 <= found.change.high
             why = "the 95 % interval includes 0" if holds_zero else f"{p_sentence(p)}{corrected}"
             head = f"could be chance{' on average' if signs_decide else ''}: {why}"
-            head = "not enough data" if p is None else head
         return f"{head}; {_too_few(found, self.scored[metric], self.clusters)}"
 
 

@@ -342,9 +342,8 @@ class Difference:
     @property
     def is_marked_whole(self) -> bool:
         """Whether `to_html` shows the whole new value, marked, and not a list of its changes."""
-        if self.kind in MEDIA_TYPES:
-            return False
-        return self._is_one_line() or any(change.path == () for change in self.changes)
+        is_whole = self._is_one_line() or any(change.path == () for change in self.changes)
+        return is_whole and self.kind not in MEDIA_TYPES
 
     def rows(self, limit: int | None = None) -> list[Row]:
         """Return the changes, or the first `limit`, for people."""
@@ -421,11 +420,9 @@ def _changes(old: Any, new: Any, kind: str, path: Path) -> Iterator[Change]:
 
 def _share_parts(old: Mapping[str, Any], new: Mapping[str, Any], kind: str, path: Path) -> bool:
     """Return whether it helps to look inside two objects."""
-    if kind in MEDIA_TYPES:
-        return False
     if kind == "FUNCTION_CALL":
         return bool(old.get("name") == new.get("name"))
-    return bool(old.keys() & new.keys()) or path == ()
+    return kind not in MEDIA_TYPES and (bool(old.keys() & new.keys()) or path == ())
 
 
 def _list_changes(

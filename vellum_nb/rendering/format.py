@@ -343,10 +343,6 @@ def _typed(item: Mapping[str, Any]) -> str:
     return value_text(item.get("value"), str(item["type"]))
 
 
-def _array(items: Any) -> str:
-    return "\n".join(map(_typed, items))
-
-
 def _search_results(hits: Any) -> str:
     parts = []
     for hit in hits:
@@ -383,6 +379,6 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "SEARCH_RESULTS": _search_results,
     "FUNCTION_CALL": _function_call,
     "ERROR": _error,
-    "ARRAY": _array,
+    "ARRAY": lambda items: "\n".join(map(_typed, items)),
     **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), _media),
 }

@@ -406,8 +406,8 @@ class Driver(threading.Thread):
         if self.options.max_calls is not None:
             number = min(number, self.options.max_calls - self._calls)
         if self._rule is not None:
-            ahead = self._rule.ahead(self.concurrency.limit)
-            number = min(number, ahead - (self._calls - self._calls_before))
+            begun = self._calls - self._calls_before
+            number = min(number, self._rule.may_begin(2 * self.concurrency.limit) - begun)
         fresh = list(islice(self._runs, max(0, number)))
         self._exhausted = self._exhausted or len(fresh) < number
         return fresh

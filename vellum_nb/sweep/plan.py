@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -148,20 +148,25 @@ def with_stop_rule(
     if options.stop_when is None:
         return options
     found = as_metrics("score" if metrics is None else metrics)
-    alpha, base, problem = options.alpha / max(1, len(tags) - 1), options.baseline, None
-    if len(tags) == 1:
-        problem = "it compares releases: give two release tags or more"
-    elif base is not None and base not in tags:
-        problem = f"baseline={base!r} is not among the release tags {', '.join(tags)}"
-    elif not found or isinstance(found[0], Judge):
-        problem = "the first metric decides as runs end: give one, but no judge, which comes later"
-    elif metrics is None and not any(case.expected for case in cases):
-        problem = "give metrics=[...], or cases with expected.<output>"
-    elif not sequential_test([], left=len(cases), alpha=alpha).can_decide:
-        problem = f"{plural(len(cases), 'case')} cannot decide at alpha={options.alpha}: give more"
-    if problem is not None:
-        msg = f"stop_when='decided': {problem}"
-        raise InputError(msg)
+    alpha, base = options.alpha / max(1, len(tags) - 1), options.baseline
+    number, of = len({case.case_id for case in cases}), plural(len(cases), "case")
+    has_target = metrics is not None or any(case.expected for case in cases)
+    can_decide = sequential_test([], left=len(cases), alpha=alpha).can_decide
+    problems = {
+        "it compares releases: give two release tags or more": len(tags) == 1,
+        f"baseline={base!r} is not among the release tags {', '.join(tags)}": base
+        not in (None, *tags),
+        "the first metric decides as runs end: give one, but no judge, which comes later": (
+            not found or isinstance(found[0], Judge)
+        ),
+        "give metrics=[...], or cases with expected.<output>": not has_target,
+        f"only {number:,} of {of} differ: give each once, and repeats=": number < len(cases),
+        f"{of} cannot decide at alpha={options.alpha}: give more": not can_decide,
+    }
+    for problem, is_so in problems.items():
+        if is_so:
+            msg = f"stop_when='decided': {problem}"
+            raise InputError(msg)
     return replace(options, metrics=found)
 
 
@@ -170,8 +175,8 @@ class StopRule:
 
     Each release is compared with the baseline by a `sequential_test` of the cases in the order of
     the plan, as far as all their runs have ended; the releases share `alpha`. `why` is the last
-    reason to stop. A case that takes long, or is in doubt, holds up those far behind it (`ahead`):
-    they may not be needed.
+    reason to stop. A case that takes long, or is in doubt, holds up those far behind it
+    (`may_begin`): they may not be needed.
     """
 
     def __init__(
@@ -211,9 +216,9 @@ class StopRule:
             self.why = self._decision()
         return self.why
 
-    def ahead(self, cases: int) -> int:
-        """Return how many of the runs to be begun are of the next `cases` to be compared."""
-        return bisect_left(self._fresh, len(self._differences[self._others[0]]) + cases)
+    def may_begin(self, more: int) -> int:
+        """Return how many runs may have begun: up to the next case to be compared, and `more`."""
+        return bisect_right(self._fresh, len(self._differences[self._others[0]])) + more
 
     def _take_cases(self) -> int:
         """Compare the next cases whose runs have all ended; return how many were compared."""

@@ -123,7 +123,7 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         "decided": state == "asking" and session.is_decided,
         "foot": _foot(session),
         "kept": session.is_kept,
-        "asked": "",
+        "question": "",
         "note": "",
         "words": _words(session),
         "result": result_html(session) if state == "ended" else "",
@@ -134,12 +134,12 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         answers = zip("AB", session.answers(pair), strict=True)
         both = "".join(_answer(letter, run, names) for letter, run in answers)
         caption, inputs = _inputs(session.inputs(pair), pair.number)
-        asked = f"<h3>{escape(short_line(session.record.question))}</h3>"
-        asked += (
+        html = f"<h3>{escape(short_line(session.record.question))}</h3>"
+        html += (
             f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}</div>'
         )
-        asked += f'{inputs}</div><div class="vnb-blind-answers">{both}</div>'
-        view |= {"asked": asked, "note": session.note, "case": pair.number}
+        html += f'{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+        view |= {"question": html, "note": session.note, "case": pair.number}
     return view
 
 

@@ -46,12 +46,6 @@ def connect(
         directory. A `History` of yours stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
         Seconds; None: no limit.
-
-    Examples
-    --------
-    >>> import vellum_nb as vnb
-    >>> "ticket-triage" in set(vnb.connect("local", history=":memory:").deployments()["name"])
-    True
     """
     history = parse_location(history)  # before anything can fail: a traceback may show what is here
     server, address = _resolved(target)

@@ -114,7 +114,7 @@ def test_a_failure_rejects_the_run_with_its_code(workflow, code, message):
         assert sum(event.ends for event in result.events) == 1
 
 
-def test_the_failed_node_has_the_same_error_and_the_trace_shows_the_workflow_s_own_code():
+def test_the_failed_node_has_the_same_error_and_an_output_the_type_of_its_value():
     result = run(of(Fails), {"text": "x"})
     (rejected,) = result.of("node.execution.rejected")
     assert rejected.body["error"] == result.error

@@ -53,7 +53,9 @@ def test_releases_of_a_project_are_loaded_at_once_and_are_what_the_sample_declar
     assert ids.items() >= first.items()
 
 
-def test_the_branch_of_a_project_answers_an_empty_list(project, client):
+def test_the_branch_of_a_project_answers_an_empty_list_and_its_trace_shows_branch_and_map(
+    project, client
+):
     assert digest(client, "v2") == {"digest": "Nobody said anything about the app."}
     with client.execute_workflow_stream(
         comments("good", "bad"), workflow_deployment_name="digest", event_types=["NODE"]

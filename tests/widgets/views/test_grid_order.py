@@ -16,7 +16,7 @@ def page(grid):
     return grid(runs, cases=known(*range(6), labels=["refund", "outage"]))
 
 
-def test_regressions_then_improvements_then_changed_missing_same_and_filters_that_count(page):
+def test_regressions_then_improvements_changed_missing_same_and_filters_and_labels_narrow(page):
     assert page.numbers() == [3, 4, 2, 5, 6, 1]
     head = page.state("_head")
     assert head["order"] == "regressions first"

@@ -98,7 +98,7 @@ def test_what_is_hostile_stays_text(grid, text):
     assert_harmless(page.rows()["rows"][0]["html"])
 
 
-def test_a_grid_reads_without_a_kernel_and_its_script_puts_in_only_what_was_escaped(grid):
+def test_a_grid_reads_without_a_kernel_marks_no_equal_values_and_counts_very_many_changes(grid):
     page = grid([run(0, "v1"), wrong(0, "v2")], cases=known(0))
     assert repr(page.whole) == "ComparisonView(triage against v1, 1 case on 2 releases)"
     html = static_html(page.whole)

@@ -43,7 +43,7 @@ class Blind extends Drawn {
     this.of = h("span");
     this.progress = h("span", { class: "vnb-blind-count" }, this.bar, h("span", {}, this.count, this.of));
     this.alert = h("div", { class: "vnb-notice", role: "alert" });
-    this.asked = part("body vnb-out");
+    this.question = part("body vnb-out");
     this.words = part("body vnb-blind-words");
     this.result = h("div", { class: "vnb-blind-body vnb-blind-result", tabindex: -1 });
     this.noteField = h("textarea", { rows: 2, "aria-label": "Note on this case", maxlength: 10000 });
@@ -55,7 +55,7 @@ class Blind extends Drawn {
     this.root = h("div", {
       class: "vnb-blind", role: "region", tabindex: 0, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => this.key(event),
     }, part("head", h("b", {}, "Blind rating"), this.facts, this.progress),
-    this.alert, this.asked, this.words, this.result, this.rating, this.ending, this.sends, this.note, this.foot, this.status);
+    this.alert, this.question, this.words, this.result, this.rating, this.ending, this.sends, this.note, this.foot, this.status);
   }
 
   buildBars() {
@@ -137,14 +137,14 @@ class Blind extends Drawn {
 
   showState(now) {
     const { state } = now;
-    this.asked.hidden = this.rating.hidden = state !== "asking";
+    this.question.hidden = this.rating.hidden = state !== "asking";
     this.ending.hidden = state !== "ready" && !now.decided;
     this.words.hidden = !now.words;
     this.result.hidden = state !== "ended";
     this.again.hidden = (this.undoEnd.hidden = state !== "ready") || !now.skipped;
     this.undone.hidden = !now.last;
     say(this.last, now.last ? `last: ${LAST[now.last]}` : "");
-    fill(this.asked, now.asked);
+    fill(this.question, now.question);
     fill(this.result, now.result);
     say(this.words, now.words);
     const sending = this.model.get("sending");
