@@ -97,7 +97,7 @@ def test_a_regression_decides_the_status_and_improved_cases_are_named(swept, tmp
     better = ("--baseline", "v2", "--fail-on-regression")
     status, out, _ = swept("compare", "shout", *TAGS, *better)
     assert status == 0
-    assert "\n    better: case 1, 2\n" in out
+    assert "\n    cases that are better: 1, 2\n" in out
     junit = ("--markdown", "--junit", "better.xml")
     out = swept("compare", "shout", *TAGS, *better, *junit)[1]
     assert "\n### Better: 2 cases\n" in out

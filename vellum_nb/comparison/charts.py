@@ -290,14 +290,16 @@ def _frontier(
         group = [_place(figures, each, (x, y), chosen, value) for each in releases]
         rows += _marked([row for row in group if row["n"]], of)
     _require(rows, f"no case has both {x} and {y}")
+    ranks = sorted(range(len(rows)), key=lambda at: -rows[at]["y"])  # every second name is below
+    rows = [row | {"side": ranks.index(at) % 2} for at, row in enumerate(rows)]
     legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
     shapes = alt.Scale(domain=_FRONTIER, range=["diamond", "circle"])
     colours = alt.Scale(domain=_FRONTIER, range=[_BLUE, _GREY])
     colour = alt.Color("kind:N", scale=colours, legend=legend)
-    which = ["lower" if sign < 0 else "higher" for sign in of]
+    which = [f"95 % interval, {'lower' if sign < 0 else 'higher'} is better" for sign in of]
     base = _chart(rows).encode(
-        x=alt.X("x:Q", title=f"{x}, 95 % interval ({which[0]} is better)", scale=scale),
-        y=alt.Y("y:Q", title=f"{y}, 95 % interval ({which[1]} is better)", scale=scale),
+        x=alt.X("x:Q", title=[f"mean {x}", which[0]], scale=scale),
+        y=alt.Y("y:Q", title=[f"mean {y}", which[1]], scale=scale),
     )
     best = base.transform_filter(f"datum.kind == '{_FRONTIER[0]}'")
     line = best.mark_line(color=_BLUE, strokeDash=[4, 4], strokeWidth=1.5)
@@ -306,8 +308,13 @@ def _frontier(
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(
         color=colour, shape=alt.Shape("kind:N", scale=shapes, legend=legend)
     )
-    words = base.mark_text(align="left", dx=9, dy=-9, color=_INK).encode(text="text:N")
-    layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, words]
+    words = [
+        base.transform_filter(f"datum.side == {side}")
+        .mark_text(align="left", dx=9, dy=dy, color=_INK)
+        .encode(text="text:N")
+        for side, dy in enumerate((-9, 14))
+    ]
+    layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, *words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
     return _finished(layers, _SQUARE, text)
 

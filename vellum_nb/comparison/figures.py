@@ -103,7 +103,7 @@ def runs_table(
         failed, answers = errors.dropna().tolist(), sum(map(is_answer, runs))
         if not isinstance(metric, Judge) and 2 * len(failed) > answers:  # a judge's plan has them
             text = f"The metric {metric.name} failed on {len(failed):,} of {plural(answers, 'run')}"
-            warnings.warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=2)
+            warnings.warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=5)
     return table
 
 

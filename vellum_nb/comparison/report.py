@@ -296,7 +296,7 @@ def text(model: ReportModel) -> str:
                     if found := figures.cases_by(verdict, (release,), name):
                         named = ", ".join(f"{case.number:,}" for case in found[:_NAMED])
                         named += ", …" if len(found) > _NAMED else ""
-                        lines.append(f"    {verdict}: case {named}")
+                        lines.append(f"    cases that are {verdict}: {named}")
         if not model.metrics:
             statuses = list[str](figures.statuses[release])
             counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)

@@ -318,12 +318,11 @@ def _figures(
     """Return mean, p value, latency and cost of a release, and how they differ."""
     row, base = rows[release], rows[comparison.baseline]
     slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
-    costs = [each["cost_usd"] for each in rows.values()]
     dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
     found = {
         "latency": duration(row["latency_p50"]),
         "latency_delta": _delta(slower, duration(abs(slower))),
-        "cost": "" if math.isnan(cost) else money(cost, costs),
+        "cost": "" if math.isnan(cost) else money(cost, [e["cost_usd"] for e in rows.values()]),
         "cost_delta": _delta(dearer, percent(abs(dearer))),
     }
     if metric is None:
@@ -335,14 +334,16 @@ def _figures(
     )
     is_base = release == comparison.baseline
     p = None if is_base else comparison.p(release, metric)
-    title = "sign test over cases with a difference"
-    title += "" if p is None else f"; of the mean difference {p_value(p)}"
+    of_mean = "" if p is None else f"; of the mean difference {p_value(p)}"
+    low, high, number = (row[f"metric.{metric}.{end}"] for end in ("low", "high", "n"))
+    interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
     corrected = ", corrected for several releases (Holm)" if len(comparison.others) > 1 else ""
     return found | {
         "mean": figure(mean, digits=own),
+        "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(comparison.p(release, metric, signs=True)),
-        "p_title": "" if is_base else title + corrected,
+        "p_title": "" if is_base else f"sign test over cases with a difference{of_mean}{corrected}",
     }
 
 

@@ -34,6 +34,7 @@ def test_a_cell_shows_verdict_difference_and_chips_and_a_missing_case_is_never_a
     assert "Not run on v2. It never counts as a pass." in cell["text"]
     assert 'data-replay="v2"' in cell["html"]
     assert "0 better · 1 same · 2 worse · 1 without an answer" in page.release("v2")
+    assert ', the 95 % interval, n = 3"' in page.state("_head")["summary"]
     cell = page.cell(3, "v2")
     assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
     assert cell["kind"] == "worse"
