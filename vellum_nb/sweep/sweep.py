@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
@@ -75,19 +75,6 @@ class _Worker(Protocol):
     def view(self, sweep: Sweep) -> Any: ...
     def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]: ...
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path: ...
-
-
-class SweepCompareOptions(TypedDict, total=False):
-    """The options of `Sweep.compare`."""
-
-    baseline: str | None
-    metrics: Metrics | None
-    alpha: float
-    seed: int
-    cluster: str | None
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
 
 
 class Sweep:
@@ -294,17 +281,37 @@ class Sweep:
         frame = self.frame()
         return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
 
-    def compare(self, **options: Unpack[SweepCompareOptions]) -> Comparison:
+    def compare(
+        self,
+        *,
+        baseline: str | None = None,
+        metrics: Metrics | None = None,
+        alpha: float = 0.05,
+        seed: int = 0,
+        cluster: str | None = None,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> Comparison:
         """Return its runs side by side, one row per case; a case that was not run is missing.
 
-        The baseline is the first release tag by default; metrics see what the cases expect. The
-        options, `baseline`, `metrics`, `alpha`, `seed`, `cluster`, `max_calls`, `max_cost_usd` and
-        `progress`, and the errors, are those of `vellum_nb.Workspace.compare`.
+        The baseline is the first release tag by default; metrics see what the cases expect. Options
+        and errors are those of `vellum_nb.Workspace.compare`.
         """
         if not self.record.cases:
             msg = "this sweep has no cases: nothing was replayed, so there is nothing to compare"
             raise InputError(msg)
-        return self._worker.compare(self, **options)
+        return self._worker.compare(
+            self,
+            baseline=baseline,
+            metrics=metrics,
+            alpha=alpha,
+            seed=seed,
+            cluster=cluster,
+            max_calls=max_calls,
+            max_cost_usd=max_cost_usd,
+            progress=progress,
+        )
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.comparison import Services
@@ -18,7 +18,7 @@ from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
-from vellum_nb.sweep.sweep import Sweep, SweepCompareOptions
+from vellum_nb.sweep.sweep import Sweep
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.views import view_blind, view_grid
 
@@ -86,13 +86,21 @@ def compare(
     return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
 
 
-class CompareOptions(SweepCompareOptions, total=False):
+class CompareOptions(TypedDict, total=False):
     """The options of `Workspace.compare`."""
 
     release_tags: Sequence[str] | None
     sweep: Sweep | str | None
     since: datetime | str | None
     cases: Chosen | None
+    baseline: str | None
+    metrics: Metrics | None
+    alpha: float
+    seed: int
+    cluster: str | None
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
 
 
 def stored_comparison(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
@@ -63,19 +63,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
-
-
-class JudgeOptions(TypedDict, total=False):
-    """The options of `Workspace.judge`."""
-
-    inputs: Inputs | None
-    output: str | None
-    release_tag: str
-    name: str | None
-    lower_is_better: bool
-    rejected: Value
-    repeats: int
-    threshold: float
 
 
 _ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
@@ -695,13 +682,23 @@ p = 1.00 · noise floor unknown>
             return plan_judges(comparison, self._judges)
         return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
 
-    def judge(self, deployment: str, **options: Unpack[JudgeOptions]) -> Metric:
-        """Return a metric that asks another workflow of this workspace.
+    def judge(
+        self,
+        deployment: str,
+        *,
+        inputs: Inputs | None = None,
+        output: str | None = None,
+        release_tag: str = "LATEST",
+        name: str | None = None,
+        lower_is_better: bool = False,
+        rejected: Value = 0.0,
+        repeats: int = 1,
+        threshold: float = 0.5,
+    ) -> Metric:
+        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
 
-        The options, `inputs`, `output`, `release_tag`, `name`, `lower_is_better`, `rejected`,
-        `repeats` and `threshold`, are those of `metrics.judge`. Unlike that it also works where
-        there is no workspace, as in `vellum_nb.compare`. Whether it agrees with people,
-        `Comparison.judge_check` shows.
+        Unlike that it also works where there is no workspace, as in `vellum_nb.compare`. Whether it
+        agrees with people, `Comparison.judge_check` shows.
 
         Examples
         --------
@@ -715,7 +712,18 @@ p = 1.00 · noise floor unknown>
         >>> ws.compare("ticket-triage", metrics=judged).summary()["metric.grader"].tolist()
         [0.07]
         """
-        return metrics.judge(deployment, **options).replaced(service=self._judges)
+        made = metrics.judge(
+            deployment,
+            inputs=inputs,
+            output=output,
+            release_tag=release_tag,
+            name=name,
+            lower_is_better=lower_is_better,
+            rejected=rejected,
+            repeats=repeats,
+            threshold=threshold,
+        )
+        return made.replaced(service=self._judges)
 
     def bisect(
         self,
