@@ -17,9 +17,11 @@ def test_names_are_tags_with_who_gave_them():
     assert named(tags) == {"wrong category": "ann- b", "rude: very": ""}
     assert without_failure(tags, "wrong category") == ["seen", "failure:rude: very"]
     assert named(["failure:", "failure: ", "failures:x", "x failure:y", "failure"]) == {}
-    for name in ("", " \n", "x" * 81):
+    for name in ("", " \n", "x" * 81, "\u202e\x1b"):
         with pytest.raises(InputError, match="give 1 to 80 characters"):
             with_failure([], name, "ann")
+    with pytest.raises(InputError, match="name=5 does not fit"):
+        with_failure([], 5, "ann")
 
 
 def test_cases_are_counted_by_name_and_release_with_their_intervals(tmp_path):

@@ -147,6 +147,7 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
         (("--history", "nowhere.db"), "There is no history nowhere.db"),
         (("--release-tag", "v1", "--fail-on-regression"), "only v1 is compared"),
         (("--max-regressions", "-1", "--fail-on-regression"), "max_regressions=-1"),
+        (("--cluster", "label.page"), "no case has"),
     ],
 )
 def test_what_does_not_fit_is_one_line(swept, arguments, message):

@@ -53,6 +53,16 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
         assert history.count(state="FULFILLED") == 4
 
 
+def test_a_sweep_that_is_decided_has_ended_well(server, command, cases):
+    server.deploy(lambda text: {"loud": text}, name="louder", release_tags=["v1"])
+    server.deploy(lambda text: {"loud": text.upper()}, name="louder", release_tags=["v2"])
+    rows = "".join(f"a{at},A{at}\n" for at in range(40))
+    cases.write_text(f"text,expected.loud\n{rows}", encoding="utf-8")
+    done = run(*command("louder", *TAGS, "--stop-when", "decided"))
+    assert done.returncode == 0
+    assert "decided by score after 7 of 40 cases: v2 is better; " in done.stderr
+
+
 def test_runs_that_fail_make_the_status_2_and_cases_that_do_not_fit_are_listed_in_one_message(
     command, cases
 ):

@@ -42,6 +42,8 @@ def add_compare(made: argparse.ArgumentParser) -> None:
         made.add_argument(f"--max-{name}", type=_limit, default=0, metavar="N", help=text)
     text = "significance level; default: 0.05"
     made.add_argument("--alpha", type=float, default=0.05, metavar="P", help=text)
+    text = "what cases share that are not independent: label.NAME, or an input"
+    made.add_argument("--cluster", metavar="NAME", help=text)
     text = "write a summary for a pull request; stdout without FILE"
     made.add_argument("--markdown", nargs="?", const=_STDOUT, metavar="FILE", help=text)
     made.add_argument("--junit", metavar="FILE", help="write JUnit XML")
@@ -66,6 +68,7 @@ def compare(args: argparse.Namespace) -> int:
             metrics=args.metric,
             cases=args.cases,
             alpha=args.alpha,
+            cluster=args.cluster,
         )
         error = _refusal(comparison, args)
         _print(comparison, args, error)

@@ -35,6 +35,8 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
     )
     for name, kind, text in _LIMITS:
         made.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    text = "decided: as soon as the score decides which release is better, or cannot any more"
+    made.add_argument("--stop-when", choices=["decided"], help=text)
     made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
     again = made.add_mutually_exclusive_group()
     again.add_argument(
@@ -53,7 +55,7 @@ def sweep(args: argparse.Namespace) -> int:
 
     tags = args.release_tag or ["LATEST"]
     options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "restart": args.restart}
-    for name, _, _ in _LIMITS:
+    for name in (*(name for name, _, _ in _LIMITS), "stop-when"):
         given = getattr(args, name.replace("-", "_"))
         if given is not None:
             options[name.replace("-", "_")] = given
@@ -103,7 +105,9 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
 
 def _status(done: Sweep) -> int:
     now = done.progress()
-    if now.state == "done":
+    if now.is_decided:
+        say(f"vellum-nb: {now.reason}")
+    if now.state == "done" or now.is_decided:
         return _INCOMPLETE if now.failed else 0
     stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached

@@ -16,6 +16,7 @@ from vellum_nb.comparison.metrics import Judge, Metric
 from vellum_nb.comparison.statistics import share_interval
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
+from vellum_nb.models.checks import check_text
 
 _LONGEST = 80
 _MOST = 12  # names that a judge proposes for one answer
@@ -43,10 +44,11 @@ def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str
     Raises
     ------
     InputError
-        The name is empty, or longer than 80 characters.
+        The name is not text, has nothing to see, or is longer than 80 characters.
     """
+    check_text("name", name)
     name = _clean(name)
-    if not 0 < len(name) <= _LONGEST:
+    if len(name) > _LONGEST or not any(map(str.isprintable, name)):
         msg = f"{name!r:.100} is not a failure's name: give 1 to {_LONGEST} characters"
         raise InputError(msg)
     by = f"@{_clean(author).replace(':', '-')}" if author else ""
