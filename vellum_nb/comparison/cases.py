@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vellum_nb.errors import InputError
 from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
+from vellum_nb.models.checks import check_text
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import same_value, value_key
@@ -313,6 +314,7 @@ def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
     """
     import pandas as pd
 
+    check_text("cluster", name)
     side, _, rest = name.partition(".")
     known = [
         {f"label.{key}": value for key, value in case.labels.items()}

@@ -60,7 +60,7 @@ from vellum_nb.errors import InputError
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
-from vellum_nb.models.checks import check_text, refuse
+from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural, printable
@@ -226,7 +226,6 @@ class Comparison:
         base = columns.baseline(baseline)
         aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
         found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
-        check_text("cluster", cluster, optional=True)
         if cluster is not None and aligned:
             cluster_numbers(aligned, cluster)  # raises where there is no such label or input
         vars(self).update(
@@ -502,8 +501,8 @@ class Comparison:
         ``.corrected_delta`` that difference, each with ``_low`` and ``_high``. It holds where the
         rated cases are a random sample, and is missing below 20.
 
-        `cost_per_pass` is the cost of a case that passes; where traces are known on both releases,
-        ``first_changed.<node>`` counts in how many of the `traced` cases a node differs first.
+        `cost_usd` is of a case, `cost_per_pass` of one that passes; where traces are known on both
+        releases, ``first_changed.<node>`` counts in how many `traced` cases a node differs first.
 
         Warns where no cluster was named, and a label that cases share would change a finding.
         """
@@ -756,12 +755,10 @@ class Comparison:
             x, name = (n if n in {"cost_usd", "latency_s"} else self._metric(n) for n in (x, y))
         else:
             name = "" if what in {"latency", "failures"} else self._metric(metric)
+        releases = self._others(release) if what in {"wins", "scatter"} else self.releases
         if release is not None:
             self._check_release(release)
-        if what in {"wins", "scatter"}:
-            releases = self._others(release)
-        else:
-            releases = self.releases if release is None else (release,)
+            releases = (release,)
         if label is not None and not any(label in case.labels for case in self.cases):
             known = ", ".join(dict.fromkeys(each for case in self.cases for each in case.labels))
             msg = f"no case has a label {label!r}; there are: {known or 'none'}"

@@ -465,7 +465,9 @@ class ComparisonFigures:
 
         def name(case: Case, release: str) -> str | None:
             old, new = case.answer(self.baseline), case.answer(release)
-            if old is None or new is None or not is_comparable(old.nodes, new.nodes):
+            if not (old and new and old.nodes and new.nodes):
+                return None
+            if not is_comparable(old.nodes, new.nodes):
                 return None
             first = first_difference(old.nodes, new.nodes)
             return "" if first is None else first.name
