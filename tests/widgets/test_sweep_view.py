@@ -94,7 +94,7 @@ def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
     options = {"release_tags": ["v1", "v3"], "stop_when": "decided", "metrics": ["length"]}
     model = gated.ws.sweep("triage", cases, **options, progress=False).view().view_model
     assert (model["state"], model["decided"]) == ("stopped", True)
-    assert "decided by length after" in model["notice"]
+    assert model["notice"].startswith("Ended: decided by length after")
     assert model["status"].endswith("; ws.open_sweep(…, stop_when=None) runs the rest")
 
 

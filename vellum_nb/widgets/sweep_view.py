@@ -33,7 +33,8 @@ def sweep_view_model(
 
     `same` are the other names of each release tag, `numbers` those of the cases by case id.
     """
-    notices = [f"Stopped: {short_line(now.reason)}"] if now.reason else []
+    how = "Ended" if now.is_decided else "Stopped"
+    notices = [f"{how}: {short_line(now.reason)}"] if now.reason else []
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
         notices.append(f"Moved to another release since: {moved}. Each run names its release.")
@@ -51,9 +52,8 @@ def sweep_view_model(
         }
         for tag in now.tags
     ]
-    share = (
-        now.cost_usd / now.max_cost_usd if now.max_cost_usd and now.cost_usd is not None else None
-    )
+    spent, most = now.cost_usd, now.max_cost_usd
+    share = spent / most if most and spent is not None else None
     return {
         "state": now.state,
         "title": short_line(record.deployment),
