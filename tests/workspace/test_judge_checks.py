@@ -222,6 +222,24 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
 
 
+def test_a_verdict_that_failed_is_asked_again_by_the_next_comparison(ws, server):
+    calls = []
+
+    def flaky(text: str) -> bool:
+        calls.append(text)
+        if len(calls) == 2:
+            raise ValueError("busy")
+        return True
+
+    server.deploy(flaky, name="flaky")
+    ws.run("echo", {"text": "pp"}, release_tag="v1")
+    judge = ws.judge("flaky", inputs={"text": "input.text"}, repeats=3)
+    options = {"release_tags": ["v1"], "metrics": judge, "progress": False}
+    assert "flaky ended REJECTED: " in ws.compare("echo", **options).errors()["message"].item()
+    assert ws.compare("echo", **options).errors().empty
+    assert len(calls) == 4
+
+
 PROGRAM = """
 import sys, vellum_nb as vnb
 url, key, path = sys.argv[1:]

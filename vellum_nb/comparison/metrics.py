@@ -575,11 +575,11 @@ class Judge(Metric):
         """Return the judge's figures of one answer, by the `case_id` of its inputs; or raise."""
         judgement = self.judgements.get(key, "was not called")
         if not isinstance(judgement, str):
-            usable = [each for each in judgement if each.state == "FULFILLED"]
-            if usable:
-                return [self._figure(each.outputs) for each in usable]
-            error = error_text(judgement[0])
-            judgement = f"ended {judgement[0].state}{f': {error}' if error else ''}"
+            failed = [each for each in judgement if each.state != "FULFILLED"]
+            if not failed:
+                return [self._figure(each.outputs) for each in judgement]
+            error = error_text(failed[0])
+            judgement = f"ended {failed[0].state}{f': {error}' if error else ''}"
         msg = f"the judge {self.deployment} {judgement}"
         raise ValueError(msg)
 

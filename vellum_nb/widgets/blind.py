@@ -187,7 +187,7 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
 
 def _foot(session: BlindSession) -> str:
     if session.state == "ended":
-        return "Which release was A was shuffled per case. The results are final."
+        return "A and B were shuffled per case. Sent, ratings replace earlier ones of the runs."
     if not session.total and not session.same:
         return "Run the deployment on both releases with the same inputs, then compare again."
     parts = []
