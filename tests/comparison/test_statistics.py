@@ -104,6 +104,8 @@ def test_clusters_of_unequal_size_have_the_standard_error_of_leaving_each_out():
     found = paired(values, clusters=clusters)
     theirs = stats.t.interval(0.95, free, values.mean(), error)
     assert (found.low, found.high) == pytest.approx(theirs, abs=1e-9)
+    one_has_most = paired(np.arange(60.0), clusters=np.maximum(np.arange(60) - 54, 0))
+    assert (one_has_most.p, str(one_has_most.low)) == (None, "nan")
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=20, unique=True), st.integers(-60, 60))
@@ -139,6 +141,8 @@ def test_equal_values_have_p_1_and_no_interval_except_as_shares():
     assert np.isnan(mean_interval(np.arange(5.0)).low)  # not enough data
     assert np.isnan(paired(np.zeros(9)).low)
     assert np.isnan(paired(np.array([5e-324, 0.0, 0.0])).low)
+    huge, usual = paired(np.arange(6.0) * 1e110), paired(np.arange(6.0))
+    assert (huge.low, huge.p) == pytest.approx((usual.low * 1e110, usual.p))
     found = mean_interval(np.ones(18), clusters=np.repeat(np.arange(6), 3), is_share=True)
     assert (found.low < 0.75, found.high) == (True, 1.0)
 

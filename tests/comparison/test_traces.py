@@ -195,6 +195,16 @@ def test_the_interval_of_a_ratio_ends_where_that_of_the_difference_is_zero(seed)
     assert mean_ratio(costs, passes, clusters=clusters).low != found.low
 
 
+def test_the_interval_of_a_ratio_does_not_need_costs_that_differ():
+    passes = np.arange(30) % 3 > 0.0
+    found, near = (
+        mean_ratio(0.01 + each * np.cos(np.arange(30)), passes.astype(float)) for each in (0, 1e-7)
+    )
+    assert [found.low, found.high] == pytest.approx([near.low, near.high], rel=1e-4)
+    assert 0.01 < found.low < found.mean == pytest.approx(0.015)
+    assert np.isnan(mean_ratio(0.01 * passes, passes.astype(float)).low)  # what fails is free
+
+
 @pytest.mark.parametrize(("number", "rate"), [(20, 0.8), (50, 0.5)])
 def test_the_interval_of_a_ratio_holds(number, rate):
     rng = np.random.default_rng(number)

@@ -269,6 +269,7 @@ def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
         assert "share" not in clustered(*given[:2], list(no_cluster)).remark("v2")
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
     by_input, plain = clustered(*values, cluster="text"), clustered(*values)
+    assert "share" not in plain.remark("v2")  # a label without any value
     each, own = by_input.against("v2").change, plain.against("v2").change  # each is its own
     assert (each.low, each.high, each.p) == pytest.approx((own.low, own.high, own.p))
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):

@@ -584,7 +584,8 @@ class ComparisonFigures:
     def _clustered(self) -> dict[str, ComparisonFigures]:
         """Label that cases share to the figures with them as clusters, where none was named."""
         found: dict[str, ComparisonFigures] = {}
-        for label in dict.fromkeys(name for case in self.cases for name in case.labels):
+        values = [(name, value) for case in self.cases for name, value in case.labels.items()]
+        for label in dict.fromkeys(name for name, value in values if value is not None):
             other = replace(self, cluster=f"label.{label}")
             numbers = 0 if self.cluster is not None else int(other.clusters.max()) + 1  # type: ignore[union-attr]
             if LEAST_UNITS <= numbers < len(self.cases):  # of fewer nothing is ever decided

@@ -22,7 +22,7 @@ Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
 _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
-_ROUNDING = 1e-12
+_ROUNDING, _EQUAL = 1e-12, 1e-9  # parts of a mean that no value has
 LEAST_UNITS = 6  # values, or clusters of them, that are enough data
 _UNEQUAL = 4  # differences that are not zero
 _BETS = 64  # of which half are on positive differences
@@ -190,9 +190,9 @@ def mean_interval(
 
     At each end the wider of Student's interval and Hall's, which allows for skewed values; p is the
     larger of theirs, where that would just hold zero. Of clusters Student's, with the jackknife's
-    standard error. Fewer than six values, or clusters, and equal ones are not enough data. Shares
-    (`is_share`), which are from `least` to 1, have Student's as of two values more that are a half
-    from the mean.
+    standard error. Fewer than six values, or clusters, and equal ones are not enough data, nor is
+    one cluster of most. Shares (`is_share`), which are from `least` to 1, have Student's as of two
+    values more that are a half from the mean.
     """
     if not len(values):
         return _NOTHING
@@ -200,11 +200,11 @@ def mean_interval(
     number, skew = len(units), 0.0
     error = _error(units, 0.5 / number if is_share else 0.0)
     nothing = Estimate(mean, math.nan, math.nan, n=len(values))
-    if number < LEAST_UNITS or error <= max(_ROUNDING * abs(mean), _LEAST):
+    is_known = max(_ROUNDING * abs(mean), _LEAST) < error < math.inf
+    if number < LEAST_UNITS or free < 1 or not is_known:
         return nothing
     if clusters is None and not is_share:
-        third = float(units @ units**2) / (number - 1) / (number - 2)
-        skew = third / (error**3 * number)
+        skew = float(((units / error) ** 3).sum()) / (number - 1) / (number - 2) / number
     below, above, p = _hall(mean / error, free, skew)
     low, high = mean - below * error, mean + above * error
     bounds = (least, 1.0) if is_share else (-math.inf, math.inf)
@@ -244,9 +244,12 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
         return nothing
 
     def rest(r: float) -> Estimate:
-        return mean_interval(parts - r * wholes, clusters=clusters)
+        found = mean_interval(parts - r * wholes, clusters=clusters)
+        return found if found.low < found.high else replace(found, low=found.mean, high=found.mean)
 
-    if not mean_interval(wholes, clusters=clusters, is_share=True).low > 0 > rest(ratio).low:
+    middle = rest(ratio)
+    is_sure = mean_interval(wholes, clusters=clusters, is_share=True).low > 0
+    if not (is_sure and middle.high - middle.low > _EQUAL * parts.mean()):
         return nothing
     most = 2 * ratio
     while rest(most).high > 0:
