@@ -3,6 +3,7 @@
 # ruff: noqa: E501  # rows of data and lines of a script
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,9 @@ def grid(blank, monkeypatch):
     outputs = {f"o{number}": "long " * 200 for number in range(8)}
     runs = [run(n, tag, outputs={"category": tag} | outputs) for n in range(40) for tag in TAGS]
     runs += [run(40, "a")]
-    comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=known(*range(41)))
+    labels = {"constructor": "odd", "__proto__": "even"}  # names that every object of a page has
+    cases = [replace(each, labels=labels) for each in known(*range(41))]
+    comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=cases)
     callbacks = Callbacks(
         rate=lambda each, *_: each, replay=lambda *_: run(40, "b"), fail=named_failure
     )
@@ -357,7 +360,9 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
 
 
 def test_filters_are_pressed_and_survive_another_display(grid):
-    grid.click(grid.button("No answer 1"))
+    for each in ("No answer 1", "odd 41"):
+        grid.click(grid.button(each))
+    assert grid.view.labels == {"constructor": ["odd"]}
     expect(grid.page.locator(".vnb-grid-row")).to_have_count(1)
     grid.page.evaluate("window.close_()")
     again = Live(grid.blank, grid.view, '<div id="el"></div>')

@@ -230,7 +230,6 @@ def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
             for name in [*names][:_FAILURES]
         ]
         for each, both in found.items()
-        if any(both)
     }
 
 

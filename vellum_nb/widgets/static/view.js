@@ -656,7 +656,7 @@ class CasesGrid extends View {
   filterChips() {
     const { filters, labels, failures } = this.get("_head");
     const { states, labels: picked } = this.state;
-    const groups = labels.map((each) => ({ ...each, chosen: picked[each.name] ?? [], choose: (some) => this.filter({ labels: { ...picked, [each.name]: some } }) }));
+    const groups = labels.map((each) => ({ ...each, chosen: Object.hasOwn(picked, each.name) ? picked[each.name] : [], choose: (some) => this.filter({ labels: { ...picked, [each.name]: some } }) }));
     if (failures.values.length) groups.push({ ...failures, name: "failures", label: "failure", more: 0, chosen: this.state.failures, choose: (some) => this.filter({ failures: some }) });
     const chip = (key, text, count, on, call) => h("button", { type: "button", class: "vnb-grid-toggle", "aria-pressed": String(on), "data-key": key, onclick: call }, on && icon("check"), text, " ", h("span", { class: "vnb-view-quiet" }, figure(count)));
     refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flipped(states, name) }))), ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
