@@ -193,3 +193,18 @@ def test_cases_that_a_decided_sweep_left_out_are_no_missing_answers(ran, passes)
         cmp = compared(*broken, cases=cases, metrics="exact", order=order)
     with pytest.raises(RegressionError, match="1 case has no" if passes else "57 cases have no"):
         cmp.assert_no_regressions()
+
+
+def test_a_sweep_that_could_no_longer_be_decided_is_over_though_answers_are_missing():
+    texts = [f"case {number}" for number in range(20)]
+    runs = [
+        failed(tag, text) if at < 4 else run(tag, text)
+        for tag in ("v1", "v2")
+        for at, text in enumerate(texts[:14])  # of the other six none could decide it
+    ]
+    cases = wanted(dict.fromkeys(texts, YES))
+    order = [each.case_id for each in cases]
+    cmp = compared(*runs, cases=cases, metrics="exact", order=order)
+    cmp.assert_no_regressions(max_missing=4)
+    with pytest.raises(RegressionError, match="4 cases have no answer"):
+        cmp.assert_no_regressions()

@@ -242,8 +242,12 @@ def _against(
     alpha: float,
     clusters: NDArray[np.intp] | None = None,
     order: Sequence[int] | None = None,
+    left: int = 0,
 ) -> Against:
-    """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone."""
+    """Compare the release in `column` with that in `baseline`; `alpha` is for this pair alone.
+
+    `left` is how many cases in `order` were not run.
+    """
     import numpy as np
 
     columns = [baseline, column]
@@ -271,7 +275,7 @@ def _against(
     if order is not None:  # the sweep could stop after every case
         gaps = np.where(has & (np.abs(delta) > figures.metric.tolerance), delta, 0.0)
         signs = (codes == _BETTER).astype(np.float64) - (codes == _WORSE)
-        rule: Any = {"left": counts["missing"], "alpha": alpha}
+        rule: Any = {"left": left, "alpha": alpha}
         tests = [sequential_test(each[list(order)], **rule) for each in (gaps, signs)]
         is_over = tests[0].side != 0 or not tests[0].can_decide
         p, by_sign = (1 / each.evidence for each in tests)
@@ -384,6 +388,7 @@ class ComparisonFigures:
         base = self.releases.index(self.baseline)
         options: Any = {"alpha": self.alpha / max(1, len(self.others)), "clusters": self.clusters}
         options["order"] = self.order
+        options["left"] = sum(not all(map(each.tries.get, self.releases)) for each in self.cases)
         return {
             (each, name): _against(scored, base, self.releases.index(each), **options)
             for name, scored in self.scored.items()
