@@ -127,6 +127,10 @@ ZERO, FEW = "the 95 % interval includes 0", "too few to show a difference"
             ([[0, 0]] * 6, [[1, 1]] * 6, [[1, 1]] * 6),  # p: 2 x 1/32
             f"could be chance: p = 0.06, corrected for several releases; 6 cases: {FEW}",
         ),
+        (  # of numbers six values are enough
+            ([0.0] * 6, [0.0, 1, 2, 2, 3, 0.5], [0.0, 1, 2, 2, 3, 0.5]),
+            "could be chance: p = 0.05, corrected for several releases; 6 cases: cannot",
+        ),
         # most cases, and not on average
         (([0.0] * 20, [1.0] * 18 + [-60.0, 0.0]), f"could be chance on average: {ZERO}; 20 cases"),
     ],

@@ -425,8 +425,8 @@ class Comparison:
     def p(self, release: str, metric: str | None = None, *, signs: bool = False) -> float | None:
         """Return the p value of the difference, corrected for several releases.
 
-        Of the mean difference; with `signs` of better against worse cases. Holm's correction is
-        over the releases that are compared with the baseline.
+        Of the mean difference; with `signs` of better against worse cases, which is the same where
+        clusters are named. Holm's correction is over the releases compared with the baseline.
         """
         found = self.figures.sign_p if signs else self.figures.p
         return found.get((release, self._metric(metric)))

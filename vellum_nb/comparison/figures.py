@@ -265,10 +265,11 @@ def _against(
     else:
         change = paired(known, clusters=own, is_share=figures.passes)
     units = number if own is None else len(np.unique(own))
-    least = detectable_share(units, alpha) if units > 1 else None
+    least = 0.0 if units >= LEAST_UNITS else None
+    if figures.passes:
+        least = detectable_share(units, alpha)
     if least is not None:
-        half = two_sided(alpha, units - 1) * spread / math.sqrt(number)
-        least = max(least, half) if figures.passes else half
+        least = max(least, two_sided(alpha, units - 1) * spread / math.sqrt(number))
     is_known = any(counts[name] for name in ("better", "worse", "same", "noise"))
     by_sign: float | None
     is_over = False

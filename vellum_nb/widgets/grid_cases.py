@@ -236,7 +236,8 @@ def _named(name: str) -> dict[str, Any]:
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
         return "no metric: give metrics=… or rate answers to see what is better"
-    text = "sign test over cases with a difference"
+    cluster, text = comparison.cluster, "sign test over cases with a difference"
+    text = f"p of the mean difference, by {_name(cluster)}" if cluster else text
     has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
     noise = " · a difference inside the grey band is noise between repeats of one release"
     return text + noise if has_band else text
@@ -343,7 +344,7 @@ def _figures(
         "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(comparison.p(release, metric, signs=True)),
-        "p_title": "" if is_base else f"sign test over cases with a difference{of_mean}{corrected}",
+        "p_title": "" if is_base else f"of better against worse cases{of_mean}{corrected}",
     }
 
 

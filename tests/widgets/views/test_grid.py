@@ -289,6 +289,12 @@ def test_failures_are_named_confirmed_taken_away_and_filtered_by(ws, views, monk
             page.act("fail", number, release="v2", name=name, has=True)
             assert grid.wait(10)
         assert page.numbers() == before
+        assert page.state("_head")["foot"] == "sign test over cases with a difference"
+        by_ticket = named.compare(
+            "echo", release_tags=["v1", "v2"], metrics=judge, cluster="ticket"
+        )
+        foot = GridPage(by_ticket.view()).state("_head")["foot"]
+        assert foot == "p of the mean difference, by ticket"
         chips = page.cell(1, "v2")["chips"]
         assert ("too short", "bad") in chips
         assert proposed not in chips
