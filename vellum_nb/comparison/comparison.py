@@ -486,14 +486,14 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """Return one row per release: counts, metrics with intervals, wins and losses, p, latency.
 
-        Of `cases`, `n` have an answer, `failed` were run and have none, `missing` were not
-        run. ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
+        Of `cases`, `n` have an answer, `failed` were run and have none, `missing` were not run.
+        ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
-        cases by the first metric, `p` is their sign test; each p has Holm's correction over the
-        releases. `noise_floor_pct` is how often repeats differ, `finding` the conclusion. With
-        `cluster`, `clusters` is how many there are. Of a sweep that could stop early, p values hold
-        whenever one looks, and intervals are those of a fixed number of cases.
+        cases by the first metric, `p` is their sign test (`Comparison.p`); each p has Holm's
+        correction over the releases. `noise_floor_pct` is how often repeats differ, `finding` the
+        conclusion. With `cluster`, `clusters` is how many there are. Of a sweep that could stop
+        early, p values hold whenever one looks, and intervals are those of a fixed number of cases.
 
         Of a judge, ``.check`` says whether it agrees with people, and ``.judge_noise_pct`` how
         often its verdicts on one answer differ. ``.corrected`` is the mean that people would give,
@@ -677,7 +677,8 @@ class Comparison:
         """Return the newest blind rating of these cases in one row.
 
         `win_rate` is how often `second` was preferred to `first`, ties left out, with its exact
-        95 % interval in ``.low`` and ``.high``; `p` is the sign test's.
+        95 % interval in ``.low`` and ``.high``; `p` is the sign test's, and that of `p_at_any_time`
+        where cases were left unrated.
 
         Raises
         ------
