@@ -160,6 +160,16 @@ def test_an_alpha_or_a_status_that_does_not_fit_is_refused(alpha):
         found.count("v2", "bettr")
 
 
+@pytest.mark.parametrize("order", [None, [case_id({"text": at}) for at in range(9)]])
+def test_differences_of_rounding_are_none(order):
+    one, other = [0.3 + at for at in range(9)], [0.1 * 3 + at for at in range(9)]
+    assert one != other
+    assert clustered(one, other, [""] * 9, order=order).finding("v2") == "same"
+    runs = [run("v1", at, 0.1) for at in range(9) for _ in range(3)]  # whose mean is above 0.1
+    found = of_runs(*runs, *(run("v2", at, 0.1) for at in range(9)), metrics=value, order=order)
+    assert found.finding("v2") == "same"
+
+
 def test_nothing_to_compare_is_no_finding():
     found = of_runs(run("v1", "a"), run("v2", "b"), metrics=lambda _: 1)
     assert found.finding("v2") == "missing"

@@ -70,6 +70,9 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_wh
     assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < sweep.progress().ended < 60
     assert sweep.compare().finding("other") == "undecided"
+    rounded = vnb.Metric(lambda run: 0.3 if run.release_tag == "old" else 0.1 * 3, name="rounded")
+    sweep = ws.sweep("count", CASES[:9], concurrency=1, metrics=rounded, **DECIDED)
+    assert sweep.progress().reason.startswith("can no longer be decided by rounded after 3 of 9")
 
 
 def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):

@@ -21,6 +21,7 @@ from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
     LEAST_UNITS,
     MANY,
+    ROUNDING,
     Estimate,
     cases_needed,
     corrected_mean,
@@ -252,6 +253,7 @@ def _against(
 
     columns = [baseline, column]
     delta = figures.mean[:, column] - figures.mean[:, baseline]
+    delta[np.abs(delta) <= ROUNDING * np.abs(figures.mean[:, column])] = 0.0
     codes = _codes(figures, baseline, column, delta)
     counts = {name: int((codes == at).sum()) for at, name in enumerate(VERDICTS)}
     has = ~np.isnan(delta)

@@ -22,7 +22,7 @@ Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
 _FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
 _TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
-_ROUNDING, _EQUAL = 1e-12, 1e-9  # parts of a mean that no value has
+ROUNDING, _EQUAL = 1e-12, 1e-9  # parts of a mean that no value has
 LEAST_UNITS = 6  # values, or clusters of them, that are enough data
 _UNEQUAL = 4  # differences that are not zero
 _BETS = 64  # of which half are on positive differences
@@ -200,7 +200,7 @@ def mean_interval(
     number, skew = len(units), 0.0
     error = _error(units, 0.5 / number if is_share else 0.0)
     nothing = Estimate(mean, math.nan, math.nan, n=len(values))
-    is_known = max(_ROUNDING * abs(mean), _LEAST) < error < math.inf
+    is_known = max(ROUNDING * abs(mean), _LEAST) < error < math.inf
     if number < LEAST_UNITS or free < 1 or not is_known:
         return nothing
     if clusters is None and not is_share:
@@ -221,7 +221,7 @@ def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
 
     edge = float(two_sided(0.05, free))
     ends = [edge, edge]
-    if abs(skew) > _ROUNDING:
+    if abs(skew) > ROUNDING:
         turned = (3 * (cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
         ends = [max(edge, abs(float(each))) for each in turned]
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
@@ -278,7 +278,7 @@ def paired(
     least_p = sign_test(unequal, 0)
     if found.p is not None and is_share:
         return replace(found, p=max(found.p, least_p))
-    if found.p is None and found.n and not np.ptp(differences) > _ROUNDING * abs(found.mean):
+    if found.p is None and found.n and not np.ptp(differences) > ROUNDING * abs(found.mean):
         return replace(found, p=least_p)
     if unequal < _UNEQUAL:
         return replace(found, low=math.nan, high=math.nan, p=None)

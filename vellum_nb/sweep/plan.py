@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from vellum_nb.comparison.cases import is_answer
 from vellum_nb.comparison.metrics import Judge, Metric, Metrics, as_metrics
-from vellum_nb.comparison.statistics import sequential_test
+from vellum_nb.comparison.statistics import ROUNDING, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import Run, new_run_id
@@ -232,7 +232,8 @@ class StopRule:
             base, *means = [fmean(values) if values else math.nan for values in figures]
             for tag, mean in zip(self._others, means, strict=True):
                 gap = self._metric.sign * (mean - base)
-                is_more = abs(gap) > self._metric.tolerance  # not where one is missing, NaN
+                edge = max(self._metric.tolerance, ROUNDING * abs(mean))
+                is_more = abs(gap) > edge  # not where one is missing, NaN
                 self._differences[tag].append(gap if is_more else 0.0)
             done += 1
         return done
