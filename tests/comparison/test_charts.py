@@ -91,16 +91,16 @@ def test_a_label_has_a_frontier_for_each_value_and_named_failures_have_intervals
     ]  # fmt: skip
     with pytest.raises(InputError, match="no case has a label 'no'; there are: topic"):
         priced(v1=0.01).chart("frontier", label="no")
-    with pytest.raises(InputError, match="no case has both cost_usd and value"):
+    with pytest.raises(InputError, match="cost_usd and value .expand_meta=True records"):
         compared().chart("frontier")
-    with pytest.raises(InputError, match="has no metric 'no'"):
+    with pytest.raises(InputError, match="no metric 'no'; there are: value, cost_usd, latency_s"):
         compared().chart("frontier", x="no")
     tags = ("failure:rude",)
     cmp = of_runs(run("v1", "a"), run("v2", "a", tags=tags), run("v1", "b"), run("v2", "b"))
     rows = values_of(cmp.chart("failures").chart)
     assert [row["text"] for row in rows] == ["v1: 0 of 2", "v2: 1 of 2"]
     assert cmp.chart("failures", release="v2").svg().startswith("<svg")
-    with pytest.raises(InputError, match="no failure was named, so there is nothing to draw"):
+    with pytest.raises(InputError, match="named .in the grid, key f names one., so there is"):
         compared().chart("failures")
 
 

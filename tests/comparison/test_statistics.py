@@ -147,6 +147,17 @@ def test_equal_values_have_p_1_and_no_interval_except_as_shares():
     assert (found.low < 0.75, found.high) == (True, 1.0)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_clusters_that_all_agree_are_no_more_certain_than_as_many_cases(value):
+    values, clusters = np.full(60, value), np.repeat(np.arange(30), 2)
+    found = mean_interval(values, clusters=clusters, is_share=True)
+    peer = stats.binomtest(int(30 * value), 30).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
+    change, cases = paired(values, clusters=clusters, is_share=True), int(30 * value)
+    alone = paired_share(cases, 0, 30)
+    assert (change.low, change.high) == pytest.approx((alone.low, alone.high), abs=1e-6)
+
+
 def test_few_differences_are_not_enough_data():
     three, five = np.array([1.0, 2, 3, 0, 0, 0, 0]), np.arange(1.0, 6)
     for few in (three, five, np.array([0.5])):

@@ -62,8 +62,10 @@ def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
     page.get_by_role("button", name="Pause").click()
     sweep.set("view_model", {**SWEEP, "state": "paused"})
     page.get_by_role("button", name="Resume").click()
-    sweep.set("view_model", {**SWEEP, "state": "stopped", "decided": True})
+    ended = {**SWEEP, "state": "stopped", "decided": True, "notice": "Ended: decided"}
+    sweep.set("view_model", ended)
     expect(page.get_by_role("button", name="Resume")).to_be_disabled()
+    expect(page.get_by_role("alert")).to_have_class("vnb-notice vnb-sweep-resumed")  # no warning
     sweep.set("view_model", {**SWEEP, "state": "stopping"})
     page.get_by_role("button", name="Pause").click(force=True)  # it is disabled
     page.get_by_role("button", name="Cut off").click()

@@ -95,7 +95,7 @@ def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
     model = gated.ws.sweep("triage", cases, **options, progress=False).view().view_model
     assert (model["state"], model["decided"]) == ("stopped", True)
     assert model["notice"].startswith("Ended: decided by length after")
-    assert model["status"].endswith("; ws.open_sweep(…, stop_when=None) runs the rest")
+    assert model["status"].endswith("; ws.open_sweep(…, stop_when=None).resume() runs the rest")
 
 
 def test_closing_the_view_leaves_the_sweep_alone(gated):

@@ -266,7 +266,7 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     for row in rows:
         proposed = f", {row['proposed']:,} proposed" if row["proposed"] else ""
         row["text"] = f"{row['release']}: {row['count']:,} of {row['n']:,}{proposed}"
-    _require(rows, "no failure was named")
+    _require(rows, "no failure was named (in the grid, key f names one)")
     places = alt.Y("name:N", sort=names, title=None)
     offset = alt.YOffset("release:N", sort=list(releases))
     base = _chart(rows).encode(y=places, yOffset=offset)
@@ -289,7 +289,8 @@ def _frontier(
         chosen = np.array([own == value for own in values])
         group = [_place(figures, each, (x, y), chosen, value) for each in releases]
         rows += _marked([row for row in group if row["n"]], of)
-    _require(rows, f"no case has both {x} and {y}")
+    hint = " (expand_meta=True records what runs cost)" if "cost_usd" in {x, y} else ""
+    _require(rows, f"no case has both {x} and {y}{hint}")
     ranks = sorted(range(len(rows)), key=lambda at: -rows[at]["y"])  # every second name is below
     rows = [row | {"side": ranks.index(at) % 2} for at, row in enumerate(rows)]
     legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)

@@ -753,7 +753,7 @@ class Comparison:
             )
             raise InputError(msg) from exc
         if what == "frontier":
-            x, name = (n if n in {"cost_usd", "latency_s"} else self._metric(n) for n in (x, y))
+            x, name = (self._metric(each, "cost_usd", "latency_s") for each in (x, y))
         else:
             name = "" if what in {"latency", "failures"} else self._metric(metric)
         releases = self._others(release) if what in {"wins", "scatter"} else self.releases
@@ -1018,10 +1018,10 @@ class Comparison:
         self._check_release(release)
         return release, self._metric(metric)
 
-    def _metric(self, name: str | None) -> str:
-        """Return the name of a metric, of the first where none is named."""
+    def _metric(self, name: str | None, *more: str) -> str:
+        """Return the name of a metric or one of `more`, of the first metric where none is named."""
         names = [metric.name for metric in self.metrics]
-        if name in names or (name is None and names):
+        if name in {*names, *more} or (name is None and names):
             return name or names[0]
         if not self.cases:
             releases = ", ".join(self.releases)
@@ -1032,7 +1032,7 @@ class Comparison:
                 "expected.<output>, or rate runs; changed() works without"
             )
         else:
-            msg = f"this comparison has no metric {name!r}; there are: {', '.join(names)}"
+            msg = f"this comparison has no metric {name!r}; there are: {', '.join([*names, *more])}"
         raise InputError(msg)
 
     def _check_release(self, release: str) -> None:

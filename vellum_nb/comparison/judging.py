@@ -118,6 +118,7 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
             )
             raise InputError(msg)
+        judge.check_outputs(comparison.output_names)
         requests: dict[str, Mapping[str, Any]] = {}
         for run, expected in comparison.answered():
             if judge.rejected is None or run.state != "REJECTED":

@@ -508,6 +508,11 @@ def judge(
     """
     check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
+    for variable, column in inputs.items() if isinstance(inputs, Mapping) else ():
+        side, _, of = str(column).partition(".")
+        if side not in {"input", "output", "expected"} or not of:
+            columns = "input.<name>, output.<name> or expected.<name>"
+            refuse(f"inputs[{variable!r}]", column, columns)
     if _checked(threshold)[0] is None:
         refuse("threshold", threshold, "a number, such as 0.5")
     options: dict[str, Any] = {"lower_is_better": lower_is_better, "rejected": rejected}
@@ -552,6 +557,15 @@ class Judge(Metric):
         other = copy(self)
         vars(other).update(changes, fn=other._judged)  # noqa: SLF001  (of this class)
         return other
+
+    def check_outputs(self, names: Sequence[str]) -> None:
+        """Raise for an output that the judge reads and no answer has; `names` are those there."""
+        outputs = [f"output.{name}" for name in names]
+        for column in self.inputs.values() if isinstance(self.inputs, Mapping) and names else ():
+            if column.startswith("output.") and column not in outputs:
+                there_are = ", ".join(outputs)
+                msg = f"the judge {self.name}: no answer has {column!r}; there are: {there_are}"
+                raise InputError(msg)
 
     def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with which the workflow judges a run."""
@@ -621,9 +635,6 @@ _WORDS = {"true": True, "yes": True, "pass": True, "false": False, "no": False, 
 
 def _of_column(sides: Mapping[str, Mapping[str, Any]], column: str) -> Any:
     side, _, name = column.partition(".")
-    if side not in sides or not name:
-        msg = f"{column!r} is not a column: write input.<name>, output.<name> or expected.<name>"
-        raise ValueError(msg)
     return sides[side].get(name)
 
 

@@ -192,8 +192,10 @@ def mean_interval(
     larger of theirs, where that would just hold zero. Of clusters Student's, with the jackknife's
     standard error. Fewer than six values, or clusters, and equal ones are not enough data, nor is
     one cluster of most. Shares (`is_share`), which are from `least` to 1, have Student's as of two
-    values more that are a half from the mean.
+    values more that are a half from the mean; if all are equal, at least that of as many cases.
     """
+    import numpy as np
+
     if not len(values):
         return _NOTHING
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
@@ -207,6 +209,11 @@ def mean_interval(
         skew = float(((units / error) ** 3).sum()) / (number - 1) / (number - 2) / number
     below, above, p = _hall(mean / error, free, skew)
     low, high = mean - below * error, mean + above * error
+    if is_share and abs(mean) in {0.0, 1.0} and not np.ptp(values):
+        equal = share_interval(mean, number)
+        if least < 0:
+            equal = paired_share(number * (mean > 0), number * (mean < 0), number)
+        low, high = min(low, equal.low), max(high, equal.high)
     bounds = (least, 1.0) if is_share else (-math.inf, math.inf)
     return replace(nothing, low=max(low, bounds[0]), high=min(high, bounds[1]), p=p)
 

@@ -156,7 +156,7 @@ def with_stop_rule(
         "it compares releases: give two release tags or more": len(tags) == 1,
         f"baseline={base!r} is not among the release tags {', '.join(tags)}": base
         not in (None, *tags),
-        "the first metric decides as runs end: give one, but no judge, which comes later": (
+        "the first metric decides while the sweep runs: give one that is no judge": (
             not found or isinstance(found[0], Judge)
         ),
         "give metrics=[...], or cases with expected.<output>": not has_target,

@@ -206,7 +206,7 @@ def _foot(session: BlindSession) -> str:
         parts.append(f"{have} identical outputs on both: a tie, not presented.")
     if session.missing:
         have = plural(session.missing, "case has", "cases have")
-        parts.append(f"{have} no answer on both, and cannot be rated.")
+        parts.append(f"{have} no answer on one or both, and cannot be rated.")
     return " ".join(parts)
 
 

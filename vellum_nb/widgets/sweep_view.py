@@ -172,7 +172,7 @@ def _status(now: Progress) -> str:
     """Return the state in a sentence without figures that change all the time: it is read out."""
     limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
     how = f"it continues with a higher {limit}, or none" if limit else "resume continues from here"
-    how = "ws.open_sweep(…, stop_when=None) runs the rest" if now.is_decided else how
+    how = "ws.open_sweep(…, stop_when=None).resume() runs the rest" if now.is_decided else how
     sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",

@@ -64,6 +64,7 @@ class View extends Drawn {
     const error = this.model.get("error");
     const notice = error || now.notice;
     this.alert.hidden = !notice;
+    this.alert.classList.toggle("vnb-sweep-resumed", now.decided && !error);
     this.alert.firstChild.replaceWith(icon(now.decided && !error ? "FULFILLED" : "FAILED"));
     say(this.alert.lastChild, notice);
     say(this.status, this.ended && ACTIVE.includes(now.state) ? "as it was when the kernel ended" : now.status);
