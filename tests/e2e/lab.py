@@ -122,10 +122,11 @@ class Lab:
         self.page.set_default_timeout(20_000)
         self.guard = Guard(self.page)
         self.notebooks = []
-        self.page.goto(f"{url}/lab?reset")
-        self._restored()
+        self._address = f"{url}/lab?reset"  # else JupyterLab opens what was open, and late
+        self._open_page()
 
-    def _restored(self):
+    def _open_page(self):
+        self.page.goto(self._address)
         self.page.wait_for_function("() => window.jupyterapp?.restored")
         self.page.evaluate("async () => { await window.jupyterapp.restored; }")
 
@@ -133,8 +134,7 @@ class Lab:
         """Save a notebook, reload the page, and open it again on its kernel."""
         notebook.saved()
         self.notebooks.remove(notebook)
-        self.page.reload()
-        self._restored()
+        self._open_page()
         path = f"{notebook.folder.name}/notebook.ipynb"
         opened = self.page.evaluate(OPEN, {"path": path})
         again = Notebook(self.page, opened, folder=notebook.folder, screenshots=self.screenshots)
