@@ -47,13 +47,13 @@ class Picture:
 
     Attributes
     ----------
-    chart : altair.LayerChart
+    chart : altair.LayerChart or altair.FacetChart
         The chart, to change or to combine.
     text : str
         What it shows, in words.
     """
 
-    chart: alt.LayerChart
+    chart: alt.LayerChart | alt.FacetChart
     text: str
 
     def save(self, path: str | Path) -> Path:
@@ -288,11 +288,11 @@ def _frontier(
     for value in dict.fromkeys(values):
         chosen = np.array([own == value for own in values])
         group = [_place(figures, each, (x, y), chosen, value) for each in releases]
-        rows += _marked([row for row in group if row["n"]], of)
+        found = sorted((row for row in group if row["n"]), key=lambda row: -row["y"])
+        # Every second name is below its place.
+        rows += [row | {"side": at % 2} for at, row in enumerate(_marked(found, of))]
     hint = " (expand_meta=True records what runs cost)" if "cost_usd" in {x, y} else ""
     _require(rows, f"no case has both {x} and {y}{hint}")
-    ranks = sorted(range(len(rows)), key=lambda at: -rows[at]["y"])  # every second name is below
-    rows = [row | {"side": ranks.index(at) % 2} for at, row in enumerate(rows)]
     legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
     shapes = alt.Scale(domain=_FRONTIER, range=["diamond", "circle"])
     colours = alt.Scale(domain=_FRONTIER, range=[_BLUE, _GREY])
@@ -317,6 +317,8 @@ def _frontier(
     ]
     layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, *words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
+    if label:  # a panel each
+        return _finished(layers, _SQUARE // 2, text, by=alt.Facet("label:N", title=None))
     return _finished(layers, _SQUARE, text)
 
 
@@ -326,7 +328,7 @@ def _place(
     """Return the two figures of a release over the chosen cases that have both."""
     known = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
     row: dict[str, Any] = {"release": release, "label": label, "n": int(known.sum())}
-    row["text"] = ", ".join(filter(None, (release, label, f"n = {row['n']:,}")))
+    row["text"] = f"{release}, n = {row['n']:,}"
     for axis, name in zip("xy", names, strict=True):
         found = figures.estimate(name, release, known)
         row[axis] = found.mean
@@ -351,14 +353,14 @@ def _chart(rows: Rows) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows))
 
 
-def _finished(layers: Sequence[Any], height: int, text: str) -> Picture:
-    sized: Any = alt.layer(*layers).properties(
-        width=_WIDTH, height=max(height, _LEAST), description=text
-    )
+def _finished(layers: Sequence[Any], height: int, text: str, by: Any = None) -> Picture:
+    width = _WIDTH if by is None else _WIDTH // 2
+    sized: Any = alt.layer(*layers).properties(width=width, height=max(height, _LEAST))
+    sized = (sized if by is None else sized.facet(by, columns=2)).properties(description=text)
     words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
     lines: Any = dict.fromkeys(("gridColor", "domainColor", "tickColor"), _LINE)
     spaces = {"labelLimit": 220, "labelOverlap": "greedy", "labelSeparation": 8, "titleLimit": 300}
-    finished: alt.LayerChart = (
+    finished: alt.LayerChart | alt.FacetChart = (
         sized.configure(background=_PAGE, font="system-ui, sans-serif", padding=8)
         .configure_view(stroke=_LINE)
         .configure_axis(titleFontWeight="normal", gridOpacity=0.5, **words, **lines, **spaces)
