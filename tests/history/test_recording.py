@@ -114,8 +114,8 @@ def test_an_annotation_changes_what_is_named_and_one_of_another_type_nothing(
 def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_breaks(
     history, make_run
 ):
-    heard = []
-    stop = history.subscribe(lambda run: heard.append((run.state, run.note)))
+    seen = []
+    stop = history.subscribe(lambda run: seen.append((run.state, run.note)))
     run = make_run()
     history.begin(run)
     history.finish(run.model_copy(update={"state": "FULFILLED"}))
@@ -123,18 +123,18 @@ def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_brea
     stop()
     stop()
     history.annotate(run.id, note="unheard")
-    assert heard == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
-    heard = []
+    assert seen == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
+    seen = []
 
     def broken(run):
         raise LookupError(run.id)
 
     history.subscribe(broken)
-    history.subscribe(heard.append)
+    history.subscribe(seen.append)
     run = make_run()
     with pytest.warns(RuntimeWarning, match=f"broken.* failed for run {run.id}: LookupError"):
         history.begin(run)
-    assert heard == [run]
+    assert seen == [run]
     assert history.get(run.id) == run
 
 

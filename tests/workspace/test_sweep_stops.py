@@ -187,6 +187,10 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
         ({"metrics": vnb.metrics.judge("count")}, "no judge"),
         ({"metrics": []}, "no judge"),
         ({"alpha": 2}, "alpha=2"),
+        (
+            {"stop_when": None, "metrics": None, "baseline": "new"},
+            "metrics and baseline of a sweep",
+        ),
     ],
 )
 def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, says):

@@ -143,9 +143,14 @@ def with_stop_rule(
 ) -> SweepOptions:
     """Return `options` with the metrics by which it is decided when to stop, ``score`` by default.
 
-    Without `stop_when` there are none.
+    Without `stop_when` there are none, and none may be given, nor a baseline.
     """
     if options.stop_when is None:
+        if metrics is not None or options.baseline is not None:
+            msg = (
+                "metrics and baseline of a sweep are for stop_when='decided': give that, or compare"
+            )
+            raise InputError(msg)
         return options
     found = as_metrics("score" if metrics is None else metrics)
     alpha, base = options.alpha / max(1, len(tags) - 1), options.baseline
