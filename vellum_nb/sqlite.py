@@ -308,6 +308,9 @@ class SqliteFile:
         if hasattr(self, "_writer") and not self._forked:
             self.close()
 
+    def prepare_connection(self, connection: sqlite3.Connection) -> None:
+        """Define what the statements of a subclass need on each of its connections."""
+
     def links(self) -> list[Link[Any]]:
         """Return the connections that a fork must not find in use."""
         return [self._writer, self._reader]
@@ -438,6 +441,7 @@ class SqliteFile:
             connection = open_read_only(self.path)
         else:
             connection = _connect(str(self.path))
+        self.prepare_connection(connection)
         deadline = time.monotonic() + WAIT_S
         for pragma in ("query_only = ON", "trusted_schema = OFF"):
             retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
@@ -448,6 +452,7 @@ class SqliteFile:
             msg = f"The {self._format.name} {self.path} was opened read-only"
             raise self._format.error(msg)
         connection = _connect(str(self.path))
+        self.prepare_connection(connection)
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
         # A recorded run changes eleven pages, and the log takes each of them whole: small pages.

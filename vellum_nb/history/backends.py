@@ -6,13 +6,16 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from vellum_nb.clock import boot_id, uptime
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
-from vellum_nb.history.store import DatabaseUrl
+from vellum_nb.history.store import DatabaseUrl, insert
 from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
 from vellum_nb.sqlite import Snapshot as FileSnapshot
 from vellum_nb.sqlite import Transaction as FileTransaction
@@ -43,7 +46,7 @@ class SqliteDialect:
     """The SQL that only SQLite understands."""
 
     name = "sqlite"
-    now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
+    now = "vnb_now()"
 
     def one_of(self, column: str, name: str) -> str:
         """Return a term for one of many values, which are bound as one JSON list."""
@@ -87,7 +90,56 @@ class SqliteStore(SqliteFile):
     def __init__(
         self, path: Path | str, file_format: FileFormat = FORMAT, *, read_only: bool = False
     ) -> None:
+        self._clock = _Clock()
         super().__init__(path, file_format, read_only=read_only)
+        boot = boot_id()
+        if boot is not None and isinstance(path, Path):
+            self._clock.start = self._clock_start(boot, read_only=read_only)
+
+    def prepare_connection(self, connection: sqlite3.Connection) -> None:
+        """Define the database's clock on a connection."""
+        connection.create_function("vnb_now", 0, self._clock.now)
+
+    def _clock_start(self, boot: str, *, read_only: bool) -> int | None:
+        """Return when this boot began by the clock of the history; the first process decides it."""
+        start = _stored_start(self, boot)
+        if start is not None or read_only:
+            return start
+
+        def decide(transaction: Any) -> int:
+            start = _stored_start(transaction, boot)
+            if start is None:
+                start = time.time_ns() // 1000 - int(uptime() * 1e6)
+                row = {"name": "clock", "value": json.dumps([boot, start])}
+                transaction.execute("DELETE FROM settings WHERE name = 'clock'")
+                transaction.execute(insert("settings", row), row)
+            return start
+
+        return self.write(decide)
+
+
+class _Clock:
+    """The clock of a history: microseconds since 1970.
+
+    Within one boot of a machine it counts with the machine's uptime, from the same `start` in
+    every process, so that setting the wall clock does not change it.
+    """
+
+    start: int | None = None
+
+    def now(self) -> int:
+        """Return the time; that of the wall clock if no `start` is known."""
+        if self.start is None:
+            return time.time_ns() // 1000
+        return self.start + int(uptime() * 1e6)
+
+
+def _stored_start(reader: Any, boot: str) -> int | None:
+    for (text,) in reader.read("SELECT value FROM settings WHERE name = 'clock'"):
+        with suppress(ValueError, TypeError):
+            stored_boot, start = json.loads(text)
+            return int(start) if stored_boot == boot else None
+    return None
 
 
 def parse_location(path: Any) -> Any:

@@ -30,7 +30,7 @@ _HEAD = {
     "latency_s": "float",
 }
 _TAIL = {
-    **dict.fromkeys(("error_code", "error_message"), "text"),
+    **dict.fromkeys(("error_code", "error_message", "doubt"), "text"),
     "quality": "float",
     **dict.fromkeys(("note", "tags", "case_id", "sweep_id"), "text"),
     "repeat": "int",
@@ -43,7 +43,7 @@ _TAIL = {
 }
 COLUMN_KINDS: dict[str, str] = {**_HEAD, **_TAIL}
 """The columns of every frame, in their order but for inputs and outputs, and their kind."""
-OPTIONAL_COLUMNS = frozenset({"author"})
+OPTIONAL_COLUMNS = frozenset({"author", "doubt"})
 """Those that are left out where no run has a value."""
 PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
 """The prefixes of the columns between those, and the payloads that they come from."""

@@ -38,7 +38,6 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import insert
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import is_in_doubt
 
 Values = dict[str, Any]
 _sorted_json = partial(json.dumps, sort_keys=True)
@@ -274,7 +273,7 @@ def _is_same(ours: Values, theirs: Values) -> bool:
 
 
 def _is_in_doubt(row: Values) -> bool:
-    return is_in_doubt(row["state"], row["error_code"], row["error_message"])
+    return row["state"] == "STARTED" or row["doubt"] is not None
 
 
 def _completes(ours: Values, theirs: Values) -> bool:

@@ -23,7 +23,7 @@ from vellum_nb.history.frames import SHOWN, frame_of_rows
 from vellum_nb.history.rows import encoded, extract_large, from_micros, micros, restore_large
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord
+from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SWEEP = (
     *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
     *("signature", "created", "round", "ended", "why", "releases", "options"),
+    *("generation", "case_order", "checked", "judge"),
 )
 CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
@@ -234,8 +235,8 @@ class Sweeps:
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def in_doubt(self, sweep_id: str) -> set[str]:
-        """Return the ids of FAILED runs that may have been executed."""
-        where = f"state = 'FAILED' AND deletion IS NULL AND {IN_DOUBT_SQL}"
+        """Return the ids of runs that ended without an answer, and may have been executed."""
+        where = "doubt IS NOT NULL AND deletion IS NULL"
         sql = f"SELECT id FROM runs WHERE sweep_id = :sweep AND {where}"
         return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
 
@@ -367,6 +368,8 @@ def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) 
 def _column(value: Any) -> Any:
     if isinstance(value, datetime):
         return micros(value)
+    if isinstance(value, dict) and any(isinstance(each, datetime) for each in value.values()):
+        value = {name: micros(each) for name, each in value.items()}
     return json.dumps(value) if isinstance(value, dict | tuple) else value
 
 
@@ -376,6 +379,9 @@ def sweep_of(row: Sequence[Any]) -> SweepRecord:
     try:
         for name in ("release_tags", "releases", "options"):
             found[name] = json.loads(found[name])
+        order, checked = found["case_order"], json.loads(found["checked"] or "{}")
+        found["case_order"] = None if order is None else tuple(json.loads(order))
+        found["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
         found["created"] = from_micros(found["created"])
         found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
         return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})

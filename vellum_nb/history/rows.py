@@ -24,7 +24,17 @@ SCALARS = (
     *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id"),
     *("environment", "timestamp", "finished_at", "latency_s", "state", "error_code"),
     *("error_message", "case_id", "sweep_id", "repeat", "previous_execution_id", "quality"),
-    *("note", "tags", "cost_usd", "tokens_in", "tokens_out", "model", "tag_moved", "author"),
+    *(
+        "note",
+        "tags",
+        "cost_usd",
+        "tokens_in",
+        "tokens_out",
+        "model",
+        "tag_moved",
+        "author",
+        "doubt",
+    ),
 )
 FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
 """The payload columns that a frame shows."""
@@ -32,7 +42,7 @@ PAYLOADS = (*FRAMED, "nodes")
 WHOLE = (*SCALARS, *PAYLOADS)
 ENDED = (
     *("execution_id", "release_id", "environment", "finished_at", "latency_s", "state"),
-    *("error_code", "error_message", "cost_usd", "tokens_in", "tokens_out", "model"),
+    *("error_code", "error_message", "doubt", "cost_usd", "tokens_in", "tokens_out", "model"),
 )
 """The columns that finishing a run sets."""
 

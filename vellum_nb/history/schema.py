@@ -1,4 +1,4 @@
-"""The schema of a history, version 1, made in one place for SQLite and PostgreSQL.
+"""The schema of a history, version 2, defined once for SQLite and PostgreSQL.
 
 `MIGRATIONS` is append only: version n is what its first n functions make. Times are microseconds
 since 1970 in UTC. Payloads are JSON text in a table of their own, so that lists of runs read only
@@ -7,9 +7,14 @@ narrow rows. A deleted run stays in its row, with the number of its deletion, un
 
 from __future__ import annotations
 
+import json
+import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from vellum_nb.models.sweeps import signature
 
 APPLICATION_ID = 0x766E6231  # "vnb1"
 _UNRELEASED_ID = 0x766E6268  # the seven versions before the first release
@@ -133,18 +138,104 @@ TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 def make_first_version(transaction: Any) -> None:
     """Make the tables of version 1."""
-    is_sqlite = transaction.dialect.name == "sqlite"
-    types = _SQLITE if is_sqlite else _POSTGRESQL
-    names = re.compile(rf"\b({'|'.join(types)})\b")
-    for statement in _TABLES.strip().removesuffix(";").split(";\n"):
-        sql = names.sub(lambda found: types[found[0]], statement)
-        is_strict = is_sqlite and statement.startswith("CREATE TABLE")
-        transaction.execute(sql + " STRICT" * is_strict)
-    if not is_sqlite:
+    _execute_all(transaction, _TABLES)
+    if transaction.dialect.name != "sqlite":
         transaction.execute(_MEMBER)
 
 
-MIGRATIONS: Sequence[Callable[[Any], None]] = (make_first_version,)
+def _execute_all(transaction: Any, statements: str) -> None:
+    """Execute statements with the types of this database."""
+    is_sqlite = transaction.dialect.name == "sqlite"
+    types = _SQLITE if is_sqlite else _POSTGRESQL
+    names = re.compile(rf"\b({'|'.join(types)})\b")
+    for statement in statements.strip().removesuffix(";").split(";\n"):
+        sql = names.sub(lambda found: types[found[0]], statement)
+        is_strict = is_sqlite and statement.startswith("CREATE TABLE")
+        transaction.execute(sql + " STRICT" * is_strict)
+
+
+# Version 2: a run that was sent and has no recorded answer is marked (`doubt`), since when by the
+# database's clock. The sweeps, and the blind ratings, of one plan are numbered (`generation`):
+# the unique index lets one process insert each. `case_order` is the order in which the cases of a
+# sweep are run, `checked` when each release tag was seen last on its planned release, `judge` what
+# the ids of a judge's runs, and the name of its lease, derive from.
+_SECOND = """
+ALTER TABLE runs ADD COLUMN doubt TEXT;
+ALTER TABLE runs ADD COLUMN doubt_since INTEGER;
+CREATE INDEX runs_in_doubt ON runs (deployment) WHERE doubt IS NOT NULL;
+ALTER TABLE sweeps ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN case_order TEXT;
+ALTER TABLE sweeps ADD COLUMN checked TEXT;
+ALTER TABLE sweeps ADD COLUMN judge TEXT;
+ALTER TABLE blind ADD COLUMN generation INTEGER NOT NULL DEFAULT 0
+"""
+_SECOND_INDEXES = """
+DROP INDEX sweeps_of_signature;
+CREATE UNIQUE INDEX sweeps_of_plan ON sweeps (signature, generation);
+DROP INDEX blind_of_signature;
+CREATE UNIQUE INDEX blind_of_plan ON blind (signature, generation)
+"""
+_SECOND_ROWS = (
+    """
+    UPDATE runs SET state = 'CANCELLED'
+    WHERE state = 'REJECTED' AND error_code = 'WORKFLOW_CANCELLED'
+    """,
+    """
+    UPDATE runs SET doubt = 'SENT', doubt_since = coalesce(finished_at, timestamp)
+    WHERE (state = 'CANCELLED' AND error_code = 'CANCELLED') OR (state = 'FAILED' AND (
+        error_code IN ('UNKNOWN_FATE', 'TIMEOUT', 'CONNECTION', 'HTTP_404')
+        OR error_code LIKE 'HTTP_5%'))
+    """,
+    """
+    UPDATE runs SET doubt = 'EXECUTED', doubt_since = coalesce(finished_at, timestamp)
+    WHERE state = 'FAILED' AND error_code IN ('HTTP_400', 'HTTP_409', 'HTTP_422')
+    AND lower(error_message) LIKE '%external%id%'
+    """,
+)
+
+
+def make_second_version(transaction: Any) -> None:
+    """Add the columns of version 2, and mark and number what version 1 has."""
+    _execute_all(transaction, _SECOND)
+    for sql in _SECOND_ROWS:
+        transaction.execute(sql)
+    generations: Counter[str] = Counter()
+    for sweep in transaction.read("SELECT id FROM sweeps ORDER BY seq"):
+        _identify_sweep(transaction, sweep[0], generations)
+    generations.clear()
+    for session, plan in transaction.read("SELECT id, signature FROM blind ORDER BY seq"):
+        generations[plan] += 1
+        sql = "UPDATE blind SET generation = :number WHERE id = :id"
+        transaction.execute(sql, {"number": generations[plan], "id": session})
+    _execute_all(transaction, _SECOND_INDEXES)
+
+
+def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) -> None:
+    """Set the signature, generation and order of a sweep of version 1."""
+    sql = "SELECT deployment, release_tags, repeats, signature, options FROM sweeps WHERE id = :id"
+    ((deployment, tags, repeats, plan, options),) = transaction.read(sql, {"id": sweep_id})
+    sql = "SELECT case_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+    case_ids = [case_id for (case_id,) in transaction.read(sql, {"id": sweep_id})]
+    order = None
+    try:
+        plan = signature(deployment, json.loads(tags), repeats, case_ids)
+        stored = json.loads(options)
+        if stored.get("stop_when"):
+            positions = list(range(len(case_ids)))
+            random.Random(stored.get("seed", 0)).shuffle(positions)  # noqa: S311 - no secret
+            order = json.dumps(positions)
+    except (ValueError, TypeError, AttributeError):  # damaged: `sweep_of` names it
+        pass
+    generations[plan] += 1
+    fields = {"plan": plan, "number": generations[plan], "case_order": order, "id": sweep_id}
+    sql = (
+        "UPDATE sweeps SET signature = :plan, generation = :number, case_order = :case_order "
+        "WHERE id = :id"
+    )
+    transaction.execute(sql, fields)
+
+
+MIGRATIONS: Sequence[Callable[[Any], None]] = (make_first_version, make_second_version)
 
 
 def refuse_old(application_id: int) -> str | None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMED = 3
+_SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # ends that settle a doubt
 _DELETIONS = {  # columns of `deletions`, and what they hold
     "deletion": "int",
     "deleted_at": "time",
@@ -58,6 +59,7 @@ _BEGIN_RUN = insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
 _BEGIN_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
+    "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL ELSE coalesce(doubt_since, {now}) END, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
     "WHERE id = :id AND {} RETURNING seq"
 )
@@ -125,9 +127,10 @@ def complete_run(transaction: Transaction, run: Run) -> bool:
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
     scalars = scalar_row(run, _ENDED_SCALARS)
-    found = transaction.read(_FINISH_RUN.format("state = 'STARTED'"), scalars)
-    if not found and run.state in {"FULFILLED", "REJECTED"}:
-        found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL), scalars)
+    now = transaction.dialect.now
+    found = transaction.read(_FINISH_RUN.format("state = 'STARTED'", now=now), scalars)
+    if not found and run.doubt is None and run.state in _SETTLED:
+        found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL, now=now), scalars)
         search.mark_changed(transaction, clean(run.id))
     if not found:
         return False

@@ -24,6 +24,7 @@ from vellum_nb.models.contract import (
 )
 from vellum_nb.models.run import (
     Cancellation,
+    DoubtKind,
     Run,
     RunError,
     RunRequest,
@@ -42,6 +43,7 @@ from vellum_nb.models.trace import (
 __all__ = [
     "ActualRequest",
     "Cancellation",
+    "DoubtKind",
     "ExpandMeta",
     "NodeRun",
     "Page",

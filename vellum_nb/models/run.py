@@ -19,6 +19,8 @@ from vellum_nb.models.base import Model, canonical_json
 from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
+DoubtKind = Literal["SENT", "EXECUTED"]
+"""Why a run without a recorded answer may have been executed: it was sent, or is known to run."""
 
 _RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1)", re.DOTALL)
 
@@ -160,6 +162,9 @@ class Run(Model):
         The trace, where it was read: `vellum_nb.Workspace.trace` reads it.
     author : str or None
         Who ran it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
+    doubt : {"SENT", "EXECUTED"} or None
+        Why a run without an answer may still get one: it was sent, or the server is known to
+        execute it. `vellum_nb.Workspace.sync` completes such runs.
     """
 
     id: str
@@ -194,6 +199,12 @@ class Run(Model):
     desired: dict[str, Any] | None = None
     nodes: tuple[NodeRun, ...] = ()
     author: str | None = None
+    doubt: DoubtKind | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """True if the run was sent, or may be, and has no recorded answer."""
+        return self.state == "STARTED" or self.doubt is not None
 
     @property
     def ratings(self) -> dict[str, float]:

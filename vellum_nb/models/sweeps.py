@@ -14,15 +14,8 @@ from pydantic import Field
 
 from vellum_nb.models.base import Model, canonical_json
 
-_UNKNOWN_CODES = ("UNKNOWN_FATE", "TIMEOUT", "CONNECTION")
-_REFUSED_CODES = ("HTTP_400", "HTTP_409", "HTTP_422")
-IN_DOUBT_SQL = (
-    "(state = 'STARTED' OR (state = 'FAILED' AND ("
-    "error_code IN ('UNKNOWN_FATE', 'TIMEOUT', 'CONNECTION') OR error_code LIKE 'HTTP_5%' "
-    "OR (error_code IN ('HTTP_400', 'HTTP_409', 'HTTP_422') "
-    "AND lower(error_message) LIKE '%external%id%'))))"
-)
-"""True of a row of `runs` that nobody knows of whether it was executed."""
+IN_DOUBT_SQL = "(state = 'STARTED' OR doubt IS NOT NULL)"
+"""True of a row of `runs` that was sent, or may be, and has no recorded answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +46,10 @@ class SweepRecord(Model):
     why: str | None = None  # why it stopped before its end
     releases: dict[str, str | None] = Field(default_factory=dict)  # by tag, as it was planned
     options: dict[str, Any] = Field(default_factory=dict)  # limits, concurrency, cost
+    generation: int = 1  # among the sweeps of the same signature
+    case_order: tuple[int, ...] | None = None  # positions as they are run; None: as given
+    checked: dict[str, datetime] = Field(default_factory=dict)  # tag: last seen on its release
+    judge: str | None = None  # what the ids of its runs derive from, if it is a judge's
     lost: datetime | None = None  # last sign of a driver that died; read, not stored
 
     @property
@@ -91,25 +88,6 @@ class Place:
     repeat: int
 
 
-def is_in_doubt(state: str, error_code: str | None, error_message: str | None) -> bool:
-    """Return whether nobody knows if a run was executed: no answer came, or its id was refused.
-
-    Examples
-    --------
-    >>> is_in_doubt("FAILED", "TIMEOUT", None), is_in_doubt("FAILED", "HTTP_400", "no such input")
-    (True, False)
-    """
-    if state != "FAILED":
-        return state == "STARTED"
-    code, message = error_code or "", (error_message or "").lower()
-    is_refused_id = "id" in message.partition("external")[2]
-    return (
-        code in _UNKNOWN_CODES
-        or code.startswith("HTTP_5")
-        or (code in _REFUSED_CODES and is_refused_id)
-    )
-
-
 def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)
     """Return the id of a planned run, which is its external id too.
 
@@ -126,12 +104,11 @@ def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A00
 
 
 def signature(
-    deployment: str,
-    environment: str | None,
-    release_tags: Sequence[str],
-    repeats: int,
-    case_ids: Sequence[str],
+    deployment: str, release_tags: Sequence[str], repeats: int, case_ids: Sequence[str]
 ) -> str:
-    """Return what two sweeps have in common that are the same work."""
-    plan = [deployment, environment, list(release_tags), repeats, list(case_ids)]
+    """Return the identity of a plan: what two sweeps have in common that are the same work.
+
+    Workspace and environment, which a key may not be allowed to read, are compared apart.
+    """
+    plan = [deployment, list(release_tags), repeats, list(case_ids)]
     return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]

@@ -457,7 +457,7 @@ def new_sweep(
         release_tags=tags,
         repeats=repeats,
         cases=len(cases),
-        signature=signature(deployment, environment, tags, repeats, ids),
+        signature=signature(deployment, tags, repeats, ids),
         created=datetime.now(UTC),
         releases={tag: release.id if release else None for tag, release in releases.items()},
         options=options.stored,

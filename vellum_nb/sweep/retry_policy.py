@@ -24,7 +24,7 @@ from vellum_nb.errors import (
     RateLimitError,
     ServerError,
 )
-from vellum_nb.models import Run, RunError
+from vellum_nb.models import DoubtKind, Run, RunError
 
 LOOKUP_S = 120.0
 """Seconds for which a run in doubt is looked up before it is sent again, unless more is known."""
@@ -33,9 +33,9 @@ _EXECUTED_S = 3600.0  # for which an execution is looked up that has begun
 _SHORTEST_S, _LONGEST_S, _GROWTH = 0.2, 30.0, 0.5
 _SENDS = 6  # whose outcome is not known
 _SILENT = 12  # look-ups in a row without a usable answer
-_GAVE_UP = {408, 460, 499}  # of gateways that stopped waiting; the last two: of AWS and nginx
 _REFUSALS = {400, 409, 422}
-_OK, _TOO_EARLY, _UNAVAILABLE = 200, 425, 503
+_SERVER_ERROR = 500
+_TOO_EARLY, _UNAVAILABLE = 425, 503
 _USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
 
 
@@ -46,7 +46,6 @@ class ErrorKind(Enum):
     UNAUTHORIZED = "it was not executed, and no other run would be"
     ID_USED = "its external id was used: it was executed"
     REFUSED = "it is not executed now; it may have been before"
-    FINAL = "it was not executed, and never will be"
     UNUSABLE = "it was executed, and its answer cannot be used"
     UNKNOWN = "it may have been executed"
 
@@ -125,14 +124,23 @@ def error_kind(exc: APIError) -> ErrorKind:
         return ErrorKind.NOT_EXECUTED
     if isinstance(exc, APIResponseError) and exc.is_whole:
         return ErrorKind.UNUSABLE
+    is_from_vellum = isinstance(exc, APIStatusError) and isinstance(exc.body, Mapping)
+    if not is_from_vellum or isinstance(exc, ServerError):  # a proxy knows of no execution
+        return ErrorKind.UNKNOWN
     if isinstance(exc, AuthenticationError):
         return ErrorKind.UNAUTHORIZED
-    if not isinstance(exc, APIStatusError) or isinstance(exc, ServerError):
-        return ErrorKind.UNKNOWN
-    if exc.status_code in _REFUSALS:
-        return ErrorKind.ID_USED if id_was_used(exc) else ErrorKind.REFUSED
-    unknown = exc.status_code in _GAVE_UP or exc.status_code < _OK  # 1xx is no answer
-    return ErrorKind.UNKNOWN if unknown else ErrorKind.FINAL
+    if id_was_used(exc):
+        return ErrorKind.ID_USED
+    is_refusal = isinstance(exc, APIStatusError) and exc.status_code in _REFUSALS
+    return ErrorKind.REFUSED if is_refusal else ErrorKind.UNKNOWN
+
+
+def doubt_after(exc: APIError) -> DoubtKind | None:
+    """Return the doubt that `exc`, the answer to an execution, leaves about the run."""
+    kind = error_kind(exc)
+    if kind is ErrorKind.ID_USED:
+        return "EXECUTED"
+    return "SENT" if kind is ErrorKind.UNKNOWN else None
 
 
 def id_was_used(exc: APIError) -> bool:
@@ -198,13 +206,14 @@ def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = Fal
         return Retry(prepared, str(exc), hopeless=True)
     if upload and kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
         return Retry(prepared, why)
-    if upload or kind in {ErrorKind.FINAL, ErrorKind.UNUSABLE}:
+    if upload or kind is ErrorKind.UNUSABLE:
         return _failed(prepared, error)
     if kind is ErrorKind.ID_USED:
         doubt = Doubt(f"the server refuses its external id as used ({why})", executed=True)
         return InDoubt(replace(prepared, doubt=doubt), doubt.why)
     sends = prepared.sends + (kind is ErrorKind.UNKNOWN)
-    refused = kind is ErrorKind.REFUSED or sends >= _SENDS
+    is_4xx = isinstance(exc, APIStatusError) and exc.status_code < _SERVER_ERROR
+    refused = kind is ErrorKind.REFUSED or is_4xx or sends >= _SENDS
     # The first refusal is looked up once: nothing of it can be under way.
     waited = math.inf if kind is ErrorKind.REFUSED and sends == 0 else 0.0
     doubt = Doubt(why, refusal=error if refused else None, waited_s=waited)

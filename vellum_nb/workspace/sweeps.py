@@ -29,7 +29,7 @@ from vellum_nb.history import Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
-from vellum_nb.models.sweeps import SweepCase, SweepRecord, is_in_doubt
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
 from vellum_nb.sweep.plan import (
     PlannedRun,
@@ -332,7 +332,7 @@ def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
     sent, executed = None, False
     if run.state != "STARTED" and run.error is not None:
         sent = run.finished_at or run.timestamp
-        executed = run.error.code.startswith("HTTP_4")  # its external id was refused as used
+        executed = run.doubt == "EXECUTED"
     elif lost is not None:
         sent = lost + _RENEWED_WITHIN
     waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
@@ -465,13 +465,12 @@ def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase])
     releases, held = set(new.releases.values()) - {None}, runner.history.sweeps.held()
     found = runner.history.runs(
         deployment=new.deployment,
-        state=["STARTED", "FAILED"],
         case_id=[case.case_id for case in cases],
     )
     in_doubt = [
         run
         for run in found
-        if is_in_doubt(run.state, *((run.error.code, run.error.message) if run.error else ("", "")))
+        if run.in_doubt
         and run.release_id in releases
         and run.sweep_id not in held
         and not runner.is_under_way(run)
