@@ -91,6 +91,11 @@ class CountingServer:
         self._writers = set()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
+    @property
+    def busy(self):
+        """Whether an execution is under way."""
+        return any(execution["end"] is None for execution in list(self.kept.values()))
+
     def start(self, port=0):
         """Serve from a thread."""
         self._thread.start()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-LONG = 60.0  # seconds; waits that end long before
+LONG = 20.0  # seconds; waits that end long before
 KEY = "sk-counting-0123456789"
 
 
@@ -74,6 +74,10 @@ class Kernel:
     def is_ready(self):
         return self._path.with_suffix(".ready").exists()
 
+    @property
+    def outcome_exists(self):
+        return self._path.exists()
+
     def suspend(self):
         """Stop it, and its `time.monotonic`, as a machine that sleeps does on Linux."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -92,7 +96,9 @@ class Kernel:
         os.kill(self.pid, signal.SIGCONT)
 
     def interrupt(self):
-        os.kill(self.pid, signal.SIGINT)
+        """Send it Ctrl-C, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
 
     def kill(self):
         with suppress(ProcessLookupError):
