@@ -410,13 +410,13 @@ def blind_session(
     *,
     question: str,
 ) -> BlindSession | None:
-    """Return the newest session of these releases, cases and question, if there is one."""
+    """Return the newest session of these releases, cases and question, or None."""
     ids = [each.case_id for each in _pairs_of(cases, *pair)]
     record = ratings.newest(blind_signature(deployment, *pair, question, ids))
     return None if record is None else BlindSession(cases, record, ratings)
 
 
-def new_blind_session(
+def begin_blind_session(
     deployment: str,
     cases: Sequence[Case],
     pair: tuple[str, str],
@@ -424,24 +424,36 @@ def new_blind_session(
     *,
     question: str,
     seed: int | None,
+    restart: bool,
 ) -> BlindSession:
-    """Begin a session; without `seed` one is drawn."""
+    """Return the newest session, or begin one if `restart`, or if it has another `seed`.
+
+    If another process begins one at the same time, that one is returned. Without `seed` one is
+    drawn.
+    """
     given: object = seed
     if given is not None and not (isinstance(given, int) and abs(given) < _MOST):
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
-    record = BlindRecord(
-        id=str(uuid.uuid4()),
-        deployment=deployment,
-        first=pair[0],
-        second=pair[1],
-        seed=secrets.randbits(32) if seed is None else seed,
-        question=question,
-        signature=blind_signature(deployment, *pair, question, [p.case_id for p in pairs]),
-        created=datetime.now(UTC),
-    )
-    ratings.add(record, pairs)
-    return BlindSession(cases, record, ratings)
+    signature = blind_signature(deployment, *pair, question, [p.case_id for p in pairs])
+    while True:
+        newest = ratings.newest(signature)
+        if newest is not None and not restart and seed in {None, newest.seed}:
+            return BlindSession(cases, newest, ratings)
+        record = BlindRecord(
+            id=str(uuid.uuid4()),
+            deployment=deployment,
+            first=pair[0],
+            second=pair[1],
+            seed=secrets.randbits(32) if seed is None else seed,
+            question=question,
+            signature=signature,
+            created=datetime.now(UTC),
+            generation=1 if newest is None else newest.generation + 1,
+        )
+        if ratings.add(record, pairs):
+            return BlindSession(cases, record, ratings)
+        restart = False
 
 
 def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]:
