@@ -7,7 +7,8 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -343,29 +344,32 @@ class BlindSession:
         return row
 
     def send(self, rate: SendRating) -> tuple[int, list[str]]:
-        """Send ratings that were not sent yet as actuals; return how many, and what went wrong.
+        """Send the ratings as actuals that were not sent; return how many, and the problems.
 
-        The better answer gets quality 1, the other 0, both one half where it was a tie. Where
-        nobody answers, the rest is not tried.
+        The better answer gets quality 1, the other 0, both one half for a tie. Only one process
+        sends at a time. Stops at the first connection error.
         """
         self.result()
         problems: list[str] = []
         sent = 0
         try:
-            self.refresh()  # another kernel may have sent some
-            for each in self._unsent():
-                try:
-                    self._send_one(each, rate)
-                    self._ratings.mark_sent([each.seq])
-                except (APIConnectionError, HistoryError):
-                    raise
-                except VellumNBError as exc:
-                    problems.append(str(exc))
-                else:
+            with self._ratings.sending(self.record.id) as lease:
+                self.refresh()  # another process may have sent some
+                for rating in self._unsent():
+                    lease.write(lambda _: None)  # raises if another process sends meanwhile
+                    try:
+                        self._send_one(rating, rate)
+                    except (APIConnectionError, HistoryError):
+                        raise
+                    except VellumNBError as exc:
+                        problems.append(str(exc))
+                        continue
+                    self._ratings.mark_sent([rating.seq])
                     sent += 1
-                    self._rated[each.position] = replace(each, sent=datetime.now(UTC))
         except (APIConnectionError, HistoryError) as exc:
             problems.append(str(exc))
+        with suppress(HistoryError):
+            self.refresh()
         return sent, problems
 
     @property

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
+from vellum_nb.history.leases import Lease, LeaseHeldError, acquire
 from vellum_nb.history.rows import clean, from_micros, micros
 from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
@@ -23,6 +26,7 @@ _RATINGS = f"SELECT {', '.join(RATING)} FROM blind_ratings WHERE session = :sess
 # The first statement of a write that needs an open session: it locks the session, so that what
 # follows is decided for one process after the other.
 _LOCK = "UPDATE blind SET ended = NULL WHERE id = :session AND ended IS NULL"
+_RENEW_S = 10.0
 _FRAMED = {
     **{
         name: f"b.{name}" for name in ("deployment", "question", "seed", "first", "second", "ended")
@@ -157,6 +161,29 @@ class BlindRatings:
         sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
         self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
 
+    @contextmanager
+    def sending(self, session_id: str) -> Iterator[Lease]:
+        """Hold the lease for sending the ratings of a session, renewed until the block ends.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another process is sending them.
+        """
+        try:
+            lease = acquire(self._store, f"blind:{session_id}")
+        except LeaseHeldError as exc:
+            msg = f"{exc.holder} is sending these ratings; check again when it has finished"
+            raise LeaseHeldError(msg, exc.holder) from exc
+        stop = threading.Event()
+        renewing = threading.Thread(target=_renew, args=(lease, stop), daemon=True)
+        try:
+            renewing.start()
+            yield lease
+        finally:
+            stop.set()
+            lease.release()
+
     def mark_sent(self, seqs: Sequence[int]) -> None:
         """Record that these ratings were sent as actuals."""
         sql = "UPDATE blind_ratings SET sent = :now WHERE seq = :seq"
@@ -191,6 +218,13 @@ def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
     if choice in {"first", "second"}:
         choice = "A" if (choice == "first") == a_first else "B"
     return {**row, "choice": choice, "note": row["note"] or None, **hidden}
+
+
+def _renew(lease: Lease, stop: threading.Event) -> None:
+    """Renew a lease every few seconds; after it is lost, its holder learns so before it sends."""
+    while not stop.wait(_RENEW_S):
+        with suppress(HistoryError):
+            lease.renew()
 
 
 def _rating(row: Sequence[Any]) -> BlindRating:
