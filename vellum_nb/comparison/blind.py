@@ -353,19 +353,16 @@ class BlindSession:
         problems: list[str] = []
         sent = 0
         try:
+            self.refresh()
+            if not self.unsent:
+                return 0, []
             with self._ratings.sending(self.record.id) as lease:
                 self.refresh()  # another process may have sent some
                 for rating in self._unsent():
                     lease.write(lambda _: None)  # raises if another process sends meanwhile
-                    try:
-                        self._send_one(rating, rate)
-                    except (APIConnectionError, HistoryError):
-                        raise
-                    except VellumNBError as exc:
-                        problems.append(str(exc))
-                        continue
-                    self._ratings.mark_sent([rating.seq])
-                    sent += 1
+                    problem = self._send_one(rating, rate)
+                    problems += [problem] if problem else []
+                    sent += not problem
         except (APIConnectionError, HistoryError) as exc:
             problems.append(str(exc))
         with suppress(HistoryError):
@@ -394,13 +391,22 @@ class BlindSession:
         self._last = found[-1] if found else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
-    def _send_one(self, rating: BlindRating, rate: SendRating) -> None:
+    def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
+        """Send a rating and record that it was sent; return why the server refused it, or None."""
         pair = self.pairs[rating.position]
         about = {"source": "blind rating", "session": self.record.id, "seed": self.record.seed}
         if rating.note:
             about["note"] = rating.note
-        for run_id, quality in zip((pair.first, pair.second), _QUALITY[rating.choice], strict=True):
-            rate(self._runs[run_id], quality, about)
+        runs = self._runs[pair.first], self._runs[pair.second]
+        try:
+            for run, quality in zip(runs, _QUALITY[rating.choice], strict=True):
+                rate(run, quality, about)
+        except (APIConnectionError, HistoryError):
+            raise
+        except VellumNBError as exc:
+            return str(exc)
+        self._ratings.mark_sent([rating.seq])
+        return None
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)

@@ -161,8 +161,9 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
     noun = f"Sweep {name}" if ":" not in name else f"What {name} names"
     if not rows:
         return f"{noun} is no longer driven by this process: its lease was released; resume it"
+    holder = _holder_name(rows[0][1])
     return (
-        f"{noun} is running in {_holder_name(rows[0][1])}; wait until it ends or stop it there (a process "
+        f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
         "that was killed loses it within a minute), or start another with restart=True"
     )
 
