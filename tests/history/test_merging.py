@@ -198,6 +198,21 @@ def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, pu
     assert history.blind_ratings.get("b").ended == other.blind_ratings.get("b").ended
 
 
+def test_blind_ratings_of_the_same_plan_that_began_apart_are_both_kept(history, other, make_run):
+    fields = {"deployment": "d", "first": "v1", "second": "v2", "question": "?", "signature": "x"}
+    created = make_run().timestamp
+    for each, name in ((history, "ours"), (other, "theirs")):
+        record = BlindRecord(id=name, seed=1, created=created, **fields)
+        assert each.blind_ratings.add(record, [])
+        assert not each.blind_ratings.add(record.model_copy(update={"id": "late"}), [])
+    assert history.merge(other).blind == 1
+    assert history.merge(other).blind == 0
+    assert history.blind_ratings.get("theirs").generation == 2
+    assert history.blind_ratings.newest("x").id == "theirs"
+    assert other.merge(history).blind == 1
+    assert other.blind_ratings.get("ours").generation == 2
+
+
 def test_subscribers_are_called_for_each_changed_run_and_once_for_the_merge(history, other, put):
     run = put(other)
     put(other)

@@ -396,20 +396,13 @@ def _merge_plan(
 
 
 def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
-    """Add a sweep or a blind rating unless it is there; another of the same plan keeps its number.
-
-    Return whether it was not there.
-    """
-    sql = f"SELECT id, generation FROM {owner} WHERE id = :id OR signature = :signature"
-    while True:
-        generations = dict(tx.read(sql, {"id": plan["id"], "signature": plan["signature"]}))
-        if plan["id"] in generations:
+    """Insert a plan unless it is here; it gets the next generation if another one has its own."""
+    while not _add(tx, owner, plan):
+        if tx.read(f"SELECT 1 FROM {owner} WHERE id = :id", plan):
             return False
-        generation = plan.get("generation", 1)
-        if generation in generations.values():
-            generation = max(generations.values()) + 1
-        if _add(tx, owner, plan | {"generation": generation}):
-            return True
+        sql = f"SELECT max(generation) + 1 FROM {owner} WHERE signature = :signature"
+        plan = plan | {"generation": tx.read(sql, plan)[0][0]}
+    return True
 
 
 def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:
