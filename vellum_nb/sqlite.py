@@ -199,6 +199,8 @@ class SqliteFile:
         What the file is or becomes.
     read_only : bool
         Whether the file must exist, and is only read.
+    fsync : bool
+        Whether each write waits until the disk has it.
 
     Raises
     ------
@@ -210,9 +212,15 @@ class SqliteFile:
     snapshot_class: ClassVar[type[Snapshot]] = Snapshot
 
     def __init__(
-        self, path: Path | str, file_format: FileFormat, *, read_only: bool = False
+        self,
+        path: Path | str,
+        file_format: FileFormat,
+        *,
+        read_only: bool = False,
+        fsync: bool = False,
     ) -> None:
         self.path = path
+        self._fsync = fsync
         self.closed = False
         self._format = file_format
         self._read_only = read_only
@@ -275,6 +283,11 @@ class SqliteFile:
                 state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
                 retry_while_locked(state, deadline)
                 yield self.snapshot_class(connection)
+
+    @property
+    def identity(self) -> object:
+        """What all stores of the same file have in common."""
+        return self._identity or id(self)
 
     def size(self) -> int:
         """Return the bytes of the file, without what is still in SQLite's log."""
@@ -456,9 +469,11 @@ class SqliteFile:
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
         # A recorded run changes eleven pages, and the log takes each of them whole: small pages.
-        settings = ("page_size = 2048", "synchronous = NORMAL", "trusted_schema = OFF")
+        level = "FULL" if self._fsync else "NORMAL"
+        settings = ("page_size = 2048", f"synchronous = {level}", f"fullfsync = {self._fsync:d}")
         try:
-            for pragma in (*settings, "wal_autocheckpoint = 8000", f"journal_mode = {mode}"):
+            more = ("trusted_schema = OFF", "wal_autocheckpoint = 8000", f"journal_mode = {mode}")
+            for pragma in (*settings, *more):
                 retry_while_locked(partial(_pragma, connection, pragma), deadline)
             retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
             self._migrate(connection)

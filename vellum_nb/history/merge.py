@@ -18,7 +18,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING
-from vellum_nb.history.plans import CASE, REUSED, SWEEP, sweep_of
+from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     ENDED,
@@ -55,7 +55,6 @@ _FACTS = tuple(
     name for name in WHOLE if name not in {*_LATE, *_OF_PEOPLE, "id", "external_id", "tag_moved"}
 )
 _SAME_EXECUTION = ("state", "outputs")  # one that was read from Vellum has times of its own
-_REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 _TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # column of the owner, others, order
     "sweeps": ("id", SWEEP, "seq"),
     "sweep_cases": ("sweep", CASE, "position"),
@@ -313,9 +312,7 @@ def _change(tx: Transaction, run_id: str, changes: Values) -> str:
     writes.update_run(tx, run_id, scalars, payloads)
     new_id = str(changes.get("id", run_id))
     if new_id != run_id:
-        for table, name in (("runs", "id"), *_REFERENCES):
-            sql = f"UPDATE {table} SET {name} = :new WHERE {name} = :old"
-            tx.execute(sql, {"new": new_id, "old": run_id})
+        writes.rename_run(tx, run_id, new_id)
     return new_id
 
 
@@ -380,7 +377,7 @@ def _merge_plan(
     counts = Counter({owner: _add(tx, owner, plan)})
     for table, (column, _, _) in _TABLES.items():
         if table in _CHILDREN[owner]:
-            runs = [name for each, name in _REFERENCES if each == table]
+            runs = [name for each, name in writes.REFERENCES if each == table]
             for row in _rows_of(other, table, plan["id"]):
                 copy_large(tx, other, large_hashes(row.get("large"), plan["id"]))
                 here = {name: renamed.get(row[name], row[name]) for name in runs}

@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from vellum_nb.client import Client, ClientSettings
 from vellum_nb.comparison import Comparison
@@ -36,6 +35,7 @@ from vellum_nb.sweep.plan import (
     Reused,
     SweepOptions,
     SweepPlan,
+    check_seed,
     checked_tags,
     new_sweep,
     plan_sweep,
@@ -68,7 +68,7 @@ _LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: other
 _TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
-_LIVE: weakref.WeakValueDictionary[str, Sweep] = weakref.WeakValueDictionary()
+_LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
 Compare = Callable[..., Comparison]  # of a sweep, with options
@@ -356,8 +356,12 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     reuse: bool = False,
     background: bool = False,
     progress: bool = True,
+    judge: str | None = None,
 ) -> Sweep | SweepPlan:
-    """Check and plan a sweep, then start it, go on with it, or return it where it has ended."""
+    """Check and plan a sweep, then start it, go on with it, or return it if it has ended.
+
+    The runs of a `judge`, a text that names it, are the same in every sweep of it.
+    """
     tags = checked_tags(release_tags)
     check_integer("repeats", repeats, least=1)
     if mocks:
@@ -366,37 +370,38 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
     found, notes = checked_cases(table, releases, deployment, mocks=mocks)
     options = with_stop_rule(options, metrics, tags, found)
-    workspace = _workspace_id(runner.client)
     new = new_sweep(
-        deployment, releases, found, repeats=int(repeats), options=options, workspace=workspace
+        deployment,
+        releases,
+        found,
+        repeats=int(repeats),
+        options=options,
+        workspace=_workspace_id(runner.client),
+        judge=judge,
     )
-    make_plan = partial(
-        plan_sweep, new, found, runner.history.sweeps, options, notes=notes, restart=restart
-    )
+    sweeps = runner.history.sweeps
+    make_plan = partial(plan_sweep, new, found, sweeps, options, notes=notes, restart=restart)
     planned = make_plan(reuse=reuse and dry_run)
     if dry_run:
         return planned[1]
-    sweep = _live_sweep(planned[0].id)
+    sweep = _live_sweep(sweeps, planned[0].id)
     if sweep is not None:
         sweep.apply(options)
         return sweep.resume(background=background, progress=progress)
     if reuse and planned[1].ended is None:
         _settle_doubts(runner, new, found)
         planned = make_plan(reuse=True)
-    record, plan = _store(
-        runner.history.sweeps, planned, make_plan, found, restart=restart, reuse=reuse
-    )
+    record, plan = _store(sweeps, planned, make_plan, found, reuse=reuse)
     worker = SweepWorker(runner, compare, record, found, releases)
-    sweep = _LIVE[record.id] = Sweep(
-        record, history=runner.history, worker=worker, options=options, plan=plan
-    )
+    sweep = Sweep(record, history=runner.history, worker=worker, options=options, plan=plan)
+    _LIVE[sweeps.identity, record.id] = sweep
     if plan.ended is None:
         if progress:
             views.announce(plan)
         return sweep.resume(background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
-    if is_same_server and runner.history.sweeps.in_doubt(sweep.id):
+    if is_same_server and "IN_DOUBT" in sweeps.states(sweep.id).values():
         sweep.resume(progress=False)
     return sweep
 
@@ -414,21 +419,23 @@ def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
-    record = find_sweep(runner.history.sweeps, sweep_id)
+    sweeps = runner.history.sweeps
+    record = find_sweep(sweeps, sweep_id)
     options = SweepOptions(**{**record.options, **changes})
-    sweep = _live_sweep(record.id)
+    check_seed(record, options)
+    sweep = _live_sweep(sweeps, record.id)
     if sweep is None:
         worker = SweepWorker(runner, compare, record)
         sweep = Sweep(record, history=runner.history, worker=worker, options=options)
-        _LIVE[record.id] = sweep
+        _LIVE[sweeps.identity, record.id] = sweep
     elif changes:
         sweep.apply(options)
     return sweep
 
 
-def _live_sweep(sweep_id: str) -> Sweep | None:
-    """Return the sweep where it is under way in this process."""
-    sweep = _LIVE.get(sweep_id)
+def _live_sweep(sweeps: Sweeps, sweep_id: str) -> Sweep | None:
+    """Return a sweep of this history if this process is running it."""
+    sweep = _LIVE.get((sweeps.identity, sweep_id))
     return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
 
 
@@ -438,25 +445,24 @@ def _store(
     make_plan: Callable[..., tuple[SweepRecord, SweepPlan, Reused]],
     cases: Sequence[SweepCase],
     *,
-    restart: bool,
     reuse: bool,
 ) -> tuple[SweepRecord, SweepPlan]:
-    """Record the plan, which is made again where another process was quicker."""
+    """Record the plan, or adopt the sweep of another process that was quicker."""
     record, plan, reused = planned
     while plan.resumes is None and plan.ended is None:
-        if sweeps.add(record, cases, reused=reused, allow_duplicate=restart):
+        if sweeps.add(record, cases, reused=reused):
             return record, plan
         record, plan, reused = make_plan(reuse=reuse)
+    sweeps.learn(record)
     if sweeps.cases(record.id) != cases:
         sweeps.update_cases(record.id, cases)
-    if reused:
-        token = uuid4().hex
-        try:  # another process may have placed the same runs since
-            sweeps.acquire(record.id, token)
+    if reused:  # another process may have placed the same runs since
+        lease = sweeps.acquire(record)
+        try:
             again, _, reused = make_plan(reuse=True)
             sweeps.add_reused(record.id, reused if again.id == record.id else {})
         finally:
-            sweeps.release(record.id, token)
+            lease.release()
     return record, plan
 
 
