@@ -223,17 +223,6 @@ class History:
         ids = [run_id for (run_id,) in self._store.read(sql)]
         return self.runs(ids=ids, skip_damaged=True) if ids else []
 
-    def doubt_age(self, id: str) -> float | None:  # noqa: A002
-        """Return the seconds since a run became in doubt, by the database's clock.
-
-        None if the run is not in doubt, or may still be under way.
-        """
-        store = self._store
-        sql = f"SELECT {store.dialect.now} - doubt_since FROM runs WHERE id = :id"
-        for (age,) in store.read(sql, {"id": clean(id)}):
-            return None if age is None else max(0.0, age / 1e6)
-        return None
-
     def runs(self, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
 
