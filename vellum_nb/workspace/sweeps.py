@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import Sweeps, write_csv_frame
+from vellum_nb.history import LeaseHeldError, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -68,6 +69,7 @@ _LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: other
 _TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
+_POLL_S = 1.0  # between two looks whether another process has ended
 _LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
@@ -398,12 +400,31 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     if plan.ended is None:
         if progress:
             views.announce(plan)
-        return sweep.resume(background=background, progress=progress)
+        return _begin(sweep, background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
     if is_same_server and "IN_DOUBT" in sweeps.states(sweep.id).values():
         sweep.resume(progress=False)
     return sweep
+
+
+def _begin(sweep: Sweep, *, background: bool, progress: bool) -> Sweep:
+    """Start a sweep; one of a judge waits for another process in which the same judge is at work.
+
+    What that process leaves is judged then: its answers count for this sweep too.
+    """
+    is_waiting = False
+    while True:
+        try:
+            return sweep.resume(background=background, progress=progress)
+        except LeaseHeldError as exc:
+            if sweep.record.judge is None:
+                raise
+            if progress and not is_waiting:
+                deployment = sweep.record.deployment
+                sys.stderr.write(f"vellum-nb: {deployment}: waits for {exc.holder}, which judges\n")
+            is_waiting = True
+            time.sleep(_POLL_S)
 
 
 def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:
