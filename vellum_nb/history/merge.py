@@ -45,8 +45,7 @@ _sorted_json = partial(json.dumps, sort_keys=True)
 _BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
 _OF_PEOPLE = ("quality", "note", "tags", "desired")
-_ANSWER = ("state", "error_code", "error_message", "doubt", "outputs", "output_types")
-_ANSWERED = frozenset({"FULFILLED", "REJECTED"})
+_ANSWER = ("state", "error_code", "error_message", "outputs", "output_types", "doubt")
 _KEYS = ("id", "execution_id", "external_id")
 _ROWS = (
     f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
@@ -280,8 +279,11 @@ def _completes(ours: Values, theirs: Values) -> bool:
     """Return whether theirs settles what is open here."""
     if ours["state"] == "STARTED":
         return bool(theirs["state"] != "STARTED")
-    is_settled = theirs["state"] in _ANSWERED or theirs["error_code"] == "WORKFLOW_CANCELLED"
-    return _is_in_doubt(ours) and not _is_in_doubt(theirs) and is_settled
+    return (
+        _is_in_doubt(ours)
+        and theirs["doubt"] is None
+        and theirs["state"] in {"FULFILLED", "REJECTED", "CANCELLED"}
+    )
 
 
 def _late(ours: Values, theirs: Values) -> Values:
