@@ -345,6 +345,15 @@ class Sweeps:
         answers = {run.place: run.id for run in stored if run.state in _ANSWERED}
         return {run.planned_id: run.state for run in stored}, answers
 
+    def begun(self, sweep_id: str) -> int:
+        """Return how many runs a sweep has begun, without those that a judge adopted ended."""
+        sql = (
+            "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
+            "WHERE s.id = :sweep AND "
+            f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL})"
+        )
+        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
+
     def of_judge(self, judge: str) -> set[str]:
         """Return the ids of the sweeps of a judge."""
         rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})

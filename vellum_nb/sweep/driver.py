@@ -31,7 +31,7 @@ from vellum_nb.models import Cancellation, Run
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.plan import StopRule, SweepOptions
-from vellum_nb.sweep.progress import Counter, known_cost
+from vellum_nb.sweep.progress import Counter, is_cost
 from vellum_nb.sweep.retry_policy import (
     Doubt,
     Finished,
@@ -422,8 +422,9 @@ class Driver(threading.Thread):
 
     def _check_limits(self) -> None:
         counter = self._counter
-        ended = [each.run for _, each in self._ended if not is_cut_off(each.run)]
-        cost = counter.cost + sum(known_cost(each.run.cost_usd) for _, each in self._ended)
+        runs = [each.run for _, each in self._ended]
+        ended = [run for run in runs if not is_cut_off(run)]
+        cost = sum((run.cost_usd or 0.0 for run in runs if is_cost(run.cost_usd)), counter.cost)
         in_hand = self._under_way or self._waiting or self._resends
         reached = self.options.reached(
             0 if in_hand else self._calls,
@@ -506,7 +507,7 @@ class Driver(threading.Thread):
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
         ended, stored = [each.run for _, each in self._ended], list[Run]()
         if self._has_lost_lease:
-            self._lease.keep_answers([run for run in ended if not run.in_doubt])
+            self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
         elif ended or fresh or resends or self._doubted:
             begun = [prepared.run for prepared in fresh]
             resent = [prepared.run for prepared in resends]

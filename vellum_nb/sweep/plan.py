@@ -231,6 +231,10 @@ class StopRule:
             self.why = self._decision()
         return self.why
 
+    def add(self, run: PlannedRun) -> None:
+        """Have `run` count, which is another attempt at a planned one."""
+        self._places[run.run_id] = run.place
+
     def may_begin(self, more: int) -> int:
         """Return how many runs may have begun: up to the next case to be compared, and `more`."""
         return bisect_right(self._fresh, len(self._differences[self._others[0]])) + more

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import fmean, median
+from statistics import median
 from typing import Any, Literal, TextIO
 
 from vellum_nb.history import terminal_line
@@ -161,7 +161,8 @@ class Counter:
         self._since: float | None = None
         self._kept = self._reused = self._adopted = self._resent = 0
         self._expected = dict(expected or {})
-        self._costs: dict[str, list[float]] = {tag: [] for tag in tags}
+        self._priced: Tally[str] = Tally()  # runs by tag that ended with a cost,
+        self._paid: dict[str, float] = dict.fromkeys(tags, 0.0)  # and what they cost
         self._unpriced: set[str] = set()  # tags on which a run ended without a cost
         self._ignored = 0
 
@@ -201,7 +202,7 @@ class Counter:
 
     def spent(self, tag: str, cost: float | None, took: Iterable[float] = ()) -> None:
         """Note what runs of `tag` have cost, and the seconds that the last ones took."""
-        if cost is not None and known_cost(cost) == cost:
+        if cost is not None and is_cost(cost):
             self._tags[tag].cost_usd = (self._tags[tag].cost_usd or 0.0) + cost
         elif cost is not None:
             self._ignored += 1
@@ -228,8 +229,8 @@ class Counter:
 
     def expected_cost(self, tag: str) -> float | None:
         """Return what a run of `tag` is expected to cost; 0 if they report no cost."""
-        if costs := self._costs[tag]:
-            return fmean(costs)
+        if number := self._priced[tag]:
+            return self._paid[tag] / number
         return self._expected.get(tag, 0.0 if tag in self._unpriced else None)
 
     def can_pay(self, tag: str, limit: float, begun: Tally[str]) -> bool:
@@ -267,9 +268,9 @@ class Counter:
             )
 
     def _learn_cost(self, run: Run) -> None:
-        if run.cost_usd is not None:
-            cost = known_cost(run.cost_usd)
-            self._costs[run.release_tag].append(cost)
+        if run.cost_usd is not None and is_cost(run.cost_usd):
+            self._priced[run.release_tag] += 1
+            self._paid[run.release_tag] += run.cost_usd
         elif run.state in {"FULFILLED", "REJECTED"}:
             self._unpriced.add(run.release_tag)
 
@@ -282,9 +283,9 @@ class Counter:
             self._ends.popleft()
 
 
-def known_cost(cost: float | None) -> float:
-    """Return a cost that a run reports; 0 if it is negative or not a number."""
-    return cost if cost is not None and math.isfinite(cost) and cost >= 0 else 0.0
+def is_cost(cost: float | None) -> bool:
+    """Return whether a run reports a cost, and not a negative one or NaN."""
+    return cost is not None and math.isfinite(cost) and cost >= 0
 
 
 def speed(rate: float) -> str:
