@@ -199,6 +199,8 @@ class SqliteFile:
         What the file is or becomes.
     read_only : bool
         Whether the file must exist, and is only read.
+    fsync : bool
+        Whether each write waits until the disk has it.
 
     Raises
     ------
@@ -210,9 +212,15 @@ class SqliteFile:
     snapshot_class: ClassVar[type[Snapshot]] = Snapshot
 
     def __init__(
-        self, path: Path | str, file_format: FileFormat, *, read_only: bool = False
+        self,
+        path: Path | str,
+        file_format: FileFormat,
+        *,
+        read_only: bool = False,
+        fsync: bool = False,
     ) -> None:
         self.path = path
+        self._fsync = fsync
         self.closed = False
         self._format = file_format
         self._read_only = read_only
@@ -275,6 +283,11 @@ class SqliteFile:
                 state = partial(connection.execute, "SELECT count(*) FROM sqlite_master")
                 retry_while_locked(state, deadline)
                 yield self.snapshot_class(connection)
+
+    @property
+    def identity(self) -> object:
+        """What all stores of the same file have in common."""
+        return self._identity or id(self)
 
     def size(self) -> int:
         """Return the bytes of the file, without what is still in SQLite's log."""
@@ -438,7 +451,7 @@ class SqliteFile:
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._read_only and isinstance(self.path, Path):
-            connection = open_read_only(self.path)
+            connection = self._upgraded(open_read_only(self.path))
         else:
             connection = _connect(str(self.path))
         self.prepare_connection(connection)
@@ -446,6 +459,19 @@ class SqliteFile:
         for pragma in ("query_only = ON", "trusted_schema = OFF"):
             retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
         return connection
+
+    def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Return a connection to a file that is only read, or to an upgraded copy of an old one."""
+        if not 0 < _pragma(connection, "user_version") < self._format.version:
+            return connection
+        copy = _connect(TEMPORARY)
+        with closing(connection):
+            connection.backup(copy)
+        self.prepare_connection(copy)
+        copy.execute("BEGIN")
+        self._migrate(copy)
+        copy.execute("COMMIT")
+        return copy
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._read_only:
@@ -456,9 +482,11 @@ class SqliteFile:
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
         # A recorded run changes eleven pages, and the log takes each of them whole: small pages.
-        settings = ("page_size = 2048", "synchronous = NORMAL", "trusted_schema = OFF")
+        level = "FULL" if self._fsync else "NORMAL"
+        settings = ("page_size = 2048", f"synchronous = {level}", f"fullfsync = {self._fsync:d}")
         try:
-            for pragma in (*settings, "wal_autocheckpoint = 8000", f"journal_mode = {mode}"):
+            more = ("trusted_schema = OFF", "wal_autocheckpoint = 8000", f"journal_mode = {mode}")
+            for pragma in (*settings, *more):
                 retry_while_locked(partial(_pragma, connection, pragma), deadline)
             retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
             self._migrate(connection)
@@ -474,7 +502,7 @@ class SqliteFile:
         version, target = _pragma(connection, "user_version"), self._format.version
         if version == target:
             return
-        if isinstance(self.path, Path) and version:
+        if isinstance(self.path, Path) and version and not self._read_only:
             copy = _copy_beside(self.path, version)
             if sys.stderr is not None:
                 sys.stderr.write(

@@ -19,8 +19,9 @@ from vellum_nb.history.frames import (
     write_csv_frame,
 )
 from vellum_nb.history.history import History
+from vellum_nb.history.leases import Lease, LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
-from vellum_nb.history.plans import PastRun, Sweeps
+from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
 from vellum_nb.history.progress import terminal_line
 from vellum_nb.history.query import Filters, OrderedRuns, collection_paused, moment
 from vellum_nb.history.read_files import (
@@ -43,8 +44,12 @@ __all__ = [
     "Filters",
     "History",
     "HistoryCheck",
+    "Lease",
+    "LeaseHeldError",
+    "LeaseLostError",
     "OrderedRuns",
     "PastRun",
+    "SweepLease",
     "Sweeps",
     "SyncReport",
     "cell",

@@ -88,10 +88,15 @@ class SqliteStore(SqliteFile):
     snapshot_class: ClassVar[type[FileSnapshot]] = SqliteSnapshot
 
     def __init__(
-        self, path: Path | str, file_format: FileFormat = FORMAT, *, read_only: bool = False
+        self,
+        path: Path | str,
+        file_format: FileFormat = FORMAT,
+        *,
+        read_only: bool = False,
+        fsync: bool = False,
     ) -> None:
         self._clock = _Clock()
-        super().__init__(path, file_format, read_only=read_only)
+        super().__init__(path, file_format, read_only=read_only, fsync=fsync)
         boot = boot_id()
         if boot is not None and isinstance(path, Path):
             self._clock.start = self._clock_start(boot, read_only=read_only)
@@ -149,12 +154,12 @@ def parse_location(path: Any) -> Any:
     return path
 
 
-def open_backend(path: Any, *, read_only: bool = False) -> Store:
+def open_backend(path: Any, *, read_only: bool = False, fsync: bool = False) -> Store:
     """Open the history at `path`; with `read_only` it must exist, and is not changed."""
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
     if not isinstance(location, DatabaseUrl):
         place = existing_file(location) if read_only else file_location(location)
-        return SqliteStore(place, read_only=read_only)
+        return SqliteStore(place, read_only=read_only, fsync=fsync)
     if not location.is_valid:
         msg = (
             "The URL of the history cannot be parsed: it begins with postgresql:// (a file is "
@@ -167,7 +172,7 @@ def open_backend(path: Any, *, read_only: bool = False) -> Store:
     except ImportError as exc:
         msg = f"The history {location} needs psycopg: pip install 'vellum-nb[postgres]' ({exc})"
         raise HistoryError(msg) from exc
-    return PostgresStore(location)
+    return PostgresStore(location, fsync=fsync)
 
 
 def existing_file(path: Any) -> Path:

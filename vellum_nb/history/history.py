@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import date, datetime
@@ -27,13 +26,14 @@ from vellum_nb.history.backends import (
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.frames import trace_frame
 from vellum_nb.history.merge import SyncReport
-from vellum_nb.history.pending import PendingRuns
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns
+from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_rating
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _NEWEST = 10
 _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
 
-Listener = Callable[[Run], None]
 TagEdit = Callable[[list[str]], "Sequence[str] | None"]
 View = Callable[..., Any]
 Sync = Callable[..., SyncReport]
@@ -59,6 +58,9 @@ class History:
         The file, made if it does not exist; ``":memory:"`` holds runs until it is closed;
         ``"postgresql://user@host/db"`` is one that a team shares (extra ``postgres``). Default:
         the environment's ``VELLUM_NB_HISTORY``, else ``runs.db`` in the user's data directory.
+    fsync : bool, default False
+        Whether each write waits until the disk has it, so that a recorded run survives a power
+        failure, and not only the end of its process. Recording is slower then.
     view, sync, trace : callable, optional
         What `view`, `sync` and `trace` call; `vellum_nb.connect` provides them.
 
@@ -79,18 +81,13 @@ class History:
         self,
         path: str | Path | None = None,
         *,
+        fsync: bool = False,
         view: View | None = None,
         sync: Sync | None = None,
         trace: ReadNodes | None = None,
     ) -> None:
         path = parse_location(path)  # before anything can fail: a traceback may show it
-        self._opened: Store = open_backend(path)
-        is_shared = self._opened.dialect.name != "sqlite"
-        self._pending = PendingRuns(str(self._opened.path)) if is_shared else None
-        self._author = writes.author_here(is_shared=is_shared)
-        self._subscribers: list[tuple[Listener, Callable[[], None] | None]] = []
-        if self._pending is not None:
-            self._pending.merge_into(self._opened)
+        self._recorder = RunRecorder(path, fsync=fsync)
         self._view, self._sync, self._read_nodes = view, sync, trace
 
     def with_callbacks(
@@ -104,7 +101,7 @@ class History:
     @property
     def path(self) -> Path | str:
         """The file, ``":memory:"``, or the URL without its password."""
-        return self._opened.path
+        return self._recorder.opened.path
 
     @property
     def size(self) -> int:
@@ -114,12 +111,12 @@ class History:
     @property
     def author(self) -> str | None:
         """Who runs are recorded for; None: nobody."""
-        return self._author
+        return self._recorder.author
 
     @property
     def sweeps(self) -> Sweeps:
         """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._record)
+        return Sweeps(self._store, self._recorder)
 
     @property
     def blind_ratings(self) -> BlindRatings:
@@ -127,14 +124,17 @@ class History:
         return BlindRatings(self._store)
 
     def begin(self, run: Run) -> Run:
-        """Record `run`, with its author; it is on disk when this returns.
+        """Record `run`, with its author, before it is sent.
+
+        When this returns, the row survives the end of this process; with ``History(fsync=True)``
+        also a power failure.
 
         Raises
         ------
         HistoryError
             The history has a run with this id or external id, or cannot be written.
         """
-        return self._record((run,), ())[0]
+        return self._recorder.begin(run)
 
     def finish(self, run: Run) -> None:
         """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
@@ -146,19 +146,21 @@ class History:
         HistoryError
             The run was never begun, has already ended, or is still STARTED.
         """
-        problem = self._write_run(partial(writes.finish, run=run), ended=(run,))
-        if problem is not None:  # it was deleted; its answer comes back with it
-            raise problem
+        self._recorder.finish(run)
 
     def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
-        """Set the execution id of a run that is STARTED, so that a later kernel can look it up."""
-        sql = "UPDATE runs SET execution_id = :execution WHERE id = :id AND state = 'STARTED'"
+        """Set the execution id of a run in doubt: the server is known to execute it."""
+        sql = (
+            "UPDATE runs SET execution_id = :execution, "
+            "doubt = CASE WHEN doubt IS NULL THEN NULL ELSE 'EXECUTED' END "
+            f"WHERE id = :id AND {IN_DOUBT_SQL}"
+        )
         values = {"execution": clean(execution_id), "id": id}
         try:
             self._store.write(lambda transaction: transaction.execute(sql, values))
         except OutOfReachError:  # the answer will bring it
             return
-        self._notify(id)
+        self._recorder.notify([id])
 
     def set_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002
         """Store the trace of the run `id`."""
@@ -202,7 +204,7 @@ class History:
         payloads = {}
         if not isinstance(desired, EllipsisType):
             payloads["desired"] = desired and dict(_checked(Mapping, "desired", desired))
-        rater = clean(_checked(str, "author", author or self._author or ""))
+        rater = clean(_checked(str, "author", author or self._recorder.author or ""))
         if rater and "quality" in scalars:
             edits.append(partial(with_rating, author=rater, quality=scalars["quality"]))
         self._update(_checked(str, "id", id), scalars, payloads, edits)
@@ -214,6 +216,12 @@ class History:
         if not rows:
             raise writes.unknown_run(store, id)
         return run_of(rows[0])
+
+    def runs_in_doubt(self) -> list[Run]:
+        """Return the runs that were sent, or may be, and have no recorded answer, newest first."""
+        sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
+        ids = [run_id for (run_id,) in self._store.read(sql)]
+        return self.runs(ids=ids, skip_damaged=True) if ids else []
 
     def runs(self, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
@@ -438,7 +446,7 @@ class History:
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))
         finally:
-            self._notify_bulk()
+            self._recorder.notify_bulk()
 
     def undelete(self, deletion: writes.Deletion | int | None = None) -> writes.Restored:
         """Restore the runs of a deletion: the last one, or the one of this number.
@@ -452,7 +460,7 @@ class History:
         try:
             return writes.undelete(self._store, deletion)
         finally:
-            self._notify_bulk()
+            self._recorder.notify_bulk()
 
     def deletions(self) -> pd.DataFrame:
         """Return one row for each deletion that `undelete` can restore, newest first.
@@ -477,7 +485,7 @@ class History:
         ``pg_dump``.
         """
         target = file_location(path or "")
-        copy_to = getattr(self._opened, "backup", None)
+        copy_to = getattr(self._recorder.opened, "backup", None)
         if copy_to is None:
             msg = f"The history {self.path} is on a server: back it up with pg_dump"
             raise HistoryError(msg)
@@ -511,9 +519,8 @@ class History:
                 runs = other._store if isinstance(other, History) else _checked_runs(other)  # noqa: SLF001
                 report, changed = merge.merge(self._store, runs)
         finally:
-            self._notify_bulk()
-        for run_id in changed:
-            self._notify(run_id)
+            self._recorder.notify_bulk()
+        self._recorder.notify(changed)
         return report
 
     def sync(
@@ -559,20 +566,11 @@ class History:
         An error in one becomes a warning: it must not stop a run. Returns a
         function that unsubscribes.
         """
-        entry = (callback, on_bulk_change)
-        self._subscribers.append(entry)
-
-        def unsubscribe() -> None:
-            with suppress(ValueError):
-                self._subscribers.remove(entry)
-
-        return unsubscribe
+        return self._recorder.subscribe(callback, on_bulk_change)
 
     def close(self) -> None:
         """Close the file. Closing it again does nothing."""
-        if self._pending is not None:
-            self._pending.close()
-        self._opened.close()
+        self._recorder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -581,9 +579,9 @@ class History:
         self.close()
 
     def __repr__(self) -> str:
-        if "_opened" not in vars(self):  # as a traceback shows it when it could not be opened
+        if "_recorder" not in vars(self):  # as a traceback shows it when it could not be opened
             return "<History: not open>"
-        if self._opened.closed:
+        if self._recorder.opened.closed:
             return f"<History {self.path}: closed>"
         try:
             count, size = self.count(), self.size
@@ -599,7 +597,7 @@ class History:
         try:
             runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
         except HistoryError as exc:
-            return f"<p>{escape(repr(self) if self._opened.closed else str(exc))}</p>"
+            return f"<p>{escape(repr(self) if self._recorder.opened.closed else str(exc))}</p>"
         if not runs:
             return f"<p>{escape(repr(self))}</p>"
         newest = pd.DataFrame([{name: getattr(run, name) for name in names} for run in runs])
@@ -609,45 +607,11 @@ class History:
     @property
     def _store(self) -> Store:
         """The open store, after runs that waited for its server were merged into it."""
-        if self._pending is not None and self._pending.merge_into(self._opened):
-            self._notify_bulk()
-        return self._opened
+        return self._recorder.store
 
     def _selected(self, filters: Filters) -> tuple[Store, query.Selection]:
         store = self._store
         return store, query.select(filters, store)
-
-    def _write_run(
-        self,
-        change: Callable[[Transaction], HistoryError | None],
-        *,
-        begun: Sequence[Run] = (),
-        ended: Sequence[Run] = (),
-    ) -> HistoryError | None:
-        """Write runs; while the server is away or runs wait for it, they wait in a local file."""
-        store, pending = self._store, self._pending
-        if pending is not None and pending.may_have_runs:  # a run ends where it began
-            pending.record(begun, ended)
-            return None
-        try:
-            problem = store.write(change)
-        except OutOfReachError:
-            if pending is None:
-                raise
-            pending.record(begun, ended)
-            return None
-        for run in (*ended, *begun):
-            self._notify(run.id)
-        return problem
-
-    def _record(self, begun: Sequence[Run], ended: Sequence[Run]) -> Sequence[Run]:
-        """Begin and complete runs; return those that began, with their author."""
-        if self._author is not None:
-            author = {"author": self._author}
-            begun = [r if r.author is not None else r.model_copy(update=author) for r in begun]
-        change = partial(writes.record, begun=begun, ended=ended)
-        self._write_run(change, begun=begun, ended=ended)
-        return begun
 
     def _update(
         self, run_id: str, scalars: Any, payloads: Any, edits: Sequence[TagEdit] = ()
@@ -662,29 +626,7 @@ class History:
                 writes.update_run(transaction, run_id, {"tags": tags_text(tags)}, {})
 
         self._store.write(change)
-        self._notify(run_id)
-
-    def _notify(self, run_id: str) -> None:
-        if not self._subscribers:
-            return
-        try:
-            run = self.get(run_id)
-        except HistoryError:  # deleted since, or pending
-            return
-        for callback, _ in list(self._subscribers):
-            _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
-
-    def _notify_bulk(self) -> None:
-        for _, callback in list(self._subscribers):
-            if callback is not None:
-                _call(callback, f"{callback!r} failed")
-
-
-def _call(callback: Callable[[], None], failed: str) -> None:
-    try:
-        callback()
-    except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
-        warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
+        self._recorder.notify([run_id])
 
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING
-from vellum_nb.history.plans import CASE, REUSED, SWEEP, sweep_of
+from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     ENDED,
@@ -45,7 +45,7 @@ _sorted_json = partial(json.dumps, sort_keys=True)
 _BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
 _OF_PEOPLE = ("quality", "note", "tags", "desired")
-_ANSWER = ("state", "error_code", "error_message", "outputs", "output_types")
+_ANSWER = ("state", "error_code", "error_message", "outputs", "output_types", "doubt")
 _KEYS = ("id", "execution_id", "external_id")
 _ROWS = (
     f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
@@ -55,7 +55,6 @@ _FACTS = tuple(
     name for name in WHOLE if name not in {*_LATE, *_OF_PEOPLE, "id", "external_id", "tag_moved"}
 )
 _SAME_EXECUTION = ("state", "outputs")  # one that was read from Vellum has times of its own
-_REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 _TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # column of the owner, others, order
     "sweeps": ("id", SWEEP, "seq"),
     "sweep_cases": ("sweep", CASE, "position"),
@@ -277,9 +276,14 @@ def _is_in_doubt(row: Values) -> bool:
 
 
 def _completes(ours: Values, theirs: Values) -> bool:
+    """Return whether theirs settles what is open here."""
     if ours["state"] == "STARTED":
         return bool(theirs["state"] != "STARTED")
-    return _is_in_doubt(ours) and theirs["state"] in {"FULFILLED", "REJECTED"}
+    return (
+        _is_in_doubt(ours)
+        and theirs["doubt"] is None
+        and theirs["state"] in {"FULFILLED", "REJECTED", "CANCELLED"}
+    )
 
 
 def _late(ours: Values, theirs: Values) -> Values:
@@ -309,9 +313,7 @@ def _change(tx: Transaction, run_id: str, changes: Values) -> str:
     writes.update_run(tx, run_id, scalars, payloads)
     new_id = str(changes.get("id", run_id))
     if new_id != run_id:
-        for table, name in (("runs", "id"), *_REFERENCES):
-            sql = f"UPDATE {table} SET {name} = :new WHERE {name} = :old"
-            tx.execute(sql, {"new": new_id, "old": run_id})
+        writes.rename_run(tx, run_id, new_id)
     return new_id
 
 
@@ -373,10 +375,10 @@ def _merge_plan(
     other: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
 ) -> Counter[str]:
     """Merge a sweep or a blind rating; return how many of them and of its ratings were not here."""
-    counts = Counter({owner: _add(tx, owner, plan)})
+    counts = Counter({owner: _add_plan(tx, owner, plan)})
     for table, (column, _, _) in _TABLES.items():
         if table in _CHILDREN[owner]:
-            runs = [name for each, name in _REFERENCES if each == table]
+            runs = [name for each, name in writes.REFERENCES if each == table]
             for row in _rows_of(other, table, plan["id"]):
                 copy_large(tx, other, large_hashes(row.get("large"), plan["id"]))
                 here = {name: renamed.get(row[name], row[name]) for name in runs}
@@ -393,6 +395,16 @@ def _merge_plan(
         tx.execute(sql, {"ended": plan["ended"], "id": plan["id"]})
         counts["ratings"] = _merge_ratings(tx, other, plan["id"])
     return counts
+
+
+def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
+    """Insert a plan unless it is here; it gets the next generation if another one has its own."""
+    while not _add(tx, owner, plan):
+        if tx.read(f"SELECT 1 FROM {owner} WHERE id = :id", plan):
+            return False
+        sql = f"SELECT max(generation) + 1 FROM {owner} WHERE signature = :signature"
+        plan = plan | {"generation": tx.read(sql, plan)[0][0]}
+    return True
 
 
 def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:

@@ -39,10 +39,9 @@ class PendingRuns:
 
         def change(transaction: Transaction) -> None:
             for run in ended:
-                if not writes.complete_run(transaction, run):
-                    writes.insert_run(transaction, run)
+                writes.end(transaction, run)
             for run in begun:
-                writes.insert_run(transaction, run)
+                writes.begin(transaction, run)
 
         with self._lock:
             is_first = not self.may_have_runs
@@ -95,14 +94,23 @@ class PendingRuns:
 
 
 def _merge(store: Store, transaction: Transaction) -> bool:
-    """Merge what waits into `store` and remove it; one that is damaged keeps all of it there."""
-    if not transaction.read("SELECT 1 FROM runs LIMIT 1"):
+    """Merge what waits into `store`; what it did not take stays in the file."""
+    waiting = {run_id for (run_id,) in transaction.read("SELECT id FROM runs")}
+    if not waiting:
         return False
     report, _ = merge(store, transaction)
     if report.unreadable:
         raise HistoryError(str(report))
-    if report.conflicts:
+    refused = {conflict.id for conflict in report.conflicts}
+    if refused:
         warnings.warn(f"Merged runs that were pending: {report}", UserWarning, stacklevel=8)
-    for table in ("payloads", "runs", "large_values"):
-        transaction.execute(f"DELETE FROM {table}")
+    if not refused <= waiting:  # known there by other ids
+        return True
+    taken = {"ids": transaction.dialect.listed(waiting - refused)}
+    chosen = transaction.dialect.one_of("id", "ids")
+    sql = f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {chosen})"
+    transaction.execute(sql, taken)
+    transaction.execute(f"DELETE FROM runs WHERE {chosen}", taken)
+    if not refused:
+        transaction.execute("DELETE FROM large_values")
     return True

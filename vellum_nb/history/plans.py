@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
-from functools import cache, partial
+from datetime import datetime, timedelta
+from functools import partial
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, OutOfReachError
-from vellum_nb.history import query
+from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
-from vellum_nb.history.rows import encoded, extract_large, from_micros, micros, restore_large
-from vellum_nb.history.store import Row, insert
-from vellum_nb.models import Run
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
+from vellum_nb.history.leases import LENGTH_S, Lease, acquire, has_ended, leases
+from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, case_row, column_value, sweep_of
+from vellum_nb.history.recorder import RunRecorder
+from vellum_nb.history.rows import clean, extract_large, from_micros, micros, restore_large
+from vellum_nb.history.store import insert
+from vellum_nb.history.writes import rename_run
+from vellum_nb.models import DoubtKind, Run
+from vellum_nb.models.sweeps import (
+    IN_DOUBT_SQL,
+    Place,
+    SweepCase,
+    SweepRecord,
+    planned_id,
+    planned_ids,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEP = (
-    *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
-    *("signature", "created", "round", "ended", "why", "releases", "options"),
-    *("generation", "case_order", "checked", "judge"),
-)
-CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
-REUSED = ("position", "release_tag", "repeat", "run")
-_LEASE = 60_000_000  # µs after which a lease that was not renewed is free
-_PROC = Path("/proc")
+_ANSWERED = frozenset({"FULFILLED", "REJECTED"})
+_REPEATED = frozenset({"FAILED", "CUT_OFF"})  # a judge's runs that are made again
 _RECENT = 2_000
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
+_PLANNED_STATE = (
+    "CASE WHEN deletion IS NOT NULL AND (state = 'STARTED' OR doubt IS NOT NULL) THEN 'CANCELLED' "
+    "WHEN state <> 'STARTED' AND doubt IS NOT NULL THEN 'IN_DOUBT' "
+    "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' ELSE state END"
+)
+# Of a judge's run: one that was deleted, or whose tag moved, is judged again as the next attempt.
+_JUDGED_STATE = (
+    "CASE WHEN deletion IS NOT NULL OR (tag_moved = 1 AND state <> 'STARTED' AND doubt IS NULL) "
+    f"THEN 'CUT_OFF' ELSE {_PLANNED_STATE} END"
+)
 _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
 
 
@@ -52,15 +62,149 @@ class PastRun(NamedTuple):
     cost_usd: float | None
 
 
-class Sweeps:
-    """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users.
+class SweepLease(Lease):
+    """The lease of a sweep: every write of its driver is made under it, or has no effect.
 
-    ``record(begun, ended)`` begins and completes runs, and notifies the subscribers.
+    Made by `Sweeps.acquire`.
     """
 
-    def __init__(self, store: Store, record: Callable[[Sequence[Run], Sequence[Run]], Any]) -> None:
-        self._store = store
-        self._record = record
+    def __init__(self, lease: Lease, sweep_id: str, recorder: RunRecorder) -> None:
+        vars(self).update(vars(lease))
+        self._sweep_id, self._recorder = sweep_id, recorder
+
+    def record(
+        self,
+        *,
+        begun: Sequence[Run] = (),
+        resent: Sequence[Run] = (),
+        doubted: Sequence[Run] = (),
+        ended: Sequence[Run] = (),
+    ) -> list[Run]:
+        """Record what the driver of the sweep did, in one transaction.
+
+        Parameters
+        ----------
+        begun : sequence of Run
+            Runs that are about to be sent.
+        resent : sequence of Run
+            Runs in doubt that are about to be sent again: they are STARTED, without a doubt.
+        doubted : sequence of Run
+            STARTED runs of which it became doubtful whether they were executed; `Run.doubt` is why.
+        ended : sequence of Run
+            Runs that ended. One whose row is missing is added; a row that ended otherwise stays.
+
+        Returns
+        -------
+        list of Run
+            The stored runs of those in `begun` whose id or external id was there already. They
+            belong to this sweep now, and must not be sent.
+
+        Raises
+        ------
+        LeaseLostError
+            Another process drives the sweep; nothing was written.
+        OutOfReachError
+            The database cannot be reached, so that nothing may be sent. Without `begun` and
+            `resent`, what ended waits in a local file, and nothing is raised.
+        """
+        begun = [self._recorder.with_author(run) for run in begun]
+        change = partial(_record, begun=begun, resent=resent, doubted=doubted, ended=ended)
+        if self._recorder.is_away():
+            return self._keep(ended, is_sending=bool(begun or resent))
+        try:
+            stored_ids = self.write(change)
+        except OutOfReachError:
+            return self._keep(ended, is_sending=bool(begun or resent))
+        self._recorder.notify(run.id for run in (*ended, *begun))
+        if not stored_ids:
+            return []
+        return query.read_runs(self._store, query.select({"ids": stored_ids}, self._store))
+
+    def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> list[Run]:
+        """Keep what ended in a local file; raise if something is about to be sent."""
+        if is_sending:
+            msg = f"The history {self._store.path} cannot be reached: nothing is sent meanwhile"
+            raise OutOfReachError(msg)
+        self._recorder.keep_ended(ended)
+        return []
+
+    def withdraw(self, runs: Sequence[Run]) -> None:
+        """Remove runs that were begun and never sent."""
+        dialect = self._store.dialect
+        where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
+        values = {"ids": dialect.listed([run.id for run in runs])}
+
+        def change(tx: Transaction) -> None:
+            tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
+            tx.execute(f"DELETE FROM runs {where}", values)
+
+        with suppress(OutOfReachError):  # they are looked up by the next one who resumes
+            self.write(change)
+
+    def keep_answers(self, runs: Sequence[Run]) -> None:
+        """Keep answers that came to a driver which has lost its lease.
+
+        They are recorded like those of executions made elsewhere: a row in doubt is completed, one
+        that has ended stays.
+        """
+        self._recorder.keep_answers([run for run in runs if not run.in_doubt])
+
+    def change(self, **fields: Any) -> None:
+        """Set `round`, `ended`, `why`, `options` or `checked` of the sweep."""
+        values = {name: column_value(value) for name, value in fields.items()}
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
+        with suppress(OutOfReachError):
+            if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
+                raise _no_sweep(self._sweep_id)
+
+    def mark_moved(
+        self, release_tag: str, release_id: str, *, since: datetime, until: datetime
+    ) -> None:
+        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
+        sql = (
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
+            "AND timestamp <= :until"
+        )
+        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
+        values |= {"release": release_id, "since": micros(since), "until": micros(until)}
+        try:
+            self.write(lambda tx: tx.execute(sql, values))
+        except OutOfReachError as exc:
+            msg = (
+                f"Release tag {release_tag!r} moved during sweep {self._sweep_id}, and its runs "
+                f"cannot be marked: {exc}"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+
+
+def _record(
+    tx: Transaction,
+    *,
+    begun: Sequence[Run],
+    resent: Sequence[Run],
+    doubted: Sequence[Run],
+    ended: Sequence[Run],
+) -> list[str]:
+    """Record runs of a sweep; return the ids of those in `begun` that were there already."""
+    for run in ended:
+        writes.end(tx, run)
+    for run in doubted:
+        writes.doubt(tx, run)
+    for run in resent:
+        writes.resend(tx, run)
+    stored = [run for run in begun if not writes.insert_run(tx, run)]
+    for run in stored:
+        _adopt(tx, run)
+    return [clean(run.id) for run in stored]
+
+
+class Sweeps:
+    """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users."""
+
+    def __init__(self, store: Store, recorder: RunRecorder) -> None:
+        self._store, self._recorder = store, recorder
 
     def add(
         self,
@@ -68,21 +212,18 @@ class Sweeps:
         cases: Iterable[SweepCase],
         *,
         reused: Mapping[Place, str] | None = None,
-        allow_duplicate: bool = True,
     ) -> bool:
-        """Store the plan of a sweep; `reused`: which runs replace planned ones.
+        """Store the plan of a sweep; `reused` maps planned runs to the runs that replace them.
 
-        Unless `allow_duplicate`, nothing is stored and False is returned where there is an
-        unfinished sweep of the same plan.
+        Returns False, and stores nothing, if there is a sweep of the same signature and generation:
+        another process was quicker.
         """
-        row = {name: _column(getattr(sweep, name)) for name in SWEEP}
-        rows = [_case_row(case) for case in cases]
+        row = {name: column_value(getattr(sweep, name)) for name in SWEEP}
+        rows = [case_row(case) for case in cases]
 
         def change(tx: Transaction) -> bool:
-            unfinished = "SELECT 1 FROM sweeps WHERE signature = :signature AND ended IS NULL"
-            if not allow_duplicate and tx.read(unfinished, {"signature": sweep.signature}):
+            if not tx.execute(f"{insert('sweeps', SWEEP)} ON CONFLICT DO NOTHING", row):
                 return False
-            tx.execute(insert("sweeps", SWEEP), row)
             for each in rows:
                 case = {"sweep": sweep.id, **each}
                 case["large"] = extract_large(tx, case, ("inputs",))
@@ -91,6 +232,22 @@ class Sweeps:
             return True
 
         return self._store.write(change)
+
+    def learn(self, sweep: SweepRecord) -> None:
+        """Store workspace, environment and releases of a sweep, if they were not known before."""
+        sql = (
+            "UPDATE sweeps SET workspace = coalesce(workspace, :workspace), "
+            "environment = coalesce(environment, :environment), releases = :releases "
+            "WHERE id = :id"
+        )
+        names = ("id", "workspace", "environment", "releases")
+        row = {name: column_value(getattr(sweep, name)) for name in names}
+        self._store.write(lambda tx: tx.execute(sql, row))
+
+    @property
+    def identity(self) -> object:
+        """What two open histories have in common that are the same file or database."""
+        return self._store.identity
 
     def every(self, start: str = "") -> list[SweepRecord]:
         """Return every sweep whose id begins so, newest first."""
@@ -101,14 +258,11 @@ class Sweeps:
         """Return the sweeps of a signature, newest first."""
         return self._select("signature = :signature", {"signature": signature})
 
-    def change(self, sweep_id: str, **fields: Any) -> None:
-        """Set `round`, `ended`, `why` or `options` of a sweep."""
-        values = {name: _column(value) for name, value in fields.items()}
-        assignments = ", ".join(f"{name} = :{name}" for name in values)
-        sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
-        with suppress(OutOfReachError):
-            if not self._store.write(lambda tx: tx.execute(sql, {**values, "sweep": sweep_id})):
-                raise _no_sweep(sweep_id)
+    def ordered(self, deployment: str) -> list[tuple[SweepRecord, list[str]]]:
+        """Return the sweeps of a deployment whose order was drawn, and the ids of their cases."""
+        where = "deployment = :deployment AND case_order IS NOT NULL"
+        sweeps = self._select(where, {"deployment": deployment})
+        return [(sweep, _case_ids(self._store, sweep.id)) for sweep in sweeps]
 
     def cases(self, sweep_id: str) -> list[SweepCase]:
         """Return the cases of a sweep, in their order."""
@@ -125,120 +279,102 @@ class Sweeps:
             "UPDATE sweep_cases SET expected = :expected, labels = :labels "
             "WHERE sweep = :sweep AND position = :position"
         )
-        rows = [{"sweep": sweep_id, **_case_row(case)} for case in cases]
+        rows = [{"sweep": sweep_id, **case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
-    def acquire(self, sweep_id: str, token: str = "") -> str:
-        """Take the lease of a sweep for this process, under `token` if given; return its token."""
-        now = self._store.dialect.now
-        sql = (
-            "INSERT INTO leases (sweep, token, holder, expires_at) "
-            f"VALUES (:sweep, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
-            "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
-            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
-        )
-        token = token or uuid.uuid4().hex
-        lease = {"sweep": sweep_id, "token": token, "holder": _this_process()}
+    def acquire(self, sweep: SweepRecord, *, adopt: bool = True) -> SweepLease:
+        """Take the lease of a sweep for this process, and adopt runs that belong to it.
 
-        def change(tx: Transaction) -> str:
-            if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep_id}):
-                raise _no_sweep(sweep_id)
-            dead = next((token for token, who, *_ in _leases(tx, sweep_id) if _has_ended(who)), "")
-            if not tx.read(sql, {**lease, "length": _LEASE, "dead": dead}):
-                raise _is_held(sweep_id, _leases(tx, sweep_id))
-            return token
+        In the same transaction, runs that an earlier driver began and never ended become doubtful,
+        since the end of its lease; with `adopt`, runs of the history that have the id of a planned
+        run become runs of this sweep.
 
-        return self._store.write(change)
-
-    def renew(self, sweep_id: str, token: str) -> bool:
-        """Keep the lease for another minute; return False while the history is out of reach.
-
-        Where it was not renewed in time and another process has it, it raises.
+        Raises `HistoryError` if another process drives the sweep, or there is no such sweep.
         """
-        sql = (
-            f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
-            "WHERE sweep = :sweep AND token = :token"
-        )
-        values = {"sweep": sweep_id, "token": token, "length": _LEASE}
-        try:
-            if self._store.write(lambda tx: tx.execute(sql, values)):
-                return True
-            held = _leases(self._store, sweep_id)
-        except OutOfReachError:
-            return False
-        raise _is_held(sweep_id, held)
+        planned = planned_ids(sweep) if adopt and sweep.judge is None else {}
 
-    def release(self, sweep_id: str, token: str) -> None:
-        """Give the lease back; does nothing where another process has it."""
-        sql = "DELETE FROM leases WHERE sweep = :sweep AND token = :token"
-        with suppress(OutOfReachError):  # it expires
-            self._store.write(lambda tx: tx.execute(sql, {"sweep": sweep_id, "token": token}))
+        def prepare(tx: Transaction, earlier_end: int | None) -> None:
+            if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep.id}):
+                raise _no_sweep(sweep.id)
+            cases = _case_ids(tx, sweep.id) if planned else []
+            _adopt_all(tx, sweep.id, planned, cases)
+            _adopt_judgements(tx, sweep)
+            now, end = tx.dialect.now, "CAST(:end AS BIGINT)"
+            sql = (
+                "UPDATE runs SET doubt = 'SENT', "
+                f"doubt_since = CASE WHEN {end} < {now} THEN {end} ELSE {now} END "
+                "WHERE sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge) "
+                "AND state = 'STARTED' AND doubt IS NULL"
+            )
+            tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "end": earlier_end})
+
+        lease = acquire(self._store, sweep.lease_name, prepare=prepare)
+        return SweepLease(lease, sweep.id, self._recorder)
 
     def held(self) -> set[str]:
         """Return the ids of the sweeps that a process drives now."""
-        sql = f"SELECT sweep, holder FROM leases WHERE expires_at > {self._store.dialect.now}"
-        return {sweep_id for sweep_id, who in self._store.read(sql) if not _has_ended(who)}
-
-    def lost(self, sweep_id: str) -> datetime | None:
-        """Return when a driver that ended without releasing its lease last renewed it."""
-        for _, holder, expires_at, is_expired in _leases(self._store, sweep_id):
-            if is_expired or _has_ended(holder):
-                return from_micros(expires_at - _LEASE)
-        return None
-
-    def record(self, *, begun: Sequence[Run] = (), ended: Sequence[Run] = ()) -> None:
-        """Complete `ended` and begin `begun`, in one transaction, then notify the subscribers.
-
-        The row of a run that ended otherwise, by a synchronisation, stays as it is.
-        """
-        self._record(begun, ended)
-
-    def withdraw(self, runs: Sequence[Run]) -> None:
-        """Remove runs that were begun and never sent."""
-        dialect = self._store.dialect
-        where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
-        values = {"ids": dialect.listed([run.id for run in runs])}
-
-        def change(tx: Transaction) -> None:
-            tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
-            tx.execute(f"DELETE FROM runs {where}", values)
-
-        with suppress(OutOfReachError):  # they are looked up by the next one who resumes
-            self._store.write(change)
-
-    def mark_moved(
-        self, sweep_id: str, release_tag: str, release_id: str, *, since: datetime, until: datetime
-    ) -> None:
-        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
         sql = (
-            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
-            "AND timestamp <= :until"
+            "SELECT s.id, l.holder FROM leases l JOIN sweeps s "
+            "ON s.id = l.sweep OR (s.judge = l.sweep AND s.ended IS NULL) "
+            f"WHERE l.expires_at > {self._store.dialect.now}"
         )
-        values: dict[str, Any] = {"sweep": sweep_id, "tag": release_tag, "release": release_id}
-        values |= {"since": micros(since), "until": micros(until)}
-        try:
-            self._store.write(lambda tx: tx.execute(sql, values))
-        except OutOfReachError as exc:
-            msg = (
-                f"Release tag {release_tag!r} moved during sweep {sweep_id}, and its runs cannot "
-                f"be marked: {exc}"
-            )
-            warnings.warn(msg, UserWarning, stacklevel=2)
+        return {sweep_id for sweep_id, holder in self._store.read(sql) if not has_ended(holder)}
+
+    def lost(self, sweep: SweepRecord) -> datetime | None:
+        """Return when a driver that ended without releasing its lease last renewed it."""
+        for _, holder, expires_at, is_expired in leases(self._store, sweep.lease_name):
+            if is_expired or has_ended(holder):
+                return from_micros(expires_at) - timedelta(seconds=LENGTH_S)
+        return None
 
     def states(self, sweep_id: str) -> dict[str, str]:
         """Return the state of each run of a sweep that was begun, by its id; deleted ones too.
 
-        A deleted run whose answer never came is CANCELLED: nobody waits for it.
+        IN_DOUBT: it ended without an answer, and may have been executed. CUT_OFF: its execution was
+        cancelled, so that it has no answer. A deleted run that was never answered is CANCELLED.
         """
-        sql = f"SELECT id, {_STATE} FROM runs WHERE sweep_id = :sweep"
+        sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"
+        is_judge = self._store.read(sql, {"sweep": sweep_id})
+        state = _JUDGED_STATE if is_judge else _PLANNED_STATE
+        sql = f"SELECT id, {state} FROM runs WHERE sweep_id = :sweep"
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
-    def in_doubt(self, sweep_id: str) -> set[str]:
-        """Return the ids of runs that ended without an answer, and may have been executed."""
-        where = "doubt IS NOT NULL AND deletion IS NULL"
-        sql = f"SELECT id FROM runs WHERE sweep_id = :sweep AND {where}"
-        return {run_id for (run_id,) in self._store.read(sql, {"sweep": sweep_id})}
+    def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
+        """Return what the history has of a judge's planned runs: states by id, and answers."""
+        stored = _judgements(self._store, sweep)
+        answers = {run.place: run.id for run in stored if run.state in _ANSWERED}
+        return {run.planned_id: run.state for run in stored}, answers
+
+    def begun(self, sweep_id: str) -> int:
+        """Return how many runs a sweep has begun, without those that a judge adopted ended."""
+        sql = (
+            "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
+            "WHERE s.id = :sweep AND "
+            f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL})"
+        )
+        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
+
+    def of_judge(self, judge: str) -> set[str]:
+        """Return the ids of the sweeps of a judge."""
+        rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})
+        return {sweep_id for (sweep_id,) in rows}
+
+    def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
+        """Return the doubt of each run of a sweep, and for how many seconds it has lasted."""
+        now = self._store.dialect.now
+        sql = (
+            f"SELECT id, coalesce(doubt, 'SENT'), coalesce({now} - doubt_since, 0) FROM runs "
+            f"WHERE sweep_id = :sweep AND {IN_DOUBT_SQL}"
+        )
+        rows = self._store.read(sql, {"sweep": sweep_id})
+        return {run_id: (kind, max(0, age) / 1e6) for run_id, kind, age in rows}
+
+    def doubt_age(self, run_id: str) -> float:
+        """Return for how many seconds a run has been in doubt; 0 if it is not known."""
+        now = self._store.dialect.now
+        sql = f"SELECT {now} - doubt_since FROM runs WHERE id = :id AND doubt_since IS NOT NULL"
+        ages = [age / 1e6 for (age,) in self._store.read(sql, {"id": run_id})]
+        return max(0.0, *ages) if ages else 0.0
 
     def tallies(self) -> dict[str, Counter[str]]:
         """Return of each sweep how many runs are in which state, reused ones too."""
@@ -323,16 +459,21 @@ class Sweeps:
         return [PastRun(*row) for row in rows]
 
     def reusable(
-        self, deployment: str, release_id: str, case_ids: Iterable[str]
+        self, deployment: str, release_id: str, case_ids: Iterable[str], judge: str | None = None
     ) -> dict[str, list[str]]:
-        """Return fulfilled runs on one release: case id to run ids, newest first."""
+        """Return fulfilled runs on one release: case id to run ids, newest first.
+
+        Those of a `judge` are left out: each is the answer of one planned run.
+        """
         dialect = self._store.dialect
         sql = (
             "SELECT case_id, id FROM runs WHERE deployment = :deployment AND tag_moved = 0 "
             "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
-            f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
+            f"AND {dialect.one_of('case_id', 'ids')} AND (sweep_id IS NULL OR "
+            "sweep_id NOT IN (SELECT id FROM sweeps WHERE judge = :judge)) "
+            "ORDER BY timestamp DESC, seq DESC"
         )
-        values = {"deployment": deployment, "release": release_id}
+        values = {"deployment": deployment, "release": release_id, "judge": judge}
         found: dict[str, list[str]] = {}
         for case_id, run in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
             found.setdefault(case_id, []).append(run)
@@ -353,7 +494,12 @@ class Sweeps:
 
     def _select(self, where: str, values: Mapping[str, Any]) -> list[SweepRecord]:
         sql = f"SELECT {', '.join(SWEEP)} FROM sweeps WHERE {where} ORDER BY seq DESC"
-        return [sweep_of(row) for row in self._store.read(sql, values)]
+        sweeps = [sweep_of(row) for row in self._store.read(sql, values)]
+        return [self._with_case_ids(sweep) if sweep.judge else sweep for sweep in sweeps]
+
+    def _with_case_ids(self, sweep: SweepRecord) -> SweepRecord:
+        case_ids = tuple(_case_ids(self._store, sweep.id))
+        return sweep.model_copy(update={"case_ids": case_ids})
 
 
 def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) -> None:
@@ -365,88 +511,75 @@ def _insert_reused(sweep_id: str, reused: Mapping[Place, str], tx: Transaction) 
     tx.execute_many(sql, rows)
 
 
-def _column(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return micros(value)
-    if isinstance(value, dict) and any(isinstance(each, datetime) for each in value.values()):
-        value = {name: micros(each) for name, each in value.items()}
-    return json.dumps(value) if isinstance(value, dict | tuple) else value
-
-
-def sweep_of(row: Sequence[Any]) -> SweepRecord:
-    """Return the sweep of a row of `SWEEP`."""
-    found = dict(zip(SWEEP, row, strict=True))
-    try:
-        for name in ("release_tags", "releases", "options"):
-            found[name] = json.loads(found[name])
-        order, checked = found["case_order"], json.loads(found["checked"] or "{}")
-        found["case_order"] = None if order is None else tuple(json.loads(order))
-        found["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
-        found["created"] = from_micros(found["created"])
-        found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
-        return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
-    except (ValueError, TypeError, OverflowError) as exc:
-        msg = f"Sweep {row[0]!r:.100} in the history is damaged; put a backup in its place"
-        raise HistoryError(msg) from exc
-
-
-def _case_row(case: SweepCase) -> dict[str, Any]:
-    names, where = CASE[2:-1], f"case {case.position}"
-    texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
-    return {"position": case.position, "case_id": case.case_id, **texts}
-
-
-# A driver renews its lease while it works, by the database's clock, so that two hosts can never
-# hold it at once. On one Linux machine the lease of a process that has ended is free at once.
-
-
-def _leases(reader: Reader, sweep_id: str) -> list[Row]:
-    """Return token, holder, end, and whether it has come."""
-    sql = (
-        "SELECT token, holder, expires_at, "
-        f"CASE WHEN expires_at <= {reader.dialect.now} THEN 1 ELSE 0 END "
-        "FROM leases WHERE sweep = :sweep"
-    )
-    return reader.read(sql, {"sweep": sweep_id})
-
-
 def _no_sweep(sweep_id: str) -> HistoryError:
     return HistoryError(f"The history has no sweep {sweep_id!r}; ws.sweeps() lists all")
 
 
-def _is_held(sweep_id: str, leases: Sequence[Row]) -> HistoryError:
-    if not leases:
-        return HistoryError(f"The lease of sweep {sweep_id} was released; resume the sweep")
-    holder = json.loads(leases[0][1])
-    is_mine = holder == json.loads(_this_process())
-    where = "in this process" if is_mine else f"in process {holder['pid']} on {holder['host']}"
-    return HistoryError(
-        f"Sweep {sweep_id} is running {where}; wait until it ends or stop it there (a process "
-        "that was killed loses it within a minute), or start another with restart=True"
+def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
+    sql = "SELECT case_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+    return [case_id for (case_id,) in reader.read(sql, {"id": sweep_id})]
+
+
+def _adopt(tx: Transaction, run: Run) -> None:
+    """Make the stored run with the external id of `run` that planned run of its sweep."""
+    sql = "SELECT id FROM runs WHERE external_id = :id"
+    for (stored_id,) in tx.read(sql, {"id": clean(run.id)}):
+        fields = {"sweep_id": run.sweep_id, "repeat": run.repeat, "case_id": run.case_id}
+        rename_run(tx, stored_id, run.id, {**fields, "release_tag": run.release_tag})
+
+
+def _adopt_all(
+    tx: Transaction, sweep_id: str, planned: Mapping[str, Place], case_ids: Sequence[str]
+) -> None:
+    """Make stored runs of other origin that have the external id of a planned run those runs."""
+    sql = (
+        f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
+        "AND (sweep_id IS NULL OR sweep_id <> :sweep)"
     )
+    values = {"sweep": sweep_id, "ids": tx.dialect.listed(planned)}
+    for stored_id, external_id in tx.read(sql, values) if planned else ():
+        place = planned[external_id]
+        fields = {"sweep_id": sweep_id, "repeat": place.repeat, "release_tag": place.release_tag}
+        fields["case_id"] = case_ids[place.position]
+        rename_run(tx, stored_id, external_id, fields)
 
 
-def _this_process() -> str:
-    return json.dumps({"host": platform.node(), "pid": os.getpid(), "machine": _machine()})
+class _Judgement(NamedTuple):
+    """A stored run that has the id of a judge's planned run."""
+
+    planned_id: str
+    place: Place
+    id: str
+    sweep_id: str | None
+    state: str
 
 
-@cache
-def _machine() -> str | None:
-    """Return what no other machine, boot or container has; None where the system has no such id."""
-    try:
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
-    except OSError:
-        return None
+def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
+    """Return the stored runs of a judge's planned runs, attempt after attempt."""
+    sql = (
+        f"SELECT external_id, id, sweep_id, {_JUDGED_STATE} FROM runs "
+        f"WHERE {reader.dialect.one_of('external_id', 'ids')}"
+    )
+    stored: list[_Judgement] = []
+    places, attempt = list(sweep.places()), 0
+    while places:
+        ids = {planned_id(sweep, place, 0, attempt): place for place in places}
+        rows = reader.read(sql, {"ids": reader.dialect.listed(ids)})
+        runs = [_Judgement(name, ids[name], *row) for name, *row in rows]
+        stored += runs
+        places = [run.place for run in runs if run.state in _REPEATED]
+        attempt += 1
+    return stored
 
 
-def _has_ended(holder: str) -> bool:
-    """Return whether the holder is known to have ended: a process of this machine."""
-    known = json.loads(holder)
-    if _machine() is None or known["machine"] != _machine():
-        return False
-    try:
-        stat = (_PROC / str(known["pid"]) / "stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
+def _adopt_judgements(tx: Transaction, sweep: SweepRecord) -> None:
+    """Have answers of earlier sweeps of a judge stand for planned runs; adopt its other runs."""
+    runs = [] if sweep.judge is None else _judgements(tx, sweep)
+    runs = [run for run in runs if run.sweep_id != sweep.id]
+    answers = {run.place: run.id for run in runs if run.state in _ANSWERED}
+    _insert_reused(sweep.id, answers, tx)
+    for run in runs:
+        if run.place not in answers:
+            fields = {"sweep_id": sweep.id, "repeat": run.place.repeat}
+            fields["case_id"] = sweep.case_ids[run.place.position]
+            rename_run(tx, run.id, run.planned_id, fields)

@@ -38,6 +38,7 @@ _READ_ONLY = (
     "; SET default_transaction_read_only = on"
     "; SET plan_cache_mode = force_custom_plan"  # one for any words would suit few of them
 )
+_FSYNC = "; SET synchronous_commit = on"  # whatever the server's default is
 _LONG_READ = "; SET idle_in_transaction_session_timeout = 0"
 _POOLED = f"SET LOCAL lock_timeout = '{_WAIT_S}s'"
 _CONNECT_DEFAULTS = {
@@ -153,12 +154,12 @@ class PostgresStore:
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: DatabaseUrl, *, fsync: bool = False) -> None:
         self.path = url.public
         self.closed = False
         self._url = url
         self._is_committing = False
-        self._writer = self._link(_SETTINGS)
+        self._writer = self._link(_SETTINGS + _FSYNC if fsync else _SETTINGS)
         self._reader = self._link(_SETTINGS + _READ_ONLY)
         self.write(_prepare)
         survive_forks(self)
@@ -221,6 +222,11 @@ class PostgresStore:
                 yield PostgresSnapshot(connection)
         finally:
             link.close()
+
+    @property
+    def identity(self) -> object:
+        """What all stores of the same database have in common."""
+        return self.path
 
     def size(self) -> int:
         """Return the bytes of its tables and indexes."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
@@ -38,6 +39,8 @@ from vellum_nb.models.sweeps import IN_DOUBT_SQL
 if TYPE_CHECKING:
     import pandas as pd
 
+REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
+"""Columns of other tables that hold ids of runs."""
 _NAMED = 3
 _SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # ends that settle a doubt
 _DELETIONS = {  # columns of `deletions`, and what they hold
@@ -59,7 +62,8 @@ _BEGIN_RUN = insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
 _BEGIN_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
-    "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL ELSE coalesce(doubt_since, {now}) END, "
+    "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL "
+    "ELSE coalesce(doubt_since, {now}) END, "
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
     "WHERE id = :id AND {} RETURNING seq"
 )
@@ -78,12 +82,20 @@ def author_here(*, is_shared: bool) -> str | None:
         return None
 
 
+class Completion(Enum):
+    """What completing the row of a run did."""
+
+    COMPLETED = "its answer is recorded"
+    ENDED = "it had ended otherwise, and stays as it is"
+    MISSING = "there is no such row"
+
+
 def finish(transaction: Transaction, run: Run) -> HistoryError | None:
-    """Complete the row of `run`, which must be STARTED; return the error where it was deleted."""
+    """Complete the row of `run`, which must be STARTED; return the error if it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
-    if not complete_run(transaction, run):
+    if complete_run(transaction, run) is not Completion.COMPLETED:
         sql = "SELECT state FROM runs WHERE id = :id AND deletion IS NULL"
         for (state,) in transaction.read(sql, {"id": clean(run.id)}):
             msg = (
@@ -97,13 +109,16 @@ def finish(transaction: Transaction, run: Run) -> HistoryError | None:
     return unknown_run(transaction, clean(run.id)) if is_deleted else None
 
 
-def record(transaction: Transaction, begun: Sequence[Run], ended: Sequence[Run]) -> None:
-    """Complete `ended`, of which some may have ended before, and begin `begun`."""
-    for run in ended:
-        complete_run(transaction, run)
-    for run in begun:
-        if not insert_run(transaction, run):
-            raise _duplicate(transaction, run)
+def begin(transaction: Transaction, run: Run) -> None:
+    """Add the rows of `run`, whose ids must be new."""
+    if not insert_run(transaction, run):
+        raise _duplicate(transaction, run)
+
+
+def end(transaction: Transaction, run: Run) -> None:
+    """Complete the row of `run`, or add it if it is missing; one that has ended stays."""
+    if complete_run(transaction, run) is Completion.MISSING:
+        insert_run(transaction, run)
 
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
@@ -114,16 +129,18 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
         return False
     places = extract_large(transaction, payloads)
     transaction.execute(_BEGIN_PAYLOAD, {**payloads, "large": places, "seq": found[0][0]})
+    if run.doubt is not None:
+        transaction.execute(_doubt_since(transaction), {"id": clean(run.id)})
     if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
         search.mark_changed(transaction, clean(run.id))
     return True
 
 
-def complete_run(transaction: Transaction, run: Run) -> bool:
-    """Complete the row of `run`; return False where it has ended.
+def complete_run(transaction: Transaction, run: Run) -> Completion:
+    """Complete the row of `run`.
 
-    A FAILED row of which nobody knows whether it was executed is completed by an answer. One that
-    was deleted is completed too, so that its answer comes back with it.
+    A row in doubt is completed by an answer, whatever ended it. A deleted row is completed as
+    well, so that restoring it restores the answer.
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
     scalars = scalar_row(run, _ENDED_SCALARS)
@@ -133,9 +150,48 @@ def complete_run(transaction: Transaction, run: Run) -> bool:
         found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL, now=now), scalars)
         search.mark_changed(transaction, clean(run.id))
     if not found:
-        return False
+        exists = transaction.read("SELECT 1 FROM runs WHERE id = :id", {"id": clean(run.id)})
+        return Completion.ENDED if exists else Completion.MISSING
     _set_payloads(transaction, run.id, found[0][0], payloads)
-    return True
+    return Completion.COMPLETED
+
+
+def doubt(transaction: Transaction, run: Run) -> None:
+    """Store why it is doubtful whether a STARTED run was executed, and since when."""
+    sql = (
+        f"UPDATE runs SET doubt = :doubt, doubt_since = coalesce(doubt_since, "
+        f"{transaction.dialect.now}) WHERE id = :id AND state = 'STARTED'"
+    )
+    transaction.execute(sql, {"doubt": run.doubt or "SENT", "id": clean(run.id)})
+
+
+def resend(transaction: Transaction, run: Run) -> None:
+    """Make a run in doubt one that is about to be sent again."""
+    sql = (
+        "UPDATE runs SET state = 'STARTED', doubt = NULL, doubt_since = NULL, finished_at = NULL, "
+        f"error_code = NULL, error_message = NULL WHERE id = :id AND {IN_DOUBT_SQL}"
+    )
+    transaction.execute(sql, {"id": clean(run.id)})
+
+
+def _doubt_since(transaction: Transaction) -> str:
+    """Return the statement that dates the doubt of a run, or drops the date of a settled one."""
+    return (
+        "UPDATE runs SET doubt_since = CASE WHEN doubt IS NULL THEN NULL "
+        f"ELSE coalesce(doubt_since, {transaction.dialect.now}) END WHERE id = :id"
+    )
+
+
+def rename_run(
+    transaction: Transaction, run_id: str, new_id: str, scalars: Mapping[str, Any] | None = None
+) -> None:
+    """Give a run another id, wherever it is referred to, and set columns of it."""
+    for table, name in (("runs", "id"), *REFERENCES):
+        sql = f"UPDATE {table} SET {name} = :new WHERE {name} = :old"
+        transaction.execute(sql, {"new": new_id, "old": run_id})
+    if scalars:
+        sql = f"UPDATE runs SET {_settings(list(scalars))} WHERE id = :id"
+        transaction.execute(sql, {**scalars, "id": new_id})
 
 
 def update_run(
@@ -147,6 +203,8 @@ def update_run(
     found = transaction.read(sql, {**scalars, "id": run_id})
     if not found:
         return False
+    if "doubt" in scalars:
+        transaction.execute(_doubt_since(transaction), {"id": run_id})
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
     if texts:
         _set_payloads(transaction, run_id, found[0][0], texts)

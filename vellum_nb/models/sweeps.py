@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import Field
 
@@ -50,6 +49,7 @@ class SweepRecord(Model):
     case_order: tuple[int, ...] | None = None  # positions as they are run; None: as given
     checked: dict[str, datetime] = Field(default_factory=dict)  # tag: last seen on its release
     judge: str | None = None  # what the ids of its runs derive from, if it is a judge's
+    case_ids: tuple[str, ...] = ()  # of a judge's sweep; read with it, not stored
     lost: datetime | None = None  # last sign of a driver that died; read, not stored
 
     @property
@@ -57,12 +57,14 @@ class SweepRecord(Model):
         """How many runs there are to be."""
         return self.cases * len(self.release_tags) * self.repeats
 
-    def order(self) -> list[int]:
-        """Return the positions of the cases as they are run: where it may stop early, at random."""
-        positions = list(range(self.cases))
-        if self.options.get("stop_when"):
-            random.Random(self.options.get("seed", 0)).shuffle(positions)  # noqa: S311 - no secret
-        return positions
+    @property
+    def lease_name(self) -> str:
+        """The name of the lease of its driver: all sweeps of a judge share one."""
+        return self.judge or self.id
+
+    def order(self) -> Sequence[int]:
+        """Return the positions of the cases in the order in which they are run."""
+        return range(self.cases) if self.case_order is None else self.case_order
 
     def places(self) -> Iterator[Place]:
         """Yield every planned run: all tags of a case together, repeat after repeat.
@@ -88,19 +90,47 @@ class Place:
     repeat: int
 
 
-def planned_id(sweep_id: str, place: Place, round: int = 0) -> str:  # noqa: A002  (the field's word)
+ATTEMPTS = 3
+"""How often a planned run whose execution is cut off is made in one session."""
+
+
+def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 0) -> str:  # noqa: A002  (the field's word)
     """Return the id of a planned run, which is its external id too.
 
-    It follows from the plan alone, so that every attempt, in this process or a later one, goes
-    under the same id.
+    It follows from the plan alone, or for a judge's from the judge and what is judged, so that all
+    processes send the same run under the same id. An execution that was cut off has no answer: its
+    run is made again as the next `attempt`.
 
     Examples
     --------
-    >>> planned_id("00000000-0000-0000-0000-000000000001", Place(0, "v1", 0))
+    >>> from datetime import UTC, datetime
+    >>> sweep = SweepRecord(
+    ...     id="00000000-0000-0000-0000-000000000001",
+    ...     deployment="d",
+    ...     release_tags=("v1",),
+    ...     cases=1,
+    ...     signature="s",
+    ...     created=datetime.now(UTC),
+    ... )
+    >>> planned_id(sweep, Place(0, "v1", 0))
     'e8f11a56-4e04-55ed-80de-e37e22fad978'
     """
-    name = f"{place.position}/{place.repeat}/{round}/{place.release_tag}"
-    return str(uuid5(UUID(sweep_id), name))
+    number = f"{round}.{attempt}" if attempt else str(round)
+    if sweep.judge is not None:
+        case_id = sweep.case_ids[place.position]
+        return str(uuid5(NAMESPACE_OID, f"{sweep.judge}/{case_id}/{place.repeat}/{number}"))
+    name = f"{place.position}/{place.repeat}/{number}/{place.release_tag}"
+    return str(uuid5(UUID(sweep.id), name))
+
+
+def planned_ids(sweep: SweepRecord) -> dict[str, Place]:
+    """Return the planned runs by every id that they may have in the history."""
+    return {
+        planned_id(sweep, place, number, attempt): place
+        for place in sweep.places()
+        for number in range(sweep.round + 1)
+        for attempt in range(ATTEMPTS)
+    }
 
 
 def signature(

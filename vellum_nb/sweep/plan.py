@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from html import escape
+from itertools import count, takewhile
 from numbers import Real
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
@@ -21,7 +23,13 @@ from vellum_nb.errors import InputError
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import Run, new_run_id
 from vellum_nb.models.checks import check_integer, check_texts, refuse
-from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
+from vellum_nb.models.sweeps import (
+    Place,
+    SweepCase,
+    SweepRecord,
+    planned_id,
+    signature,
+)
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import Releases
 
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace planned ones
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _LOOKS = 50  # a look is a walk through all cases: the next is after one case in so many
+_LEARNED = ("workspace", "environment")
+_NOT_REPEATED = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
 
@@ -221,6 +231,10 @@ class StopRule:
             self.why = self._decision()
         return self.why
 
+    def add(self, run: PlannedRun) -> None:
+        """Have `run` count, which is another attempt at a planned one."""
+        self._places[run.run_id] = run.place
+
     def may_begin(self, more: int) -> int:
         """Return how many runs may have begun: up to the next case to be compared, and `more`."""
         return bisect_right(self._fresh, len(self._differences[self._others[0]])) + more
@@ -401,17 +415,28 @@ class SweepPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """Where a planned run stands: the id it has or gets, and its state; None: not begun."""
+    """A planned run: the id it has or gets, and its state; None if it has not begun.
+
+    IN_DOUBT: it ended without an answer, and may have been executed.
+    """
 
     place: Place
     run_id: str
-    state: str | None  # IN_DOUBT: it is FAILED, and may have been executed
+    state: str | None
+    round: int = 0
+    attempt: int = 0
+
+    def next_attempt(self, sweep: SweepRecord) -> PlannedRun:
+        """Return what is to be run after the execution of this one was cut off."""
+        attempt = self.attempt + 1
+        run_id = planned_id(sweep, self.place, self.round, attempt)
+        return replace(self, run_id=run_id, state=None, attempt=attempt)
 
 
 def planned_runs(
     sweep: SweepRecord, states: Mapping[str, str], reused: Reused
 ) -> Iterator[PlannedRun]:
-    """Yield where every planned run stands, in the order of the plan.
+    """Yield every planned run with its state, in the order of the plan.
 
     A run that failed in an earlier round than the sweep's is to be run again, under a new id.
     """
@@ -419,21 +444,39 @@ def planned_runs(
         if place in reused:
             yield PlannedRun(place, reused[place], "FULFILLED")
             continue
-        newest = planned_id(sweep.id, place, sweep.round)
-        earlier = (planned_id(sweep.id, place, n) for n in range(sweep.round - 1, -1, -1))
-        run_id = next((each for each in (newest, *earlier) if each in states), newest)
-        state = states.get(run_id)
-        stands = run_id == newest or state in {"FULFILLED", "STARTED", "IN_DOUBT"}
-        yield PlannedRun(place, run_id, state) if stands else PlannedRun(place, newest, None)
+        newest = _in_round(sweep, place, sweep.round, states)
+        earlier = (
+            run
+            for number in range(sweep.round - 1, -1, -1)
+            if (run := _in_round(sweep, place, number, states)).state is not None
+        )
+        run = newest if newest.state is not None else next(earlier, newest)
+        is_final = run.round == sweep.round or run.state in _NOT_REPEATED
+        yield run if is_final else newest
+
+
+def _in_round(
+    sweep: SweepRecord, place: Place, number: int, states: Mapping[str, str]
+) -> PlannedRun:
+    """Return the last attempt at a planned run in a round, or the one to be made next."""
+    run_id = planned_id(sweep, place, number)
+    run = PlannedRun(place, run_id, states.get(run_id), number)
+    while run.state == "CUT_OFF" or (sweep.judge is not None and run.state == "FAILED"):
+        run = run.next_attempt(sweep)
+        run = replace(run, state=states.get(run.run_id))
+    return run
 
 
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
-    """Return the runs that a later round has begun again."""
-    found: set[str] = set()
+    """Return the runs that a later round or attempt has begun again."""
+    superseded_ids: set[str] = set()
     for place in sweep.places():
-        ids = [planned_id(sweep.id, place, number) for number in range(sweep.round + 1)]
-        found.update([each for each in ids if each in states][:-1])
-    return found
+        made: list[str] = []
+        for number in range(sweep.round + 1):
+            ids = (planned_id(sweep, place, number, attempt) for attempt in count())
+            made += takewhile(states.__contains__, ids)
+        superseded_ids.update(made[:-1])
+    return superseded_ids
 
 
 def new_sweep(
@@ -444,23 +487,32 @@ def new_sweep(
     repeats: int,
     options: SweepOptions,
     workspace: str | None,
+    judge: str | None = None,
 ) -> SweepRecord:
-    """Return a sweep of `cases` on releases of a `workspace` of the server."""
+    """Return a sweep of `cases` on releases of a `workspace` of the server.
+
+    The runs of a `judge` have ids that derive from that text and what is judged; two such sweeps
+    are never the same.
+    """
     environments = (each.environment for each in releases.values() if each is not None)
     environment = next((each.name for each in environments if each), None)
-    tags, ids = tuple(releases), [case.case_id for case in cases]
+    tags, ids = tuple(releases), tuple(case.case_id for case in cases)
+    sweep_id = new_run_id()
+    plan = signature(deployment, tags, repeats, ids) if judge is None else f"{judge}/{sweep_id}"
     return SweepRecord(
-        id=new_run_id(),
+        id=sweep_id,
         deployment=deployment,
         environment=environment,
         workspace=workspace,
         release_tags=tags,
         repeats=repeats,
         cases=len(cases),
-        signature=signature(deployment, tags, repeats, ids),
+        signature=plan,
         created=datetime.now(UTC),
         releases={tag: release.id if release else None for tag, release in releases.items()},
         options=options.stored,
+        judge=judge,
+        case_ids=() if judge is None else ids,
     )
 
 
@@ -479,14 +531,27 @@ def plan_sweep(
     One that has ended counts where its release tags pointed at the same releases. Nothing is
     written.
     """
-    record = None if restart else _same_plan(sweeps, new)
-    is_earlier, record = record is not None, record or new
+    of_plan = sweeps.of_plan(new.signature)
+    record = None if restart else _same_plan(of_plan, new)
+    is_earlier = record is not None
+    if record is not None:
+        check_seed(record, options)
+        record = _completed(record, new)
+    else:
+        generation = max((each.generation for each in of_plan), default=0) + 1
+        record = new.model_copy(update={"generation": generation})
+        if options.stop_when is not None:
+            ordered = [] if restart and not reuse else sweeps.ordered(new.deployment)
+            earlier = [(s, case_ids) for s, case_ids in ordered if _may_be_same(s, new)]
+            order = _case_order(new, cases, options, earlier)
+            record = record.model_copy(update={"case_order": order})
     goes_on = is_earlier and record.ended is None
     if goes_on:
-        record = record.model_copy(update={"lost": sweeps.lost(record.id)})
-    states = sweeps.states(record.id) if is_earlier else {}
-    standing = sweeps.reused(record.id) if is_earlier else {}
-    runs: Iterable[PlannedRun] = planned_runs(record, states, standing) if is_earlier else ()
+        record = record.model_copy(update={"lost": sweeps.lost(record)})
+    states, standing = _stored_runs(record, sweeps, is_earlier=is_earlier)
+    runs: Iterable[PlannedRun] = (
+        planned_runs(record, states, standing) if states or standing else ()
+    )
     reused: Reused = {}
     if reuse and record.ended is None:
         runs = list(planned_runs(record, states, standing))
@@ -507,16 +572,70 @@ def plan_sweep(
     return record, replace(plan, notes=all_notes), reused
 
 
-def _same_plan(sweeps: Sweeps, new: SweepRecord) -> SweepRecord | None:
+def _stored_runs(
+    record: SweepRecord, sweeps: Sweeps, *, is_earlier: bool
+) -> tuple[Mapping[str, str], Reused]:
+    """Return what the history has of a sweep: states by run, and runs that replace planned ones."""
+    if record.judge is not None:
+        return sweeps.judgements(record)
+    return (sweeps.states(record.id), sweeps.reused(record.id)) if is_earlier else ({}, {})
+
+
+def _same_plan(of_plan: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
     """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    found = sweeps.of_plan(new.signature)
-    ended = next((each for each in found if each.ended is not None), None)
+    same = [each for each in of_plan if _may_be_same(each, new)]
+    ended = next((each for each in same if each.ended is not None), None)
     if ended is not None and any(
         release and ended.releases.get(tag) not in {None, release}
         for tag, release in new.releases.items()
     ):
         ended = None
-    return next((each for each in found if each.ended is None), ended)
+    return next((each for each in same if each.ended is None), ended)
+
+
+def _may_be_same(stored: SweepRecord, new: SweepRecord) -> bool:
+    """Return whether workspace and environment are the same, as far as the keys may read them."""
+    pairs = ((stored.workspace, new.workspace), (stored.environment, new.environment))
+    same_tags = stored.release_tags == new.release_tags
+    return same_tags and all(None in pair or len(set(pair)) == 1 for pair in pairs)
+
+
+def _completed(stored: SweepRecord, new: SweepRecord) -> SweepRecord:
+    """Return a stored sweep with what `new` knows and it does not."""
+    releases = {tag: stored.releases.get(tag) or new.releases.get(tag) for tag in new.releases}
+    fields = {name: getattr(stored, name) or getattr(new, name) for name in _LEARNED}
+    return stored.model_copy(update={**fields, "releases": releases})
+
+
+def check_seed(stored: SweepRecord, options: SweepOptions) -> None:
+    """Raise an `InputError` for another order of the cases than the one that is stored."""
+    seed = stored.options.get("seed", 0)
+    if options.stop_when is None or options.seed == seed:
+        return
+    msg = (
+        f"seed={options.seed}: the first run of sweep {stored.id} fixed the order of its cases, "
+        f"with seed={seed}, and a p-value holds for that order alone; leave seed out, or run all "
+        "of it again with restart=True"
+    )
+    raise InputError(msg)
+
+
+def _case_order(
+    new: SweepRecord,
+    cases: Sequence[SweepCase],
+    options: SweepOptions,
+    earlier: Sequence[tuple[SweepRecord, Sequence[str]]],
+) -> tuple[int, ...]:
+    """Draw the order of the cases; those of an earlier sweep come first, in the order it had."""
+    positions = {case.case_id: case.position for case in cases}
+    first: list[int] = []
+    for sweep, case_ids in earlier:
+        if len(case_ids) > len(first) and positions.keys() >= set(case_ids):
+            check_seed(sweep, options)
+            first = [positions[case_ids[at]] for at in sweep.order()]
+    others = sorted(set(range(new.cases)) - set(first))
+    random.Random(options.seed).shuffle(others)  # noqa: S311 - no secret
+    return (*first, *others)
 
 
 def _reusable(
@@ -527,7 +646,8 @@ def _reusable(
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}
     for release in set(new.releases.values()) - {None}:
-        for case_id, found in sweeps.reusable(new.deployment, str(release), case_ids).items():
+        reusable = sweeps.reusable(new.deployment, str(release), case_ids, new.judge)
+        for case_id, found in reusable.items():
             pools[release, case_id] = [run for run in reversed(found) if run not in known]
     reused: dict[Place, str] = {}
     for planned in runs:
@@ -551,7 +671,7 @@ def _tags(
         own = own or [run for run in past if run.release_tag == tag] or list(past)
         costs = [run.cost_usd for run in own if run.cost_usd is not None]
         begun = sum(number for (of, _), number in counts.items() if of == tag)
-        doubtful = counts.get((tag, "STARTED"), 0)
+        doubtful = counts.get((tag, "STARTED"), 0) + counts.get((tag, "IN_DOUBT"), 0)
         reusing = sum(place.release_tag == tag for place in reused)
         yield TagPlan(
             tag,

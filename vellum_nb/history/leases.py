@@ -1,0 +1,205 @@
+"""Leases: the right of one process to do what two must not do at once, such as drive a sweep.
+
+A lease lasts a minute by the database's clock and is renewed by every write under it. The first
+statement of such a write renews the lease if the token is still this process's, and nothing is
+written otherwise. On one Linux machine the lease of a process that has ended is free at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from vellum_nb.clock import Deadline, boot_id, uptime
+from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.history.backends import Reader, Store, Transaction
+from vellum_nb.history.store import Row
+
+T = TypeVar("T")
+
+LENGTH_S = 60.0
+"""Seconds after which a lease that was not renewed is free."""
+_MARGIN_S = 5.0  # before its end nothing is sent any more
+_LENGTH = int(LENGTH_S * 1e6)
+_PROC = Path("/proc")
+
+
+class LeaseLostError(HistoryError):
+    """Another process holds the lease now, or it was released; nothing was written."""
+
+
+class LeaseHeldError(HistoryError):
+    """Another process, `holder`, holds the lease."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class Lease:
+    """A lease that this process holds under `name`; made by `acquire`.
+
+    `deadline` is until when its holder may act without renewing it, by a clock that counts
+    suspension.
+    """
+
+    def __init__(self, store: Store, name: str, token: str) -> None:
+        self.name, self.token = name, token
+        self.deadline = Deadline.after(0.0)
+        self._store = store
+
+    @property
+    def may_send(self) -> bool:
+        """True while no other process can hold the lease."""
+        return self.deadline.left > 0
+
+    def write(self, change: Callable[[Transaction], T]) -> T:
+        """Call `change` in one transaction that renews the lease first.
+
+        Raises
+        ------
+        LeaseLostError
+            This process no longer holds the lease.
+        OutOfReachError
+            The database cannot be reached; a commit under way may have been made.
+        """
+        sql = (
+            f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
+            "WHERE sweep = :name AND token = :token"
+        )
+        values = {"name": self.name, "token": self.token, "length": _LENGTH}
+
+        def fenced(tx: Transaction) -> T:
+            if not tx.execute(sql, values):
+                raise LeaseLostError(held_message(self.name, leases(tx, self.name)))
+            return change(tx)
+
+        began = uptime()
+        result = self._store.write(fenced)
+        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+        return result
+
+    def renew(self) -> bool:
+        """Hold the lease for another minute; return False if the database cannot be reached.
+
+        Raises
+        ------
+        LeaseLostError
+            This process no longer holds the lease.
+        """
+        try:
+            self.write(lambda _: None)
+        except OutOfReachError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Free the lease; does nothing if another process holds it."""
+        sql = "DELETE FROM leases WHERE sweep = :name AND token = :token"
+        values = {"name": self.name, "token": self.token}
+        self.deadline = Deadline.after(0.0)
+        with suppress(OutOfReachError):  # it expires
+            self._store.write(lambda tx: tx.execute(sql, values))
+
+
+def acquire(
+    store: Store,
+    name: str,
+    *,
+    token: str = "",
+    prepare: Callable[[Transaction, int | None], object] = lambda *_: None,
+) -> Lease:
+    """Take the lease `name` for this process and return it.
+
+    `prepare` is called in the same transaction with the end of the earlier lease, in microseconds
+    by the database's clock, or None if it was released. Raises `LeaseHeldError` if another process
+    holds the lease.
+    """
+    now = store.dialect.now
+    sql = (
+        "INSERT INTO leases (sweep, token, holder, expires_at) "
+        f"VALUES (:name, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
+        "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
+        f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
+    )
+    lease = Lease(store, name, token or uuid.uuid4().hex)
+    row = {"name": name, "token": lease.token, "holder": _this_process(), "length": _LENGTH}
+
+    def take(tx: Transaction) -> None:
+        known = leases(tx, name)
+        dead = next((token for token, holder, *_ in known if has_ended(holder)), "")
+        if not tx.read(sql, {**row, "dead": dead}):
+            rows = leases(tx, name)
+            raise LeaseHeldError(held_message(name, rows), _holder_name(rows[0][1]))
+        prepare(tx, known[0][2] if known else None)
+
+    began = uptime()
+    store.write(take)
+    lease.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+    return lease
+
+
+def leases(reader: Reader, name: str) -> list[Row]:
+    """Return token, holder, end, and whether that has come, of the lease `name`."""
+    sql = (
+        "SELECT token, holder, expires_at, "
+        f"CASE WHEN expires_at <= {reader.dialect.now} THEN 1 ELSE 0 END "
+        "FROM leases WHERE sweep = :name"
+    )
+    return reader.read(sql, {"name": name})
+
+
+def held_message(name: str, rows: Sequence[Row]) -> str:
+    """Return why the lease `name`, which has these rows, cannot be used by this process."""
+    noun = f"Sweep {name}" if ":" not in name else f"What {name} names"
+    if not rows:
+        return f"{noun} is no longer driven by this process: its lease was released; resume it"
+    holder = _holder_name(rows[0][1])
+    return (
+        f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
+        "that was killed loses it within a minute), or start another with restart=True"
+    )
+
+
+def _holder_name(holder: str) -> str:
+    known = _parsed(holder)
+    is_mine = known == _parsed(_this_process())
+    return "this process" if is_mine else f"process {known.get('pid')} on {known.get('host')}"
+
+
+def has_ended(holder: str) -> bool:
+    """Return whether the holder of a lease is known to have ended: a process of this machine."""
+    known = _parsed(holder)
+    if _machine() is None or known.get("machine") != _machine():
+        return False
+    try:
+        stat = (_PROC / str(known["pid"]) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
+
+
+def _parsed(holder: str) -> dict[str, object]:
+    found = json.loads(holder)
+    return found if isinstance(found, dict) else {}
+
+
+def _this_process() -> str:
+    return json.dumps({"host": platform.node(), "pid": os.getpid(), "machine": _machine()})
+
+
+@cache
+def _machine() -> str | None:
+    """Return what no other machine, boot or container has; None if the system has no such id."""
+    boot = boot_id()
+    try:
+        return boot and f"{boot.split()[0]} {(_PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return None

@@ -1,0 +1,161 @@
+"""`RunRecorder`: writes runs to an open history, or to a local file while its server is away."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.history import merge, query, writes
+from vellum_nb.history.backends import Store, Transaction, open_backend
+from vellum_nb.history.pending import PendingRuns
+from vellum_nb.history.rows import run_of
+from vellum_nb.models import Run
+
+Listener = Callable[[Run], None]
+BulkListener = Callable[[], None]
+
+
+class RunRecorder:
+    """The open store of a history, runs that wait for its server, and who listens to changes.
+
+    Attributes
+    ----------
+    opened : SqliteStore or PostgresStore
+        The store, without regard to runs that wait for it.
+    author : str or None
+        The person for whom runs are recorded.
+    """
+
+    def __init__(self, path: Any, *, fsync: bool = False) -> None:
+        self.opened: Store = open_backend(path, fsync=fsync)
+        is_shared = self.opened.dialect.name != "sqlite"
+        self.author = writes.author_here(is_shared=is_shared)
+        self._pending = PendingRuns(str(self.opened.path)) if is_shared else None
+        self._listeners: list[tuple[Listener, BulkListener | None]] = []
+        if self._pending is not None:
+            self._pending.merge_into(self.opened)
+
+    @property
+    def store(self) -> Store:
+        """The open store, after runs that waited for its server were merged into it."""
+        if self._pending is not None and self._pending.merge_into(self.opened):
+            self.notify_bulk()
+        return self.opened
+
+    def close(self) -> None:
+        """Close the store and the local file."""
+        if self._pending is not None:
+            self._pending.close()
+        self.opened.close()
+
+    def begin(self, run: Run) -> Run:
+        """Record a run that is about to be sent; return it with its author."""
+        run = self.with_author(run)
+        self._write(partial(writes.begin, run=run), begun=(run,))
+        return run
+
+    def finish(self, run: Run) -> None:
+        """Complete the row of a run that was begun."""
+        problem = self._write(partial(writes.finish, run=run), ended=(run,))
+        if problem is not None:  # it was deleted; its answer comes back with it
+            raise problem
+
+    def keep_answers(self, runs: Sequence[Run]) -> None:
+        """Record answers as those of executions made elsewhere: they complete rows in doubt."""
+        try:
+            _, changed = merge.merge(self.store, list(runs))
+        except OutOfReachError:
+            self.keep_ended(runs)
+            return
+        self.notify(changed)
+
+    def keep_ended(self, runs: Sequence[Run]) -> None:
+        """Record runs that ended in the local file, until the server is back.
+
+        Raises
+        ------
+        OutOfReachError
+            The history has no such file: it is one itself.
+        """
+        if self._pending is None:
+            msg = f"The history {self.opened.path} cannot be reached"
+            raise OutOfReachError(msg)
+        self._pending.record((), runs)
+
+    def is_away(self) -> bool:
+        """Return True if runs wait for the server, and it cannot be reached yet."""
+        if self._pending is None:
+            return False
+        if self._pending.merge_into(self.opened):
+            self.notify_bulk()
+        return self._pending.may_have_runs
+
+    def with_author(self, run: Run) -> Run:
+        """Return `run` with the person for whom runs are recorded, unless it names one."""
+        if self.author is None or run.author is not None:
+            return run
+        return run.model_copy(update={"author": self.author})
+
+    def subscribe(
+        self, callback: Listener, on_bulk_change: BulkListener | None
+    ) -> Callable[[], None]:
+        """Call `callback` with each run that changes; return a function that ends that."""
+        entry = (callback, on_bulk_change)
+        self._listeners.append(entry)
+
+        def unsubscribe() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(entry)
+
+        return unsubscribe
+
+    def notify(self, run_ids: Iterable[str]) -> None:
+        """Call the listeners with runs that changed; those deleted since are skipped."""
+        for run_id in run_ids if self._listeners else ():
+            try:
+                selection = query.select({"ids": [run_id]}, self.opened)
+                runs = [run_of(row) for row in query.read_rows(self.opened, selection)]
+            except HistoryError:
+                continue
+            for run in runs:
+                for callback, _ in list(self._listeners):
+                    _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
+
+    def notify_bulk(self) -> None:
+        """Call the listeners after many runs were added or removed."""
+        for _, callback in list(self._listeners):
+            if callback is not None:
+                _call(callback, f"{callback!r} failed")
+
+    def _write(
+        self,
+        change: Callable[[Transaction], HistoryError | None],
+        *,
+        begun: Sequence[Run] = (),
+        ended: Sequence[Run] = (),
+    ) -> HistoryError | None:
+        """Write runs; while the server is away or runs wait for it, they wait in a local file."""
+        store, pending = self.store, self._pending
+        if pending is not None and pending.may_have_runs:  # a run ends where it began
+            pending.record(begun, ended)
+            return None
+        try:
+            problem = store.write(change)
+        except OutOfReachError:
+            if pending is None:
+                raise
+            pending.record(begun, ended)
+            return None
+        self.notify(run.id for run in (*ended, *begun))
+        return problem
+
+
+def _call(callback: Callable[[], None], failed: str) -> None:
+    try:
+        callback()
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+        warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
