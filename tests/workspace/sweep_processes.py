@@ -239,18 +239,19 @@ def stop_monotonic_clock(path):
 
 def shorten_lease(seconds):
     """Have leases of this process end after so many seconds."""
-    from vellum_nb.history import plans
+    from vellum_nb.history import leases
     from vellum_nb.sweep import driver
 
-    plans._LEASE = int(seconds * 1e6)
-    driver._RENEW_EVERY = seconds / 6
+    leases.LENGTH_S, leases._LENGTH = seconds, int(seconds * 1e6)
+    leases._MARGIN_S = seconds / 4
+    driver._RENEW_EVERY, driver._TRY_AGAIN = seconds / 6, seconds / 20
 
 
 def shorten_look_ups():
     """Have a run in doubt looked up for as long as the read timeout, and no longer."""
-    from vellum_nb.workspace import sweeps
+    from vellum_nb.sweep import listing
 
-    sweeps._SHORTEST_LOOKUP_S = 0.0
+    listing.SHORTEST_S = 0.0
 
 
 def main():
