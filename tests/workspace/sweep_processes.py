@@ -78,13 +78,24 @@ class Kernel:
     def outcome_exists(self):
         return self._path.exists()
 
+    @property
+    def is_done(self):
+        return self.outcome_exists and self.outcome().get("state") == "done"
+
     def suspend(self):
         """Stop it, and its `time.monotonic`, as a machine that sleeps does on Linux."""
-        os.kill(self.pid, signal.SIGSTOP)
-        state = Path(f"/proc/{self.pid}/stat")
-        if state.exists():
-            wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: self._state in {"T", None})
         self._stopped = time.monotonic()
+
+    @property
+    def _state(self):
+        """Its state in Linux's ``/proc``: T if it is stopped, None if it is unknown."""
+        with suppress(OSError):
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+            return stat.rpartition(")")[2].split()[0]
+        return None
 
     def wake(self):
         """Continue it."""
@@ -93,7 +104,8 @@ class Kernel:
         renamed = asleep.with_suffix(".new")
         renamed.write_bytes(struct.pack("d", before + time.monotonic() - self._stopped))
         renamed.rename(asleep)
-        os.kill(self.pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def interrupt(self):
         """Send it Ctrl-C, unless it has ended."""
