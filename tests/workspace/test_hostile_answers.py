@@ -199,10 +199,12 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(
     with pytest.raises(KeyboardInterrupt):
         getattr(ws, way)("shout", {})
     (run,) = ws.history.runs()
-    assert (run.state, run.error) == ("STARTED", None)
+    assert (run.state, run.doubt) == ("FAILED", "EXECUTED")
     found = execution(1, parent_context={"external_id": run.external_id})
     hostile.answers[EVENTS] = page(found, count=1)
     assert ws.history.sync("shout").completed == 1
+    (run,) = ws.history.runs()
+    assert (run.state, run.doubt, run.error) == ("FULFILLED", None, None)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -33,6 +33,7 @@ from vellum_nb.history.rows import clean, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_rating
+from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,8 +149,12 @@ class History:
         self._recorder.finish(run)
 
     def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
-        """Set the execution id of a run that is STARTED, so that a later kernel can look it up."""
-        sql = "UPDATE runs SET execution_id = :execution WHERE id = :id AND state = 'STARTED'"
+        """Set the execution id of a run in doubt: the server is known to execute it."""
+        sql = (
+            "UPDATE runs SET execution_id = :execution, "
+            "doubt = CASE WHEN doubt IS NULL THEN NULL ELSE 'EXECUTED' END "
+            f"WHERE id = :id AND {IN_DOUBT_SQL}"
+        )
         values = {"execution": clean(execution_id), "id": id}
         try:
             self._store.write(lambda transaction: transaction.execute(sql, values))
@@ -211,6 +216,12 @@ class History:
         if not rows:
             raise writes.unknown_run(store, id)
         return run_of(rows[0])
+
+    def runs_in_doubt(self) -> list[Run]:
+        """Return the runs that were sent, or may be, and have no recorded answer, newest first."""
+        sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
+        ids = [run_id for (run_id,) in self._store.read(sql)]
+        return self.runs(ids=ids, skip_damaged=True) if ids else []
 
     def runs(self, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from html import escape
+from itertools import count, takewhile
 from numbers import Real
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
@@ -27,7 +28,6 @@ from vellum_nb.models.sweeps import (
     SweepCase,
     SweepRecord,
     planned_id,
-    planned_ids,
     signature,
 )
 from vellum_nb.rendering.format import duration, money, plural
@@ -469,11 +469,14 @@ def _in_round(
 
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
     """Return the runs that a later round or attempt has begun again."""
-    by_place: dict[Place, list[str]] = {}
-    for run_id, place in planned_ids(sweep).items():  # in the order of rounds and attempts
-        if run_id in states:
-            by_place.setdefault(place, []).append(run_id)
-    return {run_id for run_ids in by_place.values() for run_id in run_ids[:-1]}
+    superseded_ids: set[str] = set()
+    for place in sweep.places():
+        made: list[str] = []
+        for number in range(sweep.round + 1):
+            ids = (planned_id(sweep, place, number, attempt) for attempt in count())
+            made += takewhile(states.__contains__, ids)
+        superseded_ids.update(made[:-1])
+    return superseded_ids
 
 
 def new_sweep(
@@ -545,9 +548,10 @@ def plan_sweep(
     goes_on = is_earlier and record.ended is None
     if goes_on:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
-    states = sweeps.states(record.id) if is_earlier else {}
-    standing = sweeps.reused(record.id) if is_earlier else {}
-    runs: Iterable[PlannedRun] = planned_runs(record, states, standing) if is_earlier else ()
+    states, standing = _stored_runs(record, sweeps, is_earlier=is_earlier)
+    runs: Iterable[PlannedRun] = (
+        planned_runs(record, states, standing) if states or standing else ()
+    )
     reused: Reused = {}
     if reuse and record.ended is None:
         runs = list(planned_runs(record, states, standing))
@@ -566,6 +570,15 @@ def plan_sweep(
     )
     all_notes = (*_notes(plan, record, new), *notes, *_limits(plan, options))
     return record, replace(plan, notes=all_notes), reused
+
+
+def _stored_runs(
+    record: SweepRecord, sweeps: Sweeps, *, is_earlier: bool
+) -> tuple[Mapping[str, str], Reused]:
+    """Return what the history has of a sweep: states by run, and runs that replace planned ones."""
+    if record.judge is not None:
+        return sweeps.judgements(record)
+    return (sweeps.states(record.id), sweeps.reused(record.id)) if is_earlier else ({}, {})
 
 
 def _same_plan(of_plan: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
@@ -633,7 +646,8 @@ def _reusable(
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}
     for release in set(new.releases.values()) - {None}:
-        for case_id, found in sweeps.reusable(new.deployment, str(release), case_ids).items():
+        reusable = sweeps.reusable(new.deployment, str(release), case_ids, new.judge)
+        for case_id, found in reusable.items():
             pools[release, case_id] = [run for run in reversed(found) if run not in known]
     reused: dict[Place, str] = {}
     for planned in runs:

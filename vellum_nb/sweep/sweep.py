@@ -434,7 +434,7 @@ class Sweep:
             counter=self._counter,
             options=options,
             listing=ListingDelay(self._worker.read_timeout_s, latencies),
-            calls=len(states),
+            calls=sweeps.begun(self.id),
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
             in_doubt=in_doubt_runs,
             next_attempt=self._next_attempt(),

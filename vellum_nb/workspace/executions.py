@@ -21,13 +21,12 @@ from vellum_nb.models import (
     SlimWorkflowExecutionRead,
     VellumSpan,
     canonical_json,
-    case_id,
     new_run_id,
     nodes_of_spans,
 )
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain, unknown_name
-from vellum_nb.workspace.lookup import Lookup, all_of, run_fields
+from vellum_nb.workspace.lookup import Lookup, all_of, case_of, run_fields
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
@@ -102,11 +101,6 @@ def _run(
 ) -> Run:
     context = execution.parent_context
     release_id = context and context.deployment_history_item_id
-    inputs = {item.name: item.value for item in execution.inputs}
-    try:
-        case = case_id(inputs)
-    except ValueError:  # NaN, which canonical JSON has not, counts as its name
-        case = case_id({"": json.dumps(inputs, sort_keys=True)})
     return Run(
         id=new_run_id(),
         external_id=context and context.external_id,
@@ -114,8 +108,8 @@ def _run(
         release_tag=(context and context.release_tag_name) or "",
         environment=environment(release_id) if release_id else None,
         timestamp=execution.start or execution.end or datetime.now(UTC),
-        inputs=inputs,
-        case_id=case,
+        inputs={item.name: item.value for item in execution.inputs},
+        case_id=case_of(execution),
         metadata=dict(context.metadata) if context and context.metadata else None,
         **{**run_fields(execution), **_rating(execution)},
     )

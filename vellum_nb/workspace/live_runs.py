@@ -5,17 +5,25 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache, partial
 from html import escape
 from types import MappingProxyType
 from typing import Self
 
-from vellum_nb.errors import APIError, HistoryError, InputError, NotFoundError, VellumNBError
+from vellum_nb.errors import (
+    APIError,
+    APIStatusError,
+    HistoryError,
+    InputError,
+    NotFoundError,
+    VellumNBError,
+)
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
-from vellum_nb.workspace.lookup import ended, run_fields
+from vellum_nb.workspace.lookup import NoLookupError, ended, run_fields
 from vellum_nb.workspace.runner import (
-    CANCELLED,
     META,
     Inputs,
     Runner,
@@ -29,9 +37,11 @@ _EVENT_TYPES = ("WORKFLOW", "NODE")
 class RunStream:
     """The events of one run, as they arrive; made by `Workspace.stream`.
 
-    Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block hangs up: the
-    run is then recorded as CANCELLED with what had come. When the connection is lost midway,
-    the loop raises, and the run is recorded as FAILED with what had come.
+    Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block closes the
+    connection: the run is then recorded as CANCELLED with what had come. If the connection is lost
+    midway, the loop raises, and the run is recorded as FAILED with what had come. Both are in
+    doubt: the server may have ended the execution, and ``ws.history.sync(deployment)`` or
+    `Workspace.resume_pending` records how.
 
     Attributes
     ----------
@@ -72,7 +82,7 @@ class RunStream:
             self.run = run
             self._so_far = StreamAccumulator(run)
             try:
-                sent = runner.uploads.sent(inputs)
+                sent = runner.upload(run, inputs)
                 self._events = runner.client.execute_workflow_stream(
                     sent,
                     **options_of(run),
@@ -97,7 +107,10 @@ class RunStream:
         return MappingProxyType(self._so_far.texts)
 
     def close(self) -> None:
-        """Hang up at once, from any thread; a run that has not ended is CANCELLED."""
+        """Close the connection at once, from any thread.
+
+        A run that has not ended is recorded as CANCELLED, in doubt.
+        """
         self._closed = True
         self._events.close()
         self._end()
@@ -123,12 +136,13 @@ class RunStream:
         with self._lock:
             if self._over:
                 return
-            how = {**self._so_far.fields(), **({} if self._so_far.end else CANCELLED)}
+            so_far = self._so_far
             try:
-                if exc is not None and self._so_far.end is None:
-                    self.run = self._runner.fail(self.run, exc, so_far=self._so_far)
+                if exc is not None and so_far.end is None:
+                    self.run = self._runner.fail(self.run, exc, so_far=so_far)
                 else:
-                    self.run = self._runner.finish(self.run, how)
+                    end = so_far.end or self._runner.cancelled(self.run)
+                    self.run = self._runner.finish(self.run, {**so_far.fields(), **end})
             except HistoryError:
                 self._over = True
                 raise
@@ -162,15 +176,16 @@ _UNKNOWN_FOR_S = 20.0  # Vellum may know an execution a little later than it has
 class PendingRun:
     """A submitted run; made by `Workspace.submit` and `Workspace.resume_pending`.
 
-    Its row in the history is STARTED until its end is seen: by `status`, `wait`, or
-    `Workspace.resume_pending` in a later kernel.
+    Its row in the history stays as it is, STARTED for a run that was just submitted, until its end
+    is recorded: by `status`, `wait`, `History.sync`, or `Workspace.resume_pending` in a later
+    kernel.
 
     Attributes
     ----------
     execution_id : str
         Vellum's.
     run : Run
-        The run as recorded: STARTED until its end was seen.
+        The run as recorded; `Run.in_doubt` until its end was seen.
 
     Examples
     --------
@@ -186,17 +201,26 @@ class PendingRun:
         self.execution_id = str(run.execution_id)
         self._runner = runner
         self._since = time.monotonic()
+        self._status: str = run.state
         self._lock = threading.RLock()
         self._stop = threading.Event()
 
     def status(self) -> str:
         """Poll the execution, and complete the row when it has ended.
 
-        Returns PENDING, INITIATED, STREAMING, FULFILLED or REJECTED; raises `NotFoundError` when
-        the server knows no such execution. On errors the row stays as it is.
+        Returns
+        -------
+        str
+            The server's word: PENDING, INITIATED, STREAMING, FULFILLED or REJECTED. The run of an
+            execution that was cut off (REJECTED, ``WORKFLOW_CANCELLED``) is CANCELLED.
+
+        Raises
+        ------
+        NotFoundError
+            The server knows no such execution. On errors the row stays as it is.
         """
-        if self.run.state != "STARTED":
-            return self.run.state
+        if not self.run.in_doubt:
+            return self._status
         reply = self._runner.client.workflow_execution_status(self.execution_id)
         if not reply.ended:
             return reply.status
@@ -206,14 +230,15 @@ class PendingRun:
             if detail.status == reply.status:
                 how |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
-            if self.run.state == "STARTED":
+            if self.run.in_doubt:
                 self.run = self._runner.finish(self.run, how)
+                self._status = reply.status
         return reply.status
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
         """Wait until it has ended, and return the run.
 
-        It is still STARTED when `timeout` seconds are over, after `cancel_waiting`, and after an
+        It has not ended when `timeout` seconds are over, after `cancel_waiting`, and after an
         `APIError`: wait again, or resume it later. `poll`: the seconds between the first two
         questions, which grow by half each time, up to 30 s.
         """
@@ -226,7 +251,7 @@ class PendingRun:
                 if time.monotonic() - self._since > _UNKNOWN_FOR_S:
                     raise
             left = until - time.monotonic()
-            if self.run.state != "STARTED" or left <= 0:
+            if not self.run.in_doubt or left <= 0:
                 break
             stop.wait(min(pause, left))
             pause = min(pause * _GROWTH, max(_LONGEST_S, pause))
@@ -250,7 +275,7 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
 
     def send(run: Run, inputs: Inputs) -> PendingRun:
         try:
-            sent = runner.uploads.sent(inputs)
+            sent = runner.upload(run, inputs)
             reply = runner.client.execute_workflow_async(sent, **options_of(run))
         except APIError as exc:
             runner.fail(run, exc)
@@ -259,3 +284,44 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
         return PendingRun(runner, runner.set_execution_id(run, reply.execution_id))
 
     return runner.begin(request, send)
+
+
+_LOOKUPS = 8  # at once
+_ELSEWHERE = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
+
+
+def resume_pending(runner: Runner) -> list[PendingRun]:
+    """Return the runs in doubt whose execution the server knows; complete those that have ended."""
+    here = None
+    with suppress(APIStatusError):  # this key may not know
+        here = runner.client.environment_identity().name
+    held = runner.history.sweeps.held()
+    runs = [
+        run
+        for run in runner.history.runs_in_doubt()
+        if (None in {here, run.environment} or run.environment == here)
+        and not runner.is_driven(run, held)
+    ]
+    resumed = partial(_resumed, runner, cache(runner.lookup.deployment_id))
+    with ThreadPoolExecutor(_LOOKUPS) as pool:
+        return [pending for pending in pool.map(resumed, runs) if pending is not None]
+
+
+def _resumed(
+    runner: Runner, deployment_id: Callable[[str], str | None], run: Run
+) -> PendingRun | None:
+    """Return a run in doubt as a pending run; None if the server does not know its execution."""
+    try:
+        if run.execution_id is None:
+            run = runner.look_up_once(deployment_id(run.deployment), run)
+            return None if run.execution_id is None else PendingRun(runner, run)
+        pending = PendingRun(runner, run)
+        pending.status()
+    except APIStatusError as exc:
+        if exc.status_code not in _ELSEWHERE:
+            raise
+    except (NoLookupError, InputError):  # InputError: its id cannot be part of an address
+        pass
+    else:
+        return pending
+    return None

@@ -31,6 +31,7 @@ from vellum_nb.models import (
     WorkflowDeploymentRelease,
     WorkflowExecutionDetail,
     WorkflowReleaseTagRead,
+    case_id,
     usage_totals,
 )
 from vellum_nb.sweep.retry_policy import LookupStatus
@@ -117,19 +118,43 @@ class Lookup:
 
 
 _PASSING = frozenset({401, 408, 425, 429})
+_CUT_OFF = "WORKFLOW_CANCELLED"
+_SETTLED: Mapping[str, Any] = {"error": None, "doubt": None}
 
 
-class NoLookupError(Exception):
+class NoLookupError(VellumNBError):
     """Executions cannot be looked up on this server, or with this key."""
 
 
 def find_execution(
     client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
 ) -> SlimWorkflowExecutionRead | LookupStatus:
-    """Return the execution with an external id if it has ended, or else where it is.
+    """Return the execution with an external id if it has ended, or else its status.
 
-    `deployment_id` is None where the key may not read deployments. `APIError`: no usable answer
-    came this time.
+    Raises as `listed_execution` does.
+    """
+    execution = listed_execution(client, deployment_id, external_id, cancel)
+    if execution is None:
+        return LookupStatus.UNKNOWN
+    return LookupStatus.RUNNING if execution.status == "INITIATED" else execution
+
+
+def listed_execution(
+    client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
+) -> SlimWorkflowExecutionRead | None:
+    """Return the execution with an external id, or None if the server lists no such execution.
+
+    Parameters
+    ----------
+    deployment_id : str or None
+        None if the key may not read deployments.
+
+    Raises
+    ------
+    NoLookupError
+        Executions cannot be looked up on this server, or with this key.
+    APIError
+        No usable answer came this time.
     """
     if deployment_id is None:
         msg = "executions cannot be looked up with this key"
@@ -144,20 +169,24 @@ def find_execution(
             raise
         raise NoLookupError(str(exc)) from exc
     if not page.results:
-        return LookupStatus.UNKNOWN
-    found = page.results[0]
-    if found.parent_context is None or found.parent_context.external_id != external_id:
+        return None
+    execution = page.results[0]
+    context = execution.parent_context
+    if context is None or context.external_id != external_id:
         msg = "it answers a look-up of one external id with another execution"
         raise NoLookupError(msg)
-    has_ended = found.end is not None or found.error is not None
-    return found if has_ended else LookupStatus.RUNNING
+    return execution
 
 
 def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return the fields of the run that an end, as the server reports it, sets."""
+    """Return the fields of the run that an end, as the server reports it, sets.
+
+    An execution that was cut off has no answer: its run is CANCELLED, and no longer in doubt.
+    """
     if state == "FULFILLED":
         values = {output.name: (output.value, output.type) for output in outputs}
         return {
+            **_SETTLED,
             "state": "FULFILLED",
             "outputs": {name: value for name, (value, _) in values.items()},
             "output_types": {name: type_ for name, (_, type_) in values.items()},
@@ -165,9 +194,11 @@ def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
     if state == "REJECTED":
         code = error.code if error else "INTERNAL_SERVER_ERROR"
         message = error.message if error else "the server gave no reason"
-        return {"state": "REJECTED", "error": RunError(code=code, message=message)}
+        run_state = "CANCELLED" if code == _CUT_OFF else "REJECTED"
+        return {**_SETTLED, "state": run_state, "error": RunError(code=code, message=message)}
     message = f"the server answered with the state {state!r}, which is not an end state"
-    return {"state": "FAILED", "error": RunError(code="BAD_RESPONSE", message=message)}
+    error = RunError(code="BAD_RESPONSE", message=message)
+    return {**_SETTLED, "state": "FAILED", "error": error}
 
 
 def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
@@ -183,6 +214,15 @@ def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -
     if context is not None and context.deployment_history_item_id:
         found["release_id"] = context.deployment_history_item_id
     return found
+
+
+def case_of(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> str:
+    """Return the case id of the inputs of an execution."""
+    inputs = {item.name: item.value for item in execution.inputs}
+    try:
+        return case_id(inputs)
+    except ValueError:  # canonical JSON has no NaN
+        return case_id({"": json.dumps(inputs, sort_keys=True)})
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:

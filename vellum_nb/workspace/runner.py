@@ -9,8 +9,9 @@ import hashlib
 import mimetypes
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -21,13 +22,17 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from vellum_nb.client import Client
+from vellum_nb.clock import uptime
 from vellum_nb.errors import (
     APIConnectionError,
     APIError,
+    APIResponseError,
+    APIStatusError,
     AuthenticationError,
     HistoryError,
     InputError,
     InputProblem,
+    VellumNBError,
 )
 from vellum_nb.history import History
 from vellum_nb.models import (
@@ -37,6 +42,7 @@ from vellum_nb.models import (
     RunRequest,
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
+    WorkflowExecutionDetail,
     WorkflowInput,
     WorkflowStreamEvent,
     case_id,
@@ -47,8 +53,15 @@ from vellum_nb.models import (
 from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
-from vellum_nb.sweep.retry_policy import LOOKUP_S, id_was_used, lookup_pause, run_error
-from vellum_nb.workspace.lookup import Lookup, NoLookupError, ended, find_execution, run_fields
+from vellum_nb.sweep.retry_policy import LOOKUP_S, doubt_after, lookup_pause, run_error
+from vellum_nb.workspace.lookup import (
+    Lookup,
+    NoLookupError,
+    case_of,
+    ended,
+    listed_execution,
+    run_fields,
+)
 
 Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
@@ -57,8 +70,14 @@ _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
 _CANCELLED = RunError(code="CANCELLED", message="cancelled before an answer came")
-CANCELLED: Mapping[str, Any] = {"state": "CANCELLED", "error": _CANCELLED}
-"""The fields of a run that was cancelled."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call of this workspace that is about to end its run."""
+
+    began: float
+    may_be_sent: bool = False
 
 
 class Runner:
@@ -73,7 +92,7 @@ class Runner:
     def __init__(self, client: Client, history: History, lookup: Lookup) -> None:
         self.client, self.history, self.lookup = client, history, lookup
         self.uploads = Uploads(client)
-        self._under_way: dict[str, float] = {}  # run id to when it began
+        self._calls: dict[str, _Call] = {}  # run id to its call
 
     def execute(
         self,
@@ -99,7 +118,7 @@ class Runner:
                     on_event(so_far)
 
             try:
-                sent = self.uploads.sent(inputs, cancel)
+                sent = self.upload(run, inputs, cancel)
                 how = send_run(self.client, run, sent, cancel, so_far=so_far, on_event=follow)
             except APIError as exc:
                 failed = self.fail(run, exc, cancel, so_far)
@@ -109,7 +128,10 @@ class Runner:
         return self.begin(request, send)
 
     def begin(self, request: RunRequest, send: Callable[[Run, Inputs], _T]) -> _T:
-        """Resolve, check and record, then `send` the run; what breaks that ends it as CANCELLED."""
+        """Resolve, check and record, then `send` the run; an interrupt ends it as CANCELLED.
+
+        It is in doubt then if it may have been sent.
+        """
         release = self.resolve(request.deployment, request.release_tag)
         variables = release.workflow_version.input_variables if release else None
         not_sent = request.not_sent
@@ -119,7 +141,7 @@ class Runner:
         sent = {k: v for k, v in request.inputs.items() if k not in not_sent}
         wire = to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
         run = _started(request, release, wire, not_sent)
-        self._under_way[run.id] = time.perf_counter()
+        self._calls[run.id] = _Call(time.perf_counter())
         try:
             try:
                 run = self.history.begin(run)  # with its author; it is on disk now
@@ -127,11 +149,22 @@ class Runner:
                 self.leave(run)
                 raise
             return send(run, wire)
-        except BaseException:  # an interrupt, most of all
+        except BaseException as exc:  # an interrupt, most of all
             if self.is_under_way(run):
                 with suppress(HistoryError):  # it may not have begun
-                    self.finish(run, CANCELLED)
+                    exc.add_note(_note_on(self.finish(run, self.cancelled(run))))
             raise
+
+    def upload(self, run: Run, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
+        """Upload the files of `inputs` and return what to send; from now on it may be sent."""
+        sent = self.uploads.sent(inputs, cancel)
+        self._calls[run.id].may_be_sent = True
+        return sent
+
+    def cancelled(self, run: Run) -> dict[str, Any]:
+        """Return the fields of a run under way that is cancelled now."""
+        doubt = "SENT" if self._may_be_sent(run) else None
+        return {"state": "CANCELLED", "error": _CANCELLED, "doubt": doubt}
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""
@@ -144,35 +177,40 @@ class Runner:
 
     def is_under_way(self, run: Run) -> bool:
         """Whether a call of this workspace is about to end `run`."""
-        return run.id in self._under_way
+        return run.id in self._calls
 
     def leave(self, run: Run) -> None:
         """Leave the end of `run` to others."""
-        self._under_way.pop(run.id, None)
+        self._calls.pop(run.id, None)
+
+    def _may_be_sent(self, run: Run) -> bool:
+        call = self._calls.get(run.id)
+        return call is None or call.may_be_sent
 
     def set_execution_id(self, run: Run, execution_id: str | None) -> Run:
-        """Record the execution id of a run that is under way, the first time that it is known."""
+        """Record the execution id of a run in doubt, the first time that it is known."""
         if run.execution_id is not None or not execution_id:
             return run
         _retry_once(partial(self.history.set_execution_id, run.id, execution_id))
-        return run.model_copy(update={"execution_id": execution_id})
+        doubt = run.doubt and "EXECUTED"
+        return run.model_copy(update={"execution_id": execution_id, "doubt": doubt})
 
-    def finish(self, run: Run, how: Mapping[str, Any]) -> Run:
-        """Record `how` a run ended and return it; where that fails, it goes with the error.
+    def finish(self, run: Run, outcome: Mapping[str, Any]) -> Run:
+        """Record how a run ended and return it; a run that cannot be recorded is the error's `run`.
 
-        Another kernel, or a synchronisation, may have recorded its end first: then that counts.
+        If another kernel, or a synchronisation, has recorded its end first, that is returned.
         """
-        ended: dict[str, Any] = {"finished_at": datetime.now(UTC)}
-        if self.is_under_way(run):
-            ended["latency_s"] = round(time.perf_counter() - self._under_way[run.id], 6)
-        run = run.model_copy(update={**ended, **how})
+        fields: dict[str, Any] = {"finished_at": datetime.now(UTC)}
+        if call := self._calls.get(run.id):
+            fields["latency_s"] = round(time.perf_counter() - call.began, 6)
+        run = run.model_copy(update={**fields, **outcome})
         try:
             _retry_once(partial(self.history.finish, run))
         except HistoryError as exc:
             self.leave(run)
             with suppress(HistoryError):
                 stored = self.history.get(run.id)
-                if stored.state != "STARTED":
+                if stored.state != "STARTED" and (run.in_doubt or not stored.in_doubt):
                     return stored
             exc.run = run
             exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
@@ -187,59 +225,109 @@ class Runner:
         cancel: Cancellation | None = None,
         so_far: StreamAccumulator | None = None,
     ) -> Run:
-        """Record that no usable answer came, with what had come.
+        """Record that no usable answer came, with what had come, and whether it is in doubt.
 
-        A refused external id of our own making was used by an earlier try of the client: the run
-        is looked up, and stays in doubt where the server does not list it yet.
+        If the server refuses an external id of our own making, an earlier attempt of the client
+        was executed: the run is looked up.
         """
-        note = ""
-        if id_was_used(exc) and run.external_id == run.id:
-            self.leave(run)  # an interrupt leaves it in doubt, too
+        is_cancelled = cancel is not None and cancel.cancelled
+        end = self.cancelled(run) if is_cancelled else {"state": "FAILED", "error": run_error(exc)}
+        doubt = doubt_after(exc) if self._may_be_sent(run) else None  # an upload executes nothing
+        partial_answer = so_far.fields() if so_far else {}
+        run = self.finish(run, {**partial_answer, **end, "doubt": doubt})
+        if run.doubt == "EXECUTED" and run.external_id == run.id:
             with suppress(APIError):
-                id_ = self.lookup.deployment(run.deployment).id
-                run = self.settle(id_, run, waited=0.0, cancel=cancel)
-            if run.state == "STARTED":
-                note = (
-                    ". It was executed by an earlier try, and the server does not list it yet: "
-                    f"ws.history.sync({run.deployment!r}) completes it"
-                )
-        else:
-            given_up = cancel is not None and cancel.cancelled
-            how = CANCELLED if given_up else {"state": "FAILED", "error": run_error(exc)}
-            run = self.finish(run, {**(so_far.fields() if so_far else {}), **how})
-        exc.add_note(f"The run is in the history as {run.state}: {run.id}{note}")
+                run = self.settle(self.lookup.deployment_id(run.deployment), run, cancel=cancel)
+        exc.add_note(_note_on(run))
         return run
 
-    def settle(
-        self,
-        deployment_id: str | None,
-        run: Run,
-        *,
-        waited: float | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Run:
-        """Look up a run in doubt in growing pauses, for as long as a sweep does.
+    def look_up(self, run: Run) -> Run:
+        """Look up the execution of a run in doubt once; complete the run if it has ended.
 
-        It is completed where it was executed. `waited` are the seconds since it was sent last.
+        Returns
+        -------
+        Run
+            As it is stored now. It is still in doubt if the server lists no execution of it, or
+            lists one that is running, whose execution id it then has.
+
+        Raises
+        ------
+        VellumNBError
+            The run is under way, or this key or server cannot look up executions.
         """
-        if waited is None:
-            since = run.finished_at or run.timestamp
-            waited = max(0.0, (datetime.now(UTC) - since).total_seconds())
+        run = self.history.get(run.id)
+        if not run.in_doubt:
+            return run
+        if self.is_driven(run, self.history.sweeps.held()):
+            msg = f"Run {run.id} is under way: its answer is recorded when it arrives"
+            raise VellumNBError(msg)
+        return self.look_up_once(self.lookup.deployment_id(run.deployment), run)
+
+    def is_driven(self, run: Run, held_sweeps: Collection[str]) -> bool:
+        """Whether a call of this workspace, or the driver of a sweep, is about to end `run`."""
+        return self.is_under_way(run) or run.sweep_id in held_sweeps
+
+    def settle(
+        self, deployment_id: str | None, run: Run, *, cancel: Cancellation | None = None
+    ) -> Run:
+        """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
+        began = uptime() - self.history.sweeps.doubt_age(run.id)
         _, read = self.client.settings(max_connections=1, max_tries=1).timeout
-        most, cancel = read or LOOKUP_S, cancel or Cancellation()
+        longest, cancel = read or LOOKUP_S, cancel or Cancellation()
         while True:
-            with suppress(APIError):
-                try:
-                    found = find_execution(self.client, deployment_id, str(run.external_id), cancel)
-                except NoLookupError:
-                    return run
-                if isinstance(found, SlimWorkflowExecutionRead):
-                    return self.finish(run, {"error": None, **run_fields(found)})
-            if waited >= most or cancel.cancelled:
+            try:
+                run = self.look_up_once(deployment_id, run, cancel)
+            except NoLookupError:
                 return run
-            pause = min(lookup_pause(waited), most - waited)
-            cancel.wait(pause)
-            waited += pause
+            except APIError:
+                pass  # the next look-up may be answered
+            waited = uptime() - began
+            if not run.in_doubt or waited >= longest or cancel.cancelled:
+                return run
+            cancel.wait(min(lookup_pause(waited), longest - waited))
+
+    def look_up_once(
+        self, deployment_id: str | None, run: Run, cancel: Cancellation | None = None
+    ) -> Run:
+        """Look up the execution of a run in doubt, as `look_up`, whoever is about to end it."""
+        execution = self._execution_of(deployment_id, run, cancel)
+        if execution is None:
+            return run
+        if execution.status == "INITIATED":
+            return self.set_execution_id(run, execution.execution_id)
+        fields = run_fields(execution)
+        has_moved = None not in {run.release_id, fields.get("release_id")} and (
+            run.release_id != fields["release_id"]
+        )
+        return self.finish(run, {**fields, "tag_moved": run.tag_moved or has_moved})
+
+    def _execution_of(
+        self, deployment_id: str | None, run: Run, cancel: Cancellation | None
+    ) -> SlimWorkflowExecutionRead | WorkflowExecutionDetail | None:
+        if run.execution_id is not None:
+            with suppress(APIStatusError, APIResponseError, InputError):  # it may be listed
+                return self.client.retrieve_workflow_execution_detail(run.execution_id)
+        if run.external_id is None:
+            return None
+        execution = listed_execution(self.client, deployment_id, run.external_id, cancel)
+        if execution is not None and run.doubt == "EXECUTED" and run.external_id != run.id:
+            # An id of the user's own that was refused as used may be that of another run.
+            return execution if case_of(execution) == run.case_id else None
+        return execution
+
+
+def _note_on(run: Run) -> str:
+    """Return where the run of an exception is, and what completes it if it is in doubt."""
+    note = f"The run is in the history as {run.state}: {run.id}"
+    if not run.in_doubt:
+        return note
+    verb = "was executed" if run.doubt == "EXECUTED" else "may have been executed"
+    if run.doubt == "EXECUTED" and run.external_id != run.id:
+        verb = f"may be the execution that has the external id {run.external_id!r:.80}"
+    return (
+        f"{note}. It {verb}: ws.history.sync({run.deployment!r}) or ws.resume_pending() "
+        "completes it when the server lists its execution."
+    )
 
 
 def _retry_once(write: Callable[[], None]) -> None:

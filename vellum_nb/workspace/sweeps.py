@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -68,6 +69,7 @@ _LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: other
 _TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
+_POLL_S = 1.0  # between two looks whether another process has ended
 _LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
@@ -390,12 +392,31 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     if plan.ended is None:
         if progress:
             views.announce(plan)
-        return sweep.resume(background=background, progress=progress)
+        return _begin(sweep, background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
     if is_same_server and "IN_DOUBT" in sweeps.states(sweep.id).values():
         sweep.resume(progress=False)
     return sweep
+
+
+def _begin(sweep: Sweep, *, background: bool, progress: bool) -> Sweep:
+    """Start a sweep; one of a judge waits while another process judges with the same judge.
+
+    The answers of that process count for this sweep too.
+    """
+    is_waiting = sweep.record.judge is not None
+    is_announced = not progress
+    while is_waiting:
+        try:
+            sweep.start()
+            is_waiting = False
+        except LeaseHeldError as exc:
+            if not is_announced:
+                sys.stderr.write(f"vellum-nb: {exc.holder} is judging; this waits until it ends\n")
+            is_announced = True
+            time.sleep(_POLL_S)
+    return sweep.resume(background=background, progress=progress)
 
 
 def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:

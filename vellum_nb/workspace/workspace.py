@@ -20,7 +20,7 @@ from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
-from vellum_nb.errors import APIError, APIStatusError, HistoryError, InputError
+from vellum_nb.errors import APIError, HistoryError
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
@@ -43,7 +43,7 @@ from vellum_nb.workspace.comparing import (
 )
 from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
-from vellum_nb.workspace.live_runs import PendingRun, RunStream, submit
+from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
 from vellum_nb.workspace.lookup import (
     Lookup,
     cases_frame,
@@ -63,9 +63,6 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
-
-
-_ANOTHERS = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
 
 
 class Workspace:
@@ -110,7 +107,8 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
+        known = partial(known_release, self._runner)
+        self._judges = JudgeService(self.history, self._sweep_judge, known)
 
     def close(self) -> None:
         """Close the client, and the history unless it was passed in open."""
@@ -260,8 +258,10 @@ class Workspace:
         """Execute `deployment` once and record the run; a rejected run is a value, with `error`.
 
         The release tag is resolved to its release first, the inputs are checked against that
-        release's variables, and the run is in the history before it is sent. It is FAILED there
-        after an `APIError`. `HistoryError`: it could not be recorded.
+        release's variables, and the run is in the history before it is sent. After an `APIError`
+        it is FAILED there, after an interrupt CANCELLED. If it may have been executed it is in
+        doubt (`Run.doubt`): ``ws.history.sync(deployment)`` and `resume_pending` complete it with
+        state, outputs and cost. `HistoryError`: it could not be recorded.
 
         Parameters
         ----------
@@ -302,6 +302,7 @@ class Workspace:
     ) -> RunStream:
         """Execute `deployment` and return its events as they arrive; otherwise as `run`.
 
+        A stream that is closed early leaves its run CANCELLED and in doubt.
         `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
         these events have, the run gets its `nodes`.
         """
@@ -322,8 +323,9 @@ class Workspace:
     ) -> PendingRun:
         """Start an execution of `deployment` and return at once; otherwise as `run`.
 
-        The run is in the history as STARTED, with its execution id: should this kernel end,
-        `resume_pending` takes it up in the next.
+        The run is in the history as STARTED, with its execution id: if this kernel ends,
+        `resume_pending` returns it in the next. It does so as well if the reply was lost or
+        interrupted, once the server lists the execution.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -331,30 +333,15 @@ class Workspace:
         return submit(self._runner, request)
 
     def resume_pending(self) -> list[PendingRun]:
-        """Return the runs that are STARTED in the history, as pending runs, newest first.
+        """Look up every run in doubt; return those whose execution is known, newest first.
 
-        Those that have ended since are completed at once: look at their `run`. Runs of another
-        environment or server do not change; nor do those whose execution id never came, which
-        ``history.sync`` finds by their external id.
+        A run in doubt was sent, or may have been, and has no recorded answer: it is STARTED, or
+        CANCELLED or FAILED with a `doubt`. It is found by its execution id or external id. A run
+        whose execution has ended is completed at once, see its `run`; wait for the others. Runs do
+        not change if the server does not list their execution yet, if they belong to another
+        environment or server, or if this workspace or the driver of a sweep executes them now.
         """
-        here = None
-        with suppress(APIStatusError):  # this key may not know
-            here = self.client.environment_identity().name
-        pending_runs = []
-        for run in self.history.runs(state="STARTED"):
-            elsewhere = None not in {here, run.environment} and run.environment != here
-            if run.execution_id is None or elsewhere or self._runner.is_under_way(run):
-                continue
-            pending = PendingRun(self._runner, run)
-            try:
-                pending.status()
-                pending_runs.append(pending)
-            except APIStatusError as exc:
-                if exc.status_code not in _ANOTHERS:
-                    raise
-            except InputError:  # its id cannot be part of an address
-                continue
-        return pending_runs
+        return resume_pending(self._runner)
 
     def read_inputs(
         self, deployment: str, pairs: Sequence[str], *, release_tag: str = "LATEST"
@@ -813,6 +800,24 @@ p = 1.00 · noise floor unknown>
             history=self.history,
             code=code,
         )
+
+    def _sweep_judge(  # noqa: PLR0913
+        self,
+        judge_id: str,
+        deployment: str,
+        cases: Cases,
+        *,
+        release_tag: str,
+        repeats: int,
+        max_calls: int | None,
+        max_cost_usd: float | None,
+        progress: bool,
+    ) -> Sweep | SweepPlan:
+        """Run what a judge has not judged yet."""
+        options = SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd)
+        plan = deployment, cases, [release_tag], repeats, options
+        made = partial(start_sweep, self._runner, self._compare_sweep)
+        return made(*plan, reuse=True, progress=progress, judge=judge_id)
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
         options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
