@@ -33,6 +33,7 @@ FAULTS = {
     "drip": 0.03,
 }
 READ_FAULTS = {"429": 0.02, "503": 0.02, "reset before": 0.02, "truncated": 0.02}
+PAGE = "<html>Please log in to the hotel's network</html>"
 _VARIABLE = {"id": "t", "key": "text", "type": "STRING", "required": True}
 
 
@@ -308,6 +309,9 @@ async def _before(writer, fault):
         head += "Connection: close\r\n"
         await _answer(writer, {"detail": "faulty on purpose"}, int(fault[:3]), head)
         raise HangupError
+    if fault.startswith("HTML "):  # of a proxy
+        await _answer(writer, PAGE, int(fault.removeprefix("HTML ")), "Connection: close\r\n")
+        raise HangupError
     if fault == "reset before":
         _reset(writer)
 
@@ -321,7 +325,7 @@ async def _after(writer, fault, value):
     elif fault.startswith("answer "):
         await _answer(writer, _unusable(value, fault.removeprefix("answer ")))
     elif fault == "garbage":
-        await _answer(writer, "<html>Please log in to the hotel's network</html>")
+        await _answer(writer, PAGE)
     elif fault == "truncated":
         await _answer(writer, value, half=True)
         raise HangupError
@@ -340,7 +344,7 @@ def _unusable(value, kind):
 
 
 async def _answer(writer, value, status=200, head="", *, half=False, drip=False):
-    body = (value if isinstance(value, str) and value[0] == "{" else json.dumps(value)).encode()
+    body = (value if isinstance(value, str) and value[0] in "{<" else json.dumps(value)).encode()
     lines = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n{head}"
     whole = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     size = 32 if drip else len(whole)
