@@ -288,6 +288,8 @@ class Session:
     # what the driver calls
 
     def begin(self, prepared):
+        if prepared.doubt is not None:
+            self._check_age(prepared)
         delay = self.dice.choice([0.0, 0.0, 0.01, self.dice.uniform(0, 10)])  # a file is uploaded
         self._push(self.world.now + (delay if prepared.doubt is None else 0.0), prepared, None)
 
@@ -341,7 +343,6 @@ class Session:
     def _call(self, prepared):
         server, now = self.world.server, self.world.now
         if prepared.doubt is not None:
-            self._check_age(prepared)
             at, outcome = server.look_up(prepared, now)
         elif prepared.send_by.left <= 0:
             at, outcome = now, not_sent_in_time(prepared)
