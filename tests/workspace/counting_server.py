@@ -273,6 +273,10 @@ def _reply(execution):
 
 async def _before(writer, fault):
     """Make the faults that keep a request from being served."""
+    if fault.startswith("page "):  # of a proxy
+        page = "<html>This is not the page you are looking for</html>"
+        await _answer(writer, page, int(fault.removeprefix("page ")), "Connection: close\r\n")
+        raise HangupError
     if fault.startswith(("429", "503", "500", "504", "403", "404", "401")):
         seconds = fault.partition(" for ")[2].removesuffix(" s") or 0.02
         names_time = fault.startswith("429") or "Retry" in fault
@@ -313,8 +317,10 @@ def _unusable(value, kind):
 
 
 async def _answer(writer, value, status=200, head="", *, half=False, drip=False):
-    body = (value if isinstance(value, str) and value[0] == "{" else json.dumps(value)).encode()
-    lines = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n{head}"
+    is_text = isinstance(value, str) and value[0] in "{<"
+    body = (value if is_text else json.dumps(value)).encode()
+    kind = "text/html" if is_text and value[0] == "<" else "application/json"
+    lines = f"HTTP/1.1 {status} So\r\nContent-Type: {kind}\r\n{head}"
     whole = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     size = 32 if drip else len(whole)
     for start in range(0, len(whole) - (len(body) // 2 if half else 0), size):
