@@ -17,7 +17,6 @@ from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
 
-
 _ANSWERED = ("FULFILLED", "REJECTED")
 
 

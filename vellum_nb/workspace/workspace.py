@@ -801,7 +801,7 @@ p = 1.00 · noise floor unknown>
             code=code,
         )
 
-    def _sweep_judge(  # noqa: PLR0913
+    def _sweep_judge(
         self,
         judge_id: str,
         deployment: str,
