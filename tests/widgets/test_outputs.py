@@ -54,7 +54,8 @@ def test_side_by_side_marks_the_words_that_differ():
         ("REJECTED", "NODE_EXECUTION", "A step of the workflow failed."),
         ("REJECTED", "SOMETHING_NEW", "The workflow ended with an error."),
         ("FAILED", "HTTP_503", "No usable answer came."),
-        ("CANCELLED", "CANCELLED", "the workflow may have run anyway"),
+        ("CANCELLED", "CANCELLED", "Cancelled before it was sent."),
+        ("CANCELLED", "WORKFLOW_CANCELLED", "The workflow was cancelled on the server."),
     ],
 )
 def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
@@ -63,6 +64,25 @@ def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
     assert f"v1 {' '}{state}".replace("  ", " ") in re.sub(r"\s+", " ", text)
     assert words in text
     assert ("details: 1 < 2" in text) is (code != state)
+
+
+@pytest.mark.parametrize(
+    ("state", "doubt", "words"),
+    [
+        ("CANCELLED", "SENT", "Cancelled; it may still have run."),
+        ("FAILED", "SENT", "No answer came; it may still have run."),
+        ("FAILED", "EXECUTED", "No answer came; it was executed."),
+    ],
+)
+def test_run_in_doubt_says_so_beside_its_state_and_in_words(state, doubt, words):
+    error = RunError(code="CANCELLED" if state == "CANCELLED" else "TIMEOUT", message="slow")
+    text = Page(
+        side_by_side_html(
+            [run("v1", id="a", external_id="a", state=state, doubt=doubt, error=error)]
+        )
+    ).text
+    assert re.search(rf"v1\s+{state}\s+·\s+in doubt", text)
+    assert words in text
 
 
 def test_a_run_that_waits_says_so_and_markdown_shows_form_and_differences_in_words():

@@ -9,9 +9,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+
+from vellum_nb.models import Run
 
 DASH = "\N{EN DASH}"
 """Stands for a figure that is not known."""
@@ -165,6 +167,30 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     ('1 run', '1,200 runs', '2 entries')
     """
     return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def doubt_text(run: Run) -> str:
+    """Return what is known of a run in doubt, as half a sentence; nothing for another one."""
+    if run.doubt is None:
+        return ""
+    is_certain = run.doubt == "EXECUTED" and (run.execution_id or run.external_id == run.id)
+    end = "cancelled" if run.state == "CANCELLED" else "no answer came"
+    return f"{end}; it {'was executed' if is_certain else 'may still have run'}"
+
+
+def lookup_text(runs: Sequence[Run]) -> str:
+    """Return what look-ups of runs in doubt found, given the runs as they are now."""
+    if len(runs) == 1 and not runs[0].in_doubt:
+        return f"Looked up: it ended as {runs[0].state}."
+    if len(runs) == 1:
+        is_listed = runs[0].execution_id is not None
+        return "It is still running." if is_listed else "The server lists no execution of it yet."
+    ended = sum(not run.in_doubt for run in runs)
+    running = sum(run.in_doubt and run.execution_id is not None for run in runs)
+    counts = {"completed": ended, "still running": running}
+    counts["not listed yet"] = len(runs) - ended - running
+    parts = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return f"{plural(len(runs), 'run')} looked up: {parts}."
 
 
 def cut(text: str, limit: int) -> str:

@@ -21,7 +21,14 @@ from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering import format as formats
 from vellum_nb.rendering.diff import Difference
-from vellum_nb.rendering.format import cut, json_text, number_text, plain_text, plural
+from vellum_nb.rendering.format import (
+    cut,
+    doubt_text,
+    json_text,
+    number_text,
+    plain_text,
+    plural,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -325,7 +332,7 @@ _MEANINGS = {
 _BY_STATE = {
     "REJECTED": "The workflow ended with an error.",
     "FAILED": "No usable answer came.",
-    "CANCELLED": "Cancelled before an answer came; the workflow may have run anyway.",
+    "CANCELLED": "Cancelled before it was sent.",
     "STARTED": "Recorded, no answer yet.",
 }
 
@@ -335,7 +342,11 @@ def error_html(run: Run) -> str:
     if run.state == "FULFILLED":
         return ""
     code, message = (run.error.code, run.error.message) if run.error else ("", "")
-    meaning = _MEANINGS.get(code) if run.state == "REJECTED" else None
+    meaning = doubt_text(run)
+    if meaning:
+        meaning = f"{meaning[0].upper()}{meaning[1:]}."
+    elif run.state in {"REJECTED", "CANCELLED"}:
+        meaning = _MEANINGS.get(code, "")
     detail = ""
     if code and code != run.state:
         text = f'<pre class="vnb-text">{escape(message[:5000])}</pre>' if message else ""

@@ -600,7 +600,9 @@ class Driver(threading.Thread):
         now = self._clock()
         outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
         resend_after = self._listing.resend_after
-        self._listing.take(prepared, outcome, began, now)
+        self._listing.take(prepared, outcome, max(began, self._last_turn), now)
+        if prepared.doubt is None and isinstance(outcome, Finished):
+            self._listing.note_latency(now - began)
         if self._listing.resend_after < resend_after:
             self._hasten(now)
         if isinstance(outcome, Finished):

@@ -24,8 +24,8 @@ class ListingDelay:
 
     When a run becomes doubtful, runs that ended with a direct answer are looked up: the youngest
     one, and the next ones to end. The age of such a *probe* when it is listed bounds the delay of
-    the server, and so does the age of a run in doubt that is found. A run in doubt is sent again
-    after the longest latency that is known plus twice that delay, at least after `SHORTEST_S`.
+    the server, which the age of a run in doubt that is found late may raise. A run in doubt is sent
+    again after the longest latency that is known plus twice that delay, at least after 8 s.
 
     The read timeout is the maximum, and applies if nothing could be measured. Two exceptions
     protect a run from being executed twice: while a probe is not listed, nothing is sent again; and
@@ -33,18 +33,18 @@ class ListingDelay:
     A server that has refused a used external id lists nothing that matters: its delay is 0.
     """
 
-    def __init__(self, timeout_s: float, latencies: Iterable[float] = (), began: float = 0.0):
+    def __init__(self, timeout_s: float, latencies: Iterable[float] = ()) -> None:
         self.timeout_s = max(timeout_s, SHORTEST_S)
         self.resend_after = self.timeout_s
         self._shortest, self._longest = SHORTEST_S, max(latencies, default=0.0)
-        self._began, self._round_began = began, -math.inf
+        self._round_began = -math.inf
         self._refuses = self._is_useless = False
         self._last: tuple[float, PreparedRun, Run] | None = None
         self._wanted = 0  # probes, of the next runs to end
         self._probes: list[tuple[float, PreparedRun]] = []  # when each is due
         self._unlisted: set[str] = set()  # probes
-        self._bounds: deque[float] = deque(maxlen=_PROBES)  # of runs that were listed at once
-        self._latest = 0.0  # bound of those that were not
+        self._bounds: deque[float] = deque(maxlen=_PROBES)  # of the last probes
+        self._latest = 0.0  # the highest bound of a run that was not listed at first
 
     @property
     def due(self) -> float:
@@ -57,26 +57,27 @@ class ListingDelay:
         self._probes = [each for each in self._probes if each[0] > now]
         return ready
 
-    def take(self, prepared: PreparedRun, outcome: Outcome, began: float, now: float) -> None:
-        """Learn from the outcome of an attempt."""
+    def take(self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float) -> None:
+        """Learn from the outcome of an attempt, which came between `earliest` and `now`."""
         doubt = prepared.doubt
         if prepared.is_probe:
             self._take_probe(prepared, outcome, now)
         elif doubt is None:
-            self._take_answer(prepared, outcome, began, now)
-        elif _is_listed(doubt, outcome) and doubt.since is not None:
-            is_known = doubt.unlisted_s is not None
-            if is_known or (doubt.since > self._began and not doubt.executed):
-                self._measure(doubt, now)
+            self._take_answer(prepared, outcome, earliest, now)
+        elif doubt.unlisted_s is not None and _is_listed(doubt, outcome):
+            self._latest = max(self._latest, self._bound(doubt, now))
         self._update()
 
+    def note_latency(self, seconds: float) -> None:
+        """Note how long an answer took."""
+        self._longest = max(self._longest, seconds)
+
     def _take_answer(
-        self, prepared: PreparedRun, outcome: Outcome, began: float, now: float
+        self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float
     ) -> None:
         if isinstance(outcome, Finished):
             if outcome.run.state in _ANSWERS:
-                self._longest = max(self._longest, now - began)
-                self._last = (now, prepared, outcome.run)
+                self._last = (earliest, prepared, outcome.run)
                 if self._wanted:
                     self._add_probe()
         elif (doubt := outcome.prepared.doubt) is not None and doubt.kind is not None:
@@ -97,7 +98,9 @@ class ListingDelay:
     def _take_probe(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
         doubt = prepared.doubt or Doubt("")
         if _is_listed(doubt, outcome):
-            self._measure(doubt, now)
+            self._bounds.append(self._bound(doubt, now))
+            if doubt.unlisted_s is not None:
+                self._latest = max(self._latest, self._bounds[-1])
         elif isinstance(outcome, InDoubt) and outcome.after is not None:
             later = outcome.prepared.doubt or doubt
             is_late = later.unlisted_s is not None
@@ -112,25 +115,21 @@ class ListingDelay:
         self._unlisted.discard(prepared.run.id)
         self._wanted = 0 if self._is_useless else self._wanted
 
-    def _measure(self, doubt: Doubt, now: float) -> None:
-        """Note that a run was listed now, and not yet when its age was `doubt.unlisted_s`.
+    def _bound(self, doubt: Doubt, now: float) -> float:
+        """Return the delay of a run that is listed now, at most.
 
-        The machine may have slept between, or looked late for the first time.
+        It was not yet when its age was `doubt.unlisted_s`; the machine may have slept between.
         """
-        age, earlier = now - (doubt.since or 0.0), doubt.unlisted_s
-        bound = min(age, max(self.timeout_s, 2 * (earlier or 0.0)))
-        if earlier is None:
-            self._bounds.append(bound)
-        else:
-            self._latest = max(self._latest, bound)
+        age = now - (now if doubt.since is None else doubt.since)
+        return min(age, max(self.timeout_s, 2 * (doubt.unlisted_s or 0.0)))
 
     def _update(self) -> None:
-        delay = max(self._latest, *self._bounds, 0.0)
+        delay = 0.0 if self._refuses else max(self._latest, *self._bounds, 0.0)
         longest = min(self._longest, self.timeout_s)
-        wait = longest + (0.0 if self._refuses else 2 * delay)
-        if self._refuses or longest + delay <= self.timeout_s:
+        wait = longest + 2 * delay
+        if longest + delay <= self.timeout_s:
             wait = min(wait, self.timeout_s)
-        is_measured = self._refuses or self._bounds or self._latest
+        is_measured = self._refuses or self._bounds
         self.resend_after = max(wait, self._shortest) if is_measured else self.timeout_s
         if self._unlisted and not self._refuses:
             self.resend_after = math.inf

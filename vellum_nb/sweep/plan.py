@@ -40,6 +40,8 @@ Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace plan
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _LOOKS = 50  # a look is a walk through all cases: the next is after one case in so many
 _LEARNED = ("workspace", "environment")
+_REPEATED = frozenset({"CUT_OFF"})
+_ASKED_AGAIN = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # of a judge: they are no verdict
 _NOT_REPEATED = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
@@ -461,7 +463,8 @@ def _in_round(
     """Return the last attempt at a planned run in a round, or the one to be made next."""
     run_id = planned_id(sweep, place, number)
     run = PlannedRun(place, run_id, states.get(run_id), number)
-    while run.state == "CUT_OFF" or (sweep.judge is not None and run.state == "FAILED"):
+    repeated = _REPEATED if sweep.judge is None else _ASKED_AGAIN
+    while run.state in repeated:
         run = run.next_attempt(sweep)
         run = replace(run, state=states.get(run.run_id))
     return run

@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vellum_nb.clock import uptime
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
@@ -394,6 +393,7 @@ class Sweep:
                 )
                 raise InputError(msg)
             try:
+                self._lease = None  # a fork has none of its parent's
                 self._lease = self._history.sweeps.acquire(self.record)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
@@ -433,7 +433,7 @@ class Sweep:
             lease=lease,
             counter=self._counter,
             options=options,
-            listing=ListingDelay(self._worker.read_timeout_s, latencies, uptime()),
+            listing=ListingDelay(self._worker.read_timeout_s, latencies),
             calls=sweeps.begun(self.id),
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
             in_doubt=in_doubt_runs,

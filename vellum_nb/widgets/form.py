@@ -34,7 +34,7 @@ from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
 from vellum_nb.widgets.markup import ALERT, asset, icon, name_html, script
 from vellum_nb.widgets.media_field import MediaField
 from vellum_nb.widgets.outputs import LEFT, side_by_side_html, trace_html
-from vellum_nb.widgets.results import Execute, FormRuns, Progress, Rate, Stream, Trace
+from vellum_nb.widgets.results import Execute, FormRuns, LookUp, Progress, Rate, Stream, Trace
 from vellum_nb.widgets.spec import (
     FormSpec,
     Releases,
@@ -102,6 +102,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         Returns how many runs of the deployment the history holds; None if it does not know.
     rate, trace : callable, optional
         Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
+    look_up : callable, optional
+        Looks up a run in doubt, and returns it as it is then.
     cases : callable, optional
         `Workspace.sweep` of the deployment: plans and runs a file of cases.
 
@@ -143,6 +145,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         stream: Stream | None = None,
         rate: Rate | None = None,
         trace: Trace | None = None,
+        look_up: LookUp | None = None,
         cases: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
@@ -181,6 +184,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             stream=stream,
             rate=rate,
             trace=trace,
+            look_up=look_up,
             outputs=spec.outputs,
             boundary=boundary,
             reported=self._bar.progress,

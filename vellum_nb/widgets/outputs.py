@@ -216,6 +216,8 @@ def _head(run: Run, right: str, *more: str) -> str:
         facts.append(f'<span class="vnb-number">{duration(run.latency_s)}</span>')
     if run.cost_usd is not None:
         facts.append(f'<span class="vnb-number">{money(run.cost_usd)}</span>')
+    if run.doubt is not None:
+        facts.append(f"{icon('doubt', 'vnb-icon', 14)} in doubt")
     if run.tag_moved:
         facts.append("the tag moved during the call")
     facts_html = ' <span class="vnb-dot">·</span> '.join(facts)

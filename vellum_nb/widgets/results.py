@@ -16,7 +16,14 @@ import traitlets
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
-from vellum_nb.rendering.format import cut, plural, same_value, value_text, visible_name
+from vellum_nb.rendering.format import (
+    cut,
+    lookup_text,
+    plural,
+    same_value,
+    value_text,
+    visible_name,
+)
 from vellum_nb.rendering.html import clipped
 from vellum_nb.widgets.base import ErrorBoundary, SerialExecutor, ThreadSafeWidget, note, styled
 from vellum_nb.widgets.fields import read_json, write_json
@@ -28,6 +35,7 @@ Execute = Callable[[RunRequest, Cancellation], Run]
 Stream = Callable[[RunRequest, Cancellation, Callable[[Progressing], None]], Run]
 Rate = Callable[[Run, float | None, Mapping[str, Any] | None], Run]
 Trace = Callable[[Run], Sequence[NodeRun]]
+LookUp = Callable[[Run], Run]
 Live = Mapping[str, Progressing]
 
 _TICK = 0.1
@@ -36,7 +44,11 @@ _AT_ONCE = 16
 _LONGEST = 20_000  # characters of an output that can be corrected in the page
 _LONGEST_NODE = 60
 _RATE = 1_000_000  # characters of growing text that are sent to the page in a second
-_NO_MARKS: Mapping[str, Any] = {"busy": "", "problem": "", "editor": [], "saved": 0, "trace": ""}
+_NO_MARKS: Mapping[str, Any] = {
+    **dict.fromkeys(("busy", "problem", "looked_up", "trace"), ""),
+    "editor": [],
+    "saved": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -76,10 +88,10 @@ def _answer(outcome: Run | BaseException | None) -> Run | None:
 class AnswerBars(ThreadSafeWidget):
     """Puts a bar under each answer, and text into those that stream.
 
-    The traits: which of "rate" and "trace" there are (`controls`), what each Copy copies (`texts`),
-    what each bar shows (`bars`), and what each answer that streams has so far (`live`). Bars rate
-    and trace in a thread; `changed` is called with the run as it is then, `go_on` with the run that
-    Continue goes on from.
+    The traits: which of "rate", "trace" and "look up" there are (`controls`), what each Copy copies
+    (`texts`), what each bar shows (`bars`), and what each answer that streams has so far (`live`).
+    Bars rate, trace and look up in a thread; `changed` is called with the run as it is then,
+    `go_on` with the run that Continue goes on from.
     """
 
     _esm = traitlets.Unicode(script("answers.js")).tag(sync=True)
@@ -93,14 +105,16 @@ class AnswerBars(ThreadSafeWidget):
         *,
         rate: Rate | None,
         trace: Trace | None,
+        look_up: LookUp | None = None,
         boundary: ErrorBoundary,
         changed: Callable[[Run], None],
         go_on: Callable[[Run], None],
     ) -> None:
-        offered = {"rate": rate, "trace": trace}
+        offered = {"rate": rate, "trace": trace, "look up": look_up}
         super().__init__(controls=[name for name, call in offered.items() if call is not None])
         self._rate = rate
         self._trace = trace
+        self._look_up = look_up
         self._boundary = boundary
         self._changed = changed
         self._executor = SerialExecutor("vellum-nb-ratings")
@@ -113,6 +127,7 @@ class AnswerBars(ThreadSafeWidget):
             "save": self._on_save,
             "close": lambda run, _: self._mark(run, editor=[], problem=""),
             "trace": self._on_trace,
+            "look up": self._on_look_up,
             "continue": lambda run, _: go_on(run),
         }
         self.on_msg(self._on_message)
@@ -160,6 +175,7 @@ class AnswerBars(ThreadSafeWidget):
                 "rates": bool(run.outputs) and run.state != "STARTED",
                 "goes_on": run.execution_id is not None,
                 "traces": bool(run.nodes) or run.execution_id is not None,
+                "in_doubt": run.doubt is not None,
             }
             bars.append({**bar, **self._marks[run.id]})
         self.bars = bars
@@ -221,6 +237,18 @@ class AnswerBars(ThreadSafeWidget):
                 return newest.model_copy(update={"nodes": nodes})
 
             self._submit(run, "reading the trace…", read)
+
+    def _on_look_up(self, run: Run, _: Mapping[str, Any]) -> None:
+        look_up = self._look_up
+        if look_up is not None:
+
+            def find(newest: Run) -> Run:
+                found = look_up(newest)
+                self._mark(run, looked_up=lookup_text([found]))
+                return found
+
+            self._mark(run, looked_up="")
+            self._submit(run, "looking it up…", find)
 
     def _submit(self, run: Run, busy: str, call: Callable[[Run], Run]) -> None:
         """Call with the run as it is when its turn comes; an earlier click may have changed it."""
@@ -327,8 +355,12 @@ class Answers:
     def replace(self, run: Run) -> None:
         """Show `run` in place of the one with its id, if that is still there."""
         with self._lock:
+            before = {old.id: (old.state, old.doubt) for old in self._runs}
             self._runs = tuple(run if old.id == run.id else old for old in self._runs)
-            self._bars.show(self._runs)
+            if before.get(run.id) in {None, (run.state, run.doubt)}:
+                self._bars.show(self._runs)
+            else:
+                self._draw()
 
     def compare_to(self, *, edited: bool) -> None:
         """Show whether the inputs were edited since the answers came."""
@@ -447,6 +479,7 @@ class FormRuns:
     stream: Stream | None
     rate: Rate | None
     trace: Trace | None
+    look_up: LookUp | None
     outputs: Sequence[str]
     boundary: ErrorBoundary
     reported: Callable[[Progress, str], None]
@@ -465,6 +498,7 @@ class FormRuns:
         self.bars = AnswerBars(
             rate=self.rate,
             trace=self.trace,
+            look_up=self.look_up,
             boundary=self.boundary,
             changed=self._on_rated,
             go_on=self.go_on,

@@ -18,7 +18,7 @@ import traitlets
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import History, OrderedRuns
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import plural
+from vellum_nb.rendering.format import lookup_text, plural
 from vellum_nb.widgets.base import Debouncer, SerialExecutor
 from vellum_nb.widgets.table_rows import (
     JOINED,
@@ -61,8 +61,10 @@ class HistorySource:
     those of every row that was looked at.
     """
 
-    def __init__(self, history: History, filters: Mapping[str, Any]) -> None:
-        self.history = history
+    def __init__(
+        self, history: History, filters: Mapping[str, Any], can: Sequence[str] = ()
+    ) -> None:
+        self.history, self._can = history, list(can)
         self._filters = {key: value for key, value in filters.items() if value is not None}
         self.first_search = str(self._filters.pop("search", ""))
         self._ordered: tuple[str, OrderedRuns] | None = None
@@ -98,6 +100,7 @@ class HistorySource:
             ],
             "default": default_columns(known, mixed=len(self._deployments) > 1),
             "note": f"{' and '.join(many)}; the first {_MOST_NAMES} can be columns" if many else "",
+            "can": self._can,
             "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}],
         }
 
@@ -211,6 +214,8 @@ class HistoryView(TableView):
         Where the runs are; the table follows what is recorded.
     side_by_side : callable
         Makes safe HTML of the selected runs.
+    look_up : callable, optional
+        Looks up a run in doubt, and returns it as it is then.
     **filters
         The runs to show, as in `History.runs`.
 
@@ -250,7 +255,12 @@ class HistoryView(TableView):
     _side = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
-        self, history: History, *, side_by_side: Callable[[Sequence[Run]], str], **filters: Any
+        self,
+        history: History,
+        *,
+        side_by_side: Callable[[Sequence[Run]], str],
+        look_up: Callable[[Run], Run] | None = None,
+        **filters: Any,
     ) -> None:
         self._closed = False
         self._debouncer = Debouncer(self.refresh, name="vellum-nb-history-view", least=_REFRESH_S)
@@ -260,7 +270,10 @@ class HistoryView(TableView):
         self._cancel: tuple[Window, Callable[[], None]] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._side_by_side = side_by_side
-        self._source = source = HistorySource(history, filters)
+        self._look_up = look_up
+        self._lookups = SerialExecutor("vellum-nb-look-ups")
+        can = [] if look_up is None else ["look_up"]
+        self._source = source = HistorySource(history, filters, can)
         head = source.head()
         super().__init__(
             kind="runs", search=source.first_search, columns=head["default"], _head=head
@@ -269,6 +282,7 @@ class HistoryView(TableView):
         self.actions |= {
             "select_range": self._on_range,
             "side_by_side": self._on_side,
+            "look_up": self._on_look_up,
             "close_side": lambda _message: self.set_trait("_side", ""),
             "drop_filter": self._on_drop_filter,
         }
@@ -302,8 +316,9 @@ class HistoryView(TableView):
         self.guarded("rows", self._refresh)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until reading and counting have ended; return whether they have."""
-        return self._executor.wait(timeout) and self._counting.wait(timeout)
+        """Wait until reading, counting and look-ups have ended; return whether they have."""
+        executors = self._lookups, self._executor, self._counting
+        return all(executor.wait(timeout) for executor in executors)
 
     def close(self) -> None:
         """Close the widget and stop following the history."""
@@ -451,6 +466,20 @@ class HistoryView(TableView):
         if "ids" in message:
             self.selected_ids = _selection(message["ids"])
         self.show_side_by_side()
+
+    def _on_look_up(self, message: Mapping[str, Any]) -> None:
+        """Look up those of some runs that are in doubt, in a thread of their own."""
+        ids = _selection(message.get("ids"))
+        self._lookups.submit(lambda: self.guarded("action", partial(self._look_up_all, ids)))
+
+    def _look_up_all(self, ids: Sequence[str]) -> None:
+        look_up, history = self._look_up, self._source.history
+        runs = history.runs(ids=ids, skip_damaged=True) if ids and look_up else []
+        looked_up: list[Run] = []
+        try:
+            looked_up.extend(look_up(run) for run in runs if look_up and run.in_doubt)
+        finally:
+            self.send({"kind": "looked_up", "text": lookup_text(looked_up) if looked_up else ""})
 
     def _on_selected(self, _change: object) -> None:
         if self._side:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vellum_nb.history import COLUMN_KINDS
 from vellum_nb.models import Run
+from vellum_nb.rendering.format import doubt_text
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search
 
@@ -73,6 +74,7 @@ def fitting_rows(
         marked = looking if limit > _SHORTEST else NOTHING
         rows = [
             {"id": run.id, "state": run.state, "moved": run.tag_moved}
+            | {"doubt": run.doubt is not None, "open": run.in_doubt}
             | {"cells": cells(run, columns, search=marked, limit=limit)}
             for run in runs
         ]
@@ -124,8 +126,11 @@ def _text(value: Any) -> str:
 
 
 def _outputs(run: Run) -> str:
-    if run.error is not None:
-        code, message = run.error.code, run.error.message
+    error = None if run.state == "CANCELLED" and run.doubt else run.error
+    if doubt := doubt_text(run):
+        return doubt if error is None else f"{doubt}: {error.message or error.code}"
+    if error is not None:
+        code, message = error.code, error.message
         # The server's codes say most; ours only repeat the state.
         return f"{code}: {message}" if message and run.state == "REJECTED" else message or code
     return "no answer yet" if run.state == "STARTED" else _joined(run.outputs)

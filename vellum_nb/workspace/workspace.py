@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
+    from vellum_nb.widgets.table import HistoryView
 
 
 class Workspace:
@@ -102,13 +103,16 @@ class Workspace:
         self._keep_open = keep_open
         self._lookup = Lookup(client)
         self.history = history.with_callbacks(
-            view=views.view_history,
+            view=self._view_history,
             sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
         self._judges = JudgeService(self.history, self._sweep_judge, known)
+
+    def _view_history(self, history: History, **options: Any) -> HistoryView:
+        return views.view_history(history, look_up=self._runner.look_up, **options)
 
     def close(self) -> None:
         """Close the client, and the history unless it was passed in open."""
@@ -229,6 +233,7 @@ class Workspace:
             stream=stream,
             rate=self._rate_or_clear,
             trace=self.history.nodes,
+            look_up=self._runner.look_up,
             cases=partial(self.sweep, deployment),
         )
 
@@ -237,7 +242,7 @@ class Workspace:
         from vellum_nb.widgets.lab import LabPanel
 
         form = self.form(deployment)
-        view = views.view_history(self.history, deployment=deployment)
+        view = self.history.view(deployment=deployment)
 
         def compare() -> Any:
             return self.compare(deployment, release_tags=list(form.release_tags)).view()

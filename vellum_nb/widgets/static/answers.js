@@ -33,6 +33,8 @@ class Bar {
     this.note = h("div", { class: "vnb-act-note vnb-act-line" });
     this.problem = h("div", { class: "vnb-act-problem" });
     this.trace = h("div", { class: "vnb-act-trace" });
+    this.lookedUp = h("div", { role: "status", class: "vnb-act-note vnb-act-line" });
+    this.lookUp = act("vnb-look-up", () => this.send("look up"), "Look up");
     this.thumbs = [["up", 1, "good"], ["down", 0, "bad"]].map(([name, quality, word]) => {
       const button = act(`vnb-thumb-${name}`, () => this.rate(button));
       return Object.assign(button, { quality, word });
@@ -52,10 +54,10 @@ class Bar {
       if (event.key === "Escape") { event.stopPropagation(); this.leave(); }
     } }, this.rows, buttons);
     const has = (control) => model.get("controls").includes(control);
-    const row = h("div", { class: "vnb-acts" }, has("rate") ? [...this.thumbs, this.correct] : [],
+    const row = h("div", { class: "vnb-acts" }, has("look up") ? this.lookUp : "", has("rate") ? [...this.thumbs, this.correct] : [],
       h("span", { class: "vnb-acts-gap" }), this.copied, this.goOn, has("trace") ? this.traced : "");
     this.node = h("div", { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
-      row, this.note, this.editor, this.problem, this.trace, this.busy, this.status);
+      row, this.lookedUp, this.note, this.editor, this.problem, this.trace, this.busy, this.status);
   }
 
   get fields() { return [...this.rows.querySelectorAll("textarea")]; }
@@ -129,15 +131,20 @@ class Bar {
       thumb.disabled = !next.rates;
     }
     const names = [[this.correct, `Correct the outputs of ${tag}…`], [this.copied, `Copy the outputs of ${tag}`],
-      [this.goOn, `Continue from the answer of ${tag}`], [this.traced, `Trace of ${tag}`],
+      [this.lookUp, `Look up whether the run of ${tag} was executed`], [this.goOn, `Continue from the answer of ${tag}`], [this.traced, `Trace of ${tag}`],
       ...this.thumbs.map((thumb) => [thumb, `Rate the answer of ${tag}: ${thumb.word}`])];
     for (const [button, name] of names) { put(button, "title", name); put(button, "aria-label", name); }
+    const hadFocus = document.activeElement === this.lookUp;
+    this.lookUp.hidden = !next.in_doubt;
+    this.lookUp.setAttribute("aria-disabled", String(Boolean(next.busy)));
     this.correct.disabled = !next.rates;
     this.goOn.disabled = !next.goes_on;
     this.traced.disabled = !next.traces;
     this.copied.disabled = !this.model.get("texts")[this.at];
     if (next.trace && next.trace !== before.trace) this.trace.innerHTML = next.trace;  // made by the kernel, everything in it escaped
+    if (hadFocus && this.lookUp.hidden) [this.copied, this.goOn, this.traced].find((each) => each.isConnected && !each.disabled)?.focus();
     say(this.busy, next.busy);
+    say(this.lookedUp, next.in_doubt && next.busy ? next.busy : next.looked_up);
     say(this.note, next.note);
     if (this.problem.textContent !== next.problem) this.problem.replaceChildren(...(next.problem ? [h("div", { role: "alert" }, next.problem)] : []));
     this.draw();

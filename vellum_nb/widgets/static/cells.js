@@ -29,7 +29,10 @@ export function tracksOf(columns) {
 }
 
 const SHOW = {
-  state: (value) => [icon(value, `vnb-glyph vnb-is-${value}`), ` ${value}`],
+  state: (value, row) => {
+    const shown = icon(row.doubt ? "doubt" : value, `vnb-glyph vnb-is-${value}`);
+    return [shown, ` ${value}`, row.doubt && h("span", { class: "vnb-sr-only" }, ", in doubt")];
+  },
   tag: (value, row) => {
     const name = h("span", { class: "vnb-view-code vnb-view-cut" }, value);
     if (!row.moved) return [name];
@@ -50,11 +53,12 @@ const SHOW = {
 export function runCell(column, value, row) {
   const kind = column.kind;
   const failed = row.state === "REJECTED" || row.state === "FAILED";
-  const isBad = failed && (kind === "outputs" || column.name.startsWith("error_"));
+  const isBad = failed && !row.doubt && (kind === "outputs" || column.name.startsWith("error_"));
   const tone = isBad ? "vnb-view-bad" : kind === "outputs" && row.state !== "FULFILLED" ? "vnb-view-quiet" : "";
   const options = { role: "gridcell", class: `vnb-table-cell vnb-table-${kind} ${tone}` };
   if (value === null || value === undefined) return h("div", options, kind === "seconds" && "—");
   const show = SHOW[typeof value === "number" && ["text", "outputs"].includes(kind) ? "number" : kind] ?? SHOW.text;
-  const title = kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
+  const inDoubt = kind === "state" && row.doubt ? `${value}, in doubt: it may have been executed` : "";
+  const title = inDoubt ? inDoubt : kind === "quality" ? `quality ${value}` : Array.isArray(value) ? value.join("") : String(value);
   return h("div", { ...options, title }, show(value, row));
 }

@@ -304,9 +304,11 @@ class RunsTable extends View {
     this.columnsButton = this.panelButton("columns", () => this.columnsPanel());
     this.clearSelection = button("bare", () => this.select([]), {}, "Clear");
     this.sideButton = button("button vnb-view-accent", () => this.showSide(), {}, "Side by side");
+    this.lookUpButton = button("button", () => this.lookUp(), { hidden: true, title: "Look up the selected runs that are in doubt (l)", "aria-keyshortcuts": "l" }, icon("doubt"), "Look up");
+    this.lookedUp = h("span", { role: "status", class: "vnb-view-quiet" });
     this.sideBox = h("section", { class: "vnb-view-side", "aria-label": "Selected runs side by side", hidden: true });
     this.bar.append(h("b", { class: "vnb-view-title" }, "History"), this.title, this.search("Filter runs by text", "Filter runs"), this.chips, h("span", { class: "vnb-view-fill" }), this.columnsButton, this.panelButton("export", () => this.exportPanel("runs", "run", this.total), "Export…"));
-    this.foot.append(this.count, this.clearSelection, h("span", { class: "vnb-view-fill" }), this.pager, this.sideButton);
+    this.foot.append(this.count, this.clearSelection, h("span", { class: "vnb-view-fill" }), this.pager, this.lookedUp, this.lookUpButton, this.sideButton);
     this.root.append(this.bar, this.panel, this.alert, this.grid, this.empty, this.foot, this.sideBox, this.status);
     this.on("change:_side", () => this.side());
     this.on("change:selected_ids", () => { this.draw(); this.footer(); });
@@ -415,6 +417,7 @@ class RunsTable extends View {
     if (event.key === " ") { this.active = Math.max(0, this.active); this.anchor = this.offset + this.active; this.flip(); }
     else if (event.key === "a" && command) this.selectAll();
     else if (event.key === "Escape" && this.selected.length) this.select([]);
+    else if (event.key === "l" && !command && this.canLookUp) this.lookUp();
     else if (event.key === "Enter" && !event.shiftKey && !command) this.showSide();
     else return false;
     return true;
@@ -448,8 +451,37 @@ class RunsTable extends View {
     refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, count && h("span", { class: "vnb-table-dot" }, "·"), count && `${figure(count)} selected`);
     this.clearSelection.hidden = !count;
     this.sideButton.disabled = !count;
+    this.lookUpState();
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";
     super.footer(all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.");
+  }
+
+  // --- runs in doubt
+
+  get canLookUp() { return this.get("_head").can.includes("look_up"); }
+
+  // The selected runs, or else the active one; the kernel takes those of them that are in doubt.
+  lookUp() {
+    const active = this.rows[this.active];
+    const ids = this.selected.length || !active ? this.selected : [active.id];
+    if (!ids.length) return;
+    say(this.lookedUp, "Looking up…");
+    this.send("look_up", { ids });
+  }
+
+  receive(message) {
+    if (message.kind === "looked_up") say(this.lookedUp, message.text);
+    else super.receive(message);
+  }
+
+  lookUpState() {
+    const { selected, lookUpButton, rows } = this;
+    const hadFocus = lookUpButton === document.activeElement;
+    const open = rows.filter((row) => row.open).map((row) => row.id);
+    const elsewhere = selected.some((id) => !rows.some((row) => row.id === id));
+    lookUpButton.hidden = !this.canLookUp || !(open.length || elsewhere);
+    lookUpButton.disabled = !elsewhere && !selected.some((id) => open.includes(id));
+    if (hadFocus && (lookUpButton.hidden || lookUpButton.disabled)) this.grid.focus({ preventScroll: true });
   }
 
   // Progress of a first search, which reads many runs.

@@ -1,0 +1,389 @@
+"""Runs that were sent and have no recorded answer: how they end, and what completes them.
+
+The counting server goes on with an execution whose client has gone; the local server ends it.
+"""
+
+import threading
+from contextlib import suppress
+
+import pytest
+from counting_server import KEY, CountingServer
+from runs_kit import html_of
+
+import vellum_nb as vnb
+from vellum_nb.local import Faults
+
+PATIENCE = 20
+EXECUTE = "/v1/execute-workflow"
+EVENTS = "/v1/workflow-deployments/d1/execution-events"
+
+
+class Costing(CountingServer):
+    """Lists what an execution cost."""
+
+    def _event(self, execution):
+        usage = [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]
+        results = [{"usage": usage, "cost": [{"value": 0.25, "unit": "USD"}]}]
+        return {**super()._event(execution), "usage_results": results}
+
+
+@pytest.fixture
+def counting():
+    server = Costing().start()
+    server.held = True
+    yield server
+    server.held = False
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Return where a history may lie: a file, or a database on a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "runs.db"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def ws(counting, place):
+    with vnb.connect(counting.url, api_key=KEY, history=place) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def local_ws(server, tmp_path):
+    with vnb.connect(server, history=tmp_path / "local.db") as workspace:
+        yield workspace
+
+
+def call(ws, way, **options):
+    return getattr(ws, way)("count", {"text": "x"}, release_tag="v1", **options)
+
+
+@pytest.fixture
+def interrupted(ws, counting, interrupt_after, until):
+    """Return how to interrupt a call after its execution has begun; it returns the row."""
+
+    def interrupted(way="run"):
+        interrupt_after(lambda: until(lambda: counting.executed))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            call(ws, way)
+        (run,) = ws.history.runs()
+        notes = " ".join(caught.value.__notes__)
+        assert f"CANCELLED: {run.id}. It may have been executed: ws.history.sync('count')" in notes
+        return run
+
+    return interrupted
+
+
+def by_sync(ws, _run):
+    assert ws.history.sync("count").completed == 1
+
+
+def by_resuming(ws, run):
+    assert [pending.run.id for pending in ws.resume_pending()] == [run.id]
+
+
+def by_merging(ws, _run):
+    with vnb.connect(ws.client.base_url, api_key=KEY, history=":memory:") as other:
+        other.history.sync("count")
+        assert ws.history.merge(other.history).completed == 1
+
+
+def by_looking_up_in_the_table(ws, run):
+    view = ws.history.view()
+    view.actions["look_up"]({"ids": [run.id]})
+    assert view.wait(PATIENCE)
+    assert view.error == ""
+    view.close()
+
+
+def by_reusing(ws, _run):
+    sweep = ws.sweep("count", [{"text": "x"}], release_tags=["v1"], reuse=True, progress=False)
+    assert sweep.state == "done"
+
+
+COMPLETERS = (by_sync, by_resuming, by_merging, by_looking_up_in_the_table, by_reusing)
+
+
+def check_completed(ws, counting, run):
+    found = ws.history.get(run.id)
+    assert (found.state, found.outputs) == ("FULFILLED", {"said": "v1 x"})
+    assert (found.cost_usd, found.tokens_in, found.model) == (0.25, 3, "m")
+    assert (found.error, found.doubt, found.in_doubt) == (None, None, False)
+    assert found.execution_id == "e-0"
+    assert dict(counting.executed) == {run.external_id: 1}
+
+
+@pytest.mark.parametrize("way", ["run", "stream", "submit"])
+def test_interrupted_call_is_cancelled_and_in_doubt(interrupted, way):
+    run = interrupted(way)
+    assert (run.state, run.error.code, run.doubt) == ("CANCELLED", "CANCELLED", "SENT")
+
+
+@pytest.mark.parametrize("complete", COMPLETERS)
+def test_interrupted_run_is_completed_with_outputs_and_cost(ws, counting, interrupted, complete):
+    run = interrupted()
+    counting.held = False
+    complete(ws, run)
+    check_completed(ws, counting, run)
+
+
+@pytest.mark.parametrize("way", ["stream", "submit"])
+def test_interrupted_stream_or_submit_is_completed_by_sync(ws, counting, interrupted, way):
+    run = interrupted(way)
+    counting.held = False
+    by_sync(ws, run)
+    check_completed(ws, counting, run)
+
+
+def test_cancelled_form_looks_its_run_up(ws, counting, until):
+    form = ws.form("count")
+    form.value = {"text": "x"}
+    form.submit()
+    until(lambda: counting.executed)
+    form.cancel()
+    (run,) = form.wait(PATIENCE)
+    assert (run.state, run.doubt) == ("CANCELLED", "SENT")
+    assert "Cancelled; it may still have run." in html_of(form)
+    bars = form._runs.bars
+    counting.lag = 1e6
+    bars._events["look up"](run, {})
+    assert bars.wait(PATIENCE)
+    (bar,) = bars.bars
+    assert (bar["in_doubt"], bar["problem"]) == (True, "")
+    assert bar["looked_up"] == "The server lists no execution of it yet."
+    counting.lag, counting.held = 0.0, False
+    bars._events["look up"](run, {})
+    assert bars.wait(PATIENCE)
+    (bar,) = bars.bars
+    assert (bar["in_doubt"], bar["looked_up"]) == (False, "Looked up: it ended as FULFILLED.")
+    assert "LATEST x" in html_of(form)
+    assert form.runs[0].cost_usd == 0.25
+    assert form.runs[0] == ws.history.get(run.id)
+    form.close()
+
+
+def test_running_execution_is_found_and_its_run_stays_in_doubt(ws, counting, interrupted):
+    run = interrupted()
+    (pending,) = ws.resume_pending()
+    assert (pending.run.id, pending.execution_id) == (run.id, "e-0")
+    stored = ws.history.get(run.id)
+    assert (stored.state, stored.execution_id, stored.doubt) == ("CANCELLED", "e-0", "EXECUTED")
+    counting.held = False
+    assert ws.history.sync("count").completed == 1
+    check_completed(ws, counting, run)
+
+
+def test_run_that_is_not_listed_yet_is_left_as_it_is(ws, counting, interrupted):
+    run = interrupted()
+    counting.lag = 1e6
+    assert ws.resume_pending() == []
+    assert ws.history.get(run.id) == run
+    counting.lag, counting.held = 0.0, False
+    by_resuming(ws, run)
+
+
+def test_run_under_way_is_neither_resumed_nor_looked_up(ws, counting, until):
+    thread = threading.Thread(target=lambda: call(ws, "run"))
+    thread.start()
+    until(lambda: counting.executed)
+    (run,) = ws.history.runs()
+    assert ws.resume_pending() == []
+    with pytest.raises(vnb.VellumNBError, match="is under way"):
+        ws._runner.look_up(run)
+    counting.held = False
+    thread.join(PATIENCE)
+    check = ws.history.get(run.id)
+    assert (check.state, check.doubt) == ("FULFILLED", None)
+
+
+def test_run_of_a_sweep_that_is_driven_is_not_resumed(ws, counting, until):
+    sweep = ws.sweep(
+        "count", [{"text": "x"}], release_tags=["v1"], background=True, progress=False
+    )
+    until(lambda: counting.executed)
+    assert ws.resume_pending() == []
+    counting.held = False
+    assert sweep.wait(PATIENCE).state == "done"
+
+
+def test_run_of_an_external_id_of_another_run_is_not_completed_by_it(local_ws):
+    answer = local_ws.client.execute_workflow(
+        {"text": "theirs"}, workflow_deployment_name="shout", external_id="same"
+    )
+    with pytest.raises(vnb.BadRequestError) as caught:
+        local_ws.run("shout", {"text": "ours"}, external_id="same")
+    assert "may be the execution that has the external id 'same'" in caught.value.__notes__[0]
+    (run,) = local_ws.history.runs()
+    assert local_ws._runner.look_up(run) == run
+    assert local_ws.resume_pending() == []
+    assert local_ws.history.sync("shout").added == 1
+    assert {each.execution_id for each in local_ws.history.runs()} == {None, answer.execution_id}
+
+
+def test_submit_whose_reply_was_lost_is_resumed(local_ws, server, gate):
+    server.faults = Faults(reset_after=1.0, paths="/v1/execute-workflow-async")
+    with pytest.raises(vnb.APIConnectionError) as caught:
+        local_ws.submit("gate", {"text": "x"})
+    server.faults = None
+    (run,) = local_ws.history.runs()
+    assert (run.state, run.doubt, run.execution_id) == ("FAILED", "SENT", None)
+    assert "ws.resume_pending() completes it" in caught.value.__notes__[0]
+    assert gate.entered.wait(PATIENCE)
+    (pending,) = local_ws.resume_pending()
+    assert (pending.run.state, pending.run.doubt) == ("FAILED", "EXECUTED")
+    assert pending.status() in {"INITIATED", "STREAMING"}
+    gate.open.set()
+    run = pending.wait(PATIENCE, poll=0.01)
+    assert (run.state, run.outputs, run.error) == ("FULFILLED", {"output": "x"}, None)
+    assert local_ws.history.get(run.id) == run
+    assert gate.calls == 1
+
+
+def test_cancelled_before_it_was_sent_is_not_in_doubt(local_ws, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_ws._runner.uploads, "sent", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        local_ws.run("shout", {"text": "x"})
+    (run,) = local_ws.history.runs()
+    assert (run.state, run.doubt, run.in_doubt) == ("CANCELLED", None, False)
+
+
+def test_request_that_never_left_is_not_in_doubt(local_ws, server):
+    port = server.url.rpartition(":")[2]
+    with vnb.connect(server.url, api_key=server.api_key, history=":memory:") as ws:
+        ws.run("shout", {"text": "x"})
+        server.close()
+        with pytest.raises(vnb.APIConnectionError, match=port):
+            ws._runner.client.execute_workflow({"text": "x"}, workflow_deployment_name="shout")
+    del local_ws
+
+
+# Executions that were cut off
+
+
+def cut_off(**more):
+    error = {"message": "The client hung up", "code": "WORKFLOW_CANCELLED"}
+    return {"state": "REJECTED", "error": error, **more}
+
+
+def check_cut_off(run):
+    assert (run.state, run.error.code) == ("CANCELLED", "WORKFLOW_CANCELLED")
+    assert (run.doubt, run.in_doubt) == (None, False)
+
+
+@pytest.fixture
+def broken(hostile, tmp_path):
+    with vnb.connect(hostile.url, api_key="k", history=tmp_path / "broken.db") as ws:
+        yield ws
+
+
+def test_closed_stream_is_settled_as_cancelled_by_sync(local_ws, faucet):
+    with local_ws.stream("faucet", {"text": "hello"}) as stream:
+        next(event for event in stream if event.delta)
+    run = stream.run
+    assert (run.state, run.doubt, run.error.code) == ("CANCELLED", "SENT", "CANCELLED")
+    assert faucet.left.wait(PATIENCE)
+    while not local_ws.history.sync("faucet").completed:
+        pass
+    settled = local_ws.history.get(run.id)
+    check_cut_off(settled)
+    assert local_ws.resume_pending() == []
+
+
+def test_execution_that_was_cut_off_elsewhere_is_imported_as_cancelled(local_ws, faucet):
+    client = local_ws.client
+    with client.execute_workflow_stream(
+        {"text": "hello"}, workflow_deployment_name="faucet"
+    ) as events:
+        next(event for event in events if event.delta)
+    assert faucet.left.wait(PATIENCE)
+    while not local_ws.history.sync("faucet").added:
+        pass
+    (run,) = local_ws.history.runs()
+    check_cut_off(run)
+    assert local_ws.history.sync("faucet").known == 1
+
+
+def test_direct_reply_that_was_cut_off_is_cancelled(hostile, broken):
+    hostile.answers[EXECUTE] = {"execution_id": "e", "data": cut_off(id="e")}
+    check_cut_off(broken.run("shout", {"text": "x"}))
+    check_cut_off(broken.history.runs()[0])
+
+
+def test_pending_run_that_was_cut_off_is_cancelled_and_its_status_is_the_servers(hostile, broken):
+    hostile.answers["/v1/execute-workflow-async"] = {"execution_id": "e"}
+    pending = broken.submit("shout", {"text": "x"})
+    told = {"status": "REJECTED", "execution_id": "e", "error": cut_off()["error"]}
+    hostile.answers["/v1/workflows/executions/e/status"] = told
+    assert [pending.status(), pending.status()] == ["REJECTED", "REJECTED"]
+    check_cut_off(pending.run)
+
+
+def test_execution_that_was_cut_off_is_missing_in_a_comparison(hostile, broken):
+    hostile.answers[EXECUTE] = {"execution_id": "e", "data": cut_off(id="e")}
+    broken.run("shout", {"text": "x"}, release_tag="v2")
+    output = {"id": "o", "name": "loud", "type": "STRING", "value": "X"}
+    hostile.answers[EXECUTE] = {
+        "execution_id": "f",
+        "data": {"id": "f", "state": "FULFILLED", "outputs": [output]},
+    }
+    broken.run("shout", {"text": "x"}, release_tag="v1")
+    comparison = broken.compare("shout", release_tags=["v1", "v2"])
+    (case,) = comparison.cases
+    assert case.status("v2") == "missing"
+    assert comparison.summary().set_index("release").loc["v2", "rejected"] == 0
+
+
+# What a proxy answers says nothing about the execution
+
+
+PAGES = {
+    "404 page": (404, b"<html>Not here</html>"),
+    "404 JSON": (404, {"detail": "no route"}),
+    "400 page": (400, b"<html>Bad</html>"),
+    "200 page": (200, b"<html>Please log in</html>"),
+    "302 page": (302, b"<html>Moved</html>"),
+    "502 page": (502, b"<html>Bad gateway</html>"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_of_a_proxy_leaves_the_run_in_doubt_and_its_note_names_what_completes_it(
+    hostile, broken, name
+):
+    hostile.answers[EXECUTE] = PAGES[name]
+    with pytest.raises(vnb.APIError) as caught:
+        broken.run("shout", {"text": "x"})
+    (run,) = broken.history.runs()
+    assert (run.state, run.doubt) == ("FAILED", "SENT")
+    assert "It may have been executed: ws.history.sync('shout')" in caught.value.__notes__[0]
+    times = {"start": "2026-01-15T09:30:00Z", "end": "2026-01-15T09:30:01Z"}
+    output = {"id": "o", "name": "loud", "type": "STRING", "value": "X"}
+    context = {"external_id": run.external_id}
+    event = {"span_id": "e", **times, "inputs": [], "outputs": [output], "parent_context": context}
+    hostile.answers[EVENTS] = {"count": 1, "results": [event]}
+    assert broken.history.sync("shout").completed == 1
+    found = broken.history.get(run.id)
+    assert (found.state, found.outputs, found.doubt) == ("FULFILLED", {"loud": "X"}, None)
+
+
+def test_refusal_by_the_server_is_not_in_doubt(hostile, broken):
+    hostile.answers[EXECUTE] = (400, {"detail": "text is too long"})
+    with pytest.raises(vnb.BadRequestError) as caught:
+        broken.run("shout", {"text": "x"})
+    (run,) = broken.history.runs()
+    assert (run.state, run.doubt) == ("FAILED", None)
+    assert caught.value.__notes__ == [f"The run is in the history as FAILED: {run.id}"]
+
+
+def test_failed_upload_is_not_in_doubt(hostile, broken):
+    hostile.answers["/v1/upload-file"] = (502, b"<html>Bad gateway</html>")
+    image = "data:image/png;base64," + "A" * 4_000_000
+    with suppress(vnb.APIError):
+        broken.run("shout", {"picture": {"type": "IMAGE", "src": image}})
+    assert EXECUTE not in hostile.asked
+    assert [run.doubt for run in broken.history.runs()] in ([], [None])
