@@ -11,7 +11,6 @@ import math
 import os
 import random
 from collections import Counter as Tally
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -81,7 +80,9 @@ class Server:
         if fault == "before":
             return now + 0.1, after_send_error(prepared, APIConnectionError("reset"))
         if fault == "busy":
-            busy = RateLimitError("busy", status_code=429, retry_after=self.dice.choice([0.5, None]))
+            busy = RateLimitError(
+                "busy", status_code=429, retry_after=self.dice.choice([0.5, None])
+            )
             return now + 0.1, after_send_error(prepared, busy)
         id_ = prepared.run.external_id
         if id_ in self.executions and self.refuses:

@@ -118,7 +118,7 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     [place] = sweep.record.places()
     runner = Runner(ws.client, ws.history, Lookup(ws.client))
     worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
-    worker.attempt(SweepOptions())
+    worker.attempt(SweepOptions(), ws.history.sweeps.acquire(sweep.record))
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
     until(lambda: worker.moved == ("live",))
