@@ -33,7 +33,7 @@ INSTALL_MLFLOW = """\
   python3 -m venv benchmarks/.peers/mlflow && benchmarks/.peers/mlflow/bin/pip install mlflow"""
 REPLY = "Thanks for writing. We are sorry about the second charge and refund it today. " * 18
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-RECORDED, TURNS, PEER_RUNS = 2000, 7, 200
+RECORDED, TURNS, PEER_RUNS, FSYNC_RUNS = 2000, 7, 200, 200
 missed: list[str] = []
 
 
@@ -100,10 +100,10 @@ def bare_transactions(path: Path) -> float:
     return taken
 
 
-def recorded_runs(path: Path) -> float:
-    runs = [started(number) for number in range(RECORDED)]
+def recorded_runs(path: Path, number: int = RECORDED, *, fsync: bool = False) -> float:
+    runs = [started(each) for each in range(number)]
     answers = [fulfilled(run) for run in runs]
-    with History(path) as history:
+    with History(path, fsync=fsync) as history:
 
         def work() -> None:
             for run, answer in zip(runs, answers, strict=True):
@@ -123,6 +123,8 @@ def record(folder: Path) -> None:
     print(f"a recorded run takes {ours * 1e6:.0f} us")
     ratio = statistics.median(ours / bare for bare, ours in pairs)
     report("a recorded run / two bare transactions", ratio, 4, at_most=True)
+    durable = recorded_runs(folder / "fsync.db", FSYNC_RUNS, fsync=True) / FSYNC_RUNS
+    print(f"with fsync=True, which survives a power failure: {durable * 1e6:.0f} us")
     if not MLFLOW.exists():
         print(f"NOT MEASURED, MLflow is not installed:\n{INSTALL_MLFLOW}")
         return

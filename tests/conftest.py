@@ -11,6 +11,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server
 
+ONCE = frozenset(Path(__file__).parent / name for name in ("history", "sweep", "workspace"))
+"""Folders whose tests are run once."""
+
 # A busy machine is slow, not wrong; what examples share (a history) they clear themselves.
 BUSY = {
     "deadline": None,
@@ -24,11 +27,12 @@ settings.load_profile("same")
 def pytest_collection_modifyitems(items):
     """Give each test one second try: servers, kernels, databases and a browser share two cores.
 
-    What failed at first is printed at the end, so that a race is not overlooked. Turn it off with
-    ``-p no:rerunfailures``.
+    Tests of the history, sweeps and the workspace have none: a race there is a defect. What failed
+    at first is printed at the end. Turn it off with ``-p no:rerunfailures``.
     """
     for item in items:
-        item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.path.parent not in ONCE:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -451,7 +451,7 @@ class SqliteFile:
 
     def _open_reader(self) -> sqlite3.Connection:
         if self._read_only and isinstance(self.path, Path):
-            connection = open_read_only(self.path)
+            connection = self._upgraded(open_read_only(self.path))
         else:
             connection = _connect(str(self.path))
         self.prepare_connection(connection)
@@ -459,6 +459,19 @@ class SqliteFile:
         for pragma in ("query_only = ON", "trusted_schema = OFF"):
             retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
         return connection
+
+    def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Return a connection to a file that is only read, or to an upgraded copy of an old one."""
+        if not 0 < _pragma(connection, "user_version") < self._format.version:
+            return connection
+        copy = _connect(TEMPORARY)
+        with closing(connection):
+            connection.backup(copy)
+        self.prepare_connection(copy)
+        copy.execute("BEGIN")
+        self._migrate(copy)
+        copy.execute("COMMIT")
+        return copy
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._read_only:
@@ -489,7 +502,7 @@ class SqliteFile:
         version, target = _pragma(connection, "user_version"), self._format.version
         if version == target:
             return
-        if isinstance(self.path, Path) and version:
+        if isinstance(self.path, Path) and version and not self._read_only:
             copy = _copy_beside(self.path, version)
             if sys.stderr is not None:
                 sys.stderr.write(

@@ -110,6 +110,26 @@ def test_skipped_cases_are_asked_again_or_left_out(history):
     assert session.finish().skipped == 1
 
 
+def test_a_second_skip_replaces_the_first(history, tmp_path):
+    session = compared(history, 2).blind()
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other, 2).blind()
+        assert session.rate("skip", note="ours")
+        assert later.rate("skip", note="theirs")
+    ratings = history.blind_ratings.ratings(session.record.id)
+    assert [(rating.position, rating.note) for rating in ratings] == [(0, "theirs")]
+    assert not session.undo()  # it was replaced
+
+
+def test_a_skip_after_a_rating_does_not_count(history, tmp_path):
+    session = compared(history, 2).blind()
+    with History(tmp_path / "runs.db") as other:
+        later = compared(other, 2).blind()
+        session.rate("A")
+        assert not later.rate("skip")
+        assert (later.rated, later.skipped) == (1, 0)
+
+
 def test_no_frame_shows_before_the_end_which_release_was_which(history):
     comparison = compared(history, 2)
     session = comparison.blind(seed=123456789)

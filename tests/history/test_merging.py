@@ -155,9 +155,20 @@ def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other
     assert history.sweeps.every() == other.sweeps.every()
     assert history.sweeps.cases("s") == [case]
     assert history.sweeps.reused("s") == {Place(0, "v1", 0): "ours"}
-    other.sweeps.change("s", ended=run.timestamp, round=2)
+    lease = other.sweeps.acquire(other.sweeps.every()[0], adopt=False)
+    lease.change(ended=run.timestamp, round=2)
     assert history.merge(other).sweeps == 0
     assert history.sweeps.every() == other.sweeps.every()
+
+
+def test_sweep_whose_generation_is_taken_gets_the_next_one(history, other, put):
+    run = put(other, id="theirs", execution_id="x")
+    mine = sweep_of(run)
+    history.sweeps.add(mine, [])
+    other.sweeps.add(mine.model_copy(update={"id": "t"}), [])
+    assert history.merge(other).sweeps == 1
+    assert [(each.id, each.generation) for each in history.sweeps.every()] == [("t", 2), ("s", 1)]
+    assert history.merge(other).sweeps == 0
 
 
 def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, put, make_run):
@@ -185,6 +196,21 @@ def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, pu
     other.blind_ratings.end("b")
     history.merge(other)
     assert history.blind_ratings.get("b").ended == other.blind_ratings.get("b").ended
+
+
+def test_blind_ratings_of_the_same_plan_that_began_apart_are_both_kept(history, other, make_run):
+    fields = {"deployment": "d", "first": "v1", "second": "v2", "question": "?", "signature": "x"}
+    created = make_run().timestamp
+    for each, name in ((history, "ours"), (other, "theirs")):
+        record = BlindRecord(id=name, seed=1, created=created, **fields)
+        assert each.blind_ratings.add(record, [])
+        assert not each.blind_ratings.add(record.model_copy(update={"id": "late"}), [])
+    assert history.merge(other).blind == 1
+    assert history.merge(other).blind == 0
+    assert history.blind_ratings.get("theirs").generation == 2
+    assert history.blind_ratings.newest("x").id == "theirs"
+    assert other.merge(history).blind == 1
+    assert other.blind_ratings.get("ours").generation == 2
 
 
 def test_subscribers_are_called_for_each_changed_run_and_once_for_the_merge(history, other, put):
@@ -249,12 +275,15 @@ REFUSED = {"code": "HTTP_400", "message": "An execution with this external_id al
 )
 def test_a_run_in_doubt_is_completed_by_its_answer(history, make_run, put, error):
     sent = {"external_id": "p", "inputs": {"q": 1}}
-    doubtful = put(history, state="FAILED", error=error, sweep_id="s", repeat=1, **sent)
+    failure = {"state": "FAILED", "error": error}
+    failure["doubt"] = "EXECUTED" if error is REFUSED else "SENT"
+    doubtful = put(history, **failure, sweep_id="s", repeat=1, **sent)
     answer = make_run(state="FULFILLED", execution_id="x", outputs={"a": 1}, release_id="r", **sent)
     report = history.merge([answer])
     assert (report.completed, report.added, report.conflicts) == (1, 0, ())
     found = history.get(doubtful.id)
     assert (found.state, found.outputs, found.error) == ("FULFILLED", {"a": 1}, None)
+    assert found.doubt is None
     assert (found.execution_id, found.sweep_id, found.repeat) == ("x", "s", 1)
     assert history.merge([answer]).known == 1
 

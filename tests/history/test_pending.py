@@ -83,9 +83,9 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
     with History(postgres_url) as history:
         history.begin(make_run(id="a"))
         history.sweeps.add(sweep, [])
-        token = history.sweeps.acquire("s")
+        lease = history.sweeps.acquire(sweep)
         with down:
-            assert history.sweeps.renew("s", token) is False
+            assert lease.renew() is False
             for call, given in (
                 (history.delete, ["a"]),
                 (history.annotate, "a"),
@@ -94,7 +94,7 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
                 with pytest.raises(HistoryError, match=r"cannot be reached|was lost"):
                     call(given)
         assert history.count() == 1
-        assert history.sweeps.renew("s", token)
+        assert lease.renew()
 
 
 def test_a_run_that_another_process_recorded_in_between_stays_as_it_is(
@@ -203,9 +203,9 @@ def test_who_may_only_read_loses_no_run(postgres_url, guest_url, ask, make_run):
 @pytest.fixture
 def stored(postgres_url, make_run):
     """Record 600 runs."""
-    runs = [make_run() for _ in range(600)]
+    runs = [make_run(state="FULFILLED") for _ in range(600)]
     with History(postgres_url) as history:
-        history.sweeps.record(begun=runs)
+        history.merge(runs)
     return runs
 
 
@@ -338,7 +338,7 @@ def test_a_scan_goes_on_over_a_restart_and_never_skips_a_run(postgres_url, down,
 def test_a_merge_that_lost_its_server_is_finished_by_the_next(postgres_url, down, make_run, path):
     runs = [make_run(state="FULFILLED", outputs={"n": number}) for number in range(900)]
     with History(path) as other:
-        other.sweeps.record(begun=runs)
+        other.merge(runs)
     with History(postgres_url) as history:
         with ThreadPoolExecutor(1) as pool:
             merging = pool.submit(history.merge, path)

@@ -46,7 +46,8 @@ def test_both_databases_give_the_same_values_for_the_same_runs(both, make_run):
         make_run(tag_moved=True, repeat=7, desired={"é": [1.0, 1, True, None]}),
     ]
     for history in both:
-        history.sweeps.record(begun=runs)
+        for run in runs:
+            history.begin(run)
     file, shared = both
     texts = [[repr(run.model_dump()) for run in each.runs()] for each in both]
     assert texts[0] == texts[1]
@@ -148,7 +149,8 @@ def test_a_deadlock_is_tried_again(postgres_url, make_run):
 
 def test_a_damaged_row_is_sorted_last_and_stops_nothing(postgres_url, ask, make_run):
     with History(postgres_url) as history:
-        history.sweeps.record(begun=[make_run(inputs={"n": number}) for number in (2, 3, 1, 4)])
+        for number in (2, 3, 1, 4):
+            history.begin(make_run(inputs={"n": number}))
         ask("UPDATE payloads SET inputs = '{\"n\": 9' WHERE seq = 2")
         options = {"order_by": "input.n", "skip_damaged": True}
         assert [run.inputs["n"] for run in history.page(**options)] == [4, 2, 1]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb import History, HistoryError, check_history
-from vellum_nb.history import plans
+from vellum_nb.history import LeaseLostError, leases
 from vellum_nb.models import RunError
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
@@ -27,7 +27,7 @@ def a_sweep(**fields):
         "release_tags": ("v1", "v2"),
         "repeats": 2,
         "cases": 2,
-        "signature": signature("echo", "production", ("v1", "v2"), 2, ["c0", "c1"]),
+        "signature": signature("echo", ("v1", "v2"), 2, ["c0", "c1"]),
         "created": datetime(2026, 7, 1, tzinfo=UTC),
         "releases": {"v1": "r1", "v2": None},
         "options": {"max_calls": 7},
@@ -48,63 +48,199 @@ def test_plan_and_cases_read_back_as_they_were(history, sweep):
     assert history.sweeps.every("%") == []
     assert history.sweeps.cases(sweep.id) == CASES
     assert history.sweeps.of_plan(sweep.signature) == [sweep]
-    history.sweeps.change(sweep.id, ended=datetime.now(UTC))
+    history.sweeps.acquire(sweep).change(ended=datetime.now(UTC))
     assert [each.ended is None for each in history.sweeps.of_plan(sweep.signature)] == [False]
 
 
 def test_expectations_and_labels_of_cases_change_and_inputs_and_other_sweeps_do_not(history, sweep):
-    for call in (history.sweeps.acquire, lambda name: history.sweeps.change(name, why=None)):
-        with pytest.raises(HistoryError, match="no sweep 'x'"):
-            call("x")
-    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
-    assert not history.sweeps.add(twin, CASES, allow_duplicate=False)  # the same plan
-    assert history.sweeps.every() == [sweep]
     changed = SweepCase(1, "c1", {"a": 2}, {"b": 3}, {"who": "ben"})
     history.sweeps.update_cases(sweep.id, [changed])
     found = history.sweeps.cases(sweep.id)[1]
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
 
-def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, make_run):
+def test_unknown_sweep_has_no_lease(history):
+    with pytest.raises(HistoryError, match="no sweep '3f2a"):
+        history.sweeps.acquire(a_sweep())
+
+
+def test_second_sweep_of_the_same_plan_and_generation_is_not_stored(history, sweep):
+    twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
+    assert not history.sweeps.add(twin, CASES)
+    assert history.sweeps.every() == [sweep]
+    assert history.sweeps.add(twin.model_copy(update={"generation": 2}), CASES)
+
+
+def test_unknown_facts_of_a_sweep_are_learned_and_known_ones_stay(history, sweep):
+    news = {"workspace": "w", "environment": "other", "releases": {"v1": "r1", "v2": "r2"}}
+    history.sweeps.learn(sweep.model_copy(update=news))
+    (learned,) = history.sweeps.every()
+    assert (learned.workspace, learned.environment) == ("w", "production")
+    assert learned.releases == {"v1": "r1", "v2": "r2"}
+
+
+@pytest.fixture
+def lease(history, sweep):
+    return history.sweeps.acquire(sweep)
+
+
+def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, lease, make_run):
     begun = [make_run(sweep_id=sweep.id) for _ in range(3)]
     notified = []
     history.subscribe(lambda run: notified.append((run.id, run.state)))
-    history.sweeps.record(begun=begun)
+    lease.record(begun=begun)
     ended = begun[0].model_copy(update={"state": "FULFILLED"})
-    history.sweeps.record(ended=[ended], begun=[make_run(id="late", sweep_id=sweep.id)])
-    history.sweeps.withdraw([*begun[:2], make_run(id="unknown")])
+    lease.record(ended=[ended], begun=[make_run(id="late", sweep_id=sweep.id)])
+    lease.withdraw([*begun[:2], make_run(id="unknown")])
     states = {begun[0].id: "FULFILLED", begun[2].id: "STARTED", "late": "STARTED"}
     assert history.sweeps.states(sweep.id) == states
     assert notified[-2:] == [(begun[0].id, "FULFILLED"), ("late", "STARTED")]
 
 
-def test_runs_in_doubt_are_listed_and_completed_by_an_answer_only(history, sweep, make_run):
-    def failed(code, message=""):
-        return {"state": "FAILED", "error": RunError(code=code, message=message)}
+def failed(run, doubt):
+    error = RunError(code="TIMEOUT")
+    return run.model_copy(update={"state": "FAILED", "error": error, "doubt": doubt})
 
-    used = "An execution with this external_id exists"
-    fields = [failed("TIMEOUT"), failed("HTTP_503"), failed("HTTP_400", used), failed("HTTP_404")]
-    runs = [make_run(id=f"r{n}", sweep_id=sweep.id, **each) for n, each in enumerate(fields)]
-    for run in runs:
-        history.begin(run.model_copy(update={"state": "STARTED", "error": None}))
-        history.finish(run)
-    assert history.sweeps.in_doubt(sweep.id) == {"r0", "r1", "r2"}
-    late = [run.model_copy(update={"state": "FULFILLED", "error": None}) for run in runs]
-    again = [run.model_copy(update=failed("CONNECTION")) for run in runs]
-    history.sweeps.record(ended=again)
-    history.sweeps.record(ended=late)
-    assert set(history.sweeps.states(sweep.id).values()) == {"FULFILLED", "FAILED"}
-    assert history.get("r0").error is None
-    assert history.get("r3").error.code == "HTTP_404"
+
+@pytest.mark.parametrize("doubt", ["SENT", "EXECUTED", None])
+def test_failed_run_is_completed_by_an_answer_only_if_in_doubt(
+    history, sweep, lease, make_run, doubt
+):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    lease.record(ended=[failed(run, doubt)])
+    assert history.sweeps.states(sweep.id) == {run.id: "IN_DOUBT" if doubt else "FAILED"}
+    assert {kind for kind, _ in history.sweeps.doubts(sweep.id).values()} == {doubt} - {None}
+    lease.record(ended=[failed(run, None)])  # no answer
+    assert history.get(run.id).doubt == doubt
+    lease.record(ended=[run.model_copy(update={"state": "FULFILLED"})])
+    found = history.get(run.id)
+    assert (found.state, found.doubt) == (("FULFILLED" if doubt else "FAILED"), None)
+
+
+def test_doubt_lasts_since_it_was_first_recorded(history, sweep, lease, make_run):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    doubtful = run.model_copy(update={"doubt": "SENT"})
+    lease.record(doubted=[doubtful])
+    threading.Event().wait(0.3)
+    lease.record(doubted=[doubtful.model_copy(update={"doubt": "EXECUTED"})])
+    ((kind, age),) = history.sweeps.doubts(sweep.id).values()
+    assert kind == "EXECUTED"
+    assert 0.3 <= age <= 20
+    assert history.sweeps.doubt_age(run.id) >= age
+
+
+def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    lease.record(ended=[failed(run, "SENT")])
+    lease.record(resent=[run])
+    found = history.get(run.id)
+    assert (found.state, found.doubt, found.error) == ("STARTED", None, None)
+    assert history.sweeps.doubt_age(run.id) == 0
+
+
+def test_runs_of_a_lost_driver_are_in_doubt_since_the_end_of_its_lease(
+    history, sweep, lease, make_run, execute
+):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    execute(history, "UPDATE leases SET expires_at = expires_at - 160000000")
+    history.sweeps.acquire(sweep)
+    ((kind, age),) = history.sweeps.doubts(sweep.id).values()
+    assert kind == "SENT"
+    assert 99 <= age <= 120
+    assert history.get(run.id).doubt == "SENT"
+
+
+@pytest.fixture
+def execute():
+    """Return what executes a statement in the database of a history."""
+    return lambda history, sql: history.sweeps._store.write(lambda tx: tx.execute(sql))
+
+
+@pytest.fixture
+def taken(history, sweep, lease, execute):
+    """Let another process take the lease, as after a suspension of this one."""
+    execute(history, "UPDATE leases SET token = 'of another driver'")
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("field", ["begun", "resent", "doubted", "ended"])
+def test_driver_without_its_lease_records_nothing(history, lease, make_run, field):
+    run = make_run(state="STARTED" if field == "begun" else "FULFILLED")
+    with pytest.raises(LeaseLostError, match="is running in this process"):
+        lease.record(**{field: [run]})
+    assert history.count() == 0
+
+
+def test_driver_without_its_lease_changes_no_row(history, sweep, lease, make_run, execute):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    execute(history, "UPDATE leases SET token = 'of another driver'")
+    moment = datetime.now(UTC)
+    for call in (
+        lambda: lease.withdraw([run]),
+        lambda: lease.change(why="lost"),
+        lambda: lease.mark_moved("v1", "r1", since=moment, until=moment),
+        lease.renew,
+    ):
+        with pytest.raises(LeaseLostError):
+            call()
+    assert history.get(run.id) == run
+    assert history.sweeps.every() == [sweep]
+
+
+def test_answers_of_a_driver_that_lost_its_lease_are_kept(history, sweep, lease, make_run, execute):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    execute(history, "UPDATE leases SET token = 'of another driver'")
+    lease.keep_answers([run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}})])
+    assert history.get(run.id).outputs == {"a": 1}
+    lease.keep_answers([run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 2}})])
+    assert history.get(run.id).outputs == {"a": 1}
+
+
+def test_answer_whose_row_is_missing_is_added(history, sweep, lease, make_run):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    history.delete(run.id)
+    history.vacuum()
+    lease.record(ended=[run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}})])
+    assert history.get(run.id).outputs == {"a": 1}
+    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
+
+
+def planned(sweep, **fields):
+    place = next(iter(sweep.places()))
+    run_id = planned_id(sweep, place)
+    return {"external_id": run_id, "release_tag": "", "state": "FULFILLED", **fields}, run_id
+
+
+def test_stored_run_with_a_planned_external_id_is_adopted_with_the_lease(history, sweep, make_run):
+    fields, run_id = planned(sweep, outputs={"a": 1})
+    history.merge([make_run(**fields)])
+    history.sweeps.acquire(sweep)
+    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
+    run = history.get(run_id)
+    assert (run.sweep_id, run.case_id, run.release_tag, run.outputs) == (
+        *(sweep.id, "c0", "v1"),
+        {"a": 1},
+    )
+
+
+def test_run_that_is_stored_already_is_returned_and_not_begun_again(
+    history, sweep, lease, make_run
+):
+    fields, run_id = planned(sweep, outputs={"a": 1})
+    history.merge([make_run(**fields)])
+    begun = make_run(id=run_id, external_id=run_id, sweep_id=sweep.id, case_id="c0")
+    (stored,) = lease.record(begun=[begun])
+    assert (stored.id, stored.state, stored.outputs) == (run_id, "FULFILLED", {"a": 1})
+    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
 
 
 def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
-    history, sweep, make_run
+    history, sweep, lease, make_run
 ):
     run = make_run(sweep_id=sweep.id, external_id="x")
-    history.sweeps.record(begun=[run])
+    lease.record(begun=[run])
     history.merge([make_run(external_id="x", execution_id="e", state="FULFILLED")])
-    history.sweeps.record(ended=[run.model_copy(update={"state": "FAILED"})])
+    lease.record(ended=[run.model_copy(update={"state": "FAILED"})])
     stored = history.get(run.id)
     assert (stored.state, stored.execution_id, stored.sweep_id) == ("FULFILLED", "e", sweep.id)
     history.delete([run.id])
@@ -126,7 +262,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
     history.begin(make_run(sweep_id=sweep.id, timestamp=ended, release_id="r"))
-    history.sweeps.mark_moved(sweep.id, "v1", "r", since=began, until=began)
+    history.sweeps.acquire(sweep).mark_moved("v1", "r", since=began, until=began)
     assert [each.tag_moved for each in history.runs()] == [False, True, False, False]
     unmarked = {each.case_id: [each.id] for each in history.runs()[2:]}
     case_ids = [each.case_id for each in history.runs()]
@@ -150,9 +286,22 @@ def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
 
 def test_planned_ids_are_all_different_and_never_change():
     sweep = a_sweep()
-    ids = {planned_id(sweep.id, place, number) for place in sweep.places() for number in range(3)}
-    assert len(ids) == sweep.planned * 3
-    assert planned_id(sweep.id, Place(1, "v2", 1), 2) == "4327f4b0-d0f9-5487-b330-10d93ca35e91"
+    ids = {
+        planned_id(sweep, place, number, attempt)
+        for place in sweep.places()
+        for number in range(3)
+        for attempt in range(2)
+    }
+    assert len(ids) == sweep.planned * 3 * 2
+    assert planned_id(sweep, Place(1, "v2", 1), 2) == "4327f4b0-d0f9-5487-b330-10d93ca35e91"
+    assert planned_id(sweep, Place(1, "v2", 1), 2, 0) == planned_id(sweep, Place(1, "v2", 1), 2)
+
+
+def test_planned_ids_of_a_judge_follow_from_what_it_judges():
+    one = a_sweep(judge="judge:j", case_ids=("c0", "c1"))
+    other = a_sweep(id="3f2a0000-0000-0000-0000-000000000002", judge="judge:j", case_ids=("c1",))
+    assert planned_id(one, Place(1, "v1", 0)) == planned_id(other, Place(0, "v2", 0))
+    assert planned_id(one, Place(0, "v1", 0)) != planned_id(other, Place(0, "v1", 0))
 
 
 def test_a_large_input_is_stored_once_for_runs_and_cases(path, make_run, tmp_path):
@@ -177,27 +326,33 @@ SWEEP = a_sweep()
 
 
 def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
-    token = history.sweeps.acquire(sweep.id)
+    lease = history.sweeps.acquire(sweep)
     assert history.sweeps.held() == {sweep.id}
     with pytest.raises(HistoryError, match="is running in this process"):
-        history.sweeps.acquire(sweep.id)
-    history.sweeps.release(sweep.id, "another one's")
-    assert history.sweeps.renew(sweep.id, token)
-    assert history.sweeps.held() == {sweep.id}
-    history.sweeps.release(sweep.id, token)
+        history.sweeps.acquire(sweep)
+    assert lease.renew()
+    assert lease.may_send
+    lease.release()
+    assert not lease.may_send
     assert history.sweeps.held() == set()
-    history.sweeps.release(sweep.id, history.sweeps.acquire(sweep.id))
-    assert history.sweeps.lost(sweep.id) is None
+    history.sweeps.acquire(sweep).release()
+    assert history.sweeps.lost(sweep) is None
+
+
+def test_lease_released_by_its_driver_is_not_renewed(history, lease):
+    lease.release()
+    with pytest.raises(LeaseLostError, match="its lease was released; resume it"):
+        lease.renew()
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
     """Let leases be those of another host while it is set."""
-    myself = plans._this_process  # private: another host is not at hand
+    myself = leases._this_process  # private: another host is not at hand
     other = {"host": "elsewhere", "pid": 7, "machine": "another boot"}
 
     def switch(*, on):
-        monkeypatch.setattr(plans, "_this_process", (lambda: json.dumps(other)) if on else myself)
+        monkeypatch.setattr(leases, "_this_process", (lambda: json.dumps(other)) if on else myself)
 
     return switch
 
@@ -205,24 +360,24 @@ def elsewhere(monkeypatch):
 def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
     history, sweep, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(plans, "_LEASE", 1_000_000)
+    monkeypatch.setattr(leases, "_LENGTH", 1_000_000)
     elsewhere(on=True)
-    token = history.sweeps.acquire(sweep.id)
+    lease = history.sweeps.acquire(sweep)
     elsewhere(on=False)
     for _ in range(4):
         threading.Event().wait(0.5)
-        history.sweeps.renew(sweep.id, token)
+        assert lease.renew()
         with pytest.raises(HistoryError, match="in process 7 on elsewhere"):
-            history.sweeps.acquire(sweep.id)
+            history.sweeps.acquire(sweep)
     threading.Event().wait(1.2)
     assert history.sweeps.held() == set()
-    assert history.sweeps.lost(sweep.id) is not None
-    mine = history.sweeps.acquire(sweep.id)
-    with pytest.raises(HistoryError, match="in this process"):
-        history.sweeps.renew(sweep.id, token)
-    history.sweeps.release(sweep.id, token)
+    assert history.sweeps.lost(sweep) is not None
+    mine = history.sweeps.acquire(sweep)
+    with pytest.raises(LeaseLostError, match="in this process"):
+        lease.renew()
+    lease.release()
     assert history.sweeps.held() == {sweep.id}
-    history.sweeps.renew(sweep.id, mine)
+    assert mine.renew()
 
 
 def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
@@ -232,11 +387,11 @@ def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
 
     def acquire(history):
         with suppress(HistoryError):
-            return history.sweeps.acquire(SWEEP.id)
+            return history.sweeps.acquire(SWEEP)
 
     with ThreadPoolExecutor(6) as pool:
-        tokens = [*pool.map(acquire, kernels)]
-    assert len([token for token in tokens if token]) == 1
+        won = [*pool.map(acquire, kernels)]
+    assert len([lease for lease in won if lease]) == 1
     for kernel in kernels:
         kernel.close()
 
@@ -245,19 +400,17 @@ def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
 def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
     with History(path) as history:
         history.sweeps.add(SWEEP, [])
-        code = "import sys; from vellum_nb import History; history = History(sys.argv[1]); "
-        code += (
-            "History(sys.argv[1]).sweeps.acquire(sys.argv[2]); print('held', flush=True); input()"
-        )
-        command = [sys.executable, "-c", code, path, SWEEP.id]
+        code = "import sys; from vellum_nb import History; sweeps = History(sys.argv[1]).sweeps; "
+        code += "sweeps.acquire(sweeps.every()[0]); print('held', flush=True); input()"
+        command = [sys.executable, "-c", code, path]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
             assert child.stdout.readline() == b"held\n"
             with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
-                history.sweeps.acquire(SWEEP.id)
+                history.sweeps.acquire(SWEEP)
             child.kill()
-        assert history.sweeps.lost(SWEEP.id) is not None
-        history.sweeps.acquire(SWEEP.id)
+        assert history.sweeps.lost(SWEEP) is not None
+        history.sweeps.acquire(SWEEP)
 
 
 FIELDS = {"deployment": "triage", "first": "v1", "second": "v2", "seed": -5, "question": "Which?"}

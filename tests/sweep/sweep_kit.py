@@ -8,10 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb import History
+from vellum_nb.history import SweepLease
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.plan import PlannedRun, SweepOptions
-from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
+from vellum_nb.sweep.retry_policy import (
+    LOOKUP_S,
+    Doubt,
+    Finished,
+    InDoubt,
+    Outcome,
+    PreparedRun,
+)
 from vellum_nb.sweep.sweep import Sweep
 
 LONG = 60.0  # seconds; waits that end long before
@@ -54,6 +62,7 @@ class Maker:
     """Makes the runs of a sweep out of numbers."""
 
     moved: tuple[str, ...] = ()
+    read_timeout_s = LOOKUP_S
 
     def __init__(self, history: History, record: SweepRecord, attempt: Attempt) -> None:
         self.history, self.record, self.made = history, record, attempt
@@ -61,7 +70,7 @@ class Maker:
     def prepare(self, planned: PlannedRun, _options: Any, *, retry: bool = False) -> PreparedRun:
         if planned.state is not None:
             run = self.history.get(planned.run_id)
-            return PreparedRun(run, (), doubt=Doubt("begun"), may_resend=retry)
+            return PreparedRun(run, (), Doubt("begun"), planned, may_resend=retry)
         run = Run(
             id=planned.run_id,
             external_id=planned.run_id,
@@ -73,9 +82,9 @@ class Maker:
             sweep_id=self.record.id,
             repeat=planned.place.repeat,
         )
-        return PreparedRun(run, ())
+        return PreparedRun(run, (), planned=planned)
 
-    def attempt(self, _options: SweepOptions) -> Attempt:
+    def attempt(self, _options: SweepOptions, _lease: SweepLease) -> Attempt:
         return self.made
 
     def close(self) -> None: ...

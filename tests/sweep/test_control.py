@@ -157,7 +157,7 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
     with closing(sqlite3.connect(history.path)) as db:  # as when it expired
         db.execute("DELETE FROM leases")
         db.commit()
-    history.sweeps.acquire(sweep.id)
+    history.sweeps.acquire(sweep.record)
     gate.open.set()
     with pytest.raises(HistoryError, match="is running in this process|was released; resume"):
         sweep.wait(timeout=LONG)

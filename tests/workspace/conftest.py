@@ -14,7 +14,7 @@ import pytest
 import requests
 
 import vellum_nb as vnb
-from vellum_nb.workspace import sweeps
+from vellum_nb.sweep import listing
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 sys.path.append(str(Path(__file__).parents[1] / "local"))  # for the execution kit
@@ -131,7 +131,7 @@ def quick_look_ups(monkeypatch):
 
     For servers that list executions at once; the 8 s are for those that list them late.
     """
-    monkeypatch.setattr(sweeps, "_SHORTEST_LOOKUP_S", 0.0)
+    monkeypatch.setattr(listing, "SHORTEST_S", 0.0)
 
 
 _DEPLOYMENT = (

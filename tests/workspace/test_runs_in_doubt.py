@@ -217,9 +217,7 @@ def test_run_under_way_is_neither_resumed_nor_looked_up(ws, counting, until):
 
 
 def test_run_of_a_sweep_that_is_driven_is_not_resumed(ws, counting, until):
-    sweep = ws.sweep(
-        "count", [{"text": "x"}], release_tags=["v1"], background=True, progress=False
-    )
+    sweep = ws.sweep("count", [{"text": "x"}], release_tags=["v1"], background=True, progress=False)
     until(lambda: counting.executed)
     assert ws.resume_pending() == []
     counting.release()

@@ -287,7 +287,8 @@ def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, de
 HOLD = """
 import sys, vellum_nb as vnb
 with vnb.History(sys.argv[1]) as history:
-    history.sweeps.acquire(sys.argv[2])
+    (sweep,) = history.sweeps.every(sys.argv[2])
+    history.sweeps.acquire(sweep)
     print("held", flush=True)
     sys.stdin.read()
 """

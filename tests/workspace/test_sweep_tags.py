@@ -122,6 +122,6 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
     until(lambda: worker.moved == ("live",))
-    ws.history.sweeps.record(begun=[run])
+    ws.history.begin(run)
     worker.close()
     assert ws.history.get(run.id).tag_moved

@@ -7,7 +7,8 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -343,29 +344,29 @@ class BlindSession:
         return row
 
     def send(self, rate: SendRating) -> tuple[int, list[str]]:
-        """Send ratings that were not sent yet as actuals; return how many, and what went wrong.
+        """Send the ratings as actuals that were not sent; return how many, and the problems.
 
-        The better answer gets quality 1, the other 0, both one half where it was a tie. Where
-        nobody answers, the rest is not tried.
+        The better answer gets quality 1, the other 0, both one half for a tie. Only one process
+        sends at a time. Stops at the first connection error.
         """
         self.result()
         problems: list[str] = []
         sent = 0
         try:
-            self.refresh()  # another kernel may have sent some
-            for each in self._unsent():
-                try:
-                    self._send_one(each, rate)
-                    self._ratings.mark_sent([each.seq])
-                except (APIConnectionError, HistoryError):
-                    raise
-                except VellumNBError as exc:
-                    problems.append(str(exc))
-                else:
-                    sent += 1
-                    self._rated[each.position] = replace(each, sent=datetime.now(UTC))
+            self.refresh()
+            if not self.unsent:
+                return 0, []
+            with self._ratings.sending(self.record.id) as lease:
+                self.refresh()  # another process may have sent some
+                for rating in self._unsent():
+                    lease.write(lambda _: None)  # raises if another process sends meanwhile
+                    problem = self._send_one(rating, rate)
+                    problems += [problem] if problem else []
+                    sent += not problem
         except (APIConnectionError, HistoryError) as exc:
             problems.append(str(exc))
+        with suppress(HistoryError):
+            self.refresh()
         return sent, problems
 
     @property
@@ -390,13 +391,22 @@ class BlindSession:
         self._last = found[-1] if found else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
-    def _send_one(self, rating: BlindRating, rate: SendRating) -> None:
+    def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
+        """Send a rating and record that it was sent; return why the server refused it, or None."""
         pair = self.pairs[rating.position]
         about = {"source": "blind rating", "session": self.record.id, "seed": self.record.seed}
         if rating.note:
             about["note"] = rating.note
-        for run_id, quality in zip((pair.first, pair.second), _QUALITY[rating.choice], strict=True):
-            rate(self._runs[run_id], quality, about)
+        runs = self._runs[pair.first], self._runs[pair.second]
+        try:
+            for run, quality in zip(runs, _QUALITY[rating.choice], strict=True):
+                rate(run, quality, about)
+        except (APIConnectionError, HistoryError):
+            raise
+        except VellumNBError as exc:
+            return str(exc)
+        self._ratings.mark_sent([rating.seq])
+        return None
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)
@@ -410,13 +420,13 @@ def blind_session(
     *,
     question: str,
 ) -> BlindSession | None:
-    """Return the newest session of these releases, cases and question, if there is one."""
+    """Return the newest session of these releases, cases and question, or None."""
     ids = [each.case_id for each in _pairs_of(cases, *pair)]
     record = ratings.newest(blind_signature(deployment, *pair, question, ids))
     return None if record is None else BlindSession(cases, record, ratings)
 
 
-def new_blind_session(
+def begin_blind_session(
     deployment: str,
     cases: Sequence[Case],
     pair: tuple[str, str],
@@ -424,24 +434,36 @@ def new_blind_session(
     *,
     question: str,
     seed: int | None,
+    restart: bool,
 ) -> BlindSession:
-    """Begin a session; without `seed` one is drawn."""
+    """Return the newest session, or begin one if `restart`, or if it has another `seed`.
+
+    If another process begins one at the same time, that one is returned. Without `seed` one is
+    drawn.
+    """
     given: object = seed
     if given is not None and not (isinstance(given, int) and abs(given) < _MOST):
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
-    record = BlindRecord(
-        id=str(uuid.uuid4()),
-        deployment=deployment,
-        first=pair[0],
-        second=pair[1],
-        seed=secrets.randbits(32) if seed is None else seed,
-        question=question,
-        signature=blind_signature(deployment, *pair, question, [p.case_id for p in pairs]),
-        created=datetime.now(UTC),
-    )
-    ratings.add(record, pairs)
-    return BlindSession(cases, record, ratings)
+    signature = blind_signature(deployment, *pair, question, [p.case_id for p in pairs])
+    while True:
+        newest = ratings.newest(signature)
+        if newest is not None and not restart and seed in {None, newest.seed}:
+            return BlindSession(cases, newest, ratings)
+        record = BlindRecord(
+            id=str(uuid.uuid4()),
+            deployment=deployment,
+            first=pair[0],
+            second=pair[1],
+            seed=secrets.randbits(32) if seed is None else seed,
+            question=question,
+            signature=signature,
+            created=datetime.now(UTC),
+            generation=1 if newest is None else newest.generation + 1,
+        )
+        if ratings.add(record, pairs):
+            return BlindSession(cases, record, ratings)
+        restart = False
 
 
 def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]:

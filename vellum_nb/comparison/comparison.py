@@ -14,9 +14,9 @@ from vellum_nb.comparison.agreement import Agreement, rater_check
 from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
+    begin_blind_session,
     blind_session,
     checked_pair,
-    new_blind_session,
 )
 from vellum_nb.comparison.cases import (
     Case,
@@ -645,12 +645,9 @@ class Comparison:
         >>> session.finish().line
         'v2 against v1: nothing but ties, 0 better · 0 worse · 1 tie'
         """
-        found = None if restart else self._session(pair, question)
-        if found is not None and seed in {None, found.record.seed}:
-            return found
         chosen = checked_pair(self.releases, self.baseline, pair)
         plan = self.deployment, self.cases, chosen, self._ratings
-        return new_blind_session(*plan, question=question, seed=seed)
+        return begin_blind_session(*plan, question=question, seed=seed, restart=restart)
 
     def _session(self, pair: Sequence[str] | None, question: str) -> BlindSession | None:
         chosen = checked_pair(self.releases, self.baseline, pair)

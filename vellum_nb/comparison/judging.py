@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,27 +14,64 @@ from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
 from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
+from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
+
+_ANSWERED = ("FULFILLED", "REJECTED")
+
+
+def judge_id(judge: Judge, release: WorkflowDeploymentRelease | None) -> str:
+    """Return what the ids of a judge's runs derive from, besides their inputs and repeat.
+
+    The release is named by its tag if the key may not read it.
+    """
+    plan = [judge.deployment, release.id if release else judge.release_tag]
+    return f"judge:{hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeService:
-    """Finds the runs of judges in a history, by the `release` of a tag; makes those missing."""
+    """Finds the runs of judges in a history, by the `release` of a tag; makes those missing.
+
+    ``sweep(judge_id, deployment, cases, **options)`` makes each run once, however many processes
+    judge the same answers.
+    """
 
     history: History
     sweep: Callable[..., Any]
     release: Callable[[str, str], WorkflowDeploymentRelease | None]
+
+    def known_runs(self, judge: Judge, case_ids: Sequence[str]) -> dict[str, list[Run]]:
+        """Return the stored judgements of these inputs, by case id, at most `repeats` of each.
+
+        Any fulfilled run counts; a rejected one counts if it was made to judge: it was paid for.
+        """
+        tag = judge.release_tag
+        release = self.release(judge.deployment, tag) if case_ids else None
+        sweep_ids = self.history.sweeps.of_judge(judge_id(judge, release))
+        known: dict[str, list[Run]] = {}
+        runs = self.history.runs(
+            deployment=judge.deployment, state=list(_ANSWERED), case_id=list(case_ids)
+        )
+        for run in sorted(runs, key=lambda run: _ANSWERED.index(run.state)):
+            is_of = run.release_id == release.id if release else run.release_tag == tag
+            is_judgement = run.state == "FULFILLED" or run.sweep_id in sweep_ids
+            own = known.setdefault(run.case_id, [])
+            if is_of and is_judgement and not run.tag_moved and len(own) < judge.repeats:
+                own.append(run)
+        return {key: own for key, own in known.items() if own}
 
     def run(
         self, judge: Judge, cases: Sequence[Mapping[str, Any]], *, known: int, **options: Any
     ) -> tuple[list[Judgement], list[Run]]:
         """Judge each case; one whose inputs do not fit gets the reason, and the others are judged.
 
-        Where none of them fits, and no judgement is `known`, the judge itself is wrong: it raises.
-        Return the judgements, in the order of the cases, and the runs that were made for them.
+        Raises if none of them fits, and no judgement is `known`: the judge itself is wrong. Return
+        the judgements, in the order of the cases, and the runs that were made for them.
         """
-        options |= {"repeats": judge.repeats, "restart": True, "reuse": True}
-        sweep = partial(self.sweep, judge.deployment, release_tags=[judge.release_tag], **options)
+        judge_name = judge_id(judge, self.release(judge.deployment, judge.release_tag))
+        options |= {"release_tag": judge.release_tag, "repeats": judge.repeats}
+        sweep = partial(self.sweep, judge_name, judge.deployment, **options)
         rows = [{f"input.{name}": value for name, value in case.items()} for case in cases]
         unfit: dict[int, str] = {}
         try:
@@ -125,15 +163,7 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 with suppress(Exception):  # `evaluate` reports it, for this run
                     inputs = judge.request(run, dict(expected))
                     requests.setdefault(case_id(inputs), inputs)
-        tag, known = judge.release_tag, dict[str, list[Run]]()
-        release = found.release(judge.deployment, tag) if requests else None
-        for run in found.history.runs(
-            deployment=judge.deployment, state="FULFILLED", case_id=list(requests)
-        ):
-            is_of = run.release_id == release.id if release else run.release_tag == tag
-            own = known.get(run.case_id, [])
-            if is_of and not run.tag_moved and len(own) < judge.repeats:
-                known[run.case_id] = [*own, run]
+        known = found.known_runs(judge, list(requests))
         cases = {k: v for k, v in requests.items() if len(known.get(k, ())) < judge.repeats}
         plans.append(JudgeCalls(judge, cases, known, found))
     return JudgePlan(tuple(plans))

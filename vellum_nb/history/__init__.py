@@ -19,7 +19,7 @@ from vellum_nb.history.frames import (
     write_csv_frame,
 )
 from vellum_nb.history.history import History
-from vellum_nb.history.leases import Lease, LeaseLostError
+from vellum_nb.history.leases import Lease, LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
 from vellum_nb.history.progress import terminal_line
@@ -45,6 +45,7 @@ __all__ = [
     "History",
     "HistoryCheck",
     "Lease",
+    "LeaseHeldError",
     "LeaseLostError",
     "OrderedRuns",
     "PastRun",

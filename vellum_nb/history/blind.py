@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
+from vellum_nb.history.leases import Lease, LeaseHeldError, acquire
 from vellum_nb.history.rows import clean, from_micros, micros
 from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
@@ -20,7 +23,10 @@ BLIND = tuple(BlindRecord.model_fields)
 PAIR = ("position", "number", "case_id", "first", "second", "same")
 RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")
 _RATINGS = f"SELECT {', '.join(RATING)} FROM blind_ratings WHERE session = :session"
-_OPEN = "SELECT 1 FROM blind WHERE id = :session AND ended IS NULL"
+# The first statement of a write that needs an open session: it locks the session, so that what
+# follows is decided for one process after the other.
+_LOCK = "UPDATE blind SET ended = NULL WHERE id = :session AND ended IS NULL"
+_RENEW_S = 10.0
 _FRAMED = {
     **{
         name: f"b.{name}" for name in ("deployment", "question", "seed", "first", "second", "ended")
@@ -51,8 +57,8 @@ class BlindRatings:
         """Whether they outlive this process."""
         return self._store.path != ":memory:"
 
-    def add(self, record: BlindRecord, pairs: Iterable[BlindPair]) -> None:
-        """Store the plan of a blind rating; it is on disk when this returns."""
+    def add(self, record: BlindRecord, pairs: Iterable[BlindPair]) -> bool:
+        """Store the plan of a blind rating; return False if its generation exists already."""
         blind = record.model_dump() | {"created": micros(record.created), "ended": None}
         rows = [
             {"session": record.id}
@@ -61,15 +67,19 @@ class BlindRatings:
             for pair in pairs
         ]
 
-        def change(tx: Transaction) -> None:
-            tx.execute(insert("blind", BLIND), blind)
-            tx.execute_many(insert("blind_pairs", ("session", *PAIR)), rows)
+        sql = insert("blind", BLIND) + " ON CONFLICT (signature, generation) DO NOTHING"
 
-        self._store.write(change)
+        def change(tx: Transaction) -> bool:
+            is_new = tx.execute(sql, blind) > 0
+            if is_new:
+                tx.execute_many(insert("blind_pairs", ("session", *PAIR)), rows)
+            return is_new
+
+        return self._store.write(change)
 
     def newest(self, signature: str) -> BlindRecord | None:
         """Return the newest blind rating of this signature."""
-        found = self._select("signature = :key ORDER BY seq DESC LIMIT 1", signature)
+        found = self._select("signature = :key ORDER BY generation DESC LIMIT 1", signature)
         return found[0] if found else None
 
     def get(self, session_id: str) -> BlindRecord:
@@ -108,24 +118,40 @@ class BlindRatings:
     def rate(
         self, session_id: str, position: int, choice: BlindChoice, *, a_first: bool, note: str
     ) -> bool:
-        """Store a rating; return whether it counts: not where there is one, or after the end."""
+        """Store a rating; return False if the pair is rated already, or the session has ended.
+
+        A skipped pair may still be rated, or skipped again, which replaces the earlier skip.
+        """
         row = {"session": session_id, "position": position, "choice": choice}
         row |= {"a_first": int(a_first), "note": clean(note), "rated": _now()}
+        pair = "session = :session AND position = :position AND undone IS NULL"
+        skip = f"UPDATE blind_ratings SET undone = :rated WHERE {pair} AND choice = 'skip'"
         values = ", ".join(f":{name}" for name in row)
         sql = (
-            f"INSERT INTO blind_ratings ({', '.join(row)}) SELECT {values} "
-            f"WHERE EXISTS ({_OPEN}) ON CONFLICT DO NOTHING"
+            f"INSERT INTO blind_ratings ({', '.join(row)}) SELECT {values} WHERE NOT EXISTS "
+            f"(SELECT 1 FROM blind_ratings WHERE {pair} AND choice <> 'skip') "
+            "ON CONFLICT DO NOTHING"
         )
-        return bool(self._store.write(lambda tx: tx.execute(sql, row)))
+        earlier = f"{skip} AND seq < (SELECT max(seq) FROM blind_ratings WHERE {pair})"
+
+        def change(tx: Transaction) -> bool:
+            if not tx.execute(_LOCK, row) or not tx.execute(sql, row):
+                return False
+            if choice == "skip":
+                tx.execute(earlier, row)
+            return True
+
+        return self._store.write(change)
 
     def undo(self, session_id: str, seq: int) -> BlindRating | None:
-        """Take back the rating `seq` where it counts, and return it; the history keeps it."""
+        """Undo the rating `seq` and return it; None if it does not count. The history keeps it."""
         values = {"session": session_id, "seq": seq, "now": _now()}
-        sql = (
-            "UPDATE blind_ratings SET undone = :now WHERE session = :session AND seq = :seq "
-            f"AND undone IS NULL AND EXISTS ({_OPEN})"
-        )
-        if not self._store.write(lambda tx: tx.execute(sql, values)):
+        sql = "UPDATE blind_ratings SET undone = :now WHERE seq = :seq AND undone IS NULL"
+
+        def change(tx: Transaction) -> bool:
+            return tx.execute(_LOCK, values) > 0 and tx.execute(sql, values) > 0
+
+        if not self._store.write(change):
             return None
         found = self._store.read(f"{_RATINGS} AND seq = :seq", values)
         return _rating((*found[0][:6], None, found[0][7]))
@@ -134,6 +160,29 @@ class BlindRatings:
         """Record that the releases were revealed; nothing can be rated from then on."""
         sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
         self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
+
+    @contextmanager
+    def sending(self, session_id: str) -> Iterator[Lease]:
+        """Hold the lease for sending the ratings of a session, renewed until the block ends.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another process is sending them.
+        """
+        try:
+            lease = acquire(self._store, f"blind:{session_id}")
+        except LeaseHeldError as exc:
+            msg = f"{exc.holder} is sending these ratings; check again when it has finished"
+            raise LeaseHeldError(msg, exc.holder) from exc
+        stop = threading.Event()
+        renewing = threading.Thread(target=_renew, args=(lease, stop), daemon=True)
+        try:
+            renewing.start()
+            yield lease
+        finally:
+            stop.set()
+            lease.release()
 
     def mark_sent(self, seqs: Sequence[int]) -> None:
         """Record that these ratings were sent as actuals."""
@@ -169,6 +218,13 @@ def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
     if choice in {"first", "second"}:
         choice = "A" if (choice == "first") == a_first else "B"
     return {**row, "choice": choice, "note": row["note"] or None, **hidden}
+
+
+def _renew(lease: Lease, stop: threading.Event) -> None:
+    """Renew a lease every few seconds; after it is lost, its holder learns so before it sends."""
+    while not stop.wait(_RENEW_S):
+        with suppress(HistoryError):
+            lease.renew()
 
 
 def _rating(row: Sequence[Any]) -> BlindRating:

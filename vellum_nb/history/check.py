@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import existing_file
-from vellum_nb.history.rows import WHOLE, DamagedRunError, columns, large_hashes, run_of
+from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, columns, large_hashes, run_of
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import open_read_only, text_or_bytes
@@ -176,7 +176,10 @@ def _relations(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
     damaged = 0
-    sql = f"SELECT {columns(WHOLE)}, large FROM runs r JOIN payloads p USING (seq) ORDER BY seq"
+    has = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('runs')")}
+    new = {name for name in SCALARS if name not in has}  # the file is of an older version
+    selected = ", ".join("NULL" if name in new else columns([name]) for name in WHOLE)
+    sql = f"SELECT {selected}, large FROM runs r JOIN payloads p USING (seq) ORDER BY seq"
     for row in connection.execute(sql):
         try:
             run_of(row[:-1])

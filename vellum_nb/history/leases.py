@@ -35,6 +35,14 @@ class LeaseLostError(HistoryError):
     """Another process holds the lease now, or it was released; nothing was written."""
 
 
+class LeaseHeldError(HistoryError):
+    """Another process, `holder`, holds the lease."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
 class Lease:
     """A lease that this process holds under `name`; made by `acquire`.
 
@@ -111,7 +119,7 @@ def acquire(
     """Take the lease `name` for this process and return it.
 
     `prepare` is called in the same transaction with the end of the earlier lease, in microseconds
-    by the database's clock, or None if it was released. Raises `HistoryError` if another process
+    by the database's clock, or None if it was released. Raises `LeaseHeldError` if another process
     holds the lease.
     """
     now = store.dialect.now
@@ -128,7 +136,8 @@ def acquire(
         known = leases(tx, name)
         dead = next((token for token, holder, *_ in known if has_ended(holder)), "")
         if not tx.read(sql, {**row, "dead": dead}):
-            raise HistoryError(held_message(name, leases(tx, name)))
+            rows = leases(tx, name)
+            raise LeaseHeldError(held_message(name, rows), _holder_name(rows[0][1]))
         prepare(tx, known[0][2] if known else None)
 
     began = uptime()
@@ -152,14 +161,17 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
     noun = f"Sweep {name}" if ":" not in name else f"What {name} names"
     if not rows:
         return f"{noun} is no longer driven by this process: its lease was released; resume it"
-    holder = _parsed(rows[0][1])
-    is_mine = holder == _parsed(_this_process())
-    process = f"process {holder.get('pid')} on {holder.get('host')}"
-    place = "this process" if is_mine else process
+    holder = _holder_name(rows[0][1])
     return (
-        f"{noun} is running in {place}; wait until it ends or stop it there (a process "
+        f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
         "that was killed loses it within a minute), or start another with restart=True"
     )
+
+
+def _holder_name(holder: str) -> str:
+    known = _parsed(holder)
+    is_mine = known == _parsed(_this_process())
+    return "this process" if is_mine else f"process {known.get('pid')} on {known.get('host')}"
 
 
 def has_ended(holder: str) -> bool:

@@ -276,6 +276,7 @@ def _is_in_doubt(row: Values) -> bool:
 
 
 def _completes(ours: Values, theirs: Values) -> bool:
+    """Return whether theirs settles what is open here."""
     if ours["state"] == "STARTED":
         return bool(theirs["state"] != "STARTED")
     return (
@@ -374,7 +375,7 @@ def _merge_plan(
     other: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
 ) -> Counter[str]:
     """Merge a sweep or a blind rating; return how many of them and of its ratings were not here."""
-    counts = Counter({owner: _add(tx, owner, plan)})
+    counts = Counter({owner: _add_plan(tx, owner, plan)})
     for table, (column, _, _) in _TABLES.items():
         if table in _CHILDREN[owner]:
             runs = [name for each, name in writes.REFERENCES if each == table]
@@ -394,6 +395,16 @@ def _merge_plan(
         tx.execute(sql, {"ended": plan["ended"], "id": plan["id"]})
         counts["ratings"] = _merge_ratings(tx, other, plan["id"])
     return counts
+
+
+def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
+    """Insert a plan unless it is here; it gets the next generation if another one has its own."""
+    while not _add(tx, owner, plan):
+        if tx.read(f"SELECT 1 FROM {owner} WHERE id = :id", plan):
+            return False
+        sql = f"SELECT max(generation) + 1 FROM {owner} WHERE signature = :signature"
+        plan = plan | {"generation": tx.read(sql, plan)[0][0]}
+    return True
 
 
 def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:

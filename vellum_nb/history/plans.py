@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,18 +24,33 @@ from vellum_nb.history.rows import clean, extract_large, from_micros, micros, re
 from vellum_nb.history.store import insert
 from vellum_nb.history.writes import rename_run
 from vellum_nb.models import DoubtKind, Run
-from vellum_nb.models.sweeps import IN_DOUBT_SQL, Place, SweepCase, SweepRecord, planned_ids
+from vellum_nb.models.sweeps import (
+    IN_DOUBT_SQL,
+    Place,
+    SweepCase,
+    SweepRecord,
+    planned_id,
+    planned_ids,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_ANSWERED = frozenset({"FULFILLED", "REJECTED"})
+_REPEATED = frozenset({"FAILED", "CUT_OFF"})  # a judge's runs that are made again
 _RECENT = 2_000
+_AT_ONCE = 2_000  # ids in a query
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
     "CASE WHEN deletion IS NOT NULL AND (state = 'STARTED' OR doubt IS NOT NULL) THEN 'CANCELLED' "
     "WHEN state <> 'STARTED' AND doubt IS NOT NULL THEN 'IN_DOUBT' "
     "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' ELSE state END"
+)
+# Of a judge's run: one that was deleted, or whose tag moved, is judged again as the next attempt.
+_JUDGED_STATE = (
+    "CASE WHEN deletion IS NOT NULL OR (tag_moved = 1 AND state <> 'STARTED' AND doubt IS NULL) "
+    f"THEN 'CUT_OFF' ELSE {_PLANNED_STATE} END"
 )
 _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp END"
 
@@ -277,20 +293,21 @@ class Sweeps:
 
         Raises `HistoryError` if another process drives the sweep, or there is no such sweep.
         """
-        planned = planned_ids(sweep) if adopt else {}
 
         def prepare(tx: Transaction, earlier_end: int | None) -> None:
             if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep.id}):
                 raise _no_sweep(sweep.id)
-            cases = _case_ids(tx, sweep.id) if planned else []
-            _adopt_all(tx, sweep.id, planned, cases)
+            if adopt and sweep.judge is None:
+                _adopt_all(tx, sweep)
+            _adopt_judgements(tx, sweep)
             now, end = tx.dialect.now, "CAST(:end AS BIGINT)"
             sql = (
                 "UPDATE runs SET doubt = 'SENT', "
                 f"doubt_since = CASE WHEN {end} < {now} THEN {end} ELSE {now} END "
-                "WHERE sweep_id = :sweep AND state = 'STARTED' AND doubt IS NULL"
+                "WHERE sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge) "
+                "AND state = 'STARTED' AND doubt IS NULL"
             )
-            tx.execute(sql, {"sweep": sweep.id, "end": earlier_end})
+            tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "end": earlier_end})
 
         lease = acquire(self._store, sweep.lease_name, prepare=prepare)
         return SweepLease(lease, sweep.id, self._recorder)
@@ -317,8 +334,31 @@ class Sweeps:
         IN_DOUBT: it ended without an answer, and may have been executed. CUT_OFF: its execution was
         cancelled, so that it has no answer. A deleted run that was never answered is CANCELLED.
         """
-        sql = f"SELECT id, {_PLANNED_STATE} FROM runs WHERE sweep_id = :sweep"
+        sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"
+        is_judge = self._store.read(sql, {"sweep": sweep_id})
+        state = _JUDGED_STATE if is_judge else _PLANNED_STATE
+        sql = f"SELECT id, {state} FROM runs WHERE sweep_id = :sweep"
         return dict(self._store.read(sql, {"sweep": sweep_id}))
+
+    def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
+        """Return what the history has of a judge's planned runs: states by id, and answers."""
+        stored = _judgements(self._store, sweep)
+        answers = {run.place: run.id for run in stored if run.state in _ANSWERED}
+        return {run.planned_id: run.state for run in stored}, answers
+
+    def begun(self, sweep_id: str) -> int:
+        """Return how many runs a sweep has begun, without those that a judge adopted ended."""
+        sql = (
+            "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
+            "WHERE s.id = :sweep AND "
+            f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL})"
+        )
+        return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
+
+    def of_judge(self, judge: str) -> set[str]:
+        """Return the ids of the sweeps of a judge."""
+        rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})
+        return {sweep_id for (sweep_id,) in rows}
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
         """Return the doubt of each run of a sweep, and for how many seconds it has lasted."""
@@ -420,16 +460,21 @@ class Sweeps:
         return [PastRun(*row) for row in rows]
 
     def reusable(
-        self, deployment: str, release_id: str, case_ids: Iterable[str]
+        self, deployment: str, release_id: str, case_ids: Iterable[str], judge: str | None = None
     ) -> dict[str, list[str]]:
-        """Return fulfilled runs on one release: case id to run ids, newest first."""
+        """Return fulfilled runs on one release: case id to run ids, newest first.
+
+        Those of a `judge` are left out: each is the answer of one planned run.
+        """
         dialect = self._store.dialect
         sql = (
             "SELECT case_id, id FROM runs WHERE deployment = :deployment AND tag_moved = 0 "
             "AND release_id = :release AND deletion IS NULL AND state = 'FULFILLED' "
-            f"AND {dialect.one_of('case_id', 'ids')} ORDER BY timestamp DESC, seq DESC"
+            f"AND {dialect.one_of('case_id', 'ids')} AND (sweep_id IS NULL OR "
+            "sweep_id NOT IN (SELECT id FROM sweeps WHERE judge = :judge)) "
+            "ORDER BY timestamp DESC, seq DESC"
         )
-        values = {"deployment": deployment, "release": release_id}
+        values = {"deployment": deployment, "release": release_id, "judge": judge}
         found: dict[str, list[str]] = {}
         for case_id, run in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
             found.setdefault(case_id, []).append(run)
@@ -484,17 +529,59 @@ def _adopt(tx: Transaction, run: Run) -> None:
         rename_run(tx, stored_id, run.id, {**fields, "release_tag": run.release_tag})
 
 
-def _adopt_all(
-    tx: Transaction, sweep_id: str, planned: Mapping[str, Place], case_ids: Sequence[str]
-) -> None:
+def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
+    case_ids = _case_ids(tx, sweep.id)
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
         "AND (sweep_id IS NULL OR sweep_id <> :sweep)"
     )
-    values = {"sweep": sweep_id, "ids": tx.dialect.listed(planned)}
-    for stored_id, external_id in tx.read(sql, values) if planned else ():
-        place = planned[external_id]
-        fields = {"sweep_id": sweep_id, "repeat": place.repeat, "release_tag": place.release_tag}
-        fields["case_id"] = case_ids[place.position]
-        rename_run(tx, stored_id, external_id, fields)
+    remaining = planned_ids(sweep)
+    while planned := dict(islice(remaining, _AT_ONCE)):
+        values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
+        for stored_id, external_id in tx.read(sql, values):
+            place = planned[external_id]
+            fields = {"sweep_id": sweep.id, "repeat": place.repeat}
+            fields |= {"release_tag": place.release_tag, "case_id": case_ids[place.position]}
+            rename_run(tx, stored_id, external_id, fields)
+
+
+class _Judgement(NamedTuple):
+    """A stored run that has the id of a judge's planned run."""
+
+    planned_id: str
+    place: Place
+    id: str
+    sweep_id: str | None
+    state: str
+
+
+def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
+    """Return the stored runs of a judge's planned runs, attempt after attempt."""
+    sql = (
+        f"SELECT external_id, id, sweep_id, {_JUDGED_STATE} FROM runs "
+        f"WHERE {reader.dialect.one_of('external_id', 'ids')}"
+    )
+    stored: list[_Judgement] = []
+    places, attempt = list(sweep.places()), 0
+    while places:
+        ids = {planned_id(sweep, place, 0, attempt): place for place in places}
+        rows = reader.read(sql, {"ids": reader.dialect.listed(ids)})
+        runs = [_Judgement(name, ids[name], *row) for name, *row in rows]
+        stored += runs
+        places = [run.place for run in runs if run.state in _REPEATED]
+        attempt += 1
+    return stored
+
+
+def _adopt_judgements(tx: Transaction, sweep: SweepRecord) -> None:
+    """Have answers of earlier sweeps of a judge stand for planned runs; adopt its other runs."""
+    runs = [] if sweep.judge is None else _judgements(tx, sweep)
+    runs = [run for run in runs if run.sweep_id != sweep.id]
+    answers = {run.place: run.id for run in runs if run.state in _ANSWERED}
+    _insert_reused(sweep.id, answers, tx)
+    for run in runs:
+        if run.place not in answers:
+            fields = {"sweep_id": sweep.id, "repeat": run.place.repeat}
+            fields["case_id"] = sweep.case_ids[run.place.position]
+            rename_run(tx, run.id, run.planned_id, fields)

@@ -129,6 +129,8 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
         return False
     places = extract_large(transaction, payloads)
     transaction.execute(_BEGIN_PAYLOAD, {**payloads, "large": places, "seq": found[0][0]})
+    if run.doubt is not None:
+        transaction.execute(_doubt_since(transaction), {"id": clean(run.id)})
     if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
         search.mark_changed(transaction, clean(run.id))
     return True
@@ -172,6 +174,14 @@ def resend(transaction: Transaction, run: Run) -> None:
     transaction.execute(sql, {"id": clean(run.id)})
 
 
+def _doubt_since(transaction: Transaction) -> str:
+    """Return the statement that dates the doubt of a run, or drops the date of a settled one."""
+    return (
+        "UPDATE runs SET doubt_since = CASE WHEN doubt IS NULL THEN NULL "
+        f"ELSE coalesce(doubt_since, {transaction.dialect.now}) END WHERE id = :id"
+    )
+
+
 def rename_run(
     transaction: Transaction, run_id: str, new_id: str, scalars: Mapping[str, Any] | None = None
 ) -> None:
@@ -193,6 +203,8 @@ def update_run(
     found = transaction.read(sql, {**scalars, "id": run_id})
     if not found:
         return False
+    if "doubt" in scalars:
+        transaction.execute(_doubt_since(transaction), {"id": run_id})
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
     if texts:
         _set_payloads(transaction, run_id, found[0][0], texts)

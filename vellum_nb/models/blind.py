@@ -26,6 +26,7 @@ class BlindRecord(Model):
     signature: str
     created: datetime
     ended: datetime | None = None  # when it was revealed which release is which
+    generation: int = 1  # among the ratings of the same signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The one thread that drives a sweep, and the threads that make its calls.
 
-Each turn of the driver is one transaction: it completes the rows of all runs that ended since the
-last one, and begins as many as may start. A run is sent after its row is committed, and counts as
-ended after that is committed.
+Each turn of the driver is one transaction under its lease: it completes the rows of all runs that
+ended since the last one, notes those that became doubtful, and begins as many as may start. A run
+is sent after its row is committed, and counts as ended after that is committed.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ import os
 import queue
 import threading
 import time
+from collections import Counter as Tally
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vellum_nb.history import Sweeps
+from vellum_nb.clock import uptime
+from vellum_nb.errors import OutOfReachError
+from vellum_nb.history import LeaseLostError
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.rendering.format import plural
+from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.plan import StopRule, SweepOptions
-from vellum_nb.sweep.progress import Counter
+from vellum_nb.sweep.progress import Counter, is_cost
 from vellum_nb.sweep.retry_policy import (
+    Doubt,
     Finished,
     InDoubt,
     Outcome,
@@ -36,6 +41,9 @@ from vellum_nb.sweep.retry_policy import (
     Retry,
     after_loss,
 )
+
+if TYPE_CHECKING:
+    from vellum_nb.history import SweepLease
 
 Result: TypeAlias = Outcome | BaseException
 
@@ -46,10 +54,14 @@ _LOST = 3  # how often an executor may lose the same run
 _FAILING = 60.0  # seconds of nothing but trouble, until a sweep gives up
 _LONGEST_RETRY = 10.0  # seconds between two tries, where the server does not say
 _RENEW_EVERY = 10.0  # seconds; a lease lasts for a minute
+_TRY_AGAIN = 1.0  # seconds, to reach the database
+_ASLEEP = 10.0  # seconds without a turn: the machine slept
 _SLICE = 0.5  # seconds; on Windows nothing interrupts a wait
 _GRACE = 2.0  # seconds for calls under way, when the interpreter ends
 _WRITING = 5.0  # seconds to record what was cut off
-_LAG_FACTOR = 2.0  # times the lag that a server has shown, a run in doubt is looked up
+_AWAY = "the history cannot be reached: no run begins until it can"
+_AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
+_AS_BEGUN |= {"finished_at": None, "latency_s": None}
 
 _FIRST = 16  # calls at once, where that is not fixed
 _LESS = 0.7
@@ -204,11 +216,31 @@ def thread_pool(attempt: Attempt, most: int) -> WorkerPool:
 class Driver(threading.Thread):
     """The thread that drives the runs of one sweep; its methods are for any other.
 
-    `runs` are to be begun, and are made as they are needed; those `in_doubt`, of earlier sessions,
-    are looked up first. `calls` and `seconds` are what earlier sessions began, and took. `renew`
-    keeps the lease of the sweep: it is called every ten seconds, also during a pause, and an error
-    of it stops the sweep; False: the lease may be lost. `on_change` is called after every turn,
-    `on_end` when nothing is under way any more. `clock` is for tests that do not wait.
+    Parameters
+    ----------
+    runs : iterator of PreparedRun
+        Runs that have not begun; they are prepared as they are needed.
+    pool : WorkerPool
+        Makes the calls.
+    lease : SweepLease
+        Everything is recorded under it, and nothing is sent after its deadline. If another driver
+        has it, this one stops, and only hands in the answers of calls that are under way.
+    counter, options : Counter, SweepOptions
+        The progress, and the limits.
+    listing : ListingDelay
+        Decides when a run in doubt is sent again.
+    calls, seconds : int, float
+        What earlier sessions began, and took.
+    in_doubt : iterable of PreparedRun
+        Runs of earlier sessions that are looked up first.
+    next_attempt : callable
+        Returns what follows a run whose execution was cut off; None: it is left to later sessions.
+    on_change, on_end : callable
+        Called after every turn, and when nothing is under way any more.
+    stop_rule : StopRule, optional
+        Stops the sweep when it is decided.
+    clock : callable
+        Seconds, those for which the machine sleeps too.
     """
 
     def __init__(
@@ -216,24 +248,26 @@ class Driver(threading.Thread):
         runs: Iterator[PreparedRun],
         pool: WorkerPool,
         *,
-        recorder: Sweeps,
+        lease: SweepLease,
         counter: Counter,
         options: SweepOptions,
+        listing: ListingDelay,
         calls: int = 0,
         seconds: float = 0.0,
         in_doubt: Iterable[PreparedRun] = (),
+        next_attempt: Callable[[PreparedRun], PreparedRun | None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
-        renew: Callable[[], object] = lambda: None,
         stop_rule: StopRule | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime,
     ) -> None:
         super().__init__(name="vellum-nb-sweep", daemon=True)
-        self._runs, self._pool, self._recorder, self._counter = runs, pool, recorder, counter
+        self._runs, self._pool, self._lease, self._counter = runs, pool, lease, counter
         self._calls, self._seconds, self.options = calls, seconds, options
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
-        self._rule, self._calls_before = stop_rule, calls
-        self._renew, self._renew_at, self.has_lease = renew, clock() + _RENEW_EVERY, True
+        self._rule, self._next_attempt, self._listing = stop_rule, next_attempt, listing
+        self._renew_at, self._last_turn = clock() + _RENEW_EVERY, clock()
+        self._is_reachable, self._has_lost_lease = True, False
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
         self.why: str | None = None
         self.note: str | None = None
@@ -245,20 +279,24 @@ class Driver(threading.Thread):
         self._over = self._cut = self._exhausted = False
         self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
         self._number = 0
-        self._unresolved: list[Run] = []
-        for prepared in in_doubt:
-            self._wait_until(0.0, prepared)
-            counter.begun(prepared.run.release_tag)
-        self._lookup_s = 0.0
+        self._drawn = 0  # of `runs`
+        self._next: deque[PreparedRun] = deque()  # to be begun
+        self._resends: deque[PreparedRun] = deque()  # in doubt, to be sent again
+        self._unresolved: list[Run] = []  # left to later sessions
         self._under_way: dict[str, tuple[PreparedRun, float]] = {}
-        self._ended: list[Finished] = []
+        self._doubted: list[Run] = []
+        self._ended: list[tuple[PreparedRun, Finished]] = []
         self._failing_since: float | None = None
+        for prepared in in_doubt:
+            self._look_up(prepared, 0.0)
+            counter.begun(prepared.run.release_tag)
 
     @property
     def facts(self) -> dict[str, Any]:
         """How many attempts are under way, and may be: fields of `Progress`."""
         limit, most = self.concurrency.limit, self.concurrency.most
-        return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": self.note}
+        note = self.note if self._is_reachable else _AWAY
+        return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": note}
 
     def stop(self, why: str) -> None:
         """Begin nothing more; the thread ends when what is under way has ended."""
@@ -343,53 +381,55 @@ class Driver(threading.Thread):
         self._on_change()
         if self._under_way and not (self._cut and not self._pool.can_cut):
             return False
-        nothing_left = self._exhausted and not self._waiting
         with self._lock:
-            if nothing_left and self._unresolved and self.why is None:
-                what = plural(len(self._unresolved), "run is", "runs are")
-                rest = "in doubt: the server does not list it; resume looks it up again"
-                self.why = f"{what} {rest}"
-            self._over = self.why is not None or nothing_left or self._counter.left <= 0
+            if self._has_nothing_left and self._unresolved and self.why is None:
+                self.why = _left_over(self._unresolved)
+            nothing_left = self._has_nothing_left or self._counter.left <= 0
+            self._over = self.why is not None or nothing_left
             return self._over
+
+    @property
+    def _has_nothing_left(self) -> bool:
+        return self._exhausted and not (self._waiting or self._next or self._resends)
 
     def _fail(self, exc: BaseException) -> None:
         self.error = self.error or exc
+        self._has_lost_lease = self._has_lost_lease or isinstance(exc, LeaseLostError)
         self.stop(str(exc) or type(exc).__name__)
 
     def _turn(self) -> None:
         """Record what ended and what begins, then send it."""
         now = self._clock()
-        if now >= self._renew_at:
-            self._renew_at = now + _RENEW_EVERY
-            self.has_lease = False
-            self.has_lease = self._renew() is not False
+        self._renew_lease(now)
         is_idle = self.paused and not self._under_way
         self._counter.run_clock(on=not is_idle)
-        if is_idle:
+        if is_idle or not self._is_reachable or now - self._last_turn > _ASLEEP:
             self._failing_since = None
+        self._last_turn = now
         self._check_limits()
         halted = self.paused or self.why is not None
         room = 0 if halted else self.concurrency.room(len(self._under_way), now)
-        fresh = self._fresh(room - sum(due <= now for due, *_ in self._waiting))
-        self._record(fresh)
-        for prepared in fresh:
-            self._wait_until(now, prepared)
-        while room > 0 and self._waiting and self._waiting[0][0] <= now:
-            prepared = self._waiting[0][2]
-            if prepared.lookup_s < self._lookup_s:
-                prepared = replace(prepared, lookup_s=self._lookup_s)
-            self._pool.begin(prepared)
-            self._under_way[prepared.run.id] = (prepared, now)
-            heapq.heappop(self._waiting)
-            room -= 1
+        self._record(now, room - sum(due <= now for due, *_ in self._waiting))
+        self._send(now, room)
+
+    def _renew_lease(self, now: float) -> None:
+        if now >= self._renew_at and not self._has_lost_lease:
+            self._note_reach(now, is_reachable=self._lease.renew())
+
+    def _note_reach(self, now: float, *, is_reachable: bool) -> None:
+        self._is_reachable = is_reachable
+        self._renew_at = now + (_RENEW_EVERY if is_reachable else _TRY_AGAIN)
 
     def _check_limits(self) -> None:
-        counter, ended = self._counter, [each.run for each in self._ended]
-        in_hand = self._under_way or self._waiting
+        counter = self._counter
+        runs = [each.run for _, each in self._ended]
+        ended = [run for run in runs if not is_cut_off(run)]
+        cost = sum((run.cost_usd or 0.0 for run in runs if is_cost(run.cost_usd)), counter.cost)
+        in_hand = self._under_way or self._waiting or self._resends
         reached = self.options.reached(
             0 if in_hand else self._calls,
             self._seconds + counter.seconds,
-            counter.cost + sum(run.cost_usd or 0.0 for run in ended),
+            cost + (0.0 if in_hand else self._unresolved_cost),
             counter.failed + sum(run.state != "FULFILLED" for run in ended),
         )
         if self._rule is not None:
@@ -398,6 +438,10 @@ class Driver(threading.Thread):
         if reached is not None:
             self.stop(reached)
 
+    @property
+    def _unresolved_cost(self) -> float:
+        return sum(self._counter.expected_cost(run.release_tag) or 0 for run in self._unresolved)
+
     def _fresh(self, room: int) -> list[PreparedRun]:
         """Return runs that begin now; fewer when many wait for another attempt."""
         blocking = sum(not (p.doubt and p.doubt.executed) for *_, p in self._waiting)
@@ -405,21 +449,136 @@ class Driver(threading.Thread):
         number = min(room, most - len(self._under_way) - blocking)
         if self.options.max_calls is not None:
             number = min(number, self.options.max_calls - self._calls)
-        if self._rule is not None:
-            begun = self._calls - self._calls_before
-            number = min(number, self._rule.may_begin(2 * self.concurrency.limit) - begun)
-        fresh = list(islice(self._runs, max(0, number)))
-        self._exhausted = self._exhausted or len(fresh) < number
+        fresh: list[PreparedRun] = []
+        tags: Tally[str] = Tally()
+        while len(fresh) < number and self._draw() and self._can_pay(self._next[0], tags):
+            fresh.append(self._next.popleft())
+            tags[fresh[-1].run.release_tag] += 1
         return fresh
 
-    def _record(self, fresh: Sequence[PreparedRun] = ()) -> None:
-        if self._ended or fresh:
-            self._recorder.record(begun=[p.run for p in fresh], ended=[e.run for e in self._ended])
-        for each in self._ended:
-            self._counter.ended(each.run, found=each.found, resent=each.resent)
+    def _draw(self) -> bool:
+        """Have a run that may begin in `_next`; return False if there is none."""
+        if self._next:
+            return True
+        more = 2 * self.concurrency.limit
+        if self._rule is not None and self._drawn >= self._rule.may_begin(more):
+            return False
+        prepared = next(self._runs, None)
+        if prepared is None:
+            self._exhausted = True
+            return False
+        self._drawn += 1
+        self._next.append(prepared)
+        return True
+
+    def _can_pay(self, prepared: PreparedRun, begun: Tally[str]) -> bool:
+        limit = self.options.max_cost_usd
+        if limit is None:
+            return True
+        limit -= self._unresolved_cost
+        return self._counter.can_pay(prepared.run.release_tag, limit, begun)
+
+    def _record(self, now: float, room: int) -> None:
+        """Record what ended and became doubtful, and what is sent next."""
+        room = room if self._is_reachable else 0
+        resends = [self._resends.popleft() for _ in range(min(room, len(self._resends)))]
+        fresh = self._fresh(room - len(resends))
+        try:
+            stored = self._write(fresh, resends)
+        except Exception as exc:
+            self._next.extendleft(reversed(fresh))
+            self._resends.extend(resends)
+            if not isinstance(exc, OutOfReachError):
+                raise
+            self._note_reach(now, is_reachable=False)
+            return
+        if fresh or resends:
+            self._note_reach(now, is_reachable=True)
         for prepared in fresh:
             self._counter.begun(prepared.run.release_tag)
-        self._calls, self._ended = self._calls + len(fresh), []
+            self._begin(prepared, stored.get(prepared.run.id), now)
+        self._calls += len(fresh)
+        for prepared in resends:
+            self._wait_until(now, replace(prepared, doubt=None))
+
+    def _write(
+        self, fresh: Sequence[PreparedRun] = (), resends: Sequence[PreparedRun] = ()
+    ) -> dict[str, Run]:
+        """Record a turn in one transaction; return rows of `fresh` that were there before."""
+        ended, stored = [each.run for _, each in self._ended], list[Run]()
+        if self._has_lost_lease:
+            self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
+        elif ended or fresh or resends or self._doubted:
+            begun = [prepared.run for prepared in fresh]
+            resent = [prepared.run for prepared in resends]
+            stored = self._lease.record(
+                begun=begun, resent=resent, doubted=self._doubted, ended=ended
+            )
+        for prepared, each in self._ended:
+            self._count(prepared, each)
+        self._ended, self._doubted = [], []
+        return {run.id: run for run in stored}
+
+    def _count(self, prepared: PreparedRun, outcome: Finished) -> None:
+        """Count a run whose end is recorded; one that was cut off is made again."""
+        run = outcome.run
+        if not is_cut_off(run):
+            self._counter.ended(run, found=outcome.found, resent=outcome.resent)
+            return
+        self._counter.begun(run.release_tag, -1)
+        self._counter.spent(run.release_tag, run.cost_usd)
+        following = self._next_attempt(prepared)
+        if following is None:
+            self._unresolved.append(run)
+        else:
+            self._next.append(following)
+
+    def _begin(self, prepared: PreparedRun, stored: Run | None, now: float) -> None:
+        """Send a run whose row is there now; one whose row was there before is not sent."""
+        if stored is None:
+            self._wait_until(now, prepared)
+        elif stored.in_doubt:
+            doubt = Doubt("the history had it already", stored.doubt or "SENT")
+            self._look_up(replace(prepared, run=stored, doubt=doubt), now)
+        else:
+            self._ended.append((prepared, Finished(stored, found=True)))
+
+    def _send(self, now: float, room: int) -> None:
+        """Begin attempts at what is due; nothing is sent after the deadline of the lease."""
+        for probe in self._listing.probes(now) if room > 0 else ():
+            self._attempt(probe, now)
+        held = []
+        while room > 0 and self._waiting and self._waiting[0][0] <= now:
+            prepared = self._waiting[0][2]
+            if prepared.doubt is not None or self._lease.may_send:
+                self._attempt(prepared, now)
+                heapq.heappop(self._waiting)
+                room -= 1
+            else:
+                held.append(heapq.heappop(self._waiting))
+        for each in held:
+            heapq.heappush(self._waiting, each)
+
+    def _attempt(self, prepared: PreparedRun, now: float) -> None:
+        doubt = prepared.doubt
+        if doubt is None:
+            prepared = replace(prepared, send_by=self._lease.deadline)
+        else:
+            after = self._listing.resend_after if prepared.may_resend else self._listing.timeout_s
+            prepared = replace(
+                prepared,
+                doubt_s=now - (now if doubt.since is None else doubt.since),
+                resend_after=math.inf if prepared.is_probe else after,
+            )
+        self._pool.begin(prepared)
+        self._under_way[prepared.run.id] = (prepared, now)
+
+    def _look_up(self, prepared: PreparedRun, due: float) -> None:
+        """Look a run in doubt up when it is `due`."""
+        doubt = prepared.doubt
+        if doubt is not None and doubt.since is None:
+            prepared = replace(prepared, doubt=replace(doubt, since=self._clock()))
+        self._wait_until(due, prepared)
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
         self._number += 1
@@ -430,9 +589,9 @@ class Driver(threading.Thread):
         now, not_before = self._clock(), self.concurrency.not_before
         until = now + _TURN
         may_begin = self.concurrency.limit > len(self._under_way)
-        if may_begin and not self.paused and self.why is None:
+        if may_begin and not self.paused and self.why is None and self._lease.may_send:
             soon = self._waiting[0][0] if self._waiting else 0.0 if not_before > now else until
-            until = min(until, max(soon, not_before))
+            until = min(until, max(min(soon, self._listing.due), not_before))
         return max(0.001, until - now)
 
     def _take(self, run_id: str, result: Result) -> None:
@@ -440,34 +599,72 @@ class Driver(threading.Thread):
         prepared, began = self._under_way.pop(run_id)
         now = self._clock()
         outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
+        resend_after = self._listing.resend_after
+        self._listing.take(prepared, outcome, max(began, self._last_turn), now)
+        if prepared.doubt is None and isinstance(outcome, Finished):
+            self._listing.note_latency(now - began)
+        if self._listing.resend_after < resend_after:
+            self._hasten(now)
         if isinstance(outcome, Finished):
             self._failing_since = None
-            self._lookup_s = max(self._lookup_s, _LAG_FACTOR * outcome.lag_s)
+            if prepared.is_probe:
+                return
             if not outcome.found:
                 self.concurrency.ended(began, now, at_once)
-            self._ended.append(outcome)
+            self._ended.append((prepared, outcome))
         elif isinstance(outcome, InDoubt) and outcome.after is None and not outcome.busy:
             self._failing_since = None
-            self._unresolved.append(prepared.run)
-            self._counter.begun(prepared.run.release_tag, -1)
+            if not prepared.is_probe:
+                self._unresolved.append(prepared.run)
+                self._counter.begun(prepared.run.release_tag, -1)
         else:
-            self._retry(outcome, began, now)
+            self._retry(prepared, outcome, began, now)
 
-    def _retry(self, outcome: Retry, began: float, now: float) -> None:
+    def _retry(self, prepared: PreparedRun, outcome: Retry, began: float, now: float) -> None:
         not_before, after = self.concurrency.not_before, outcome.after
         if outcome.busy and (after or 0.0) > _LONGEST_BUSY:
             self.stop(f"{outcome.why}: wait {after:,.0f} s")
         elif outcome.busy and self.concurrency.busy(began, now, after):
             self.note = f"lowered after {outcome.why} at {datetime.now().astimezone():%H:%M:%S}"
-        if isinstance(outcome, InDoubt) and outcome.answered:
-            self._failing_since = None
-        elif outcome.hopeless:
+        if outcome.hopeless:
             self.stop(outcome.why)
+        elif isinstance(outcome, InDoubt) and outcome.answered:
+            self._failing_since = None
         elif self._has_failed_long(now, not_before):
             self.stop(f"no answer for 60 s: {outcome.why}")
         if after is None:
             after = min(0.25 * 2 ** min(outcome.prepared.tries, 10), _LONGEST_RETRY)
-        self._wait_until(now + after, outcome.prepared)
+        if not prepared.is_probe:
+            self._try_again(prepared, outcome.prepared, now, now + after)
+
+    def _try_again(
+        self, earlier: PreparedRun, prepared: PreparedRun, now: float, due: float
+    ) -> None:
+        """Look a run in doubt up, or send it again."""
+        if prepared.doubt is not None:
+            kind = earlier.doubt.kind if earlier.doubt else None
+            if prepared.doubt.kind not in {None, kind}:
+                fields = {"doubt": prepared.doubt.kind}
+                self._doubted.append(prepared.run.model_copy(update=fields))
+            self._look_up(prepared, due)
+        elif earlier.doubt is None:  # it was not executed
+            self._wait_until(due, prepared)
+        elif earlier.force or earlier.doubt_s >= self._listing.resend_after:
+            run = prepared.run.model_copy(update=_AS_BEGUN)
+            self._resends.append(replace(prepared, run=run, doubt=earlier.doubt))
+        else:  # the delay is longer than was known when this look-up began
+            self._look_up(earlier, now)
+
+    def _hasten(self, now: float) -> None:
+        """Have runs in doubt looked up when they may be sent again, if that is sooner now."""
+        after, waiting = self._listing.resend_after, self._waiting
+        self._waiting = []
+        for due, number, prepared in waiting:
+            doubt, soonest = prepared.doubt, math.inf
+            if doubt is not None and doubt.since is not None and not doubt.executed:
+                soonest = max(now, doubt.since + after)
+            self._waiting.append((min(due, soonest), number, prepared))
+        heapq.heapify(self._waiting)
 
     def _has_failed_long(self, now: float, not_before: float) -> bool:
         """Note trouble; return whether there was nothing else for a minute.
@@ -495,17 +692,48 @@ class Driver(threading.Thread):
     def _put_back(self) -> None:
         """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
         self._pool.close()
-        back = [prepared for *_, prepared in self._waiting]
-        for prepared in [*back, *(each for each, _ in self._under_way.values())]:
+        waiting = [prepared for *_, prepared in self._waiting]
+        begun = [*waiting, *self._resends, *(each for each, _ in self._under_way.values())]
+        begun = [prepared for prepared in begun if not prepared.is_probe]
+        for prepared in begun:
             self._counter.begun(prepared.run.release_tag, -1)
+        unsent = [each.run for each in waiting if each.doubt is None and not each.resent]
+        surely_unsent = {run.id for run in unsent}
+        self._doubted += [
+            each.run.model_copy(update={"doubt": "SENT"})
+            for each in begun
+            if each.doubt is None and each.run.id not in surely_unsent
+        ]
         self._waiting, self._under_way = [], {}
-        never = [each.run for each in back if each.doubt is None and not each.resent]
+        self._next.clear()
+        self._resends.clear()
         try:
-            self._record()
-            if never and self.has_lease:  # else another driver may have sent them
-                self._recorder.withdraw(never)
+            self._write()
+            if unsent and not self._has_lost_lease:
+                self._lease.withdraw(unsent)
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)
+            if self._has_lost_lease and self._ended:
+                with suppress(Exception):
+                    self._write()
+
+
+def is_cut_off(run: Run) -> bool:
+    """Return whether the execution of `run` was cancelled, so that it has no answer."""
+    return run.state == "CANCELLED" and run.doubt is None
+
+
+def _left_over(runs: Sequence[Run]) -> str:
+    """Return why a sweep ends before all of its runs have."""
+    number = sum(is_cut_off(run) for run in runs)
+    doubtful = plural(len(runs) - number, "run is", "runs are")
+    cut_off = plural(number, "run was", "runs were")
+    parts = [
+        f"{doubtful} in doubt: the server does not list it; resume looks it up again",
+        f"{cut_off} cancelled on the server, again and again; resume runs it again",
+    ]
+    counts = (len(runs) - number, number)
+    return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
 
 
 _RUNNING: set[Driver] = set()

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from html import escape
+from itertools import count, takewhile
 from numbers import Real
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
@@ -27,7 +28,6 @@ from vellum_nb.models.sweeps import (
     SweepCase,
     SweepRecord,
     planned_id,
-    planned_ids,
     signature,
 )
 from vellum_nb.rendering.format import duration, money, plural
@@ -40,6 +40,8 @@ Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace plan
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
 _LOOKS = 50  # a look is a walk through all cases: the next is after one case in so many
 _LEARNED = ("workspace", "environment")
+_REPEATED = frozenset({"CUT_OFF"})
+_ASKED_AGAIN = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # of a judge: they are no verdict
 _NOT_REPEATED = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
 _WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
@@ -230,6 +232,10 @@ class StopRule:
             self._next_look = done + max(1, done // _LOOKS)
             self.why = self._decision()
         return self.why
+
+    def add(self, run: PlannedRun) -> None:
+        """Have `run` count, which is another attempt at a planned one."""
+        self._places[run.run_id] = run.place
 
     def may_begin(self, more: int) -> int:
         """Return how many runs may have begun: up to the next case to be compared, and `more`."""
@@ -457,7 +463,8 @@ def _in_round(
     """Return the last attempt at a planned run in a round, or the one to be made next."""
     run_id = planned_id(sweep, place, number)
     run = PlannedRun(place, run_id, states.get(run_id), number)
-    while run.state == "CUT_OFF" or (sweep.judge is not None and run.state == "FAILED"):
+    repeated = _REPEATED if sweep.judge is None else _ASKED_AGAIN
+    while run.state in repeated:
         run = run.next_attempt(sweep)
         run = replace(run, state=states.get(run.run_id))
     return run
@@ -465,11 +472,14 @@ def _in_round(
 
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
     """Return the runs that a later round or attempt has begun again."""
-    by_place: dict[Place, list[str]] = {}
-    for run_id, place in planned_ids(sweep).items():  # in the order of rounds and attempts
-        if run_id in states:
-            by_place.setdefault(place, []).append(run_id)
-    return {run_id for run_ids in by_place.values() for run_id in run_ids[:-1]}
+    superseded_ids: set[str] = set()
+    for place in sweep.places():
+        made: list[str] = []
+        for number in range(sweep.round + 1):
+            ids = (planned_id(sweep, place, number, attempt) for attempt in count())
+            made += takewhile(states.__contains__, ids)
+        superseded_ids.update(made[:-1])
+    return superseded_ids
 
 
 def new_sweep(
@@ -541,9 +551,10 @@ def plan_sweep(
     goes_on = is_earlier and record.ended is None
     if goes_on:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
-    states = sweeps.states(record.id) if is_earlier else {}
-    standing = sweeps.reused(record.id) if is_earlier else {}
-    runs: Iterable[PlannedRun] = planned_runs(record, states, standing) if is_earlier else ()
+    states, standing = _stored_runs(record, sweeps, is_earlier=is_earlier)
+    runs: Iterable[PlannedRun] = (
+        planned_runs(record, states, standing) if states or standing else ()
+    )
     reused: Reused = {}
     if reuse and record.ended is None:
         runs = list(planned_runs(record, states, standing))
@@ -562,6 +573,15 @@ def plan_sweep(
     )
     all_notes = (*_notes(plan, record, new), *notes, *_limits(plan, options))
     return record, replace(plan, notes=all_notes), reused
+
+
+def _stored_runs(
+    record: SweepRecord, sweeps: Sweeps, *, is_earlier: bool
+) -> tuple[Mapping[str, str], Reused]:
+    """Return what the history has of a sweep: states by run, and runs that replace planned ones."""
+    if record.judge is not None:
+        return sweeps.judgements(record)
+    return (sweeps.states(record.id), sweeps.reused(record.id)) if is_earlier else ({}, {})
 
 
 def _same_plan(of_plan: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
@@ -629,7 +649,8 @@ def _reusable(
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}
     for release in set(new.releases.values()) - {None}:
-        for case_id, found in sweeps.reusable(new.deployment, str(release), case_ids).items():
+        reusable = sweeps.reusable(new.deployment, str(release), case_ids, new.judge)
+        for case_id, found in reusable.items():
             pools[release, case_id] = [run for run in reversed(found) if run not in known]
     reused: dict[Place, str] = {}
     for planned in runs:

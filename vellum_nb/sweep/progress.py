@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import threading
 import time
+from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from typing import Any, Literal, TextIO
 
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import duration, money
+from vellum_nb.rendering.format import duration, money, plural
 
 _OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
 _LATEST = 5
@@ -68,6 +70,7 @@ class Progress:
     latest: tuple[Run, ...] = ()  # that ended last, the newest first
     why: str | None = None  # it has stopped
     max_cost_usd: float | None = None
+    ignored_costs: int = 0  # negative, or not a number
     moved: tuple[str, ...] = ()  # release tags that pointed at more than one release
 
     @property
@@ -121,8 +124,13 @@ class Progress:
 
     @property
     def cost_problem(self) -> str | None:
-        """Why a cost limit cannot work: the runs do not report their cost."""
-        if self.max_cost_usd is None or self.cost_usd is not None or not self.done:
+        """Why a cost limit cannot work, or may be exceeded: runs report no cost, or a wrong one."""
+        if self.max_cost_usd is None:
+            return None
+        if self.ignored_costs:
+            costs = plural(self.ignored_costs, "cost that is", "costs that are")
+            return f"{costs} negative or not a number: ignored"
+        if self.cost_usd is not None or not self.done:
             return None
         return "no run reports its cost, so max_cost_usd cannot stop it"
 
@@ -136,10 +144,13 @@ class Progress:
 class Counter:
     """Counts runs that begin and end, by a clock that stops while the sweep does not run.
 
-    `planned` is how many runs each of the release tags is to have.
+    `planned` is how many runs each of the release tags is to have, `expected` what one is expected
+    to cost, if there are earlier ones.
     """
 
-    def __init__(self, tags: Sequence[str], planned: int) -> None:
+    def __init__(
+        self, tags: Sequence[str], planned: int, expected: Mapping[str, float] | None = None
+    ) -> None:
         self._tags = {tag: TagProgress(tag, planned) for tag in tags}
         self._took: dict[str, deque[float]] = {tag: deque(maxlen=_MEDIAN_OF) for tag in tags}
         self._latest: deque[Run] = deque(maxlen=_LATEST)
@@ -149,6 +160,11 @@ class Counter:
         self._spent = 0.0
         self._since: float | None = None
         self._kept = self._reused = self._adopted = self._resent = 0
+        self._expected = dict(expected or {})
+        self._priced: Tally[str] = Tally()  # runs by tag that ended with a cost,
+        self._paid: dict[str, float] = dict.fromkeys(tags, 0.0)  # and what they cost
+        self._unpriced: set[str] = set()  # tags on which a run ended without a cost
+        self._ignored = 0
 
     @property
     def seconds(self) -> float:
@@ -186,8 +202,10 @@ class Counter:
 
     def spent(self, tag: str, cost: float | None, took: Iterable[float] = ()) -> None:
         """Note what runs of `tag` have cost, and the seconds that the last ones took."""
-        if cost is not None:
+        if cost is not None and is_cost(cost):
             self._tags[tag].cost_usd = (self._tags[tag].cost_usd or 0.0) + cost
+        elif cost is not None:
+            self._ignored += 1
         self._took[tag].extend(took)
 
     def begun(self, tag: str, by: int = 1) -> None:
@@ -202,11 +220,31 @@ class Counter:
             self._end(run.release_tag, run.state)
             took = () if run.latency_s is None else (run.latency_s,)
             self.spent(run.release_tag, run.cost_usd, took)
+            self._learn_cost(run)
             self._adopted += found
             self._resent += resent
             self._latest.appendleft(run)
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])
+
+    def expected_cost(self, tag: str) -> float | None:
+        """Return what a run of `tag` is expected to cost; 0 if they report no cost."""
+        if number := self._priced[tag]:
+            return self._paid[tag] / number
+        return self._expected.get(tag, 0.0 if tag in self._unpriced else None)
+
+    def can_pay(self, tag: str, limit: float, begun: Tally[str]) -> bool:
+        """Return whether another run of `tag` may begin below a `limit` of cost.
+
+        Every run that has not ended reserves what it is expected to cost; `begun` are those that
+        are not counted yet. While the cost of some is not known, only one of them is under way.
+        """
+        reserved, unknown = self.cost, 0
+        for name, progress in self._tags.items():
+            number, expected = progress.running + begun[name], self.expected_cost(name)
+            reserved += number * (expected or 0.0)
+            unknown += number if expected is None else 0
+        return reserved < limit and not (unknown and self.expected_cost(tag) is None)
 
     def progress(self, state: State, **facts: Any) -> Progress:
         """Return this moment, with `facts` that are counted elsewhere."""
@@ -221,12 +259,20 @@ class Counter:
                 reused=self._reused,
                 adopted=self._adopted,
                 resent=self._resent,
+                ignored_costs=self._ignored,
                 began=self._began,
                 seconds=seconds,
                 rate=len(self._ends) / max(min(seconds, _RATE_OVER), 1e-3),
                 latest=tuple(self._latest),
                 **facts,
             )
+
+    def _learn_cost(self, run: Run) -> None:
+        if run.cost_usd is not None and is_cost(run.cost_usd):
+            self._priced[run.release_tag] += 1
+            self._paid[run.release_tag] += run.cost_usd
+        elif run.state in {"FULFILLED", "REJECTED"}:
+            self._unpriced.add(run.release_tag)
 
     def _end(self, tag: str, state: str) -> None:
         self._tags[tag].done += state == "FULFILLED"
@@ -235,6 +281,11 @@ class Counter:
     def _forget(self, seconds: float) -> None:
         while self._ends and self._ends[0] < seconds - _RATE_OVER:
             self._ends.popleft()
+
+
+def is_cost(cost: float | None) -> bool:
+    """Return whether a run reports a cost, and not a negative one or NaN."""
+    return cost is not None and math.isfinite(cost) and cost >= 0
 
 
 def speed(rate: float) -> str:

@@ -1,19 +1,20 @@
 """Retry policy of a planned run: what an attempt's result means, and what is done next. Pure.
 
-All attempts at a run have the same external id. Only what certainly was not executed is sent again
-at once; else it is looked up for as long as the server may take to list it. A run whose external id
-is refused as used was executed: it is looked up for an hour, and never sent again.
+All attempts at a run have the same external id. A run that certainly was not executed is sent again
+at once. A run in doubt is looked up for as long as the server may take to list its execution, and
+sent again after that. A run whose external id is refused as used was executed: it is looked up for
+an hour, and never sent again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vellum_nb.clock import Deadline
 from vellum_nb.errors import (
     APIConnectionError,
     APIError,
@@ -26,6 +27,9 @@ from vellum_nb.errors import (
 )
 from vellum_nb.models import DoubtKind, Run, RunError
 
+if TYPE_CHECKING:
+    from vellum_nb.sweep.plan import PlannedRun
+
 LOOKUP_S = 120.0
 """Seconds for which a run in doubt is looked up before it is sent again, unless more is known."""
 
@@ -34,6 +38,7 @@ _SHORTEST_S, _LONGEST_S, _GROWTH = 0.2, 30.0, 0.5
 _SENDS = 6  # whose outcome is not known
 _SILENT = 12  # look-ups in a row without a usable answer
 _REFUSALS = {400, 409, 422}
+_LOST_ON_THE_WAY = {408, 460, 499}  # 4xx of proxies that gave up waiting
 _SERVER_ERROR = 500
 _TOO_EARLY, _UNAVAILABLE = 425, 503
 _USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
@@ -59,31 +64,45 @@ class LookupStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a run may have been executed, and how it was looked up since."""
+    """Why a run may have been executed, and since when, on the driver's clock.
+
+    `kind` is None if the server refused the run the first time that it was sent: it is looked up
+    once, in case an earlier session sent it.
+    """
 
     why: str
-    executed: bool = False  # certainly
-    refusal: RunError | None = None  # how it ends when no execution is found
-    waited_s: float = 0.0  # pauses since it was sent last
+    kind: DoubtKind | None = "SENT"
+    refusal: RunError | None = None  # how it ends if no execution is found
+    since: float | None = None  # None: the driver sets it
     silent: int = 0  # look-ups in a row without a usable answer
+    unlisted_s: float | None = None  # age at the last look-up of this session that did not find it
+
+    @property
+    def executed(self) -> bool:
+        """True if the run is known to have been executed."""
+        return self.kind == "EXECUTED"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that is recorded, and sent next; with a `doubt` it is looked up.
+    """A run that is sent next, or looked up if it has a `doubt`; its id is its external id.
 
-    `run` is STARTED, or FAILED where its doubt is of an earlier session; its id is its external id.
+    The driver sets `doubt_s`, `resend_after` and `send_by` before each attempt.
     """
 
     run: Run
     inputs: tuple[Mapping[str, Any], ...]  # as they are sent
     doubt: Doubt | None = None
+    planned: PlannedRun | None = None
     tries: int = 0  # attempts to send it
     sends: int = 0  # those whose outcome is not known
     resent: bool = False  # after look-ups found no execution of it
-    lookup_s: float = LOOKUP_S  # for which it is looked up before it is sent again
     may_resend: bool = True  # while it is in doubt
-    force: bool = False  # sent again, once, where this server cannot look it up
+    force: bool = False  # sent again, once, if this server cannot look it up
+    is_probe: bool = False  # an ended run that is looked up to measure the listing delay
+    doubt_s: float = 0.0  # for which it has been in doubt when it is looked up
+    resend_after: float = LOOKUP_S  # seconds in doubt after which it is sent again
+    send_by: Deadline | None = None  # after which it must not be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +112,6 @@ class Finished:
     run: Run
     found: bool = False  # by a look-up
     resent: bool = False
-    lag_s: float = 0.0  # for which the server did not list its execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +208,15 @@ def lookup_pause(waited_s: float) -> float:
 
 def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False) -> Finished:
     """Return how a run ended, from fields of `Run`."""
-    fields = {"error": None, **how, "finished_at": how.get("finished_at") or datetime.now(UTC)}
-    lag = prepared.doubt.waited_s if found and prepared.doubt is not None else 0.0
+    fields: dict[str, Any] = {"error": None, "doubt": None, **how}
+    fields["finished_at"] = how.get("finished_at") or datetime.now(UTC)
     run = prepared.run.model_copy(update=fields)
-    return Finished(run, found=found, resent=prepared.resent, lag_s=lag)
+    return Finished(run, found=found, resent=prepared.resent)
+
+
+def not_sent_in_time(prepared: PreparedRun) -> Retry:
+    """Return the outcome of an attempt that began after its `send_by`: nothing was sent."""
+    return Retry(prepared, "the lease of the sweep was not renewed in time", after=0.0)
 
 
 def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = False) -> Outcome:
@@ -205,23 +228,39 @@ def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = Fal
     if kind is ErrorKind.UNAUTHORIZED:
         return Retry(prepared, str(exc), hopeless=True)
     if upload and kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
-        return Retry(prepared, why)
+        return Retry(prepared, why, hopeless=isinstance(exc, AuthenticationError))
     if upload or kind is ErrorKind.UNUSABLE:
-        return _failed(prepared, error)
+        return _failed(prepared, error, None)
+    return _in_doubt(prepared, exc, kind)
+
+
+def _in_doubt(prepared: PreparedRun, exc: APIError, kind: ErrorKind) -> InDoubt:
+    why, error = summary(exc), run_error(exc)
     if kind is ErrorKind.ID_USED:
-        doubt = Doubt(f"the server refuses its external id as used ({why})", executed=True)
+        doubt = Doubt(f"the server refuses its external id as used ({why})", "EXECUTED")
         return InDoubt(replace(prepared, doubt=doubt), doubt.why)
-    sends = prepared.sends + (kind is ErrorKind.UNKNOWN)
-    is_4xx = isinstance(exc, APIStatusError) and exc.status_code < _SERVER_ERROR
-    refused = kind is ErrorKind.REFUSED or is_4xx or sends >= _SENDS
-    # The first refusal is looked up once: nothing of it can be under way.
-    waited = math.inf if kind is ErrorKind.REFUSED and sends == 0 else 0.0
-    doubt = Doubt(why, refusal=error if refused else None, waited_s=waited)
-    return InDoubt(replace(prepared, doubt=doubt, sends=sends), why)
+    if kind is ErrorKind.REFUSED:
+        was_sent = prepared.sends > 0 or prepared.resent
+        doubt = Doubt(why, "SENT" if was_sent else None, refusal=error)
+        return InDoubt(replace(prepared, doubt=doubt), why)
+    sends = prepared.sends + 1
+    doubt = Doubt(why, refusal=error if _is_final(exc) or sends >= _SENDS else None)
+    lost = replace(prepared, doubt=doubt, sends=sends)
+    return InDoubt(lost, why, hopeless=isinstance(exc, AuthenticationError))
+
+
+def _is_final(exc: APIError) -> bool:
+    """Return whether sending again would get the same answer."""
+    if not isinstance(exc, APIStatusError) or isinstance(exc, AuthenticationError):
+        return False
+    return exc.status_code < _SERVER_ERROR and exc.status_code not in _LOST_ON_THE_WAY
 
 
 def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
     """Return the outcome of an attempt that was lost with its worker."""
+    if prepared.doubt is not None:  # a look-up
+        later = replace(prepared, tries=prepared.tries + 1)
+        return InDoubt(later, why, answered=False)
     sends = prepared.sends + 1
     error = RunError(code="WORKER_LOST", message=f"{why}, {sends} times")
     doubt = Doubt(why, refusal=error if sends >= _SENDS else None)
@@ -231,21 +270,29 @@ def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
 
 def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
     """Return the outcome of a look-up that found no ended execution."""
-    doubt = prepared.doubt or Doubt(status.value)
-    if status is LookupStatus.RUNNING and not doubt.executed:
-        doubt = replace(doubt, executed=True, refusal=None, waited_s=0.0)
+    doubt, age = prepared.doubt or Doubt(status.value), prepared.doubt_s
     why = f"{doubt.why}; {status.value}"
-    is_waited_for = doubt.executed and prepared.run.state == "STARTED"
-    left = (_EXECUTED_S if is_waited_for else prepared.lookup_s) - doubt.waited_s
+    if status is LookupStatus.RUNNING:
+        doubt = replace(doubt, kind="EXECUTED", refusal=None)
+    else:
+        doubt = replace(doubt, unlisted_s=age)
+    doubt = replace(doubt, silent=0)
+    left = _lookup_s(prepared, doubt) - age
     if left > 0:
-        pause = min(lookup_pause(doubt.waited_s), left)
-        doubt = replace(doubt, waited_s=doubt.waited_s + pause, silent=0)
-        return InDoubt(replace(prepared, doubt=doubt), why, pause)
+        return InDoubt(replace(prepared, doubt=doubt), why, min(lookup_pause(age), left))
     if doubt.refusal is not None and not doubt.executed:
-        return _failed(prepared, doubt.refusal)
+        return _failed(prepared, doubt.refusal, doubt.kind)
     if doubt.executed or not prepared.may_resend:
         return _unresolved(prepared, doubt, why)
     return Retry(replace(prepared, doubt=None, resent=True, force=False), why, after=0.0)
+
+
+def _lookup_s(prepared: PreparedRun, doubt: Doubt) -> float:
+    """Return for how many seconds a run in doubt is looked up."""
+    if doubt.kind is None:
+        return 0.0
+    is_waited_for = doubt.executed and prepared.run.state != "FAILED"
+    return _EXECUTED_S if is_waited_for else prepared.resend_after
 
 
 def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
@@ -255,7 +302,7 @@ def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
         return no_lookup(prepared, str(exc))
     if is_busy(exc):
         return InDoubt(prepared, why, _retry_after(exc), answered=False, busy=True)
-    if error_kind(exc) is ErrorKind.UNAUTHORIZED:
+    if isinstance(exc, AuthenticationError):
         return InDoubt(prepared, str(exc), answered=False, hopeless=True)
     doubt = prepared.doubt or Doubt(why)
     silent = doubt.silent + 1
@@ -266,25 +313,27 @@ def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
 
 
 def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
-    """Return the outcome where this server or this key cannot look up a run."""
+    """Return the outcome of a look-up that this server or this key cannot make."""
     doubt = prepared.doubt or Doubt(why)
+    if doubt.kind is None and doubt.refusal is not None:
+        return _failed(prepared, doubt.refusal, None)
     if prepared.force and not doubt.executed:
-        return Retry(replace(prepared, doubt=None, force=False), why, after=0.0)
+        return Retry(replace(prepared, doubt=None, resent=True, force=False), why, after=0.0)
     message = f"{doubt.why}; and the server cannot look it up: {why}"
-    return _failed(prepared, RunError(code="UNKNOWN_FATE", message=message))
+    return _failed(prepared, RunError(code="UNKNOWN_FATE", message=message), doubt.kind)
 
 
 def _unresolved(prepared: PreparedRun, doubt: Doubt, why: str) -> Outcome:
-    """Leave a run as its row is: STARTED, or FAILED in an earlier session."""
-    if prepared.run.state == "STARTED":
-        return InDoubt(replace(prepared, doubt=doubt), why, after=None)
-    return Finished(prepared.run)
+    """Leave a run as its row is: in doubt, or FAILED in an earlier session."""
+    if prepared.run.state == "FAILED":
+        return Finished(prepared.run)
+    return InDoubt(replace(prepared, doubt=doubt), why, after=None)
 
 
-def _failed(prepared: PreparedRun, error: RunError) -> Finished:
-    if prepared.run.state != "STARTED":
+def _failed(prepared: PreparedRun, error: RunError, doubt: DoubtKind | None) -> Finished:
+    if prepared.run.state == "FAILED":
         return Finished(prepared.run, resent=prepared.resent)
-    return finished(prepared, {"state": "FAILED", "error": error})
+    return finished(prepared, {"state": "FAILED", "error": error, "doubt": doubt})
 
 
 def _retry_after(exc: APIError) -> float | None:

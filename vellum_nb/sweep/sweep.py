@@ -5,22 +5,22 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import uuid4
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.history import History, Sweeps, cell, column
+from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import Place, SweepRecord, planned_id
+from vellum_nb.models.sweeps import ATTEMPTS, Place, SweepRecord, planned_ids
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
+from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.plan import (
     LIMITS,
     PlannedRun,
@@ -30,7 +30,7 @@ from vellum_nb.sweep.plan import (
     planned_runs,
     superseded,
 )
-from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State
+from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import PreparedRun
 
 if TYPE_CHECKING:
@@ -60,17 +60,20 @@ class _Worker(Protocol):
     """Makes the runs of a sweep, and shows it: its workspace does, which knows client and widgets.
 
     `prepare` returns a run as it is sent, or looked up; with `retry` one in doubt may be resent.
-    `attempt` opens connections, and `close` closes them.
+    `attempt` opens connections, and `close` closes them; it marks runs under the lease of the
+    driver. `read_timeout_s` is for how long an answer is waited for.
     """
 
     @property
     def compare(self) -> Callable[..., Comparison]: ...
     @property
     def moved(self) -> tuple[str, ...]: ...
+    @property
+    def read_timeout_s(self) -> float: ...
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
     ) -> PreparedRun: ...
-    def attempt(self, options: SweepOptions) -> Attempt: ...
+    def attempt(self, options: SweepOptions, lease: SweepLease) -> Attempt: ...
     def close(self) -> None: ...
     def view(self, sweep: Sweep) -> Any: ...
     def watch(self, sweep: Sweep, *, show: bool) -> AbstractContextManager[None]: ...
@@ -112,7 +115,7 @@ class Sweep:
         self._view: Any = None
         self._shows_progress = True
         self._lock = threading.RLock()
-        self._token = ""  # of its lease
+        self._lease: SweepLease | None = None
         self._last_driver: Driver | None = None
         self._why: str | None = record.why
         self._rule: StopRule | None = None
@@ -224,7 +227,8 @@ class Sweep:
             options = replace(now, **{name: getattr(options, name) for name in LIMITS})
             driver.options = options
         self._options = options
-        self._change(options=options.stored)
+        with suppress(LeaseLostError):  # it has just ended: they are stored when it goes on
+            self._change(options=options.stored)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each change, in the sweep's thread; return what unsubscribes."""
@@ -261,12 +265,7 @@ class Sweep:
         by_case_id = {case.case_id: case for case in reversed(cases)}
         by_run = {run: cases[place.position] for run, place in self._reused().items()}
         if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
-            rounds = range(record.round + 1)
-            by_run |= {
-                planned_id(record.id, place, number): cases[place.position]
-                for place in record.places()
-                for number in rounds
-            }
+            by_run |= {run_id: cases[place.position] for run_id, place in planned_ids(record)}
         runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
         added: dict[str, Any] = {}
@@ -358,16 +357,16 @@ class Sweep:
         return driver if driver is not None and driver.is_running else None
 
     def _read(
-        self, *, look_up: bool
+        self, *, look_up: bool, expected: Mapping[str, float] | None = None
     ) -> tuple[Mapping[str, str], Mapping[Place, str], list[PlannedRun]]:
         """Count what has ended; return states by run, reused runs, and runs to be looked up.
 
-        `look_up`: those that are FAILED and in doubt are among them, and have not ended yet.
+        `look_up`: those that ended in doubt are among them, and have not ended yet. `expected` is
+        what a run on each release tag is expected to cost.
         """
         record, sweeps = self.record, self._history.sweeps
-        counter = Counter(record.release_tags, record.cases * record.repeats)
-        states, reused = dict(sweeps.states(record.id)), sweeps.reused(record.id)
-        states |= dict.fromkeys(sweeps.in_doubt(record.id) if states else (), "IN_DOUBT")
+        counter = Counter(record.release_tags, record.cases * record.repeats, expected)
+        states, reused = sweeps.states(record.id), sweeps.reused(record.id)
         in_doubt: list[PlannedRun] = []
         for planned in planned_runs(record, states, reused) if states or reused else ():
             if planned.state == "STARTED" or (look_up and planned.state == "IN_DOUBT"):
@@ -393,11 +392,13 @@ class Sweep:
                 )
                 raise InputError(msg)
             try:
-                self._token = uuid4().hex  # a fork has none of its parent's
-                self._history.sweeps.acquire(self.id, self._token)
+                self._lease = None  # a fork has none of its parent's
+                is_new = self.plan is not None and not (self.plan.resumes or self.plan.ended)
+                adopt = not is_new or self._last_driver is not None
+                self._lease = self._history.sweeps.acquire(self.record, adopt=adopt)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
-                self._last_driver = driver = self._new_driver(retry=retry)
+                self._last_driver = driver = self._new_driver(self._lease, retry=retry)
                 if driver is None:
                     self._settle(None)
                     self._release()
@@ -409,34 +410,57 @@ class Sweep:
                     self._worker.close()
                 raise
 
-    def _new_driver(self, *, retry: bool) -> Driver | None:
-        states, reused, in_doubt = self._read(look_up=True)
+    def _new_driver(self, lease: SweepLease, *, retry: bool) -> Driver | None:
+        options, sweeps, prepare = self._options, self._history.sweeps, self._worker.prepare
+        past = sweeps.past(self.record.deployment)
+        expected = _expected_costs(past, self.record.release_tags)
+        states, reused, in_doubt = self._read(look_up=True, expected=expected)
         if retry and self._counter.failed:
             self._change(round=self.record.round + 1, ended=None)
-            states, reused, in_doubt = self._read(look_up=True)
+            states, reused, in_doubt = self._read(look_up=True, expected=expected)
         if self._counter.left <= 0:
             return None
         self._why = None
-        options, sweeps, prepare = self._options, self._history.sweeps, self._worker.prepare
-        attempt, most = self._worker.attempt(options), options.at_once
+        attempt, most = self._worker.attempt(options, lease), options.at_once
         executor = options.executor
         pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)
         self._rule = self._new_stop_rule(states, reused) if options.metrics else None
+        in_doubt_runs = [prepare(each, options, retry=retry) for each in in_doubt]
+        latencies = (run.latency_s for run in past)
         return Driver(
             (prepare(each, options) for each in planned if each.state is None),
             pool,
-            recorder=sweeps,
+            lease=lease,
             counter=self._counter,
             options=options,
-            calls=len(states),
+            listing=ListingDelay(self._worker.read_timeout_s, latencies),
+            calls=sweeps.begun(self.id),
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
-            in_doubt=[prepare(each, options, retry=retry) for each in in_doubt],
+            in_doubt=in_doubt_runs,
+            next_attempt=self._next_attempt(),
             on_change=self._changed,
             on_end=self._end,
-            renew=partial(sweeps.renew, self.id, self._token),
             stop_rule=self._rule,
         )
+
+    def _next_attempt(self) -> Callable[[PreparedRun], PreparedRun | None]:
+        """Return a function that prepares what follows a run whose execution was cut off."""
+        attempts: Tally[Place] = Tally()
+
+        def following(prepared: PreparedRun) -> PreparedRun | None:
+            planned = prepared.planned
+            if planned is None:
+                return None
+            attempts[planned.place] += 1
+            if attempts[planned.place] >= ATTEMPTS:
+                return None
+            planned = planned.next_attempt(self.record)
+            if self._rule is not None:
+                self._rule.add(planned)
+            return self._worker.prepare(planned, self._options)
+
+        return following
 
     def _new_stop_rule(self, states: Mapping[str, str], reused: Mapping[Place, str]) -> StopRule:
         """Return what stops the sweep early, with the runs that have ended before."""
@@ -452,27 +476,30 @@ class Sweep:
             why, left = driver.why, self._counter.left
             if self._rule is not None and why is not None and why == self._rule.why:
                 why = f"{why}; {plural(left, 'call')} saved"
-            self._settle(why, has_lease=driver.has_lease)
+            self._settle(why)
         self._worker.close()
         self._release()
 
-    def _settle(self, why: str | None, *, has_lease: bool = True) -> None:
+    def _settle(self, why: str | None) -> None:
         """Record that it is done, or why it stopped, unless another process drives it."""
         done = self._counter.left <= 0
         self._why = None if done else why
         ended = (self.record.ended or datetime.now(UTC)) if done else None
         lost = self.record.lost if done else None
         self.record = self.record.model_copy(update={"lost": lost})
-        if has_lease:
-            self._change(ended=ended, why=self._why)
+        self._change(ended=ended, why=self._why)
 
     def _change(self, **fields: Any) -> None:
-        self._history.sweeps.change(self.id, **fields)
-        self.record = self.record.model_copy(update=fields)
+        """Store fields of the sweep; without its lease, that waits until it goes on."""
+        if self._lease is not None:
+            self._lease.change(**fields)
+            self.record = self.record.model_copy(update=fields)
 
     def _release(self) -> None:
+        lease, self._lease = self._lease, None
         with suppress(HistoryError):  # closed, or out of reach: its lease expires
-            self._history.sweeps.release(self.id, self._token)
+            if lease is not None:
+                lease.release()
 
     def _go_on(self) -> None:
         driver = self._driver
@@ -521,8 +548,19 @@ class Sweep:
         return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
 
     def _superseded(self) -> set[str]:
-        states = self._history.sweeps.states
-        return superseded(self.record, states(self.id)) if self.record.round else set()
+        record, states = self.record, self._history.sweeps.states(self.id)
+        is_plain = not record.round and record.judge is None and "CUT_OFF" not in states.values()
+        return set() if is_plain else superseded(record, states)
+
+
+def _expected_costs(past: Sequence[PastRun], tags: Sequence[str]) -> dict[str, float]:
+    """Return what a run on each release tag costs by past runs, of any tag if need be."""
+    priced = [run for run in past if run.cost_usd is not None and is_cost(run.cost_usd)]
+    expected = {}
+    for tag in tags if priced else ():
+        own = [run for run in priced if run.release_tag == tag] or priced
+        expected[tag] = fmean(run.cost_usd or 0.0 for run in own)
+    return expected
 
 
 def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
@@ -531,7 +569,7 @@ def find_sweep(sweeps: Sweeps, sweep_id: str) -> SweepRecord:
     if len(found) == 1:
         record, held = found[0], sweeps.held()
         why = None if record.id in held else _why(record, begun=sweeps.last_seen(record.id))
-        return record.model_copy(update={"why": why, "lost": sweeps.lost(record.id)})
+        return record.model_copy(update={"why": why, "lost": sweeps.lost(record)})
     what = "several sweeps whose id begins with" if found else "no sweep"
     msg = f"The history has {what} {sweep_id!r}; ws.sweeps() lists all"
     raise HistoryError(msg)
@@ -553,11 +591,12 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         if deployment not in {None, record.deployment}:
             continue
         tally = Tally(tallies.get(record.id, {}))
-        if record.round:  # of runs made again the latest counts
+        if record.round or tally["CANCELLED"]:  # of runs made again the latest counts
             states = sweeps.states(record.id)
             past = superseded(record, states)
             tally = Tally(state for run, state in states.items() if run not in past)
             tally["FULFILLED"] += len(sweeps.reused(record.id))
+            tally["FAILED"] += tally["IN_DOUBT"]
         failed = sum(tally[state] for state in _NOT_DONE)
         begun = tally["FULFILLED"] + tally["STARTED"] + failed
         idle = "done" if record.ended is not None else "stopped" if begun or record.why else "ready"

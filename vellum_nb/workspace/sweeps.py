@@ -9,23 +9,25 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
+from vellum_nb.clock import uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import Sweeps, write_csv_frame
-from vellum_nb.models import Cancellation, Run, RunError
+from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
@@ -53,6 +55,7 @@ from vellum_nb.sweep.retry_policy import (
     after_send_error,
     finished,
     no_lookup,
+    not_sent_in_time,
 )
 from vellum_nb.sweep.sweep import Sweep, find_sweep
 from vellum_nb.workspace import views
@@ -62,12 +65,11 @@ from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_
 if TYPE_CHECKING:
     import pandas as pd
 
-_RENEWED_WITHIN = timedelta(seconds=60)  # as long as a lease lasts
-_SHORTEST_LOOKUP_S = 8.0  # however short the read timeout: servers list executions late
 _LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: others may be closed
 _TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
 _LOOKUPS = 8  # at once
+_POLL_S = 1.0  # between two looks whether another process has ended
 _LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
@@ -105,6 +107,8 @@ class SweepAttempt:
             inputs = uploads.sent(prepared.inputs, cancel)
         except APIError as exc:
             return after_send_error(prepared, exc, upload=True)
+        if prepared.send_by is not None and prepared.send_by.left <= 0:
+            return not_sent_in_time(prepared)
         try:
             how = send_run(client, prepared.run, inputs, cancel, so_far=so_far)
         except APIError as exc:
@@ -171,7 +175,8 @@ class SweepWorker:
         self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
         _, read = runner.client.settings(max_connections=1, max_tries=1).timeout
-        self._lookup_s = max(read or LOOKUP_S, _SHORTEST_LOOKUP_S)
+        self.read_timeout_s = read or LOOKUP_S
+        self._doubts: Mapping[str, tuple[DoubtKind, float]] = {}
         self._types: dict[str, Mapping[str, str] | None] = {}
         self._moved: dict[str, None] = {}
         self._stop = threading.Event()
@@ -196,22 +201,28 @@ class SweepWorker:
             if types is None or name in types
         )
         may_resend = options.resend_in_doubt
-        if planned.state is None:
-            run = self._run(case, planned, {item["name"] for item in inputs})
-            return PreparedRun(run, inputs, lookup_s=self._lookup_s, may_resend=may_resend)
-        run = self._history.get(planned.run_id)
-        has_failed = run.state != "STARTED"
-        return PreparedRun(
-            run,
+        prepared = PreparedRun(
+            self._run(case, planned, {item["name"] for item in inputs}),
             inputs,
-            doubt=_earlier_doubt(run, self._sweep.lost),
-            lookup_s=self._lookup_s,
-            may_resend=may_resend and (retry or not has_failed),
-            force=has_failed and retry and may_resend,
+            planned=planned,
+            may_resend=options.resend_in_doubt,
+        )
+        if planned.state is None:
+            return prepared
+        run = self._history.get(planned.run_id)
+        kind, age = self._doubts.get(run.id, ("SENT", 0.0))
+        why = "it was started, and no answer was recorded" if run.error is None else run.error.code
+        may_resend = options.resend_in_doubt and (retry or run.state != "FAILED")
+        return replace(
+            prepared,
+            run=run,
+            doubt=Doubt(why, kind, since=uptime() - age),
+            may_resend=may_resend,
+            force=may_resend and run.state == "FAILED",
         )
 
-    def attempt(self, options: SweepOptions) -> SweepAttempt:
-        """Return what sends; read cases and releases, and watch the tags.
+    def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
+        """Return what sends; read cases, releases and doubts, and watch the tags under `lease`.
 
         Raises
         ------
@@ -229,6 +240,7 @@ class SweepWorker:
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
             self._cases = self._cases or self._history.sweeps.cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
+        self._doubts = self._history.sweeps.doubts(sweep.id)
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
@@ -246,7 +258,7 @@ class SweepWorker:
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
-        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure)
+        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
         self._watch = threading.Thread(target=watch, name=name, daemon=True)
         self._watch.start()
         return attempt
@@ -294,7 +306,7 @@ class SweepWorker:
             repeat=place.repeat,
         )
 
-    def _watch_tags(self, sure: dict[str, datetime]) -> None:
+    def _watch_tags(self, sure: dict[str, datetime], lease: SweepLease) -> None:
         """Look at the tags every few seconds, and once more at the end.
 
         `sure` is when each was looked at last. Where one points at another release, the runs are
@@ -303,7 +315,6 @@ class SweepWorker:
         client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
-        mark_moved = partial(self._history.sweeps.mark_moved, self._sweep.id)
         while not over:
             over = stop.wait(_LOOK_EVERY)
             for tag, known in self._releases.items():
@@ -315,29 +326,12 @@ class SweepWorker:
                         self._releases[tag], self._moved[tag] = now, None
                         sure[tag] = datetime.now(UTC)
                         period = {"since": since, "until": sure[tag]}
-                        marks.append(partial(mark_moved, tag, known.id, **period))
+                        marks.append(partial(lease.mark_moved, tag, known.id, **period))
                         marks[-1]()
         with suppress(HistoryError):
             for mark in marks:
                 mark()
         client.close()
-
-
-def _earlier_doubt(run: Run, lost: datetime | None) -> Doubt:
-    """Return the doubt of a run of an earlier session, whose driver was `lost` then.
-
-    The time since it can have been sent last counts as waited: a FAILED one was sent before it was
-    recorded so, and a driver that was lost renewed its lease every ten seconds until then.
-    """
-    sent, executed = None, False
-    if run.state != "STARTED" and run.error is not None:
-        sent = run.finished_at or run.timestamp
-        executed = run.doubt == "EXECUTED"
-    elif lost is not None:
-        sent = lost + _RENEWED_WITHIN
-    waited = 0.0 if sent is None else (datetime.now(UTC) - sent).total_seconds()
-    why = "it was started, and no answer was recorded" if run.error is None else run.error.code
-    return Doubt(why, executed=executed, waited_s=max(0.0, waited))
 
 
 def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
@@ -398,12 +392,31 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     if plan.ended is None:
         if progress:
             views.announce(plan)
-        return sweep.resume(background=background, progress=progress)
+        return _begin(sweep, background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
     if is_same_server and "IN_DOUBT" in sweeps.states(sweep.id).values():
         sweep.resume(progress=False)
     return sweep
+
+
+def _begin(sweep: Sweep, *, background: bool, progress: bool) -> Sweep:
+    """Start a sweep; one of a judge waits while another process judges with the same judge.
+
+    The answers of that process count for this sweep too.
+    """
+    is_waiting = sweep.record.judge is not None
+    is_announced = not progress
+    while is_waiting:
+        try:
+            sweep.start()
+            is_waiting = False
+        except LeaseHeldError as exc:
+            if not is_announced:
+                sys.stderr.write(f"vellum-nb: {exc.holder} is judging; this waits until it ends\n")
+            is_announced = True
+            time.sleep(_POLL_S)
+    return sweep.resume(background=background, progress=progress)
 
 
 def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:

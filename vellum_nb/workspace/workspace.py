@@ -108,7 +108,8 @@ class Workspace:
             trace=partial(nodes_of, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
-        self._judges = JudgeService(self.history, self.sweep, partial(known_release, self._runner))
+        known = partial(known_release, self._runner)
+        self._judges = JudgeService(self.history, self._sweep_judge, known)
 
     def _view_history(self, history: History, **options: Any) -> HistoryView:
         return views.view_history(history, look_up=self._runner.look_up, **options)
@@ -804,6 +805,24 @@ p = 1.00 · noise floor unknown>
             history=self.history,
             code=code,
         )
+
+    def _sweep_judge(
+        self,
+        judge_id: str,
+        deployment: str,
+        cases: Cases,
+        *,
+        release_tag: str,
+        repeats: int,
+        max_calls: int | None,
+        max_cost_usd: float | None,
+        progress: bool,
+    ) -> Sweep | SweepPlan:
+        """Run what a judge has not judged yet."""
+        options = SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd)
+        plan = deployment, cases, [release_tag], repeats, options
+        made = partial(start_sweep, self._runner, self._compare_sweep)
+        return made(*plan, reuse=True, progress=progress, judge=judge_id)
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
         options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}

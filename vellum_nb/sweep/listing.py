@@ -1,0 +1,143 @@
+"""`ListingDelay`: how late a server lists executions, measured while a sweep runs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vellum_nb.models import Run
+from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
+
+SHORTEST_S = 8.0
+"""Seconds for which a run in doubt is looked up at least before it is sent again."""
+
+_PROBES = 3  # a round
+_NEXT_ROUND = 30.0  # seconds after a round, at the earliest
+_GIVE_UP = 4.0, 15.0  # times the timeout, or the shortest wait, a probe is looked up
+_ANSWERS = frozenset({"FULFILLED", "REJECTED"})
+
+
+class ListingDelay:
+    """Decides after how many seconds a run in doubt is sent again (`resend_after`).
+
+    When a run becomes doubtful, runs that ended with a direct answer are looked up: the youngest
+    one, and the next ones to end. The age of such a *probe* when it is listed bounds the delay of
+    the server, which the age of a run in doubt that is found late may raise. A run in doubt is sent
+    again after the longest latency that is known plus twice that delay, at least after 8 s.
+
+    The read timeout is the maximum, and applies if nothing could be measured. Two exceptions
+    protect a run from being executed twice: while a probe is not listed, nothing is sent again; and
+    if the longest latency and the delay exceed the read timeout, the run waits for that time too.
+    A server that has refused a used external id lists nothing that matters: its delay is 0.
+    """
+
+    def __init__(self, timeout_s: float, latencies: Iterable[float] = ()) -> None:
+        self.timeout_s = max(timeout_s, SHORTEST_S)
+        self.resend_after = self.timeout_s
+        self._shortest, self._longest = SHORTEST_S, max(latencies, default=0.0)
+        self._round_began = -math.inf
+        self._refuses = self._is_useless = False
+        self._last: tuple[float, PreparedRun, Run] | None = None
+        self._wanted = 0  # probes, of the next runs to end
+        self._probes: list[tuple[float, PreparedRun]] = []  # when each is due
+        self._unlisted: set[str] = set()  # probes
+        self._bounds: deque[float] = deque(maxlen=_PROBES)  # of the last probes
+        self._latest = 0.0  # the highest bound of a run that was not listed at first
+
+    @property
+    def due(self) -> float:
+        """When the next probe is to be looked up."""
+        return min((due for due, _ in self._probes), default=math.inf)
+
+    def probes(self, now: float) -> list[PreparedRun]:
+        """Take the probes that are to be looked up now."""
+        ready = [prepared for due, prepared in self._probes if due <= now]
+        self._probes = [each for each in self._probes if each[0] > now]
+        return ready
+
+    def take(self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float) -> None:
+        """Learn from the outcome of an attempt, which came between `earliest` and `now`."""
+        doubt = prepared.doubt
+        if prepared.is_probe:
+            self._take_probe(prepared, outcome, now)
+        elif doubt is None:
+            self._take_answer(prepared, outcome, earliest, now)
+        elif doubt.unlisted_s is not None and _is_listed(doubt, outcome):
+            self._latest = max(self._latest, self._bound(doubt, now))
+        self._update()
+
+    def note_latency(self, seconds: float) -> None:
+        """Note how long an answer took."""
+        self._longest = max(self._longest, seconds)
+
+    def _take_answer(
+        self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float
+    ) -> None:
+        if isinstance(outcome, Finished):
+            if outcome.run.state in _ANSWERS:
+                self._last = (earliest, prepared, outcome.run)
+                if self._wanted:
+                    self._add_probe()
+        elif (doubt := outcome.prepared.doubt) is not None and doubt.kind is not None:
+            self._refuses = self._refuses or doubt.executed
+            if now - self._round_began > _NEXT_ROUND and not self._is_useless:
+                self._round_began, self._wanted = now, _PROBES
+                self._add_probe()
+
+    def _add_probe(self) -> None:
+        if self._last is None:
+            return
+        since, prepared, run = self._last
+        self._last, self._wanted = None, self._wanted - 1
+        probe = replace(prepared, run=run, is_probe=True, may_resend=False, resend_after=math.inf)
+        probe = replace(probe, doubt=Doubt("it measures the listing delay", since=since))
+        self._probes.append((since, probe))
+
+    def _take_probe(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
+        doubt = prepared.doubt or Doubt("")
+        if _is_listed(doubt, outcome):
+            self._bounds.append(self._bound(doubt, now))
+            if doubt.unlisted_s is not None:
+                self._latest = max(self._latest, self._bounds[-1])
+        elif isinstance(outcome, InDoubt) and outcome.after is not None:
+            later = outcome.prepared.doubt or doubt
+            is_late = later.unlisted_s is not None
+            times = zip(_GIVE_UP, (self.timeout_s, self._shortest), strict=True)
+            if prepared.doubt_s <= max(factor * seconds for factor, seconds in times):
+                self._unlisted |= {prepared.run.id} if is_late else set()
+                self._probes.append((now + outcome.after, outcome.prepared))
+                return
+            self._is_useless = self._is_useless or is_late
+        else:
+            self._is_useless = isinstance(outcome, Finished)  # it cannot be looked up
+        self._unlisted.discard(prepared.run.id)
+        self._wanted = 0 if self._is_useless else self._wanted
+
+    def _bound(self, doubt: Doubt, now: float) -> float:
+        """Return the delay of a run that is listed now, at most.
+
+        It was not yet when its age was `doubt.unlisted_s`; the machine may have slept between.
+        """
+        age = now - (now if doubt.since is None else doubt.since)
+        return min(age, max(self.timeout_s, 2 * (doubt.unlisted_s or 0.0)))
+
+    def _update(self) -> None:
+        delay = 0.0 if self._refuses else max(self._latest, *self._bounds, 0.0)
+        longest = min(self._longest, self.timeout_s)
+        wait = longest + 2 * delay
+        if longest + delay <= self.timeout_s:
+            wait = min(wait, self.timeout_s)
+        is_measured = self._refuses or self._bounds
+        self.resend_after = max(wait, self._shortest) if is_measured else self.timeout_s
+        if self._unlisted and not self._refuses:
+            self.resend_after = math.inf
+
+
+def _is_listed(doubt: Doubt, outcome: Outcome) -> bool:
+    """Return whether a look-up found an execution that was not known before."""
+    if isinstance(outcome, InDoubt):
+        later = outcome.prepared.doubt
+        return later is not None and later.executed and not doubt.executed
+    return isinstance(outcome, Finished) and outcome.found
