@@ -33,7 +33,6 @@ FAULTS = {
     "drip": 0.03,
 }
 READ_FAULTS = {"429": 0.02, "503": 0.02, "reset before": 0.02, "truncated": 0.02}
-PAGE = "<html>Please log in to the hotel's network</html>"
 _VARIABLE = {"id": "t", "key": "text", "type": "STRING", "required": True}
 
 
@@ -301,6 +300,10 @@ def _stream(execution):
 
 async def _before(writer, fault):
     """Make the faults that keep a request from being served."""
+    if fault.startswith("page "):  # of a proxy
+        page = "<html>This is not the page you are looking for</html>"
+        await _answer(writer, page, int(fault.removeprefix("page ")), "Connection: close\r\n")
+        raise HangupError
     if fault.startswith(("429", "503", "500", "504", "403", "404", "401")):
         seconds = fault.partition(" for ")[2].removesuffix(" s") or 0.02
         names_time = fault.startswith("429") or "Retry" in fault
@@ -308,9 +311,6 @@ async def _before(writer, fault):
         # Without this header the next request on the connection is lost, and its run in doubt.
         head += "Connection: close\r\n"
         await _answer(writer, {"detail": "faulty on purpose"}, int(fault[:3]), head)
-        raise HangupError
-    if fault.startswith("HTML "):  # of a proxy
-        await _answer(writer, PAGE, int(fault.removeprefix("HTML ")), "Connection: close\r\n")
         raise HangupError
     if fault == "reset before":
         _reset(writer)
@@ -325,7 +325,7 @@ async def _after(writer, fault, value):
     elif fault.startswith("answer "):
         await _answer(writer, _unusable(value, fault.removeprefix("answer ")))
     elif fault == "garbage":
-        await _answer(writer, PAGE)
+        await _answer(writer, "<html>Please log in to the hotel's network</html>")
     elif fault == "truncated":
         await _answer(writer, value, half=True)
         raise HangupError
@@ -344,8 +344,10 @@ def _unusable(value, kind):
 
 
 async def _answer(writer, value, status=200, head="", *, half=False, drip=False):
-    body = (value if isinstance(value, str) and value[0] in "{<" else json.dumps(value)).encode()
-    lines = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n{head}"
+    is_text = isinstance(value, str) and value[0] in "{<"
+    body = (value if is_text else json.dumps(value)).encode()
+    kind = "text/html" if is_text and value[0] == "<" else "application/json"
+    lines = f"HTTP/1.1 {status} So\r\nContent-Type: {kind}\r\n{head}"
     whole = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     size = 32 if drip else len(whole)
     for start in range(0, len(whole) - (len(body) // 2 if half else 0), size):

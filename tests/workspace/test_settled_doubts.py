@@ -202,7 +202,7 @@ def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels
     assert [run.outputs for run in wrong if not run.tag_moved] == []
 
 
-@pytest.mark.parametrize("answer", ["404", "HTML 404", "HTML 200"])
+@pytest.mark.parametrize("answer", ["404", "page 404", "page 200"])
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_executed_run_that_a_proxy_answered_is_not_paid_for_again(
     connected, counting, place, answer, is_listed, quick_look_ups

@@ -368,9 +368,9 @@ class Sweeps:
         )
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
-    def of_judge(self, judge: str) -> set[str]:
-        """Return the ids of the sweeps of a judge."""
-        rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})
+    def of_judges(self) -> set[str]:
+        """Return the ids of all sweeps in which a judge is at work."""
+        rows = self._store.read("SELECT id FROM sweeps WHERE judge IS NOT NULL")
         return {sweep_id for (sweep_id,) in rows}
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
