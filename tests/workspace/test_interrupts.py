@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of ours: no row is left under way, and the history stays usable."""
+"""Ctrl-C at any line of ours: the row says whether it was sent, and the history stays usable."""
 
 import sys
 
@@ -53,6 +53,24 @@ def test_no_interrupt_leaves_a_row_under_way_or_the_history_locked(server, call,
             ws.history.merge([])  # a write, which finds the history unlocked
             at += step
     assert at > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "step"), [(run, 7), (stream, 13)])
+def test_interrupted_run_is_in_doubt_if_it_was_executed_and_sync_settles_it(server, call, step):
+    with vnb.connect(server, history=":memory:") as ws:
+        at = 1
+        while interrupted(call, ws, at) is None:
+            at += step
+        before = {run.external_id: run for run in ws.history.runs()}
+        ws.history.sync("shout")
+        executed = {run.external_id: run for run in ws.history.runs() if run.execution_id}
+        assert len(executed) < len(before)
+        assert executed.keys() <= before.keys()
+        for external_id, run in executed.items():
+            assert (run.in_doubt, run.state in {"FULFILLED", "CANCELLED"}) == (False, True)
+            was = before[external_id]
+            assert was.doubt == "SENT" or was.state == "FULFILLED", was
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ def test_a_file_that_cannot_be_uploaded_fails_the_run_and_nothing_is_executed(
         getattr(uploading, way)("measure", {"file": LARGE})
     (run,) = uploading.history.runs()
     assert (run.state, run.error.code, run.execution_id) == ("FAILED", "HTTP_500", None)
+    assert run.doubt is None
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
 
 
@@ -82,7 +83,8 @@ def test_an_upload_can_be_cancelled(server, uploading):
     form.cancel()
     (run,) = form.wait(2)
     form.close()
-    assert (run.state, uploading.history.get(run.id).state) == ("CANCELLED", "CANCELLED")
+    assert (run.state, run.doubt) == ("CANCELLED", None)
+    assert uploading.history.get(run.id) == run
     assert uploading.client.list_workflow_deployment_event_executions("measure").count == 0
 
 

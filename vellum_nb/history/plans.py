@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _ANSWERED = frozenset({"FULFILLED", "REJECTED"})
 _REPEATED = frozenset({"FAILED", "CUT_OFF"})  # a judge's runs that are made again
 _RECENT = 2_000
+_AT_ONCE = 2_000  # ids in a query
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
@@ -158,10 +160,23 @@ class SweepLease(Lease):
             if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
                 raise _no_sweep(self._sweep_id)
 
+    def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
+        """Mark answers of runs that began on another release of a tag from `since` on.
+
+        The tag may have moved before they were sent.
+        """
+        sql = (  # those under way are sent again on the release of now, or attributed by Vellum
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            "AND release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
+        )
+        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
+        values |= {"release": release_id, "since": micros(since)}
+        self.write(lambda tx: tx.execute(sql, values))
+
     def mark_moved(
         self, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
-        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
+        """Mark runs that began on a release between `since` and `until`, and those under way."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
             "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
@@ -291,13 +306,12 @@ class Sweeps:
 
         Raises `HistoryError` if another process drives the sweep, or there is no such sweep.
         """
-        planned = planned_ids(sweep) if adopt and sweep.judge is None else {}
 
         def prepare(tx: Transaction, earlier_end: int | None) -> None:
             if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep.id}):
                 raise _no_sweep(sweep.id)
-            cases = _case_ids(tx, sweep.id) if planned else []
-            _adopt_all(tx, sweep.id, planned, cases)
+            if adopt and sweep.judge is None:
+                _adopt_all(tx, sweep)
             _adopt_judgements(tx, sweep)
             now, end = tx.dialect.now, "CAST(:end AS BIGINT)"
             sql = (
@@ -354,9 +368,9 @@ class Sweeps:
         )
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
-    def of_judge(self, judge: str) -> set[str]:
-        """Return the ids of the sweeps of a judge."""
-        rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})
+    def of_judges(self) -> set[str]:
+        """Return the ids of all sweeps in which a judge is at work."""
+        rows = self._store.read("SELECT id FROM sweeps WHERE judge IS NOT NULL")
         return {sweep_id for (sweep_id,) in rows}
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
@@ -528,20 +542,21 @@ def _adopt(tx: Transaction, run: Run) -> None:
         rename_run(tx, stored_id, run.id, {**fields, "release_tag": run.release_tag})
 
 
-def _adopt_all(
-    tx: Transaction, sweep_id: str, planned: Mapping[str, Place], case_ids: Sequence[str]
-) -> None:
+def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
+    case_ids = _case_ids(tx, sweep.id)
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
         "AND (sweep_id IS NULL OR sweep_id <> :sweep)"
     )
-    values = {"sweep": sweep_id, "ids": tx.dialect.listed(planned)}
-    for stored_id, external_id in tx.read(sql, values) if planned else ():
-        place = planned[external_id]
-        fields = {"sweep_id": sweep_id, "repeat": place.repeat, "release_tag": place.release_tag}
-        fields["case_id"] = case_ids[place.position]
-        rename_run(tx, stored_id, external_id, fields)
+    remaining = planned_ids(sweep)
+    while planned := dict(islice(remaining, _AT_ONCE)):
+        values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
+        for stored_id, external_id in tx.read(sql, values):
+            place = planned[external_id]
+            fields = {"sweep_id": sweep.id, "repeat": place.repeat}
+            fields |= {"release_tag": place.release_tag, "case_id": case_ids[place.position]}
+            rename_run(tx, stored_id, external_id, fields)
 
 
 class _Judgement(NamedTuple):

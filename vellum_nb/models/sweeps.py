@@ -123,14 +123,12 @@ def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 
     return str(uuid5(UUID(sweep.id), name))
 
 
-def planned_ids(sweep: SweepRecord) -> dict[str, Place]:
-    """Return the planned runs by every id that they may have in the history."""
-    return {
-        planned_id(sweep, place, number, attempt): place
-        for place in sweep.places()
-        for number in range(sweep.round + 1)
-        for attempt in range(ATTEMPTS)
-    }
+def planned_ids(sweep: SweepRecord) -> Iterator[tuple[str, Place]]:
+    """Yield every id that a planned run may have in the history, and the run."""
+    for place in sweep.places():
+        for number in range(sweep.round + 1):
+            for attempt in range(ATTEMPTS):
+                yield planned_id(sweep, place, number, attempt), place
 
 
 def signature(

@@ -73,6 +73,7 @@ class _Worker(Protocol):
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
     ) -> PreparedRun: ...
+    def on_release_now(self, run: Run) -> Run: ...
     def attempt(self, options: SweepOptions, lease: SweepLease) -> Attempt: ...
     def close(self) -> None: ...
     def view(self, sweep: Sweep) -> Any: ...
@@ -265,8 +266,7 @@ class Sweep:
         by_case_id = {case.case_id: case for case in reversed(cases)}
         by_run = {run: cases[place.position] for run, place in self._reused().items()}
         if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
-            planned = planned_ids(record).items()
-            by_run |= {run_id: cases[place.position] for run_id, place in planned}
+            by_run |= {run_id: cases[place.position] for run_id, place in planned_ids(record)}
         runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
         added: dict[str, Any] = {}
@@ -394,7 +394,9 @@ class Sweep:
                 raise InputError(msg)
             try:
                 self._lease = None  # a fork has none of its parent's
-                self._lease = self._history.sweeps.acquire(self.record)
+                is_new = self.plan is not None and not (self.plan.resumes or self.plan.ended)
+                adopt = not is_new or self._last_driver is not None
+                self._lease = self._history.sweeps.acquire(self.record, adopt=adopt)
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(self._lease, retry=retry)
@@ -438,6 +440,7 @@ class Sweep:
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
             in_doubt=in_doubt_runs,
             next_attempt=self._next_attempt(),
+            on_release_now=self._worker.on_release_now,
             on_change=self._changed,
             on_end=self._end,
             stop_rule=self._rule,

@@ -26,7 +26,7 @@ from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import Filters, LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
 from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: others may be closed
 _TRIES = 3  # of a look
 _LAST_LOOK = 10.0  # seconds that it may take
-_RECENT = 2_000  # runs, among which releases of earlier sessions are looked for
 _LOOKUPS = 8  # at once
 _POLL_S = 1.0  # between two looks whether another process has ended
 _LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
@@ -180,7 +179,6 @@ class SweepWorker:
         self._doubts: Mapping[str, tuple[DoubtKind, float]] = {}
         self._types: dict[str, Mapping[str, str] | None] = {}
         self._moved: dict[str, None] = {}
-        self._checked = dict(sweep.checked)  # when each tag was last seen on its release
         self._stop = threading.Event()
         self._watch: threading.Thread | None = None
         self._attempt: SweepAttempt | None = None
@@ -223,6 +221,11 @@ class SweepWorker:
             force=may_resend and run.state == "FAILED",
         )
 
+    def on_release_now(self, run: Run) -> Run:
+        """Return `run` with the release that its tag points at now."""
+        release = self._releases[run.release_tag]
+        return run.model_copy(update={"release_id": release.id if release else None})
+
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
         """Return what sends; read cases, releases and doubts, and watch the tags under `lease`.
 
@@ -243,11 +246,14 @@ class SweepWorker:
             self._cases = self._cases or self._history.sweeps.cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
         self._doubts = self._history.sweeps.doubts(sweep.id)
+        checked = self._history.sweeps.every(sweep.id)[0].checked
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
             self._types[tag] = types if release else None
             then = sweep.releases.get(tag)  # as it was planned
+            if release is not None and tag in checked:
+                lease.mark_others(tag, release.id, since=checked[tag])
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
         attempt = SweepAttempt(
@@ -259,8 +265,9 @@ class SweepWorker:
         own = Client.of(attempt.settings)
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
-        self._mark_earlier_moves(lease)
-        name, watch = "vellum-nb-tags", partial(self._watch_tags, lease)
+        sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
+        lease.change(checked=sure)
+        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
         self._watch = threading.Thread(target=watch, name=name, daemon=True)
         self._watch.start()
         return attempt
@@ -308,25 +315,12 @@ class SweepWorker:
             repeat=place.repeat,
         )
 
-    def _mark_earlier_moves(self, lease: SweepLease) -> None:
-        """Mark runs of earlier sessions that began after a tag was last seen on its release."""
-        sweep, now = self._sweep, datetime.now(UTC)
-        for tag, release in self._releases.items():
-            since = self._checked.get(tag, sweep.created)
-            filters = Filters(sweep_id=sweep.id, release_tag=tag, since=since, limit=_RECENT)
-            ids = {run.release_id for run in self._history.runs(**filters)} if release else set()
-            for release_id in ids - {None, release and release.id}:
-                lease.mark_moved(tag, str(release_id), since=since, until=now)
-        self._checked = dict.fromkeys(self._releases, now)
-        lease.change(checked=self._checked)
-
-    def _watch_tags(self, lease: SweepLease) -> None:
+    def _watch_tags(self, sure: dict[str, datetime], lease: SweepLease) -> None:
         """Look at the tags every few seconds, and once more at the end.
 
-        If one points at another release, the runs are marked that began since it was last seen on
-        its release; at the end again, for those that were about to be recorded then.
+        `sure` is when each was looked at last. Where one points at another release, the runs are
+        marked that began since; at the end again, for those that were about to be recorded then.
         """
-        sure = self._checked
         client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
@@ -344,7 +338,7 @@ class SweepWorker:
                         marks.append(partial(lease.mark_moved, tag, known.id, **period))
                         marks[-1]()
             with suppress(HistoryError):
-                lease.change(checked=dict(sure))
+                lease.change(checked=sure)
         with suppress(HistoryError):
             for mark in marks:
                 mark()
