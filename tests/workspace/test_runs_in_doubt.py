@@ -4,10 +4,9 @@ The counting server goes on with an execution whose client has gone; the local s
 """
 
 import threading
-import time
 
 import pytest
-from counting_server import KEY, CountingServer, _answer
+from costing_server import KEY, CostingServer
 from runs_kit import html_of
 
 import vellum_nb as vnb
@@ -19,33 +18,9 @@ EXECUTE = "/v1/execute-workflow"
 EVENTS = "/v1/workflow-deployments/d1/execution-events"
 
 
-class Costing(CountingServer):
-    """Lists what an execution cost."""
-
-    def _event(self, execution):
-        usage = [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]
-        results = [{"usage": usage, "cost": [{"value": 0.25, "unit": "USD"}]}]
-        return {**super()._event(execution), "usage_results": results}
-
-    async def _read(self, writer, target):
-        if "environment" in target.path and target.path.endswith("identity"):
-            await _answer(writer, {"id": "p", "name": "production"})
-        elif target.path.endswith("/release-tags"):
-            tag = {"name": "v1", "source": "USER", "release": {"id": "release-v1"}}
-            await _answer(writer, {"count": 1, "results": [tag]})
-        else:
-            await super()._read(writer, target)
-
-    def release(self):
-        """Let the executions end."""
-        self.held = False
-        while any(execution["end"] is None for execution in self.kept.values()):
-            time.sleep(0.01)
-
-
 @pytest.fixture
 def counting():
-    server = Costing().start()
+    server = CostingServer().start()
     server.held = True
     yield server
     server.held = False

@@ -311,17 +311,27 @@ def _resumed(
     runner: Runner, deployment_id: Callable[[str], str | None], run: Run
 ) -> PendingRun | None:
     """Return a run in doubt as a pending run; None if the server does not know its execution."""
+    pending = PendingRun(runner, run)
     try:
-        if run.execution_id is None:
-            run = runner.look_up_once(deployment_id(run.deployment), run)
-            return None if run.execution_id is None else PendingRun(runner, run)
-        pending = PendingRun(runner, run)
+        if run.execution_id is not None and _is_known(pending):
+            return pending
+        run = runner.look_up_once(deployment_id(run.deployment), run)
+    except APIStatusError as exc:
+        if exc.status_code not in _ELSEWHERE:
+            raise
+    except NoLookupError:
+        pass
+    return None if run == pending.run else PendingRun(runner, run)
+
+
+def _is_known(pending: PendingRun) -> bool:
+    """Poll a pending run; return whether the server knows its execution id."""
+    try:
         pending.status()
     except APIStatusError as exc:
         if exc.status_code not in _ELSEWHERE:
             raise
-    except (NoLookupError, InputError):  # InputError: its id cannot be part of an address
-        pass
-    else:
-        return pending
-    return None
+        return False
+    except InputError:  # the id cannot be part of an address
+        return False
+    return True
