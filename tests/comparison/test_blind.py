@@ -1,6 +1,7 @@
 """A blind rating: who is asked what, what is kept, what is told when."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from report_kit import failed, run
 
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError
-from vellum_nb.history import History
+from vellum_nb.history import History, blind
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.blind import a_is_first
 
@@ -233,6 +234,28 @@ def test_ratings_are_sent_once_each_the_failed_ones_again(history):
     assert session.send(rate) == (1, [])
     assert session.send(rate) == (0, [])
     assert sorted(quality for _, quality in sent[:4]) == [0, 0.5, 0.5, 1]
+
+
+def test_ratings_that_another_kernel_is_sending_are_not_sent(history):
+    session = compared(history, 2).blind()
+    session.rate("A")
+    session.finish()
+    with history.blind_ratings.sending(session.record.id):
+        sent, problems = session.send(lambda *_: pytest.fail("sent twice"))
+        assert (sent, session.unsent) == (0, 1)
+        assert problems == [
+            "this process is sending these ratings; check again when it has finished"
+        ]
+    assert session.send(lambda *_: None) == (1, [])
+
+
+def test_the_lease_is_renewed_while_a_rating_is_sent(history, monkeypatch):
+    monkeypatch.setattr(blind, "_RENEW_S", 0.01)  # private: the real one takes long
+    session = compared(history, 2).blind()
+    with history.blind_ratings.sending(session.record.id) as lease:
+        first = lease.deadline
+        while lease.deadline == first:
+            time.sleep(0.01)
 
 
 def test_without_a_history_ratings_live_as_long_as_the_comparison():

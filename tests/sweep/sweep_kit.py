@@ -87,6 +87,9 @@ class Maker:
     def attempt(self, _options: SweepOptions, _lease: SweepLease) -> Attempt:
         return self.made
 
+    def on_release_now(self, run: Run) -> Run:
+        return run
+
     def close(self) -> None: ...
 
     def watch(self, _sweep: Sweep, **_: Any) -> AbstractContextManager[None]:

@@ -71,12 +71,14 @@ class Server:
         self.cancels = dice.choice([0.0, 0.0, 0.2])
         self.cancels_on_hangup = dice.random() < 0.3
         self.faults = dice.choice([0.0, 0.1, 0.5])
+        self.answers_first = False
         self.executed = Tally()
         self.executions = {}  # id: [begin, end, fields of its end]
 
     def send(self, prepared, now):
         """Return when an attempt ends, and its outcome."""
-        fault = self._throw("before", "after", "late", "timeout", "busy", "executed and busy")
+        faults = ("before", "after", "late", "timeout", "busy", "executed and busy")
+        fault = "" if self.answers_first and not self.executed else self._throw(*faults)
         if fault == "before":
             return now + 0.1, after_send_error(prepared, APIConnectionError("reset"))
         if fault == "busy":
@@ -86,11 +88,11 @@ class Server:
             return now + 0.1, after_send_error(prepared, busy)
         id_ = prepared.run.external_id
         if id_ in self.executions and self.refuses:
-            used = BadRequestError(f"external_id {id_} was used before", status_code=400)
+            used = BadRequestError(f"external_id {id_} was used", status_code=400, body={"id": id_})
             return now + 0.1, after_send_error(prepared, used)
         takes = self.dice.uniform(0.1, LONGEST_S)
         begin = now + (self.dice.uniform(0, takes) if fault == "late" else 0.0)
-        is_cancelled = self.dice.random() < self.cancels
+        is_cancelled = self.dice.random() < self.cancels and not self.answers_first
         self.executed[id_] += 1
         self.executions[id_] = [begin, now + takes, CANCELLED if is_cancelled else FULFILLED]
         if fault == "executed and busy" and self.refuses:
@@ -289,6 +291,8 @@ class Session:
     # what the driver calls
 
     def begin(self, prepared):
+        if prepared.doubt is not None:
+            self._check_age(prepared)
         delay = self.dice.choice([0.0, 0.0, 0.01, self.dice.uniform(0, 10)])  # a file is uploaded
         self._push(self.world.now + (delay if prepared.doubt is None else 0.0), prepared, None)
 
@@ -342,7 +346,6 @@ class Session:
     def _call(self, prepared):
         server, now = self.world.server, self.world.now
         if prepared.doubt is not None:
-            self._check_age(prepared)
             at, outcome = server.look_up(prepared, now)
         elif prepared.send_by.left <= 0:
             at, outcome = now, not_sent_in_time(prepared)
@@ -469,19 +472,38 @@ class Jumping(datetime):
     """A wall clock that is set, forwards and backwards, whenever it is read."""
 
     @classmethod
-    def now(cls, tz=None):
+    def now(cls, tz=None):  # noqa: ARG003  (the signature of datetime)
         return NOW + timedelta(days=random.randint(-9, 9))  # noqa: S311  (not a secret)
 
 
-@pytest.mark.slow
-def test_every_planned_run_is_recorded_and_executed_once(monkeypatch):
-    monkeypatch.setattr(driver_module, "_TURN", 5.0)  # a virtual clock needs no more turns
+@pytest.fixture
+def virtual_clock(monkeypatch):
+    monkeypatch.setattr(driver_module, "_TURN", 5.0)  # it needs no more turns
     monkeypatch.setattr(driver_module, "datetime", Jumping)
     monkeypatch.setattr(retry_policy, "datetime", Jumping)
+
+
+def check(world, seed):
+    try:
+        world.run()
+        world.check()
+    except AssertionError as exc:
+        pytest.fail(f"SWEEP_SEED={seed}: {exc}")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("virtual_clock")
+def test_every_planned_run_is_recorded_and_executed_once():
     for seed in range(SEED, SEED + HISTORIES):
+        check(World(seed), seed)
+
+
+@pytest.mark.parametrize("lag", [0, 3, 9, 30, 90])
+@pytest.mark.usefixtures("virtual_clock")
+def test_a_server_that_lists_late_and_executes_ids_again_executes_each_run_once(lag):
+    """Also if it lists later than the read timeout, 30 s: the first answer shows that."""
+    for seed in range(100):
         world = World(seed)
-        try:
-            world.run()
-            world.check()
-        except AssertionError as exc:
-            pytest.fail(f"SWEEP_SEED={seed}: {exc}")
+        world.fault_counts, server = [0], world.server
+        server.refuses, server.lag, server.faults, server.answers_first = False, lag, 0.5, True
+        check(world, seed)

@@ -19,6 +19,9 @@ from vellum_nb.sweep import listing
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 sys.path.append(str(Path(__file__).parents[1] / "local"))  # for the execution kit
 
+import counting_server
+import sweep_processes
+
 
 def shout_softly(text: str) -> dict[str, object]:
     """Say it as it is."""
@@ -207,3 +210,30 @@ def execute_only(server, hostile):
 
     hostile.answers = {"/v1/execute-workflow": forward}
     return hostile.url
+
+
+@pytest.fixture
+def kernels(tmp_path, monkeypatch):
+    """Return what starts processes that sweep; they end with the test."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # of pending runs
+    made = sweep_processes.Kernels(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Return where a history lies: a file, or a database on a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "shared-runs.db"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def counting():
+    """Return a server that counts executions, and executes an external id again."""
+    made = counting_server.CountingServer(seed=3, latency=0.01).start()
+    made.refuses = False
+    yield made
+    made.held = False
+    made.close()

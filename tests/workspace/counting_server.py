@@ -67,6 +67,10 @@ class CountingServer:
         While it is set, executions do not end.
     refuses
         Whether it refuses an external id that was used; otherwise it executes again.
+    forbidden
+        What the key may not read: "identity", "releases", "workflow-deployments".
+    cost
+        Function that returns the cost of the next execution in USD; streams report it.
     """
 
     def __init__(self, faults=None, read_faults=None, *, seed=0, latency=0.01, lag=0.0):
@@ -78,12 +82,19 @@ class CountingServer:
         self.can_look_up = True
         self.held = False
         self.refuses = True
+        self.forbidden = set()
+        self.cost = None
         self.workspace = "w-1"
         self.kept = {}
         self._dice = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._writers = set()
         self._thread = threading.Thread(target=self._loop.run_forever)
+
+    @property
+    def busy(self):
+        """Whether an execution is under way."""
+        return any(execution["end"] is None for execution in list(self.kept.values()))
 
     def start(self, port=0):
         """Serve from a thread."""
@@ -137,11 +148,11 @@ class CountingServer:
         if lines.get("x-api-key") != KEY:
             await _answer(writer, {"detail": "No such key."}, 401)
         elif method == "POST":
-            await self._execute(writer, json.loads(body))
+            await self._execute(writer, json.loads(body), streams="-stream" in target)
         else:
             await self._read(writer, urlsplit(target))
 
-    async def _execute(self, writer, body):
+    async def _execute(self, writer, body, *, streams=False):
         self.posts += 1
         fault = self.script.popleft() if self.script else self._throw(self.faults)
         await _before(writer, fault)
@@ -161,18 +172,21 @@ class CountingServer:
             await asyncio.sleep(30)
         while execution["end"] is None or self.held:  # noqa: ASYNC110  (set by another thread)
             await asyncio.sleep(0.002)
-        await _after(writer, fault, _reply(execution))
+        reply = _stream(execution) if streams else _reply(execution)
+        await _after(writer, fault, reply)
 
     def _begin(self, body):
         self.executed[body["external_id"]] += 1
         value = body["inputs"][0]["value"]
         execution = {
-            "span_id": f"e-{len(self.kept)}",
+            "span_id": f"e-{self.executed.total()}",
             "start": datetime.now(UTC),
             "end": None,
             "external_id": body["external_id"],
             "tag": body["release_tag"],
             "value": f"{body['release_tag']} {value}",
+            "inputs": body["inputs"],
+            "cost": self.cost and self.cost(),
         }
         self.kept[body["external_id"]] = execution
         took = self.latency * self._dice.uniform(0.2, 2)
@@ -181,7 +195,9 @@ class CountingServer:
 
     async def _read(self, writer, target):
         *_, room, name = unquote(target.path).split("/")
-        if name == "executed":
+        if not self.forbidden.isdisjoint((room, name)):
+            await _answer(writer, {"detail": "You may not."}, 403)
+        elif name == "executed":
             await _answer(writer, dict(self.executed))
         elif name == "identity":
             await _answer(writer, {"id": self.workspace, "name": "w"})
@@ -218,7 +234,7 @@ class CountingServer:
             "span_id": execution["span_id"],
             "start": execution["start"].isoformat(),
             "end": end and end.isoformat(),
-            "inputs": [],
+            "inputs": execution["inputs"],
             "outputs": [_output(execution)] if end else [],
             "error": None,
             "usage_results": None,
@@ -271,8 +287,23 @@ def _reply(execution):
     }
 
 
+def _stream(execution):
+    """Return the lines of a stream: a prompt node with its cost, and the end."""
+    ids = {"execution_id": execution["span_id"], "external_id": execution["external_id"]}
+    cost = {"cost": {"value": execution["cost"], "unit": "USD"}}
+    prompt = {"type": "PROMPT", "data": {"execution_meta": cost}}
+    node = {"node_id": "n", "node_result_id": "n", "state": "FULFILLED", "data": prompt}
+    end = {"state": "FULFILLED", "outputs": [_output(execution)]}
+    lines = [{**ids, "type": "NODE", "data": node}, {**ids, "type": "WORKFLOW", "data": end}]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 async def _before(writer, fault):
     """Make the faults that keep a request from being served."""
+    if fault.startswith("page "):  # of a proxy
+        page = "<html>This is not the page you are looking for</html>"
+        await _answer(writer, page, int(fault.removeprefix("page ")), "Connection: close\r\n")
+        raise HangupError
     if fault.startswith(("429", "503", "500", "504", "403", "404", "401")):
         seconds = fault.partition(" for ")[2].removesuffix(" s") or 0.02
         names_time = fault.startswith("429") or "Retry" in fault
@@ -313,8 +344,10 @@ def _unusable(value, kind):
 
 
 async def _answer(writer, value, status=200, head="", *, half=False, drip=False):
-    body = (value if isinstance(value, str) and value[0] == "{" else json.dumps(value)).encode()
-    lines = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n{head}"
+    is_text = isinstance(value, str) and value[0] in "{<"
+    body = (value if is_text else json.dumps(value)).encode()
+    kind = "text/html" if is_text and value[0] == "<" else "application/json"
+    lines = f"HTTP/1.1 {status} So\r\nContent-Type: {kind}\r\n{head}"
     whole = f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     size = 32 if drip else len(whole)
     for start in range(0, len(whole) - (len(body) // 2 if half else 0), size):

@@ -63,7 +63,7 @@ def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
     sweep = swept(ws, max_cost_usd=5 * OF_ONE - 0.01)
     now = sweep.progress()
     assert (sweep.state, now.why) == ("stopped", f"max_cost_usd={5 * OF_ONE - 0.01} is reached")
-    assert now.done in {5, 6}  # two at once
+    assert now.done == 5
     assert executions(ws) == now.done == len(sweep.runs())
     assert now.cost_usd == pytest.approx(now.done * OF_ONE)
     again = swept(ws, max_cost_usd=100)
@@ -73,24 +73,18 @@ def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
 
 
 @pytest.mark.parametrize("fault", ["truncated_stream", "reset_after"])
-def test_what_the_server_says_of_a_lost_stream_is_its_row_and_it_is_not_sent_again(ws, fault):
-    """The local server cancels a run whose client hangs up; that is how it ended, then."""
+def test_a_run_that_the_server_cancelled_is_made_again(ws, fault):
+    """The local server cancels a run whose client hangs up: that is no answer."""
     ws.server.faults = Faults(**{fault: 0.5}, paths="/v1/execute-workflow-stream", seed=7)
     sweep = swept(ws, expand_meta=True)
-    assert executions(ws) == 12
-    runs = sweep.runs()
-    assert {run.state for run in runs} == {"FULFILLED", "REJECTED"}
-    for run in runs:
-        if run.state == "FULFILLED":
-            assert run.cost_usd == pytest.approx(OF_ONE)
-        else:
-            assert run.error.code == "WORKFLOW_CANCELLED"
+    made = ws.history.runs(sweep_id=sweep.id)
+    assert executions(ws) == len(made) > 12
+    assert {run.state for run in made} == {"FULFILLED", "CANCELLED"}
     ws.server.faults = None
-    lost = sweep.progress().failed
-    assert lost > 0
-    sweep.retry_failed()
-    assert (sweep.progress().done, sweep.progress().failed) == (12, 0)
-    assert executions(ws) == 12 + lost
+    now = sweep.resume().progress()
+    assert (now.done, now.failed) == (12, 0)
+    assert [run.cost_usd for run in sweep.runs()] == pytest.approx([OF_ONE] * 12)
+    assert executions(ws) == len(ws.history.runs(sweep_id=sweep.id))
 
 
 def test_a_limit_of_cost_that_cannot_hold_is_noted_and_one_ends_the_calls_of_a_judge(ws):

@@ -95,7 +95,6 @@ def test_one_fault_costs_as_many_calls_as_it_must(server, ws, fault, posts, is_l
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
     [
-        ("404", "HTTP_404", ""),
         ("answer digits", "BAD_RESPONSE", "It begins with '{"),
         ("answer levels", "BAD_RESPONSE", "It begins with '{"),
         ("answer shape", "BAD_RESPONSE", "It begins with '{"),
@@ -106,6 +105,43 @@ def test_an_answer_that_cannot_be_used_fails_at_once(server, ws, fault, code, me
     (run,) = swept(ws, ONE).runs()
     assert (run.state, run.error.code, server.posts, server.lookups) == ("FAILED", code, 1, 0)
     assert message in run.error.message
+
+
+@quick_look_ups
+@pytest.mark.parametrize("fault", ["404", "page 404", "page 400"])
+def test_a_refusal_that_may_be_of_a_proxy_fails_after_look_ups_and_stays_in_doubt(
+    server, ws, fault
+):
+    server.script.append(fault)
+    (run,) = swept(ws, ONE).runs()
+    assert (run.state, run.error.code, run.doubt) == ("FAILED", f"HTTP_{fault[-3:]}", "SENT")
+    assert server.posts == 1
+    assert server.lookups > 1
+
+
+@quick_look_ups
+def test_a_404_after_the_execution_is_completed_and_not_paid_again(server, ws):
+    server.script.append("executed, then 404")
+    check_all_once(server, swept(ws, ONE), ONE, posts=1)
+
+
+@quick_look_ups
+@pytest.mark.parametrize("way", ["resume", "retry_failed"])
+def test_a_failed_run_that_may_have_been_executed_is_not_paid_again(server, ws, way):
+    server.script.append("executed, then 404")
+    server.lag = 1e9
+    sweep = swept(ws, ONE)
+    assert [run.state for run in sweep.runs()] == ["FAILED"]
+    server.lag = 0.0
+    getattr(sweep, way)()
+    check_all_once(server, sweep, ONE, posts=1)
+
+
+def test_a_login_page_stops_the_sweep_and_leaves_the_run_in_doubt(server, ws):
+    server.script.append("executed, then page 401")
+    sweep = swept(ws, ONE)
+    assert (sweep.state, [run.doubt for run in sweep.runs()]) == ("stopped", ["SENT"])
+    check_all_once(server, sweep.resume(), ONE, posts=1)
 
 
 @quick_look_ups
@@ -139,15 +175,16 @@ def test_where_nothing_can_be_looked_up_a_lost_answer_is_failed(server, ws, faul
     assert (server.executed.total(), server.posts) == (int(fault == "reset after"), 1)
 
 
-def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(server, ws):
+def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(server, connected):
     server.script.extend(["401"] * 4)
-    sweep = swept(ws, CASES, concurrency=4)
-    assert sweep.state == "stopped"
-    assert "Check the API key" in sweep.progress().why
-    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * server.executed.total()
-    again = swept(ws, CASES)
-    assert again.id == sweep.id
-    check_all_once(server, again, CASES)
+    with connected(LONG) as ws:
+        sweep = swept(ws, CASES, concurrency=4)
+        assert sweep.state == "stopped"
+        assert "Check the API key" in sweep.progress().why
+        assert [run.state for run in sweep.runs()] == ["FULFILLED"] * server.executed.total()
+        again = swept(ws, CASES)
+        assert again.id == sweep.id
+        check_all_once(server, again, CASES)
 
 
 def test_a_refused_connection_is_tried_again_until_somebody_listens(server, ws, until):
@@ -224,7 +261,11 @@ def test_answers_that_are_lost_and_listed_late_are_all_taken_and_paid_once(serve
 @quick_look_ups
 @pytest.mark.usefixtures("lossy")
 def test_a_refused_external_id_is_looked_up_until_it_is_listed(server, connected):
-    """The server lists later than runs are looked up for: they are sent again, and refused."""
+    """The server lists later than runs are looked up for: they are sent again, and refused.
+
+    No call is answered before, so that its delay cannot be measured.
+    """
+    server.script.extend(["reset after"] * len(CASES))
     with connected(SCALE / 4) as ws:
         check_all_once(server, swept(ws, CASES), CASES)
         assert server.posts > len(CASES)
@@ -257,8 +298,9 @@ def failed(ws):
     ws.history.vacuum()
     for run, (code, message) in zip(runs, errors, strict=False):
         error = RunError(code=code, message=message)
+        doubt = "EXECUTED" if code == "HTTP_400" else "SENT"
         ws.history.begin(run.model_copy(update=lost | {"state": "STARTED"}))
-        ws.history.finish(run.model_copy(update=lost | {"error": error}))
+        ws.history.finish(run.model_copy(update=lost | {"error": error, "doubt": doubt}))
     assert ws.history.count(state="FAILED") == 4
     return ws.open_sweep(sweep.id)
 
@@ -301,7 +343,7 @@ def test_a_single_run_that_a_busy_answer_hid_is_found(server, ws, fault):
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
-def test_a_single_run_that_is_not_listed_stays_started_and_sync_completes_it(
+def test_a_single_run_that_is_not_listed_stays_in_doubt_and_sync_completes_it(
     server, ws, is_interrupted, until
 ):
     server.lag, server.script = 1e9, deque(["executed, then 429"])
@@ -314,8 +356,8 @@ def test_a_single_run_that_is_not_listed_stays_started_and_sync_completes_it(
         threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt if is_interrupted else vnb.BadRequestError) as raised:
         ws.run("count", {"text": "one"}, release_tag="v1")
-    assert is_interrupted or "history.sync('count') completes it" in raised.value.__notes__[0]
-    assert [run.state for run in ws.history.runs()] == ["STARTED"]
+    assert is_interrupted or "history.sync('count')" in raised.value.__notes__[0]
+    assert [run.doubt for run in ws.history.runs()] == ["EXECUTED"]
     assert ws.history.sync("count").completed == 1
     assert [run.outputs for run in ws.history.runs()] == [{"said": "v1 one"}]
 
@@ -333,9 +375,9 @@ def test_a_server_that_became_another_one_ends_the_sweep_before_anything_is_sent
     assert "the server is another one" in sweep.progress().why
     assert ws.history.count(state="STARTED") == 2
     with pytest.raises(vnb.VellumNBError, match="workspace w-1, now w-2"):
-        swept(ws, CASES[:4])
+        ws.open_sweep(sweep.id).resume()
     assert server.posts == 4
-    assert swept(ws, CASES[:4], restart=True).state == "done"
+    assert swept(ws, CASES[:4]).id != sweep.id  # there it is another sweep
 
 
 def test_the_same_sweep_that_has_ended_is_returned_and_says_so(server, ws, capsys):

@@ -2,13 +2,14 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 import vellum_nb as vnb
 from vellum_nb.local import Faults
 from vellum_nb.models import new_run_id
-from vellum_nb.sweep.plan import PlannedRun, SweepOptions
+from vellum_nb.sweep.plan import PlannedRun, SweepOptions, planned_runs
 from vellum_nb.workspace import sweeps
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
@@ -118,10 +119,28 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     [place] = sweep.record.places()
     runner = Runner(ws.client, ws.history, Lookup(ws.client))
     worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
-    worker.attempt(SweepOptions())
+    lease = ws.history.sweeps.acquire(sweep.record)
+    worker.attempt(SweepOptions(), lease)
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
     until(lambda: worker.moved == ("live",))
-    ws.history.begin(run)
+    lease.record(begun=[run])
     worker.close()
     assert ws.history.get(run.id).tag_moved
+
+
+def test_runs_between_the_last_look_and_a_kill_are_marked_when_the_sweep_goes_on(ws):
+    ws.server.deploy(new, name="echo", release_tags=["live"])
+    cases = [{"text": "a"}, {"text": "b"}, {"text": "c"}]
+    sweep = ws.sweep("echo", cases, release_tags=["live"], max_calls=1, progress=False)
+    [first] = sweep.runs()
+    planned = list(planned_runs(sweep.record, {first.id: "FULFILLED"}, {}))[1]
+    fields = {"id": planned.run_id, "external_id": planned.run_id, "timestamp": datetime.now(UTC)}
+    unseen = first.model_copy(update={**fields, "execution_id": None})
+    lease = ws.history.sweeps.acquire(sweep.record)  # as a driver that is killed then
+    lease.record(ended=[unseen])
+    lease.release()
+    ws.server.deploy(new, name="echo", release_tags=["live"])
+    ws.open_sweep(sweep.id, max_calls=None).resume()
+    marked = {run.id for run in sweep.runs() if run.tag_moved}
+    assert marked == {unseen.id}

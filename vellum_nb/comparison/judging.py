@@ -48,7 +48,7 @@ class JudgeService:
         """
         tag = judge.release_tag
         release = self.release(judge.deployment, tag) if case_ids else None
-        sweep_ids = self.history.sweeps.of_judge(judge_id(judge, release))
+        sweep_ids = self.history.sweeps.of_judges()
         known: dict[str, list[Run]] = {}
         runs = self.history.runs(
             deployment=judge.deployment, state=list(_ANSWERED), case_id=list(case_ids)

@@ -160,10 +160,23 @@ class SweepLease(Lease):
             if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
                 raise _no_sweep(self._sweep_id)
 
+    def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
+        """Mark answers of runs that began on another release of a tag from `since` on.
+
+        The tag may have moved before they were sent.
+        """
+        sql = (  # those under way are sent again on the release of now, or attributed by Vellum
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            "AND release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
+        )
+        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
+        values |= {"release": release_id, "since": micros(since)}
+        self.write(lambda tx: tx.execute(sql, values))
+
     def mark_moved(
         self, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
-        """Mark of the runs up to `until` those on a release since `since`, or without an end."""
+        """Mark runs that began on a release between `since` and `until`, and those under way."""
         sql = (
             "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
             "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
@@ -355,9 +368,9 @@ class Sweeps:
         )
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
-    def of_judge(self, judge: str) -> set[str]:
-        """Return the ids of the sweeps of a judge."""
-        rows = self._store.read("SELECT id FROM sweeps WHERE judge = :judge", {"judge": judge})
+    def of_judges(self) -> set[str]:
+        """Return the ids of all sweeps in which a judge is at work."""
+        rows = self._store.read("SELECT id FROM sweeps WHERE judge IS NOT NULL")
         return {sweep_id for (sweep_id,) in rows}
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:

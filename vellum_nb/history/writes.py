@@ -169,9 +169,10 @@ def resend(transaction: Transaction, run: Run) -> None:
     """Make a run in doubt one that is about to be sent again."""
     sql = (
         "UPDATE runs SET state = 'STARTED', doubt = NULL, doubt_since = NULL, finished_at = NULL, "
-        f"error_code = NULL, error_message = NULL WHERE id = :id AND {IN_DOUBT_SQL}"
+        "error_code = NULL, error_message = NULL, release_id = :release "
+        f"WHERE id = :id AND {IN_DOUBT_SQL}"
     )
-    transaction.execute(sql, {"id": clean(run.id)})
+    transaction.execute(sql, {"id": clean(run.id), "release": run.release_id})
 
 
 def _doubt_since(transaction: Transaction) -> str:

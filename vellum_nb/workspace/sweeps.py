@@ -221,6 +221,11 @@ class SweepWorker:
             force=may_resend and run.state == "FAILED",
         )
 
+    def on_release_now(self, run: Run) -> Run:
+        """Return `run` with the release that its tag points at now."""
+        release = self._releases[run.release_tag]
+        return run.model_copy(update={"release_id": release.id if release else None})
+
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
         """Return what sends; read cases, releases and doubts, and watch the tags under `lease`.
 
@@ -241,11 +246,14 @@ class SweepWorker:
             self._cases = self._cases or self._history.sweeps.cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
         self._doubts = self._history.sweeps.doubts(sweep.id)
+        checked = self._history.sweeps.every(sweep.id)[0].checked
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
             self._types[tag] = types if release else None
             then = sweep.releases.get(tag)  # as it was planned
+            if release is not None and tag in checked:
+                lease.mark_others(tag, release.id, since=checked[tag])
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
         attempt = SweepAttempt(
@@ -258,6 +266,7 @@ class SweepWorker:
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
+        lease.change(checked=sure)
         name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
         self._watch = threading.Thread(target=watch, name=name, daemon=True)
         self._watch.start()
@@ -328,6 +337,8 @@ class SweepWorker:
                         period = {"since": since, "until": sure[tag]}
                         marks.append(partial(lease.mark_moved, tag, known.id, **period))
                         marks[-1]()
+            with suppress(HistoryError):
+                lease.change(checked=sure)
         with suppress(HistoryError):
             for mark in marks:
                 mark()

@@ -820,9 +820,18 @@ p = 1.00 · noise floor unknown>
     ) -> Sweep | SweepPlan:
         """Run what a judge has not judged yet."""
         options = SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd)
-        plan = deployment, cases, [release_tag], repeats, options
-        made = partial(start_sweep, self._runner, self._compare_sweep)
-        return made(*plan, reuse=True, progress=progress, judge=judge_id)
+        return start_sweep(
+            self._runner,
+            self._compare_sweep,
+            deployment,
+            cases,
+            [release_tag],
+            repeats,
+            options,
+            reuse=True,
+            judge=judge_id,
+            progress=progress,
+        )
 
     def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
         options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
