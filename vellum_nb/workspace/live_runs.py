@@ -295,10 +295,11 @@ def resume_pending(runner: Runner) -> list[PendingRun]:
     here = None
     with suppress(APIStatusError):  # this key may not know
         here = runner.client.environment_identity().name
-    held = runner.history.sweeps.held()
+    sweeps = runner.history.sweeps
+    held, ids = sweeps.held(), sweeps.ids_in_doubt()
     runs = [
         run
-        for run in runner.history.runs_in_doubt()
+        for run in runner.history.runs(ids=ids, skip_damaged=True)
         if (None in {here, run.environment} or run.environment == here)
         and not runner.is_driven(run, held)
     ]
