@@ -36,8 +36,7 @@ from vellum_nb.models.sweeps import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_ANSWERED = frozenset({"FULFILLED", "REJECTED"})
-_REPEATED = frozenset({"FAILED", "CUT_OFF"})  # a judge's runs that are made again
+_ASKED_AGAIN = frozenset({"REJECTED", "FAILED", "CUT_OFF"})  # a judge's runs without a verdict
 _RECENT = 2_000
 _AT_ONCE = 2_000  # ids in a query
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
@@ -356,7 +355,7 @@ class Sweeps:
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
         """Return what the history has of a judge's planned runs: states by id, and answers."""
         stored = _judgements(self._store, sweep)
-        answers = {run.place: run.id for run in stored if run.state in _ANSWERED}
+        answers = {run.place: run.id for run in stored if run.state == "FULFILLED"}
         return {run.planned_id: run.state for run in stored}, answers
 
     def begun(self, sweep_id: str) -> int:
@@ -367,11 +366,6 @@ class Sweeps:
             f"(s.judge IS NULL OR r.timestamp >= s.created OR {IN_DOUBT_SQL})"
         )
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
-
-    def of_judges(self) -> set[str]:
-        """Return the ids of all sweeps in which a judge is at work."""
-        rows = self._store.read("SELECT id FROM sweeps WHERE judge IS NOT NULL")
-        return {sweep_id for (sweep_id,) in rows}
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
         """Return the doubt of each run of a sweep, and for how many seconds it has lasted."""
@@ -587,7 +581,7 @@ def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
         rows = reader.read(sql, {"ids": reader.dialect.listed(ids)})
         runs = [_Judgement(name, ids[name], *row) for name, *row in rows]
         stored += runs
-        places = [run.place for run in runs if run.state in _REPEATED]
+        places = [run.place for run in runs if run.state in _ASKED_AGAIN]
         attempt += 1
     return stored
 
@@ -596,7 +590,7 @@ def _adopt_judgements(tx: Transaction, sweep: SweepRecord) -> None:
     """Have answers of earlier sweeps of a judge stand for planned runs; adopt its other runs."""
     runs = [] if sweep.judge is None else _judgements(tx, sweep)
     runs = [run for run in runs if run.sweep_id != sweep.id]
-    answers = {run.place: run.id for run in runs if run.state in _ANSWERED}
+    answers = {run.place: run.id for run in runs if run.state == "FULFILLED"}
     _insert_reused(sweep.id, answers, tx)
     for run in runs:
         if run.place not in answers:
