@@ -377,6 +377,11 @@ class Sweeps:
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {run_id: (kind, max(0, age) / 1e6) for run_id, kind, age in rows}
 
+    def ids_in_doubt(self) -> list[str]:
+        """Return the ids of all runs in doubt, of sweeps and others."""
+        sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
+        return [run_id for (run_id,) in self._store.read(sql)]
+
     def doubt_age(self, run_id: str) -> float:
         """Return for how many seconds a run has been in doubt; 0 if it is not known."""
         now = self._store.dialect.now
