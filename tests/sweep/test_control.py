@@ -12,8 +12,11 @@ from dataclasses import replace
 import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.clock import Deadline
+from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.history import SweepLease
 from vellum_nb.models import RunError
+from vellum_nb.models.sweeps import planned_id
 from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
@@ -171,6 +174,139 @@ def test_a_deleted_run_whose_answer_never_came_is_not_waited_for(history):
     history.delete(history.runs()[:1])
     later = again_later(history, sweep, answered).run()
     assert (later.state, states(history)) == ("done", ["FULFILLED"])
+
+
+CUT_OFF = {"state": "CANCELLED", "outputs": {}, "error": RunError(code="WORKFLOW_CANCELLED")}
+
+
+def test_a_run_that_is_cut_off_is_made_again_under_another_id(history):
+    cut_off = set()
+
+    def cut_off_once(task, cancel):
+        if task.run.inputs["n"] < 2 and task.run.inputs["n"] not in cut_off:
+            cut_off.add(task.run.inputs["n"])
+            return answered(task, **CUT_OFF)
+        return answered(task)
+
+    sweep = swept(history, planned(history, 5), cut_off_once).run()
+    assert (sweep.state, sweep.progress().done, sweep.progress().failed) == ("done", 5, 0)
+    assert states(history) == ["CANCELLED"] * 2 + ["FULFILLED"] * 5
+    assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 5
+
+
+def test_a_run_that_is_cut_off_three_times_is_left_to_a_later_session(history):
+    def cut_off(task, cancel):
+        return answered(task, **CUT_OFF if task.run.inputs["n"] == 0 else {})
+
+    sweep = swept(history, planned(history, 3), cut_off).run()
+    assert sweep.state == "stopped"
+    assert sweep.progress().why == (
+        "1 run was cancelled on the server, again and again; resume runs it again"
+    )
+    assert states(history) == ["CANCELLED"] * 3 + ["FULFILLED"] * 2
+    later = again_later(history, sweep, answered).run().progress()
+    assert (later.state, later.done, later.failed, later.found) == ("done", 3, 0, 2)
+    assert history.count() == 6
+
+
+def test_every_attempt_at_a_run_that_is_cut_off_counts_as_a_call(history):
+    def cut_off(task, cancel):
+        return answered(task, **CUT_OFF)
+
+    sweep = swept(history, planned(history, 5), cut_off, max_calls=7, concurrency=1).run()
+    assert (sweep.progress().why, history.count()) == ("max_calls=7 is reached", 7)
+
+
+def test_calls_that_are_cut_off_here_are_stored_as_doubtful(history):
+    sweep, _ = begun(history, 9, 3)
+    sweep.cut()
+    sweep.wait()
+    assert {(run.state, run.doubt) for run in history.runs()} == {("STARTED", "SENT")}
+
+
+def test_a_run_that_the_history_has_by_now_is_not_sent(history):
+    seen, record = [], planned(history, 3)
+    other = list(record.places())[1]
+
+    def attempt(task, cancel):
+        seen.append(task.run.inputs["n"])
+        if len(seen) == 1:  # as a synchronisation does, before the second one begins
+            fields = {"id": "theirs", "external_id": planned_id(record, other)}
+            merged = answered(task).run.model_copy(update={**fields, "sweep_id": None})
+            history.merge([merged])
+        return answered(task)
+
+    sweep = swept(history, record, attempt, concurrency=1).run()
+    assert (sweep.state, seen) == ("done", [0, 2])
+    assert states(history) == ["FULFILLED"] * 3
+    assert sweep.progress().adopted == 1
+
+
+@pytest.fixture
+def out_of_reach(monkeypatch):
+    """Return an event; while it is set, the history cannot be reached under a lease."""
+    away, write = threading.Event(), SweepLease.write
+
+    def write_if_there(lease, change):
+        if away.is_set():
+            raise OutOfReachError
+        return write(lease, change)
+
+    monkeypatch.setattr(SweepLease, "write", write_if_there)
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_EVERY", 0.2)
+    monkeypatch.setattr("vellum_nb.sweep.driver._TRY_AGAIN", 0.05)
+    return away
+
+
+def wait_until_noted(sweep):
+    """Wait until a sweep notes that it cannot reach its history."""
+    noted = threading.Event()
+    sweep.subscribe(lambda: noted.set() if "reached" in (sweep.progress().note or "") else None)
+    assert noted.wait(LONG)
+
+
+def test_nothing_begins_while_the_history_cannot_be_reached(history, out_of_reach):
+    sent = []
+
+    def attempt(task, cancel):
+        sent.append(task.run.id)
+        time.sleep(0.05)
+        return Retry(replace(task, tries=1), "HTTP 429", 0.02) if task.tries == 0 else answered(task)
+
+    sweep = swept(history, planned(history, 20), attempt, concurrency=2).start()
+    out_of_reach.set()
+    wait_until_noted(sweep)
+    begun_by_then = set(sent)
+    time.sleep(0.5)
+    assert set(sent) == begun_by_then  # those are retried while the lease lasts
+    out_of_reach.clear()
+    assert sweep.wait(LONG).state == "done"
+    assert sweep.progress().note is None
+    assert states(history) == ["FULFILLED"] * 20
+
+
+def test_nothing_is_sent_after_the_deadline_of_the_lease(history, out_of_reach):
+    sent = []
+
+    def attempt(task, cancel):
+        sent.append(task.run.id)
+        return Retry(replace(task, tries=task.tries + 1), "refused", 0.01)
+
+    sweep = swept(history, planned(history, 2), attempt, concurrency=2).start()
+    while len(sent) < 2:
+        time.sleep(0.01)
+    out_of_reach.set()
+    wait_until_noted(sweep)
+    sweep._lease.deadline = Deadline.after(0.0)
+    time.sleep(0.3)
+    number = len(sent)
+    time.sleep(0.3)
+    assert len(sent) == number
+    out_of_reach.clear()
+    while len(sent) == number:
+        time.sleep(0.01)
+    sweep.stop()
+    sweep.wait(LONG)
 
 
 def test_an_executor_that_was_shut_down_is_an_error(history):

@@ -60,6 +60,15 @@ RUNS = {
 }
 
 
+class ViolationError(BaseException):
+    """A guarantee does not hold; a driver lets it through."""
+
+
+def ensure(condition, message):
+    if not condition:
+        raise ViolationError(message)
+
+
 class Server:
     """Executes, loses answers, lists late, cancels; refuses used external ids, or repeats them."""
 
@@ -209,15 +218,16 @@ class Lease:
             self._fence()
             server = self.world.server
             for run in runs:  # one that a busy answer hid is refused when it is begun again
-                assert server.refuses or run.id not in server.executed, "it was executed"
-                assert self.database.rows.pop(run.id).state == "STARTED"
+                is_unsent = server.refuses or run.id not in server.executed
+                ensure(is_unsent, "an executed run was withdrawn")
+                del self.database.rows[run.id]
 
     def keep_answers(self, runs):
         for run in runs if not self.session.is_dead else ():
             self.database.complete(run)
 
     def _fence(self):
-        assert not self.is_lost, "a driver wrote after it had lost its lease"
+        ensure(not self.is_lost, "a driver wrote after it had lost its lease")
         if self.session is not self.database.token and not self.session.is_dead:
             self.is_lost = True
             raise LeaseLostError
@@ -233,7 +243,8 @@ class Lease:
         for run in resent:
             row = database.rows[run.id]
             if row.in_doubt:
-                assert now - database.since.pop(run.id, 0.0) > 7.9, "it was sent again too soon"
+                since = database.since.pop(run.id, -math.inf)  # it may have been out of reach
+                ensure(now - since > 7.9, "a run was sent again too soon")
                 database.rows[run.id] = run
         stored = [database.rows[run.id] for run in begun if run.id in database.rows]
         database.rows |= {run.id: run for run in begun if run.id not in database.rows}
@@ -350,7 +361,8 @@ class Session:
         elif prepared.send_by.left <= 0:
             at, outcome = now, not_sent_in_time(prepared)
         else:
-            assert self.world.database.token is self, "it was sent while another had the lease"
+            has_lease = self.world.database.token is self
+            ensure(has_lease, "a run was sent while another driver had the lease")
             self.world.last_sent[prepared.run.id] = now
             at, outcome = server.send(prepared, now)
         self._push(at, prepared, outcome)
@@ -361,14 +373,17 @@ class Session:
         age, since = prepared.doubt_s, database.since.get(prepared.run.id, now)
         is_adopted = prepared.doubt.why == "the history had it already"  # its age is not known
         if not prepared.is_probe and not is_adopted and database.token is self:
-            assert age >= now - since - 0.01, "the time in doubt began again"
-            assert age <= now - self.world.last_sent.get(prepared.run.id, -1e9), "it was too long"
+            sent = self.world.last_sent.get(prepared.run.id, -math.inf)
+            ensure(age >= now - since - 0.01, "the time in doubt began again")
+            ensure(age <= now - sent, "the time in doubt counts from before the call")
 
     def _end(self):
         self.driver._put_back()
         error = self.driver.error
         if error is not None and not isinstance(error, LeaseLostError):
             raise error
+        is_done = self.driver.why is not None or self.driver._counter.left == 0
+        ensure(is_done or self.is_dead, "a driver ended before its runs did")
         self.merge_pending()
         if self.world.database.token is self and not self.is_away:
             self.world.database.token = None
@@ -437,7 +452,7 @@ class World:
             session = min(self.sessions, key=lambda each: each.next_s, default=None)
             if session is None or session.next_s > arrives:
                 number += 1
-                assert number < 300, "it comes to no end"
+                ensure(number < 300, "it comes to no end")
                 self.now = max(self.now, arrives)
                 self._arrive(number)
                 arrives = self.now + self.dice.expovariate(0.02)
@@ -458,14 +473,16 @@ class World:
     def check(self):
         """Check that each place has one answer, and nothing was executed twice."""
         rows, executed = self.database.rows, self.server.executed
-        assert set(executed) <= set(rows), "something else was executed"
-        assert set(executed.values()) <= {1}, "a run was executed twice"
+        ensure(set(executed) <= set(rows), "something else was executed")
+        ensure(set(executed.values()) <= {1}, "a run was executed twice")
         for place, run in self.places().items():
             failed = run.state == "FAILED" and run.doubt == "SENT"  # after six lost calls
-            assert run.state == "FULFILLED" or failed, "a planned run is missing"
+            ensure(run.state == "FULFILLED" or failed, "a planned run is missing")
             attempts = [rows[id_] for id_ in executed if id_.split(".")[0] == str(place)]
             cut_off = [run for run in attempts if is_cut_off(run)]
-            assert len(attempts) - len(cut_off) <= 1, "a place was executed twice"
+            ensure(
+                len(attempts) - len(cut_off) <= 1, "a planned run was made again after an answer"
+            )
 
 
 class Jumping(datetime):
@@ -487,7 +504,7 @@ def check(world, seed):
     try:
         world.run()
         world.check()
-    except AssertionError as exc:
+    except ViolationError as exc:
         pytest.fail(f"SWEEP_SEED={seed}: {exc}")
 
 

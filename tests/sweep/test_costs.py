@@ -1,0 +1,93 @@
+"""What `max_cost_usd` lets begin: every run under way reserves what it is expected to cost."""
+
+import math
+import threading
+import time
+
+import pytest
+from sweep_kit import LONG, Gate, again_later, answered, planned, swept
+
+from vellum_nb.sweep.progress import facts
+
+
+def costing(cost, seconds=0.005):
+    """Return an attempt that takes a moment, and reports its cost."""
+
+    def attempt(task, cancel=None):
+        time.sleep(seconds)
+        return answered(task, cost_usd=cost(task) if callable(cost) else cost)
+
+    return attempt
+
+
+def limited(history, attempt, cases=300, tags=("v1",), limit=5.0):
+    record = planned(history, cases, tags)
+    return swept(history, record, attempt, concurrency=128, max_cost_usd=limit)
+
+
+@pytest.mark.parametrize(("limit", "calls"), [(5.0, 5), (4.5, 5), (0.5, 1)])
+def test_no_more_runs_begin_than_the_limit_pays_for(history, limit, calls):
+    sweep = limited(history, costing(1.0), limit=limit).run()
+    assert sweep.progress().why == f"max_cost_usd={limit} is reached"
+    assert history.count() == calls
+
+
+def test_the_overshoot_of_several_releases_is_at_most_one_call(history):
+    cost = {"v1": 1.0, "v2": 3.0}
+    attempt = costing(lambda task: cost[task.run.release_tag])
+    sweep = limited(history, attempt, tags=("v1", "v2"), limit=20.0).run()
+    assert 20.0 <= sweep.progress().cost_usd <= 23.0
+
+
+def test_runs_begin_one_at_a_time_until_a_cost_is_known(history):
+    gate = Gate()
+    sweep = limited(history, gate, tags=("v1", "v2")).start()
+    gate.wait_for(1)
+    assert not gate.arrived.acquire(timeout=0.6)  # two turns
+    gate.open.set()
+    assert sweep.wait(LONG).state == "done"  # no run reports its cost: that limits nothing
+    assert sweep.progress().cost_problem.startswith("no run reports its cost")
+
+
+def test_a_run_that_fails_shows_no_cost(history):
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def failing(task, cancel=None):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.005)
+        with lock:
+            at_once -= 1
+        return answered(task, state="FAILED", outputs={})
+
+    limited(history, failing, cases=20).run()
+    assert most == 1
+
+
+def test_past_runs_of_a_deployment_show_what_the_first_ones_will_cost(history):
+    first = limited(history, costing(1.0), limit=3.0).run()
+    assert history.count() == 3
+    gate = Gate()
+    again = again_later(history, first, gate, concurrency=128, max_cost_usd=10.0).start()
+    gate.wait_for(7)
+    assert not gate.arrived.acquire(timeout=0.6)
+    gate.open.set()
+    again.stop()
+    again.wait(LONG)
+
+
+@pytest.mark.parametrize("wrong", [-1000.0, math.nan])
+def test_a_negative_cost_or_nan_is_ignored_and_noted(history, wrong):
+    attempt = costing(lambda task: wrong if task.run.inputs["n"] == 1 else 1.0)
+    sweep = limited(history, attempt).run()
+    now = sweep.progress()
+    assert (now.cost_usd, now.why) == (5.0, "max_cost_usd=5.0 is reached")
+    assert "1 cost that is negative or not a number: ignored" in facts(now)
+
+
+def test_a_higher_limit_goes_on_where_the_lower_one_stopped(history):
+    first = limited(history, costing(1.0)).run()
+    again_later(history, first, costing(1.0), concurrency=128, max_cost_usd=8.0).run()
+    assert history.count() == 8
