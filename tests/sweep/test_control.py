@@ -271,7 +271,9 @@ def test_nothing_begins_while_the_history_cannot_be_reached(history, out_of_reac
     def attempt(task, cancel):
         sent.append(task.run.id)
         time.sleep(0.05)
-        return Retry(replace(task, tries=1), "HTTP 429", 0.02) if task.tries == 0 else answered(task)
+        return (
+            Retry(replace(task, tries=1), "HTTP 429", 0.02) if task.tries == 0 else answered(task)
+        )
 
     sweep = swept(history, planned(history, 20), attempt, concurrency=2).start()
     out_of_reach.set()
