@@ -161,7 +161,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client = listener.accept()[0]
-                server = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # it is down
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 for source, sink in ((client, server), (server, client)):
                     copy = (source, sink, source is server)
