@@ -461,7 +461,7 @@ class Driver(threading.Thread):
         return fresh
 
     def _draw(self) -> bool:
-        """Have a run that may begin in `_next`; return False if there is none."""
+        """Draw a run that may begin into `_next`; return False if no run may."""
         if self._next:
             return True
         more = 2 * self.concurrency.limit
