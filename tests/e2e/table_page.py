@@ -40,11 +40,11 @@ view
 
 
 class TablePage:
-    """The table in the first output of a notebook."""
+    """The table in one output of a notebook; `cell` counts from 0."""
 
-    def __init__(self, notebook):
+    def __init__(self, notebook, *, cell=0):
         self.notebook = notebook
-        self.root = notebook.output(0).locator(".vnb-table")
+        self.root = notebook.output(cell).locator(".vnb-table")
         self.grid = self.root.get_by_role("grid", name="Runs")
         self.rows = self.grid.locator(".vnb-table-row")
         self.filter = self.root.get_by_label("Filter runs by text")

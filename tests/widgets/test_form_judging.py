@@ -175,6 +175,39 @@ def test_an_answer_is_rated_while_another_is_still_under_way(make, judge):
     assert judge.calls[-1] == ("v2", 0, None)
 
 
+def test_run_in_doubt_is_looked_up_and_its_answer_replaces_it(make):
+    found = []
+
+    def look_up(run):
+        if not found:
+            raise APIConnectionError("the server <refused>")
+        return run.model_copy(update=found[0])
+
+    error = RunError(code="CANCELLED", message="cancelled before an answer came")
+    doubt = {"state": "CANCELLED", "doubt": "SENT", "outputs": {}, "error": error}
+    form, _ = make(lambda request, _: answer(request, **doubt), look_up=look_up)
+    ran(form)
+    assert bars(form).controls == ["look up"]
+    assert bar(form, "v2")["in_doubt"]
+    press(form, "v2", "look up")
+    state = bar(form, "v2")
+    assert (state["problem"], state["in_doubt"]) == ("the server <refused>", True)
+    found.append({"execution_id": "e1", "doubt": "EXECUTED"})
+    press(form, "v2", "look up")
+    state = bar(form, "v2")
+    assert (state["problem"], state["looked_up"]) == ("", "It is still running.")
+    assert "it was executed" in shown(form)
+    settled = {"state": "FULFILLED", "doubt": None, "error": None, "cost_usd": 0.5}
+    found[0] = {**settled, "outputs": {"reply": "at last"}}
+    press(form, "v2", "look up")
+    state = bar(form, "v2")
+    assert (state["in_doubt"], state["rates"]) == (False, True)
+    assert state["looked_up"] == "Looked up: it ended as FULFILLED."
+    assert "at last" in shown(form)
+    assert "in doubt" not in shown(form)
+    assert form.runs[0].cost_usd == 0.5
+
+
 def test_a_trace_is_read_once_and_shown_or_explained(make):
     nodes = [NodeRun(name="Draft <reply>", state="FULFILLED")]
     read = []

@@ -192,7 +192,8 @@ def sweep(order):
     if order.get("quick", True):
         shorten_look_ups()
     timeout = (10, order.get("read", 30))
-    with vnb.connect(order["url"], api_key=KEY, history=order["history"], timeout=timeout) as ws:
+    key, history = order.get("key", KEY), order["history"]
+    with vnb.connect(order["url"], api_key=key, history=history, timeout=timeout) as ws:
         path.with_suffix(".ready").touch()
         if order["until"]:
             wait_until(Path(order["until"]).exists)

@@ -4,10 +4,9 @@ The counting server goes on with an execution whose client has gone; the local s
 """
 
 import threading
-import time
 
 import pytest
-from counting_server import KEY, CountingServer, _answer
+from costing_server import KEY, CostingServer
 from runs_kit import html_of
 
 import vellum_nb as vnb
@@ -19,33 +18,9 @@ EXECUTE = "/v1/execute-workflow"
 EVENTS = "/v1/workflow-deployments/d1/execution-events"
 
 
-class Costing(CountingServer):
-    """Lists what an execution cost."""
-
-    def _event(self, execution):
-        usage = [{"ml_model_name": "m", "ml_model_usage": {"input_token_count": 3}}]
-        results = [{"usage": usage, "cost": [{"value": 0.25, "unit": "USD"}]}]
-        return {**super()._event(execution), "usage_results": results}
-
-    async def _read(self, writer, target):
-        if "environment" in target.path and target.path.endswith("identity"):
-            await _answer(writer, {"id": "p", "name": "production"})
-        elif target.path.endswith("/release-tags"):
-            tag = {"name": "v1", "source": "USER", "release": {"id": "release-v1"}}
-            await _answer(writer, {"count": 1, "results": [tag]})
-        else:
-            await super()._read(writer, target)
-
-    def release(self):
-        """Let the executions end."""
-        self.held = False
-        while any(execution["end"] is None for execution in self.kept.values()):
-            time.sleep(0.01)
-
-
 @pytest.fixture
 def counting():
-    server = Costing().start()
+    server = CostingServer().start()
     server.held = True
     yield server
     server.held = False
@@ -127,7 +102,7 @@ def check_completed(ws, counting, run):
     assert (found.state, found.outputs) == ("FULFILLED", {"said": "v1 x"})
     assert (found.cost_usd, found.tokens_in, found.model) == (0.25, 3, "m")
     assert (found.error, found.doubt, found.in_doubt) == (None, None, False)
-    assert found.execution_id == "e-0"
+    assert found.execution_id == counting.kept[run.external_id]["span_id"]
     assert dict(counting.executed) == {run.external_id: 1}
 
 
@@ -184,9 +159,9 @@ def test_cancelled_form_looks_its_run_up(ws, counting, until):
 def test_running_execution_is_found_and_its_run_stays_in_doubt(ws, counting, interrupted):
     run = interrupted()
     (pending,) = ws.resume_pending()
-    assert (pending.run.id, pending.execution_id) == (run.id, "e-0")
     stored = ws.history.get(run.id)
-    assert (stored.state, stored.execution_id, stored.doubt) == ("CANCELLED", "e-0", "EXECUTED")
+    assert (stored.state, stored.doubt) == ("CANCELLED", "EXECUTED")
+    assert stored.execution_id == pending.execution_id == counting.kept[run.id]["span_id"]
     counting.release()
     assert ws.history.sync("count").completed == 1
     check_completed(ws, counting, run)
@@ -393,3 +368,14 @@ def test_refusal_by_the_server_is_not_in_doubt(hostile, broken):
     (run,) = broken.history.runs()
     assert (run.state, run.doubt) == ("FAILED", None)
     assert caught.value.__notes__ == [f"The run is in the history as FAILED: {run.id}"]
+
+
+def test_look_up_that_the_key_does_not_allow_raises_an_error_of_ours(hostile, broken):
+    hostile.answers = {EXECUTE: PAGES["502 page"]}  # the key may read nothing
+    with pytest.raises(vnb.ServerError):
+        broken.run("shout", {"text": "x"})
+    (run,) = broken.history.runs()
+    with pytest.raises(vnb.VellumNBError, match="cannot be looked up: executions cannot be"):
+        broken._runner.look_up(run)
+    assert broken.resume_pending() == []
+    assert broken.history.get(run.id) == run

@@ -116,9 +116,7 @@ def test_backup_from_the_middle_of_a_sweep_is_completed_after_sync(
         assert ws.history.count() == len(CASES)
 
 
-def test_runs_of_a_plan_that_were_merged_under_other_ids_are_adopted(
-    connected, counting, tmp_path
-):
+def test_runs_of_a_plan_that_were_merged_under_other_ids_are_adopted(connected, counting, tmp_path):
     with connected(tmp_path / "runs.db") as ws:
         first = swept(ws, max_calls=5)
         ws.history.backup(tmp_path / "backup.db")

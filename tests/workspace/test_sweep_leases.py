@@ -143,7 +143,9 @@ def test_two_kernels_that_are_suspended_in_turn_execute_each_run_once(kernels, c
     running = [kernels.start(counting.url, place, cases, **options) for _ in range(2)]
     while not any(kernel.is_done for kernel in running):
         running = [
-            kernels.start(counting.url, place, cases, **options) if kernel.outcome_exists else kernel
+            kernels.start(counting.url, place, cases, **options)
+            if kernel.outcome_exists
+            else kernel
             for kernel in running
         ]
         for kernel, other in (running, reversed(running)):

@@ -17,8 +17,6 @@ from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
 
-_ANSWERED = ("FULFILLED", "REJECTED")
-
 
 def judge_id(judge: Judge, release: WorkflowDeploymentRelease | None) -> str:
     """Return what the ids of a judge's runs derive from, besides their inputs and repeat.
@@ -44,20 +42,17 @@ class JudgeService:
     def known_runs(self, judge: Judge, case_ids: Sequence[str]) -> dict[str, list[Run]]:
         """Return the stored judgements of these inputs, by case id, at most `repeats` of each.
 
-        Any fulfilled run counts; a rejected one counts if it was made to judge: it was paid for.
+        A rejected run is no judgement: the judge is asked again.
         """
         tag = judge.release_tag
         release = self.release(judge.deployment, tag) if case_ids else None
-        sweep_ids = self.history.sweeps.of_judges()
         known: dict[str, list[Run]] = {}
-        runs = self.history.runs(
-            deployment=judge.deployment, state=list(_ANSWERED), case_id=list(case_ids)
-        )
-        for run in sorted(runs, key=lambda run: _ANSWERED.index(run.state)):
+        for run in self.history.runs(
+            deployment=judge.deployment, state="FULFILLED", case_id=list(case_ids)
+        ):
             is_of = run.release_id == release.id if release else run.release_tag == tag
-            is_judgement = run.state == "FULFILLED" or run.sweep_id in sweep_ids
             own = known.setdefault(run.case_id, [])
-            if is_of and is_judgement and not run.tag_moved and len(own) < judge.repeats:
+            if is_of and not run.tag_moved and len(own) < judge.repeats:
                 own.append(run)
         return {key: own for key, own in known.items() if own}
 

@@ -12,6 +12,7 @@ from vellum_nb.history.check import HistoryCheck, check_history
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
+    OPTIONAL_COLUMNS,
     column,
     frame_of_cells,
     trace_frame,
@@ -38,6 +39,7 @@ from vellum_nb.history.writes import Deletion, format_bytes
 
 __all__ = [
     "COLUMN_KINDS",
+    "OPTIONAL_COLUMNS",
     "BlindRatings",
     "DatabaseUrl",
     "Deletion",

@@ -217,12 +217,6 @@ class History:
             raise writes.unknown_run(store, id)
         return run_of(rows[0])
 
-    def runs_in_doubt(self) -> list[Run]:
-        """Return the runs that were sent, or may be, and have no recorded answer, newest first."""
-        sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
-        ids = [run_id for (run_id,) in self._store.read(sql)]
-        return self.runs(ids=ids, skip_damaged=True) if ids else []
-
     def runs(self, **filters: Unpack[Filters]) -> list[Run]:
         """Return runs, newest first.
 

@@ -36,8 +36,7 @@ from vellum_nb.models.sweeps import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_ANSWERED = frozenset({"FULFILLED", "REJECTED"})
-_REPEATED = frozenset({"FAILED", "CUT_OFF"})  # a judge's runs that are made again
+_ASKED_AGAIN = frozenset({"REJECTED", "FAILED", "CUT_OFF"})  # a judge's runs without a verdict
 _RECENT = 2_000
 _AT_ONCE = 2_000  # ids in a query
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
@@ -356,7 +355,7 @@ class Sweeps:
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
         """Return what the history has of a judge's planned runs: states by id, and answers."""
         stored = _judgements(self._store, sweep)
-        answers = {run.place: run.id for run in stored if run.state in _ANSWERED}
+        answers = {run.place: run.id for run in stored if run.state == "FULFILLED"}
         return {run.planned_id: run.state for run in stored}, answers
 
     def begun(self, sweep_id: str) -> int:
@@ -368,11 +367,6 @@ class Sweeps:
         )
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
-    def of_judges(self) -> set[str]:
-        """Return the ids of all sweeps in which a judge is at work."""
-        rows = self._store.read("SELECT id FROM sweeps WHERE judge IS NOT NULL")
-        return {sweep_id for (sweep_id,) in rows}
-
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
         """Return the doubt of each run of a sweep, and for how many seconds it has lasted."""
         now = self._store.dialect.now
@@ -382,6 +376,11 @@ class Sweeps:
         )
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {run_id: (kind, max(0, age) / 1e6) for run_id, kind, age in rows}
+
+    def ids_in_doubt(self) -> list[str]:
+        """Return the ids of all runs in doubt, of sweeps and others."""
+        sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
+        return [run_id for (run_id,) in self._store.read(sql)]
 
     def doubt_age(self, run_id: str) -> float:
         """Return for how many seconds a run has been in doubt; 0 if it is not known."""
@@ -582,7 +581,7 @@ def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
         rows = reader.read(sql, {"ids": reader.dialect.listed(ids)})
         runs = [_Judgement(name, ids[name], *row) for name, *row in rows]
         stored += runs
-        places = [run.place for run in runs if run.state in _REPEATED]
+        places = [run.place for run in runs if run.state in _ASKED_AGAIN]
         attempt += 1
     return stored
 
@@ -591,7 +590,7 @@ def _adopt_judgements(tx: Transaction, sweep: SweepRecord) -> None:
     """Have answers of earlier sweeps of a judge stand for planned runs; adopt its other runs."""
     runs = [] if sweep.judge is None else _judgements(tx, sweep)
     runs = [run for run in runs if run.sweep_id != sweep.id]
-    answers = {run.place: run.id for run in runs if run.state in _ANSWERED}
+    answers = {run.place: run.id for run in runs if run.state == "FULFILLED"}
     _insert_reused(sweep.id, answers, tx)
     for run in runs:
         if run.place not in answers:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import traitlets
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history import History, OrderedRuns
+from vellum_nb.history import OPTIONAL_COLUMNS, History, OrderedRuns
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import lookup_text, plural
 from vellum_nb.widgets.base import Debouncer, SerialExecutor
@@ -72,14 +72,14 @@ class HistorySource:
         self._inputs: dict[str, None] = {}
         self._outputs: dict[str, None] = {}
         self._deployments: set[str] = set()
-        self._has_authors = False
+        self._optional: set[str] = set()
         self._meet(history.page(limit=_SAMPLE, whole=False, skip_damaged=True, **self._filters))
 
     @property
     def known(self) -> list[str]:
         """The names of all columns."""
         inputs, outputs = (list(each)[:_MOST_NAMES] for each in (self._inputs, self._outputs))
-        return known_columns(inputs, outputs, authors=self._has_authors)
+        return known_columns(inputs, outputs, optional=self._optional)
 
     def head(self) -> dict[str, Any]:
         """Return what the browser must know beside the rows: title, chips, columns."""
@@ -186,7 +186,7 @@ class HistorySource:
             self._inputs.update(dict.fromkeys(run.inputs))
             self._outputs.update(dict.fromkeys(run.outputs))
             self._deployments.add(run.deployment)
-            self._has_authors = self._has_authors or run.author is not None
+            self._optional |= {name for name in OPTIONAL_COLUMNS if getattr(run, name) is not None}
 
 
 def _chip(name: str, value: Any) -> str:

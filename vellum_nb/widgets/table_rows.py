@@ -7,12 +7,12 @@ they are escaped where HTML is made of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from vellum_nb.history import COLUMN_KINDS
+from vellum_nb.history import COLUMN_KINDS, OPTIONAL_COLUMNS
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import doubt_text
 from vellum_nb.rendering.html import render
@@ -41,11 +41,15 @@ Cell = str | float | int | bool | list[str] | None
 
 
 def known_columns(
-    inputs: Iterable[str], outputs: Iterable[str], *, authors: bool = False
+    inputs: Iterable[str], outputs: Iterable[str], *, optional: Collection[str] = ()
 ) -> list[str]:
-    """Return the names of all columns: those of the history frame, and two for all values."""
+    """Return the names of all columns: those of the history frame, and two for all values.
+
+    `optional` are those of the optional columns of the frame in which a run has a value.
+    """
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
-    names = [name for name in COLUMN_KINDS if authors or name != "author"]
+    left_out = OPTIONAL_COLUMNS.difference(optional)
+    names = [name for name in COLUMN_KINDS if name not in left_out]
     return [*names[:_HEAD], "inputs", *values[0], "outputs", *values[1], *names[_HEAD:]]
 
 

@@ -295,10 +295,11 @@ def resume_pending(runner: Runner) -> list[PendingRun]:
     here = None
     with suppress(APIStatusError):  # this key may not know
         here = runner.client.environment_identity().name
-    held = runner.history.sweeps.held()
+    sweeps = runner.history.sweeps
+    held, ids = sweeps.held(), sweeps.ids_in_doubt()
     runs = [
         run
-        for run in runner.history.runs_in_doubt()
+        for run in runner.history.runs(ids=ids, skip_damaged=True)
         if (None in {here, run.environment} or run.environment == here)
         and not runner.is_driven(run, held)
     ]
@@ -311,17 +312,27 @@ def _resumed(
     runner: Runner, deployment_id: Callable[[str], str | None], run: Run
 ) -> PendingRun | None:
     """Return a run in doubt as a pending run; None if the server does not know its execution."""
+    pending = PendingRun(runner, run)
     try:
-        if run.execution_id is None:
-            run = runner.look_up_once(deployment_id(run.deployment), run)
-            return None if run.execution_id is None else PendingRun(runner, run)
-        pending = PendingRun(runner, run)
+        if run.execution_id is not None and _is_known(pending):
+            return pending
+        run = runner.look_up_once(deployment_id(run.deployment), run)
+    except APIStatusError as exc:
+        if exc.status_code not in _ELSEWHERE:
+            raise
+    except NoLookupError:
+        pass
+    return None if run == pending.run else PendingRun(runner, run)
+
+
+def _is_known(pending: PendingRun) -> bool:
+    """Poll a pending run; return whether the server knows its execution id."""
+    try:
         pending.status()
     except APIStatusError as exc:
         if exc.status_code not in _ELSEWHERE:
             raise
-    except (NoLookupError, InputError):  # InputError: its id cannot be part of an address
-        pass
-    else:
-        return pending
-    return None
+        return False
+    except InputError:  # the id cannot be part of an address
+        return False
+    return True

@@ -122,7 +122,7 @@ _CUT_OFF = "WORKFLOW_CANCELLED"
 _SETTLED: Mapping[str, Any] = {"error": None, "doubt": None}
 
 
-class NoLookupError(VellumNBError):
+class NoLookupError(Exception):
     """Executions cannot be looked up on this server, or with this key."""
 
 

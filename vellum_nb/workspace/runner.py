@@ -261,7 +261,11 @@ class Runner:
         if self.is_driven(run, self.history.sweeps.held()):
             msg = f"Run {run.id} is under way: its answer is recorded when it arrives"
             raise VellumNBError(msg)
-        return self.look_up_once(self.lookup.deployment_id(run.deployment), run)
+        try:
+            return self.look_up_once(self.lookup.deployment_id(run.deployment), run)
+        except NoLookupError as exc:
+            msg = f"Run {run.id} cannot be looked up: {exc}"
+            raise VellumNBError(msg) from exc
 
     def is_driven(self, run: Run, held_sweeps: Collection[str]) -> bool:
         """Whether a call of this workspace, or the driver of a sweep, is about to end `run`."""
@@ -289,7 +293,15 @@ class Runner:
     def look_up_once(
         self, deployment_id: str | None, run: Run, cancel: Cancellation | None = None
     ) -> Run:
-        """Look up the execution of a run in doubt, as `look_up`, whoever is about to end it."""
+        """Look up the execution of a run in doubt, even if a call or driver may still end it.
+
+        Raises
+        ------
+        NoLookupError
+            Executions cannot be looked up on this server, or with this key.
+        APIError
+            No usable answer came this time.
+        """
         execution = self._execution_of(deployment_id, run, cancel)
         if execution is None:
             return run

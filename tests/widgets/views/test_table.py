@@ -9,6 +9,7 @@ import traitlets
 from view_kit import ids
 
 from vellum_nb import HistoryView
+from vellum_nb.errors import APIConnectionError
 from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 
@@ -50,6 +51,71 @@ def test_says_why_a_run_has_no_outputs_and_writes_out_integers_beyond_a_browsers
     record(9, outputs=outputs)
     row = table().rows(columns=[f"output.{name}" for name in outputs])["rows"][0]
     assert row["cells"] == [2**53, str(2**70), str(-(2**70)), "true"]
+
+
+def test_row_in_doubt_says_so_and_may_be_looked_up(record, table):
+    record(0, "CANCELLED", doubt="SENT")
+    record(1, "FAILED", doubt="SENT")
+    record(2, "STARTED")
+    record(3, "CANCELLED")
+    rows = table().rows(columns=["state", "outputs"])["rows"]
+    assert [(row["doubt"], row["open"]) for row in rows] == [
+        (False, False),
+        (False, True),
+        (True, True),
+        (True, True),
+    ]
+    assert [row["cells"][1] for row in rows] == [
+        "cancelled after 1 s",
+        "no answer yet",
+        "no answer came; it may still have run: no answer within 30 s",
+        "cancelled; it may still have run",
+    ]
+
+
+def test_runs_in_doubt_are_looked_up_and_others_are_not(history, record, table):
+    record(0, "CANCELLED", doubt="SENT")
+    record(1, "FULFILLED")
+    record(2, "FAILED", doubt="SENT")
+    asked = []
+
+    def look_up(run):
+        asked.append(run.id)
+        if run.state == "FAILED":
+            return run
+        history.finish(run.model_copy(update={"state": "FULFILLED", "doubt": None, "error": None}))
+        return history.get(run.id)
+
+    page = table(look_up=look_up)
+    assert page.state("_head")["can"] == ["look_up"]
+    page.send(kind="look_up", ids=["run-0", "run-1", "run-2", "gone"])
+    assert page.view.wait(10)
+    assert sorted(asked) == ["run-0", "run-2"]
+    told = page.wire.customs("looked_up")[-1]["text"]
+    assert told == "2 runs looked up: 1 completed, 1 not listed yet."
+    assert [row["state"] for row in page.rows()["rows"]] == ["FAILED", "FULFILLED", "FULFILLED"]
+    page.send(kind="look_up", ids=["run-2"])
+    assert page.view.wait(10)
+    told = page.wire.customs("looked_up")[-1]["text"]
+    assert told == "The server lists no execution of it yet."
+
+
+def test_look_up_that_fails_is_shown_and_a_table_without_look_ups_offers_none(record, table):
+    record(0, "CANCELLED", doubt="SENT")
+
+    def refuse(_run):
+        raise APIConnectionError("the server <refused>")
+
+    page = table(look_up=refuse)
+    page.send(kind="look_up", ids=["run-0"])
+    assert page.view.wait(10)
+    assert page.view.error == "the server <refused>"
+    page = table()
+    assert page.state("_head")["can"] == []
+    for value in (["run-0"], [], None, "run-0", [1]):
+        page.send(kind="look_up", ids=value)
+        assert page.view.wait(10)
+    assert page.rows()["rows"][0]["state"] == "CANCELLED"
 
 
 def test_sorts_by_a_column_either_way(record, table):

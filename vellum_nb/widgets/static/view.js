@@ -448,7 +448,10 @@ class RunsTable extends View {
     if (allBox) Object.assign(allBox, { checked: every, indeterminate: count > 0 && !every });
     if (this.amount) say(this.amount, `${figure(total)} ${plural(total, "run")} as`);
     const words = total === all ? ` ${plural(total, "run")}` : ` of ${figure(all)} ${plural(all, "run")}`;
-    refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, count && h("span", { class: "vnb-table-dot" }, "·"), count && `${figure(count)} selected`);
+    const doubts = this.rows.filter((row) => row.doubt).length;
+    const where = this.rows.length < total ? " on this page" : "";
+    const dot = () => h("span", { class: "vnb-table-dot" }, "·");
+    refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, doubts && dot(), doubts && icon("doubt", "vnb-glyph vnb-table-doubt"), doubts && ` ${figure(doubts)} in doubt${where}`, count && dot(), count && `${figure(count)} selected`);
     this.clearSelection.hidden = !count;
     this.sideButton.disabled = !count;
     this.lookUpState();
