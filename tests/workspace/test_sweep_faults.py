@@ -8,7 +8,6 @@ import _thread
 import itertools
 import multiprocessing
 import os
-import pickle
 import threading
 import time
 from collections import deque
@@ -184,7 +183,7 @@ def test_an_attempt_that_begins_after_its_deadline_sends_nothing(server, ws):
     run = ws.history.begin(swept(ws, ONE).runs()[0].model_copy(update=NEW))
     attempt = SweepAttempt(ws.client.settings(max_connections=1, max_tries=1), "d-1")
     prepared = PreparedRun(run, (), send_by=Deadline.after(-0.1))
-    outcome = pickle.loads(pickle.dumps(attempt))(pickle.loads(pickle.dumps(prepared)))
+    outcome = attempt(prepared)
     assert (type(outcome), outcome.prepared.tries, server.posts) == (Retry, 0, 1)
 
 
