@@ -57,30 +57,30 @@ class ListingDelay:
         self._probes = [each for each in self._probes if each[0] > now]
         return ready
 
-    def take(self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float) -> None:
-        """Learn from the outcome of an attempt, which came between `earliest` and `now`."""
+    def take_answer(self, prepared: PreparedRun, run: Run, earliest: float, took: float) -> None:
+        """Note a direct answer, which came at `earliest` or later, and took so many seconds."""
+        if took > self._longest:
+            self._longest = took
+            self._update()
+        if run.state in _ANSWERS:
+            self._last = (earliest, prepared, run)
+            if self._wanted:
+                self._add_probe()
+
+    def take(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
+        """Learn from a look-up, or from a call whose answer did not come."""
         doubt = prepared.doubt
         if prepared.is_probe:
             self._take_probe(prepared, outcome, now)
         elif doubt is None:
-            self._take_answer(prepared, outcome, earliest, now)
+            self._take_doubt(outcome, now)
         elif doubt.unlisted_s is not None and _is_listed(doubt, outcome):
             self._latest = max(self._latest, self._bound(doubt, now))
         self._update()
 
-    def note_latency(self, seconds: float) -> None:
-        """Note how long an answer took."""
-        self._longest = max(self._longest, seconds)
-
-    def _take_answer(
-        self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float
-    ) -> None:
-        if isinstance(outcome, Finished):
-            if outcome.run.state in _ANSWERS:
-                self._last = (earliest, prepared, outcome.run)
-                if self._wanted:
-                    self._add_probe()
-        elif (doubt := outcome.prepared.doubt) is not None and doubt.kind is not None:
+    def _take_doubt(self, outcome: Outcome, now: float) -> None:
+        doubt = None if isinstance(outcome, Finished) else outcome.prepared.doubt
+        if doubt is not None and doubt.kind is not None:
             self._refuses = self._refuses or doubt.executed
             if now - self._round_began > _NEXT_ROUND and not self._is_useless:
                 self._round_began, self._wanted = now, _PROBES
