@@ -10,6 +10,7 @@ from vellum_nb.errors import APIConnectionError, BadRequestError
 from vellum_nb.models import Run
 from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.retry_policy import (
+    Doubt,
     LookupStatus,
     PreparedRun,
     after_lookup,
@@ -43,7 +44,7 @@ def lose(listing, run_id, now):
 def look_up(listing, now, *, is_listed):
     """Look up the only probe that is due `now`."""
     [probe] = listing.probes(now)
-    probe = replace(probe, doubt_s=now - probe.doubt.since)
+    probe = replace(probe, doubt_s=now - probe.doubt.since, resend_after=math.inf)
     found = finished(probe, FULFILLED, found=True)
     outcome = found if is_listed else after_lookup(probe, LookupStatus.UNKNOWN)
     listing.take(probe, outcome, now)
@@ -151,3 +152,13 @@ def test_the_lag_of_a_run_in_doubt_that_is_found_raises_the_delay():
     lost = replace(lost, doubt=replace(lost.doubt, since=100.0, unlisted_s=30.0))
     listing.take(lost, finished(lost, FULFILLED, found=True), 140.0)
     assert listing.resend_after == 80.0
+
+
+def test_a_doubt_of_an_earlier_session_has_the_delay_measured():
+    listing = ListingDelay(TIMEOUT_S)
+    doubt = Doubt("it was started", since=-1000.0)
+    run = replace(prepared("lost"), doubt=doubt, doubt_s=50.0, resend_after=TIMEOUT_S)
+    listing.take(run, after_lookup(run, LookupStatus.UNKNOWN), 100.0)
+    answer(listing, "answered", 101.0)
+    look_up(listing, 101.1, is_listed=True)
+    assert listing.resend_after == 8.0
