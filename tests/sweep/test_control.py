@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
+from vellum_nb import Metric
 from vellum_nb.clock import Deadline
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import SweepLease
@@ -209,6 +210,23 @@ def test_a_run_that_is_cut_off_three_times_is_left_to_a_later_session(history):
     assert history.count() == 6
 
 
+def test_a_run_that_is_cut_off_decides_when_it_is_made_again(history):
+    cut_off = set()
+
+    def attempt(task, cancel):
+        number = task.run.inputs["n"]
+        if task.run.release_tag == "new" and number not in cut_off:
+            cut_off.add(number)
+            return answered(task, **CUT_OFF)
+        return answered(task, outputs={"n": 1 if task.run.release_tag == "new" else 0})
+
+    metric = Metric(lambda run: run.outputs["n"], name="n")
+    options = {"stop_when": "decided", "metrics": (metric,), "concurrency": 2}
+    sweep = swept(history, planned(history, 40, ("old", "new")), attempt, **options).run()
+    assert sweep.progress().why.startswith("decided by n after ")
+    assert "new is better" in sweep.progress().why
+
+
 def test_every_attempt_at_a_run_that_is_cut_off_counts_as_a_call(history):
     def cut_off(task, cancel):
         return answered(task, **CUT_OFF)
@@ -271,7 +289,9 @@ def test_nothing_begins_while_the_history_cannot_be_reached(history, out_of_reac
     def attempt(task, cancel):
         sent.append(task.run.id)
         time.sleep(0.05)
-        return Retry(replace(task, tries=1), "HTTP 429", 0.02) if task.tries == 0 else answered(task)
+        return (
+            Retry(replace(task, tries=1), "HTTP 429", 0.02) if task.tries == 0 else answered(task)
+        )
 
     sweep = swept(history, planned(history, 20), attempt, concurrency=2).start()
     out_of_reach.set()

@@ -383,7 +383,8 @@ class Driver(threading.Thread):
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)
         self._on_change()
-        if self._under_way and not (self._cut and not self._pool.can_cut):
+        is_busy = any(not prepared.is_probe for prepared, _ in self._under_way.values())
+        if is_busy and not (self._cut and not self._pool.can_cut):
             return False
         with self._lock:
             if self._has_nothing_left and self._unresolved and self.why is None:
@@ -603,11 +604,13 @@ class Driver(threading.Thread):
         prepared, began = self._under_way.pop(run_id)
         now = self._clock()
         outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
-        resend_after = self._listing.resend_after
-        self._listing.take(prepared, outcome, max(began, self._last_turn), now)
+        listing, resend_after = self._listing, self._listing.resend_after
         if prepared.doubt is None and isinstance(outcome, Finished):
-            self._listing.note_latency(now - began)
-        if self._listing.resend_after < resend_after:
+            earliest = max(began, self._last_turn)  # it may have come while the machine slept
+            listing.take_answer(prepared, outcome.run, earliest, now - began)
+        else:
+            listing.take(prepared, outcome, now)
+        if listing.resend_after < resend_after:
             self._hasten(now)
         if isinstance(outcome, Finished):
             self._failing_since = None
