@@ -184,32 +184,34 @@ def sweep(order):
     import vellum_nb as vnb
 
     path = Path(order["outcome"])
-    if order.get("ahead_s"):
-        set_wall_clock(order["ahead_s"])
-    if order.get("lease_s"):
-        stop_monotonic_clock(path.with_suffix(".asleep"))
-        shorten_lease(order["lease_s"])
-    if order.get("quick", True):
-        shorten_look_ups()
+    set_clocks(order, path)
     timeout = (10, order.get("read", 30))
     key, history = order.get("key", KEY), order["history"]
     with vnb.connect(order["url"], api_key=key, history=history, timeout=timeout) as ws:
         path.with_suffix(".ready").touch()
         if order["until"]:
             wait_until(Path(order["until"]).exists)
-        tags, options = order.get("tags", ["v1"]), order.get("options", {})
+        name, options = order.get("name", "count"), order.get("options", {})
+        options["release_tags"] = order.get("tags", ["v1"])
         while True:
             try:
-                found = ws.sweep(
-                    order.get("name", "count"), order["cases"], release_tags=tags, **options
-                )
+                made = ws.sweep(name, order["cases"], **options)
             except vnb.HistoryError as exc:
                 if not order.get("waits_for_lease") or "is running" not in str(exc):
                     raise
                 time.sleep(0.05)
             else:
-                now = found.progress()
-                return {"state": found.state, "id": found.id, "why": now.why, "done": now.done}
+                return {"state": made.state, "id": made.id, "why": made.progress().why}
+
+
+def set_clocks(order, path):
+    """Have the clocks, the lease and the look-ups of this process as ordered."""
+    if order.get("ahead_s"):
+        set_wall_clock(order["ahead_s"])
+    if order.get("lease_s"):
+        stop_monotonic_clock(path.with_suffix(".asleep"))
+        shorten_lease(order["lease_s"])
+    shorten_look_ups()
 
 
 def set_wall_clock(seconds):

@@ -5,6 +5,7 @@ The server executes an external id again, so that each run that is sent twice is
 
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ import vellum_nb as vnb
 from vellum_nb.history.backends import open_backend
 
 CASES = [{"text": f"text {number}"} for number in range(12)]
+quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
 FOUR = {"options": {"concurrency": 4}}
 
 
@@ -173,26 +175,27 @@ def test_runs_that_were_cut_off_by_hand_are_made_again(local, workflows, place):
 
 
 def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels, local, place):
-    def named(name):
-        def workflow(text: str) -> str:
-            time.sleep(0.01)
-            return f"{name} {text}"
+    calls, has_moved = Counter(), threading.Event()
 
-        return workflow
+    def old(text: str) -> str:
+        calls["old"] += 1
+        if calls["old"] > 20:
+            has_moved.wait(LONG)
+        return f"old {text}"
 
-    def count(name):
-        with vnb.connect(local, history=":memory:") as ws:
-            found = ws.client.list_workflow_deployment_event_executions("moving", limit=200)
-            values = [each.outputs[0].value for each in found.results if each.outputs]
-            return sum(value.startswith(name) for value in values)
+    def new(text: str) -> str:
+        calls["new"] += 1
+        time.sleep(0.01)
+        return f"new {text}"
 
-    releases = {"old": local.deploy(named("old"), name="moving", release_tags=["live"]).id}
+    releases = {"old": local.deploy(old, name="moving", release_tags=["live"]).id}
     cases = [{"text": str(number)} for number in range(100)]
     order = {"name": "moving", "tags": ["live"], "key": local.api_key, **FOUR}
     kernel = kernels.start(local.url, place, cases, **order)
-    wait_until(lambda: count("old") >= 10)
-    releases["new"] = local.deploy(named("new"), name="moving", release_tags=["live"]).id
-    wait_until(lambda: count("new") >= 10)
+    wait_until(lambda: calls["old"] == 24)
+    releases["new"] = local.deploy(new, name="moving", release_tags=["live"]).id
+    has_moved.set()
+    wait_until(lambda: calls["new"] >= 20)
     kernel.kill()  # within 5 s: the tag was not looked at since
     assert kernels.start(local.url, place, cases, **order).outcome()["state"] == "done"
     with vnb.History(place) as history:
@@ -202,10 +205,11 @@ def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels
     assert [run.outputs for run in wrong if not run.tag_moved] == []
 
 
+@quick_look_ups
 @pytest.mark.parametrize("answer", ["404", "page 404", "page 200"])
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_executed_run_that_a_proxy_answered_is_not_paid_for_again(
-    connected, counting, place, answer, is_listed, quick_look_ups
+    connected, counting, place, answer, is_listed
 ):
     counting.script.extend([f"executed, then {answer}"] * 6)
     counting.lag = 0.0 if is_listed else 1e6
@@ -236,9 +240,8 @@ def test_lost_requests_are_told_from_lost_answers_that_are_listed_late(
         check_all_once(counting, swept(ws, cases), cases)
 
 
-def test_late_listing_is_measured_before_a_run_is_sent_again(
-    connected, counting, tmp_path, quick_look_ups
-):
+@quick_look_ups
+def test_late_listing_is_measured_before_a_run_is_sent_again(connected, counting, tmp_path):
     """Without the shortest wait, only the measured delay protects a run from a second call."""
     counting.lag = 1.0
     counting.faults = {"reset after": 0.3}
@@ -260,8 +263,9 @@ def test_300_runs_with_lost_answers_end_within_20_s(counting, tmp_path):
         check_all_once(counting, sweep, cases)
 
 
+@quick_look_ups
 def test_refused_external_id_settles_the_doubt_on_a_server_that_never_lists(
-    connected, counting, tmp_path, quick_look_ups
+    connected, counting, tmp_path
 ):
     """A refusal proves that the run was executed: it waits, and is not sent a third time."""
     counting.refuses = True

@@ -5,7 +5,7 @@ Leases are short.
 """
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
@@ -275,12 +275,18 @@ EXECUTE FUNCTION refuse()
 """
 
 
+@pytest.fixture
+def pending_folder(tmp_path, monkeypatch):
+    """Return the folder in which runs wait for the database, of this test alone."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_answers_whose_merge_fails_are_merged_by_a_later_process(
-    counting, proxy, proxied, postgres, postgres_url, tmp_path, monkeypatch
+    counting, proxy, proxied, postgres, pending_folder
 ):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    database = postgres_url.rpartition("/")[2]
+    database = proxied.rpartition("/")[2]
     counting.held = True
     with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
         options = {"release_tags": ["v1"], "concurrency": 4, "progress": False}
@@ -288,22 +294,20 @@ def test_answers_whose_merge_fails_are_merged_by_a_later_process(
         wait_until(lambda: counting.posts == 4)
         proxy.cut()
         counting.held = False
-        wait_until(lambda: pending_answers(tmp_path) >= 4)
+        wait_until(lambda: pending_answers(pending_folder) >= 4)
         postgres.execute(REFUSE_ANSWERS, database)
         proxy.heal()
-        try:
+        with suppress(vnb.HistoryError):
             sweep.wait(LONG)
-        except vnb.HistoryError:
-            pass
     postgres.execute("DROP TRIGGER refuse ON runs", database)
     with vnb.connect(counting.url, api_key=KEY, history=proxied, timeout=(10, LONG)) as ws:
         assert ws.sweep("count", CASES[:8], **options).state == "done"
-    check_all_once(counting, postgres_url, CASES[:8])
+    check_all_once(counting, proxied, CASES[:8])
 
 
 def pending_answers(folder):
     """Return how many answers wait in a file for the database."""
-    for path in (folder / "data").rglob("pending-*.db"):
+    for path in folder.rglob("pending-*.db"):
         with vnb.History(path) as history:
             return history.count(state="FULFILLED")
     return 0

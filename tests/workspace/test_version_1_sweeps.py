@@ -91,9 +91,7 @@ def test_another_seed_of_a_sweep_of_version_1_is_refused(ws, counting):
 @both
 def test_unfinished_sweep_of_version_1_goes_on_before_ended_ones_are_returned(ws, counting):
     cases = [{"text": "again 0"}, {"text": "again 1"}]
-    sweeps = [
-        ws.sweep("count", cases, release_tags=["v1"], progress=False) for _ in range(2)
-    ]
+    sweeps = [ws.sweep("count", cases, release_tags=["v1"], progress=False) for _ in range(2)]
     assert [sweep.state for sweep in sweeps] == ["done", "done"]
     assert [sweep.record.generation for sweep in sweeps] == [1, 3]
     assert counting.posts == 1
