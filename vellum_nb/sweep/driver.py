@@ -427,7 +427,7 @@ class Driver(threading.Thread):
 
     def _check_limits(self) -> None:
         counter = self._counter
-        runs = [each.run for _, each in self._ended]
+        runs = [outcome.run for _, outcome in self._ended]
         ended = [run for run in runs if not is_cut_off(run)]
         cost = sum((run.cost_usd or 0.0 for run in runs if is_cost(run.cost_usd)), counter.cost)
         in_hand = self._under_way or self._waiting or self._resends
@@ -510,7 +510,7 @@ class Driver(threading.Thread):
         self, fresh: Sequence[PreparedRun] = (), resends: Sequence[PreparedRun] = ()
     ) -> dict[str, Run]:
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
-        ended, stored = [each.run for _, each in self._ended], list[Run]()
+        ended, stored = [outcome.run for _, outcome in self._ended], list[Run]()
         if self._has_lost_lease:
             self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
         elif ended or fresh or resends or self._doubted:
@@ -519,8 +519,8 @@ class Driver(threading.Thread):
             stored = self._lease.record(
                 begun=begun, resent=resent, doubted=self._doubted, ended=ended
             )
-        for prepared, each in self._ended:
-            self._count(prepared, each)
+        for prepared, outcome in self._ended:
+            self._count(prepared, outcome)
         self._ended, self._doubted = [], []
         return {run.id: run for run in stored}
 
@@ -697,7 +697,7 @@ class Driver(threading.Thread):
         return after_loss(prepared, f"the executor lost it: {type(error).__name__}")
 
     def _put_back(self) -> None:
-        """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
+        """Record the last turn; remove runs that were never sent, and leave the others in doubt."""
         self._pool.close()
         waiting = [prepared for *_, prepared in self._waiting]
         begun = [*waiting, *self._resends, *(each for each, _ in self._under_way.values())]
