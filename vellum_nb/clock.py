@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -24,11 +25,18 @@ def _clock_id() -> int | None:
 
 
 _CLOCK = _clock_id()
+uptime_ns: Callable[[], int] = (
+    time.monotonic_ns if _CLOCK is None else partial(time.clock_gettime_ns, _CLOCK)
+)
+"""Returns nanoseconds since the machine was booted, including those for which it slept.
+
+It runs no Python code, so that Ctrl-C cannot interrupt it.
+"""
 
 
 def uptime() -> float:
     """Return seconds since the machine was booted, including those for which it slept."""
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+    return uptime_ns() / 1e9
 
 
 @cache

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
+from vellum_nb import Metric
 from vellum_nb.clock import Deadline
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import SweepLease
@@ -207,6 +208,23 @@ def test_a_run_that_is_cut_off_three_times_is_left_to_a_later_session(history):
     later = again_later(history, sweep, answered).run().progress()
     assert (later.state, later.done, later.failed, later.found) == ("done", 3, 0, 2)
     assert history.count() == 6
+
+
+def test_a_run_that_is_cut_off_decides_when_it_is_made_again(history):
+    cut_off = set()
+
+    def attempt(task, cancel):
+        number = task.run.inputs["n"]
+        if task.run.release_tag == "new" and number not in cut_off:
+            cut_off.add(number)
+            return answered(task, **CUT_OFF)
+        return answered(task, outputs={"n": 1 if task.run.release_tag == "new" else 0})
+
+    metric = Metric(lambda run: run.outputs["n"], name="n")
+    options = {"stop_when": "decided", "metrics": (metric,), "concurrency": 2}
+    sweep = swept(history, planned(history, 40, ("old", "new")), attempt, **options).run()
+    assert sweep.progress().why.startswith("decided by n after ")
+    assert "new is better" in sweep.progress().why
 
 
 def test_every_attempt_at_a_run_that_is_cut_off_counts_as_a_call(history):

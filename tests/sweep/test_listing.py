@@ -10,6 +10,7 @@ from vellum_nb.errors import APIConnectionError, BadRequestError
 from vellum_nb.models import Run
 from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.retry_policy import (
+    Doubt,
     LookupStatus,
     PreparedRun,
     after_lookup,
@@ -31,22 +32,22 @@ def prepared(run_id):
 def answer(listing, run_id, now):
     """Have the run answered `now`."""
     run = prepared(run_id)
-    listing.take(run, finished(run, FULFILLED), now, now)
+    listing.take_answer(run, finished(run, FULFILLED).run, now, 0.0)
 
 
 def lose(listing, run_id, now):
     """Have the run become doubtful `now`."""
     run = prepared(run_id)
-    listing.take(run, after_send_error(run, APIConnectionError("reset")), now, now)
+    listing.take(run, after_send_error(run, APIConnectionError("reset")), now)
 
 
 def look_up(listing, now, *, is_listed):
     """Look up the only probe that is due `now`."""
     [probe] = listing.probes(now)
-    probe = replace(probe, doubt_s=now - probe.doubt.since)
+    probe = replace(probe, doubt_s=now - probe.doubt.since, resend_after=math.inf)
     found = finished(probe, FULFILLED, found=True)
     outcome = found if is_listed else after_lookup(probe, LookupStatus.UNKNOWN)
-    listing.take(probe, outcome, now, now)
+    listing.take(probe, outcome, now)
 
 
 def measured(delay, *, timeout_s=TIMEOUT_S, latencies=()):
@@ -129,7 +130,7 @@ def test_a_key_that_may_not_look_up_measures_nothing():
     answer(listing, "answered", 100.0)
     lose(listing, "lost", 100.0)
     [probe] = listing.probes(100.0)
-    listing.take(probe, no_lookup(probe, "HTTP 403"), 100.0, 100.1)
+    listing.take(probe, no_lookup(probe, "HTTP 403"), 100.1)
     assert (listing.resend_after, listing.due) == (TIMEOUT_S, math.inf)
 
 
@@ -140,7 +141,7 @@ def test_a_refused_id_proves_that_nothing_has_to_be_listed():
     look_up(listing, 100.1, is_listed=False)
     run = replace(prepared("lost"), resent=True)
     used = BadRequestError("external_id lost was used before", status_code=400, body={"detail": ""})
-    listing.take(run, after_send_error(run, used), 101.0, 101.0)
+    listing.take(run, after_send_error(run, used), 101.0)
     assert listing.resend_after == 8.0
 
 
@@ -149,5 +150,15 @@ def test_the_lag_of_a_run_in_doubt_that_is_found_raises_the_delay():
     run = prepared("lost")
     lost = after_send_error(run, APIConnectionError("reset")).prepared
     lost = replace(lost, doubt=replace(lost.doubt, since=100.0, unlisted_s=30.0))
-    listing.take(lost, finished(lost, FULFILLED, found=True), 140.0, 140.0)
+    listing.take(lost, finished(lost, FULFILLED, found=True), 140.0)
     assert listing.resend_after == 80.0
+
+
+def test_a_doubt_of_an_earlier_session_has_the_delay_measured():
+    listing = ListingDelay(TIMEOUT_S)
+    doubt = Doubt("it was started", since=-1000.0)
+    run = replace(prepared("lost"), doubt=doubt, doubt_s=50.0, resend_after=TIMEOUT_S)
+    listing.take(run, after_lookup(run, LookupStatus.UNKNOWN), 100.0)
+    answer(listing, "answered", 101.0)
+    look_up(listing, 101.1, is_listed=True)
+    assert listing.resend_after == 8.0

@@ -18,12 +18,16 @@ import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
 
 import vellum_nb as vnb
+from vellum_nb.clock import Deadline
 from vellum_nb.models import RunError
+from vellum_nb.sweep.retry_policy import PreparedRun, Retry
+from vellum_nb.workspace.sweeps import SweepAttempt
 
 SCALE = float(os.environ.get("SWEEP_LAG", "0.4"))  # seconds; 40 in the real case
 CASES = [{"text": f"text {number}"} for number in range(20)]
 ONE = CASES[:1]
 LONG = 30  # seconds; waits that end long before
+NEW = {"id": "new", "external_id": "new", "state": "STARTED", "execution_id": None}
 quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
 
 
@@ -175,6 +179,14 @@ def test_where_nothing_can_be_looked_up_a_lost_answer_is_failed(server, ws, faul
     assert (server.executed.total(), server.posts) == (int(fault == "reset after"), 1)
 
 
+def test_an_attempt_that_begins_after_its_deadline_sends_nothing(server, ws):
+    run = ws.history.begin(swept(ws, ONE).runs()[0].model_copy(update=NEW))
+    attempt = SweepAttempt(ws.client.settings(max_connections=1, max_tries=1), "d-1")
+    prepared = PreparedRun(run, (), send_by=Deadline.after(-0.1))
+    outcome = attempt(prepared)
+    assert (type(outcome), outcome.prepared.tries, server.posts) == (Retry, 0, 1)
+
+
 def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(server, connected):
     server.script.extend(["401"] * 4)
     with connected(LONG) as ws:
@@ -256,6 +268,57 @@ def test_answers_that_are_lost_and_listed_late_are_all_taken_and_paid_once(serve
     server.refuses = refuses
     check_all_once(server, swept(lossy, CASES), CASES)
     assert server.lookups > 0
+
+
+MANY = [{"text": f"text {number}"} for number in range(300)]
+
+
+@pytest.mark.parametrize("lost", ["reset after", "reset before"])
+def test_lost_answers_cost_seconds_if_the_server_lists_at_once(server, connected, lost):
+    """The read timeout is two minutes: the delay of the listing is measured instead."""
+    server.latency, server.faults = 0.02, {"reset after": 0.15}
+    server.script.extend(["", *[lost] * 5])
+    with connected(120) as ws:
+        began = time.monotonic()
+        sweep = swept(ws, MANY, concurrency=16)
+        assert time.monotonic() - began < 20
+        check_all_once(server, sweep, MANY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lag", [0.0, 3.0])
+def test_a_server_that_executes_ids_again_and_lists_late_executes_each_run_once(
+    server, connected, lag
+):
+    server.refuses, server.lag = False, lag
+    server.script.extend(["", *["reset before", "reset after", ""] * 5])
+    with connected(120) as ws:
+        check_all_once(server, swept(ws, MANY[:40], concurrency=8), MANY[:40])
+
+
+@pytest.mark.slow
+def test_a_server_that_lists_later_than_the_read_timeout_executes_each_run_once(server, connected):
+    server.refuses, server.lag = False, 9.0
+    server.script.extend(["", "reset after", "reset before"])
+    with connected(8) as ws:
+        check_all_once(server, swept(ws, CASES, concurrency=4), CASES)
+
+
+@quick_look_ups
+def test_the_time_in_doubt_counts_over_sessions(server, connected):
+    server.script.append("reset before")
+    with connected(3) as ws:
+        began = time.monotonic()
+        sweep = swept(ws, ONE, background=True)
+        for _ in range(3):
+            time.sleep(0.8)
+            sweep.stop()
+            sweep.wait(LONG)
+            assert [run.doubt for run in sweep.runs()] == ["SENT"]
+            sweep.resume(background=True)
+        sweep.wait(LONG)
+        assert 2.9 < time.monotonic() - began < 5  # not 0.8 s three times, and 3 s then
+        check_all_once(server, sweep, ONE, posts=2)
 
 
 @quick_look_ups

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -203,3 +204,19 @@ def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, sa
     ):
         ws.sweep("count", CASES * 2, **DECIDED)
     assert ws.sweeps().empty
+
+
+def test_calls_that_were_cut_off_are_made_again(server, tmp_path, until):
+    """A local server cancels a run whose client hangs up: that is no answer."""
+    server.deploy(lambda n: time.sleep(0.4) or n, name="slow")
+    with vnb.connect(server, history=tmp_path / "runs.db") as ws:
+        cases = [{"n": number} for number in range(4)]
+        sweep = ws.sweep("slow", cases, concurrency=4, background=True, progress=False)
+        until(lambda: ws.history.count() == 4)
+        time.sleep(0.2)
+        sweep.cut()
+        sweep.wait()
+        now = sweep.resume().progress()
+        assert (now.state, now.done, now.failed) == ("done", 4, 0)
+        assert ws.history.count(state="CANCELLED") == 4
+        assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 4

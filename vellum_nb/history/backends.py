@@ -9,10 +9,11 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from vellum_nb.clock import boot_id, uptime
+from vellum_nb.clock import boot_id, uptime_ns
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.store import DatabaseUrl, insert
@@ -46,7 +47,7 @@ class SqliteDialect:
     """The SQL that only SQLite understands."""
 
     name = "sqlite"
-    now = "vnb_now()"
+    now = "(vnb_boot() + vnb_uptime() / 1000)"
 
     def one_of(self, column: str, name: str) -> str:
         """Return a term for one of many values, which are bound as one JSON list."""
@@ -99,26 +100,26 @@ class SqliteStore(SqliteFile):
         super().__init__(path, file_format, read_only=read_only, fsync=fsync)
         boot = boot_id()
         if boot is not None and isinstance(path, Path):
-            self._clock.start = self._clock_start(boot, read_only=read_only)
+            self._clock.set_boot(self._boot_time(boot, read_only=read_only))
 
     def prepare_connection(self, connection: sqlite3.Connection) -> None:
         """Define the database's clock on a connection."""
-        connection.create_function("vnb_now", 0, self._clock.now)
+        self._clock.define(connection)
 
-    def _clock_start(self, boot: str, *, read_only: bool) -> int | None:
+    def _boot_time(self, boot: str, *, read_only: bool) -> int | None:
         """Return when this boot began by the clock of the history; the first process decides it."""
-        start = _stored_start(self, boot)
-        if start is not None or read_only:
-            return start
+        stored = _stored_boot_time(self, boot)
+        if stored is not None or read_only:
+            return stored
 
         def decide(transaction: Any) -> int:
-            start = _stored_start(transaction, boot)
-            if start is None:
-                start = time.time_ns() // 1000 - int(uptime() * 1e6)
-                row = {"name": "clock", "value": json.dumps([boot, start])}
+            boot_time = _stored_boot_time(transaction, boot)
+            if boot_time is None:
+                boot_time = _boot_time()
+                row = {"name": "clock", "value": json.dumps([boot, boot_time])}
                 transaction.execute("DELETE FROM settings WHERE name = 'clock'")
                 transaction.execute(insert("settings", row), row)
-            return start
+            return boot_time
 
         return self.write(decide)
 
@@ -126,24 +127,37 @@ class SqliteStore(SqliteFile):
 class _Clock:
     """The clock of a history: microseconds since 1970.
 
-    Within one boot of a machine it counts with the machine's uptime, from the same `start` in
-    every process, so that setting the wall clock does not change it.
+    Within one boot of a machine it counts with the machine's uptime, from the same moment in every
+    process, so that setting the wall clock does not change it. Its SQL functions run no Python
+    code: SQLite would turn a Ctrl-C in it into an error.
     """
 
-    start: int | None = None
+    def __init__(self) -> None:
+        has_boot = boot_id() is not None
+        self._boot_time = [_boot_time() if has_boot else 0]
+        self._uptime_ns = uptime_ns if has_boot else time.time_ns
 
-    def now(self) -> int:
-        """Return the time; that of the wall clock if no `start` is known."""
-        if self.start is None:
-            return time.time_ns() // 1000
-        return self.start + int(uptime() * 1e6)
+    def set_boot(self, boot_time: int | None) -> None:
+        """Set when the machine was booted, in microseconds; None: as the wall clock has it."""
+        if boot_time is not None:
+            self._boot_time[0] = boot_time
+
+    def define(self, connection: sqlite3.Connection) -> None:
+        """Define the functions that the SQL of `SqliteDialect.now` calls."""
+        connection.create_function("vnb_boot", 0, partial(self._boot_time.__getitem__, 0))
+        connection.create_function("vnb_uptime", 0, self._uptime_ns)
 
 
-def _stored_start(reader: Any, boot: str) -> int | None:
+def _boot_time() -> int:
+    """Return when the machine was booted, as the wall clock has it."""
+    return (time.time_ns() - uptime_ns()) // 1000
+
+
+def _stored_boot_time(reader: Any, boot: str) -> int | None:
     for (text,) in reader.read("SELECT value FROM settings WHERE name = 'clock'"):
         with suppress(ValueError, TypeError):
-            stored_boot, start = json.loads(text)
-            return int(start) if stored_boot == boot else None
+            stored_boot, boot_time = json.loads(text)
+            return int(boot_time) if stored_boot == boot else None
     return None
 
 

@@ -124,7 +124,7 @@ class SweepLease(Lease):
     def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> list[Run]:
         """Keep what ended in a local file; raise if something is about to be sent."""
         if is_sending:
-            msg = f"The history {self._store.path} cannot be reached: nothing is sent meanwhile"
+            msg = f"The history {self._store.path} cannot be reached: nothing is sent until it can"
             raise OutOfReachError(msg)
         self._recorder.keep_ended(ended)
         return []

@@ -383,7 +383,8 @@ class Driver(threading.Thread):
         except Exception as exc:  # noqa: BLE001  (raised at the end)
             self._fail(exc)
         self._on_change()
-        if self._under_way and not (self._cut and not self._pool.can_cut):
+        is_busy = any(not prepared.is_probe for prepared, _ in self._under_way.values())
+        if is_busy and not (self._cut and not self._pool.can_cut):
             return False
         with self._lock:
             if self._has_nothing_left and self._unresolved and self.why is None:
@@ -426,7 +427,7 @@ class Driver(threading.Thread):
 
     def _check_limits(self) -> None:
         counter = self._counter
-        runs = [each.run for _, each in self._ended]
+        runs = [outcome.run for _, outcome in self._ended]
         ended = [run for run in runs if not is_cut_off(run)]
         cost = sum((run.cost_usd or 0.0 for run in runs if is_cost(run.cost_usd)), counter.cost)
         in_hand = self._under_way or self._waiting or self._resends
@@ -461,7 +462,7 @@ class Driver(threading.Thread):
         return fresh
 
     def _draw(self) -> bool:
-        """Have a run that may begin in `_next`; return False if there is none."""
+        """Draw a run that may begin into `_next`; return False if no run may."""
         if self._next:
             return True
         more = 2 * self.concurrency.limit
@@ -509,7 +510,7 @@ class Driver(threading.Thread):
         self, fresh: Sequence[PreparedRun] = (), resends: Sequence[PreparedRun] = ()
     ) -> dict[str, Run]:
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
-        ended, stored = [each.run for _, each in self._ended], list[Run]()
+        ended, stored = [outcome.run for _, outcome in self._ended], list[Run]()
         if self._has_lost_lease:
             self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
         elif ended or fresh or resends or self._doubted:
@@ -518,8 +519,8 @@ class Driver(threading.Thread):
             stored = self._lease.record(
                 begun=begun, resent=resent, doubted=self._doubted, ended=ended
             )
-        for prepared, each in self._ended:
-            self._count(prepared, each)
+        for prepared, outcome in self._ended:
+            self._count(prepared, outcome)
         self._ended, self._doubted = [], []
         return {run.id: run for run in stored}
 
@@ -603,11 +604,13 @@ class Driver(threading.Thread):
         prepared, began = self._under_way.pop(run_id)
         now = self._clock()
         outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
-        resend_after = self._listing.resend_after
-        self._listing.take(prepared, outcome, max(began, self._last_turn), now)
+        listing, resend_after = self._listing, self._listing.resend_after
         if prepared.doubt is None and isinstance(outcome, Finished):
-            self._listing.note_latency(now - began)
-        if self._listing.resend_after < resend_after:
+            earliest = max(began, self._last_turn)  # it may have come while the machine slept
+            listing.take_answer(prepared, outcome.run, earliest, now - began)
+        else:
+            listing.take(prepared, outcome, now)
+        if listing.resend_after < resend_after:
             self._hasten(now)
         if isinstance(outcome, Finished):
             self._failing_since = None
@@ -694,7 +697,7 @@ class Driver(threading.Thread):
         return after_loss(prepared, f"the executor lost it: {type(error).__name__}")
 
     def _put_back(self) -> None:
-        """Record the rest, and take back what surely never ran; the doubtful stay STARTED."""
+        """Record the last turn; remove runs that were never sent, and leave the others in doubt."""
         self._pool.close()
         waiting = [prepared for *_, prepared in self._waiting]
         begun = [*waiting, *self._resends, *(each for each, _ in self._under_way.values())]

@@ -22,8 +22,8 @@ _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 class ListingDelay:
     """Decides after how many seconds a run in doubt is sent again (`resend_after`).
 
-    When a run becomes doubtful, runs that ended with a direct answer are looked up: the youngest
-    one, and the next ones to end. The age of such a *probe* when it is listed bounds the delay of
+    While a run is in doubt, runs that ended with a direct answer are looked up: the youngest one,
+    and the next ones to end. The age of such a *probe* when it is listed bounds the delay of
     the server, which the age of a run in doubt that is found late may raise. A run in doubt is sent
     again after the longest latency that is known plus twice that delay, at least after 8 s.
 
@@ -57,42 +57,43 @@ class ListingDelay:
         self._probes = [each for each in self._probes if each[0] > now]
         return ready
 
-    def take(self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float) -> None:
-        """Learn from the outcome of an attempt, which came between `earliest` and `now`."""
-        doubt = prepared.doubt
+    def take_answer(self, prepared: PreparedRun, run: Run, earliest: float, took: float) -> None:
+        """Note a direct answer, which came at `earliest` or later, and took so many seconds."""
+        if took > self._longest:
+            self._longest = took
+            self._update()
+        if run.state in _ANSWERS:
+            self._last = (earliest, prepared, run)
+            if self._wanted:
+                self._add_probe()
+
+    def take(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
+        """Learn from a look-up, or from a call whose answer did not come."""
+        earlier = prepared.doubt
+        doubt = None if isinstance(outcome, Finished) else outcome.prepared.doubt
         if prepared.is_probe:
             self._take_probe(prepared, outcome, now)
-        elif doubt is None:
-            self._take_answer(prepared, outcome, earliest, now)
-        elif doubt.unlisted_s is not None and _is_listed(doubt, outcome):
-            self._latest = max(self._latest, self._bound(doubt, now))
+        elif earlier is None:
+            self._refuses = self._refuses or (doubt is not None and doubt.executed)
+        elif earlier.unlisted_s is not None and _is_listed(earlier, outcome):
+            self._latest = max(self._latest, self._bound(earlier, now))
+        if not prepared.is_probe and doubt is not None and doubt.kind == "SENT":
+            self._begin_round(now)
         self._update()
 
-    def note_latency(self, seconds: float) -> None:
-        """Note how long an answer took."""
-        self._longest = max(self._longest, seconds)
-
-    def _take_answer(
-        self, prepared: PreparedRun, outcome: Outcome, earliest: float, now: float
-    ) -> None:
-        if isinstance(outcome, Finished):
-            if outcome.run.state in _ANSWERS:
-                self._last = (earliest, prepared, outcome.run)
-                if self._wanted:
-                    self._add_probe()
-        elif (doubt := outcome.prepared.doubt) is not None and doubt.kind is not None:
-            self._refuses = self._refuses or doubt.executed
-            if now - self._round_began > _NEXT_ROUND and not self._is_useless:
-                self._round_began, self._wanted = now, _PROBES
-                self._add_probe()
+    def _begin_round(self, now: float) -> None:
+        """Have the delay measured, unless it was a moment ago."""
+        if now - self._round_began > _NEXT_ROUND and not self._is_useless:
+            self._round_began, self._wanted = now, _PROBES
+            self._add_probe()
 
     def _add_probe(self) -> None:
         if self._last is None:
             return
         since, prepared, run = self._last
         self._last, self._wanted = None, self._wanted - 1
-        probe = replace(prepared, run=run, is_probe=True, may_resend=False, resend_after=math.inf)
-        probe = replace(probe, doubt=Doubt("it measures the listing delay", since=since))
+        doubt = Doubt("it measures the listing delay", since=since)
+        probe = replace(prepared, run=run, doubt=doubt, is_probe=True, may_resend=False)
         self._probes.append((since, probe))
 
     def _take_probe(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:

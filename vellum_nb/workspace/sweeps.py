@@ -240,6 +240,26 @@ class SweepWorker:
         if sweep.workspace and now and sweep.workspace != now:
             msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
+        self._read_releases(lease)
+        attempt = SweepAttempt(
+            client.settings(max_connections=options.at_once, max_tries=1),
+            self._runner.lookup.deployment_id(sweep.deployment),
+            workspace=sweep.workspace and now,
+            expand_meta=options.expands_meta,
+        )
+        own = Client.of(attempt.settings)
+        attempt.session = own, Uploads(own)
+        self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
+        sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
+        lease.change(checked=sure)
+        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
+        self._watch = threading.Thread(target=watch, name=name, daemon=True)
+        self._watch.start()
+        return attempt
+
+    def _read_releases(self, lease: SweepLease) -> None:
+        """Read doubts, and cases and releases unless they are fresh; mark runs of other ones."""
+        sweep = self._sweep
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
@@ -256,21 +276,6 @@ class SweepWorker:
                 lease.mark_others(tag, release.id, since=checked[tag])
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
-        attempt = SweepAttempt(
-            client.settings(max_connections=options.at_once, max_tries=1),
-            self._runner.lookup.deployment_id(sweep.deployment),
-            workspace=sweep.workspace and now,
-            expand_meta=options.expands_meta,
-        )
-        own = Client.of(attempt.settings)
-        attempt.session = own, Uploads(own)
-        self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
-        sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
-        lease.change(checked=sure)
-        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
-        self._watch = threading.Thread(target=watch, name=name, daemon=True)
-        self._watch.start()
-        return attempt
 
     def close(self) -> None:
         """Close the connections, after a last look at the tags."""
