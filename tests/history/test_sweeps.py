@@ -103,18 +103,27 @@ def failed(run, doubt):
 
 
 @pytest.mark.parametrize("doubt", ["SENT", "EXECUTED", None])
-def test_failed_run_is_completed_by_an_answer_only_if_in_doubt(
+def test_doubt_of_a_failed_run_is_stored_and_not_changed_by_another_failure(
     history, sweep, lease, make_run, doubt
 ):
     lease.record(begun=[run := make_run(sweep_id=sweep.id)])
     lease.record(ended=[failed(run, doubt)])
     assert history.sweeps.states(sweep.id) == {run.id: "IN_DOUBT" if doubt else "FAILED"}
     assert {kind for kind, _ in history.sweeps.doubts(sweep.id).values()} == {doubt} - {None}
-    lease.record(ended=[failed(run, None)])  # no answer
+    lease.record(ended=[failed(run, None)])
     assert history.get(run.id).doubt == doubt
+
+
+@pytest.mark.parametrize("doubt", ["SENT", None])
+def test_failed_run_is_completed_by_an_answer_that_its_driver_got(
+    history, sweep, lease, make_run, doubt
+):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id)])
+    lease.record(ended=[failed(run, doubt)])
     lease.record(ended=[run.model_copy(update={"state": "FULFILLED"})])
+    lease.record(ended=[run.model_copy(update={"state": "REJECTED"})])
     found = history.get(run.id)
-    assert (found.state, found.doubt) == (("FULFILLED" if doubt else "FAILED"), None)
+    assert (found.state, found.doubt, found.error) == ("FULFILLED", None, None)
 
 
 def test_doubt_lasts_since_it_was_first_recorded(history, sweep, lease, make_run):

@@ -115,7 +115,7 @@ class SqliteStore(SqliteFile):
         def decide(transaction: Any) -> int:
             boot_time = _stored_boot_time(transaction, boot)
             if boot_time is None:
-                boot_time = _boot_time()
+                boot_time = _next_boot_time(transaction)
                 row = {"name": "clock", "value": json.dumps([boot, boot_time])}
                 transaction.execute("DELETE FROM settings WHERE name = 'clock'")
                 transaction.execute(insert("settings", row), row)
@@ -151,6 +151,20 @@ class _Clock:
 def _boot_time() -> int:
     """Return when the machine was booted, as the wall clock has it."""
     return (time.time_ns() - uptime_ns()) // 1000
+
+
+def _next_boot_time(transaction: Any) -> int:
+    """Return when a new boot began, so that the clock continues from the newest stored time.
+
+    The wall clock may be wrong after a boot. The time for which the machine was off does not count,
+    and the leases of the processes that it ended are over.
+    """
+    sql = (
+        "SELECT max(value) FROM (SELECT max(expires_at) AS value FROM leases "
+        "UNION ALL SELECT max(doubt_since) FROM runs WHERE doubt IS NOT NULL)"
+    )
+    ((newest,),) = transaction.read(sql)
+    return _boot_time() if newest is None else newest - uptime_ns() // 1000
 
 
 def _stored_boot_time(reader: Any, boot: str) -> int | None:

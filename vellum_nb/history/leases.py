@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 LENGTH_S = 60.0
 """Seconds after which a lease that was not renewed is free."""
-_MARGIN_S = 5.0  # before its end nothing is sent any more
+_MARGIN_S = 15.0  # before its end nothing is sent any more: connecting takes up to 10 s
 _LENGTH = int(LENGTH_S * 1e6)
 _PROC = Path("/proc")
 

@@ -254,9 +254,15 @@ class Sweeps:
             "environment = coalesce(environment, :environment), releases = :releases "
             "WHERE id = :id"
         )
-        names = ("id", "workspace", "environment", "releases")
-        row = {name: column_value(getattr(sweep, name)) for name in names}
-        self._store.write(lambda tx: tx.execute(sql, row))
+
+        def change(tx: Transaction) -> None:
+            for (text,) in tx.read("SELECT releases FROM sweeps WHERE id = :id", {"id": sweep.id}):
+                known = {tag: release for tag, release in json.loads(text).items() if release}
+                releases = column_value({**sweep.releases, **known})
+                row = {"workspace": sweep.workspace, "environment": sweep.environment}
+                tx.execute(sql, {**row, "releases": releases, "id": sweep.id})
+
+        self._store.write(change)
 
     @property
     def identity(self) -> object:

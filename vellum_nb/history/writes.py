@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 """Columns of other tables that hold ids of runs."""
 _NAMED = 3
+_ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 _SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # ends that settle a doubt
 _DELETIONS = {  # columns of `deletions`, and what they hold
     "deletion": "int",
@@ -116,9 +117,12 @@ def begin(transaction: Transaction, run: Run) -> None:
 
 
 def end(transaction: Transaction, run: Run) -> None:
-    """Complete the row of `run`, or add it if it is missing; one that has ended stays."""
-    if complete_run(transaction, run) is Completion.MISSING:
+    """Complete the row of `run`, or add it if it is missing; a row that has an answer stays."""
+    completion = complete_run(transaction, run)
+    if completion is Completion.MISSING:
         insert_run(transaction, run)
+    elif completion is Completion.ENDED and run.state in _ANSWERS:
+        complete_run(transaction, run, where="state IN ('FAILED', 'CANCELLED')")
 
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
@@ -136,8 +140,8 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
     return True
 
 
-def complete_run(transaction: Transaction, run: Run) -> Completion:
-    """Complete the row of `run`.
+def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQL) -> Completion:
+    """Complete the row of `run`: one that is STARTED, or by an answer one for which `where` holds.
 
     A row in doubt is completed by an answer, whatever ended it. A deleted row is completed as
     well, so that restoring it restores the answer.
@@ -147,7 +151,7 @@ def complete_run(transaction: Transaction, run: Run) -> Completion:
     now = transaction.dialect.now
     found = transaction.read(_FINISH_RUN.format("state = 'STARTED'", now=now), scalars)
     if not found and run.doubt is None and run.state in _SETTLED:
-        found = transaction.read(_FINISH_RUN.format(IN_DOUBT_SQL, now=now), scalars)
+        found = transaction.read(_FINISH_RUN.format(where, now=now), scalars)
         search.mark_changed(transaction, clean(run.id))
     if not found:
         exists = transaction.read("SELECT 1 FROM runs WHERE id = :id", {"id": clean(run.id)})

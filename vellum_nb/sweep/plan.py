@@ -64,7 +64,7 @@ class SweepOptions:
     metrics: tuple[Metric, ...] = ()  # by the first of which it is decided
     baseline: str | None = None
     alpha: float = 0.05
-    seed: int = 0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         executor: Any = self.executor
@@ -72,7 +72,7 @@ class SweepOptions:
             refuse("stop_when", self.stop_when, "'decided', or leave it out")
         if not isinstance(self.alpha, float) or not 0 < self.alpha < 1:  # type: ignore[redundant-expr]
             refuse("alpha", self.alpha, "a number such as 0.05, below 1")
-        check_integer("seed", self.seed)
+        check_integer("seed", self.seed, optional=True)
         if executor is not None and not isinstance(executor, Executor):
             expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
             refuse("executor", executor, expected)
@@ -144,7 +144,7 @@ class SweepArguments(TypedDict, total=False):
     metrics: Metrics | None
     baseline: str | None
     alpha: float
-    seed: int
+    seed: int | None
 
 
 def with_stop_rule(
@@ -613,7 +613,7 @@ def _completed(stored: SweepRecord, new: SweepRecord) -> SweepRecord:
 def check_seed(stored: SweepRecord, options: SweepOptions) -> None:
     """Raise an `InputError` for another order of the cases than the one that is stored."""
     seed = stored.options.get("seed", 0)
-    if options.stop_when is None or options.seed == seed:
+    if options.stop_when is None or options.seed in {None, seed}:
         return
     msg = (
         f"seed={options.seed}: the first run of sweep {stored.id} fixed the order of its cases, "
@@ -621,6 +621,11 @@ def check_seed(stored: SweepRecord, options: SweepOptions) -> None:
         "of it again with restart=True"
     )
     raise InputError(msg)
+
+
+def with_stored_seed(options: SweepOptions, sweep: SweepRecord) -> SweepOptions:
+    """Return `options` with the seed of a stored sweep, unless they have one."""
+    return replace(options, seed=sweep.options.get("seed")) if options.seed is None else options
 
 
 def _case_order(
@@ -637,7 +642,7 @@ def _case_order(
             check_seed(sweep, options)
             first = [positions[case_ids[at]] for at in sweep.order()]
     others = sorted(set(range(new.cases)) - set(first))
-    random.Random(options.seed).shuffle(others)  # noqa: S311 - no secret
+    random.Random(options.seed or 0).shuffle(others)  # noqa: S311 - no secret
     return (*first, *others)
 
 

@@ -42,6 +42,7 @@ from vellum_nb.sweep.plan import (
     new_sweep,
     plan_sweep,
     with_stop_rule,
+    with_stored_seed,
 )
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
@@ -396,12 +397,13 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         return planned[1]
     sweep = _live_sweep(sweeps, planned[0].id)
     if sweep is not None:
-        sweep.apply(options)
+        sweep.apply(with_stored_seed(options, sweep.record))
         return sweep.resume(background=background, progress=progress)
     if reuse and planned[1].ended is None:
         _settle_doubts(runner, new, found)
         planned = make_plan(reuse=True)
     record, plan = _store(sweeps, planned, make_plan, found, reuse=reuse)
+    options = with_stored_seed(options, record)
     worker = SweepWorker(runner, compare, record, found, releases)
     sweep = Sweep(record, history=runner.history, worker=worker, options=options, plan=plan)
     _LIVE[sweeps.identity, record.id] = sweep

@@ -462,7 +462,7 @@ class Workspace:
         metrics: Metrics | None = None,
         baseline: str | None = None,
         alpha: float = 0.05,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
@@ -519,8 +519,9 @@ class Workspace:
         stop_when : {"decided"}, optional
             Stop as soon as it is decided for each release whether it is better or worse than
             `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
-            Cases are run in an order drawn by `seed`. The test, a betting e-process on paired
-            differences, errs with a probability of at most `alpha`, however often it looks.
+            The first run fixes the order of the cases, which `seed` draws; cases that are added
+            later come after them. The test, a betting e-process on paired differences, errs with a
+            probability of at most `alpha`, however often it looks.
         metrics, baseline, alpha, seed : optional
             Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
             first release tag.
