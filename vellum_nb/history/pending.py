@@ -14,6 +14,7 @@ from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import writes
 from vellum_nb.history.backends import SqliteStore, Store, Transaction
 from vellum_nb.history.merge import merge
+from vellum_nb.history.rows import clean
 from vellum_nb.models import Run
 
 _SHORTEST_PAUSE_S = 0.05
@@ -53,6 +54,12 @@ class PendingRuns:
                 "merged into it when it is back"
             )
             warnings.warn(msg, UserWarning, stacklevel=5)
+
+    def has(self, run_id: str) -> bool:
+        """Return True if a run waits here."""
+        with self._lock:
+            sql = "SELECT 1 FROM runs WHERE id = :id"
+            return self.path.exists() and bool(self._open().read(sql, {"id": clean(run_id)}))
 
     def merge_into(self, store: Store) -> bool:
         """Merge pending runs into `store`, unless its server is still away; return whether any.

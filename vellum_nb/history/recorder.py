@@ -59,8 +59,14 @@ class RunRecorder:
         return run
 
     def finish(self, run: Run) -> None:
-        """Complete the row of a run that was begun."""
-        problem = self._write(partial(writes.finish, run=run), ended=(run,))
+        """Complete the row of a run that was begun, on the server or in the local file."""
+        try:
+            problem = self._write(partial(writes.finish, run=run), ended=(run,))
+        except HistoryError:
+            if self._pending is None or not self._pending.has(run.id):
+                raise
+            self._pending.record((), (run,))  # its beginning could not be merged
+            return
         if problem is not None:  # it was deleted; its answer comes back with it
             raise problem
 
