@@ -100,15 +100,11 @@ def test_the_next_answers_are_looked_up_if_none_came_before_a_doubt():
     assert listing.resend_after == 8.0
 
 
-def test_a_later_doubt_has_the_delay_measured_again():
+def test_a_delay_that_grows_is_measured_again_while_a_run_is_in_doubt():
     listing = measured(0.0)
-    answer(listing, "second", 110.0)
-    look_up(listing, 110.0, is_listed=True)
-    answer(listing, "third", 110.0)
-    look_up(listing, 110.0, is_listed=True)
-    lose(listing, "lost again", 200.0)
-    answer(listing, "fourth", 200.0)
-    look_up(listing, 200.0, is_listed=False)
+    answer(listing, "second", 104.0)
+    lose(listing, "lost later", 104.1)
+    look_up(listing, 104.1, is_listed=False)
     assert listing.resend_after == math.inf
 
 

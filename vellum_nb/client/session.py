@@ -67,6 +67,7 @@ _LONGEST_PAUSE = 30.0  # seconds
 _FIRST_PAUSE = 0.25
 _JITTER = 0.25
 CANCELLED, TIMED_OUT = "cancelled", "timed out"
+TOO_LATE = "it was too late to send it"
 _THREAD = threading.local()
 _JOINED = 65536  # bytes; a body up to this is sent with its head: each write may wake threads
 _WATCH_INTERVAL = 0.5  # seconds
@@ -447,6 +448,8 @@ class Call:
         """Record that the request leaves through `sock` now."""
         with self._lock:
             self._begin_step()
+            if self._cancel is not None and not self._cancel.may_send():
+                raise ConnectionAbortedError(TOO_LATE)
             self._socket = sock
             self.sent = True
 

@@ -71,6 +71,11 @@ class Cancellation:
     Pass one to any number of calls; `cancel()` from any thread ends them all at once, those that
     wait for an answer too. It stays cancelled.
 
+    Parameters
+    ----------
+    may_send : callable, optional
+        Asked immediately before a request leaves; if it returns False, the request is not sent.
+
     Examples
     --------
     >>> cancel = Cancellation()
@@ -81,7 +86,8 @@ class Cancellation:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_send: Callable[[], bool] = lambda: True) -> None:
+        self.may_send = may_send
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: dict[Callable[[], object], None] = {}

@@ -13,8 +13,8 @@ from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, Prep
 SHORTEST_S = 8.0
 """Seconds for which a run in doubt is looked up at least before it is sent again."""
 
-_PROBES = 3  # a round
-_NEXT_ROUND = 30.0  # seconds after a round, at the earliest
+_PROBES = 3  # at once, and whose delay counts
+_PROBES_A_WAIT = 4  # in the shortest wait before a run is sent again
 _GIVE_UP = 4.0, 15.0  # times the timeout, or the shortest wait, a probe is looked up
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 
@@ -23,9 +23,9 @@ class ListingDelay:
     """Decides after how many seconds a run in doubt is sent again (`resend_after`).
 
     While a run is in doubt, runs that ended with a direct answer are looked up: the youngest one,
-    and the next ones to end. The age of such a *probe* when it is listed bounds the delay of
-    the server, which the age of a run in doubt that is found late may raise. A run in doubt is sent
-    again after the longest latency that is known plus twice that delay, at least after 8 s.
+    and every two seconds the next one to end. The age of such a *probe* when it is listed bounds
+    the delay of the server, and so does the age of a run in doubt that is found late. A run in
+    doubt is sent again after the longest known latency plus twice that delay, but not before 8 s.
 
     The read timeout is the maximum, and applies if nothing could be measured. Two exceptions
     protect a run from being executed twice: while a probe is not listed, nothing is sent again; and
@@ -37,12 +37,13 @@ class ListingDelay:
         self.timeout_s = max(timeout_s, SHORTEST_S)
         self.resend_after = self.timeout_s
         self._shortest, self._longest = SHORTEST_S, max(latencies, default=0.0)
-        self._round_began = -math.inf
+        self._probed_at = -math.inf
         self._refuses = self._is_useless = False
         self._last: tuple[float, PreparedRun, Run] | None = None
-        self._wanted = 0  # probes, of the next runs to end
+        self._is_wanted = False  # the next run to end, as a probe
+        self._open: set[str] = set()  # probes that are not listed yet
         self._probes: list[tuple[float, PreparedRun]] = []  # when each is due
-        self._unlisted: set[str] = set()  # probes
+        self._unlisted: set[str] = set()  # probes that were looked up, and not listed
         self._bounds: deque[float] = deque(maxlen=_PROBES)  # of the last probes
         self._latest = 0.0  # the highest bound of a run that was not listed at first
 
@@ -64,7 +65,7 @@ class ListingDelay:
             self._update()
         if run.state in _ANSWERS:
             self._last = (earliest, prepared, run)
-            if self._wanted:
+            if self._is_wanted and not self._is_useless:
                 self._add_probe()
 
     def take(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
@@ -78,20 +79,24 @@ class ListingDelay:
         elif earlier.unlisted_s is not None and _is_listed(earlier, outcome):
             self._latest = max(self._latest, self._bound(earlier, now))
         if not prepared.is_probe and doubt is not None and doubt.kind == "SENT":
-            self._begin_round(now)
+            self._want_probe(now)
         self._update()
 
-    def _begin_round(self, now: float) -> None:
-        """Have the delay measured, unless it was a moment ago."""
-        if now - self._round_began > _NEXT_ROUND and not self._is_useless:
-            self._round_began, self._wanted = now, _PROBES
+    def _want_probe(self, now: float) -> None:
+        """Have the delay measured, unless it was a moment ago: it may have grown since."""
+        every = self._shortest / _PROBES_A_WAIT
+        if self._is_useless or len(self._open) >= _PROBES or now - self._probed_at < every:
+            return
+        self._probed_at, self._is_wanted = now, True
+        if self._last is not None and (not self._bounds or now - self._last[0] <= every):
             self._add_probe()
 
     def _add_probe(self) -> None:
         if self._last is None:
             return
         since, prepared, run = self._last
-        self._last, self._wanted = None, self._wanted - 1
+        self._last, self._is_wanted = None, False
+        self._open.add(run.id)
         doubt = Doubt("it measures the listing delay", since=since)
         probe = replace(prepared, run=run, doubt=doubt, is_probe=True, may_resend=False)
         self._probes.append((since, probe))
@@ -112,9 +117,9 @@ class ListingDelay:
                 return
             self._is_useless = self._is_useless or is_late
         else:
-            self._is_useless = isinstance(outcome, Finished)  # it cannot be looked up
+            self._is_useless = self._is_useless or isinstance(outcome, Finished)  # no look-ups
         self._unlisted.discard(prepared.run.id)
-        self._wanted = 0 if self._is_useless else self._wanted
+        self._open.discard(prepared.run.id)
 
     def _bound(self, doubt: Doubt, now: float) -> float:
         """Return the delay of a run that is listed now, at most.

@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
-from vellum_nb.clock import uptime
+from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
@@ -111,7 +111,8 @@ class SweepAttempt:
         if prepared.send_by is not None and prepared.send_by.left <= 0:
             return not_sent_in_time(prepared)
         try:
-            how = send_run(client, prepared.run, inputs, cancel, so_far=so_far)
+            with _sent_by(prepared.send_by, cancel) as limited:
+                how = send_run(client, prepared.run, inputs, limited, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:
@@ -139,6 +140,27 @@ class SweepAttempt:
         if isinstance(found, LookupStatus):
             return after_lookup(prepared, found)
         return finished(prepared, run_fields(found), found=True)
+
+
+@contextmanager
+def _sent_by(
+    deadline: Deadline | None, cancel: Cancellation | None
+) -> Iterator[Cancellation | None]:
+    """Yield what ends a call when `cancel` does, and lets it begin only before `deadline`.
+
+    The machine may sleep between any two lines of ours.
+    """
+    if deadline is None:
+        yield cancel
+        return
+    limited = Cancellation(may_send=lambda: deadline.left > 0)
+    if cancel is not None:
+        cancel.add_callback(limited.cancel)
+    try:
+        yield limited
+    finally:
+        if cancel is not None:
+            cancel.remove_callback(limited.cancel)
 
 
 def _other_workspace(planned: str, now: str) -> str:
