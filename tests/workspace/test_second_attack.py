@@ -135,7 +135,7 @@ def test_second_machine_with_the_same_file_does_not_take_a_live_lease(
         vnb.connect(counting.url, api_key=KEY, history=place) as ws,
         pytest.raises(vnb.HistoryError, match="is running in process"),
     ):
-        swept(ws, CASES[:4])
+        swept(ws, CASES[:4], background=True).cut()
     leases._machine.cache_clear()
     counting.held = False
     assert kernel.outcome()["state"] == "done"
