@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vellum_nb.clock import Deadline, boot_id, uptime
 from vellum_nb.errors import HistoryError, OutOfReachError
@@ -114,13 +114,16 @@ def acquire(
     name: str,
     *,
     token: str = "",
+    acts_elsewhere: bool = False,
     prepare: Callable[[Transaction, int | None], object] = lambda *_: None,
 ) -> Lease:
     """Take the lease `name` for this process and return it.
 
-    `prepare` is called in the same transaction with the end of the earlier lease, in microseconds
-    by the database's clock, or None if it was released. Raises `LeaseHeldError` if another process
-    holds the lease.
+    `prepare` is called in the same transaction with the moment until which the earlier holder may
+    have acted, in microseconds by the database's clock, or None if it released the lease. That is
+    the end of its lease if it `acts_elsewhere`, in processes that may outlive it.
+
+    Raises `LeaseHeldError` if another process holds the lease.
     """
     now = store.dialect.now
     sql = (
@@ -130,7 +133,10 @@ def acquire(
         f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
     )
     lease = Lease(store, name, token or uuid.uuid4().hex)
-    row = {"name": name, "token": lease.token, "holder": _this_process(), "length": _LENGTH}
+    row: dict[str, Any] = {"name": name, "token": lease.token, "length": _LENGTH}
+    row["holder"] = _this_process()
+    if acts_elsewhere:
+        row["holder"] = json.dumps(_parsed(_this_process()) | {"acts_elsewhere": True})
 
     def take(tx: Transaction) -> None:
         known = leases(tx, name)
@@ -138,12 +144,20 @@ def acquire(
         if not tx.read(sql, {**row, "dead": dead}):
             rows = leases(tx, name)
             raise LeaseHeldError(held_message(name, rows), _holder_name(rows[0][1]))
-        prepare(tx, known[0][2] if known else None)
+        prepare(tx, min((_acted_until(tx, row) for row in known), default=None))
 
     began = uptime()
     store.write(take)
     lease.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
     return lease
+
+
+def _acted_until(reader: Reader, lease: Row) -> int:
+    """Return until when the holder of a lease that it has lost may have acted."""
+    _, holder, expires_at, _ = lease
+    if _parsed(holder).get("acts_elsewhere"):
+        return int(expires_at)
+    return min(int(expires_at), int(reader.read(f"SELECT {reader.dialect.now}")[0][0]))
 
 
 def leases(reader: Reader, name: str) -> list[Row]:
@@ -170,7 +184,7 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
 
 def _holder_name(holder: str) -> str:
     known = _parsed(holder)
-    is_mine = known == _parsed(_this_process())
+    is_mine = known | _parsed(_this_process()) == known
     return "this process" if is_mine else f"process {known.get('pid')} on {known.get('host')}"
 
 

@@ -80,6 +80,7 @@ class SweepLease(Lease):
         resent: Sequence[Run] = (),
         doubted: Sequence[Run] = (),
         ended: Sequence[Run] = (),
+        sent_within_s: float = 0.0,
     ) -> list[Run]:
         """Record what the driver of the sweep did, in one transaction.
 
@@ -91,6 +92,8 @@ class SweepLease(Lease):
             Runs in doubt that are about to be sent again: they are STARTED, without a doubt.
         doubted : sequence of Run
             STARTED runs of which it became doubtful whether they were executed; `Run.doubt` is why.
+        sent_within_s : float, default 0
+            Seconds within which those in `doubted` may still be sent: their doubt begins then.
         ended : sequence of Run
             Runs that ended. One whose row is missing is added; a row that ended otherwise stays.
 
@@ -109,7 +112,8 @@ class SweepLease(Lease):
             `resent`, what ended waits in a local file, and nothing is raised.
         """
         begun = [self._recorder.with_author(run) for run in begun]
-        change = partial(_record, begun=begun, resent=resent, doubted=doubted, ended=ended)
+        doubts = [(run, sent_within_s) for run in doubted]
+        change = partial(_record, begun=begun, resent=resent, doubts=doubts, ended=ended)
         if self._recorder.is_away():
             return self._keep(ended, is_sending=bool(begun or resent))
         try:
@@ -198,14 +202,14 @@ def _record(
     *,
     begun: Sequence[Run],
     resent: Sequence[Run],
-    doubted: Sequence[Run],
+    doubts: Sequence[tuple[Run, float]],
     ended: Sequence[Run],
 ) -> list[str]:
     """Record runs of a sweep; return the ids of those in `begun` that were there already."""
     for run in ended:
         writes.end(tx, run)
-    for run in doubted:
-        writes.doubt(tx, run)
+    for run, sent_within_s in doubts:
+        writes.doubt(tx, run, sent_within_s)
     for run in resent:
         writes.resend(tx, run)
     stored = [run for run in begun if not writes.insert_run(tx, run)]
@@ -302,32 +306,35 @@ class Sweeps:
         rows = [{"sweep": sweep_id, **case_row(case)} for case in cases]
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
-    def acquire(self, sweep: SweepRecord, *, adopt: bool = True) -> SweepLease:
+    def acquire(
+        self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
+    ) -> SweepLease:
         """Take the lease of a sweep for this process, and adopt runs that belong to it.
 
         In the same transaction, runs that an earlier driver began and never ended become doubtful,
-        since the end of its lease; with `adopt`, runs of the history that have the id of a planned
-        run become runs of this sweep.
+        since the last moment at which it may have sent them; with `adopt`, runs of the history that
+        have the id of a planned run become runs of this sweep. `acts_elsewhere` says that other
+        processes send them, which may outlive this one.
 
         Raises `HistoryError` if another process drives the sweep, or there is no such sweep.
         """
 
-        def prepare(tx: Transaction, earlier_end: int | None) -> None:
+        def prepare(tx: Transaction, sent_until: int | None) -> None:
             if not tx.read("SELECT 1 FROM sweeps WHERE id = :id", {"id": sweep.id}):
                 raise _no_sweep(sweep.id)
             if adopt and sweep.judge is None:
                 _adopt_all(tx, sweep)
             _adopt_judgements(tx, sweep)
-            now, end = tx.dialect.now, "CAST(:end AS BIGINT)"
+            since = f"coalesce(CAST(:since AS BIGINT), {tx.dialect.now})"
             sql = (
-                "UPDATE runs SET doubt = 'SENT', "
-                f"doubt_since = CASE WHEN {end} < {now} THEN {end} ELSE {now} END "
+                f"UPDATE runs SET doubt = 'SENT', doubt_since = {since} "
                 "WHERE sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge) "
                 "AND state = 'STARTED' AND doubt IS NULL"
             )
-            tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "end": earlier_end})
+            tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "since": sent_until})
 
-        lease = acquire(self._store, sweep.lease_name, prepare=prepare)
+        name = sweep.lease_name
+        lease = acquire(self._store, name, acts_elsewhere=acts_elsewhere, prepare=prepare)
         return SweepLease(lease, sweep.id, self._recorder)
 
     def held(self) -> set[str]:

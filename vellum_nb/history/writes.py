@@ -160,13 +160,14 @@ def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQ
     return Completion.COMPLETED
 
 
-def doubt(transaction: Transaction, run: Run) -> None:
+def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> None:
     """Store why it is doubtful whether a STARTED run was executed, and since when."""
     sql = (
         f"UPDATE runs SET doubt = :doubt, doubt_since = coalesce(doubt_since, "
-        f"{transaction.dialect.now}) WHERE id = :id AND state = 'STARTED'"
+        f"{transaction.dialect.now} + :delay) WHERE id = :id AND state = 'STARTED'"
     )
-    transaction.execute(sql, {"doubt": run.doubt or "SENT", "id": clean(run.id)})
+    values = {"doubt": run.doubt or "SENT", "id": clean(run.id)}
+    transaction.execute(sql, {**values, "delay": int(sent_within_s * 1e6)})
 
 
 def resend(transaction: Transaction, run: Run) -> None:

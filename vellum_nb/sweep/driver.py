@@ -507,7 +507,11 @@ class Driver(threading.Thread):
             self._wait_until(now, replace(prepared, doubt=None))
 
     def _write(
-        self, fresh: Sequence[PreparedRun] = (), resends: Sequence[PreparedRun] = ()
+        self,
+        fresh: Sequence[PreparedRun] = (),
+        resends: Sequence[PreparedRun] = (),
+        *,
+        sent_within_s: float = 0.0,
     ) -> dict[str, Run]:
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
         ended, stored = [outcome.run for _, outcome in self._ended], list[Run]()
@@ -517,7 +521,11 @@ class Driver(threading.Thread):
             begun = [prepared.run for prepared in fresh]
             resent = [prepared.run for prepared in resends]
             stored = self._lease.record(
-                begun=begun, resent=resent, doubted=self._doubted, ended=ended
+                begun=begun,
+                resent=resent,
+                doubted=self._doubted,
+                ended=ended,
+                sent_within_s=sent_within_s,
             )
         for prepared, outcome in self._ended:
             self._count(prepared, outcome)
@@ -711,11 +719,12 @@ class Driver(threading.Thread):
             for each in begun
             if each.doubt is None and each.run.id not in surely_unsent
         ]
+        sent_within_s = self._sent_within()
         self._waiting, self._under_way = [], {}
         self._next.clear()
         self._resends.clear()
         try:
-            self._write()
+            self._write(sent_within_s=sent_within_s)
             if unsent and not self._has_lost_lease:
                 self._lease.withdraw(unsent)
         except Exception as exc:  # noqa: BLE001  (raised at the end)
@@ -723,6 +732,11 @@ class Driver(threading.Thread):
             if self._has_lost_lease and self._ended:
                 with suppress(Exception):
                     self._write()
+
+    def _sent_within(self) -> float:
+        """Return the seconds within which other processes may still send what they were handed."""
+        handed = [] if self._pool.can_cut else [each for each, _ in self._under_way.values()]
+        return max([0.0, *(each.send_by.left for each in handed if each.send_by is not None)])
 
 
 def is_cut_off(run: Run) -> bool:

@@ -396,7 +396,11 @@ class Sweep:
                 self._lease = None  # a fork has none of its parent's
                 is_new = self.plan is not None and not (self.plan.resumes or self.plan.ended)
                 adopt = not is_new or self._last_driver is not None
-                self._lease = self._history.sweeps.acquire(self.record, adopt=adopt)
+                self._lease = self._history.sweeps.acquire(
+                    self.record,
+                    adopt=adopt,
+                    acts_elsewhere=self._options.executor is not None,
+                )
                 if self._options.stored != self.record.options:
                     self._change(options=self._options.stored)
                 self._last_driver = driver = self._new_driver(self._lease, retry=retry)
