@@ -381,14 +381,17 @@ class Sweeps:
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
-        """Return the doubt of each run of a sweep, and for how many seconds it has lasted."""
+        """Return the doubt of each run of a sweep, and for how many seconds it has lasted.
+
+        Negative seconds are those within which the run may still be sent, by another process.
+        """
         now = self._store.dialect.now
         sql = (
             f"SELECT id, coalesce(doubt, 'SENT'), coalesce({now} - doubt_since, 0) FROM runs "
             f"WHERE sweep_id = :sweep AND {IN_DOUBT_SQL}"
         )
         rows = self._store.read(sql, {"sweep": sweep_id})
-        return {run_id: (kind, max(0, age) / 1e6) for run_id, kind, age in rows}
+        return {run_id: (kind, age / 1e6) for run_id, kind, age in rows}
 
     def ids_in_doubt(self) -> list[str]:
         """Return the ids of all runs in doubt, of sweeps and others."""
