@@ -199,7 +199,8 @@ class Lease:
             self._fence()
         return not self.session.is_away
 
-    def record(self, *, begun=(), resent=(), doubted=(), ended=()):
+    def record(self, *, begun=(), resent=(), doubted=(), ended=(), sent_within_s=0.0):
+        assert sent_within_s == 0
         if self.session.is_dead:
             return []
         if self.session.is_away:

@@ -203,7 +203,7 @@ def run_error(exc: APIError) -> RunError:
 
 def lookup_pause(waited_s: float) -> float:
     """Return the seconds to the next look-up of a run that was looked up for `waited_s`."""
-    return min(max(_SHORTEST_S, waited_s * _GROWTH), _LONGEST_S)
+    return min(max(_SHORTEST_S, abs(waited_s) * _GROWTH), _LONGEST_S)
 
 
 def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False) -> Finished:
