@@ -375,8 +375,8 @@ class Sweep:
             elif planned.state is not None:
                 tag = planned.place.release_tag
                 counter.had(tag, planned.state, reused=planned.place in reused)
-        for tag, (cost, took) in sweeps.spent(record.id).items() if states else ():
-            counter.spent(tag, cost, took)
+        for tag, cost, seconds in sweeps.spent(record.id) if states else ():
+            counter.spent(tag, cost, seconds)
         self._counter = counter
         return states, reused, in_doubt
 
