@@ -440,7 +440,8 @@ def planned_runs(
 ) -> Iterator[PlannedRun]:
     """Yield every planned run with its state, in the order of the plan.
 
-    A run that failed in an earlier round than the sweep's is to be run again, under a new id.
+    A run that failed in an earlier round than the sweep's is to be run again, under a new id,
+    unless the sweep has ended since: it was in doubt, and failed in this round.
     """
     for place in sweep.places():
         if place in reused:
@@ -454,7 +455,7 @@ def planned_runs(
         )
         run = newest if newest.state is not None else next(earlier, newest)
         is_final = run.round == sweep.round or run.state in _NOT_REPEATED
-        yield run if is_final else newest
+        yield run if is_final or sweep.ended is not None else newest
 
 
 def _in_round(
