@@ -216,7 +216,7 @@ def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = Fal
 
 def not_sent_in_time(prepared: PreparedRun) -> Retry:
     """Return the outcome of an attempt that began after its `send_by`: nothing was sent."""
-    why = "a call began later than the lease of its sweep allows: is a worker's clock ahead?"
+    why = "calls begin later than the lease of the sweep allows: is a worker's clock ahead?"
     return Retry(prepared, why)
 
 
