@@ -1,6 +1,5 @@
 """Sweeps and blind ratings in a history: plans, leases, rows that are begun, ended, withdrawn."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -54,7 +53,7 @@ def test_plan_and_cases_read_back_as_they_were(history, sweep):
 
 def test_expectations_and_labels_of_cases_change_and_inputs_and_other_sweeps_do_not(history, sweep):
     changed = SweepCase(1, "c1", {"a": 2}, {"b": 3}, {"who": "ben"})
-    history.sweeps.update_cases(sweep.id, [changed])
+    history.sweeps.acquire(sweep).update_cases([changed])
     found = history.sweeps.cases(sweep.id)[1]
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
@@ -243,6 +242,40 @@ def test_run_that_is_stored_already_is_returned_and_not_begun_again(
     assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
 
 
+def test_run_that_was_completed_is_not_sent_again(history, sweep, lease, make_run):
+    lease.record(begun=[run := make_run(sweep_id=sweep.id, external_id="x")])
+    lease.record(doubted=[run.model_copy(update={"doubt": "SENT"})])
+    history.merge([make_run(external_id="x", execution_id="e", state="FULFILLED")])
+    (stored,) = lease.record(resent=[run])
+    assert (stored.id, stored.state) == (run.id, "FULFILLED")
+    assert history.get(run.id).state == "FULFILLED"
+
+
+def test_run_whose_row_is_missing_is_added_when_it_is_sent_again(history, sweep, lease, make_run):
+    assert lease.record(resent=[run := make_run(sweep_id=sweep.id)]) == []
+    assert history.get(run.id).state == "STARTED"
+
+
+def test_deleted_run_that_is_stored_already_is_returned(history, sweep, lease, make_run):
+    fields, run_id = planned(sweep)
+    history.merge([run := make_run(**fields)])
+    history.delete(run.id)
+    (stored,) = lease.record(begun=[make_run(id=run_id, external_id=run_id, sweep_id=sweep.id)])
+    assert (stored.id, stored.state) == (run_id, "FULFILLED")
+
+
+def test_answer_of_a_row_that_was_imported_since_belongs_to_the_sweep(
+    history, sweep, lease, make_run
+):
+    fields, run_id = planned(sweep)
+    lease.record(begun=[run := make_run(id=run_id, external_id=run_id, sweep_id=sweep.id)])
+    history.delete(run.id)
+    history.vacuum()
+    history.merge([make_run(**fields, execution_id="e")])
+    lease.record(ended=[run.model_copy(update={"state": "FULFILLED"})])
+    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
+
+
 def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
     history, sweep, lease, make_run
 ):
@@ -282,7 +315,7 @@ def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
     run = record(release_tag="production", release_id="r", repeat=7)
     place = Place(1, "v2", 1)
     assert history.sweeps.reusable("ticket-triage", "r", [run.case_id]) == {run.case_id: [run.id]}
-    history.sweeps.add_reused(sweep.id, {place: run.id})
+    history.sweeps.acquire(sweep).add_reused({place: run.id})
     assert history.sweeps.reused(sweep.id) == {place: run.id}
     frame = history.sweeps.frame(sweep.id)
     assert frame[["id", "release_tag", "repeat"]].to_numpy().tolist() == [[run.id, "v2", 1]]
@@ -361,7 +394,7 @@ def elsewhere(monkeypatch):
     other = {"host": "elsewhere", "pid": 7, "machine": "another boot"}
 
     def switch(*, on):
-        monkeypatch.setattr(leases, "_this_process", (lambda: json.dumps(other)) if on else myself)
+        monkeypatch.setattr(leases, "_this_process", (lambda: other) if on else myself)
 
     return switch
 

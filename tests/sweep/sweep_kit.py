@@ -87,7 +87,7 @@ class Maker:
     def attempt(self, _options: SweepOptions, _lease: SweepLease) -> Attempt:
         return self.made
 
-    def on_release_now(self, run: Run) -> Run:
+    def sent_now(self, run: Run) -> Run:
         return run
 
     def close(self) -> None: ...

@@ -36,7 +36,8 @@ class Kernels:
         self.folder, self._kernels = folder, []
         command = [sys.executable, "-W", "ignore", __file__]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._program = subprocess.Popen(command, text=True, **pipes)
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._program = subprocess.Popen(command, text=True, env=env, **pipes)
 
     def start(self, url, history, cases, *, until=None, **order):
         """Start a kernel that sweeps `cases`; with `until`, when the file of that name exists."""
@@ -161,7 +162,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client = listener.accept()[0]
-                server = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # it is down
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 for source, sink in ((client, server), (server, client)):
                     copy = (source, sink, source is server)

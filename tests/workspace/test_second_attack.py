@@ -12,7 +12,7 @@ from counting_server import KEY, check_all_once
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
-from vellum_nb.history import leases
+from vellum_nb.history import backends, leases
 from vellum_nb.sweep import listing
 
 CASES = [{"text": f"text {number}"} for number in range(6)]
@@ -87,29 +87,62 @@ def reboot(place):
 
 @pytest.fixture
 def crashed(kernels, counting, tmp_path):
-    """Return the history of a machine that crashed with four runs in doubt, and is up again."""
+    """Return the history of a machine that crashed with four runs in doubt, and is up again.
+
+    The server lists after three seconds, and a run in doubt is sent again after five.
+    """
     place = tmp_path / "runs.db"
-    counting.lag = 2.0
+    counting.lag = 3.0
     counting.script.extend(["reset after"] * 4)
-    first = kernels.start(counting.url, place, CASES[:4], **FOUR, read=6)
+    first = kernels.start(counting.url, place, CASES[:4], **AFTER_CRASH)
     wait_until(lambda: counting.lookups >= 4)
     first.kill()
     reboot(place)
-    with closing(sqlite3.connect(place)) as db:  # it was down for more than a minute
-        db.execute("UPDATE leases SET expires_at = expires_at - 70000000")
-        db.execute("UPDATE runs SET doubt_since = doubt_since - 70000000")
-        db.commit()
     return place
 
 
+AFTER_CRASH = {**FOUR, "read": 5, "lease_s": 6, "waits_for_lease": True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead_s", [-86_400, 0, 3_600])
+def test_reboot_ages_no_doubt_whatever_the_wall_clock_says(kernels, counting, crashed, ahead_s):
+    kernel = kernels.start(counting.url, crashed, CASES[:4], **AFTER_CRASH, ahead_s=ahead_s)
+    assert kernel.outcome()["state"] == "done"
+    assert set(counting.executed.values()) == {1}
+
+
+@pytest.mark.slow
 def test_lease_ends_after_a_reboot_though_the_first_process_had_a_wrong_clock(
     kernels, counting, crashed
 ):
     """The machine has no battery for its clock, which is right as soon as it has a network."""
-    day = 86_400
-    kernels.start(counting.url, crashed, CASES[:4], **FOUR, read=6, ahead_s=-day).outcome()
-    later = kernels.start(counting.url, crashed, CASES[:4], **FOUR, read=6).outcome()
+    first = kernels.start(counting.url, crashed, [], **FOUR, ahead_s=-86_400)
+    assert "InputError" in first.outcome()["error"]  # it opens the history, and sweeps nothing
+    later = kernels.start(counting.url, crashed, CASES[:4], **AFTER_CRASH).outcome()
     assert later.get("state") == "done", later
+
+
+def test_second_machine_with_the_same_file_does_not_take_a_live_lease(
+    kernels, counting, tmp_path, monkeypatch
+):
+    """A container and its host, for example: each has a boot, and a clock, of its own."""
+    place = tmp_path / "runs.db"
+    counting.held = True
+    kernel = kernels.start(counting.url, place, CASES[:4], **FOUR)
+    wait_until(lambda: counting.posts == 4)
+    for module in (backends, leases):
+        monkeypatch.setattr(module, "boot_id", lambda: "of another machine")
+    leases._machine.cache_clear()
+    with (
+        vnb.connect(counting.url, api_key=KEY, history=place) as ws,
+        pytest.raises(vnb.HistoryError, match="is running in process"),
+    ):
+        swept(ws, CASES[:4])
+    leases._machine.cache_clear()
+    counting.held = False
+    assert kernel.outcome()["state"] == "done"
+    assert set(counting.executed.values()) == {1}
 
 
 def test_seed_that_is_left_out_is_that_of_the_stored_sweep(connected):

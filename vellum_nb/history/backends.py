@@ -40,6 +40,7 @@ _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a pass
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
 )
 FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
+_LEASE = 60_000_000  # µs that a lease lasts
 _JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
 
 
@@ -156,11 +157,11 @@ def _boot_time() -> int:
 def _next_boot_time(transaction: Any) -> int:
     """Return when a new boot began, so that the clock continues from the newest stored time.
 
-    The wall clock may be wrong after a boot. The time for which the machine was off does not count,
-    and the leases of the processes that it ended are over.
+    That is when a lease was renewed or a run became doubtful. The wall clock may be wrong after a
+    boot, and the time for which the machine was off does not count.
     """
     sql = (
-        "SELECT max(value) FROM (SELECT max(expires_at) AS value FROM leases "
+        f"SELECT max(value) FROM (SELECT max(expires_at) - {_LEASE} AS value FROM leases "
         "UNION ALL SELECT max(doubt_since) FROM runs WHERE doubt IS NOT NULL)"
     )
     ((newest,),) = transaction.read(sql)

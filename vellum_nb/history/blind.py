@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
-from vellum_nb.history.leases import Lease, LeaseHeldError, acquire
+from vellum_nb.history.leases import Lease, LeaseHeldError
 from vellum_nb.history.rows import clean, from_micros, micros
 from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
@@ -171,7 +171,8 @@ class BlindRatings:
             Another process is sending them.
         """
         try:
-            lease = acquire(self._store, f"blind:{session_id}")
+            lease = Lease(self._store, f"blind:{session_id}")
+            lease.acquire()
         except LeaseHeldError as exc:
             msg = f"{exc.holder} is sending these ratings; check again when it has finished"
             raise LeaseHeldError(msg, exc.holder) from exc

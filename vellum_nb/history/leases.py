@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vellum_nb.clock import Deadline, boot_id, uptime
 from vellum_nb.errors import HistoryError, OutOfReachError
@@ -44,16 +44,56 @@ class LeaseHeldError(HistoryError):
 
 
 class Lease:
-    """A lease that this process holds under `name`; made by `acquire`.
+    """A lease under `name`, which this process holds after `acquire`.
 
     `deadline` is until when its holder may act without renewing it, by a clock that counts
     suspension.
     """
 
-    def __init__(self, store: Store, name: str, token: str) -> None:
-        self.name, self.token = name, token
+    def __init__(self, store: Store, name: str) -> None:
+        self.name, self.token = name, uuid.uuid4().hex
         self.deadline = Deadline.after(0.0)
         self._store = store
+
+    def acquire(
+        self,
+        prepare: Callable[[Transaction, int | None], object] = lambda *_: None,
+        *,
+        acts_elsewhere: bool = False,
+    ) -> None:
+        """Take the lease for this process.
+
+        `prepare` is called in the same transaction with the moment until which an earlier holder
+        may have acted, in microseconds by the database's clock, or None if it released the lease.
+        That is the end of its lease if it `acts_elsewhere`, in processes that may outlive it.
+
+        Raises
+        ------
+        LeaseHeldError
+            Another process holds the lease.
+        """
+        now = self._store.dialect.now
+        sql = (
+            "INSERT INTO leases (sweep, token, holder, expires_at) "
+            f"VALUES (:name, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
+            "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
+            f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
+        )
+        holder = _this_process() | ({"acts_elsewhere": True} if acts_elsewhere else {})
+        row = {"name": self.name, "token": self.token, "length": _LENGTH}
+        row["holder"] = json.dumps(holder)
+
+        def take(tx: Transaction) -> None:
+            earlier = leases(tx, self.name)
+            dead = next((token for token, holder, *_ in earlier if has_ended(holder)), "")
+            if not tx.read(sql, {**row, "dead": dead}):
+                rows = leases(tx, self.name)
+                raise LeaseHeldError(held_message(self.name, rows), _holder_name(rows[0][1]))
+            prepare(tx, min((_acted_until(tx, lease) for lease in earlier), default=None))
+
+        began = uptime()
+        self._store.write(take)
+        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
 
     @property
     def may_send(self) -> bool:
@@ -109,49 +149,6 @@ class Lease:
             self._store.write(lambda tx: tx.execute(sql, values))
 
 
-def acquire(
-    store: Store,
-    name: str,
-    *,
-    token: str = "",
-    acts_elsewhere: bool = False,
-    prepare: Callable[[Transaction, int | None], object] = lambda *_: None,
-) -> Lease:
-    """Take the lease `name` for this process and return it.
-
-    `prepare` is called in the same transaction with the moment until which the earlier holder may
-    have acted, in microseconds by the database's clock, or None if it released the lease. That is
-    the end of its lease if it `acts_elsewhere`, in processes that may outlive it.
-
-    Raises `LeaseHeldError` if another process holds the lease.
-    """
-    now = store.dialect.now
-    sql = (
-        "INSERT INTO leases (sweep, token, holder, expires_at) "
-        f"VALUES (:name, :token, :holder, {now} + :length) ON CONFLICT (sweep) DO UPDATE SET "
-        "token = excluded.token, holder = excluded.holder, expires_at = excluded.expires_at "
-        f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
-    )
-    lease = Lease(store, name, token or uuid.uuid4().hex)
-    row: dict[str, Any] = {"name": name, "token": lease.token, "length": _LENGTH}
-    row["holder"] = _this_process()
-    if acts_elsewhere:
-        row["holder"] = json.dumps(_parsed(_this_process()) | {"acts_elsewhere": True})
-
-    def take(tx: Transaction) -> None:
-        known = leases(tx, name)
-        dead = next((token for token, holder, *_ in known if has_ended(holder)), "")
-        if not tx.read(sql, {**row, "dead": dead}):
-            rows = leases(tx, name)
-            raise LeaseHeldError(held_message(name, rows), _holder_name(rows[0][1]))
-        prepare(tx, min((_acted_until(tx, row) for row in known), default=None))
-
-    began = uptime()
-    store.write(take)
-    lease.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
-    return lease
-
-
 def _acted_until(reader: Reader, lease: Row) -> int:
     """Return until when the holder of a lease that it has lost may have acted."""
     _, holder, expires_at, _ = lease
@@ -172,19 +169,22 @@ def leases(reader: Reader, name: str) -> list[Row]:
 
 def held_message(name: str, rows: Sequence[Row]) -> str:
     """Return why the lease `name`, which has these rows, cannot be used by this process."""
-    noun = f"Sweep {name}" if ":" not in name else f"What {name} names"
+    kind, is_other, rest = name.partition(":")
+    noun, advice = f"Sweep {name}", ", or start another with restart=True"
+    if is_other:
+        noun, advice = f"{kind.capitalize()} {rest[:8]}", ""
     if not rows:
         return f"{noun} is no longer driven by this process: its lease was released; resume it"
     holder = _holder_name(rows[0][1])
     return (
         f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
-        "that was killed loses it within a minute), or start another with restart=True"
+        f"that was killed loses it within a minute){advice}"
     )
 
 
 def _holder_name(holder: str) -> str:
     known = _parsed(holder)
-    is_mine = known | _parsed(_this_process()) == known
+    is_mine = known | _this_process() == known
     return "this process" if is_mine else f"process {known.get('pid')} on {known.get('host')}"
 
 
@@ -205,8 +205,8 @@ def _parsed(holder: str) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _this_process() -> str:
-    return json.dumps({"host": platform.node(), "pid": os.getpid(), "machine": _machine()})
+def _this_process() -> dict[str, object]:
+    return {"host": platform.node(), "pid": os.getpid(), "machine": _machine()}
 
 
 @cache

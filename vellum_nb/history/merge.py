@@ -264,11 +264,12 @@ def _known(same: Sequence[Values], theirs: Values) -> Values | None:
 def _is_same(ours: Values, theirs: Values) -> bool:
     """Return whether two runs of one external id are one: a refused one never was an execution."""
     both = (ours, theirs)
-    refused = any((row["error_code"] or "").startswith("HTTP_4") for row in both)
-    has_doubt = any(_is_in_doubt(row) for row in both)
-    if refused and has_doubt and ours["external_id"] != ours["id"]:  # an id of the user's own
-        has_doubt = ours["case_id"] == theirs["case_id"]
-    return (has_doubt or not refused) and any(row["execution_id"] is None for row in both)
+    never_executed = any(row["state"] == "FAILED" and row["doubt"] is None for row in both)
+    if never_executed or all(row["execution_id"] is not None for row in both):
+        return False
+    is_refused = any(row["doubt"] == "EXECUTED" for row in both)
+    is_own = ours["external_id"] != ours["id"]  # it may be that of another run of the user's
+    return ours["case_id"] == theirs["case_id"] if is_refused and is_own else True
 
 
 def _is_in_doubt(row: Values) -> bool:

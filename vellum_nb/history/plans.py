@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -17,7 +17,7 @@ from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows
-from vellum_nb.history.leases import LENGTH_S, Lease, acquire, has_ended, leases
+from vellum_nb.history.leases import Lease, has_ended, leases
 from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, case_row, column_value, sweep_of
 from vellum_nb.history.recorder import RunRecorder
 from vellum_nb.history.rows import clean, extract_large, from_micros, micros, restore_large
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _ASKED_AGAIN = frozenset({"REJECTED", "FAILED", "CUT_OFF"})  # a judge's runs without a verdict
 _RECENT = 2_000
 _AT_ONCE = 2_000  # ids in a query
+_OWN_RUNS = "SELECT id FROM runs WHERE sweep_id = :sweep"
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
@@ -66,12 +67,12 @@ class PastRun(NamedTuple):
 class SweepLease(Lease):
     """The lease of a sweep: every write of its driver is made under it, or has no effect.
 
-    Made by `Sweeps.acquire`.
+    `Sweeps.acquire` takes it.
     """
 
-    def __init__(self, lease: Lease, sweep_id: str, recorder: RunRecorder) -> None:
-        vars(self).update(vars(lease))
-        self._sweep_id, self._recorder = sweep_id, recorder
+    def __init__(self, store: Store, sweep: SweepRecord, recorder: RunRecorder) -> None:
+        super().__init__(store, sweep.lease_name)
+        self._sweep_id, self._recorder = sweep.id, recorder
 
     def record(
         self,
@@ -100,8 +101,9 @@ class SweepLease(Lease):
         Returns
         -------
         list of Run
-            The stored runs of those in `begun` whose id or external id was there already. They
-            belong to this sweep now, and must not be sent.
+            The stored runs of those in `begun` whose id or external id was there already, and of
+            those in `resent` that have ended since, such as by `History.sync`. They belong to this
+            sweep now, and must not be sent.
 
         Raises
         ------
@@ -121,9 +123,7 @@ class SweepLease(Lease):
         except OutOfReachError:
             return self._keep(ended, is_sending=bool(begun or resent))
         self._recorder.notify(run.id for run in (*ended, *begun))
-        if not stored_ids:
-            return []
-        return query.read_runs(self._store, query.select({"ids": stored_ids}, self._store))
+        return query.runs_with_ids(self._store, stored_ids) if stored_ids else []
 
     def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> list[Run]:
         """Keep what ended in a local file; raise if something is about to be sent."""
@@ -162,6 +162,19 @@ class SweepLease(Lease):
         with suppress(OutOfReachError):
             if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
                 raise _no_sweep(self._sweep_id)
+
+    def update_cases(self, cases: Iterable[SweepCase]) -> None:
+        """Store what is expected of the cases of the sweep, and their labels, as they are now."""
+        sql = (
+            "UPDATE sweep_cases SET expected = :expected, labels = :labels "
+            "WHERE sweep = :sweep AND position = :position"
+        )
+        rows = [{"sweep": self._sweep_id, **case_row(case)} for case in cases]
+        self.write(lambda tx: tx.execute_many(sql, rows))
+
+    def add_reused(self, reused: Mapping[Place, str]) -> None:
+        """Record which run replaces which planned one; a place that has one does not change."""
+        self.write(partial(_insert_reused, self._sweep_id, reused))
 
     def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
         """Mark answers of runs that began on another release of a tag from `since` on.
@@ -205,16 +218,15 @@ def _record(
     doubts: Sequence[tuple[Run, float]],
     ended: Sequence[Run],
 ) -> list[str]:
-    """Record runs of a sweep; return the ids of those in `begun` that were there already."""
+    """Record runs of a sweep; return the ids of those that are stored and must not be sent."""
     for run in ended:
         writes.end(tx, run)
     for run, sent_within_s in doubts:
         writes.doubt(tx, run, sent_within_s)
-    for run in resent:
-        writes.resend(tx, run)
-    stored = [run for run in begun if not writes.insert_run(tx, run)]
+    unsent = [run for run in resent if not writes.resend(tx, run)]
+    stored = [run for run in (*begun, *unsent) if not writes.insert_run(tx, run)]
     for run in stored:
-        _adopt(tx, run)
+        writes.adopt_run(tx, run)
     return [clean(run.id) for run in stored]
 
 
@@ -297,15 +309,6 @@ class Sweeps:
             for position, case_id, *texts in rows
         ]
 
-    def update_cases(self, sweep_id: str, cases: Iterable[SweepCase]) -> None:
-        """Store what is expected of the cases of a sweep, and their labels, as they are now."""
-        sql = (
-            "UPDATE sweep_cases SET expected = :expected, labels = :labels "
-            "WHERE sweep = :sweep AND position = :position"
-        )
-        rows = [{"sweep": sweep_id, **case_row(case)} for case in cases]
-        self._store.write(lambda tx: tx.execute_many(sql, rows))
-
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
     ) -> SweepLease:
@@ -333,9 +336,9 @@ class Sweeps:
             )
             tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "since": sent_until})
 
-        name = sweep.lease_name
-        lease = acquire(self._store, name, acts_elsewhere=acts_elsewhere, prepare=prepare)
-        return SweepLease(lease, sweep.id, self._recorder)
+        lease = SweepLease(self._store, sweep, self._recorder)
+        lease.acquire(prepare, acts_elsewhere=acts_elsewhere)
+        return lease
 
     def held(self) -> set[str]:
         """Return the ids of the sweeps that a process drives now."""
@@ -347,10 +350,10 @@ class Sweeps:
         return {sweep_id for sweep_id, holder in self._store.read(sql) if not has_ended(holder)}
 
     def lost(self, sweep: SweepRecord) -> datetime | None:
-        """Return when a driver that ended without releasing its lease last renewed it."""
-        for _, holder, expires_at, is_expired in leases(self._store, sweep.lease_name):
+        """Return the last sign of a driver that ended without releasing its lease."""
+        for _, holder, _, is_expired in leases(self._store, sweep.lease_name):
             if is_expired or has_ended(holder):
-                return from_micros(expires_at) - timedelta(seconds=LENGTH_S)
+                return self.last_seen(sweep.id) or sweep.created
         return None
 
     def states(self, sweep_id: str) -> dict[str, str]:
@@ -397,6 +400,14 @@ class Sweeps:
         """Return the ids of all runs in doubt, of sweeps and others."""
         sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
         return [run_id for (run_id,) in self._store.read(sql)]
+
+    def begin_doubt(self, run_id: str) -> None:
+        """Note that a run which is STARTED may never get an answer, so that its doubt ages."""
+        sql = (
+            f"UPDATE runs SET doubt = 'SENT', doubt_since = {self._store.dialect.now} "
+            "WHERE id = :id AND state = 'STARTED' AND doubt IS NULL"
+        )
+        self._store.write(lambda tx: tx.execute(sql, {"id": run_id}))
 
     def doubt_age(self, run_id: str) -> float:
         """Return for how many seconds a run has been in doubt; 0 if it is not known."""
@@ -503,10 +514,6 @@ class Sweeps:
             found.setdefault(case_id, []).append(run)
         return found
 
-    def add_reused(self, sweep_id: str, reused: Mapping[Place, str]) -> None:
-        """Record which run replaces which planned one; a place that has one does not change."""
-        self._store.write(partial(_insert_reused, sweep_id, reused))
-
     def reused(self, sweep_id: str) -> dict[Place, str]:
         """Return which run replaces which planned one; deleted ones replace none."""
         sql = (
@@ -544,22 +551,15 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
     return [case_id for (case_id,) in reader.read(sql, {"id": sweep_id})]
 
 
-def _adopt(tx: Transaction, run: Run) -> None:
-    """Make the stored run with the external id of `run` that planned run of its sweep."""
-    sql = "SELECT id FROM runs WHERE external_id = :id"
-    for (stored_id,) in tx.read(sql, {"id": clean(run.id)}):
-        fields = {"sweep_id": run.sweep_id, "repeat": run.repeat, "case_id": run.case_id}
-        rename_run(tx, stored_id, run.id, {**fields, "release_tag": run.release_tag})
-
-
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
     case_ids = _case_ids(tx, sweep.id)
+    own = {run_id for (run_id,) in tx.read(_OWN_RUNS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
         "AND (sweep_id IS NULL OR sweep_id <> :sweep)"
     )
-    remaining = planned_ids(sweep)
+    remaining = planned_ids(sweep, own)
     while planned := dict(islice(remaining, _AT_ONCE)):
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):

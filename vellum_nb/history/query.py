@@ -197,6 +197,15 @@ def read_runs(reader: Reader, selection: Selection) -> list[Run]:
     return runs_of(read_rows(reader, selection), skip_damaged=selection.skip_damaged)
 
 
+def runs_with_ids(reader: Reader, run_ids: Iterable[str]) -> list[Run]:
+    """Return the runs with these ids, deleted ones too."""
+    sql = (
+        f"SELECT {columns((*WHOLE, 'large'))} {JOINED} WHERE {reader.dialect.one_of('r.id', 'ids')}"
+    )
+    rows = reader.read(sql, {"ids": reader.dialect.listed(run_ids)})
+    return runs_of(restore_large(reader, rows, WHOLE), skip_damaged=False)
+
+
 def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
     """Return the runs of rows of `WHOLE`; a damaged one raises, or is left out."""
     found: list[Run] = []

@@ -23,6 +23,7 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
+from vellum_nb.history.schema import second_version_of
 from vellum_nb.models import Run
 from vellum_nb.sqlite import Converting
 
@@ -237,10 +238,13 @@ def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _run(line: dict[str, Any], number: int) -> Run:
-    if line.get("state") == "CANCELLED" and "doubt" not in line:  # before doubts were stored
-        line |= {"doubt": "SENT"}
     try:
-        return Run.model_validate(line)
+        run = Run.model_validate(line)
+        if "doubt" in line:
+            return run
+        code, text = (run.error.code, run.error.message) if run.error else (None, None)
+        state, doubt = second_version_of(run.state, code, text)
+        return run.model_copy(update={"state": state, "doubt": doubt})
     except ValidationError as exc:
         problem = exc.errors()[0]
         where = ".".join(map(str, problem["loc"]))

@@ -175,30 +175,43 @@ CREATE UNIQUE INDEX sweeps_of_plan ON sweeps (signature, generation);
 DROP INDEX blind_of_signature;
 CREATE UNIQUE INDEX blind_of_plan ON blind (signature, generation)
 """
-_SECOND_ROWS = (
-    """
-    UPDATE runs SET state = 'CANCELLED'
-    WHERE state = 'REJECTED' AND error_code = 'WORKFLOW_CANCELLED'
-    """,
-    """
-    UPDATE runs SET doubt = 'SENT', doubt_since = coalesce(finished_at, timestamp)
-    WHERE (state = 'CANCELLED' AND error_code = 'CANCELLED') OR (state = 'FAILED' AND (
-        error_code IN ('UNKNOWN_FATE', 'TIMEOUT', 'CONNECTION', 'HTTP_404')
-        OR error_code LIKE 'HTTP_5%'))
-    """,
-    """
-    UPDATE runs SET doubt = 'EXECUTED', doubt_since = coalesce(finished_at, timestamp)
-    WHERE state = 'FAILED' AND error_code IN ('HTTP_400', 'HTTP_409', 'HTTP_422')
-    AND lower(error_message) LIKE '%external%id%'
-    """,
-)
+_IN_DOUBT = frozenset({"UNKNOWN_FATE", "TIMEOUT", "CONNECTION", "HTTP_404"})
+_REFUSED = frozenset({"HTTP_400", "HTTP_409", "HTTP_422"})
+
+
+def second_version_of(state: str, code: str | None, message: str | None) -> tuple[str, str | None]:
+    """Return state and doubt of a run of version 1, which had its doubt in the error's text."""
+    code = code or ""
+    if state == "REJECTED" and code == "WORKFLOW_CANCELLED":
+        return "CANCELLED", None
+    if state == "CANCELLED" and code == "CANCELLED":
+        return state, "SENT"
+    names_id = "id" in (message or "").lower().partition("external")[2]
+    if state == "FAILED" and code in _REFUSED and names_id:
+        return state, "EXECUTED"
+    is_in_doubt = state == "FAILED" and (code in _IN_DOUBT or code.startswith("HTTP_5"))
+    return state, "SENT" if is_in_doubt else None
+
+
+def _mark_doubts(transaction: Any) -> None:
+    sql = "SELECT id, state, error_code, error_message FROM runs WHERE error_code IS NOT NULL"
+    rows = []
+    for run_id, state, code, message in transaction.read(sql):
+        new_state, doubt = second_version_of(state, code, message)
+        if (new_state, doubt) != (state, None):
+            rows.append({"id": run_id, "state": new_state, "doubt": doubt})
+    sql = (
+        "UPDATE runs SET state = :state, doubt = :doubt, doubt_since = "
+        "CASE WHEN CAST(:doubt AS TEXT) IS NOT NULL THEN coalesce(finished_at, timestamp) END "
+        "WHERE id = :id"
+    )
+    transaction.execute_many(sql, rows)
 
 
 def make_second_version(transaction: Any) -> None:
     """Add the columns of version 2, and mark and number what version 1 has."""
     _execute_all(transaction, _SECOND)
-    for sql in _SECOND_ROWS:
-        transaction.execute(sql)
+    _mark_doubts(transaction)
     generations: Counter[str] = Counter()
     for sweep in transaction.read("SELECT id FROM sweeps ORDER BY seq"):
         _identify_sweep(transaction, sweep[0], generations)

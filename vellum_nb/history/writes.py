@@ -119,9 +119,10 @@ def begin(transaction: Transaction, run: Run) -> None:
 def end(transaction: Transaction, run: Run) -> None:
     """Complete the row of `run`, or add it if it is missing; a row that has an answer stays."""
     completion = complete_run(transaction, run)
-    if completion is Completion.MISSING:
-        insert_run(transaction, run)
-    elif completion is Completion.ENDED and run.state in _ANSWERS:
+    if completion is Completion.MISSING and not insert_run(transaction, run):
+        adopt_run(transaction, run)  # a row that was imported
+        completion = complete_run(transaction, run)
+    if completion is Completion.ENDED and run.state in _ANSWERS:
         complete_run(transaction, run, where="state IN ('FAILED', 'CANCELLED')")
 
 
@@ -170,14 +171,24 @@ def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> Non
     transaction.execute(sql, {**values, "delay": int(sent_within_s * 1e6)})
 
 
-def resend(transaction: Transaction, run: Run) -> None:
-    """Make a run in doubt one that is about to be sent again."""
+def adopt_run(transaction: Transaction, run: Run) -> None:
+    """Make the stored run with the external id of `run` that planned run of its sweep."""
+    sql = "SELECT id FROM runs WHERE external_id = :id"
+    for (stored_id,) in transaction.read(sql, {"id": clean(run.id)}):
+        fields = {"sweep_id": run.sweep_id, "repeat": run.repeat, "case_id": run.case_id}
+        fields["release_tag"] = run.release_tag
+        rename_run(transaction, stored_id, run.id, fields)
+
+
+def resend(transaction: Transaction, run: Run) -> bool:
+    """Make a run in doubt one that is about to be sent again; return False if none was."""
     sql = (
         "UPDATE runs SET state = 'STARTED', doubt = NULL, doubt_since = NULL, finished_at = NULL, "
-        "error_code = NULL, error_message = NULL, release_id = :release "
+        "error_code = NULL, error_message = NULL, release_id = :release, timestamp = :sent "
         f"WHERE id = :id AND {IN_DOUBT_SQL}"
     )
-    transaction.execute(sql, {"id": clean(run.id), "release": run.release_id})
+    row = {"id": clean(run.id), "release": run.release_id, "sent": micros(run.timestamp)}
+    return transaction.execute(sql, row) > 0
 
 
 def _doubt_since(transaction: Transaction) -> str:

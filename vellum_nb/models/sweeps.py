@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -123,12 +123,20 @@ def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 
     return str(uuid5(UUID(sweep.id), name))
 
 
-def planned_ids(sweep: SweepRecord) -> Iterator[tuple[str, Place]]:
-    """Yield every id that a planned run may have in the history, and the run."""
+def planned_ids(
+    sweep: SweepRecord, begun: Container[str] = frozenset()
+) -> Iterator[tuple[str, Place]]:
+    """Yield every id that a planned run may have in the history, and the run.
+
+    Those are the ids of a session's attempts, and of the next one after those in `begun`.
+    """
     for place in sweep.places():
         for number in range(sweep.round + 1):
-            for attempt in range(ATTEMPTS):
-                yield planned_id(sweep, place, number, attempt), place
+            run_id, attempt = "", 0
+            while attempt < ATTEMPTS or run_id in begun:
+                run_id = planned_id(sweep, place, number, attempt)
+                yield run_id, place
+                attempt += 1
 
 
 def signature(

@@ -235,8 +235,8 @@ class Driver(threading.Thread):
         Runs of earlier sessions that are looked up first.
     next_attempt : callable
         Returns what follows a run whose execution was cut off; None: it is left to later sessions.
-    on_release_now : callable
-        Returns a run that is sent again with the release that its tag points at now.
+    sent_now : callable
+        Returns a run that is sent again with the time and the release of now.
     on_change, on_end : callable
         Called after every turn, and when nothing is under way any more.
     stop_rule : StopRule, optional
@@ -258,7 +258,7 @@ class Driver(threading.Thread):
         seconds: float = 0.0,
         in_doubt: Iterable[PreparedRun] = (),
         next_attempt: Callable[[PreparedRun], PreparedRun | None] = lambda _: None,
-        on_release_now: Callable[[Run], Run] = lambda run: run,
+        sent_now: Callable[[Run], Run] = lambda run: run,
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Driver], None] = lambda _: None,
         stop_rule: StopRule | None = None,
@@ -269,7 +269,7 @@ class Driver(threading.Thread):
         self._calls, self._seconds, self.options = calls, seconds, options
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
         self._rule, self._next_attempt, self._listing = stop_rule, next_attempt, listing
-        self._on_release_now = on_release_now
+        self._sent_now = sent_now
         self._renew_at, self._last_turn = clock() + _RENEW_EVERY, clock()
         self._is_reachable, self._has_lost_lease = True, False
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
@@ -504,7 +504,7 @@ class Driver(threading.Thread):
             self._begin(prepared, stored.get(prepared.run.id), now)
         self._calls += len(fresh)
         for prepared in resends:
-            self._wait_until(now, replace(prepared, doubt=None))
+            self._begin(replace(prepared, doubt=None), stored.get(prepared.run.id), now)
 
     def _write(
         self,
@@ -547,7 +547,7 @@ class Driver(threading.Thread):
             self._next.append(following)
 
     def _begin(self, prepared: PreparedRun, stored: Run | None, now: float) -> None:
-        """Send a run whose row is there now; one whose row was there before is not sent."""
+        """Send a run, unless its row was stored before, or has ended since."""
         if stored is None:
             self._wait_until(now, prepared)
         elif stored.in_doubt:
@@ -665,7 +665,7 @@ class Driver(threading.Thread):
         elif earlier.doubt is None:  # it was not executed
             self._wait_until(due, prepared)
         elif earlier.force or earlier.doubt_s >= self._listing.resend_after:
-            run = self._on_release_now(prepared.run.model_copy(update=_AS_BEGUN))
+            run = self._sent_now(prepared.run.model_copy(update=_AS_BEGUN))
             self._resends.append(replace(prepared, run=run, doubt=earlier.doubt))
         else:  # the delay is longer than was known when this look-up began
             self._look_up(earlier, now)

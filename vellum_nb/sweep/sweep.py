@@ -73,7 +73,7 @@ class _Worker(Protocol):
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
     ) -> PreparedRun: ...
-    def on_release_now(self, run: Run) -> Run: ...
+    def sent_now(self, run: Run) -> Run: ...
     def attempt(self, options: SweepOptions, lease: SweepLease) -> Attempt: ...
     def close(self) -> None: ...
     def view(self, sweep: Sweep) -> Any: ...
@@ -266,7 +266,8 @@ class Sweep:
         by_case_id = {case.case_id: case for case in reversed(cases)}
         by_run = {run: cases[place.position] for run, place in self._reused().items()}
         if len(by_case_id) < len(cases):  # cases alike: the id of a run says which
-            by_run |= {run_id: cases[place.position] for run_id, place in planned_ids(record)}
+            begun = frozenset(frame["id"])
+            by_run |= {run: cases[place.position] for run, place in planned_ids(record, begun)}
         runs = zip(frame["id"].tolist(), frame["case_id"].tolist(), strict=True)
         found = [by_run.get(run) or by_case_id.get(case_id) for run, case_id in runs]
         added: dict[str, Any] = {}
@@ -445,7 +446,7 @@ class Sweep:
             seconds=sweeps.seconds(self.id) if options.max_seconds else 0.0,
             in_doubt=in_doubt_runs,
             next_attempt=self._next_attempt(),
-            on_release_now=self._worker.on_release_now,
+            sent_now=self._worker.sent_now,
             on_change=self._changed,
             on_end=self._end,
             stop_rule=self._rule,

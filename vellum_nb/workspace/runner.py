@@ -275,6 +275,7 @@ class Runner:
         self, deployment_id: str | None, run: Run, *, cancel: Cancellation | None = None
     ) -> Run:
         """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
+        self.history.sweeps.begin_doubt(run.id)
         began = uptime() - self.history.sweeps.doubt_age(run.id)
         _, read = self.client.settings(max_connections=1, max_tries=1).timeout
         longest, cancel = read or LOOKUP_S, cancel or Cancellation()

@@ -244,10 +244,11 @@ class SweepWorker:
             force=may_resend and run.state == "FAILED",
         )
 
-    def on_release_now(self, run: Run) -> Run:
-        """Return `run` with the release that its tag points at now."""
-        release = self._releases[run.release_tag]
-        return run.model_copy(update={"release_id": release.id if release else None})
+    def sent_now(self, run: Run) -> Run:
+        """Return `run` with the time of now, and the release that its tag points at."""
+        now, release = datetime.now(UTC), self._releases[run.release_tag]
+        fields = {"timestamp": now, "release_id": release.id if release else None}
+        return run.model_copy(update=fields)
 
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
         """Return what sends; read cases, releases and doubts, and watch the tags under `lease`.
@@ -263,7 +264,7 @@ class SweepWorker:
         if sweep.workspace and now and sweep.workspace != now:
             msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
-        self._read_releases(lease)
+        last_seen = self._read_releases(lease)
         attempt = SweepAttempt(
             client.settings(max_connections=options.at_once, max_tries=1),
             self._runner.lookup.deployment_id(sweep.deployment),
@@ -273,15 +274,19 @@ class SweepWorker:
         own = Client.of(attempt.settings)
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
-        sure = dict.fromkeys(self._releases, datetime.now(UTC))  # before any run begins
-        lease.change(checked=sure)
-        name, watch = "vellum-nb-tags", partial(self._watch_tags, sure, lease)
+        began = datetime.now(UTC)  # before any run
+        last_seen |= {tag: began for tag, release in self._releases.items() if release}
+        lease.change(checked=last_seen)
+        name, watch = "vellum-nb-tags", partial(self._watch_tags, last_seen, lease)
         self._watch = threading.Thread(target=watch, name=name, daemon=True)
         self._watch.start()
         return attempt
 
-    def _read_releases(self, lease: SweepLease) -> None:
-        """Read doubts, and cases and releases unless they are fresh; mark runs of other ones."""
+    def _read_releases(self, lease: SweepLease) -> dict[str, datetime]:
+        """Read doubts, and cases and releases unless they are fresh; mark runs of other ones.
+
+        Return when each tag was last seen on its release.
+        """
         sweep = self._sweep
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
@@ -299,6 +304,7 @@ class SweepWorker:
                 lease.mark_others(tag, release.id, since=checked[tag])
             if then and release is not None and release.id != then:
                 self._moved[tag] = None
+        return checked
 
     def close(self) -> None:
         """Close the connections, after a last look at the tags."""
@@ -343,30 +349,33 @@ class SweepWorker:
             repeat=place.repeat,
         )
 
-    def _watch_tags(self, sure: dict[str, datetime], lease: SweepLease) -> None:
+    def _watch_tags(self, last_seen: dict[str, datetime], lease: SweepLease) -> None:
         """Look at the tags every few seconds, and once more at the end.
 
-        `sure` is when each was looked at last. Where one points at another release, the runs are
-        marked that began since; at the end again, for those that were about to be recorded then.
+        `last_seen` is when each tag was last seen on its release. If it points at another one, the
+        runs are marked that began since; at the end again, for those that were about to be recorded
+        then.
         """
         client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:
             over = stop.wait(_LOOK_EVERY)
-            for tag, known in self._releases.items():
-                begin = datetime.now(UTC)
+            for tag, earlier in self._releases.items():
+                began = datetime.now(UTC)
                 with suppress(APIError, HistoryError):  # the next look may succeed
-                    now = resolve(self._sweep.deployment, tag)
-                    since, sure[tag] = sure[tag], begin
-                    if now is not None and known is not None and now.id != known.id:
-                        self._releases[tag], self._moved[tag] = now, None
-                        sure[tag] = datetime.now(UTC)
-                        period = {"since": since, "until": sure[tag]}
-                        marks.append(partial(lease.mark_moved, tag, known.id, **period))
+                    release = resolve(self._sweep.deployment, tag)
+                    if release is None:  # the key may not read it
+                        continue
+                    since, last_seen[tag] = last_seen.get(tag, began), began
+                    if earlier is not None and release.id != earlier.id:
+                        self._releases[tag], self._moved[tag] = release, None
+                        last_seen[tag] = datetime.now(UTC)
+                        period = {"since": since, "until": last_seen[tag]}
+                        marks.append(partial(lease.mark_moved, tag, earlier.id, **period))
                         marks[-1]()
             with suppress(HistoryError):
-                lease.change(checked=sure)
+                lease.change(checked=last_seen)
         with suppress(HistoryError):
             for mark in marks:
                 mark()
@@ -507,13 +516,13 @@ def _store(
             return record, plan
         record, plan, reused = make_plan(reuse=reuse)
     sweeps.learn(record)
-    if sweeps.cases(record.id) != cases:
-        sweeps.update_cases(record.id, cases)
-    if reused:  # another process may have placed the same runs since
+    if reused or sweeps.cases(record.id) != cases:
         lease = sweeps.acquire(record)
         try:
-            again, _, reused = make_plan(reuse=True)
-            sweeps.add_reused(record.id, reused if again.id == record.id else {})
+            lease.update_cases(cases)
+            if reused:  # another process may have placed the same runs since
+                again, _, reused = make_plan(reuse=True)
+                lease.add_reused(reused if again.id == record.id else {})
         finally:
             lease.release()
     return record, plan
