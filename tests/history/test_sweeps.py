@@ -299,7 +299,7 @@ def test_figures_of_a_sweep(history, sweep, make_run):
         history.finish(run.model_copy(update={"state": "FULFILLED", **figures}))
     sweeps = history.sweeps
     assert sweeps.seconds(sweep.id) == 35
-    assert sweeps.spent(sweep.id) == {"v1": (0.75, [0.5, 1.5, 2.5])}
+    assert sweeps.spent(sweep.id) == [("v1", 0.25, 0.5), ("v1", 0.25, 1.5), ("v1", 0.25, 2.5)]
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]

@@ -18,7 +18,7 @@ from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import SweepLease
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import planned_id
-from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry
+from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry, not_sent_in_time
 
 FAILURE = {"state": "FAILED", "outputs": {}, "error": RunError(code="HTTP_500")}
 
@@ -425,6 +425,29 @@ def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeyp
     assert sweep.wait(timeout=LONG).state == "stopped"
     assert sweep.progress().why == "no answer for 60 s: connection refused"
     assert history.count() == 0
+
+
+def test_calls_of_a_worker_whose_clock_is_ahead_are_not_repeated_without_a_pause(history):
+    made = []
+
+    def attempt(task, cancel):
+        made.append(task.run.id)
+        return not_sent_in_time(task)
+
+    sweep = swept(history, planned(history, 2), attempt, concurrency=2).start()
+    sweep.wait(timeout=1.0)
+    sweep.cut()
+    sweep.wait(LONG)
+    assert 2 <= len(made) <= 12
+    assert history.count() == 0
+
+
+def test_sweep_whose_calls_all_begin_too_late_ends_with_the_reason(history, monkeypatch):
+    monkeypatch.setattr("vellum_nb.sweep.driver._FAILING", 0.2)
+    attempt = lambda task, cancel: not_sent_in_time(task)  # noqa: E731
+    sweep = swept(history, planned(history, 2), attempt).start()
+    assert sweep.wait(timeout=LONG).state == "stopped"
+    assert sweep.progress().why.endswith("is a worker's clock ahead?")
 
 
 def test_others_begin_while_lost_calls_wait_to_be_looked_up(history):

@@ -87,6 +87,55 @@ def test_a_negative_cost_or_nan_is_ignored_and_noted(history, wrong):
     assert "1 cost that is negative or not a number: ignored" in facts(now)
 
 
+@pytest.mark.parametrize("first", [-1.0, math.nan, math.inf, None, 0.0])
+def test_first_cost_that_is_wrong_or_missing_does_not_disable_the_limit(history, first):
+    attempt = costing(lambda task: 1.0 if task.run.inputs["n"] else first)
+    limited(history, attempt, limit=5.0).run()
+    assert history.count() == 6
+
+
+def test_first_run_that_is_rejected_without_a_cost_does_not_disable_the_limit(history):
+    def attempt(task, cancel=None):
+        if task.run.inputs["n"]:
+            return answered(task, cost_usd=1.0)
+        return answered(task, state="REJECTED", outputs={})
+
+    limited(history, attempt, limit=5.0).run()
+    assert history.count() == 6
+
+
+def test_cost_that_is_shown_late_exceeds_the_limit_by_no_more_runs_than_had_none(history):
+    attempt = costing(lambda task: None if task.run.inputs["n"] < 4 else 1.0, seconds=0.05)
+    limited(history, attempt, limit=1.0).run()
+    assert history.count() <= 4 + 4
+
+
+def test_runs_without_a_cost_become_more_at_once(history):
+    gate = Gate()
+
+    def attempt(task, cancel=None):
+        return answered(task) if task.run.inputs["n"] < 3 else gate(task, cancel)
+
+    sweep = limited(history, attempt).start()
+    gate.wait_for(3)
+    assert not gate.arrived.acquire(timeout=0.6)
+    gate.open.set()
+    assert sweep.wait(LONG).state == "done"
+
+
+def test_wrong_cost_of_an_earlier_session_does_not_hide_what_was_spent(history):
+    attempt = costing(lambda task: -1e6 if task.run.inputs["n"] == 2 else 1.0)
+    first = limited(history, attempt, limit=5.0).run()
+    assert history.count() == 6
+    later = again_later(history, first, costing(1.0), concurrency=128, max_cost_usd=8.0).run()
+    assert (history.count(), later.progress().cost_usd) == (9, 8.0)
+
+
+def test_wrong_cost_of_an_earlier_session_is_noted(history):
+    first = limited(history, costing(-1.0), cases=2).run()
+    assert again_later(history, first, costing(1.0)).progress().ignored_costs == 2
+
+
 def test_a_higher_limit_goes_on_where_the_lower_one_stopped(history):
     first = limited(history, costing(1.0)).run()
     again_later(history, first, costing(1.0), concurrency=128, max_cost_usd=8.0).run()

@@ -214,6 +214,43 @@ def test_another_seed_is_taken_by_a_sweep_that_is_restarted(undecided):
     assert again.record.order() != undecided.open_sweep(first_id(undecided)).record.order()
 
 
+def test_another_seed_is_refused_if_some_cases_are_left_out(undecided, counting):
+    """Each seed would be another look at the same answers, for free."""
+    posts = counting.posts
+    with pytest.raises(vnb.InputError, match="seed"):
+        undecided.sweep("count", expecting(CASES[1:]), seed=5, reuse=True, **DECIDED)
+    assert counting.posts == posts
+
+
+def test_another_seed_is_refused_if_some_cases_are_replaced(undecided):
+    cases = expecting([*CASES[1:], {"text": "another"}])
+    with pytest.raises(vnb.InputError, match="seed"):
+        undecided.sweep("count", cases, seed=5, reuse=True, **DECIDED)
+
+
+def test_another_seed_is_taken_for_other_cases(undecided):
+    cases = expecting([{"text": f"other {number}"} for number in range(20)])
+    options = {**DECIDED, "max_calls": 2}
+    drawn = [undecided.sweep("count", cases, seed=5, reuse=True, **options)]
+    drawn.append(undecided.open_sweep(first_id(undecided), stop_when=None))
+    assert drawn[0].record.order() != drawn[1].record.order()
+
+
+def test_cases_that_are_left_keep_their_order(undecided):
+    before = undecided.open_sweep(first_id(undecided), stop_when=None).record.order()
+    fewer = undecided.sweep("count", expecting(CASES[1:]), reuse=True, max_calls=2, **DECIDED)
+    assert [position + 1 for position in fewer.record.order()] == [at for at in before if at]
+
+
+def test_sweep_that_takes_the_order_of_an_earlier_one_has_its_seed(connected, place):
+    with connected(place) as ws:
+        ws.sweep("count", expecting(CASES), seed=5, max_calls=2, **DECIDED)
+        fewer = ws.sweep("count", expecting(CASES[1:]), reuse=True, max_calls=2, **DECIDED)
+        assert fewer.record.options["seed"] == 5
+        again = ws.sweep("count", expecting(CASES[1:]), seed=5, max_calls=4, **DECIDED)
+        assert again.id == fewer.id
+
+
 def first_id(ws):
     return ws.sweeps()["sweep_id"].iloc[-1]
 

@@ -157,17 +157,15 @@ def _boot_time() -> int:
 def _next_boot_time(transaction: Any) -> int:
     """Return when a new boot began, so that the clock continues from the newest stored time.
 
-    The wall clock may be wrong after a boot: it counts only if it is within the last lease, which
-    a process of another machine may hold. The time for which the machine was off does not count.
+    That is when a lease was renewed or a run became doubtful. The wall clock may be wrong after a
+    boot, and the time for which the machine was off does not count.
     """
     sql = (
-        "SELECT max(value) FROM (SELECT max(expires_at) AS value FROM leases "
+        f"SELECT max(value) FROM (SELECT max(expires_at) - {_LEASE} AS value FROM leases "
         "UNION ALL SELECT max(doubt_since) FROM runs WHERE doubt IS NOT NULL)"
     )
     ((newest,),) = transaction.read(sql)
-    wall = time.time_ns() // 1000
-    is_right = newest is None or newest - _LEASE <= wall < newest
-    return (wall if is_right else newest) - uptime_ns() // 1000
+    return _boot_time() if newest is None else newest - uptime_ns() // 1000
 
 
 def _stored_boot_time(reader: Any, boot: str) -> int | None:

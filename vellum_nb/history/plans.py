@@ -446,17 +446,12 @@ class Sweeps:
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
         return None if last is None else from_micros(last)
 
-    def spent(self, sweep_id: str) -> dict[str, tuple[float | None, list[float]]]:
-        """Return the cost of the runs of each release tag, and the seconds they took."""
+    def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
+        """Return release tag, cost and seconds of each run, in the order in which they began."""
         sql = (
             "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
-        costs: dict[str, float | None] = {}
-        latencies: dict[str, list[float]] = {}
-        for tag, cost, seconds in self._store.read(sql, {"sweep": sweep_id}):
-            costs[tag] = costs.get(tag) if cost is None else (costs.get(tag) or 0) + cost
-            latencies.setdefault(tag, []).extend([] if seconds is None else [seconds])
-        return {tag: (cost, latencies[tag]) for tag, cost in costs.items()}
+        return [(tag, cost, s) for tag, cost, s in self._store.read(sql, {"sweep": sweep_id})]
 
     def seconds(self, sweep_id: str) -> float:
         """Return for how long any run of the sweep was under way."""

@@ -440,7 +440,8 @@ def planned_runs(
 ) -> Iterator[PlannedRun]:
     """Yield every planned run with its state, in the order of the plan.
 
-    A run that failed in an earlier round than the sweep's is to be run again, under a new id.
+    A run that failed in an earlier round than the sweep's is to be run again, under a new id,
+    unless the sweep has ended since: it was in doubt, and failed in this round.
     """
     for place in sweep.places():
         if place in reused:
@@ -454,7 +455,7 @@ def planned_runs(
         )
         run = newest if newest.state is not None else next(earlier, newest)
         is_final = run.round == sweep.round or run.state in _NOT_REPEATED
-        yield run if is_final else newest
+        yield run if is_final or sweep.ended is not None else newest
 
 
 def _in_round(
@@ -545,9 +546,8 @@ def plan_sweep(
         record = new.model_copy(update={"generation": generation})
         if options.stop_when is not None:
             ordered = [] if restart and not reuse else sweeps.ordered(new.deployment)
-            earlier = [(s, case_ids) for s, case_ids in ordered if _may_be_same(s, new)]
-            order = _case_order(new, cases, options, earlier)
-            record = record.model_copy(update={"case_order": order})
+            earlier = (each for each in ordered if _may_be_same(each[0], new))
+            record = _with_order(record, cases, options, earlier)
     goes_on = is_earlier and record.ended is None
     if goes_on:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
@@ -628,22 +628,30 @@ def with_stored_seed(options: SweepOptions, sweep: SweepRecord) -> SweepOptions:
     return replace(options, seed=sweep.options.get("seed")) if options.seed is None else options
 
 
-def _case_order(
-    new: SweepRecord,
+def _with_order(
+    record: SweepRecord,
     cases: Sequence[SweepCase],
     options: SweepOptions,
-    earlier: Sequence[tuple[SweepRecord, Sequence[str]]],
-) -> tuple[int, ...]:
-    """Draw the order of the cases; those of an earlier sweep come first, in the order it had."""
+    earlier: Iterable[tuple[SweepRecord, Sequence[str]]],
+) -> SweepRecord:
+    """Return a new sweep with the order of its cases.
+
+    The order is drawn, unless an earlier sweep has cases of it: those come first, in the order that
+    they had, and the seed is that of the sweep which has most of them.
+    """
     positions = {case.case_id: case.position for case in cases}
-    first: list[int] = []
+    first, source = list[int](), record
     for sweep, case_ids in earlier:
-        if len(case_ids) > len(first) and positions.keys() >= set(case_ids):
-            check_seed(sweep, options)
-            first = [positions[case_ids[at]] for at in sweep.order()]
-    others = sorted(set(range(new.cases)) - set(first))
+        ids = (case_ids[position] for position in sweep.order())
+        shared = [positions[case_id] for case_id in ids if case_id in positions]
+        if len(shared) > len(first):
+            first, source = shared, sweep
+    if first:
+        check_seed(source, options)
+        options = with_stored_seed(options, source)
+    others = sorted(set(range(record.cases)) - set(first))
     random.Random(options.seed or 0).shuffle(others)  # noqa: S311 - no secret
-    return (*first, *others)
+    return record.model_copy(update={"case_order": (*first, *others), "options": options.stored})
 
 
 def _reusable(

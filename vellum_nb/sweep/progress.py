@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -161,9 +161,9 @@ class Counter:
         self._since: float | None = None
         self._kept = self._reused = self._adopted = self._resent = 0
         self._expected = dict(expected or {})
-        self._priced: Tally[str] = Tally()  # runs by tag that ended with a cost,
+        self._priced: Tally[str] = Tally()  # runs by tag that have cost something,
         self._paid: dict[str, float] = dict.fromkeys(tags, 0.0)  # and what they cost
-        self._unpriced: set[str] = set()  # tags on which a run ended without a cost
+        self._unpriced: Tally[str] = Tally()  # runs by tag that were fulfilled for free
         self._ignored = 0
 
     @property
@@ -200,13 +200,14 @@ class Counter:
         self._reused += reused
         self._end(tag, state)
 
-    def spent(self, tag: str, cost: float | None, took: Iterable[float] = ()) -> None:
-        """Note what runs of `tag` have cost, and the seconds that the last ones took."""
+    def spent(self, tag: str, cost: float | None, seconds: float | None = None) -> None:
+        """Note what a run of `tag` has cost, and the seconds that it took."""
         if cost is not None and is_cost(cost):
             self._tags[tag].cost_usd = (self._tags[tag].cost_usd or 0.0) + cost
         elif cost is not None:
             self._ignored += 1
-        self._took[tag].extend(took)
+        if seconds is not None:
+            self._took[tag].append(seconds)
 
     def begun(self, tag: str, by: int = 1) -> None:
         """Note a run that began, or with -1 one that was put back."""
@@ -218,8 +219,7 @@ class Counter:
         with self._lock:
             self._tags[run.release_tag].running -= 1
             self._end(run.release_tag, run.state)
-            took = () if run.latency_s is None else (run.latency_s,)
-            self.spent(run.release_tag, run.cost_usd, took)
+            self.spent(run.release_tag, run.cost_usd, run.latency_s)
             self._learn_cost(run)
             self._adopted += found
             self._resent += resent
@@ -228,23 +228,25 @@ class Counter:
             self._forget(self._ends[-1])
 
     def expected_cost(self, tag: str) -> float | None:
-        """Return what a run of `tag` is expected to cost; 0 if they report no cost."""
+        """Return what a run of `tag` is expected to cost; None if no run has shown it."""
         if number := self._priced[tag]:
             return self._paid[tag] / number
-        return self._expected.get(tag, 0.0 if tag in self._unpriced else None)
+        return self._expected.get(tag)
 
     def can_pay(self, tag: str, limit: float, begun: Tally[str]) -> bool:
         """Return whether another run of `tag` may begin below a `limit` of cost.
 
         Every run that has not ended reserves what it is expected to cost; `begun` are those that
-        are not counted yet. While the cost of some is not known, only one of them is under way.
+        are not counted yet. If that is not known, as many may be under way as runs of `tag` were
+        fulfilled without a cost, or one.
         """
         reserved, unknown = self.cost, 0
         for name, progress in self._tags.items():
             number, expected = progress.running + begun[name], self.expected_cost(name)
             reserved += number * (expected or 0.0)
             unknown += number if expected is None else 0
-        return reserved < limit and not (unknown and self.expected_cost(tag) is None)
+        is_known = self.expected_cost(tag) is not None
+        return reserved < limit and (is_known or unknown < max(1, self._unpriced[tag]))
 
     def progress(self, state: State, **facts: Any) -> Progress:
         """Return this moment, with `facts` that are counted elsewhere."""
@@ -268,11 +270,12 @@ class Counter:
             )
 
     def _learn_cost(self, run: Run) -> None:
-        if run.cost_usd is not None and is_cost(run.cost_usd):
+        """Learn from a run what others of its tag cost; one that was free shows nothing."""
+        if not run.cost_usd:
+            self._unpriced[run.release_tag] += run.state == "FULFILLED"
+        elif is_cost(run.cost_usd):
             self._priced[run.release_tag] += 1
             self._paid[run.release_tag] += run.cost_usd
-        elif run.state in {"FULFILLED", "REJECTED"}:
-            self._unpriced.add(run.release_tag)
 
     def _end(self, tag: str, state: str) -> None:
         self._tags[tag].done += state == "FULFILLED"

@@ -216,7 +216,8 @@ def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = Fal
 
 def not_sent_in_time(prepared: PreparedRun) -> Retry:
     """Return the outcome of an attempt that began after its `send_by`: nothing was sent."""
-    return Retry(prepared, "the lease of the sweep was not renewed in time", after=0.0)
+    why = "calls begin later than the lease of the sweep allows: is a worker's clock ahead?"
+    return Retry(prepared, why)
 
 
 def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = False) -> Outcome:

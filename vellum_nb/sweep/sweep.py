@@ -376,8 +376,8 @@ class Sweep:
             elif planned.state is not None:
                 tag = planned.place.release_tag
                 counter.had(tag, planned.state, reused=planned.place in reused)
-        for tag, (cost, took) in sweeps.spent(record.id).items() if states else ():
-            counter.spent(tag, cost, took)
+        for tag, cost, seconds in sweeps.spent(record.id) if states else ():
+            counter.spent(tag, cost, seconds)
         self._counter = counter
         return states, reused, in_doubt
 
@@ -421,13 +421,14 @@ class Sweep:
         past = sweeps.past(self.record.deployment)
         expected = _expected_costs(past, self.record.release_tags)
         states, reused, in_doubt = self._read(look_up=True, expected=expected)
-        if retry and self._counter.failed:
+        is_next_round = retry and self._counter.failed > 0
+        if self._counter.left <= 0 and not is_next_round:
+            return None
+        attempt, most = self._worker.attempt(options, lease), options.at_once
+        if is_next_round:
             self._change(round=self.record.round + 1, ended=None)
             states, reused, in_doubt = self._read(look_up=True, expected=expected)
-        if self._counter.left <= 0:
-            return None
         self._why = None
-        attempt, most = self._worker.attempt(options, lease), options.at_once
         executor = options.executor
         pool = executor_pool(attempt, executor, most) if executor else thread_pool(attempt, most)
         planned = planned_runs(self.record, states, reused)

@@ -444,8 +444,8 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         return _begin(sweep, background=background, progress=progress)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
     is_same_server = new.workspace in {None, record.workspace}
-    if is_same_server and "IN_DOUBT" in sweeps.states(sweep.id).values():
-        sweep.resume(progress=False)
+    if is_same_server and plan.found < plan.planned:
+        sweep.resume(background=background, progress=False)
     return sweep
 
 
