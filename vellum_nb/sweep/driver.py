@@ -514,7 +514,8 @@ class Driver(threading.Thread):
         sent_within_s: float = 0.0,
     ) -> dict[str, Run]:
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
-        ended, stored = [outcome.run for _, outcome in self._ended], list[Run]()
+        ended = [outcome.run for _, outcome in self._ended]
+        stored: list[Run] | None = []
         if self._has_lost_lease:
             self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
         elif ended or fresh or resends or self._doubted:
@@ -529,8 +530,10 @@ class Driver(threading.Thread):
             )
         for prepared, outcome in self._ended:
             self._count(prepared, outcome)
-        self._ended, self._doubted = [], []
-        return {run.id: run for run in stored}
+        self._ended = []
+        if stored is not None:
+            self._doubted = []
+        return {run.id: run for run in stored or ()}
 
     def _count(self, prepared: PreparedRun, outcome: Finished) -> None:
         """Count a run whose end is recorded; one that was cut off is made again."""
