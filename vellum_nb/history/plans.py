@@ -178,7 +178,7 @@ class SweepLease(Lease):
         self.write(partial(_insert_reused, self._sweep_id, reused))
 
     def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
-        """Mark answers of runs that began on another release of a tag from `since` on.
+        """Set `tag_moved` on ended runs that began after `since` on a different release.
 
         The tag may have moved before they were sent.
         """
@@ -370,7 +370,7 @@ class Sweeps:
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
-        """Return what the history has of a judge's planned runs: states by id, and answers."""
+        """Return states by run id and answers by place for a judge's planned runs."""
         stored = _judgements(self._store, sweep)
         answers = {run.place: run.id for run in stored if run.state == "FULFILLED"}
         return {run.planned_id: run.state for run in stored}, answers
