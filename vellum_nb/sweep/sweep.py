@@ -178,8 +178,8 @@ class Sweep:
         """Resume after a pause, a stop or a lost kernel. Waits for the end unless `background`.
 
         Runs in doubt, including failed ones, are looked up first and completed if they were
-        executed. `progress` says whether progress is shown. Raises `HistoryError` where another process
-        runs the sweep.
+        executed. `progress` says whether progress is shown. Raises `HistoryError` if another
+        process runs the sweep.
         """
         self._shows_progress = progress
         return self._attend(self._go_on, wait=not background)
