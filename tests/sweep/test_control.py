@@ -16,6 +16,7 @@ from vellum_nb import Metric
 from vellum_nb.clock import Deadline
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import SweepLease
+from vellum_nb.history.recorder import RunRecorder
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import planned_id
 from vellum_nb.sweep.retry_policy import Doubt, InDoubt, Retry, not_sent_in_time
@@ -305,6 +306,28 @@ def test_nothing_begins_while_the_history_cannot_be_reached(history, out_of_reac
     assert states(history) == ["FULFILLED"] * 20
 
 
+def test_doubt_that_arises_while_the_history_is_away_is_stored_later(
+    history, out_of_reach, monkeypatch
+):
+    monkeypatch.setattr(RunRecorder, "keep_ended", lambda *_: None)  # as beside PostgreSQL
+
+    def attempt(task, cancel):
+        if task.doubt is not None:
+            return InDoubt(task, "it is not listed", 0.05)
+        out_of_reach.set()
+        return InDoubt(replace(task, doubt=Doubt("its id was used", "EXECUTED")), "used")
+
+    sweep = swept(history, planned(history, 1), attempt).start()
+    wait_until_noted(sweep)
+    out_of_reach.clear()
+    end = time.monotonic() + LONG
+    while [run.doubt for run in history.runs()] != ["EXECUTED"] and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [run.doubt for run in history.runs()] == ["EXECUTED"]
+    sweep.cut()
+    sweep.wait(LONG)
+
+
 def test_nothing_is_sent_after_the_deadline_of_the_lease(history, out_of_reach):
     sent = []
 
@@ -444,8 +467,7 @@ def test_calls_of_a_worker_whose_clock_is_ahead_are_not_repeated_without_a_pause
 
 def test_sweep_whose_calls_all_begin_too_late_ends_with_the_reason(history, monkeypatch):
     monkeypatch.setattr("vellum_nb.sweep.driver._FAILING", 0.2)
-    attempt = lambda task, cancel: not_sent_in_time(task)  # noqa: E731
-    sweep = swept(history, planned(history, 2), attempt).start()
+    sweep = swept(history, planned(history, 2), lambda task, _: not_sent_in_time(task)).start()
     assert sweep.wait(timeout=LONG).state == "stopped"
     assert sweep.progress().why.endswith("is a worker's clock ahead?")
 

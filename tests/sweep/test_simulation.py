@@ -189,6 +189,7 @@ class Lease:
     def __init__(self, session):
         self.session, self.world, self.database = session, session.world, session.world.database
         self.deadline, self.is_lost = Until(self.world, self.world.now + LEASE_S - MARGIN_S), False
+        self.doubtful = {}  # when runs became doubtful whose doubt could not be recorded yet
 
     @property
     def may_send(self):
@@ -201,18 +202,20 @@ class Lease:
 
     def record(self, *, begun=(), resent=(), doubted=(), ended=(), sent_within_s=0.0):
         assert sent_within_s == 0
+        self.doubtful |= {run.id: self.world.now for run in doubted if run.id not in self.doubtful}
         if self.session.is_dead:
             return []
         if self.session.is_away:
             if not begun and not resent:
                 self.session.pending.extend(ended)
-                return []
+                return None
             has_lease = self.session is self.database.token
             if has_lease and self.world.dice.random() < 0.3:  # the acknowledgement was lost
                 self._commit(begun, resent, doubted, ended)
             raise OutOfReachError
         self._fence()
-        return self._commit(begun, resent, doubted, ended)
+        stored, self.doubtful = self._commit(begun, resent, doubted, ended), {}
+        return stored
 
     def withdraw(self, runs):
         if not self.session.is_dead and not self.session.is_away:
@@ -240,7 +243,7 @@ class Lease:
         for run in ended:
             database.complete(run, insert=True)
         for run in doubted:
-            database.doubt(run.id, run.doubt, now)
+            database.doubt(run.id, run.doubt, self.doubtful[run.id])
         for run in resent:
             row = database.rows[run.id]
             if row.in_doubt:

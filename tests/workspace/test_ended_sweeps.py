@@ -80,9 +80,7 @@ def test_run_in_doubt_that_failed_when_it_was_retried_counts_as_ended(ws, retrie
 
 
 @pytest.mark.parametrize("way", ["resume", "same call"])
-def test_run_in_doubt_that_failed_when_it_was_retried_is_not_sent_again(
-    ws, counting, retried, way
-):
+def test_run_in_doubt_that_failed_when_it_was_retried_is_not_sent_again(ws, counting, retried, way):
     again = ws.open_sweep(retried.id).resume() if way == "resume" else swept(ws, TWO)
     assert (again.state, counting.posts) == ("done", 4)
 

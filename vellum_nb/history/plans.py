@@ -82,7 +82,7 @@ class SweepLease(Lease):
         doubted: Sequence[Run] = (),
         ended: Sequence[Run] = (),
         sent_within_s: float = 0.0,
-    ) -> list[Run]:
+    ) -> list[Run] | None:
         """Record what the driver of the sweep did, in one transaction.
 
         Parameters
@@ -103,35 +103,36 @@ class SweepLease(Lease):
         list of Run
             The stored runs of those in `begun` whose id or external id was there already, and of
             those in `resent` that have ended since, such as by `History.sync`. They belong to this
-            sweep now, and must not be sent.
+            sweep now, and must not be sent. None if the database cannot be reached: what ended
+            waits in a local file, and `doubted` is not recorded.
 
         Raises
         ------
         LeaseLostError
             Another process drives the sweep; nothing was written.
         OutOfReachError
-            The database cannot be reached, so that nothing may be sent. Without `begun` and
-            `resent`, what ended waits in a local file, and nothing is raised.
+            The database cannot be reached, so that nothing in `begun` and `resent` may be sent.
         """
         begun = [self._recorder.with_author(run) for run in begun]
         doubts = [(run, sent_within_s) for run in doubted]
         change = partial(_record, begun=begun, resent=resent, doubts=doubts, ended=ended)
         if self._recorder.is_away():
-            return self._keep(ended, is_sending=bool(begun or resent))
+            self._keep(ended, is_sending=bool(begun or resent))
+            return None
         try:
             stored_ids = self.write(change)
         except OutOfReachError:
-            return self._keep(ended, is_sending=bool(begun or resent))
+            self._keep(ended, is_sending=bool(begun or resent))
+            return None
         self._recorder.notify(run.id for run in (*ended, *begun))
         return query.runs_with_ids(self._store, stored_ids) if stored_ids else []
 
-    def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> list[Run]:
+    def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> None:
         """Keep what ended in a local file; raise if something is about to be sent."""
         if is_sending:
             msg = f"The history {self._store.path} cannot be reached: nothing is sent until it can"
             raise OutOfReachError(msg)
         self._recorder.keep_ended(ended)
-        return []
 
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were begun and never sent."""
@@ -177,7 +178,7 @@ class SweepLease(Lease):
         self.write(partial(_insert_reused, self._sweep_id, reused))
 
     def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
-        """Mark answers of runs that began on another release of a tag from `since` on.
+        """Set `tag_moved` on ended runs that began after `since` on a different release.
 
         The tag may have moved before they were sent.
         """
@@ -369,7 +370,7 @@ class Sweeps:
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
-        """Return what the history has of a judge's planned runs: states by id, and answers."""
+        """Return states by run id and answers by place for a judge's planned runs."""
         stored = _judgements(self._store, sweep)
         answers = {run.place: run.id for run in stored if run.state == "FULFILLED"}
         return {run.planned_id: run.state for run in stored}, answers

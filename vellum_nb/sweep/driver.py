@@ -303,24 +303,24 @@ class Driver(threading.Thread):
         return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": note}
 
     def stop(self, why: str) -> None:
-        """Begin nothing more; the thread ends when what is under way has ended."""
+        """Begin no more runs; the thread ends when the running calls have ended."""
         with self._lock:
             self.why = self.why or why
         self._pool.wake()
 
     def cut(self) -> None:
-        """Wait no longer for what is under way: cut it off, or leave it where it cannot be."""
+        """Cancel running calls; calls that cannot be cancelled are abandoned."""
         self._cut = True
         self.stop("cut off")
         self._pool.cut()
 
     def pause(self) -> None:
-        """Begin nothing more until `go_on`."""
+        """Begin no more runs until `go_on`."""
         self.paused = True
         self._pool.wake()
 
     def go_on(self) -> bool:
-        """End a pause, and take back a stop; return False where it is too late for that."""
+        """End a pause and take back a stop; return False if the driver is about to end."""
         with self._lock:
             if self._over or self._cut or self.error is not None:
                 return False
@@ -334,7 +334,7 @@ class Driver(threading.Thread):
         return self._process == os.getpid() and not self._has_ended.is_set()
 
     def start(self) -> None:
-        """Start the thread; where an interrupt breaks that, it runs, or never will."""
+        """Start the thread. If interrupted, it either runs or is marked as ended."""
         try:
             self._process = os.getpid()
             super().start()
@@ -344,7 +344,7 @@ class Driver(threading.Thread):
             raise
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait for the end. An interrupt ends the waiting."""
+        """Wait until the driver has ended. An interrupt ends the wait."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         while self.is_running and (left := until - time.monotonic()) > 0:
             self._has_ended.wait(min(_SLICE, left))
@@ -514,7 +514,8 @@ class Driver(threading.Thread):
         sent_within_s: float = 0.0,
     ) -> dict[str, Run]:
         """Record a turn in one transaction; return rows of `fresh` that were there before."""
-        ended, stored = [outcome.run for _, outcome in self._ended], list[Run]()
+        ended = [outcome.run for _, outcome in self._ended]
+        stored: list[Run] | None = []
         if self._has_lost_lease:
             self._lease.keep_answers([run for run in ended if run.state != "FAILED"])
         elif ended or fresh or resends or self._doubted:
@@ -529,8 +530,10 @@ class Driver(threading.Thread):
             )
         for prepared, outcome in self._ended:
             self._count(prepared, outcome)
-        self._ended, self._doubted = [], []
-        return {run.id: run for run in stored}
+        self._ended = []
+        if stored is not None:
+            self._doubted = []
+        return {run.id: run for run in stored or ()}
 
     def _count(self, prepared: PreparedRun, outcome: Finished) -> None:
         """Count a run whose end is recorded; one that was cut off is made again."""
@@ -694,7 +697,7 @@ class Driver(threading.Thread):
         return now - since > _FAILING and oldest >= since
 
     def _broken(self, error: BaseException, prepared: PreparedRun) -> Outcome:
-        """Return what follows from an attempt that raised; an executor may have lost it."""
+        """Map an exception raised by an attempt to an outcome; an executor may have lost it."""
         if isinstance(error, ModuleNotFoundError) and not self._pool.can_cut:
             advice = "install the same vellum_nb there as here"
             why = f"a worker of the executor cannot import {error.name}: {advice}"

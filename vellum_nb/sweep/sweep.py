@@ -177,9 +177,9 @@ class Sweep:
     def resume(self, *, background: bool = False, progress: bool = True) -> Sweep:
         """Resume after a pause, a stop or a lost kernel. Waits for the end unless `background`.
 
-        What may have been executed, failed runs too, is looked up first, and taken over where it
-        was. `progress` says whether progress is shown. Raises `HistoryError` where another process
-        runs the sweep.
+        Runs in doubt, including failed ones, are looked up first and completed if they were
+        executed. `progress` says whether progress is shown. Raises `HistoryError` if another
+        process runs the sweep.
         """
         self._shows_progress = progress
         return self._attend(self._go_on, wait=not background)

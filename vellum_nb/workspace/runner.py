@@ -144,7 +144,7 @@ class Runner:
         self._calls[run.id] = _Call(time.perf_counter())
         try:
             try:
-                run = self.history.begin(run)  # with its author; it is on disk now
+                run = self.history.begin(run)  # committed, with its author
             except HistoryError:
                 self.leave(run)
                 raise

@@ -520,8 +520,8 @@ class Workspace:
             Stop as soon as it is decided for each release whether it is better or worse than
             `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
             The first run fixes the order of the cases, which `seed` draws, for all sweeps that
-            share some of them; added cases come after those. The test, a betting e-process on paired differences, errs with a
-            probability of at most `alpha`, however often it looks.
+            share some of them; added cases come after those. The test, a betting e-process on
+            paired differences, errs with a probability of at most `alpha`, however often it looks.
         metrics, baseline, alpha, seed : optional
             Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
             first release tag.
