@@ -83,7 +83,7 @@ def test_driver_without_a_lease_withdraws_no_run_of_its_successor(kernels, count
     wait_until(lambda: counting.posts == 4)  # the run that the server had put off
     first.wake()
     first.interrupt()  # it stops, and takes back what it never sent
-    wait_until(lambda: first.outcome_exists or first.interrupt())
+    wait_until(lambda: not first.is_alive or first.interrupt())
     counting.held = False
     assert second.outcome()["state"] == "done"
     check_all_once(counting, place, CASES[:3])
