@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         say(f"vellum-nb: {exc}")
         return 1
-    except KeyboardInterrupt:
-        say("vellum-nb: interrupted")
+    except KeyboardInterrupt as exc:
+        for line in ("interrupted", *getattr(exc, "__notes__", ())):
+            say(f"vellum-nb: {line}")
         return 130
 
 

@@ -220,7 +220,7 @@ class SqliteFile:
         fsync: bool = False,
     ) -> None:
         self.path = path
-        self._fsync = fsync
+        self._fsync = bool(fsync)
         self.closed = False
         self._format = file_format
         self._read_only = read_only

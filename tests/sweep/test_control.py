@@ -203,7 +203,7 @@ def test_a_run_that_is_cut_off_three_times_is_left_to_a_later_session(history):
     sweep = swept(history, planned(history, 3), cut_off).run()
     assert sweep.state == "stopped"
     assert sweep.progress().why == (
-        "1 run was cancelled on the server, again and again; resume runs it again"
+        "1 run cancelled on the server each time: resume makes them again"
     )
     assert states(history) == ["CANCELLED"] * 3 + ["FULFILLED"] * 2
     later = again_later(history, sweep, answered).run().progress()

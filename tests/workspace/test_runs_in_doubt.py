@@ -271,6 +271,22 @@ def broken(hostile, tmp_path):
         yield ws
 
 
+@pytest.mark.parametrize("way", ["sync", "resume_pending"])
+def test_text_of_a_closed_stream_stays_when_it_is_settled(local_ws, faucet, way):
+    with local_ws.stream("faucet", {"text": "x"}) as stream:
+        for event in stream:
+            if event.delta:
+                break
+    outputs = local_ws.history.get(stream.run.id).outputs
+    assert outputs == {"reply": "x "}
+    assert faucet.left.wait(20)
+    settled = stream.run
+    while settled.in_doubt:  # the server records the end a moment later
+        local_ws.history.sync("faucet") if way == "sync" else local_ws.resume_pending()
+        settled = local_ws.history.get(stream.run.id)
+    assert (settled.state, settled.outputs) == ("CANCELLED", outputs)
+
+
 def test_closed_stream_is_settled_as_cancelled_by_sync(local_ws, faucet):
     with local_ws.stream("faucet", {"text": "hello"}) as stream:
         next(event for event in stream if event.delta)

@@ -340,7 +340,7 @@ def test_without_resending_a_run_is_left_in_doubt_and_resume_takes_it(server, co
     with connected(0.2) as ws:
         sweep = swept(ws, CASES[:3], concurrency=1, resend_in_doubt=False)
         assert (sweep.state, server.posts) == ("stopped", 3)
-        assert "2 runs are in doubt" in sweep.progress().why
+        assert "2 runs in doubt" in sweep.progress().why
         assert ws.history.count(state="STARTED") == 2
         server.lag = 0.0
         assert ws.open_sweep(sweep.id).resume().progress().done == 2

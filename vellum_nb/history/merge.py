@@ -45,7 +45,7 @@ _sorted_json = partial(json.dumps, sort_keys=True)
 _BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
 _LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
 _OF_PEOPLE = ("quality", "note", "tags", "desired")
-_ANSWER = ("state", "error_code", "error_message", "outputs", "output_types", "doubt")
+_END = ("state", "error_code", "error_message", "doubt")
 _KEYS = ("id", "execution_id", "external_id")
 _ROWS = (
     f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
@@ -293,7 +293,9 @@ def _late(ours: Values, theirs: Values) -> Values:
     moved = max(ours["tag_moved"], theirs["tag_moved"])
     if _completes(ours, theirs):
         there = {name: theirs[name] for name in (*ENDED, "nodes") if theirs[name] is not None}
-        changes |= there | {name: theirs[name] for name in _ANSWER}
+        has_none = theirs["state"] != "FULFILLED" and theirs["outputs"] == "{}"
+        names = _END if has_none else (*_END, "outputs", "output_types")  # what came so far stays
+        changes |= there | {name: theirs[name] for name in names}
         moved |= int(len({ours["release_id"], theirs["release_id"]} - {None}) > 1)
     return changes | {"tag_moved": moved}
 

@@ -750,13 +750,12 @@ def is_cut_off(run: Run) -> bool:
 def _left_over(runs: Sequence[Run]) -> str:
     """Return why a sweep ends before all of its runs have."""
     number = sum(is_cut_off(run) for run in runs)
-    doubtful = plural(len(runs) - number, "run is", "runs are")
-    cut_off = plural(number, "run was", "runs were")
-    parts = [
-        f"{doubtful} in doubt: the server does not list it; resume looks it up again",
-        f"{cut_off} cancelled on the server, again and again; resume runs it again",
-    ]
     counts = (len(runs) - number, number)
+    doubtful, cut_off = (plural(count, "run", "runs") for count in counts)
+    parts = [
+        f"{doubtful} in doubt, which the server does not list: resume looks them up again",
+        f"{cut_off} cancelled on the server each time: resume makes them again",
+    ]
     return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
 
 

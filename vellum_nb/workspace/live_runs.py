@@ -224,7 +224,9 @@ class PendingRun:
         reply = self._runner.client.workflow_execution_status(self.execution_id)
         if not reply.ended:
             return reply.status
-        how = ended(reply.status, (), reply.error) | {"outputs": dict(reply.outputs or {})}
+        how = ended(reply.status, (), reply.error)
+        if reply.outputs or reply.status == "FULFILLED":
+            how["outputs"] = dict(reply.outputs or {})
         with suppress(APIError):  # an execution has ended without types, times and cost, too
             detail = self._runner.client.retrieve_workflow_execution_detail(self.execution_id)
             if detail.status == reply.status:
