@@ -318,7 +318,7 @@ _MEANINGS = {
     "NODE_CANCELLED": "A step of the workflow was cancelled.",
     "NODE_EXECUTION_COUNT_LIMIT_REACHED": "The workflow looped too often.",
     "WORKFLOW_TIMEOUT": "The workflow took too long.",
-    "WORKFLOW_CANCELLED": "The server cancelled it, as when the connection is closed: no answer.",
+    "WORKFLOW_CANCELLED": "The workflow was cancelled on the server.",
     "WORKFLOW_INITIALIZATION": "The workflow could not be started.",
     "USER_DEFINED_ERROR": "The workflow refused these inputs.",
     "INVALID_INPUTS": "The workflow cannot use these inputs.",
