@@ -18,7 +18,7 @@ import vellum_nb as vnb
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workspace"))
 
-from counting_server import KEY, CountingServer, check_all_once  # noqa: E402
+from counting_server import KEY, CountingServer, check_all_once
 
 CASES = [{"text": f"text {number}"} for number in range(300)]
 LIMIT = 20.0  # seconds
