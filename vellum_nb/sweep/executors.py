@@ -33,8 +33,10 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
     def submit(prepared: PreparedRun, cancel: Cancellation) -> Callable[[], Outcome]:
         future: Future[Outcome]
         claim = f"vellum_nb_call-{prepared.run.id}-{uuid4().hex[:8]}"
+        is_claimed = prepared.doubt is None  # a look-up may be made twice
         if dask is not None:
-            task = sealed(claim_and_call, claim, attempt, prepared)
+            claiming = (claim_and_call, claim) if is_claimed else ()
+            task = sealed(*claiming, attempt, prepared)
             future = dask.submit(task, key=claim, pure=False, retries=0)
         else:
             future = executor.submit(attempt, prepared)
@@ -45,7 +47,7 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
                 return _result(future, dask)
             finally:
                 cancel.remove_callback(future.cancel)
-                if not cancel.cancelled:  # else a worker may be about to begin it
+                if is_claimed and not cancel.cancelled:  # else a worker may be about to begin it
                     claims.append(claim)
 
         return result
@@ -76,8 +78,11 @@ def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 
     def vellum_nb_call() -> Any:
         import pickle
+        import threading
 
-        function, args = pickle.loads(content)  # noqa: S301  (our own)
+        # Threads that import a package at the same moment may find a part of it.
+        with vars(threading).setdefault("_vellum_nb_imports", threading.Lock()):
+            function, args = pickle.loads(content)  # noqa: S301  (our own)
         return function(*args)
 
     return vellum_nb_call
