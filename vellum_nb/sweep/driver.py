@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Result: TypeAlias = Outcome | BaseException
 
+_GATHER = 0.001  # seconds; calls that end together are recorded in one transaction
 _TURN = 0.25  # seconds; the longest a turn waits for something to end
 _LONGEST_BUSY = 600.0  # seconds that the server may ask everybody to wait; else it is for later
 _WAITING = 512  # runs that may wait to be sent or looked up while others begin
@@ -185,6 +186,7 @@ class WorkerPool:
         found: list[tuple[str, Result] | None] = []
         with suppress(queue.Empty):
             found.append(self._done.get(timeout=timeout))
+            time.sleep(_GATHER)
             while True:
                 found.append(self._done.get_nowait())
         return [each for each in found if each is not None]
