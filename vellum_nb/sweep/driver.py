@@ -186,7 +186,8 @@ class WorkerPool:
         found: list[tuple[str, Result] | None] = []
         with suppress(queue.Empty):
             found.append(self._done.get(timeout=timeout))
-            time.sleep(_GATHER)
+            if self._done.empty():
+                time.sleep(_GATHER)
             while True:
                 found.append(self._done.get_nowait())
         return [each for each in found if each is not None]
