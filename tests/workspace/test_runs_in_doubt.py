@@ -27,14 +27,6 @@ def counting():
     server.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path):
-    """Return where a history may lie: a file, or a database on a real server."""
-    if request.param == "sqlite":
-        return tmp_path / "runs.db"
-    return request.getfixturevalue("postgres_url")
-
-
 @pytest.fixture
 def ws(counting, place):
     with vnb.connect(counting.url, api_key=KEY, history=place) as workspace:
