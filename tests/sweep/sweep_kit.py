@@ -30,7 +30,7 @@ Attempt = Callable[[PreparedRun, Cancellation | None], Outcome]
 def answered(task: PreparedRun, cancel: Cancellation | None = None, **fields: Any) -> Finished:
     """End it at once."""
     how = {"state": "FULFILLED", "outputs": {"n": task.run.inputs["n"]}, "latency_s": 0.25}
-    how |= {"finished_at": datetime.now(UTC)} | fields
+    how |= {"finished_at": datetime.now(UTC), "error": None, "doubt": None} | fields
     return Finished(task.run.model_copy(update=how))
 
 

@@ -236,11 +236,25 @@ def test_every_attempt_at_a_run_that_is_cut_off_counts_as_a_call(history):
     assert (sweep.progress().why, history.count()) == ("max_calls=7 is reached", 7)
 
 
-def test_calls_that_are_cut_off_here_are_stored_as_doubtful(history):
+def test_calls_that_are_cut_off_here_are_cancelled_and_in_doubt(history):
     sweep, _ = begun(history, 9, 3)
     sweep.cut()
     sweep.wait()
-    assert {(run.state, run.doubt) for run in history.runs()} == {("STARTED", "SENT")}
+    runs = history.runs()
+    assert {(run.state, run.doubt, run.error.code) for run in runs} == {
+        ("CANCELLED", "SENT", "CANCELLED")
+    }
+    assert all(run.finished_at for run in runs)
+    looked_up = []
+
+    def attempt(task, cancel):
+        looked_up.append(task.run.id if task.doubt else None)
+        return answered(task)
+
+    later = again_later(history, sweep, attempt)
+    assert (later.run().state, states(history)) == ("done", ["FULFILLED"] * 9)
+    assert {run.id for run in runs} <= set(looked_up)
+    assert {(run.error, run.doubt) for run in history.runs()} == {(None, None)}
 
 
 def test_a_run_that_the_history_has_by_now_is_not_sent(history):
@@ -369,7 +383,7 @@ def test_cut_off_it_does_not_wait_for_calls_that_it_cannot_reach(history):
         gate.wait_for(2)
         sweep.cut()
         assert sweep.wait().state == "stopped"
-        assert states(history) == ["STARTED"] * 4
+        assert states(history) == ["CANCELLED"] * 4
         gate.open.set()
     assert sweep.progress().at_once == 0
     assert len(gate.seen) == 2

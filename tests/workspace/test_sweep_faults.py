@@ -155,7 +155,7 @@ def test_what_was_cut_off_is_looked_up_and_not_sent_again(server, ws, until):
     until(lambda: server.posts == 4)
     sweep.cut()
     sweep.wait(LONG)
-    assert (sweep.state, ws.history.count(state="STARTED")) == ("stopped", 4)
+    assert (sweep.state, ws.history.count(state="CANCELLED")) == ("stopped", 4)
     server.held = False
     check_all_once(server, sweep.resume(), CASES, posts=len(CASES))
 

@@ -44,6 +44,7 @@ _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
     "CASE WHEN deletion IS NOT NULL AND (state = 'STARTED' OR doubt IS NOT NULL) THEN 'CANCELLED' "
+    "WHEN state = 'CANCELLED' AND doubt IS NOT NULL THEN 'STARTED' "
     "WHEN state <> 'STARTED' AND doubt IS NOT NULL THEN 'IN_DOUBT' "
     "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' ELSE state END"
 )
@@ -92,7 +93,7 @@ class SweepLease(Lease):
         resent : sequence of Run
             Runs in doubt that are about to be sent again: they are STARTED, without a doubt.
         doubted : sequence of Run
-            STARTED runs of which it became doubtful whether they were executed; `Run.doubt` is why.
+            STARTED or CANCELLED runs that may have been executed; `Run.doubt` is why.
         sent_within_s : float, default 0
             Seconds within which those in `doubted` may still be sent: their doubt begins then.
         ended : sequence of Run
@@ -124,7 +125,7 @@ class SweepLease(Lease):
         except OutOfReachError:
             self._keep(ended, is_sending=bool(begun or resent))
             return None
-        self._recorder.notify(run.id for run in (*ended, *begun))
+        self._recorder.notify(run.id for run in (*ended, *doubted, *begun))
         return query.runs_with_ids(self._store, stored_ids) if stored_ids else []
 
     def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> None:
@@ -225,7 +226,7 @@ def _record(
     for run, sent_within_s in doubts:
         writes.doubt(tx, run, sent_within_s)
     unsent = [run for run in resent if not writes.resend(tx, run)]
-    stored = [run for run in (*begun, *unsent) if not writes.insert_run(tx, run)]
+    stored = writes.insert_runs(tx, [*begun, *unsent])
     for run in stored:
         writes.adopt_run(tx, run)
     return [clean(run.id) for run in stored]
@@ -316,7 +317,8 @@ class Sweeps:
         """Take the lease of a sweep for this process, and adopt runs that belong to it.
 
         In the same transaction, runs that an earlier driver began and never ended become doubtful,
-        since the last moment at which it may have sent them; with `adopt`, runs of the history that
+        since the last moment at which it may have sent them; those that it cancelled are STARTED
+        again, until they are looked up; with `adopt`, runs of the history that
         have the id of a planned run become runs of this sweep. `acts_elsewhere` says that other
         processes send them, which may outlive this one.
 
@@ -329,13 +331,20 @@ class Sweeps:
             if adopt and sweep.judge is None:
                 _adopt_all(tx, sweep)
             _adopt_judgements(tx, sweep)
-            since = f"coalesce(CAST(:since AS BIGINT), {tx.dialect.now})"
+            of_sweep = "sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge)"
+            names = {"sweep": sweep.id, "judge": sweep.judge}
             sql = (
-                f"UPDATE runs SET doubt = 'SENT', doubt_since = {since} "
-                "WHERE sweep_id IN (SELECT id FROM sweeps WHERE id = :sweep OR judge = :judge) "
-                "AND state = 'STARTED' AND doubt IS NULL"
+                "UPDATE runs SET state = 'STARTED', error_code = NULL, error_message = NULL, "
+                f"finished_at = NULL WHERE {of_sweep} "
+                "AND state = 'CANCELLED' AND doubt IS NOT NULL"
             )
-            tx.execute(sql, {"sweep": sweep.id, "judge": sweep.judge, "since": sent_until})
+            tx.execute(sql, names)
+            sql = (
+                "UPDATE runs SET doubt = 'SENT', doubt_since = "
+                f"coalesce(CAST(:since AS BIGINT), {tx.dialect.now}) "
+                f"WHERE {of_sweep} AND state = 'STARTED' AND doubt IS NULL"
+            )
+            tx.execute(sql, {**names, "since": sent_until})
 
         lease = SweepLease(self._store, sweep, self._recorder)
         lease.acquire(prepare, acts_elsewhere=acts_elsewhere)
@@ -360,7 +369,8 @@ class Sweeps:
     def states(self, sweep_id: str) -> dict[str, str]:
         """Return the state of each run of a sweep that was begun, by its id; deleted ones too.
 
-        IN_DOUBT: it ended without an answer, and may have been executed. CUT_OFF: its execution was
+        STARTED: it has no answer, and is looked up; one that was cancelled here as well. IN_DOUBT:
+        it failed without an answer, and may have been executed. CUT_OFF: its execution was
         cancelled, so that it has no answer. A deleted run that was never answered is CANCELLED.
         """
         sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"

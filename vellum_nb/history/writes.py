@@ -32,7 +32,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Row, insert
+from vellum_nb.history.store import Row, insert_rows
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -59,8 +59,7 @@ def _settings(names: Sequence[str]) -> str:
     return ", ".join(f"{name} = :{name}" for name in names)
 
 
-_BEGIN_RUN = insert("runs", SCALARS) + " ON CONFLICT DO NOTHING RETURNING seq"
-_BEGIN_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
+_STORED_PAYLOADS = (*PAYLOADS, "large", "seq")
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL "
@@ -68,6 +67,7 @@ _FINISH_RUN = (
     "tag_moved = CASE WHEN :tag_moved = 1 THEN 1 ELSE tag_moved END "
     "WHERE id = :id AND {} RETURNING seq"
 )
+_DOUBTED = ("state", "error_code", "error_message", "doubt", "finished_at")
 _ENDED_SCALARS = (*ENDED, "tag_moved", "id")
 _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 
@@ -128,17 +128,29 @@ def end(transaction: Transaction, run: Run) -> None:
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
     """Add the rows of `run`; return False where its id or external id exists."""
-    payloads = payload_row(run)
-    found = transaction.read(_BEGIN_RUN, scalar_row(run))
-    if not found:
-        return False
-    places = extract_large(transaction, payloads)
-    transaction.execute(_BEGIN_PAYLOAD, {**payloads, "large": places, "seq": found[0][0]})
-    if run.doubt is not None:
-        transaction.execute(_doubt_since(transaction), {"id": clean(run.id)})
-    if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
-        search.mark_changed(transaction, clean(run.id))
-    return True
+    return not insert_runs(transaction, [run])
+
+
+def insert_runs(transaction: Transaction, runs: Sequence[Run]) -> list[Run]:
+    """Add the rows of `runs`; return those whose id or external id exists."""
+    rows = list(map(scalar_row, runs))
+    suffix = " ON CONFLICT DO NOTHING RETURNING id, seq"
+    numbers: dict[str, int] = {}
+    for sql, values in insert_rows("runs", SCALARS, rows, suffix):
+        numbers.update(transaction.read(sql, values))
+    added = [(run, row["id"]) for run, row in zip(runs, rows, strict=True) if row["id"] in numbers]
+    payloads = []
+    for run, run_id in added:
+        texts = payload_row(run)
+        places = extract_large(transaction, texts)
+        payloads.append({**texts, "large": places, "seq": numbers[run_id]})
+        if run.doubt is not None:
+            transaction.execute(_doubt_since(transaction), {"id": run_id})
+        if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
+            search.mark_changed(transaction, run_id)
+    for sql, values in insert_rows("payloads", _STORED_PAYLOADS, payloads):
+        transaction.execute(sql, values)
+    return [run for run, row in zip(runs, rows, strict=True) if row["id"] not in numbers]
 
 
 def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQL) -> Completion:
@@ -162,13 +174,13 @@ def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQ
 
 
 def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> None:
-    """Store why it is doubtful whether a STARTED run was executed, and since when."""
+    """Store why it is doubtful whether a run was executed, since when, and what cancelled it."""
     sql = (
-        f"UPDATE runs SET doubt = :doubt, doubt_since = coalesce(doubt_since, "
+        f"UPDATE runs SET {_settings(_DOUBTED)}, doubt_since = coalesce(doubt_since, "
         f"{transaction.dialect.now} + :delay) WHERE id = :id AND state = 'STARTED'"
     )
-    values = {"doubt": run.doubt or "SENT", "id": clean(run.id)}
-    transaction.execute(sql, {**values, "delay": int(sent_within_s * 1e6)})
+    row = scalar_row(run, (*_DOUBTED, "id"))
+    transaction.execute(sql, {**row, "delay": int(sent_within_s * 1e6)})
 
 
 def adopt_run(transaction: Transaction, run: Run) -> None:

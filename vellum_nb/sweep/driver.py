@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.clock import uptime
 from vellum_nb.errors import OutOfReachError
 from vellum_nb.history import LeaseLostError
-from vellum_nb.models import Cancellation, Run
+from vellum_nb.models import Cancellation, DoubtKind, Run
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.plan import StopRule, SweepOptions
@@ -40,6 +40,7 @@ from vellum_nb.sweep.retry_policy import (
     PreparedRun,
     Retry,
     after_loss,
+    cancelled,
 )
 
 if TYPE_CHECKING:
@@ -248,6 +249,16 @@ class Driver(threading.Thread):
         Seconds, those for which the machine sleeps too.
     """
 
+    why: str | None = None
+    note: str | None = None
+    error: BaseException | None = None
+    paused = False
+    _process: int | None = None
+    _failing_since: float | None = None
+    _over = _cut = _exhausted = _has_lost_lease = False
+    _is_reachable = True
+    _number = _drawn = 0  # of what waited, and of `runs`
+
     def __init__(
         self,
         runs: Iterator[PreparedRun],
@@ -274,26 +285,16 @@ class Driver(threading.Thread):
         self._rule, self._next_attempt, self._listing = stop_rule, next_attempt, listing
         self._sent_now = sent_now
         self._renew_at, self._last_turn = clock() + _RENEW_EVERY, clock()
-        self._is_reachable, self._has_lost_lease = True, False
         self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
-        self.why: str | None = None
-        self.note: str | None = None
-        self.paused = False
-        self.error: BaseException | None = None
-        self._lock = threading.Lock()
-        self._claim, self._has_ended = threading.Lock(), threading.Event()
-        self._process: int | None = None
-        self._over = self._cut = self._exhausted = False
+        self._lock, self._claim = threading.Lock(), threading.Lock()
+        self._has_ended = threading.Event()
         self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
-        self._number = 0
-        self._drawn = 0  # of `runs`
         self._next: deque[PreparedRun] = deque()  # to be begun
         self._resends: deque[PreparedRun] = deque()  # in doubt, to be sent again
         self._unresolved: list[Run] = []  # left to later sessions
         self._under_way: dict[str, tuple[PreparedRun, float]] = {}
         self._doubted: list[Run] = []
         self._ended: list[tuple[PreparedRun, Finished]] = []
-        self._failing_since: float | None = None
         for prepared in in_doubt:
             self._look_up(prepared, 0.0)
             counter.begun(prepared.run.release_tag)
@@ -312,7 +313,7 @@ class Driver(threading.Thread):
         self._pool.wake()
 
     def cut(self) -> None:
-        """Cancel running calls; calls that cannot be cancelled are abandoned."""
+        """Cancel running calls; their runs are CANCELLED and in doubt."""
         self._cut = True
         self.stop("cut off")
         self._pool.cut()
@@ -721,9 +722,9 @@ class Driver(threading.Thread):
         unsent = [each.run for each in waiting if each.doubt is None and not each.resent]
         surely_unsent = {run.id for run in unsent}
         self._doubted += [
-            each.run.model_copy(update={"doubt": "SENT"})
+            self._left_in_doubt(each)
             for each in begun
-            if each.doubt is None and each.run.id not in surely_unsent
+            if (self._cut or each.doubt is None) and each.run.id not in surely_unsent
         ]
         sent_within_s = self._sent_within()
         self._waiting, self._under_way = [], {}
@@ -738,6 +739,11 @@ class Driver(threading.Thread):
             if self._has_lost_lease and self._ended:
                 with suppress(Exception):
                     self._write()
+
+    def _left_in_doubt(self, prepared: PreparedRun) -> Run:
+        doubt: DoubtKind = (prepared.doubt and prepared.doubt.kind) or "SENT"
+        fields = {"finished_at": datetime.now(UTC), **cancelled(doubt)}
+        return prepared.run.model_copy(update=fields if self._cut else {"doubt": doubt})
 
     def _sent_within(self) -> float:
         """Return the seconds within which other processes may still send what they were handed."""

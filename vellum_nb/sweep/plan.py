@@ -419,7 +419,7 @@ class SweepPlan:
 class PlannedRun:
     """A planned run: the id it has or gets, and its state; None if it has not begun.
 
-    IN_DOUBT: it ended without an answer, and may have been executed.
+    IN_DOUBT: it failed without an answer, and may have been executed.
     """
 
     place: Place

@@ -188,6 +188,12 @@ def summary(exc: APIError) -> str:
     return f"HTTP {exc.status_code}" if isinstance(exc, APIStatusError) else str(exc)
 
 
+def cancelled(doubt: DoubtKind | None) -> dict[str, Any]:
+    """Return the fields of a run that was cancelled here; `doubt`: it may have been executed."""
+    error = RunError(code="CANCELLED", message="cancelled before an answer came")
+    return {"state": "CANCELLED", "error": error, "doubt": doubt}
+
+
 def run_error(exc: APIError) -> RunError:
     """Return the error that a run ends with which `exc` left without an answer."""
     if isinstance(exc, APITimeoutError):

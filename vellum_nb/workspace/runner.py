@@ -38,7 +38,6 @@ from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
     Run,
-    RunError,
     RunRequest,
     SlimWorkflowExecutionRead,
     WorkflowDeploymentRelease,
@@ -53,7 +52,7 @@ from vellum_nb.models import (
 from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
-from vellum_nb.sweep.retry_policy import LOOKUP_S, doubt_after, lookup_pause, run_error
+from vellum_nb.sweep.retry_policy import LOOKUP_S, cancelled, doubt_after, lookup_pause, run_error
 from vellum_nb.workspace.lookup import (
     Lookup,
     NoLookupError,
@@ -69,7 +68,6 @@ _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
 _WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
-_CANCELLED = RunError(code="CANCELLED", message="cancelled before an answer came")
 
 
 @dataclass(slots=True)
@@ -163,8 +161,7 @@ class Runner:
 
     def cancelled(self, run: Run) -> dict[str, Any]:
         """Return the fields of a run under way that is cancelled now."""
-        doubt = "SENT" if self._may_be_sent(run) else None
-        return {"state": "CANCELLED", "error": _CANCELLED, "doubt": doubt}
+        return cancelled("SENT" if self._may_be_sent(run) else None)
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
         """Return the release the tag points at now, or None where the key may not read it."""
