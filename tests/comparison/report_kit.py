@@ -5,7 +5,8 @@ from typing import Any
 
 from runs_kit import later_run
 
-from vellum_nb import Comparison
+from vellum_nb.comparison import Comparison, compare_runs
+from vellum_nb.comparison.figures import Against
 from vellum_nb.models import Run, RunError, case_id
 from vellum_nb.models.sweeps import SweepCase
 
@@ -31,7 +32,12 @@ def wanted(expected: Mapping[str, Any], **labels: Any) -> list[SweepCase]:
 
 
 def compared(*runs: Run, tags: Sequence[str] = ("v1", "v2"), **options: Any) -> Comparison:
-    return Comparison(runs, deployment="words", release_tags=tags, **options)
+    return compare_runs(runs, deployment="words", release_tags=tags, **options)
+
+
+def against(comparison: Comparison, release: str) -> Against:
+    """Return how a release compares with the baseline by the first metric."""
+    return comparison.figures.against[release, comparison.metrics[0].name]
 
 
 def judged(

@@ -62,14 +62,15 @@ def test_every_case_is_answered_failed_or_missing_on_every_release(runs):
     summary = found.summary()
     assert (summary["n"] + summary["missing"] + summary["failed"] == summary["cases"]).all()
     assert (summary["cases"] == len(found.cases)).all()
-    for release in found.others:
-        statuses = Counter(found.statuses[release])
-        counts = found.against(release).counts
+    for release in found.figures.others:
+        statuses = Counter(found.figures.statuses[release])
+        counts = found.figures.against[release, found.metrics[0].name].counts
         assert sum(statuses.values()) == sum(counts.values()) == len(found.cases)
-        assert counts["missing"] == statuses["missing"] == found.count(release, "missing")
-        for case in found.cases:  # without an answer on both nothing is better, worse or the same
+        assert counts["missing"] == statuses["missing"] == found.result(release).missing
+        verdicts = found.frame()[f"verdict@{release}"].tolist()
+        for case, verdict in zip(found.cases, verdicts, strict=True):
             both = case.answer(release) and case.answer(found.baseline)
-            assert (found.verdict(case, release) == "missing") == (not both)
+            assert (verdict == "missing") == (not both)  # else better, worse or the same
 
 
 def test_the_newest_answer_is_shown_and_all_repeats_are_kept():
@@ -103,8 +104,8 @@ def test_what_changed_is_never_a_pass_for_a_missing_case_and_a_rejected_run_is_a
 
     pairs = [(rejected("v1", "no"), "no"), (rejected("v1", "no"), "not today"), (run("v1"), "no")]
     found = [compared(base, rejected("v2", other)) for base, other in pairs]
-    assert [each.count("v2", "same") for each in found] == [1, 0, 0]
-    assert [each.count("v2", "differs") for each in found] == [0, 1, 1]
+    assert [each.result("v2").unchanged for each in found] == [1, 0, 0]
+    assert [each.result("v2").changed for each in found] == [0, 1, 1]
 
 
 def test_a_tag_that_moved_has_a_column_a_release_oldest_first_and_its_newest_is_the_baseline():

@@ -47,7 +47,7 @@ def test_a_rating_by_letters_counts_for_the_release_that_stood_there(history):
     assert (found.first, found.second) == ("v1", "v2")
     assert (found.wins, found.losses, found.ties) == (6, 0, 0)
     assert found.rate.p == pytest.approx(0.03125)
-    assert (session.frame()["preferred"] == "v2").all()
+    assert (session.results()["preferred"] == "v2").all()
 
 
 def test_it_goes_on_in_another_process_where_it_was_left(history, tmp_path):
@@ -135,18 +135,18 @@ def test_no_frame_shows_before_the_end_which_release_was_which(history):
     comparison = compared(history, 2)
     session = comparison.blind(seed=123456789)
     session.rate("A")
-    early = [comparison.blind_results(), history.blind_ratings.frame()]
+    early = [comparison.blind().results(), history.blind_ratings.frame()]
     for frame in early:
         text = json.dumps(frame.astype(str).to_dict("records"))
         assert [each for each in ("v1", "v2", "123456789") if each in text] == []
     with pytest.raises(InputError, match="1 of 2 cases are not rated yet"):
-        comparison.blind_summary()
+        comparison.blind().summary()
     session.finish()
     late = history.blind_ratings.frame().iloc[0]
     assert {late["release_a"], late["release_b"]} == {"v1", "v2"}
     assert late["seed"] == 123456789
     assert late["run_a"].startswith(late["release_a"])
-    assert comparison.blind_summary()["unrated"].item() == 1
+    assert comparison.blind().summary()["unrated"].item() == 1
 
 
 def test_after_the_end_nothing_changes(history):
@@ -166,7 +166,7 @@ def test_equal_outputs_are_ties_missing_answers_left_out_and_later_repeats_chang
     session = comparison.blind()
     assert (session.state, session.total, session.same, session.missing) == ("empty", 0, 1, 2)
     assert session.finish().same == 1
-    assert comparison.blind_results()["choice"].tolist() == ["same outputs"]
+    assert comparison.blind().results()["choice"].tolist() == ["same outputs"]
     session = compared(history, 2).blind()
     later = [run("v2", f"t{at}", "new") for at in range(2)]
     after = compared(history, 2, ("v1", "v2"), *later).blind()
@@ -204,9 +204,7 @@ def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
         compared(history, 2, ("v1", "v2", "v3")).blind(**options)
 
 
-def test_asking_for_results_begins_nothing(history):
-    with pytest.raises(InputError, match="were not rated blind"):
-        compared(history).blind_results()
+def test_a_choice_that_there_is_not_is_refused(history):
     with pytest.raises(InputError, match="not a rating; there are: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):

@@ -85,9 +85,9 @@ def test_what_is_within_the_noise_is_no_regression():
     runs = [run(tag, text, answer) for text in ("a", "b", "c") for tag, answer in answers]
     known = wanted({"a": YES, "b": YES, "c": YES})
     cmp = compared(*runs, cases=known, metrics="exact")
-    assert cmp.count("v2", "noise") == 3
+    assert cmp.result("v2").noise == 3
     cmp.assert_no_regressions()
-    assert cmp.p("v2") <= 0.25  # by itself that would be enough at this alpha
+    assert cmp.result("v2").p <= 0.25  # by itself that would be enough at this alpha
     cmp.assert_no_regressions(alpha=0.3)
     more = [run("v2", text, NO) for text in ("a", "b", "c") for _ in range(30)]
     with pytest.raises(RegressionError, match="3 cases are worse"):

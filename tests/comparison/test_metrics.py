@@ -155,7 +155,7 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
     runs = [run({"answer": "x", "n": 1}, tag) for tag in ("v1", "v2")]
     with pytest.warns(UserWarning, match="failed on 3 of 3 runs, see cmp.errors"):
         found = compared(*runs, failed("v2", state="REJECTED"), metrics=metric)
-    assert found.against("v2").counts["error"] == 1
+    assert found.result("v2").error == 1
     message = "no run has an output called 'reply'; there are: answer, n"
     assert set(found.errors()["message"]) == {message}
     with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
@@ -165,7 +165,7 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
 def test_an_output_that_one_release_lacks_fails_there():
     runs = [run({"reply": "x"}, "v1"), run({"other": "x"}, "v2")]
     found = compared(*runs, metrics=m.contains("x", "reply"))
-    assert found.against("v2").counts["worse"] == 1
+    assert found.result("v2").worse == 1
     assert found.errors().empty
 
 

@@ -26,7 +26,7 @@ def test_a_frame_compares_as_the_history_does_and_a_csv_as_its_frame(ws, tmp_pat
     sweep = ws.open_sweep(ws.sweeps()["sweep_id"][0])
     of_sweep = vnb.compare(sweep.frame(), metrics=["exact"])
     assert of_sweep.releases == ("v1", "v2")
-    assert of_sweep.line("v2") == from_history.line("v2")
+    assert of_sweep.result("v2").line == from_history.result("v2").line
     wanted, found = from_history.frame(), of_sweep.frame()
     pd.testing.assert_frame_equal(found[wanted.columns], wanted)
     path = ws.history.to_csv(tmp_path / "runs.csv")
@@ -44,7 +44,7 @@ def test_any_column_may_be_what_is_compared(ws):
     assert set(by_release.releases) == set(ws.history.frame()["release_id"])
     assert by_release.moved_tags == ()
     failed = vnb.compare(ws.history.frame().assign(state="FAILED"))  # a failed run is no answer
-    assert failed.count("v2", "missing") == 2
+    assert failed.result("v2").missing == 2
     one = vnb.compare(ws.history.frame(), by="environment")
     assert "against local, 2 cases: nothing to compare it with" in repr(one)
     with pytest.raises(InputError, match="has only one: compare a second one with local"):

@@ -84,7 +84,7 @@ ODD = [
 def test_every_value_that_the_history_keeps_is_shown(odd):
     runs = [run("v1", outputs={"x": odd}), run("v2", outputs={"x": 1, "y": odd})]
     found = compared(*runs, metrics=["length", "latency_s"])
-    texts = (html_of(found), found.to_html(), found.to_markdown(), found.to_text())
+    texts = (html_of(found), found.to_html(), found.to_markdown(), str(found))
     for text in (*texts, repr(found)):
         text.encode()
     assert len(found.frame()) == len(found.cases)

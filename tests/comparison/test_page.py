@@ -132,7 +132,7 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
         change = paired((both["v2"] - both["v1"]).to_numpy(), is_share=metric == "exact")
         again["delta"].append(change.mean)
         again["p"] += [change.p] if change.p is not None else []
-        verdicts = [cmp.verdict(case, "v2", metric) for case in cmp.cases]
+        verdicts = [cmp.figures.verdict(case, "v2", metric) for case in cmp.cases]
         better, worse = verdicts.count("better"), verdicts.count("worse")
         deltas = zip(verdicts, sign * (means["v2"] - means["v1"]), strict=True)
         decided = [(word, delta > 0) for word, delta in deltas if word in {"better", "worse"}]
@@ -146,7 +146,7 @@ def test_every_figure_of_the_page_can_be_reckoned_from_the_csv_beside_it(files):
     assert [
         n for pair in zip(page.figures("better"), page.figures("worse"), strict=True) for n in pair
     ] == counts
-    assert cases["verdict@v2"].tolist() == [cmp.verdict(case, "v2") for case in cmp.cases]
+    assert cases["verdict@v2"].tolist() == cmp.frame()["verdict@v2"].tolist()
 
 
 def _floor(runs, metric):
@@ -202,7 +202,7 @@ def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     tags = ("v1", "v2", "v3", "v4")
     runs = [*map(run, tags[:3]), run("v4", release_id=None)]
     cmp = compared(*runs, tags=tags, services=Services(code=code))
-    repr(cmp), html_of(cmp), cmp.to_text()
+    repr(cmp), html_of(cmp), str(cmp)
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()
     assert sorted(read) == ["release-of-v1", "release-of-v2", "release-of-v3"]

@@ -75,7 +75,7 @@ def test_a_node_that_no_run_has_is_named_with_those_that_there_are():
     found = compared(*runs, metrics=[m.node_count("a"), m.nodes(["b", "misspelt"])])
     note = "No run has a node 'misspelt'; there are: a, b"
     assert found.figures.notes == (note,)
-    assert note in found.to_text()
+    assert note in str(found)
     assert "No run has" not in compared(*runs, metrics=m.node_count("b")).to_html()
 
 

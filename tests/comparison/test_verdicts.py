@@ -7,8 +7,8 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_kit import against, failed, run
 from report_kit import compared as of_runs
-from report_kit import failed, run
 
 from vellum_nb.comparison import Comparison, Metric
 from vellum_nb.errors import InputError
@@ -33,7 +33,7 @@ def compared(*tags: list[Any], **options: Any) -> Comparison:
 
 
 def verdicts(comparison: Comparison, release: str = "v2") -> list[str]:
-    return [comparison.verdict(case, release) for case in comparison.cases]
+    return comparison.frame()[f"verdict@{release}"].tolist()
 
 
 def test_higher_is_better_by_default_and_within_the_tolerance_nothing_differs():
@@ -43,8 +43,8 @@ def test_higher_is_better_by_default_and_within_the_tolerance_nothing_differs():
     near = Metric(value, tolerance=0.5)
     assert verdicts(compared([1.0, 1.0], [1.4, 1.6], metrics=near)) == ["same", "better"]
     found = compared([[0, 0, 0, 0]] * 2, [[1, 1, 1, 1], [0, 0, 0, 0]])  # means of repeats
-    assert found.value(found.cases[0], "v2") == 1.0
-    assert [n for n in found.against("v2").counts.values() if n] == [1, 1]
+    assert found.figures.value(found.cases[0], "v2", found.metrics[0].name) == 1.0
+    assert [n for n in against(found, "v2").counts.values() if n] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,16 @@ def test_two_equal_coins_are_called_noise_and_a_better_coin_is_not():
     same = [(rng.random(5) < 0.7).astype(int).tolist() for _ in range(80)]
     good = [(rng.random(5) < 0.9).astype(int).tolist() for _ in range(80)]
     found = compared(coin, same, good)
-    assert found.finding("v2") == "noise"
-    assert found.remark("v2") == "within the noise: repeats of one release differ as much"
-    assert found.finding("v3") == "better"
+    assert found.result("v2").verdict == "noise"
+    assert found.result("v2").remark == "within the noise: repeats of one release differ as much"
+    assert found.result("v3").verdict == "better"
     # Most cases alone are within the noise of five throws; their mean is not.
-    assert found.p("v3", signs=True) > 0.05
-    assert found.remark("v3") == (
+    assert found.result("v3").sign_p > 0.05
+    assert found.result("v3").remark == (
         "better on average (p < 0.00001): unlikely to be chance, larger than the noise floor"
     )
     # two flips of a coin of 0.7 differ 42 times of 100
-    assert found.against("v2").noise_floor == pytest.approx(0.42, abs=0.05)
+    assert against(found, "v2").noise_floor == pytest.approx(0.42, abs=0.05)
     summary = found.summary().set_index("release")
     assert summary.loc["v1", "noise_floor_pct"] == pytest.approx(42, abs=6)
     assert abs(summary.loc["v2", "metric.value.delta"]) <= summary.loc["v2", "metric.value.noise"]
@@ -98,7 +98,7 @@ def test_missing_unscored_and_error_are_counted_and_are_no_pass():
 
     found = of_runs(*runs, metrics=careful)
     assert verdicts(found) == ["same", "missing", "missing", "error", "unscored", "worse"]
-    assert found.line("v2") == (
+    assert found.result("v2").line == (
         "v2: 0 better · 1 worse · 1 same · 2 without an answer · 1 unscored · 1 error · p = 1.00 · "
         "noise floor unknown"
     )
@@ -106,11 +106,11 @@ def test_missing_unscored_and_error_are_counted_and_are_no_pass():
     names = ["cases", "n", "missing", "failed", "rejected", "wins", "losses", "ties", "errors"]
     assert row[names].tolist() == [6, 4, 1, 1, 1, 0, 1, 1, 1]
     turned = found.with_baseline("v2")  # what only the baseline lacks is missing on both
-    assert turned.count("v1", "missing") == 2
+    assert turned.result("v1").missing == 2
     assert "2 without an answer" in repr(turned)
     plain = of_runs(*runs)
     assert repr(plain).endswith("6 cases: v2 2 differs, 2 identical, 2 without an answer>")
-    assert "same" not in repr(plain) + plain.to_text()
+    assert "same" not in repr(plain) + str(plain)
     assert len(found.errors()) == 2
     assert found.long()["metric_error.careful"].notna().sum() == 2
 
@@ -137,43 +137,59 @@ ZERO, FEW = "the 95 % interval includes 0", "too few to show a difference"
 )
 def test_what_may_be_chance_says_why_and_how_little_is_known(tags, remark):
     found = compared(*tags)
-    assert found.finding("v2") == "undecided"
-    assert found.remark("v2").startswith(remark)
+    assert found.result("v2").verdict == "undecided"
+    assert found.result("v2").remark.startswith(remark)
 
 
 def test_what_cannot_be_decided_knows_of_the_correction_and_of_alpha():
     base, other = [0] * 12, [1] * 2 + [0] * 10
-    assert compared(base, other).against("v2").least == 6 / 12
-    assert compared(base, other, other).against("v2").least == 7 / 12  # 2 / 2**6 > 0.05 / 2
-    assert compared(base, other, alpha=0.01).against("v2").least == 8 / 12
+    assert against(compared(base, other), "v2").least == 6 / 12
+    assert against(compared(base, other, other), "v2").least == 7 / 12  # 2 / 2**6 > 0.05 / 2
+    assert against(compared(base, other, alpha=0.01), "v2").least == 8 / 12
     # R: power.t.test's normal limit, (qnorm(1 - .05 / 4) + qnorm(.8))^2 * sd^2 / mean^2
-    assert compared(base, other, other).against("v2").needed == 52
+    assert against(compared(base, other, other), "v2").needed == 52
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, "0.05", True, None, float("nan")])
-def test_an_alpha_or_a_status_that_does_not_fit_is_refused(alpha):
+def test_an_alpha_that_does_not_fit_is_refused(alpha):
     with pytest.raises(InputError, match="alpha=.* does not fit: give a number"):
         compared([1], [1], alpha=alpha)
-    found = compared([1, 2], [1, 3])
-    assert [found.count("v2", each) for each in ("same", "differs", "better")] == [1, 1, 1]
-    with pytest.raises(InputError, match="counted as 'bettr'; there are: same, differs, missing"):
-        found.count("v2", "bettr")
+
+
+def test_a_result_counts_verdicts_and_answers():
+    result = compared([1, 2], [1, 3]).result("v2")
+    assert (result.same, result.better, result.unchanged, result.changed) == (1, 1, 1, 1)
+    assert (result.release, result.metric, result.verdict) == ("v2", "value", "undecided")
+    assert (result.delta.mean, result.delta.n, result.delta.p) == (0.5, 2, result.p)
+
+
+def test_a_result_without_a_metric_counts_answers_only():
+    found = of_runs(run("v1", 0, 1), run("v2", 0, 2), run("v1", 1, 1), run("v2", 1, 1))
+    result = found.result("v2")
+    assert (result.changed, result.unchanged, result.missing) == (1, 1, 0)
+    assert (result.metric, result.verdict, result.delta, result.p) == (None, None, None, None)
+    assert result.line == "v2 1 differs, 1 identical"
+
+
+def test_the_baseline_has_no_result():
+    with pytest.raises(InputError, match="v1 is the baseline; others are: v2"):
+        compared([1], [1]).result("v1")
 
 
 @pytest.mark.parametrize("order", [None, [case_id({"text": at}) for at in range(9)]])
 def test_differences_of_rounding_are_none(order):
     one, other = [0.3 + at for at in range(9)], [0.1 * 3 + at for at in range(9)]
     assert one != other
-    assert clustered(one, other, [""] * 9, order=order).finding("v2") == "same"
+    assert clustered(one, other, [""] * 9, order=order).result("v2").verdict == "same"
     runs = [run("v1", at, 0.1) for at in range(9) for _ in range(3)]  # whose mean is above 0.1
     found = of_runs(*runs, *(run("v2", at, 0.1) for at in range(9)), metrics=value, order=order)
-    assert found.finding("v2") == "same"
+    assert found.result("v2").verdict == "same"
 
 
 def test_nothing_to_compare_is_no_finding():
     found = of_runs(run("v1", "a"), run("v2", "b"), metrics=lambda _: 1)
-    assert found.finding("v2") == "missing"
-    assert found.line("v2").startswith(
+    assert found.result("v2").verdict == "missing"
+    assert found.result("v2").line.startswith(
         "v2: 0 better · 0 worse · 0 same · 2 without an answer · p unknown"
     )
     alike = of_runs(
@@ -182,7 +198,7 @@ def test_nothing_to_compare_is_no_finding():
         *(run(v, n) for v in ("v1", "v2") for n in range(6)),
         metrics=lambda _: 3,
     )
-    assert alike.remark("v2") == "no difference; 7 cases, all alike"
+    assert alike.result("v2").remark == "no difference; 7 cases, all alike"
     empty = of_runs()
     for ask in (empty.regressions, empty.assert_no_regressions):
         with pytest.raises(InputError, match="words has no stored runs on v1, v2"):
@@ -192,10 +208,9 @@ def test_nothing_to_compare_is_no_finding():
 def test_p_values_are_corrected_for_the_number_of_releases():
     base, good = [0] * 8 + [1] * 2, [1] * 8 + [1] * 2
     alone, three = compared(base, good), compared(base, good, good, base)
-    assert alone.p("v2", signs=True) == pytest.approx(0.0078125)  # 2 / 2**8
-    assert three.p("v2", signs=True) == pytest.approx(3 * 0.0078125)
-    assert three.p("v4", signs=True) == 1.0
-    assert three.p("v1") is None
+    assert alone.result("v2").sign_p == pytest.approx(0.0078125)  # 2 / 2**8
+    assert three.result("v2").sign_p == pytest.approx(3 * 0.0078125)
+    assert three.result("v4").sign_p == 1.0
 
 
 def test_regressions_come_worst_first_and_unstable_cases_latency_and_cost_are_known():
@@ -233,11 +248,11 @@ def test_in_any_summary_every_case_counts_once_and_the_other_way_round_is_the_op
         return
     row = found.summary().set_index("release").loc["v2"]
     names = ["wins", "ties", "losses", "unscored", "errors"]
-    assert row[names].sum() + found.against("v2").counts["missing"] == len(found.cases)
+    assert row[names].sum() + found.result("v2").missing == len(found.cases)
     assert not row["metric.value.delta_low"] > row["metric.value.delta_high"]
-    assert 0 <= (found.p("v2") or 0) <= 1
-    assert found.line("v2")
-    assert found.remark("v2")
+    assert 0 <= (found.result("v2").p or 0) <= 1
+    assert found.result("v2").line
+    assert found.result("v2").remark
     assert len(found.frame()) == len(found.cases)
     turned = {"better": "worse", "worse": "better"}
     back = verdicts(compared(*sides, baseline="v2"), "v1")
@@ -263,28 +278,28 @@ def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
     other += rng.normal(0, 0.1, 40)
     given = base.tolist(), other.tolist(), [f"d{at}" for at in labels]
     plain, named = clustered(*given), clustered(*given, cluster="label.document")
-    assert (plain.finding("v2"), named.finding("v2")) == ("better", "undecided")
+    assert (plain.result("v2").verdict, named.result("v2").verdict) == ("better", "undecided")
     note = "cases share label.document: with cluster='label.document' it is 'undecided'"
-    assert plain.remark("v2").endswith(note)
+    assert plain.result("v2").remark.endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()
     plain.view()  # has the remark, and warns of nothing
-    change = named.against("v2").change
+    change = named.result("v2").delta
     robust = sm.OLS(other - base, np.ones(40)).fit(
         cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
     )
     assert [change.low, change.high] == pytest.approx(robust.conf_int()[0], abs=1e-9)
-    assert named.p("v2") == pytest.approx(robust.pvalues[0], abs=1e-9)
+    assert named.result("v2").p == pytest.approx(robust.pvalues[0], abs=1e-9)
     # a sign test knows nothing of clusters
-    assert named.p("v2", signs=True) == named.p("v2") > plain.p("v2", signs=True)
+    assert named.result("v2").sign_p == named.result("v2").p > plain.result("v2").sign_p
     row = named.summary().set_index("release").loc["v2"]
     assert (row["clusters"], row["n"]) == (8, 40)
     for no_cluster in (range(40), [at % 2 for at in range(40)]):  # each its own; too few
-        assert "share" not in clustered(*given[:2], list(no_cluster)).remark("v2")
+        assert "share" not in clustered(*given[:2], list(no_cluster)).result("v2").remark
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
     by_input, plain = clustered(*values, cluster="text"), clustered(*values)
-    assert "share" not in plain.remark("v2")  # a label without any value
-    each, own = by_input.against("v2").change, plain.against("v2").change  # each is its own
+    assert "share" not in plain.result("v2").remark  # a label without any value
+    each, own = by_input.result("v2").delta, plain.result("v2").delta  # each is its own
     assert (each.low, each.high, each.p) == pytest.approx((own.low, own.high, own.p))
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
@@ -293,4 +308,5 @@ def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
     one = clustered(
         [0.0] * 9, [0.1 * at + 1 for at in range(9)], ["a"] * 9, cluster="label.document"
     )
-    assert one.remark("v2") == "not enough data; 9 cases in 1 cluster: too few to show a difference"
+    remark = "not enough data; 9 cases in 1 cluster: too few to show a difference"
+    assert one.result("v2").remark == remark

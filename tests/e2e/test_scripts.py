@@ -16,7 +16,8 @@ from wire_kit import Page as Kernel
 from wire_kit import Wire
 
 import vellum_nb
-from vellum_nb import Comparison, History
+from vellum_nb import History
+from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.markup import asset, script
@@ -205,7 +206,7 @@ def grid(blank, monkeypatch):
     runs += [run(40, "a")]
     labels = {"constructor": "odd", "__proto__": "even"}  # names that every object of a page has
     cases = [replace(each, labels=labels) for each in known(*range(41))]
-    comparison = Comparison(runs, deployment="triage", release_tags=TAGS, cases=cases)
+    comparison = compare_runs(runs, deployment="triage", release_tags=TAGS, cases=cases)
     callbacks = Callbacks(
         rate=lambda each, *_: each, replay=lambda *_: run(40, "b"), fail=named_failure
     )

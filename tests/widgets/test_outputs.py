@@ -7,7 +7,7 @@ import pytest
 from html_kit import HOSTILE, Page, assert_harmless, run, shapes
 from runs_kit import html_of
 
-from vellum_nb.comparison import Comparison
+from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.traces import in_order
 from vellum_nb.models import NodeRun, RunError
 from vellum_nb.widgets.outputs import side_by_side_html, trace_html
@@ -32,7 +32,7 @@ def test_hostile_runs_are_harmless(text):
         assert_harmless(side_by_side_html([runs[1], one]))
     tags = [one.release_tag for one in runs]
 
-    assert_harmless(html_of(Comparison(runs, deployment=text, release_tags=tags)))
+    assert_harmless(html_of(compare_runs(runs, deployment=text, release_tags=tags)))
 
 
 def test_side_by_side_marks_the_words_that_differ():

@@ -7,6 +7,7 @@ import pytest
 from runs_kit import html_of
 
 import vellum_nb as vnb
+from vellum_nb.comparison import compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.local import Faults
 
@@ -60,7 +61,7 @@ def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(server, sweep
     assert frame["answers@v1"].tolist() == [2] * 8
     assert compared.cases[0].checks("v1") == {"loud": False}
     assert compared.cases[0].checks("v2") == {"loud": True}
-    assert compared.finding("v2") == "better"
+    assert compared.result("v2").verdict == "better"
     long = compared.long()
     assert long["repeat"].value_counts().to_dict() == {0: 16, 1: 16}
     assert long.groupby("release")["metric.score"].mean().to_dict() == {"v1": 0.0, "v2": 1.0}
@@ -70,7 +71,7 @@ def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(server, sweep
 
 def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
     compared = ws.compare("shout", release_tags=["v1", "v2"])
-    assert compared.count("v2", "better") == 8
+    assert compared.result("v2").better == 8
     assert repr(ws.compare("shout")) == repr(compared)
     assert repr(ws.compare("shout", sweep=sweep.id)) == repr(sweep.compare())
     assert repr(ws.compare("shout", sweep=sweep, baseline="v2")) == (
@@ -90,7 +91,7 @@ def test_a_planned_case_that_was_not_run_is_missing(ws):
     assert summary["n"].sum() == 4
     assert summary["missing"].sum() == 12
     assert (summary["cases"] == summary["n"] + summary["missing"] + summary["failed"]).all()
-    assert compared.against("v2").counts["missing"] == compared.count("v2", "missing") >= 4
+    assert compared.result("v2").missing >= 4
 
 
 def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, sweep):
@@ -100,7 +101,7 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
     table = [{"text": "a", "expected.loud": "a"}, {"text": "never run"}]
     by_table = ws.compare("shout", release_tags=["v1", "v2"], cases=table)
     assert by_table.frame()["input.text"].tolist() == ["a", "never run"]
-    assert [by_table.verdict(case, "v2") for case in by_table.cases] == ["worse", "missing"]
+    assert by_table.frame()["verdict@v2"].tolist() == ["worse", "missing"]
     with pytest.raises(InputError, match="'abc' is not a case_id"):
         ws.compare("shout", cases=["abc"])
 
@@ -143,11 +144,11 @@ def test_a_tag_whose_runs_are_older_is_compared_though_the_deployment_has_it_no_
 def test_a_judge_is_asked_once_for_each_answer_for_good(ws, sweep, grader, judge):
     compared = ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
     assert grader.calls == 16  # 8 cases on 2 releases; repeats brought the same answers
-    assert compared.count("v2", "better") == 8
+    assert compared.result("v2").better == 8
     repr(compared), compared.summary(), compared.frame()
     again = sweep.compare(metrics=[judge])
     assert grader.calls == 16
-    assert again.line("v2") == compared.line("v2")
+    assert again.result("v2").line == compared.result("v2").line
     assert len(ws.history.runs(deployment="grader")) == 16
     ws.run("shout", {"text": "new"}, release_tag="v2")
     ws.compare("shout", release_tags=["v1", "v2"], metrics=judge)
@@ -172,7 +173,7 @@ def test_a_judgement_counts_for_the_release_that_made_it(ws, server, grader, jud
 def test_a_constructor_runs_no_judge(ws, sweep, grader):
     judge = ws.judge("grader", inputs={"answer": "output.loud"})
     runs = sweep.runs()
-    compared = vnb.Comparison(runs, deployment="shout", release_tags=["v1", "v2"], metrics=judge)
+    compared = compare_runs(runs, deployment="shout", release_tags=["v1", "v2"], metrics=judge)
     compared.summary(), html_of(compared)
     assert grader.calls == 0
     assert set(compared.errors()["message"]) == {"the judge grader was not called"}
@@ -186,7 +187,7 @@ def test_a_judge_that_refuses_marks_the_run_and_is_asked_again_next_time(ws, gra
             ws.run("shout", {"text": text}, release_tag=tag)
     judge = ws.judge("grader", inputs=lambda run, _: {"answer": run.outputs["loud"]})
     compared = ws.compare("shout", metrics=judge)
-    assert [compared.verdict(case, "v2") for case in compared.cases] == ["error", "better"]
+    assert compared.frame()["verdict@v2"].tolist() == ["error", "better"]
     assert "I do not judge this" in compared.errors()["message"].tolist()[0]
     assert grader.calls == 4
     ws.compare("shout", metrics=judge)
@@ -238,6 +239,6 @@ def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, se
         for text in ("a", "b"):
             ws.run("shout", {"text": text}, release_tag=tag)
     found = ws.compare("shout", release_tags=["v1", "v3"], metrics=lambda r: r.outputs["loud"] > "")
-    assert [found.verdict(case, "v3") for case in found.cases] == ["same", "worse"]
+    assert found.frame()["verdict@v3"].tolist() == ["same", "worse"]
     assert found.errors()["message"].tolist() == ["KeyError: 'loud'"]
     assert found.regressions()["input.text"].tolist() == ["b"]

@@ -22,6 +22,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 import vellum_nb as vnb
+from vellum_nb.comparison import compare_runs
 from vellum_nb.errors import InputError, RegressionError
 
 TABLE = {"pp": 30, "pf": 3, "fp": 9, "ff": 8}
@@ -83,7 +84,7 @@ def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
     assert (row["metric.grader.check"], row["metric.grader.corrected_n"]) == (problem, 3)
     assert math.isnan(row["metric.grader.corrected"])  # few ratings correct nothing
     assert math.isnan(row["metric.grader.corrected_delta_low"])
-    texts = [compared.to_text(), compared.to_html(), compared.to_junit(), html_of(compared)]
+    texts = [str(compared), compared.to_html(), compared.to_junit(), html_of(compared)]
     texts += [compared.to_markdown(), str(compared.view().table.get_state("_head"))]
     assert all(problem in text for text in texts)
     with pytest.warns(UserWarning, match=re.escape(problem)):
@@ -168,7 +169,7 @@ def test_a_judge_of_no_runs_is_not_checked_and_without_raters_there_is_not_enoug
     assert check.title == "no run with ratings of two authors"
     assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))
     metric = ws.judge("grader")
-    empty = vnb.Comparison([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
+    empty = compare_runs([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
     assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
     assert empty.judge_check().problem.startswith("The judge grader was not checked: 0 runs")
     assert empty.judge_check().frame().empty
@@ -215,8 +216,8 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     unlike = sum(a != b for a, b, c in verdicts.values() for a, b in ((a, b), (b, c), (a, c)))
     assert row[f"metric.{name}.judge_noise_pct"] == pytest.approx(100 * unlike / 15)
     assert row[f"metric.{name}.judge_noise_n"] == 5
-    assert f"Verdicts of the judge {name} differ on one answer:" in whole.to_text()
-    assert "of pairs, 5 answers" in whole.to_text()
+    assert f"Verdicts of the judge {name} differ on one answer:" in str(whole)
+    assert "of pairs, 5 answers" in str(whole)
     means = [np.mean(each) for each in verdicts.values()]
     figures = [mean > 0.5 for mean in means] if name == "moody" else means
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))

@@ -31,7 +31,7 @@ def test_cases_are_run_on_another_release_and_say_what_they_replay(ws, server, c
     assert replay_of(sweep) == {case.case_id: case.runs["v1"].id for case in cmp.cases}
     assert {run.outputs["loud"] for run in sweep.runs()} == {"A!", "B!", "C!"}
     after = ws.compare("shout", release_tags=["v1", "v2", "v3"])
-    assert after.count("v3", "missing") == 0
+    assert after.result("v3").missing == 0
     assert after.frame()["label.replay_of"].tolist() == [c.runs["v1"].id for c in cmp.cases]
 
 

@@ -144,7 +144,7 @@ def check_no_release_is_worse(local, place, cases):
         sweep = ws.open_sweep(sweep_id)
         assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 2 * len(cases)
         found = sweep.compare(metrics=vnb.metrics.exact("output"), progress=False)
-        assert (found.count("v2", "worse"), found.count("v2", "missing")) == (0, 0)
+        assert (found.result("v2").worse, found.result("v2").missing) == (0, 0)
 
 
 def test_runs_that_a_killed_kernel_cut_off_are_made_again(kernels, local, workflows, place):

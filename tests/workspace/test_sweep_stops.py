@@ -55,22 +55,22 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
 
 def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_when_it_has_to(ws):
     found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
-    assert found.finding("new") == "better"
-    assert found.p("new") == pytest.approx(1 / 26.8125) == found.p("new", signs=True)
-    missing = found.count("new", "missing")
-    assert missing == 40 - found.against("new").compared
+    assert found.result("new").verdict == "better"
+    assert found.result("new").p == pytest.approx(1 / 26.8125) == found.result("new").sign_p
+    missing = found.result("new").missing
+    assert missing == 40 - found.figures.against["new", found.metrics[0].name].compared
     note = f"The sweep ended before {missing} of 40 cases were run: p holds at any time"
-    assert all(note in text for text in (found.to_text(), found.to_markdown(), html_of(found)))
+    assert all(note in text for text in (str(found), found.to_markdown(), html_of(found)))
     rest = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)  # the rest of it
     assert rest.state == "done"
-    assert rest.compare().p("new") < 1e-9
-    assert "The sweep ended" not in rest.compare().to_text()
+    assert rest.compare().result("new").p < 1e-9
+    assert "The sweep ended" not in str(rest.compare())
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
     assert sweep.progress().reason.startswith("can no longer be decided by score after ")
     assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < sweep.progress().ended < 60
-    assert sweep.compare().finding("other") == "undecided"
+    assert sweep.compare().result("other").verdict == "undecided"
     rounded = vnb.Metric(lambda run: 0.3 if run.release_tag == "old" else 0.1 * 3, name="rounded")
     sweep = ws.sweep("count", CASES[:9], concurrency=1, metrics=rounded, **DECIDED)
     assert sweep.progress().reason.startswith("can no longer be decided by rounded after 3 of 9")
@@ -82,7 +82,7 @@ def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
     reason = sweep.progress().reason
     assert reason.startswith("decided by exact")
     assert ": new is better, half is better; " in reason
-    assert sweep.compare().p("half") <= 0.05
+    assert sweep.compare().result("half").p <= 0.05
     opened = ws.open_sweep(sweep.id)
     for go_on in (opened.resume, opened.run, opened.start, opened.retry_failed):
         with pytest.raises(InputError, match="the same call of ws.sweep"):  # metrics are not stored

@@ -98,7 +98,7 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
         rows = frame.where(frame.notna(), None).to_dict(orient="records")
         print(json.dumps(rows, ensure_ascii=False), file=data())
     elif args.markdown is None:
-        print(comparison.to_text())
+        print(comparison)
 
 
 def _markdown(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vellum_nb.comparison import metrics
-from vellum_nb.comparison.comparison import Comparison
+from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.comparison.metrics import Metric
 
-__all__ = ["Comparison", "Metric", "metrics"]
+__all__ = ["Comparison", "Metric", "compare_runs", "metrics"]
 
 
 def __dir__() -> list[str]:

@@ -288,9 +288,9 @@ class BlindSession:
         """End it and say which release is which; what is not rated by now is left out."""
         self._ratings.end(self.record.id)
         self.refresh()
-        return self.result()
+        return self.outcome()
 
-    def result(self) -> BlindResult:
+    def outcome(self) -> BlindResult:
         """Return what came of it.
 
         Raises
@@ -320,14 +320,35 @@ class BlindSession:
             test=self._test(),
         )
 
-    def frame(self) -> pd.DataFrame:
-        """Return one row per case; see `vellum_nb.Comparison.blind_results`."""
+    def results(self) -> pd.DataFrame:
+        """Return one row per case.
+
+        `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
+        `preferred`, `release_a` and `release_b` are missing until the rating has ended.
+        """
         ratings = [self._rated.get(pair.position) for pair in self.pairs]
         rows = [self._row(*both) for both in zip(self.pairs, ratings, strict=True)]
         names = ("case_id", "choice", *_HIDDEN, "note")
         frame = frame_of_cells({name: [row[name] for row in rows] for name in names})
         frame["rated"] = column([micros(each.rated) if each else None for each in ratings], "time")
         return frame
+
+    def summary(self) -> pd.DataFrame:
+        """Return the outcome in one row.
+
+        `win_rate` is how often `second` was preferred to `first`, ties left out, with its exact
+        95 % interval in ``.low`` and ``.high``; `p` is the sign test's, and that of `p_at_any_time`
+        where cases were left unrated.
+
+        Raises
+        ------
+        InputError
+            The rating has not ended: results so far would influence the rest.
+        """
+        import pandas as pd
+
+        row = self.outcome().row() | {"seed": self.record.seed, "session_id": self.record.id}
+        return pd.DataFrame([row])
 
     def _row(self, pair: BlindPair, rating: BlindRating | None) -> dict[str, Any]:
         """Return one case; which release it was is missing until the rating has ended."""
@@ -349,7 +370,7 @@ class BlindSession:
         The better answer gets quality 1, the other 0, both one half for a tie. Only one process
         sends at a time. Stops at the first connection error.
         """
-        self.result()
+        self.outcome()
         problems: list[str] = []
         sent = 0
         try:
@@ -410,20 +431,6 @@ class BlindSession:
 
     def _a_first(self, pair: BlindPair) -> bool:
         return a_is_first(self.record.seed, pair.case_id)
-
-
-def blind_session(
-    deployment: str,
-    cases: Sequence[Case],
-    pair: tuple[str, str],
-    ratings: BlindRatings,
-    *,
-    question: str,
-) -> BlindSession | None:
-    """Return the newest session of these releases, cases and question, or None."""
-    ids = [each.case_id for each in _pairs_of(cases, *pair)]
-    record = ratings.newest(blind_signature(deployment, *pair, question, ids))
-    return None if record is None else BlindSession(cases, record, ratings)
 
 
 def begin_blind_session(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
@@ -15,27 +15,21 @@ from vellum_nb.comparison.blind import (
     QUESTION,
     BlindSession,
     begin_blind_session,
-    blind_session,
     checked_pair,
 )
 from vellum_nb.comparison.cases import (
     Case,
     Chosen,
-    Status,
     align,
     cluster_numbers,
-    is_answer,
     replay_rows,
     split,
     with_run,
     without_run,
 )
 from vellum_nb.comparison.figures import (
-    VERDICTS,
-    Against,
     ComparisonFigures,
-    Finding,
-    Scored,
+    ReleaseResult,
     Verdict,
     case_frame,
     error_frame,
@@ -66,9 +60,7 @@ from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural, printable
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from vellum_nb.comparison.charts import Chart, Picture
 
@@ -104,6 +96,7 @@ class Services:
     code: Callable[[str, str], Mapping[str, str] | None] | None = None
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Stored runs of one deployment, case by case on several releases.
 
@@ -112,47 +105,16 @@ class Comparison:
     release where it was not run, and *failed* where no run has an answer: never the same,
     never a pass. A tag that moved between runs has one column per release.
 
-    A comparison does not change: `with_baseline` and `with_runs` return another one. Everywhere
-    `metric` is a name, by default the first metric's, and `release` a column; `InputError` says
-    which there are.
-
-    Parameters
-    ----------
-    runs : iterable of Run
-        In any order; runs of other deployments and tags are left out.
-    deployment : str
-        The deployment's name.
-    release_tags : sequence of str
-        The release tags, in the order of the columns.
-    baseline : str, optional
-        The tag the others are compared with. Default: the first.
-    metrics : metric or sequence, optional
-        `vellum_nb.Metric`, functions of a run, names of `vellum_nb.metrics`; the first decides
-        what is better. Default: ``score`` where outputs are expected, and ``quality`` where runs
-        were rated. `ws.compare` runs judges; this does not.
-    cases : sequence of SweepCase, optional
-        Cases that belong to it, run or not, with what is expected of them.
-    only : iterable of str, optional
-        The `case_id` of the cases to compare. Default: all.
-    order : sequence of str, optional
-        The `case_id` of cases in the order in which a sweep ran them that could stop after every
-        one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
-    by : str, default "release_tag"
-        What the columns are.
-    groups : sequence of str, optional
-        The column of each run, where that is not its release tag; none is split then.
-    alpha : float, default 0.05
-        Significance level: the p value up to which a release is better or worse.
-    seed : int, default 0
-        Without effect since intervals are computed, not drawn; kept for calls that name it.
-    cluster : str, optional
-        What cases share that are not independent: a label, as in ``"label.document"``, or an
-        input. Intervals and p values then hold for other documents, not for these alone.
-    services : Services, optional
-        What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
+    `ws.compare`, `sweep.compare` and `vellum_nb.compare` make one. It does not change:
+    `with_baseline` and `with_runs` return another one. In all methods `metric` is a name, by
+    default the first metric's, and `release` a column; an `InputError` lists the valid ones.
 
     Attributes
     ----------
+    deployment : str
+        The deployment's name.
+    release_tags : tuple of str
+        The release tags that were compared.
     releases : tuple of str
         The columns: a release tag each, more where a tag moved.
     baseline : str
@@ -167,97 +129,34 @@ class Comparison:
         One row per run: `case` and `release` by place, `repeat`, `run`, `is_answer`, `state`,
         `latency_s`, `cost_usd`, `quality`, `rating` (people's mean), `kind` (equal for equal
         answers), ``metric.<name>``.
-
-    Raises
-    ------
-    InputError
-        There is no release tag, the baseline is not among them, or a metric does not fit.
+    by : str
+        What the columns are.
+    alpha : float
+        Significance level.
+    cluster : str or None
+        What cases share that are not independent.
 
     Examples
     --------
     >>> import vellum_nb as vnb
-    >>> vnb.Comparison([], deployment="ticket-triage", release_tags=["v1", "v2"])
+    >>> ws = vnb.connect("local", history=":memory:")
+    >>> ws.compare("ticket-triage", release_tags=["v1", "v2"])
     <Comparison of ticket-triage: no stored runs on v1, v2>
     """
 
     deployment: str
     release_tags: tuple[str, ...]
-    by: str
-    alpha: float
-    seed: int
-    cluster: str | None
-    _order: tuple[int, ...] | None
     releases: tuple[str, ...]
-    moved_tags: tuple[str, ...]
     baseline: str
     cases: tuple[Case, ...]
     metrics: tuple[Metric, ...]
+    moved_tags: tuple[str, ...]
     answers: pd.DataFrame
+    by: str
+    alpha: float
+    cluster: str | None
+    _order: tuple[int, ...] | None
     _services: Services
-
-    def __init__(
-        self,
-        runs: Iterable[Run],
-        *,
-        deployment: str,
-        release_tags: Sequence[str],
-        baseline: str | None = None,
-        metrics: Metrics | None = None,
-        cases: Sequence[SweepCase] = (),
-        only: Iterable[str] | None = None,
-        order: Sequence[str] | None = None,
-        by: str = "release_tag",
-        groups: Sequence[str] | None = None,
-        alpha: float = 0.05,
-        seed: int = 0,
-        cluster: str | None = None,
-        services: Services | None = None,
-    ) -> None:
-        if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
-            refuse("alpha", alpha, "a number such as 0.05, below 1")
-        tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
-        if not tags:
-            msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
-            raise InputError(msg)
-        every = list(runs)
-        pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
-        own = (pair for pair in pairs if pair[0].deployment == deployment)
-        columns = split(own, tags, by_tag=groups is None)
-        base = columns.baseline(baseline)
-        aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
-        found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
-        if cluster is not None and aligned:
-            cluster_numbers(aligned, cluster)  # raises where there is no such label or input
-        vars(self).update(
-            deployment=deployment,
-            release_tags=tuple(dict.fromkeys(tags)),
-            by=by,
-            alpha=float(alpha),
-            seed=seed,
-            cluster=cluster,
-            _order=None if order is None else _places(aligned, order),
-            releases=columns.labels,
-            moved_tags=columns.moved,
-            baseline=base,
-            cases=aligned,
-            metrics=found,
-            _services=services or Services(),
-            answers=runs_table(aligned, columns.labels, found, {}),
-        )
-
-    def __setattr__(self, name: str, value: object) -> None:
-        msg = (
-            f"a Comparison does not change, so {name} cannot be set; with_baseline(...) and "
-            "with_runs(...) return another one"
-        )
-        raise AttributeError(msg)
-
-    def _replaced(self, **changes: Any) -> Comparison:
-        """Return another comparison with these attributes; what was computed is dropped."""
-        other = object.__new__(type(self))
-        names = [name for name in type(self).__annotations__ if name in vars(self)]
-        vars(other).update({name: vars(self)[name] for name in names} | changes)
-        return other
 
     def with_baseline(self, baseline: str) -> Comparison:
         """Return the same runs compared with another release; metrics are not computed again.
@@ -273,7 +172,7 @@ class Comparison:
         """
         self._check_release(baseline)
         cases = tuple(replace(case, baseline=baseline) for case in self.cases)
-        return self._replaced(baseline=baseline, cases=cases)
+        return replace(self, baseline=baseline, cases=cases)
 
     def with_runs(
         self, runs: Iterable[Run] = (), *, release: str | None = None, without: Collection[str] = ()
@@ -316,154 +215,49 @@ class Comparison:
         if tuple(cases) == self.cases:
             return self
         again = {at for at, case in enumerate(cases) if case.expected != self.cases[at].expected}
-        return self._evaluated(self._evaluations(changed.keys(), again), cases=tuple(cases))
-
-    def with_judgements(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> Comparison:
-        """Return a comparison whose judges know these judgements.
-
-        Parameters
-        ----------
-        judgements : mapping
-            Name of the metric to `case_id` of the judge's inputs to its runs, or why it has none.
-        """
-        metrics = tuple(
-            metric.replaced(judgements=judgements[metric.name])
-            if isinstance(metric, Judge) and metric.name in judgements
-            else metric
-            for metric in self.metrics
-        )
-        known = {name: e for name, e in self._evaluations().items() if name not in judgements}
-        return self._evaluated(known, metrics=metrics)
-
-    def _evaluated(
-        self, known: Mapping[str, Mapping[str, Evaluation]], **changes: Any
-    ) -> Comparison:
-        cases, metrics = changes.get("cases", self.cases), changes.get("metrics", self.metrics)
-        table = runs_table(cases, self.releases, metrics, known)
-        return self._replaced(answers=table, **changes)
-
-    def _evaluations(
-        self, changed: Collection[str] = (), cases: Collection[int] = ()
-    ) -> dict[str, dict[str, Evaluation]]:
-        """Return what metrics returned for the runs that stay as they are."""
-        same = self.answers[~self.answers["case"].isin(cases) & self.answers["is_answer"]]
-        found: dict[str, dict[str, Evaluation]] = {}
-        for metric in self.metrics:
-            names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
-            columns = (same[name].tolist() for name in names)
-            found[metric.name] = {
-                run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
-                for run, value, problem in zip(*columns, strict=True)
-                if run.id not in changed
-            }
-        return found
-
-    def answered(self) -> list[tuple[Run, Mapping[str, Any]]]:
-        """Return each run with an answer, and the expected outputs of its case."""
-        return [(run, case.expected) for run, case, _ in self.figures.runs if is_answer(run)]
+        known_figures = _evaluations(self, changed.keys(), again)
+        return _evaluated(self, known_figures, cases=tuple(cases))
 
     @cached_property
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
-        own: Any = {each.name: vars(self).get(each.name) for each in fields(ComparisonFigures)}
-        return ComparisonFigures(**own | {"table": self.answers, "order": self._order})
+        return ComparisonFigures(
+            deployment=self.deployment,
+            baseline=self.baseline,
+            releases=self.releases,
+            moved_tags=self.moved_tags,
+            cases=self.cases,
+            metrics=self.metrics,
+            table=self.answers,
+            alpha=self.alpha,
+            cluster=self.cluster,
+            order=self._order,
+        )
 
-    @property
-    def others(self) -> tuple[str, ...]:
-        """The releases without the baseline."""
-        return self.figures.others
+    def result(self, release: str, metric: str | None = None) -> ReleaseResult:
+        """Return how a release compares with the baseline by one metric.
 
-    @property
-    def metric(self) -> Metric | None:
-        """The metric that is used by default: the first."""
-        return self.metrics[0] if self.metrics else None
+        Parameters
+        ----------
+        release : str
+            A column other than the baseline.
+        metric : str, optional
+            A metric's name. Default: the first; of a comparison without metrics only the counts of
+            changed and missing answers are known.
 
-    @cached_property
-    def output_names(self) -> tuple[str, ...]:
-        """The names of all outputs, in the order in which they first appear."""
-        return self.figures.output_names
-
-    @cached_property
-    def input_names(self) -> tuple[str, ...]:
-        """The names of all inputs."""
-        return tuple(dict.fromkeys(name for case in self.cases for name in case.inputs))
-
-    @property
-    def statuses(self) -> Mapping[str, Sequence[Status]]:
-        """Of each release but the baseline, whether each case's answer differs from its."""
-        return self.figures.statuses
-
-    @cached_property
-    def unstable_cases(self) -> NDArray[np.bool_]:
-        """Of each case whether repeats on one release have different answers."""
-        return self.figures.unstable
-
-    def scored(self, metric: str | None = None) -> Scored:
-        """Return the figures of a metric, case by release."""
-        return self.figures.scored[self._metric(metric)]
-
-    def count(self, release: str, status: str) -> int:
-        """Return in how many cases `release` is "same", "differs" or "missing".
-
-        Of the outputs, where "missing" is without an answer, on `release` or on the baseline; by
-        the metric "better", "worse", "noise", "unscored" or "error".
+        Examples
+        --------
+        >>> import vellum_nb as vnb
+        >>> ws = vnb.connect("local", history=":memory:")
+        >>> cases = [{"ticket": "I was charged twice", "expected.category": "billing"}]
+        >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
+        >>> result = sweep.compare().result("v2")
+        >>> result.verdict, result.better, result.worse, result.same
+        ('same', 0, 0, 1)
         """
-        self._check_release(release)
-        by_outputs = ("same", "differs", "missing")
-        if status not in (known := dict.fromkeys((*by_outputs, *VERDICTS))):
-            msg = f"no cases are counted as {status!r}; there are: {', '.join(known)}"
-            raise InputError(msg)
-        if status in by_outputs:
-            found = self.statuses.get(release) or [case.status(release) for case in self.cases]
-            return sum(each == status for each in found)
-        return self.against(release).counts[status]  # type: ignore[index]  # checked above
-
-    def against(self, release: str, metric: str | None = None) -> Against:
-        """Return how `release` compares with the baseline by a metric."""
-        return self.figures.compared(*self._key(release, metric))
-
-    def p(self, release: str, metric: str | None = None, *, signs: bool = False) -> float | None:
-        """Return the p value of the difference, corrected for several releases.
-
-        Of the mean difference; with `signs` of better against worse cases, which is the same where
-        clusters are named. Holm's correction is over the releases compared with the baseline.
-        """
-        found = self.figures.sign_p if signs else self.figures.p
-        return found.get((release, self._metric(metric)))
-
-    def verdict(self, case: Case, release: str, metric: str | None = None) -> Verdict:
-        """Return how a case fares on `release` against the baseline by a metric.
-
-        ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats differ as much;
-        ``"missing"`` without an answer on both; ``"unscored"`` where the metric does not apply;
-        ``"error"`` where it raised.
-        """
-        return self.figures.verdict(case, *self._key(release, metric))
-
-    def value(self, case: Case, release: str, metric: str | None = None) -> float | None:
-        """Return a metric's mean over the repeats of a case on `release`, if there is one."""
-        return self.figures.value(case, *self._key(release, metric))
-
-    def delta(self, case: Case, release: str, metric: str | None = None) -> float | None:
-        """Return the difference to the baseline's, as the metric counts, if there is one."""
-        value = float(self.against(release, metric).delta[case.number - 1])
-        return None if value != value else value  # noqa: PLR0124  (NaN)
-
-    def line(self, release: str, metric: str | None = None) -> str:
-        """Return one line about a release: cases better and worse, p, and the noise floor."""
-        return self.figures.line(*self._key(release, metric))
-
-    def finding(self, release: str, metric: str | None = None) -> Finding:
-        """Return the verdict on a whole release, against the baseline.
-
-        ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
-        ``"undecided"`` where it could be chance, ``"missing"`` where there is nothing to compare.
-        """
-        return self.figures.finding(*self._key(release, metric))
-
-    def remark(self, release: str, metric: str | None = None) -> str:
-        """Return the finding as a sentence, and how many cases would show more."""
-        return self.figures.remark(*self._key(release, metric))
+        self._others(release)
+        name = None if metric is None and not self.metrics else self._metric(metric)
+        return self.figures.result(release, name)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per case, in plain columns.
@@ -506,7 +300,7 @@ class Comparison:
 
         Warns where no cluster was named, and a label that cases share would change a finding.
         """
-        for release in self.others if self.metrics else ():
+        for release in self.figures.others if self.metrics else ():
             if note := self.figures.cluster_note(release, self.metrics[0].name):
                 warnings.warn(printable(f"{release}: {note}"), stacklevel=2)
         return summary_frame(summary_rows(self.figures))
@@ -552,13 +346,14 @@ class Comparison:
 
     def changed(self, *, release: str | None = None) -> pd.DataFrame:
         """Return the rows of `frame` in which an answer differs from the baseline's."""
-        statuses = [self.statuses[each] for each in self._others(release)]
+        statuses = [self.figures.statuses[each] for each in self._others(release)]
         found = zip(self.cases, *statuses, strict=True)
         return self._rows([case for case, *each in found if "differs" in each])
 
     def unstable(self) -> pd.DataFrame:
         """Return the rows of `frame` in which repeats on one release have different answers."""
-        return self._rows([case for case in self.cases if self.unstable_cases[case.number - 1]])
+        pairs = zip(self.cases, self.figures.unstable, strict=True)
+        return self._rows([case for case, is_unstable in pairs if is_unstable])
 
     def errors(self) -> pd.DataFrame:
         """Return one row for each run that a metric raised on: what, where, and its message."""
@@ -648,56 +443,6 @@ class Comparison:
         chosen = checked_pair(self.releases, self.baseline, pair)
         plan = self.deployment, self.cases, chosen, self._ratings
         return begin_blind_session(*plan, question=question, seed=seed, restart=restart)
-
-    def _session(self, pair: Sequence[str] | None, question: str) -> BlindSession | None:
-        chosen = checked_pair(self.releases, self.baseline, pair)
-        return blind_session(self.deployment, self.cases, chosen, self._ratings, question=question)
-
-    def blind_results(
-        self, pair: Sequence[str] | None = None, *, question: str = QUESTION
-    ) -> pd.DataFrame:
-        """Return the newest blind rating of these cases, one row per case.
-
-        `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
-        `preferred`, `release_a` and `release_b` are missing until the rating has ended.
-
-        Raises
-        ------
-        InputError
-            Nothing was rated, there are not two releases, or `pair` does not fit.
-        """
-        return self._rated(pair, question).frame()
-
-    def blind_summary(
-        self, pair: Sequence[str] | None = None, *, question: str = QUESTION
-    ) -> pd.DataFrame:
-        """Return the newest blind rating of these cases in one row.
-
-        `win_rate` is how often `second` was preferred to `first`, ties left out, with its exact
-        95 % interval in ``.low`` and ``.high``; `p` is the sign test's, and that of `p_at_any_time`
-        where cases were left unrated.
-
-        Raises
-        ------
-        InputError
-            Nothing was rated, or it has not ended: results so far would influence the rest.
-        """
-        import pandas as pd
-
-        session = self._rated(pair, question)
-        row = session.result().row()
-        return pd.DataFrame([row | {"seed": session.record.seed, "session_id": session.record.id}])
-
-    def _rated(self, pair: Sequence[str] | None, question: str) -> BlindSession:
-        found = self._session(pair, question)
-        if found is None:
-            first, second = checked_pair(self.releases, self.baseline, pair)
-            msg = (
-                f"{first} and {second} were not rated blind on these cases with the question "
-                f"{question!r}: view(blind=True) begins it"
-            )
-            raise InputError(msg)
-        return found
 
     @cached_property
     def _ratings(self) -> BlindRatings:
@@ -815,7 +560,7 @@ class Comparison:
                 "ws.compare(...) or sweep.compare(), or pass its cases to ws.sweep(...)"
             )
             raise InputError(msg)
-        order = (self.baseline, *self.others)
+        order = (self.baseline, *self.figures.others)
         rows = replay_rows(self.deployment, self.cases, order, cases)
         options = {"release_tags": [release_tag], "repeats": repeats, "progress": progress}
         return self._services.sweep(self.deployment, rows, options)
@@ -966,12 +711,8 @@ class Comparison:
         """
         names = self._metric_names(metric)
         limits = {"max_regressions": max_regressions, "max_missing": max_missing, "alpha": alpha}
-        found = failures(self.figures, names, self.others, **limits)
+        found = failures(self.figures, names, self.figures.others, **limits)
         return self._saved(junit(self.figures, found), path, "the JUnit XML")
-
-    def to_text(self) -> str:
-        """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
-        return report.text(report.report_model(self.figures))
 
     @cached_property
     def code_diffs(self) -> dict[str, report.CodeDiff]:
@@ -988,7 +729,7 @@ class Comparison:
         old, between = code.get(self.baseline), (self.deployment, self.baseline)
         return {
             each: report.CodeDiff(*between, each, old, new)
-            for each in self.others
+            for each in self.figures.others
             if old and (new := code.get(each)) and new != old
         }
 
@@ -1010,10 +751,6 @@ class Comparison:
     def _metric_names(self, metric: Names) -> list[str]:
         names = [metric] if isinstance(metric, str) or metric is None else list(metric)
         return [self._metric(name) for name in names]
-
-    def _key(self, release: str, metric: str | None) -> tuple[str, str]:
-        self._check_release(release)
-        return release, self._metric(metric)
 
     def _metric(self, name: str | None, *more: str) -> str:
         """Return the name of a metric or one of `more`, of the first metric where none is named."""
@@ -1039,29 +776,166 @@ class Comparison:
 
     def _others(self, release: str | None) -> tuple[str, ...]:
         if release is None:
-            return self.others
+            return self.figures.others
         self._check_release(release)
         if release == self.baseline:
-            msg = f"{release} is the baseline; others are: {', '.join(self.others) or 'none'}"
+            others = ", ".join(self.figures.others) or "none"
+            msg = f"{release} is the baseline; others are: {others}"
             raise InputError(msg)
         return (release,)
+
+    def __str__(self) -> str:
+        """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
+        return report.text(report.report_model(self.figures))
 
     def __repr__(self) -> str:
         if not self.cases:
             names = ", ".join(self.releases)
             return f"<Comparison of {self.deployment}: no stored runs on {names}>"
-        lines = "; ".join(self._short(each) for each in self.others) or "nothing to compare it with"
+        lines = "; ".join(self.result(each).line for each in self.figures.others)
+        lines = lines or "nothing to compare it with"
         cases = plural(len(self.cases), "case")
         return f"<Comparison of {self.deployment} against {self.baseline}, {cases}: {lines}>"
 
-    def _short(self, release: str) -> str:
-        if self.metrics:
-            return self.line(release)
-        found = ((self.count(release, kind), word) for kind, word in report.OUTPUT_WORDS)
-        return f"{release} {', '.join(f'{n} {word}' for n, word in found if n)}"
-
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
+
+
+def compare_runs(
+    runs: Iterable[Run],
+    *,
+    deployment: str,
+    release_tags: Sequence[str],
+    baseline: str | None = None,
+    metrics: Metrics | None = None,
+    cases: Sequence[SweepCase] = (),
+    only: Iterable[str] | None = None,
+    order: Sequence[str] | None = None,
+    by: str = "release_tag",
+    groups: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    cluster: str | None = None,
+    services: Services | None = None,
+) -> Comparison:
+    """Return a comparison of stored runs.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        In any order; runs of other deployments and tags are left out.
+    deployment : str
+        The deployment's name.
+    release_tags : sequence of str
+        The release tags, in the order of the columns.
+    baseline : str, optional
+        The tag the others are compared with. Default: the first.
+    metrics : metric or sequence, optional
+        `vellum_nb.Metric`, functions of a run, names of `vellum_nb.metrics`; the first decides
+        what is better. Default: ``score`` where outputs are expected, and ``quality`` where runs
+        were rated. `ws.compare` runs judges; this does not.
+    cases : sequence of SweepCase, optional
+        Cases that belong to it, run or not, with what is expected of them.
+    only : iterable of str, optional
+        The `case_id` of the cases to compare. Default: all.
+    order : sequence of str, optional
+        The `case_id` of cases in the order in which a sweep ran them that could stop after every
+        one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
+    by : str, default "release_tag"
+        What the columns are.
+    groups : sequence of str, optional
+        The column of each run, where that is not its release tag; none is split then.
+    alpha : float, default 0.05
+        Significance level: the p value up to which a release is better or worse.
+    cluster : str, optional
+        What cases share that are not independent: a label, as in ``"label.document"``, or an
+        input. Intervals and p values then hold for other documents, not for these alone.
+    services : Services, optional
+        What it runs cases with and is shown by; `vellum_nb.Workspace` gives it.
+
+    Raises
+    ------
+    InputError
+        There is no release tag, the baseline is not among them, or a metric does not fit.
+    """
+    if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
+        refuse("alpha", alpha, "a number such as 0.05, below 1")
+    tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
+    if not tags:
+        msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
+        raise InputError(msg)
+    every = list(runs)
+    pairs = zip(every, groups or [run.release_tag for run in every], strict=True)
+    own = (pair for pair in pairs if pair[0].deployment == deployment)
+    columns = split(own, tags, by_tag=groups is None)
+    base = columns.baseline(baseline)
+    aligned = align(columns, base, known=cases, only=None if only is None else frozenset(only))
+    found = _default_metrics(aligned) if metrics is None else as_metrics(metrics)
+    if cluster is not None and aligned:
+        cluster_numbers(aligned, cluster)  # raises where there is no such label or input
+    return Comparison(
+        deployment=deployment,
+        release_tags=tuple(dict.fromkeys(tags)),
+        releases=columns.labels,
+        baseline=base,
+        cases=aligned,
+        metrics=found,
+        moved_tags=columns.moved,
+        answers=runs_table(aligned, columns.labels, found, {}),
+        by=by,
+        alpha=float(alpha),
+        cluster=cluster,
+        _order=None if order is None else _places(aligned, order),
+        _services=services or Services(),
+    )
+
+
+def with_judgements(
+    comparison: Comparison, judgements: Mapping[str, Mapping[str, Judgement]]
+) -> Comparison:
+    """Return a comparison whose judges know these judgements.
+
+    `judgements` maps the name of a metric to the `case_id` of the judge's inputs to its runs, or to
+    the reason why it has none.
+    """
+    metrics = tuple(
+        metric.replaced(judgements=judgements[metric.name])
+        if isinstance(metric, Judge) and metric.name in judgements
+        else metric
+        for metric in comparison.metrics
+    )
+    earlier = _evaluations(comparison)
+    known = {name: each for name, each in earlier.items() if name not in judgements}
+    return _evaluated(comparison, known, metrics=metrics)
+
+
+def _evaluated(
+    comparison: Comparison, known: Mapping[str, Mapping[str, Evaluation]], **changes: Any
+) -> Comparison:
+    cases, metrics = (
+        changes.get("cases", comparison.cases),
+        changes.get("metrics", comparison.metrics),
+    )
+    table = runs_table(cases, comparison.releases, metrics, known)
+    return replace(comparison, answers=table, **changes)
+
+
+def _evaluations(
+    comparison: Comparison, changed: Collection[str] = (), cases: Collection[int] = ()
+) -> dict[str, dict[str, Evaluation]]:
+    """Return what metrics returned for the runs that stay as they are."""
+    same = comparison.answers[
+        ~comparison.answers["case"].isin(cases) & comparison.answers["is_answer"]
+    ]
+    found: dict[str, dict[str, Evaluation]] = {}
+    for metric in comparison.metrics:
+        names = ("run", f"metric.{metric.name}", f"metric_error.{metric.name}")
+        columns = (same[name].tolist() for name in names)
+        found[metric.name] = {
+            run.id: (None if value != value else value, problem)  # noqa: PLR0124  (NaN)
+            for run, value, problem in zip(*columns, strict=True)
+            if run.id not in changed
+        }
+    return found
 
 
 def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:

@@ -51,15 +51,20 @@ if TYPE_CHECKING:
 
 
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
-"""How a case fares on a release against the baseline; see `Comparison.verdict`."""
+"""How a case compares with the baseline on a release.
+
+``"noise"`` where repeats differ as much; ``"missing"`` without an answer on both; ``"unscored"``
+where the metric does not apply; ``"error"`` where it raised.
+"""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Finding = Literal["better", "worse", "same", "noise", "undecided", "missing"]
-"""The verdict on a whole release, against the baseline; see `Comparison.finding`."""
+"""The verdict on a whole release, against the baseline; see `ReleaseResult`."""
 
 _BETTER, _WORSE, _SAME, _NOISE, _MISSING, _UNSCORED, _ERROR = range(len(VERDICTS))
 _EQUAL = 1e-9
 _ALWAYS: tuple[Verdict, ...] = ("better", "worse", "same")
+_STATUS_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", "without an answer"))
 _CHANGED = {"differs": True, "same": False, "missing": None}
 FIRST_CHANGED = "first_changed."
 """Columns of the summary: how many cases a node is the first that differs in."""
@@ -350,6 +355,57 @@ def _band(figures: Scored, columns: Sequence[int], has: NDArray[np.bool_]) -> fl
     return float(two_sided(0.05, max(free, 1))) * math.sqrt(total)
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseResult:
+    """How one release compares with the baseline, by one metric.
+
+    Attributes
+    ----------
+    release : str
+        The column.
+    metric : str or None
+        The metric's name; None of a comparison without metrics.
+    verdict : str or None
+        ``"better"``, ``"worse"``, ``"same"``; ``"noise"`` where repeats alone differ as much,
+        ``"undecided"`` where it could be chance, ``"missing"`` where there is nothing to compare.
+        None without a metric.
+    delta : Estimate or None
+        The mean difference to the baseline over `delta.n` cases, with its 95 % interval from
+        `delta.low` to `delta.high`.
+    p, sign_p : float or None
+        The p value of the mean difference, and that of better against worse cases (the same where
+        clusters are named). Both have Holm's correction over the releases; None without any pair.
+    better, same, worse, noise : int
+        How many cases have this verdict.
+    missing : int
+        How many cases have no answer, on the release or on the baseline.
+    unscored, error : int
+        How many cases the metric does not apply to, or raised on.
+    changed, unchanged : int
+        In how many cases the answers differ, and are identical.
+    line, remark : str
+        The counts with p and the noise floor in one line; the verdict as a sentence.
+    """
+
+    release: str
+    changed: int
+    unchanged: int
+    missing: int
+    line: str
+    metric: str | None = None
+    remark: str = ""
+    verdict: Finding | None = None
+    delta: Estimate | None = None
+    p: float | None = None
+    sign_p: float | None = None
+    better: int = 0
+    same: int = 0
+    worse: int = 0
+    noise: int = 0
+    unscored: int = 0
+    error: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class ComparisonFigures:
     """The figures of a comparison, computed when they are first read.
@@ -610,6 +666,38 @@ class ComparisonFigures:
             if (other := figures.finding(release, metric)) != finding
         ]
         return "; ".join(notes)
+
+    def result(self, release: str, metric: str | None) -> ReleaseResult:
+        """Return how `release`, which is not the baseline, compares with it."""
+        statuses = Counter(self.statuses[release])
+        outputs = ReleaseResult(
+            release,
+            changed=statuses["differs"],
+            unchanged=statuses["same"],
+            missing=statuses["missing"],
+            line=f"{release} {self.output_counts(release)}",
+        )
+        if metric is None:
+            return outputs
+        key = release, metric
+        found, p = self.against[key], self.p[key]
+        counts: Any = found.counts
+        return replace(
+            outputs,
+            metric=metric,
+            line=self.line(*key),
+            remark=self.remark(*key),
+            verdict=self.finding(*key),
+            delta=replace(found.change, p=p),
+            p=p,
+            sign_p=self.sign_p[key],
+            **counts,
+        )
+
+    def output_counts(self, release: str) -> str:
+        """Return in words how many answers differ from the baseline's."""
+        counts = Counter[str](self.statuses[release])
+        return ", ".join(f"{counts[kind]} {word}" for kind, word in _STATUS_WORDS if counts[kind])
 
     def line(self, release: str, metric: str) -> str:
         """Return one line: how many cases are better and worse, and how sure that is."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vellum_nb.comparison.comparison import Comparison
+from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.history import from_micros
 from vellum_nb.models import Run, case_id
@@ -41,7 +41,7 @@ def compare_rows(
     for run, row in found:
         sides = _side(row, "expected."), _side(row, "label.")
         cases.setdefault(run.case_id, SweepCase(len(cases), run.case_id, run.inputs, *sides))
-    return Comparison(
+    return compare_runs(
         [run for run, _ in found],
         deployment=name,
         release_tags=list(dict.fromkeys(groups)),

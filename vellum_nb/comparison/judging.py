@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vellum_nb.comparison.comparison import Comparison
+from vellum_nb.comparison.comparison import Comparison, with_judgements
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.history import History
@@ -151,12 +151,12 @@ def plan_judges(comparison: Comparison, service: JudgeService | None) -> JudgePl
                 "ws.compare(...), sweep.compare(...), or ws.judge(...) in its place"
             )
             raise InputError(msg)
-        judge.check_outputs(comparison.output_names)
+        judge.check_outputs(comparison.figures.output_names)
         requests: dict[str, Mapping[str, Any]] = {}
-        for run, expected in comparison.answered():
-            if judge.rejected is None or run.state != "REJECTED":
+        for run, case, _ in comparison.figures.runs:
+            if run.state == "FULFILLED" or (run.state == "REJECTED" and judge.rejected is None):
                 with suppress(Exception):  # `evaluate` reports it, for this run
-                    inputs = judge.request(run, dict(expected))
+                    inputs = judge.request(run, dict(case.expected))
                     requests.setdefault(case_id(inputs), inputs)
         known = found.known_runs(judge, list(requests))
         cases = {k: v for k, v in requests.items() if len(known.get(k, ())) < judge.repeats}
@@ -194,4 +194,4 @@ def judged(
             if max_cost_usd is not None:
                 max_cost_usd = max(0.0, max_cost_usd - sum(run.cost_usd or 0.0 for run in made))
         judgements[each.judge.name] = found
-    return comparison.with_judgements(judgements) if judgements else comparison
+    return with_judgements(comparison, judgements) if judgements else comparison

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import NO_ANSWER, ComparisonFigures, metric_figures, summary_rows
+from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
 from vellum_nb.models.base import stands_in
@@ -58,7 +58,6 @@ GROUPS = {
 }
 """The groups of cases, in the order in which they are worth a look, and their titles."""
 
-OUTPUT_WORDS = (("differs", "differs"), ("same", "identical"), ("missing", NO_ANSWER))
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
 _NAMED = 20  # cases of a verdict that the plain text names
@@ -298,9 +297,7 @@ def text(model: ReportModel) -> str:
                         named += ", …" if len(found) > _NAMED else ""
                         lines.append(f"    cases that are {verdict}: {named}")
         if not model.metrics:
-            statuses = list[str](figures.statuses[release])
-            counts = ", ".join(f"{statuses.count(kind)} {word}" for kind, word in OUTPUT_WORDS)
-            lines.append(f"  {release}: {counts}")
+            lines.append(f"  {release}: {figures.output_counts(release)}")
     lines += [f"  {each}" for each in figures.notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))

@@ -32,7 +32,7 @@ _LEVEL = 0.05
 
 def result_html(session: BlindSession) -> str:
     """Return who won how often, how sure that is, and who stood under which letter."""
-    found = session.result()
+    found = session.outcome()
     decided = found.wins + found.losses
     counts = (
         ("wins", "better", found.wins),
@@ -89,7 +89,7 @@ def _head(found: BlindResult) -> str:
 
 
 def _cases(session: BlindSession) -> str:
-    frame = session.frame()
+    frame = session.results()
     rows = [row for row in frame.to_dict("records") if row["choice"] in {"A", "B", "tie", "skip"}]
     if not rows:
         return ""
@@ -105,7 +105,7 @@ def _cases(session: BlindSession) -> str:
         body += f"<tr>{number}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     names = ("case", "A", "B", "your choice", "note")
     more = len(rows) - _CASES
-    rest = f"<p>{more:,} cases more: blind_results() has them all</p>" if more > 0 else ""
+    rest = f"<p>{more:,} cases more: blind().results() has them all</p>" if more > 0 else ""
     table = f"{table_html('', names, body)}{rest}"
     return f"<details><summary>Which was which, case by case</summary>{table}</details>"
 

@@ -107,7 +107,7 @@ class CasesTable(TableView):
 
     def __init__(self, comparison: Comparison, callbacks: Callbacks) -> None:
         self.comparison = comparison
-        self.metric = comparison.metric.name if comparison.metric else None
+        self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
         self._callbacks = callbacks
         self._found: dict[str, list[int]] = {}
@@ -118,7 +118,7 @@ class CasesTable(TableView):
         """Show what is so now; with `reorder` cases may change their places."""
         callbacks, comparison = self._callbacks, self.comparison
         can = [name for name in ("rate", "blind", "fail") if getattr(callbacks, name) is not None]
-        can += ["code"] if callbacks.replayed(comparison) and comparison.others else []
+        can += ["code"] if callbacks.replayed(comparison) and comparison.figures.others else []
         with self.lock:
             self._order = CaseOrder(comparison, self.metric)
             if reorder:
@@ -215,7 +215,9 @@ class Detail:
         runs: tuple[Run, ...] = ()
         head_html = ""
         if case is not None:
-            columns = [e for e in (comparison.baseline, *comparison.others) if e in case.runs]
+            columns = [
+                e for e in (comparison.baseline, *comparison.figures.others) if e in case.runs
+            ]
             # A column is known by its release, not by the tag alone, where a tag has moved.
             found = case.runs
             runs = tuple(found[e].model_copy(update={"release_tag": e}) for e in columns)
@@ -415,11 +417,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     def rate_blind(self, release: str = "") -> None:
         """Rate the baseline and `release` (default: the first) blind, in the grid's place."""
         comparison = self.comparison
-        if self._callbacks.blind is None or not comparison.others:
+        if self._callbacks.blind is None or not comparison.figures.others:
             one = "A blind rating is of two releases, and this comparison has one"
             msg = one if self._callbacks.blind else "There is no blind rating here"
             raise InputError(msg)
-        other = release if release in comparison.others else comparison.others[0]
+        other = release if release in comparison.figures.others else comparison.figures.others[0]
         rating = self._callbacks.blind(comparison, (comparison.baseline, other))
         self.close_case()
         for former in self._blind.children[1:]:

@@ -77,9 +77,10 @@ class CaseOrder:
         import numpy as np
 
         self.comparison, self.metric = comparison, metric
-        others, cases = comparison.others, comparison.cases
+        figures, cases = comparison.figures, comparison.cases
+        others = figures.others
         nowhere = np.zeros(len(cases), dtype=bool)
-        against = [comparison.against(each, metric) for each in others] if metric else []
+        against = [figures.against[each, metric] for each in others] if metric else []
 
         def has(*verdicts: str) -> NDArray[np.bool_]:
             codes = [VERDICTS.index(each) for each in verdicts]
@@ -89,18 +90,21 @@ class CaseOrder:
             return found
 
         def is_on_any(status: str) -> NDArray[np.bool_]:
-            on = (np.array(comparison.statuses[each], dtype=object) == status for each in others)
+            on = (
+                np.array(comparison.figures.statuses[each], dtype=object) == status
+                for each in others
+            )
             found: NDArray[np.bool_] = np.any([nowhere, *on], axis=0)
             return found
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
-        check = comparison.figures.checks.get(metric or "")
+        check = figures.checks.get(metric or "")
         disputed = set(check.disagreements["case_id"]) if check else set()
         self.states = {
             "different": is_on_any("differs"),
             "regressions": has("worse"),
             "missing": is_on_any("missing") if others else alone,
-            "unstable": comparison.unstable_cases,
+            "unstable": figures.unstable,
             "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
         }
         worse, better, missing = self.states["regressions"], has("better"), self.states["missing"]
@@ -177,10 +181,10 @@ def head(
 ) -> dict[str, Any]:
     """Return title, columns, filters and the summary; `can` is what the page offers to do."""
     comparison, metric = order.comparison, order.metric
-    releases = (comparison.baseline, *comparison.others)
+    releases = (comparison.baseline, *comparison.figures.others)
     found = next((each for each in comparison.metrics if each.name == metric), None)
-    others = comparison.others if metric else ()
-    worse = {each: comparison.against(each, metric).counts["worse"] for each in others}
+    others = comparison.figures.others
+    worse = {each: comparison.result(each, metric).worse for each in others}
     parts = [_name(about)] if about else []
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
@@ -238,7 +242,10 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
         return "no metric: give metrics=… or rate answers to see what is better"
     cluster, text = comparison.cluster, "sign test over cases with a difference"
     text = f"p of the mean difference, by {_name(cluster)}" if cluster else text
-    has_band = any(comparison.against(each, metric).band is not None for each in comparison.others)
+    has_band = any(
+        comparison.figures.compared(each, metric).band is not None
+        for each in comparison.figures.others
+    )
     noise = " · a difference inside the grey band is noise between repeats of one release"
     return text + noise if has_band else text
 
@@ -248,7 +255,7 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
     known: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
     rows = dict(zip(comparison.releases, known, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
-    releases = (comparison.baseline, *comparison.others)
+    releases = (comparison.baseline, *comparison.figures.others)
     moved = "moved while these runs were made: each release that it pointed at has its own column"
     return render(
         "grid_summary.html.j2",
@@ -292,7 +299,8 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
     counts: dict[str, int]
     if metric is None:
-        counts = {each: comparison.count(release, each) for each in ("differs", "same", "missing")}
+        result = comparison.result(release)
+        counts = {"differs": result.changed, "same": result.unchanged, "missing": result.missing}
         words_of = {
             "differs": "differs" if counts["differs"] == 1 else "differ",
             "same": "identical",
@@ -300,11 +308,11 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:
-        verdicts: Mapping[Any, int] = comparison.against(release, metric).counts
+        verdicts: Mapping[Any, int] = comparison.figures.compared(release, metric).counts
         counts = {each: verdicts[each] for each in _KINDS}
         words_of, always = _WORDS, {"better", "same", "worse"}
         unknown = counts["missing"] + counts["unscored"] + counts["error"]
-        remark = short(comparison.remark(release, metric), 240)
+        remark = short(comparison.figures.remark(release, metric), 240)
     sizes = {**counts, "missing": unknown}
     return {
         "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
@@ -334,16 +342,18 @@ def _figures(
         for low, high in (("low", "high"), ("delta_low", "delta_high"))
     )
     is_base = release == comparison.baseline
-    p = None if is_base else comparison.p(release, metric)
+    p = comparison.figures.p.get((release, metric))
     of_mean = "" if p is None else f"; of the mean difference {p_value(p)}"
     low, high, number = (row[f"metric.{metric}.{end}"] for end in ("low", "high", "n"))
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
-    corrected = ", corrected for several releases (Holm)" if len(comparison.others) > 1 else ""
+    corrected = (
+        ", corrected for several releases (Holm)" if len(comparison.figures.others) > 1 else ""
+    )
     return found | {
         "mean": figure(mean, digits=own),
         "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
-        "p": "" if is_base else p_value(comparison.p(release, metric, signs=True)),
+        "p": "" if is_base else p_value(comparison.figures.sign_p[release, metric]),
         "p_title": "" if is_base else f"of better against worse cases{of_mean}{corrected}",
     }
 

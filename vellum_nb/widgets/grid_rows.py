@@ -161,8 +161,8 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
 
 
 def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
-    name, scored = _name(metric.name), comparison.scored(metric.name)
-    value = comparison.value(case, release, metric.name)
+    name, scored = _name(metric.name), comparison.figures.scored[metric.name]
+    value = comparison.figures.value(case, release, metric.name)
     place = case.number - 1, comparison.releases.index(release)
     if value is None:
         failed = bool(scored.failed[place])
@@ -174,10 +174,10 @@ def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> 
     text = f"{name} {_PASS[bool(value)] if is_pass else figure(value)}"
     if release == case.baseline:
         return text, "", title
-    delta = comparison.delta(case, release, metric.name)
-    if delta is not None and abs(delta) > max(metric.tolerance, 1e-9) and not is_pass:
+    delta = float(comparison.figures.compared(release, metric.name).delta[case.number - 1])
+    if abs(delta) > max(metric.tolerance, 1e-9) and not is_pass:
         text = f"{text} {signed(delta, like=max(abs(delta), abs(value)))}"
-    verdict = comparison.verdict(case, release, metric.name)
+    verdict = comparison.figures.verdict(case, release, metric.name)
     return text, {"better": "good", "worse": "bad"}.get(verdict, ""), title
 
 
@@ -211,7 +211,7 @@ def row(
             cells=[
                 _state(each, each in replayed, *busy.get((case.case_id, each), ("", "")))
                 | _cell(comparison, case, each, metric, limit)
-                for each in (comparison.baseline, *comparison.others)
+                for each in (comparison.baseline, *comparison.figures.others)
             ],
         )
         if len(json.dumps(html)) <= MAX_ROW or limit <= _LEAST:
@@ -290,7 +290,7 @@ def _verdict(
     if base is None:
         return "alone", f"nothing to compare with: no answer on {_name(case.baseline)}"
     status = case.status(release)
-    verdict = status if metric is None else comparison.verdict(case, release, metric)
+    verdict = status if metric is None else comparison.figures.verdict(case, release, metric)
     name = "" if metric is None else _name(metric)
     words = {
         "better": "better",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
-from vellum_nb.comparison import Comparison
+from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
@@ -38,7 +38,6 @@ def compare(
     metrics: Metrics | None = None,
     deployment: str | None = None,
     alpha: float = 0.05,
-    seed: int = 0,
     cluster: str | None = None,
     max_calls: int | None = None,
     max_cost_usd: float | None = None,
@@ -80,7 +79,6 @@ def compare(
         deployment=deployment,
         services=Services(grid=view_grid, blind=view_blind),
         alpha=alpha,
-        seed=seed,
         cluster=cluster,
     )
     return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
@@ -96,7 +94,6 @@ class CompareOptions(TypedDict, total=False):
     baseline: str | None
     metrics: Metrics | None
     alpha: float
-    seed: int
     cluster: str | None
     max_calls: int | None
     max_cost_usd: float | None
@@ -136,7 +133,7 @@ def stored_comparison(
     order: list[str] | None = None
     if sweep is not None and sweep.record.options.get("stop_when"):
         order = [known[at].case_id for at in sweep.record.order()]
-    return Comparison(
+    return compare_runs(
         runs,
         deployment=deployment,
         release_tags=compared,

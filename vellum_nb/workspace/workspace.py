@@ -614,7 +614,6 @@ class Workspace:
         metrics: Metrics | None = None,
         cases: Chosen | None = None,
         alpha: float = 0.05,
-        seed: int = 0,
         cluster: str | None = None,
         dry_run: bool = False,
         max_calls: int | None = None,
@@ -637,7 +636,7 @@ class Workspace:
         cases : optional
             Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
             Those that were never run are missing.
-        metrics, alpha, seed, cluster
+        metrics, alpha, cluster
             What counts as better, and how certain that is; as of `vellum_nb.Comparison`.
         dry_run : bool, default False
             Return only how many calls the judges among the metrics would make; nothing is run.
@@ -668,7 +667,6 @@ p = 1.00 · noise floor unknown>
             baseline=baseline,
             metrics=metrics,
             alpha=alpha,
-            seed=seed,
             cluster=cluster,
         )
         if dry_run:

@@ -8,7 +8,7 @@ import pytest
 from view_kit import GridPage, TablePage, run
 from wire_kit import Wire
 
-from vellum_nb import Comparison
+from vellum_nb.comparison import compare_runs
 from vellum_nb.models import RunError
 from vellum_nb.widgets.grid import Callbacks, ComparisonView
 from vellum_nb.widgets.outputs import side_by_side_html
@@ -83,7 +83,7 @@ def grid(views):
     """Return how to open the grid of some runs in a page."""
 
     def grid(runs, *, tags=("v1", "v2"), callbacks=None, **options):
-        comparison = Comparison(runs, deployment="triage", release_tags=tags, **options)
+        comparison = compare_runs(runs, deployment="triage", release_tags=tags, **options)
         views.append(ComparisonView(comparison, callbacks))
         return GridPage(views[-1])
 

@@ -79,7 +79,7 @@ def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, callbacks):
     assert callbacks[1] == [(4, "v2")]
     assert page.cell(4, "v2")["word"] == "identical"
     assert "0 better · 2 same · 2 worse" in page.release("v2")
-    assert page.whole.comparison.count("v2", "missing") == 0
+    assert page.whole.comparison.result("v2").missing == 0
 
 
 def test_a_case_is_opened_in_full_and_another_baseline_holds_the_others_against_it(page):
@@ -205,7 +205,7 @@ def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
     ws.history.delete([gone.id])
     assert grid.wait(10)
     assert answered(grid) == all_of_them - {(2, "v2")}
-    assert grid.comparison.statuses["v2"] == ["same", "missing"]
+    assert grid.comparison.figures.statuses["v2"] == ["same", "missing"]
     assert len(FullCase(grid).bars.bars) == 1
     ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
     assert grid.wait(10)
@@ -215,7 +215,7 @@ def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
     assert grid.wait(10)
     assert grid.comparison.cases[1].runs["v2"].id == newer.id
     assert answered(grid) == all_of_them
-    assert grid.comparison.statuses["v2"] == ["same", "same"]
+    assert grid.comparison.figures.statuses["v2"] == ["same", "same"]
     ws.history.delete(ws.history.runs())
     assert grid.wait(10)
     assert answered(grid) == set()
