@@ -225,7 +225,8 @@ def test_a_judge_with_several_figures_asks_which(ws, sweep, server):
     compared = ws.compare("shout", metrics=ws.judge("two", inputs={"answer": "output.loud"}))
     assert "give output=...: a, b" in compared.errors()["message"].tolist()[0]
     metric = ws.judge("two", inputs={"answer": "output.loud"}, output="b")
-    assert ws.compare("shout", metrics=metric).value(compared.cases[0], "v1") == 2.0
+    frame = ws.compare("shout", metrics=metric).frame()
+    assert frame[f"metric.{metric.name}@v1"].tolist()[0] == 2.0
 
 
 def test_a_rejected_case_is_worse_where_the_metric_finds_nothing_to_judge(ws, server):
