@@ -140,8 +140,10 @@ class Comparison:
     --------
     >>> import vellum_nb as vnb
     >>> ws = vnb.connect("local", history=":memory:")
-    >>> ws.compare("ticket-triage", release_tags=["v1", "v2"])
-    <Comparison of ticket-triage: no stored runs on v1, v2>
+    >>> for tag in ("v1", "v2"):
+    ...     run = ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag=tag)
+    >>> ws.compare("ticket-triage")
+    <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
 
     deployment: str
@@ -253,7 +255,7 @@ class Comparison:
         >>> sweep = ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"], progress=False)
         >>> result = sweep.compare().result("v2")
         >>> result.verdict, result.better, result.worse, result.same
-        ('same', 0, 0, 1)
+        ('undecided', 1, 0, 0)
         """
         self._others(release)
         name = None if metric is None and not self.metrics else self._metric(metric)
