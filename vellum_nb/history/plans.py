@@ -183,33 +183,35 @@ class SweepLease(Lease):
 
         The tag may have moved before they were sent.
         """
-        sql = (  # those under way are sent again on the release of now, or attributed by Vellum
-            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
-        )
-        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
-        values |= {"release": release_id, "since": micros(since)}
-        self.write(lambda tx: tx.execute(sql, values))
+        # Those under way are sent again on the release of now, or attributed by Vellum.
+        where = "release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
+        self._mark(release_tag, where, release=release_id, since=micros(since))
 
     def mark_moved(
         self, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
         """Mark runs that began on a release between `since` and `until`, and those under way."""
-        sql = (
-            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
+        where = (
+            "(state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
             "AND timestamp <= :until"
         )
-        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
-        values |= {"release": release_id, "since": micros(since), "until": micros(until)}
+        values = {"release": release_id, "since": micros(since), "until": micros(until)}
         try:
-            self.write(lambda tx: tx.execute(sql, values))
+            self._mark(release_tag, where, **values)
         except OutOfReachError as exc:
             msg = (
                 f"Release tag {release_tag!r} moved during sweep {self._sweep_id}, and its runs "
                 f"cannot be marked: {exc}"
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
+
+    def _mark(self, release_tag: str, where: str, **values: Any) -> None:
+        sql = (
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            f"AND {where}"
+        )
+        names = {"sweep": self._sweep_id, "tag": release_tag}
+        self.write(lambda tx: tx.execute(sql, {**names, **values}))
 
 
 def _record(
