@@ -37,6 +37,8 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
         made.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     text = "decided: as soon as the score decides which release is better, or cannot any more"
     made.add_argument("--stop-when", choices=["decided"], help=text)
+    text = "the folder of the files that cases name; no other files are read"
+    made.add_argument("--files", metavar="FOLDER", help=text)
     made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
     again = made.add_mutually_exclusive_group()
     again.add_argument(
@@ -55,7 +57,7 @@ def sweep(args: argparse.Namespace) -> int:
 
     tags = args.release_tag or ["LATEST"]
     options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "restart": args.restart}
-    for name in (*(name for name, _, _ in _LIMITS), "stop-when"):
+    for name in (*(name for name, _, _ in _LIMITS), "stop-when", "files"):
         given = getattr(args, name.replace("-", "_"))
         if given is not None:
             options[name.replace("-", "_")] = given

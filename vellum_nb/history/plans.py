@@ -157,7 +157,7 @@ class SweepLease(Lease):
         self._recorder.keep_answers([run for run in runs if not run.in_doubt])
 
     def change(self, **fields: Any) -> None:
-        """Set `round`, `ended`, `why`, `options` or `checked` of the sweep."""
+        """Set `round`, `ended`, `why`, `options`, `checked` or `notes` of the sweep."""
         values = {name: column_value(value) for name, value in fields.items()}
         assignments = ", ".join(f"{name} = :{name}" for name in values)
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
@@ -307,8 +307,15 @@ class Sweeps:
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
         return [
-            SweepCase(position, case_id, *map(json.loads, texts))
-            for position, case_id, *texts in rows
+            SweepCase(
+                position,
+                case_id,
+                json.loads(inputs),
+                json.loads(expected),
+                json.loads(labels),
+                previous,
+            )
+            for position, case_id, previous, inputs, expected, labels in rows
         ]
 
     def acquire(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import count, takewhile
 from numbers import Real
+from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
@@ -140,6 +141,7 @@ class SweepArguments(TypedDict, total=False):
     restart: bool
     reuse: bool
     mocks: bool
+    files: str | Path | None
     executor: Executor | None
     metrics: Metrics | None
     baseline: str | None
