@@ -90,7 +90,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
         names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
         fields = {name: getattr(now, name) for name in names}
-        fields = {"sweep_id": done.id, **fields, "release_tags": tags}
+        fields = {"sweep_id": done.id, **fields, "notes": done.notes, "release_tags": tags}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
@@ -98,6 +98,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         took = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
+    lines += [f"  note: {note}" for note in done.notes]
     if now.moved:
         lines.append(f"  moved during the sweep: {', '.join(now.moved)}")
     if now.cost_problem:

@@ -518,10 +518,12 @@ def _store(
             return record, plan
         record, plan, reused = make_plan(reuse=reuse)
     sweeps.learn(record)
-    if reused or sweeps.cases(record.id) != cases:
+    has_notes = any(stored.notes == record.notes for stored in sweeps.every(record.id))
+    if reused or not has_notes or sweeps.cases(record.id) != cases:
         lease = sweeps.acquire(record)
         try:
             lease.update_cases(cases)
+            lease.change(notes=record.notes)
             if reused:  # another process may have placed the same runs since
                 again, _, reused = make_plan(reuse=True)
                 lease.add_reused(reused if again.id == record.id else {})
