@@ -352,20 +352,17 @@ def _folder(files: str | Path) -> Path:
 
 def _file_in(folder: Path, name: str) -> Path:
     """Return the file of a relative name in `folder`; links may not lead out of it."""
+    path, is_file = folder, False
     with suppress(OSError, ValueError):  # too long, or a null character
         path = Path(os.path.realpath(folder / name))
-        if PurePath(name).is_absolute() or not path.is_relative_to(folder):
-            msg = (
-                f"{name!r:.60} is not in the folder {str(folder)!r}; copy the file into it, and "
-                "give its name in that folder"
-            )
-            raise InputError(msg)
-        if path.is_file():
-            return path
-    msg = (
-        f"{name!r:.60} is no file in the folder {str(folder)!r}; give the name of one that is, or "
-        "another folder as files='folder'"
-    )
+        is_file = path.is_file()
+    if PurePath(name).is_absolute() or not path.is_relative_to(folder):
+        problem, remedy = "is not in", "copy the file into it, and give its name there"
+    elif not is_file:
+        problem, remedy = "is no file in", "give the name of one that is, or files= another folder"
+    else:
+        return path
+    msg = f"{name!r:.60} {problem} the folder {str(folder)!r}; {remedy}"
     raise InputError(msg)
 
 
