@@ -9,7 +9,6 @@ import pytest
 from command_kit import run as vellum_nb
 from runs_kit import later_run
 
-import vellum_nb as vnb
 from vellum_nb.errors import InputError
 from vellum_nb.local import ChatHistory, Document
 
@@ -138,9 +137,17 @@ def test_a_path_in_code_is_read(ws, seen, secret):
     assert [content(src) for src in seen] == [SECRET]
 
 
+def test_a_path_in_a_frame_of_cases_is_read(ws, seen, secret):
+    cases = pd.DataFrame([{"file": Path(secret)}])
+    sweep = ws.sweep("read", cases, release_tags=["v1"], progress=False)
+    assert sweep.runs()[0].outputs == {"output": SECRET}
+
+
 def test_a_file_that_the_command_line_names_is_read(ws, seen, secret):
     inputs = ws.read_inputs("read", [f"file=@{secret}"])
     assert ws.run("read", inputs).outputs == {"output": SECRET}
+    with pytest.raises(InputError, match="; file=@FILE reads a file"):
+        ws.read_inputs("read", [f"file={secret}"])
 
 
 @pytest.fixture

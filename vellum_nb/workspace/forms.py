@@ -53,8 +53,10 @@ def parse_arguments(
             (case,), _ = checked_cases(table, {release_tag: release}, deployment)
             return dict(case.inputs)
     except InputError as exc:
-        found = [(each.variable.removeprefix("input."), each.message) for each in exc.problems]
-        problems = [InputProblem(*each) for each in found]
+        for each in exc.problems:
+            name = each.variable.removeprefix("input.")
+            hint = f"; {name}=@FILE reads a file" if name in files else ""
+            problems.append(InputProblem(name, each.message + hint))
     msg = f"The inputs do not fit {deployment} {release_tag}; nothing was sent:"
     raise InputError(msg, problems)
 
