@@ -241,9 +241,9 @@ def _run(line: dict[str, Any], number: int) -> Run:
     try:
         run = Run.model_validate(line)
         with suppress(ValueError):  # the inputs contain NaN
-            if run.case_id == case_id(run.inputs):  # as before schema version 3
-                own = case_id(run.inputs, run.previous_execution_id)
-                run = run.model_copy(update={"case_id": own})
+            if (previous := run.previous_execution_id) and run.case_id == case_id(run.inputs):
+                # written before version 3 of the schema
+                run = run.model_copy(update={"case_id": case_id(run.inputs, previous)})
         if "doubt" in line:
             return run
         code, text = (run.error.code, run.error.message) if run.error else (None, None)

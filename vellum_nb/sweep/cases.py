@@ -476,15 +476,15 @@ class _Checker:
         if name in self._outputs:
             if lacking:
                 tags = ", ".join(lacking)
-                self._notes.append(f"{column} is never met on {tags}, without such an output")
+                self._notes.append(f"{column} is never met on {tags}: no output has that name")
             return
         what = f"an output of {self._deployment} on {', '.join(self._tags)}; its outputs"
-        found = replace(unknown_name(name, self._outputs, what), variable=column)
+        problem = replace(unknown_name(name, self._outputs, what), variable=column)
         is_correction = column.startswith("desired.") and self._table.stored
         if self._table.has_runs or is_correction or len(lacking) < len(self._tags):
-            self._notes.append(f"{column} {found.message}")
+            self._notes.append(f"{column} {problem.message}")
         else:
-            self._problems.append(found)
+            self._problems.append(problem)
 
     def _check_label(self, name: str) -> None:
         prefix, _, rest = name.rpartition(".")
@@ -523,7 +523,7 @@ class _Checker:
             return self._input(name, value)
         if use == "previous":
             if isinstance(value, str | UUID):
-                return str(value)
+                return plain(value) or None
             msg = f"{format_value(value)} is given; the id of an execution is expected, as text"
             raise InputError(msg)
         if use == "expected":
@@ -537,10 +537,10 @@ class _Checker:
 
     def _input(self, name: str, value: Any) -> Any:
         variable = (self._inputs or {}).get(name)
-        found = _typed_value(value, variable, self._table)
+        natural = _typed_value(value, variable, self._table)
         if variable is None or self._files is None:
-            return found
-        return _with_files(found, variable.type, self._files)
+            return natural
+        return _with_files(natural, variable.type, self._files)
 
     def _fitting(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs in plain values, in the order given; note what does not fit."""

@@ -328,7 +328,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 self._more.open()
             next_turn(run, self._fields)
             runs = self.runs if any(each.id == run.id for each in self.runs) else ()
-            self._continuation = Continuation(run, runs, self._fields)
+            can_continue = run.execution_id is not None
+            self._continuation = Continuation(run, runs, self._fields) if can_continue else None
             self._show_notices()
 
     def close(self) -> None:
@@ -520,7 +521,10 @@ def _value_text(variable: VellumVariable, value: Any) -> str:
 def _continuation_html(continued: Continuation, tags: Sequence[str]) -> str:
     """Return which answer each release continues."""
     shown = f"<code>{name_html(continued.run.release_tag)}</code>"
-    others = ", ".join(f"<code>{name_html(tag)}</code>" for tag in continued.without(tags))
+    without = continued.without(tags)
+    if len(without) == len(tags):
+        return f"All releases continue the answer of {shown}."
+    others = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
     text = f"Each release continues its own answer; the form shows that of {shown}."
     return f"{text} Without an answer of their own, {others} continue it too." if others else text
 
