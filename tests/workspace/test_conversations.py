@@ -10,6 +10,7 @@ from runs_kit import later_run
 import vellum_nb as vnb
 from vellum_nb.local import State
 from vellum_nb.models import case_id
+from vellum_nb.models.sweeps import Place, planned_id
 
 INPUTS = {"text": "hi"}
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
@@ -79,6 +80,24 @@ def test_a_sweep_that_is_resumed_in_another_kernel_continues_the_executions(serv
     with vnb.connect(server, history=tmp_path / "runs.db") as ws:
         sweep = ws.open_sweep(stopped.id, max_calls=None).resume(progress=False)
         assert [run.outputs["output"] for run in sweep.runs()] == [2] * 6
+
+
+def test_an_imported_run_that_a_sweep_adopts_continues_the_execution_of_its_case(ws):
+    previous = talk(ws, "v1", ["a"])[0].execution_id
+    cases = [{"message": "b", "previous_execution_id": previous}]
+    sweep = ws.sweep("count", cases, **BOTH, max_calls=1, concurrency=1)
+    ws.client.execute_workflow(
+        {"message": "b"},
+        workflow_deployment_name="count",
+        release_tag="v2",
+        previous_execution_id=previous,
+        external_id=planned_id(sweep.record, Place(0, "v2", 0)),
+    )
+    ws.history.sync("count")
+    resumed = ws.open_sweep(sweep.id, max_calls=None).resume(progress=False)
+    assert resumed.state == "done"
+    assert {run.previous_execution_id for run in resumed.runs()} == {previous}
+    assert len({run.case_id for run in resumed.runs()}) == 1
 
 
 @pytest.mark.parametrize("form", ["frame", "runs", "csv"])

@@ -571,7 +571,10 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
 
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
-    case_ids = _case_ids(tx, sweep.id)
+    sql = (
+        "SELECT case_id, previous_execution_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+    )
+    cases = tx.read(sql, {"id": sweep.id})
     own = {run_id for (run_id,) in tx.read(_OWN_RUNS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
@@ -582,8 +585,10 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):
             place = planned[external_id]
+            case_id, previous = cases[place.position]
             fields = {"sweep_id": sweep.id, "repeat": place.repeat}
-            fields |= {"release_tag": place.release_tag, "case_id": case_ids[place.position]}
+            fields |= {"release_tag": place.release_tag}
+            fields |= {"case_id": case_id, "previous_execution_id": previous}
             rename_run(tx, stored_id, external_id, fields)
 
 
