@@ -137,6 +137,8 @@ class Comparison:
     order : sequence of str, optional
         The `case_id` of cases in the order in which a sweep ran them that could stop after every
         one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
+    notes : iterable of str
+        Notes on its cases, such as those of the plan of a sweep; `notes` has them first.
     by : str, default "release_tag"
         What the columns are.
     groups : sequence of str, optional
@@ -187,6 +189,7 @@ class Comparison:
     seed: int
     cluster: str | None
     _order: tuple[int, ...] | None
+    _plan_notes: tuple[str, ...]
     releases: tuple[str, ...]
     moved_tags: tuple[str, ...]
     baseline: str
@@ -206,6 +209,7 @@ class Comparison:
         cases: Sequence[SweepCase] = (),
         only: Iterable[str] | None = None,
         order: Sequence[str] | None = None,
+        notes: Iterable[str] = (),
         by: str = "release_tag",
         groups: Sequence[str] | None = None,
         alpha: float = 0.05,
@@ -236,6 +240,7 @@ class Comparison:
             seed=seed,
             cluster=cluster,
             _order=None if order is None else _places(aligned, order),
+            _plan_notes=tuple(notes),
             releases=columns.labels,
             moved_tags=columns.moved,
             baseline=base,
@@ -366,7 +371,13 @@ class Comparison:
     def figures(self) -> ComparisonFigures:
         """All figures: scores, verdicts, p values."""
         own: Any = {each.name: vars(self).get(each.name) for each in fields(ComparisonFigures)}
-        return ComparisonFigures(**own | {"table": self.answers, "order": self._order})
+        own |= {"order": self._order, "plan_notes": self._plan_notes}
+        return ComparisonFigures(**own | {"table": self.answers})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before reading it: unused columns, an early stop, unchecked judges."""
+        return self.figures.notes
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class SweepLease(Lease):
         self._recorder.keep_answers([run for run in runs if not run.in_doubt])
 
     def change(self, **fields: Any) -> None:
-        """Set `round`, `ended`, `why`, `options` or `checked` of the sweep."""
+        """Set `round`, `ended`, `why`, `options`, `checked` or `notes` of the sweep."""
         values = {name: column_value(value) for name, value in fields.items()}
         assignments = ", ".join(f"{name} = :{name}" for name in values)
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
@@ -309,8 +309,15 @@ class Sweeps:
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
         return [
-            SweepCase(position, case_id, *map(json.loads, texts))
-            for position, case_id, *texts in rows
+            SweepCase(
+                position,
+                case_id,
+                json.loads(inputs),
+                json.loads(expected),
+                json.loads(labels),
+                previous,
+            )
+            for position, case_id, previous, inputs, expected, labels in rows
         ]
 
     def acquire(
@@ -566,7 +573,10 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
 
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
-    case_ids = _case_ids(tx, sweep.id)
+    sql = (
+        "SELECT case_id, previous_execution_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+    )
+    cases = tx.read(sql, {"id": sweep.id})
     own = {run_id for (run_id,) in tx.read(_OWN_RUNS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
@@ -577,8 +587,10 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):
             place = planned[external_id]
+            case_id, previous = cases[place.position]
             fields = {"sweep_id": sweep.id, "repeat": place.repeat}
-            fields |= {"release_tag": place.release_tag, "case_id": case_ids[place.position]}
+            fields |= {"release_tag": place.release_tag}
+            fields |= {"case_id": case_id, "previous_execution_id": previous}
             rename_run(tx, stored_id, external_id, fields)
 
 
