@@ -89,11 +89,21 @@ def test_natural_values_become_what_the_contract_sends(type_, value, expected):
     assert json.loads(canonical_json(sent(value, type_))) == expected
 
 
-@pytest.mark.parametrize("written", [str, Path])
-def test_a_file_is_sent_as_a_data_url(tmp_path, written):
+def test_a_file_is_sent_as_a_data_url(tmp_path):
     path = tmp_path / "dot.png"
     path.write_bytes(PNG)
-    assert sent(written(path), "IMAGE") == {"src": PNG_URL}
+    assert sent(path, "IMAGE") == {"src": PNG_URL}
+    assert sent({"src": path}, "IMAGE") == {"src": PNG_URL}
+
+
+@pytest.mark.parametrize("type_", ["IMAGE", "AUDIO", "VIDEO", "DOCUMENT"])
+def test_text_that_names_a_file_is_refused(tmp_path, type_):
+    path = tmp_path / "dot.png"
+    path.write_bytes(PNG)
+    problem = value_problem(str(path), variable(type_))
+    assert problem is not None
+    assert "text, which is never read as a path; give pathlib.Path(...)" in problem
+    assert "files='folder'" in problem
 
 
 @pytest.mark.parametrize(
@@ -121,11 +131,11 @@ def test_a_file_is_sent_as_a_data_url(tmp_path, written):
         ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "X"}}], "its type must be one of"),
         ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "ARRAY"}}], "ARRAY of None; a list"),
         ("CHAT_HISTORY", [{"role": "USER", "content": {"type": "STRING", "value": 3}}], "number 3"),
-        ("IMAGE", "no-such-file.png", "is not a valid image: not an existing file"),
+        ("IMAGE", "no-such-file.png", "is text, which is never read as a path"),
         ("IMAGE", Path("no-such-file.png"), "cannot be read: No such file"),
         ("IMAGE", b"%PDF-1.7", "the content is application/pdf; image is expected"),
         ("AUDIO", b"what", "these 4 bytes are not a known audio"),
-        ("VIDEO", 3, "3 is not a valid video; give a path, bytes, a data URL"),
+        ("VIDEO", 3, "3 is not a valid video; give a pathlib.Path, bytes"),
         ("IMAGE", {"src": "etc/passwd"}, "src 'etc/passwd' is not a data:"),
         ("IMAGE", {"url": "x"}, 'has no "src"'),
         ("IMAGE", {"src": PNG_URL, "metadata": 3}, '"metadata" is 3; a dict is expected'),

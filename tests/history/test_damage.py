@@ -337,7 +337,10 @@ def test_a_check_calls_nothing_else_a_damaged_history_and_names_runs_started_for
         ("UPDATE payloads SET inputs = '{\"torn' WHERE seq = 1", "Run 'run-0' in the history is"),
         ("UPDATE runs SET timestamp = timestamp | (1 << 62)", "Run 'run-0' in the history is"),
         ("DELETE FROM large_values", "1 large value(s) of runs or cases are missing"),
-        ("INSERT INTO sweep_cases VALUES (9, 0, 'c', '{}', '{}', '{}', NULL)", "without a sweep"),
+        (
+            "INSERT INTO sweep_cases VALUES (9, 0, 'c', '{}', '{}', '{}', NULL, NULL)",
+            "without a sweep",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_a_problem(path, make_run, sql, problem):

@@ -303,6 +303,18 @@ def test_a_run_that_the_server_refused_is_not_the_execution_of_its_external_id(
     assert history.get(answer.id).external_id is None
 
 
+def test_a_refused_turn_is_completed_by_its_execution_which_vellum_lists_without_its_conversation(
+    history, make_run, put
+):
+    sent = {"external_id": "p", "inputs": {"q": 1}}
+    turn = {"previous_execution_id": "e", "case_id": case_id({"q": 1}, "e")}
+    doubtful = put(history, state="FAILED", error=REFUSED, doubt="EXECUTED", **sent, **turn)
+    answer = make_run(state="FULFILLED", execution_id="x", **sent)
+    assert history.merge([answer]).completed == 1
+    completed = history.get(doubtful.id)
+    assert (completed.state, completed.case_id) == ("FULFILLED", turn["case_id"])
+
+
 def test_an_export_of_json_lines_is_merged(history, other, put, make_run, tmp_path):
     runs = [put(other, outputs={"doc": LONG}) for _ in range(3)]
     other.begin(begun := make_run())

@@ -1,9 +1,12 @@
 """Going on from an answer: the next turn of a chat, the next question, the previous execution."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, classes, parts, press, ran, shown, variable
+
+from vellum_nb.widgets.spec import TagChoice
 
 CHAT = variable("messages", "CHAT_HISTORY")
 ASKED = [{"role": "SYSTEM", "text": "Be brief."}, {"role": "USER", "text": "When?"}]
@@ -107,3 +110,119 @@ def test_turns_of_an_old_run_that_cannot_be_read_are_left_out_and_what_is_typed_
     old = form.runs[0].model_copy(update={"inputs": {"messages": [turn]}})
     form.continue_from(old)
     assert turns(form) == [said("Not before Monday."), ASKED[1]]
+
+
+V1_AND_V2 = ("v1", "v2")
+
+
+@pytest.fixture
+def talk(make):
+    """Return a form on two releases, each of which answers in its own words."""
+
+    def talk(variables=(CHAT,), releases=V1_AND_V2, failed=()):
+        numbers = count(1)
+
+        def execute(request, _):
+            number, tag = next(numbers), request.release_tag
+            said = {"outputs": {"reply": f"{tag} says {len(str(request.inputs))}"}}
+            execution_id = None if tag in failed else f"{tag}-{number}"
+            return answer(request, execution_id=execution_id, **said)
+
+        tags = tuple(TagChoice(tag, (tag,)) for tag in ("v1", "v2", "v3"))
+        spec = replace(SPEC, variables=tuple(variables), tags=tags, latest_release_id="v3")
+        form, recorder = make(execute, spec=spec)
+        form._releases._known = {tag: tuple(variables) for tag in ("v1", "v2", "v3")}
+        form.release_tags = list(releases)
+        return form, recorder
+
+    return talk
+
+
+def write(form, text):
+    """Write the next turn and run."""
+    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": text}]
+    form.submit()
+    return {run.release_tag: run for run in form.wait(PATIENCE)}
+
+
+@pytest.mark.parametrize("clicked", V1_AND_V2)
+def test_each_release_continues_its_own_answer_and_execution_turn_after_turn(talk, clicked):
+    form, recorder = talk()
+    ran(form, messages=ASKED)
+    expected = {tag: list(ASKED) for tag in V1_AND_V2}
+    for text in ("Why?", "Really?"):
+        before = {run.release_tag: run for run in form.runs}
+        press(form, clicked, "continue")
+        assert f"the form shows that of <code>{clicked}</code>" in form._notice.value
+        write(form, text)
+        requests = {request.release_tag: request for request in recorder.requests[-2:]}
+        for tag in V1_AND_V2:
+            own = said(before[tag].outputs["reply"])
+            expected[tag] += [own, {"role": "USER", "text": text}]
+            assert requests[tag].previous_execution_id == before[tag].execution_id
+            assert requests[tag].inputs["messages"] == expected[tag]
+
+
+def test_each_release_continues_its_own_execution_without_a_chat(talk):
+    form, recorder = talk([variable("ticket")])
+    ran(form, ticket="hi")
+    own = {run.release_tag: run.execution_id for run in form.runs}
+    press(form, "v2", "continue")
+    form.submit()
+    form.wait(PATIENCE)
+    assert {r.release_tag: r.previous_execution_id for r in recorder.requests[-2:]} == own
+
+
+def test_a_question_of_its_own_field_joins_the_chat_of_each_release(talk):
+    chat = variable("messages", "CHAT_HISTORY", required=False)
+    form, recorder = talk([variable("question"), chat])
+    ran(form, question="When?")
+    answers = {run.release_tag: run.outputs["reply"] for run in form.runs}
+    press(form, "v1", "continue")
+    form.value = {**form.value, "question": "Why?"}
+    form.submit()
+    form.wait(PATIENCE)
+    for request in recorder.requests[-2:]:
+        own = [{"role": "USER", "text": "When?"}, said(answers[request.release_tag])]
+        assert request.inputs == {"question": "Why?", "messages": own}
+
+
+@pytest.mark.parametrize("alone", ["added", "failed"])
+def test_a_release_without_an_answer_of_its_own_continues_the_one_that_is_shown(talk, alone):
+    form, recorder = talk(failed=("v2",) if alone == "failed" else ())
+    ran(form, messages=ASKED)
+    (shown_run,) = (run for run in form.runs if run.release_tag == "v1")
+    press(form, "v1", "continue")
+    other = "v2" if alone == "failed" else "v3"
+    form.release_tags = ["v1", other]
+    assert f"Without an answer of their own, <code>{other}</code> continue it" in form._notice.value
+    write(form, "Why?")
+    for request in recorder.requests[-2:]:
+        assert request.previous_execution_id == shown_run.execution_id
+        assert request.inputs["messages"][-2] == said(shown_run.outputs["reply"])
+
+
+def test_turns_that_are_edited_and_another_previous_execution_are_sent_as_they_are(talk):
+    form, recorder = talk()
+    ran(form, messages=ASKED)
+    press(form, "v1", "continue")
+    edited = [*ASKED, said("mine"), {"role": "USER", "text": "Why?"}]
+    form._fields["messages"].typed = edited
+    form._options["previous execution"].value = "another"
+    assert "continues its own answer" not in form._notice.value
+    form.submit()
+    form.wait(PATIENCE)
+    for request in recorder.requests[-2:]:
+        assert (request.previous_execution_id, request.inputs["messages"]) == ("another", edited)
+
+
+def test_one_release_continues_what_the_form_shows(talk):
+    form, recorder = talk()
+    ran(form, messages=ASKED)
+    (run,) = (run for run in form.runs if run.release_tag == "v1")
+    press(form, "v1", "continue")
+    form.release_tags = ["v2"]
+    write(form, "Why?")
+    request = recorder.requests[-1]
+    assert (request.release_tag, request.previous_execution_id) == ("v2", run.execution_id)
+    assert request.inputs["messages"][-2] == said(run.outputs["reply"])

@@ -205,6 +205,18 @@ def test_run_of_an_external_id_of_another_run_is_not_completed_by_it(local_ws):
     assert {each.execution_id for each in local_ws.history.runs()} == {None, answer.execution_id}
 
 
+def test_turn_of_a_conversation_is_completed_by_the_execution_of_its_external_id(local_ws):
+    first = local_ws.run("shout", {"text": "a"})
+    turn = {"previous_execution_id": first.execution_id, "external_id": "same"}
+    answer = local_ws.client.execute_workflow(
+        {"text": "b"}, workflow_deployment_name="shout", **turn
+    )
+    with pytest.raises(vnb.BadRequestError):
+        local_ws.run("shout", {"text": "b"}, **turn)
+    run = local_ws._runner.look_up(local_ws.history.runs()[0])
+    assert (run.state, run.execution_id) == ("FULFILLED", answer.execution_id)
+
+
 def test_submit_whose_reply_was_lost_is_resumed(local_ws, server, gate):
     server.faults = Faults(reset_after=1.0, paths="/v1/execute-workflow-async")
     with pytest.raises(vnb.APIConnectionError) as caught:

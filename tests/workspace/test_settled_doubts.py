@@ -72,6 +72,8 @@ def test_resume_hours_later_does_not_wait_for_the_read_timeout_again(connected, 
         wait_until(lambda: counting.posts == 4)
         sweep.cut()
         sweep.wait(LONG)
+        states = {(run.state, run.doubt, run.error.code) for run in sweep.runs()}
+        assert states == {("CANCELLED", "SENT", "CANCELLED")}
         counting.held = False
         counting.kept.clear()  # they came to nothing
         counting.executed.clear()

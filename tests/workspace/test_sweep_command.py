@@ -66,6 +66,7 @@ def test_a_sweep_that_is_decided_has_ended_well(server, command, cases):
 def test_runs_that_fail_make_the_status_2_and_cases_that_do_not_fit_are_listed_in_one_message(
     command, cases
 ):
+    cases.write_text("text\na\nb\n", encoding="utf-8")
     done = run(*command("refuse"))
     assert done.returncode == 2
     assert "refuse: done, 2 of 2 runs\n  LATEST: 0 done, 2 failed" in done.stdout

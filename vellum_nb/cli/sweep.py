@@ -37,6 +37,8 @@ def add_sweep(made: argparse.ArgumentParser) -> None:
         made.add_argument(f"--{name}", type=kind, metavar="N", help=text)
     text = "decided: as soon as the score decides which release is better, or cannot any more"
     made.add_argument("--stop-when", choices=["decided"], help=text)
+    text = "the folder of the files that cases name; no other files are read"
+    made.add_argument("--files", metavar="FOLDER", help=text)
     made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
     again = made.add_mutually_exclusive_group()
     again.add_argument(
@@ -55,7 +57,7 @@ def sweep(args: argparse.Namespace) -> int:
 
     tags = args.release_tag or ["LATEST"]
     options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "restart": args.restart}
-    for name in (*(name for name, _, _ in _LIMITS), "stop-when"):
+    for name in (*(name for name, _, _ in _LIMITS), "stop-when", "files"):
         given = getattr(args, name.replace("-", "_"))
         if given is not None:
             options[name.replace("-", "_")] = given
@@ -88,7 +90,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
         names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
         fields = {name: getattr(now, name) for name in names}
-        fields = {"sweep_id": done.id, **fields, "release_tags": tags}
+        fields = {"sweep_id": done.id, **fields, "notes": done.notes, "release_tags": tags}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
@@ -96,6 +98,7 @@ def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
         took = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
         lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
+    lines += [f"  note: {note}" for note in done.notes]
     if now.moved:
         lines.append(f"  moved during the sweep: {', '.join(now.moved)}")
     if now.cost_problem:

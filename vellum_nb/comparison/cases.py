@@ -73,6 +73,14 @@ class Case:
     expected: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     planned_inputs: Mapping[str, Any] | None = field(default=None, repr=False)
+    planned_previous: str | None = field(default=None, repr=False)
+
+    @property
+    def previous_execution_id(self) -> str | None:
+        """The execution that the case continues."""
+        if self.planned_inputs is not None:
+            return self.planned_previous
+        return next((runs[0].previous_execution_id for runs in self.tries.values() if runs), None)
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -223,7 +231,13 @@ def align(
     """
     cases: dict[str, Case] = {}
     for each in known:
-        old = cases.get(each.case_id, Case(each.case_id, baseline, planned_inputs=each.inputs))
+        new = Case(
+            each.case_id,
+            baseline,
+            planned_inputs=each.inputs,
+            planned_previous=each.previous_execution_id,
+        )
+        old = cases.get(each.case_id, new)
         expected, labels = {**each.expected, **old.expected}, {**each.labels, **old.labels}
         cases[each.case_id] = replace(old, expected=expected, labels=labels)
     tries: dict[str, dict[str, list[Run]]] = {}
@@ -302,9 +316,18 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
         "case_id": case.case_id,
         "state": "",
         "inputs": dict(case.inputs),
+        "previous_execution_id": case.previous_execution_id,
         "desired": expected,
         "labels": labels | ({"replay_of": replay_of} if replay_of else {}),
     }
+
+
+def output_label_note(name: str) -> str:
+    """Return a note on a column that has the name of an output, but is no expected value."""
+    return (
+        f"the column {name} is not compared with the output {name}: rename it to expected.{name} "
+        "if it is the expected value"
+    )
 
 
 def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:

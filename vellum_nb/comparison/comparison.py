@@ -158,6 +158,7 @@ class Comparison:
     alpha: float
     cluster: str | None
     _order: tuple[int, ...] | None
+    _plan_notes: tuple[str, ...]
     _services: Services
 
     def with_baseline(self, baseline: str) -> Comparison:
@@ -234,6 +235,7 @@ class Comparison:
             alpha=self.alpha,
             cluster=self.cluster,
             order=self._order,
+            plan_notes=self._plan_notes,
         )
 
     def result(self, release: str, metric: str | None = None) -> ReleaseResult:
@@ -813,6 +815,7 @@ def compare_runs(
     cases: Sequence[SweepCase] = (),
     only: Iterable[str] | None = None,
     order: Sequence[str] | None = None,
+    notes: Iterable[str] = (),
     by: str = "release_tag",
     groups: Sequence[str] | None = None,
     alpha: float = 0.05,
@@ -842,6 +845,9 @@ def compare_runs(
     order : sequence of str, optional
         The `case_id` of cases in the order in which a sweep ran them that could stop after every
         one (`stop_when`). Their p values then hold whenever one looks, by `sequential_test`.
+    notes : iterable of str
+        Notes on its cases, such as those of the plan of a sweep; the notes of the figures begin
+        with them.
     by : str, default "release_tag"
         What the columns are.
     groups : sequence of str, optional
@@ -887,6 +893,7 @@ def compare_runs(
         alpha=float(alpha),
         cluster=cluster,
         _order=None if order is None else _places(aligned, order),
+        _plan_notes=tuple(notes),
         _services=services or Services(),
     )
 

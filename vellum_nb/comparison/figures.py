@@ -8,14 +8,21 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vellum_nb.comparison.agreement import Agreement, judge_check
-from vellum_nb.comparison.cases import Case, Status, cluster_numbers, error_text, is_answer
+from vellum_nb.comparison.cases import (
+    Case,
+    Status,
+    cluster_numbers,
+    error_text,
+    is_answer,
+    output_label_note,
+)
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
 from vellum_nb.comparison.statistics import (
@@ -42,6 +49,7 @@ from vellum_nb.comparison.statistics import (
 from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
+from vellum_nb.models.inputs import unknown_name
 from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
@@ -424,6 +432,7 @@ class ComparisonFigures:
     alpha: float
     cluster: str | None = None
     order: tuple[int, ...] | None = None
+    plan_notes: tuple[str, ...] = ()
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -484,8 +493,9 @@ class ComparisonFigures:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What holds for all figures: a sweep that stopped early, judges that are not checked."""
-        found = [note for each in self.checks.values() for note in (each.problem, each.noise)]
+        """What holds for all figures: unused columns, an early stop, unchecked judges."""
+        found = [*self.plan_notes, *self._column_notes()]
+        found += [note for each in self.checks.values() for note in (each.problem, each.noise)]
         left = sum(not any(case.tries.values()) for case in self.cases)
         if left and self.order is not None:
             ended = f"The sweep ended before {left:,} of {plural(len(self.cases), 'case')} were run"
@@ -495,7 +505,19 @@ class ComparisonFigures:
         there_are = f"there are: {cut(', '.join(known), _NODES)}"
         unknown = [name for name in names if known and name not in known]
         found += [f"No run has a node {name!r}; {there_are}" for name in unknown]
-        return tuple(filter(None, found))
+        return tuple(filter(None, dict.fromkeys(found)))
+
+    def _column_notes(self) -> Iterator[str]:
+        """Yield notes on labels with the name of an output, and on expected values of none."""
+        outputs = dict.fromkeys(self.output_names)
+        labels = dict.fromkeys(name for case in self.cases for name in case.labels)
+        yield from (output_label_note(name) for name in labels if name in outputs)
+        expected = dict.fromkeys(name for case in self.cases for name in case.expected)
+        for name in expected if outputs else ():
+            is_noted = any(note.startswith(f"expected.{name} ") for note in self.plan_notes)
+            if name not in outputs and not is_noted:
+                what = "an output of the compared runs; their outputs"
+                yield f"expected.{name} {unknown_name(name, outputs, what).message}"
 
     @property
     def runs(self) -> list[tuple[Run, Case, str]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vellum_nb.comparison.cases import output_label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
-from vellum_nb.history import from_micros
+from vellum_nb.history import COLUMN_KINDS, from_micros
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import refuse
-from vellum_nb.models.inputs import plain
+from vellum_nb.models.inputs import plain, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def compare_rows(
     if "deployment" in frame.columns:
         frame = frame[frame["deployment"] == name]
     _check(frame, by)
+    notes = _column_notes(frame, by)
     rows = [row for row in _rows(frame) if by in row]
     found = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
     found.sort(key=lambda pair: pair[0].timestamp)
@@ -40,7 +43,8 @@ def compare_rows(
     cases: dict[str, SweepCase] = {}
     for run, row in found:
         sides = _side(row, "expected."), _side(row, "label.")
-        cases.setdefault(run.case_id, SweepCase(len(cases), run.case_id, run.inputs, *sides))
+        case = SweepCase(len(cases), run.case_id, run.inputs, *sides, run.previous_execution_id)
+        cases.setdefault(run.case_id, case)
     return compare_runs(
         [run for run, _ in found],
         deployment=name,
@@ -49,6 +53,7 @@ def compare_rows(
         baseline=None if baseline is None else str(baseline),
         cases=list(cases.values()),
         by=by,
+        notes=notes,
         **options,
     )
 
@@ -80,6 +85,25 @@ def _check(frame: pd.DataFrame, by: str) -> None:
         raise InputError(msg)
 
 
+def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
+    """Return notes on columns named like an output; raise if an expected one is of no output."""
+    names = [str(name) for name in frame.columns]
+    outputs = [name.removeprefix("output.") for name in names if name.startswith("output.")]
+    expected = [name.removeprefix("expected.") for name in names if name.startswith("expected.")]
+    problems = [
+        replace(
+            unknown_name(name, outputs, "an output; the frame has"), variable=f"expected.{name}"
+        )
+        for name in expected
+        if outputs and name not in outputs
+    ]
+    if problems:
+        msg = "The expected values of the frame do not fit its outputs:"
+        raise InputError(msg, problems)
+    unused = (name for name in names if name not in COLUMN_KINDS and name != by)
+    return [output_label_note(name) for name in unused if name in outputs]
+
+
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as plain values, times in µs since 1970; what is missing is left out."""
     import pandas as pd
@@ -100,6 +124,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
     """Return a row as a run; without a time it is as old as its place in the frame."""
     inputs, tags = _side(row, "input."), _side(row, "tags").get("")
+    previous = row.get("previous_execution_id")
     error = None
     if "error_code" in row:
         error = {"code": str(row["error_code"]), "message": str(row.get("error_message", ""))}
@@ -115,7 +140,8 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
                 "inputs": inputs,
                 "outputs": _side(row, "output."),
                 "error": error,
-                "case_id": str(row.get("case_id") or case_id(inputs)),
+                "case_id": _case_id(row.get("case_id"), inputs, previous),
+                "previous_execution_id": previous,
                 "desired": _side(row, "desired.") or None,
                 "tags": tags if isinstance(tags, list) else (),
             }
@@ -125,6 +151,13 @@ def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
         field = ".".join(map(str, first["loc"]))
         msg = f"row {at + 1} of the frame: {field}={first['input']!r:.60}: {first['msg']}"
         raise InputError(msg) from exc
+
+
+def _case_id(stored: Any, inputs: Mapping[str, Any], previous: str | None) -> str:
+    """Return the stored id of a case, unless it is missing or ignores its conversation."""
+    if stored and not (previous and stored == case_id(inputs)):
+        return str(stored)
+    return case_id(inputs, previous)
 
 
 def _text(value: Any) -> str:

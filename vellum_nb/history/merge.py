@@ -38,6 +38,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import insert
 from vellum_nb.models import Run
+from vellum_nb.models.run import continued_case_id
 
 Values = dict[str, Any]
 _sorted_json = partial(json.dumps, sort_keys=True)
@@ -269,7 +270,10 @@ def _is_same(ours: Values, theirs: Values) -> bool:
         return False
     is_refused = any(row["doubt"] == "EXECUTED" for row in both)
     is_own = ours["external_id"] != ours["id"]  # it may be that of another run of the user's
-    return ours["case_id"] == theirs["case_id"] if is_refused and is_own else True
+    # Vellum does not report the execution that an imported one continues.
+    previous = next(filter(None, (row["previous_execution_id"] for row in both)), None)
+    ids = ({row["case_id"], continued_case_id(row["case_id"], previous)} for row in both)
+    return not set.isdisjoint(*ids) if is_refused and is_own else True
 
 
 def _is_in_doubt(row: Values) -> bool:

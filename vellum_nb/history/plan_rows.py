@@ -14,9 +14,9 @@ from vellum_nb.models.sweeps import SweepCase, SweepRecord
 SWEEP = (
     *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
     *("signature", "created", "round", "ended", "why", "releases", "options"),
-    *("generation", "case_order", "checked", "judge"),
+    *("generation", "case_order", "checked", "judge", "notes"),
 )
-CASE = ("position", "case_id", "inputs", "expected", "labels", "large")
+CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
 
 
@@ -37,6 +37,7 @@ def sweep_of(row: Sequence[Any]) -> SweepRecord:
             found[name] = json.loads(found[name])
         order, checked = found["case_order"], json.loads(found["checked"] or "{}")
         found["case_order"] = None if order is None else tuple(json.loads(order))
+        found["notes"] = tuple(json.loads(found["notes"] or "[]"))
         found["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
         found["created"] = from_micros(found["created"])
         found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
@@ -48,6 +49,6 @@ def sweep_of(row: Sequence[Any]) -> SweepRecord:
 
 def case_row(case: SweepCase) -> dict[str, Any]:
     """Return the row of a case, without its sweep."""
-    names, where = CASE[2:-1], f"case {case.position}"
+    names, where = CASE[3:-1], f"case {case.position}"
     texts = {name: encoded(dict(getattr(case, name)), name, where) for name in names}
-    return {"position": case.position, "case_id": case.case_id, **texts}
+    return {**{name: getattr(case, name) for name in CASE[:3]}, **texts}

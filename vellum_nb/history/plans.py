@@ -157,7 +157,7 @@ class SweepLease(Lease):
         self._recorder.keep_answers([run for run in runs if not run.in_doubt])
 
     def change(self, **fields: Any) -> None:
-        """Set `round`, `ended`, `why`, `options` or `checked` of the sweep."""
+        """Set `round`, `ended`, `why`, `options`, `checked` or `notes` of the sweep."""
         values = {name: column_value(value) for name, value in fields.items()}
         assignments = ", ".join(f"{name} = :{name}" for name in values)
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
@@ -183,33 +183,35 @@ class SweepLease(Lease):
 
         The tag may have moved before they were sent.
         """
-        sql = (  # those under way are sent again on the release of now, or attributed by Vellum
-            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
-        )
-        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
-        values |= {"release": release_id, "since": micros(since)}
-        self.write(lambda tx: tx.execute(sql, values))
+        # Those under way are sent again on the release of now, or attributed by Vellum.
+        where = "release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
+        self._mark(release_tag, where, release=release_id, since=micros(since))
 
     def mark_moved(
         self, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
         """Mark runs that began on a release between `since` and `until`, and those under way."""
-        sql = (
-            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
-            "AND (state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
+        where = (
+            "(state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
             "AND timestamp <= :until"
         )
-        values: dict[str, Any] = {"sweep": self._sweep_id, "tag": release_tag}
-        values |= {"release": release_id, "since": micros(since), "until": micros(until)}
+        values = {"release": release_id, "since": micros(since), "until": micros(until)}
         try:
-            self.write(lambda tx: tx.execute(sql, values))
+            self._mark(release_tag, where, **values)
         except OutOfReachError as exc:
             msg = (
                 f"Release tag {release_tag!r} moved during sweep {self._sweep_id}, and its runs "
                 f"cannot be marked: {exc}"
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
+
+    def _mark(self, release_tag: str, where: str, **values: Any) -> None:
+        sql = (
+            "UPDATE runs SET tag_moved = 1 WHERE sweep_id = :sweep AND release_tag = :tag "
+            f"AND {where}"
+        )
+        names = {"sweep": self._sweep_id, "tag": release_tag}
+        self.write(lambda tx: tx.execute(sql, {**names, **values}))
 
 
 def _record(
@@ -307,8 +309,15 @@ class Sweeps:
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
         return [
-            SweepCase(position, case_id, *map(json.loads, texts))
-            for position, case_id, *texts in rows
+            SweepCase(
+                position,
+                case_id,
+                json.loads(inputs),
+                json.loads(expected),
+                json.loads(labels),
+                previous,
+            )
+            for position, case_id, previous, inputs, expected, labels in rows
         ]
 
     def acquire(
@@ -564,7 +573,10 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
 
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
     """Make stored runs of other origin that have the external id of a planned run those runs."""
-    case_ids = _case_ids(tx, sweep.id)
+    sql = (
+        "SELECT case_id, previous_execution_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
+    )
+    cases = tx.read(sql, {"id": sweep.id})
     own = {run_id for (run_id,) in tx.read(_OWN_RUNS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
@@ -575,8 +587,10 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):
             place = planned[external_id]
+            case_id, previous = cases[place.position]
             fields = {"sweep_id": sweep.id, "repeat": place.repeat}
-            fields |= {"release_tag": place.release_tag, "case_id": case_ids[place.position]}
+            fields |= {"release_tag": place.release_tag}
+            fields |= {"case_id": case_id, "previous_execution_id": previous}
             rename_run(tx, stored_id, external_id, fields)
 
 

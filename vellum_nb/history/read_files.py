@@ -24,7 +24,7 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
-from vellum_nb.models import Run
+from vellum_nb.models import Run, case_id
 from vellum_nb.sqlite import Converting
 
 if TYPE_CHECKING:
@@ -240,6 +240,10 @@ def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 def _run(line: dict[str, Any], number: int) -> Run:
     try:
         run = Run.model_validate(line)
+        with suppress(ValueError):  # the inputs contain NaN
+            if (previous := run.previous_execution_id) and run.case_id == case_id(run.inputs):
+                # written before version 3 of the schema
+                run = run.model_copy(update={"case_id": case_id(run.inputs, previous)})
         if "doubt" in line:
             return run
         code, text = (run.error.code, run.error.message) if run.error else (None, None)

@@ -1,4 +1,4 @@
-"""The schema of a history, version 2, defined once for SQLite and PostgreSQL.
+"""The schema of a history, version 3, defined once for SQLite and PostgreSQL.
 
 `MIGRATIONS` is append only: version n is what its first n functions make. Times are microseconds
 since 1970 in UTC. Payloads are JSON text in a table of their own, so that lists of runs read only
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vellum_nb.models.run import continued_case_id
 from vellum_nb.models.sweeps import signature
 
 APPLICATION_ID = 0x766E6231  # "vnb1"
@@ -248,7 +249,33 @@ def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) 
     transaction.execute(sql, fields)
 
 
-MIGRATIONS: Sequence[Callable[[Any], None]] = (make_first_version, make_second_version)
+# Version 3: the notes of the plan of a sweep, and the execution that a case of it continues. The
+# `case_id` of a run that continues an execution depends on that execution.
+_THIRD = """
+ALTER TABLE sweeps ADD COLUMN notes TEXT;
+ALTER TABLE sweep_cases ADD COLUMN previous_execution_id TEXT
+"""
+
+
+def make_third_version(transaction: Any) -> None:
+    """Add the columns of version 3, and give each conversation cases of its own."""
+    _execute_all(transaction, _THIRD)
+    sql = (
+        "SELECT seq, case_id, previous_execution_id FROM runs "
+        "WHERE previous_execution_id IS NOT NULL"
+    )
+    rows = [
+        {"seq": seq, "case_id": continued_case_id(case_id, previous)}
+        for seq, case_id, previous in transaction.read(sql)
+    ]
+    transaction.execute_many("UPDATE runs SET case_id = :case_id WHERE seq = :seq", rows)
+
+
+MIGRATIONS: Sequence[Callable[[Any], None]] = (
+    make_first_version,
+    make_second_version,
+    make_third_version,
+)
 
 
 def refuse_old(application_id: int) -> str | None:

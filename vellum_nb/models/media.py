@@ -1,4 +1,4 @@
-"""Images, audio, video and documents: from paths, bytes and addresses to ``{"src": ...}``."""
+"""Images, audio, video and documents: from `Path`, bytes and addresses to ``{"src": ...}``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from vellum_nb.errors import InputError
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 DATA_URL_LIMIT = 4 * 2**20
 """Characters of a data URL; what is longer is uploaded before it is sent."""
-_ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
+ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
+"""How the text of an image, audio, a video or a document begins."""
 _OF_ANY_TYPE = frozenset({"application/octet-stream", "application/ogg", "application/mp4"})
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -45,9 +46,9 @@ def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
         return {"src": _src(value, type_)}
     src, metadata = value.get("src"), value.get("metadata")
     if not src:
-        msg = 'has no "src"; give {"src": "https://..."}, a path or bytes'
+        msg = 'has no "src"; give {"src": "https://..."}, a pathlib.Path or bytes'
         raise InputError(msg)
-    if isinstance(src, str) and not src.startswith(_ADDRESSES):
+    if isinstance(src, str) and not src.startswith(ADDRESSES):
         msg = f"src {src!r:.60} is not a data:, http(s): or vellum:uploaded-file: address"
         raise InputError(msg)
     if metadata is not None and not isinstance(metadata, Mapping):
@@ -67,26 +68,30 @@ def media_type_of(value: object) -> str | None:
     src = value.get("src")
     if isinstance(src, bytes | Path):
         return media_type_of(src)
-    if not isinstance(src, str) or not src.startswith(_ADDRESSES):
+    if not isinstance(src, str) or not src.startswith(ADDRESSES):
         return None
     mime = _named_mime(src) or mimetypes.guess_type(src.partition("?")[0])[0]
     return _type_of_mime(mime) if mime or src.startswith("vellum:") else None
 
 
 def _src(value: object, type_: str | None) -> str:
-    """Return the ``src`` for a path, bytes, an address, or a path in a string."""
+    """Return the ``src`` of bytes, a `Path` or an address; text is never read as a path."""
     if isinstance(value, bytes | bytearray):
         return _data_url(bytes(value), None, type_)
     if isinstance(value, Path):
         return _from_path(value, type_)
-    if isinstance(value, str) and value.startswith(_ADDRESSES):
+    if isinstance(value, str) and value.startswith(ADDRESSES):
         return _address(value, type_)
-    if isinstance(value, str) and _is_file(value):
-        return _from_path(Path(value), type_)
-    expected = "; give a path, bytes, a data URL, or an http(s) address"
     if isinstance(value, str):
-        expected = ": not an existing file, nor a data:, http(s): or vellum:uploaded-file: address"
-    msg = f"{value!r:.60} is not a valid {_noun(type_)}{expected}"
+        msg = (
+            f"{value!r:.60} is text, which is never read as a path; give pathlib.Path(...), bytes, "
+            "a data URL or an http(s) URL, or in a sweep the folder of such names: files='folder'"
+        )
+        raise InputError(msg)
+    msg = (
+        f"{value!r:.60} is not a valid {_noun(type_)}; give a pathlib.Path, bytes, a data URL, or "
+        "an http(s) URL"
+    )
     raise InputError(msg)
 
 
@@ -97,13 +102,6 @@ def _from_path(path: Path, type_: str | None) -> str:
         msg = f"the file {str(path)!r} cannot be read: {exc.strerror or exc}"
         raise InputError(msg) from None
     return _data_url(content, mimetypes.guess_type(path.name)[0], type_)
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return bool(value) and Path(value).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def _address(value: str, type_: str | None) -> str:

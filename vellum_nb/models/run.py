@@ -25,15 +25,27 @@ DoubtKind = Literal["SENT", "EXECUTED"]
 _RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1)", re.DOTALL)
 
 
-def case_id(inputs: Mapping[str, Any]) -> str:
-    """Return the identity of a set of inputs: 16 hex digits of the hash of its canonical JSON.
+def case_id(inputs: Mapping[str, Any], previous_execution_id: str | None = None) -> str:
+    """Return the identity of a case: 16 hex digits of a hash of its inputs.
+
+    The same inputs in another conversation, which continues another execution, are another case.
 
     Examples
     --------
     >>> case_id({"ticket": "hello"})
     '875e347316f5d7a3'
+    >>> case_id({"ticket": "hello"}, "1c7a") == case_id({"ticket": "hello"})
+    False
     """
-    text = canonical_json(inputs)
+    return continued_case_id(_digest(canonical_json(inputs)), previous_execution_id)
+
+
+def continued_case_id(first: str, previous_execution_id: str | None) -> str:
+    """Return the id of the case `first` where it continues an execution."""
+    return _digest(f"{first}/{previous_execution_id}") if previous_execution_id else first
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -26,6 +26,7 @@ class SweepCase:
     inputs: Mapping[str, Any]
     expected: Mapping[str, Any] = field(default_factory=dict)  # by output name
     labels: Mapping[str, Any] = field(default_factory=dict)  # other columns of the case's row
+    previous_execution_id: str | None = None  # the execution that it continues
 
 
 class SweepRecord(Model):
@@ -49,6 +50,7 @@ class SweepRecord(Model):
     case_order: tuple[int, ...] | None = None  # positions as they are run; None: as given
     checked: dict[str, datetime] = Field(default_factory=dict)  # tag: last seen on its release
     judge: str | None = None  # what the ids of its runs derive from, if it is a judge's
+    notes: tuple[str, ...] = ()  # of its plan, on the cases and releases
     case_ids: tuple[str, ...] = ()  # of a judge's sweep; read with it, not stored
     lost: datetime | None = None  # last sign of a driver that died; read, not stored
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,11 +11,15 @@ from difflib import get_close_matches
 from io import BytesIO, StringIO
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from uuid import UUID
 
+from vellum_nb.comparison.cases import output_label_note
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
+from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
+from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import plural
 
@@ -25,10 +30,12 @@ if TYPE_CHECKING:
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
 """What a sweep takes as its cases."""
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
-Use = Literal["input", "expected", "label"]
+Use = Literal["input", "expected", "label", "previous"]
 
 MOCKS = "node_output_mocks"
 """Key of the metadata in which a local server takes the mocks of a run."""
+PREVIOUS = "previous_execution_id"
+"""The column with the execution that a case continues."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 """How the name of a file of cases may end."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
@@ -41,6 +48,7 @@ _USES: dict[str, Use] = {
     "label": "label",
 }
 _HISTORY_LABELS = frozenset({"execution_id", "note", "tags"})
+_DEEPEST_MEDIA = 8  # levels of a chat history: messages, content, parts
 _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
@@ -214,7 +222,8 @@ def _of_dicts(cases: Any, name: str) -> Table:
             has_runs = True
             parts = ("input", "inputs"), ("expected", "desired"), ("label", "labels")
             found = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
-            own = {key: row[key] for key in ("deployment", "execution_id") if row.get(key)}
+            keys = ("deployment", "execution_id", PREVIOUS)
+            own = {key: row[key] for key in keys if row.get(key)}
             rows.append(found | own)
         else:
             rows.append({str(key): value for key, value in row.items()})
@@ -250,6 +259,8 @@ def column_uses(table: Table, variables: Iterable[str] | None) -> dict[str, tupl
         prefix, _, rest = column.partition(".")
         if rest and prefix in _USES:
             use = _USES[prefix], rest
+        elif column == PREVIOUS and (known is None or column not in known):
+            use = "previous", column
         elif table.stored or not column or column.startswith("Unnamed: "):  # as pandas calls them
             if not table.stored or column not in _HISTORY_LABELS:
                 continue
@@ -316,19 +327,76 @@ def _parsed(text: str, *, strict: bool = True) -> Any:
 
 
 def checked_cases(
-    table: Table, releases: Releases, deployment: str, *, mocks: bool = False
+    table: Table,
+    releases: Releases,
+    deployment: str,
+    *,
+    mocks: bool = False,
+    files: str | Path | None = None,
 ) -> tuple[list[SweepCase], tuple[str, ...]]:
     """Return the cases of `table`, checked on every release, and notes; or raise all problems.
 
-    `mocks`: the column of this name makes other cases of them; else it is left out.
+    `mocks`: the column of this name makes other cases of them; else it is left out. `files` is the
+    folder of the files that cells of images, audio, videos and documents name.
     """
-    return _Checker(table, releases, deployment, mocks=mocks).checked()
+    folder = None if files is None else _folder(files)
+    return _Checker(table, releases, deployment, mocks=mocks, files=folder).checked()
+
+
+def _folder(files: str | Path) -> Path:
+    folder = Path(os.path.realpath(Path(files).expanduser()))
+    if not folder.is_dir():
+        refuse("files", str(files), "a folder that exists, such as files='attachments'")
+    return folder
+
+
+def _file_in(folder: Path, name: str) -> Path:
+    """Return the file of a relative name in `folder`; links may not lead out of it."""
+    path, is_file = folder, False
+    with suppress(OSError, ValueError):  # too long, or a null character
+        path = Path(os.path.realpath(folder / name))
+        is_file = path.is_file()
+    if PurePath(name).is_absolute() or not path.is_relative_to(folder):
+        problem, remedy = "is not in", "copy the file into it, and give its name there"
+    elif not is_file:
+        problem, remedy = "is no file in", "give the name of one that is, or files= another folder"
+    else:
+        return path
+    msg = f"{name!r:.60} {problem} the folder {str(folder)!r}; {remedy}"
+    raise InputError(msg)
+
+
+def _with_files(value: Any, type_: str, folder: Path, depth: int = 0) -> Any:
+    """Return an input with the paths of the files in `folder` that its media name."""
+    if isinstance(value, str) and type_ in MEDIA_TYPES:
+        return value if value.startswith(ADDRESSES) else _file_in(folder, value)
+    if type_ != "CHAT_HISTORY" or depth > _DEEPEST_MEDIA:
+        return value
+    if isinstance(value, list):
+        return [_with_files(item, type_, folder, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        kind = str(value.get("type"))
+        types = {"value": kind} if kind in MEDIA_TYPES else {}
+        return {
+            key: _with_files(item, types.get(key, type_), folder, depth + 1)
+            for key, item in value.items()
+        }
+    return value
 
 
 class _Checker:
-    def __init__(self, table: Table, releases: Releases, deployment: str, *, mocks: bool) -> None:
+    def __init__(
+        self,
+        table: Table,
+        releases: Releases,
+        deployment: str,
+        *,
+        mocks: bool,
+        files: Path | None,
+    ) -> None:
         self._table, self._deployment, self._mocks = table, deployment, mocks
-        self._tags = tuple(releases)
+        self._files = None if table.stored else files  # a history names no files of yours
+        self._tags, self._releases = tuple(releases), releases
         versions = [each.workflow_version for each in releases.values() if each is not None]
         self._outputs = {v.key: v for each in versions for v in each.output_variables}
         known = {v.key: v for each in reversed(versions) for v in each.input_variables}
@@ -342,7 +410,7 @@ class _Checker:
             else:
                 same.append(tag)
         self._uses = column_uses(table, self._inputs)
-        names: dict[Use, list[str]] = {"input": [], "expected": [], "label": []}
+        names: dict[Use, list[str]] = {"input": [], "expected": [], "label": [], "previous": []}
         for use, name in dict.fromkeys(self._uses.values()):
             names[use].append(name)
         self._names = names
@@ -379,23 +447,56 @@ class _Checker:
         return cases, (*not_sent, *self._notes)
 
     def _check_names(self) -> None:
-        """Note what looks mistyped; an input that no release knows is a problem, once."""
+        """Note what looks mistyped; a name that no release knows is a problem, once."""
         for variable, label in self._mistyped.items():
             self._notes.append(f"the column {label} is used as a label; did you mean {variable}?")
-        inputs, outputs = self._inputs, self._outputs
+        inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
                 what = f"an input of {self._deployment} on {', '.join(self._tags)}; its inputs"
                 found = unknown_name(name, inputs, what)
                 self._problems.append(replace(found, variable=f"input.{name}"))
-        for name in self._names["expected"]:
-            if outputs and name not in outputs:
-                found = unknown_name(name, outputs, "an output; there are")
-                self._notes.append(f"expected.{name} {found.message}")
+        for column, (use, name) in self._uses.items() if self._outputs else ():
+            if use == "expected":
+                self._check_expected(column, name)
+            elif use == "label" and not (self._table.stored and column in _HISTORY_LABELS):
+                self._check_label(name)
+
+    def _check_expected(self, column: str, name: str) -> None:
+        """Note on which releases an output is missing; if on all, it is a problem.
+
+        Corrections in a history may be of older releases.
+        """
+        outputs = {
+            tag: {variable.key for variable in release.workflow_version.output_variables}
+            for tag, release in self._releases.items()
+            if release is not None
+        }
+        lacking = [tag for tag, names in outputs.items() if names and name not in names]
+        if name in self._outputs:
+            if lacking:
+                tags = ", ".join(lacking)
+                self._notes.append(f"{column} is never met on {tags}: no output has that name")
+            return
+        what = f"an output of {self._deployment} on {', '.join(self._tags)}; its outputs"
+        problem = replace(unknown_name(name, self._outputs, what), variable=column)
+        is_correction = column.startswith("desired.") and self._table.stored
+        if self._table.has_runs or is_correction or len(lacking) < len(self._tags):
+            self._notes.append(f"{column} {problem.message}")
+        else:
+            self._problems.append(problem)
+
+    def _check_label(self, name: str) -> None:
+        prefix, _, rest = name.rpartition(".")
+        if name in self._outputs:
+            self._notes.append(output_label_note(name))
+        elif rest in self._outputs and get_close_matches(prefix.lower(), ("expected", "desired")):
+            note = f"the column {name} is used as a label; did you mean expected.{rest}?"
+            self._notes.append(note)
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
         """Return a case; one that does not fit is noted, and looks empty."""
-        sides: dict[str, dict[str, Any]] = {"input": {}, "expected": {}, "label": {}}
+        sides: dict[Use, dict[str, Any]] = {use: {} for use in self._names}
         before = len(self._problems)
         for column, (use, name) in self._uses.items():
             if column in row:
@@ -405,21 +506,26 @@ class _Checker:
                     variable = name if use == "input" else column
                     self._problems.append(InputProblem(variable, str(exc), number))
         inputs = self._fitting(number, sides["input"]) if before == len(self._problems) else {}
-        labels = dict(sides["label"])
+        labels, previous = dict(sides["label"]), sides["previous"].get(PREVIOUS)
+        identity: Mapping[str, Any] = inputs
         mocks = labels.pop("mocks", None)
-        if not self._mocks or not mocks:
-            return SweepCase(number, case_id(inputs), inputs, sides["expected"], labels)
-        if not isinstance(mocks, list):
-            message = "is not a list of node output mocks"
-            self._problems.append(InputProblem("mocks", message, number))
-        labels["mocks"] = mocks
-        return SweepCase(
-            number, case_id({**inputs, MOCKS: mocks}), inputs, sides["expected"], labels
-        )
+        if self._mocks and mocks:
+            if not isinstance(mocks, list):
+                message = "is not a list of node output mocks"
+                self._problems.append(InputProblem("mocks", message, number))
+            labels["mocks"] = mocks
+            identity = {**inputs, MOCKS: mocks}
+        identifier = case_id(identity, previous)
+        return SweepCase(number, identifier, inputs, sides["expected"], labels, previous)
 
     def _value(self, use: Use, name: str, value: Any) -> Any:
         if use == "input":
-            return _typed_value(value, (self._inputs or {}).get(name), self._table)
+            return self._input(name, value)
+        if use == "previous":
+            if isinstance(value, str | UUID):
+                return plain(value) or None
+            msg = f"{format_value(value)} is given; the id of an execution is expected, as text"
+            raise InputError(msg)
         if use == "expected":
             return plain(_typed_value(value, self._outputs.get(name), self._table))
         value = _typed_value(value, None, self._table)
@@ -428,6 +534,13 @@ class _Checker:
         with suppress(ValueError, RecursionError):  # as in `format_value`, which handles it
             return str(value)
         return format_value(value)
+
+    def _input(self, name: str, value: Any) -> Any:
+        variable = (self._inputs or {}).get(name)
+        natural = _typed_value(value, variable, self._table)
+        if variable is None or self._files is None:
+            return natural
+        return _with_files(natural, variable.type, self._files)
 
     def _fitting(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs in plain values, in the order given; note what does not fit."""
@@ -446,7 +559,7 @@ class _Checker:
             label = self._mistyped.get(variable)
             text = f"{message}; is the column {label} meant?" if label else message
             text += "" if len(tags) == len(self._tags) else f", on {', '.join(tags)}"
-            if self._table.name == _OF_A_FRAME and isinstance(given.get(variable), str):
+            if self._is_untyped(variable, given.get(variable)):
                 text += _TYPED
             self._problems.append(InputProblem(variable, text, number))
         try:  # inputs that no release knows stay part of the case
@@ -456,6 +569,12 @@ class _Checker:
         except InputError as exc:
             self._problems.append(InputProblem(", ".join(given), str(exc), number))
             return {}
+
+    def _is_untyped(self, name: str, value: Any) -> bool:
+        """Return whether a value is text because a DataFrame has it so."""
+        variable = (self._inputs or {}).get(name)
+        is_media = variable is not None and variable.type in MEDIA_TYPES
+        return self._table.name == _OF_A_FRAME and isinstance(value, str) and not is_media
 
     def _unique(self, cases: Sequence[SweepCase]) -> list[SweepCase]:
         """Return stored cases once, with what any of their runs expected; note other twins."""

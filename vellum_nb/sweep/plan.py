@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import count, takewhile
 from numbers import Real
+from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
@@ -140,6 +141,7 @@ class SweepArguments(TypedDict, total=False):
     restart: bool
     reuse: bool
     mocks: bool
+    files: str | Path | None
     executor: Executor | None
     metrics: Metrics | None
     baseline: str | None
@@ -315,7 +317,8 @@ class SweepPlan:
         How many calls may be under way, and whether from the start; if not, it grows to that while
         the server bears it.
     notes : tuple of str
-        Notes: inputs that a release does not know, columns that look mistyped.
+        Notes: inputs that a release does not know, columns that look mistyped, or are named like
+        an output. They appear on the sweep, and on a comparison of it, too.
     resumes, last_seen : str, datetime, optional
         The id of the unfinished sweep that this goes on with, and when that last made progress.
     ended : str, optional
@@ -571,7 +574,8 @@ def plan_sweep(
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
     )
-    all_notes = (*_notes(plan, record, new), *notes, *_limits(plan, options))
+    record = record.model_copy(update={"notes": (*_unread(new), *notes)})
+    all_notes = (*_notes(plan, record, new), *record.notes, *_limits(plan, options))
     return record, replace(plan, notes=all_notes), reused
 
 
@@ -718,6 +722,9 @@ def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[s
         moved = [tag for tag, then in past if then and new.releases.get(tag) not in {None, then}]
         if moved:
             yield f"{', '.join(moved)} moved to another release since that sweep began"
+
+
+def _unread(new: SweepRecord) -> Iterator[str]:
     unread = ", ".join(tag for tag, release in new.releases.items() if release is None)
     if unread:
         yield f"this key may not read {unread}: the server alone checks the inputs"

@@ -130,6 +130,11 @@ class Sweep:
         return self.record.id
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of its plan, such as columns that look misspelt; see `SweepPlan`."""
+        return self.record.notes if self.plan is None else self.plan.notes
+
+    @property
     def state(self) -> State:
         """``ready``, ``running``, ``paused``, ``stopping``, ``stopped`` or ``done``."""
         if (driver := self._driver) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -209,6 +209,69 @@ def _answer_text(run: Run) -> str:
     return max((v for v in run.outputs.values() if isinstance(v, str)), key=len, default="")
 
 
+def _chat_of(fields: FieldSet) -> ChatField | None:
+    return next((field for field in fields if isinstance(field, ChatField)), None)
+
+
+def _question_of(run: Run, sent: list[Message], fields: FieldSet) -> TextField | None:
+    """Return the text field that has the question of `run`, unless its chat ends in one."""
+    asks = (
+        field
+        for field in fields
+        if isinstance(field, TextField)
+        and field.variable.is_required
+        and isinstance(run.inputs.get(field.name), str)
+    )
+    return None if sent and sent[-1]["role"] == "USER" else next(asks, None)
+
+
+def _turns_of(run: Run, chat: ChatField, fields: FieldSet) -> list[Message]:
+    """Return the chat of `run`: the turns that were sent, the question, the answer."""
+    try:
+        turns = chat_messages(run.inputs.get(chat.name) or [])
+    except InputError:
+        turns = []
+    question = _question_of(run, turns, fields)
+    if question is not None:
+        turns = [*turns, {"role": "USER", "text": run.inputs[question.name]}]
+    text = _answer_text(run)
+    return [*turns, {"role": "ASSISTANT", "text": text}] if text else turns
+
+
+class Continuation:
+    """The conversations that a form continues: each release continues its own answer.
+
+    Parameters
+    ----------
+    run : Run
+        The run whose chat the form displays.
+    runs : sequence of Run
+        The runs of the releases that have a conversation of their own.
+    fields : FieldSet
+        The fields of the form.
+    """
+
+    def __init__(self, run: Run, runs: Sequence[Run], fields: FieldSet) -> None:
+        self.run = run
+        self.runs = {each.release_tag: each for each in runs if each.execution_id is not None}
+        self._fields = fields
+        chat = _chat_of(fields)
+        self._shown = [] if chat is None else chat.typed[: len(_turns_of(run, chat, fields))]
+
+    def without(self, tags: Sequence[str]) -> list[str]:
+        """Return those of `tags` that have no conversation of their own."""
+        return [tag for tag in tags if tag not in self.runs]
+
+    def inputs(self, tag: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `inputs` with the release's own chat; one that was edited stays as it is."""
+        chat, own = _chat_of(self._fields), self.runs.get(tag)
+        given = None if chat is None else inputs.get(chat.name)
+        length = len(self._shown)
+        if chat is None or own is None or not given or given[:length] != self._shown:
+            return dict(inputs)
+        return {**inputs, chat.name: [*_turns_of(own, chat, self._fields), *given[length:]]}
+
+
 def next_turn(run: Run, fields: FieldSet) -> None:
     """Put the answer of `run` into the chat that it was asked in, and ask for the next turn.
 
@@ -217,7 +280,7 @@ def next_turn(run: Run, fields: FieldSet) -> None:
     chat, and that field is emptied for the next question. Without a chat field the first field
     gets the focus.
     """
-    chat = next((field for field in fields if isinstance(field, ChatField)), None)
+    chat = _chat_of(fields)
     if chat is None:
         for field in list(fields)[:1]:
             field.focus()
@@ -226,18 +289,7 @@ def next_turn(run: Run, fields: FieldSet) -> None:
         sent = chat_messages(run.inputs.get(chat.name) or [])
     except InputError:
         sent = []
-    asks = (
-        field
-        for field in fields
-        if isinstance(field, TextField)
-        and field.variable.is_required
-        and isinstance(run.inputs.get(field.name), str)
-    )
-    question = None if sent and sent[-1]["role"] == "USER" else next(asks, None)
-    if question is not None:
-        sent = [*sent, {"role": "USER", "text": run.inputs[question.name]}]
-    text = _answer_text(run)
-    answered = [*sent, {"role": "ASSISTANT", "text": text}] if text else sent
+    answered, question = _turns_of(run, chat, fields), _question_of(run, sent, fields)
     if question is not None:
         chat.typed = answered
         if question.value == run.inputs[question.name]:

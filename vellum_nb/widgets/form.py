@@ -29,7 +29,7 @@ from vellum_nb.widgets.base import (
     styled,
 )
 from vellum_nb.widgets.cases import CaseSection
-from vellum_nb.widgets.chat_field import ChatField, next_turn
+from vellum_nb.widgets.chat_field import ChatField, Continuation, next_turn
 from vellum_nb.widgets.fields import Field, FieldSet, Fold, TagBar
 from vellum_nb.widgets.markup import ALERT, asset, icon, name_html, script
 from vellum_nb.widgets.media_field import MediaField
@@ -154,6 +154,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._lock = threading.RLock()
         self._reads_fields = False  # `value` is being set to what is in the fields
         self._sent: dict[str, Any] | None = None
+        self._continuation: Continuation | None = None
         self._tried = False  # to run with something wrong
         self._reading = False  # releases that were ticked
         self._submit_then = False  # when they are read
@@ -259,20 +260,31 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         by_tag = self._releases.by_tag(self.release_tags)
         inputs, options = self._fields.values, self._options.values
         external_id = options.get("external id")
+        previous = options.get("previous execution")
+        continued = self._continued(list(by_tag))
+        runs = {} if continued is None else continued.runs
         return [
             RunRequest(
                 deployment=self._spec.name,
-                inputs=dict(inputs),
+                inputs=dict(inputs) if continued is None else continued.inputs(tag, inputs),
                 release_tag=tag,
                 not_sent=not_sent(list(inputs), variables),
                 external_id=f"{external_id}-{tag}"  # it must be unique
                 if external_id and len(by_tag) > 1
                 else external_id,
                 metadata=options.get("metadata"),
-                previous_execution_id=options.get("previous execution"),
+                previous_execution_id=runs[tag].execution_id if tag in runs else previous,
             )
             for tag, variables in by_tag.items()
         ]
+
+    def _continued(self, tags: Sequence[str]) -> Continuation | None:
+        """Return the conversations that the next runs continue, if several releases do."""
+        previous = self._options["previous execution"].value
+        continued = self._continuation
+        if continued is None or len(tags) < 2 or continued.run.execution_id != previous:  # noqa: PLR2004
+            return None
+        return continued
 
     def _show_problems(self, *, trying: bool = False) -> Mapping[str, str]:
         """Show what is wrong beside each field and beside Run; return it by name."""
@@ -306,13 +318,19 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     def continue_from(self, run: Run) -> None:
         """Continue from the answer of `run`, as its Continue does; nothing is sent.
 
-        Its execution becomes the previous one, its answer the next turn of the chat, if any.
+        Its execution becomes the previous one, its answer the next turn of the chat, if any. If
+        several releases are chosen, each continues the execution and answer of its own run, where
+        `runs` has one.
         """
         with self._lock:
             if run.execution_id:
                 self._options["previous execution"].value = run.execution_id
                 self._more.open()
             next_turn(run, self._fields)
+            runs = self.runs if any(each.id == run.id for each in self.runs) else ()
+            can_continue = run.execution_id is not None
+            self._continuation = Continuation(run, runs, self._fields) if can_continue else None
+            self._show_notices()
 
     def close(self) -> None:
         """Cancel what is under way and close every widget of the form."""
@@ -391,6 +409,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
         For one release: how its inputs differ from LATEST. For several: what is not sent to which.
         """
+        self._show_notices()
+        self._fields.show(self._variables())
+
+    def _show_notices(self) -> None:
+        """Show how releases differ, and which answers the next runs continue."""
         by_tag = self._variables()
         unread = self._releases.unread(self.release_tags)
         lines = [escape(text) for text in (*self._spec.notes, *unread)]
@@ -399,11 +422,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             lines.append(differences_html(tag, variables, self._spec.variables))
         else:
             lines.append(not_sent_html(by_tag))
+        if (continued := self._continued(list(by_tag))) is not None:
+            lines.append(_continuation_html(continued, list(by_tag)))
         self._notice.value = "".join(
             f'<div class="vnb-notice" role="status">{icon("FAILED")}<span>{line}</span></div>'
             for line in filter(None, lines)
         )
-        self._fields.show(by_tag)
 
     def _edited(self) -> None:
         """Take up what was typed."""
@@ -416,6 +440,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 self._reads_fields = False
 
     def _refresh(self) -> None:
+        if self._continuation is not None:
+            self._show_notices()
         self._show_problems()
         self._show_bar()
         edited = self._sent is not None and self._sent != self._fields.typed
@@ -490,6 +516,17 @@ def _value_text(variable: VellumVariable, value: Any) -> str:
         src = str(value.get("src", "") if isinstance(value, Mapping) else value)
         return f"{src.partition(',')[0]},…" if src.startswith("data:") else src
     return cut(value_text(plain(value), variable.type), _LONGEST)
+
+
+def _continuation_html(continued: Continuation, tags: Sequence[str]) -> str:
+    """Return which answer each release continues."""
+    shown = f"<code>{name_html(continued.run.release_tag)}</code>"
+    without = continued.without(tags)
+    if len(without) == len(tags):
+        return f"All releases continue the answer of {shown}."
+    others = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
+    text = f"Each release continues its own answer; the form shows that of {shown}."
+    return f"{text} Without an answer of their own, {others} continue it too." if others else text
 
 
 def _option(key: str, kind: str, description: str, schema: Mapping[str, Any]) -> VellumVariable:

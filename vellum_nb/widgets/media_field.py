@@ -13,6 +13,7 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.models import VellumVariable
+from vellum_nb.models.media import media_dict
 from vellum_nb.rendering.html import media_html
 from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note, styled
 from vellum_nb.widgets.fields import Field
@@ -234,7 +235,10 @@ class MediaField(Field):
         return Path(value) if value and self._choice.typed.how == "Path" else value
 
     def _fill(self, value: Any) -> None:
-        """Show a path, bytes, an address, or ``{"src": ...}``; None empties the field."""
+        """Show a `Path`, bytes, an address, or ``{"src": ...}``; None empties the field.
+
+        Raises `InputError` for other text: a default of the server must not name a file.
+        """
         src = value.get("src") if isinstance(value, dict) else value
         if src is None or src == "":
             self.typed = _Typed()
@@ -247,9 +251,11 @@ class MediaField(Field):
             self.typed = _Typed(facts=facts, uploaded=dict(given))
         elif isinstance(src, str) and src.startswith(_ADDRESS):
             self.typed = _Typed("URL", url=src)
-        else:
+        elif isinstance(src, Path):
             self.typed = _Typed("Path", path=str(src))
             self.look()
+        else:
+            media_dict(src, self.variable.type)  # raises
 
     def look(self) -> None:
         """Check whether the file that the path names is there, and read its preview."""

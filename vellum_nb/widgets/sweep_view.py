@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import traitlets
@@ -27,11 +27,17 @@ Names = Mapping[str, tuple[str, ...]]  # release tag to the other tags on the sa
 
 
 def sweep_view_model(
-    record: SweepRecord, now: Progress, *, same: Names, numbers: Mapping[str, int]
+    record: SweepRecord,
+    now: Progress,
+    *,
+    same: Names,
+    numbers: Mapping[str, int],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what the view shows of a sweep at this moment.
 
-    `same` are the other names of each release tag, `numbers` those of the cases by case id.
+    `same` are the other names of each release tag, `numbers` those of the cases by case id, `notes`
+    those of the plan.
     """
     how = "Ended" if now.is_decided else "Stopped"
     notices = [f"{how}: {short_line(now.reason)}"] if now.reason else []
@@ -62,6 +68,7 @@ def sweep_view_model(
         "resumed": _resumed(record, now),
         "lost": now.lost.isoformat() if now.lost else None,
         "notice": " · ".join(notices),
+        "notes": [short_line(visible_name(note)) for note in notes],
         "decided": now.is_decided,
         "plan": _plan_text(record),
         "tags": tags,
@@ -74,7 +81,7 @@ def sweep_view_model(
 
 def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
     """Return the parts of the view that hold figures, as safe HTML."""
-    parts = ("resumed", "tags", "figures")
+    parts = ("resumed", "notes", "tags", "figures")
     options = {"now": model, "icon": icon, "rows": _LATEST}
     return {part: render("sweep.html.j2", part=part, **options) for part in parts}
 
@@ -186,9 +193,11 @@ def _status(now: Progress) -> str:
     return sentence
 
 
-def plan_html(record: SweepRecord) -> str:
+def plan_html(sweep: Sweep) -> str:
     """Return the planned runs: the static form of the view in a stored notebook."""
-    return render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
+    record, notes = sweep.record, {"notes": sweep.notes}
+    plan = render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
+    return plan + render("sweep.html.j2", part="notes", now=notes)
 
 
 def sweep_html(sweep: Sweep, same: Names) -> str:
@@ -196,7 +205,8 @@ def sweep_html(sweep: Sweep, same: Names) -> str:
     record, now = sweep.record, sweep.progress()
     notes = {each.release_tag: _tag_note(record, each.release_tag, same) for each in now.tags}
     texts = {"plan": _plan_text(record), "notes": notes}
-    return render("sweep.html.j2", part="table", record=record, now=now, **texts)
+    table = render("sweep.html.j2", part="table", record=record, now=now, **texts)
+    return table + render("sweep.html.j2", part="notes", now={"notes": sweep.notes})
 
 
 class SweepView(ThreadSafeWidget):
@@ -286,7 +296,13 @@ class SweepView(ThreadSafeWidget):
     def _show(self) -> bool:
         """Show how it is now; return whether there is more to come."""
         now = self.sweep.progress()
-        model = sweep_view_model(self.sweep.record, now, same=self._same, numbers=self._numbers)
+        model = sweep_view_model(
+            self.sweep.record,
+            now,
+            same=self._same,
+            numbers=self._numbers,
+            notes=self.sweep.notes,
+        )
         with self.hold_trait_notifications():
             self.view_model, self.parts = model, figures_html(model)
         return now.state in ACTIVE
@@ -312,4 +328,4 @@ class SweepView(ThreadSafeWidget):
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"
 
     def _html(self) -> str:
-        return plan_html(self.sweep.record)
+        return plan_html(self.sweep)

@@ -31,11 +31,13 @@ def bisect(
     """Find the first release that answers a case differently from the oldest one."""
     check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
-    inputs = _inputs_of(runner.history, deployment, case, releases)
+    inputs, previous = _read_case(runner.history, deployment, case, releases)
     ids = {each.id for each in releases}
     found: dict[str, list[Run]] = {}
     for run in runner.history.runs(
-        deployment=deployment, case_id=case_id(inputs), state=["FULFILLED", "REJECTED"]
+        deployment=deployment,
+        case_id=case_id(inputs, previous),
+        state=["FULFILLED", "REJECTED"],
     ):
         if run.release_id in ids and not run.tag_moved:
             found.setdefault(run.release_id, []).append(run)
@@ -43,7 +45,14 @@ def bisect(
     def runs_of(candidate: Candidate, times: int) -> Sequence[Run]:
         runs = found.setdefault(candidate.release_id, [])
         while len(runs) < times and candidate.release_tag is not None:
-            runs.append(_run_on(runner, deployment, inputs, candidate))
+            request = RunRequest(
+                deployment=deployment,
+                inputs=inputs,
+                release_tag=candidate.release_tag,
+                not_sent=None,
+                previous_execution_id=previous,
+            )
+            runs.append(_run_on(runner, request, candidate))
         return runs[:times]
 
     return bisected(
@@ -58,16 +67,14 @@ def bisect(
     )
 
 
-def _run_on(runner: Runner, deployment: str, inputs: dict[str, Any], candidate: Candidate) -> Run:
-    tag = str(candidate.release_tag)
-    request = RunRequest(deployment=deployment, inputs=inputs, release_tag=tag, not_sent=None)
+def _run_on(runner: Runner, request: RunRequest, candidate: Candidate) -> Run:
     run, error = runner.execute(request)
     if error is not None:
         raise error
     if run.release_id not in {None, candidate.release_id}:
         msg = (
-            f"The release tag {tag} of {deployment} moved from {candidate.release_id} to "
-            f"{run.release_id} in between: bisect once more"
+            f"The release tag {request.release_tag} of {request.deployment} moved from "
+            f"{candidate.release_id} to {run.release_id} in between: bisect once more"
         )
         raise VellumNBError(msg)
     return run
@@ -104,10 +111,13 @@ def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
     return Candidate(release.id, next(iter(tags), None), release.created)
 
 
-def _inputs_of(
+def _read_case(
     history: History, deployment: str, case: OneCase, releases: Releases
-) -> dict[str, Any]:
-    """Return the inputs of the case as plain values; the newest release that knows one types it."""
+) -> tuple[dict[str, Any], str | None]:
+    """Return the inputs of the case as plain values, and the execution that it continues.
+
+    The newest release that knows an input types it.
+    """
     if isinstance(case, str):
         found = history.runs(deployment=deployment, case_id=case, limit=1)
         if not found:
@@ -118,7 +128,7 @@ def _inputs_of(
             raise InputError(msg)
         case = found[0]
     if isinstance(case, Run | Case):
-        return dict(case.inputs)
+        return dict(case.inputs), case.previous_execution_id
     try:
         case = dict(case)  # a pandas row, too
     except (TypeError, ValueError) as exc:
@@ -133,4 +143,4 @@ def _inputs_of(
         raise InputError(msg)
     given = [known[name] for name in case]
     wire = {item.name: item.value for item in to_wire(case, given, where=deployment)}
-    return {name: wire[name] if name in wire else plain(case[name]) for name in case}
+    return {name: wire[name] if name in wire else plain(case[name]) for name in case}, None

@@ -114,12 +114,12 @@ def stored_comparison(
 
     Its cases are the given ones, and those of the sweeps that made the runs.
     """
-    runs, known = _runs_and_cases(runner.history, deployment, tags, sweep, since)
+    runs, known, notes = _runs_and_cases(runner.history, deployment, tags, sweep, since)
     compared = list(tags or dict.fromkeys(each.release_tag for each in reversed(runs)))
     missing = set(compared) - {each.release_tag for each in runs} if runs else set()
     for tag in missing - set(runner.history.release_tags(deployment)) if missing else ():
         known_release(runner, deployment, tag, f"nothing was run on {tag}")
-    chosen, only = _chosen_cases(runner, deployment, compared, cases)
+    chosen, only, more = _chosen_cases(runner, deployment, compared, cases)
     if not runs and (tags is None or not (chosen or known)):
         tags_run = sorted(runner.history.release_tags(deployment))
         if not tags_run:
@@ -140,6 +140,7 @@ def stored_comparison(
         cases=[*chosen, *known],
         only=only,
         order=order,
+        notes=dict.fromkeys((*notes, *more)),
         **options,
     )
 
@@ -150,19 +151,22 @@ def _runs_and_cases(
     tags: Sequence[str] | None,
     sweep: Sweep | None,
     since: datetime | str | None,
-) -> tuple[list[Run], list[SweepCase]]:
+) -> tuple[list[Run], list[SweepCase], Sequence[str]]:
+    """Return the runs, the cases of the sweeps that made them, and the notes of those sweeps."""
     if sweep is None:
         runs = history.runs(deployment=deployment, release_tag=tags, since=since)
         case_ids = {each.case_id for each in runs}
         sweeps = dict.fromkeys(each.sweep_id for each in runs if each.sweep_id)
         cases = [case for each in sweeps for case in history.sweeps.cases(each)]
-        return runs, [case for case in cases if case.case_id in case_ids]
+        records = (record for each in sweeps for record in history.sweeps.every(each))
+        notes = [note for record in records for note in record.notes]
+        return runs, [case for case in cases if case.case_id in case_ids], notes
     if sweep.record.deployment != deployment:
         msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
         raise InputError(msg)
     begin = None if since is None else moment("since", since)
     runs = [run for run in sweep.runs() if begin is None or micros(run.timestamp) >= begin]
-    return runs, history.sweeps.cases(sweep.id)
+    return runs, history.sweeps.cases(sweep.id), sweep.notes
 
 
 def known_release(
@@ -195,10 +199,10 @@ def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str
 
 def _chosen_cases(
     runner: Runner, deployment: str, tags: Sequence[str], cases: Chosen | None
-) -> tuple[list[SweepCase], list[str] | None]:
-    """Return the cases that were given, and the ids of those to compare; None is all."""
+) -> tuple[list[SweepCase], list[str] | None, Sequence[str]]:
+    """Return the cases that were given, the ids of those to compare (None is all), and notes."""
     if cases is None:
-        return [], None
+        return [], None, ()
     given = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
     is_list = isinstance(given, Sequence) and not isinstance(given, str)
     ids: list[Any] = list(given) if is_list else []  # type: ignore[arg-type]
@@ -207,7 +211,7 @@ def _chosen_cases(
             if not (isinstance(each, str) and _CASE_ID.match(each)):
                 msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
-        return [], ids
+        return [], ids, ()
     releases = {tag: known_release(runner, deployment, tag) for tag in tags}
-    found, _ = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
-    return found, [case.case_id for case in found]
+    found, notes = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
+    return found, [case.case_id for case in found], notes

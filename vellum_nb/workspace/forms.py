@@ -27,19 +27,21 @@ def parse_arguments(
 ) -> dict[str, Any]:
     """Return the inputs of ``name=value`` texts, typed and checked as the cells of a CSV are.
 
-    The file that ``@path`` names is read; where it is an image, audio, video or a document it is
-    itself the value.
+    ``@path`` stands for the text of a file, or for the file itself if the input is an image, audio,
+    a video or a document.
     """
     variables = release.workflow_version.input_variables if release else ()
     files = {v.key for v in variables if field_kind(v) in MEDIA}
-    row: dict[str, str] = {}
+    row: dict[str, str | Path] = {}
     problems = []
     for pair in pairs:
         name, separator, text = pair.partition("=")
-        path = text.removeprefix("@")
+        value: str | Path = text
         try:
-            is_read = path != text and name not in files
-            row[f"input.{name}"] = Path(path).read_text(encoding="utf-8") if is_read else path
+            if text.startswith("@"):
+                path = Path(text[1:])
+                value = path if name in files else path.read_text(encoding="utf-8")
+            row[f"input.{name}"] = value
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or exc
             problems.append(InputProblem(name, f"{text!r} cannot be read: {reason}"))
@@ -51,8 +53,10 @@ def parse_arguments(
             (case,), _ = checked_cases(table, {release_tag: release}, deployment)
             return dict(case.inputs)
     except InputError as exc:
-        found = [(each.variable.removeprefix("input."), each.message) for each in exc.problems]
-        problems = [InputProblem(*each) for each in found]
+        for each in exc.problems:
+            name = each.variable.removeprefix("input.")
+            hint = f"; {name}=@FILE reads a file" if name in files else ""
+            problems.append(InputProblem(name, each.message + hint))
     msg = f"The inputs do not fit {deployment} {release_tag}; nothing was sent:"
     raise InputError(msg, problems)
 

@@ -216,13 +216,16 @@ def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -
     return found
 
 
-def case_of(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> str:
-    """Return the case id of the inputs of an execution."""
+def case_of(
+    execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail,
+    previous_execution_id: str | None = None,
+) -> str:
+    """Return the case id of an execution; Vellum does not report which one it continues."""
     inputs = {item.name: item.value for item in execution.inputs}
     try:
-        return case_id(inputs)
+        return case_id(inputs, previous_execution_id)
     except ValueError:  # canonical JSON has no NaN
-        return case_id({"": json.dumps(inputs, sort_keys=True)})
+        return case_id({"": json.dumps(inputs, sort_keys=True)}, previous_execution_id)
 
 
 def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataFrame:

@@ -322,7 +322,8 @@ class Runner:
         execution = listed_execution(self.client, deployment_id, run.external_id, cancel)
         if execution is not None and run.doubt == "EXECUTED" and run.external_id != run.id:
             # An id of the user's own that was refused as used may be that of another run.
-            return execution if case_of(execution) == run.case_id else None
+            same = case_of(execution, run.previous_execution_id) == run.case_id
+            return execution if same else None
         return execution
 
 
@@ -405,7 +406,7 @@ def _started(
         timestamp=datetime.now(UTC),
         inputs=inputs,
         not_sent=not_sent,
-        case_id=case_id(inputs),
+        case_id=case_id(inputs, request.previous_execution_id),
         metadata=plain(request.metadata),
         previous_execution_id=request.previous_execution_id,
     )

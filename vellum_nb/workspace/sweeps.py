@@ -344,6 +344,7 @@ class SweepWorker:
             inputs=dict(case.inputs),
             not_sent=tuple(name for name in case.inputs if name not in sent),
             case_id=case.case_id,
+            previous_execution_id=case.previous_execution_id,
             metadata={MOCKS: case.labels["mocks"]} if "mocks" in case.labels else None,
             sweep_id=self._sweep.id,
             repeat=place.repeat,
@@ -393,6 +394,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
     *,
     metrics: Metrics | None = None,
     mocks: bool = False,
+    files: str | Path | None = None,
     dry_run: bool = False,
     restart: bool = False,
     reuse: bool = False,
@@ -410,7 +412,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         _refuse_mocks_elsewhere(runner.client)
     table = read_table(cases)
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
-    found, notes = checked_cases(table, releases, deployment, mocks=mocks)
+    found, notes = checked_cases(table, releases, deployment, mocks=mocks, files=files)
     options = with_stop_rule(options, metrics, tags, found)
     new = new_sweep(
         deployment,
@@ -516,10 +518,12 @@ def _store(
             return record, plan
         record, plan, reused = make_plan(reuse=reuse)
     sweeps.learn(record)
-    if reused or sweeps.cases(record.id) != cases:
+    has_notes = any(stored.notes == record.notes for stored in sweeps.every(record.id))
+    if reused or not has_notes or sweeps.cases(record.id) != cases:
         lease = sweeps.acquire(record)
         try:
             lease.update_cases(cases)
+            lease.change(notes=record.notes)
             if reused:  # another process may have placed the same runs since
                 again, _, reused = make_plan(reuse=True)
                 lease.add_reused(reused if again.id == record.id else {})

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
@@ -273,7 +274,7 @@ class Workspace:
         inputs : mapping
             Input variable to natural Python value: text, numbers, bools, dicts and lists; chat
             histories as lists of messages or ``(role, text)`` pairs; images, audio, video and
-            documents as a path, bytes, data URL or http URL.
+            documents as a `pathlib.Path`, bytes, data URL or http URL.
         release_tag : str, default "LATEST"
             Which release to run.
         external_id, metadata : optional
@@ -457,6 +458,7 @@ class Workspace:
         reuse: bool = False,
         resend_in_doubt: bool = True,
         mocks: bool = False,
+        files: str | Path | None = None,
         executor: Executor | None = None,
         stop_when: Literal["decided"] | None = None,
         metrics: Metrics | None = None,
@@ -482,9 +484,10 @@ class Workspace:
         cases : DataFrame, list of dicts, runs, or path
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             Columns named like an input variable, or ``input.<variable>``, are inputs;
-            ``expected.<output>`` is what the answer should be; all others are labels. Cells of a
-            CSV are read as the type of their variable. Stored runs (``ws.history.frame(...)``,
-            ``.runs(...)``) are cases as well, ``desired.<output>`` as what is expected.
+            ``expected.<output>`` is what the answer should be; ``previous_execution_id`` is the
+            execution that the case continues; all others are labels. Cells of a CSV are read as the
+            type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
+            cases as well, ``desired.<output>`` as what is expected.
         release_tags, repeats : sequence of str, int
             The release tags, of which the first is the baseline, and how often each case is run.
         concurrency, max_concurrency : int, optional
@@ -512,6 +515,10 @@ class Workspace:
             Whether the column `mocks` of the cases takes the place of the nodes it names, so that
             paid ones do not run; for a local server. Such cases are others to `reuse` and
             `compare`.
+        files : str or Path, optional
+            The folder of the images, audio files, videos and documents that cases name. A name is
+            relative to it, and no link out of it is followed. Without it, such text is an
+            `InputError`: text is never read as a path.
         executor : concurrent.futures.Executor, optional
             Where the calls are made: a pool of processes, or a Dask cluster with
             ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
@@ -561,6 +568,7 @@ class Workspace:
             options,
             metrics=metrics,
             mocks=mocks,
+            files=files,
             dry_run=dry_run,
             restart=restart,
             reuse=reuse,
@@ -769,7 +777,11 @@ p = 1.00 · noise floor unknown>
 
         def replay(case: Case, tag: str) -> Run:
             request = RunRequest(
-                deployment=deployment, inputs=case.inputs, release_tag=tag, not_sent=None
+                deployment=deployment,
+                inputs=case.inputs,
+                release_tag=tag,
+                not_sent=None,
+                previous_execution_id=case.previous_execution_id,
             )
             return self._runner.execute(request)[0]
 

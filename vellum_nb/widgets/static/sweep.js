@@ -37,9 +37,11 @@ class View extends Drawn {
     this.status = span("status", "status");
     const legend = ["done", "failed", "running", "to go"].map((kind) => (
       h("span", { "aria-hidden": "true" }, h("i", { class: `vnb-sweep-${kind.replace(" ", "-")}` }), kind)));
-    this.parts = { resumed: div("resumed"), tags: h("div", { role: "table", "aria-label": "Release tags" }), figures: h("div") };
+    const tags = h("div", { role: "table", "aria-label": "Release tags" });
+    this.parts = { resumed: div("resumed"), notes: div("notes"), tags, figures: h("div") };
     this.root = h("div", { class: "vnb-sweep", role: "region", "data-lm-suppress-shortcuts": "true" },
-      div("head", h("b", {}, "Sweep"), this.facts, this.hint, this.buttons), this.alert, this.parts.resumed, this.parts.tags,
+      div("head", h("b", {}, "Sweep"), this.facts, this.hint, this.buttons), this.alert,
+      this.parts.resumed, this.parts.notes, tags,
       div("legend", legend, this.status), this.parts.figures);
   }
 

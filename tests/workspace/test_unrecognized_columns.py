@@ -1,0 +1,226 @@
+"""A column that is not recognized is an error or a note, never "no difference"."""
+
+import json
+from typing import TypedDict
+
+import pandas as pd
+import pytest
+from command_kit import run as vellum_nb
+from runs_kit import html_of
+
+import vellum_nb as vnb
+from vellum_nb.errors import InputError
+
+BOTH = {"release_tags": ["v1", "v2"], "progress": False}
+MISSPELT = [{"text": "a", "expected.laud": "A"}]
+LIKE_AN_OUTPUT = [{"text": "a", "loud": "A"}, {"text": "b", "loud": "B"}]
+NOTE = (
+    "the column loud is not compared with the output loud: rename it to expected.loud if it is "
+    "the expected value"
+)
+
+
+class Soft(TypedDict):
+    """Outputs of the first release."""
+
+    loud: str
+
+
+class Loud(TypedDict):
+    """Outputs of the second release."""
+
+    loud: str
+    length: int
+
+
+def soft(text: str) -> Soft:
+    return {"loud": text}
+
+
+def loud(text: str, polite: bool = False) -> Loud:  # noqa: FBT001, FBT002
+    return {"loud": text.upper(), "length": len(text)}
+
+
+@pytest.fixture
+def server():
+    with vnb.LocalServer() as server:
+        server.deploy(soft, name="shout", release_tags=["v1"])
+        server.deploy(loud, name="shout", release_tags=["v2"])
+        yield server
+
+
+@pytest.fixture
+def command(server, tmp_path):
+    """Return what runs a command on cases in a file."""
+    key = {"VELLUM_API_KEY": server.api_key, "VELLUM_API_URL": server.url}
+
+    def run(name, cases, *arguments):
+        file = tmp_path / "cases.csv"
+        pd.DataFrame(cases).to_csv(file, index=False)
+        file = ["--cases", file] if name == "compare" else [file]
+        tags = ["--release-tag", "v1", "--release-tag", "v2"]
+        return vellum_nb(
+            name, "shout", *file, *tags, "--history", tmp_path / "runs.db", *arguments, **key
+        )
+
+    return run
+
+
+def form_plan(ws, cases):
+    """Return what the form shows when it checks a file of cases."""
+    form = ws.form("shout")
+    form.release_tags = ["v1", "v2"]
+    section = form._cases
+    section._given = cases
+    section._changed()
+    assert section.wait(20)
+    html = section._plan.value
+    form.close()
+    return html
+
+
+def test_a_misspelt_expected_output_is_an_error_of_a_sweep_and_its_plan(ws):
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(InputError) as caught:
+            ws.sweep("shout", MISSPELT, **BOTH, **options)
+        (problem,) = caught.value.problems
+        assert problem.variable == "expected.laud"
+        assert problem.message == (
+            "is not an output of shout on v1, v2; its outputs: loud, length. Did you mean loud?"
+        )
+    assert ws.history.count() == 0
+
+
+@pytest.mark.parametrize("prefix", ["expected", "desired"])
+def test_an_expected_value_of_no_output_is_an_error(ws, prefix):
+    with pytest.raises(InputError, match=rf"{prefix}\.xyz: is not an output .*: loud, length\.$"):
+        ws.sweep("shout", [{"text": "a", f"{prefix}.xyz": 1}], **BOTH)
+
+
+def test_a_misspelt_expected_output_is_an_error_of_a_comparison(ws):
+    ws.sweep("shout", [{"text": "a"}], **BOTH)
+    with pytest.raises(InputError, match="Did you mean loud?"):
+        ws.compare("shout", cases=MISSPELT)
+    frame = ws.history.frame().assign(**{"expected.laud": "A"})
+    with pytest.raises(InputError) as caught:
+        vnb.compare(frame)
+    (problem,) = caught.value.problems
+    assert problem.variable == "expected.laud"
+    assert problem.message.endswith(": loud, length. Did you mean loud?")
+
+
+@pytest.mark.parametrize("name", ["sweep", "compare"])
+def test_a_misspelt_expected_output_is_an_error_of_the_command_line(ws, command, name):
+    command("sweep", [{"text": "a"}])
+    done = command(name, MISSPELT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "expected.laud: is not an output of shout" in done.stderr
+    assert "Did you mean loud?" in done.stderr
+
+
+def test_a_misspelt_expected_output_is_an_error_of_the_form(ws, tmp_path):
+    file = tmp_path / "cases.csv"
+    pd.DataFrame(MISSPELT).to_csv(file, index=False)
+    html = form_plan(ws, str(file))
+    assert 'role="alert"' in html
+    assert "Did you mean loud?" in html
+
+
+def test_an_expected_output_that_one_release_lacks_is_a_note(ws):
+    plan = ws.sweep("shout", [{"text": "a", "expected.length": 1}], **BOTH, dry_run=True)
+    assert plan.notes == ("expected.length is never met on v1: no output has that name",)
+
+
+def test_a_correction_of_an_older_release_does_not_prevent_a_replay(ws):
+    ws.run("shout", {"text": "a"}, release_tag="v2")
+    ws.history.annotate(ws.history.runs()[0].id, desired={"length": 2})
+    replay = ws.compare("shout").replay(release_tag="v1", progress=False)
+    assert "desired.length" not in replay.frame()
+    notes = replay.compare().figures.notes
+    assert [note.partition(" is ")[0] for note in notes] == ["expected.length"]
+
+
+def test_a_column_named_like_an_output_is_a_note_with_a_remedy_in_every_place(ws, command):
+    plan = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH, dry_run=True)
+    sweep = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH)
+    cmp = sweep.compare()
+    assert plan.notes == sweep.notes == cmp.figures.notes == (NOTE,)
+    rendered = [
+        *(str(plan), html_of(plan), html_of(sweep), html_of(sweep.view())),
+        *(sweep.view().parts["notes"], html_of(cmp), html_of(cmp.view()), str(cmp)),
+        *(cmp.to_markdown(), cmp.to_html()),
+    ]
+    assert [NOTE in text for text in rendered] == [True] * len(rendered)
+    done = command("sweep", LIKE_AN_OUTPUT)
+    assert f"note: {NOTE}" in done.stdout
+    done = command("sweep", LIKE_AN_OUTPUT, "--json")
+    assert NOTE in json.loads(done.stdout)["notes"]
+    assert NOTE in command("compare", LIKE_AN_OUTPUT).stdout
+
+
+def test_the_form_shows_the_note_on_a_column_named_like_an_output(ws, tmp_path):
+    file = tmp_path / "cases.csv"
+    pd.DataFrame(LIKE_AN_OUTPUT).to_csv(file, index=False)
+    assert NOTE in form_plan(ws, str(file))
+
+
+def test_a_column_of_a_frame_that_is_named_like_an_output_is_a_note(ws):
+    sweep = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH)
+    assert vnb.compare(sweep.frame()).figures.notes == (NOTE,)
+    frame = ws.history.frame().assign(loud="A")
+    assert vnb.compare(frame).figures.notes == (NOTE,)
+    assert vnb.compare(frame, by="loud").figures.notes == ()
+
+
+def test_renamed_as_the_note_says_the_column_is_compared(ws):
+    ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH)
+    renamed = pd.DataFrame(LIKE_AN_OUTPUT).rename(columns={"loud": "expected.loud"})
+    sweep = ws.sweep("shout", renamed, **BOTH)
+    cmp = sweep.compare()
+    assert NOTE not in (*sweep.notes, *cmp.figures.notes)
+    assert NOTE not in ws.open_sweep(sweep.id).notes
+    assert cmp.result("v2").better == 2
+
+
+def test_a_misspelt_prefix_is_a_note(ws):
+    plan = ws.sweep("shout", [{"text": "a", "Expcted.loud": "A"}], **BOTH, dry_run=True)
+    assert plan.notes == (
+        "the column Expcted.loud is used as a label; did you mean expected.loud?",
+    )
+
+
+def test_every_note_of_a_plan_is_on_its_sweep_and_comparison(ws):
+    cases = [
+        {"text": "a", "polite": True, "loud": "A", "expected.length": 1},
+        {"text": "a", "polite": True, "politee": 1},
+    ]
+    plan = ws.sweep("shout", cases, **BOTH, max_calls=100, dry_run=True)
+    parts = ("not sent to v1", "never met on v1", NOTE, "inputs of an earlier one", "max_calls=100")
+    for part in parts:
+        assert [note for note in plan.notes if part in note], part
+    sweep = ws.sweep("shout", cases, **BOTH, max_calls=100)
+    assert sweep.notes == plan.notes
+    assert sweep.compare().figures.notes[: len(plan.notes)] == plan.notes
+
+
+def test_notes_on_cases_survive_the_kernel(server, tmp_path):
+    path = tmp_path / "shared.db"
+    with vnb.connect(server, history=path) as ws:
+        sweep_id = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH).id
+    with vnb.connect(server, history=path) as ws:
+        sweep = ws.open_sweep(sweep_id)
+        assert sweep.notes == (NOTE,)
+        assert sweep.compare().figures.notes == (NOTE,)
+        assert ws.compare("shout").figures.notes == (NOTE,)
+        again = ws.sweep("shout", LIKE_AN_OUTPUT, **BOTH)
+        assert again.id == sweep_id
+        assert NOTE in again.notes
+
+
+def test_an_expected_value_of_no_output_is_a_note_where_outputs_are_not_declared(ws, server):
+    server.deploy(lambda text: {"loud": text}, name="undeclared", release_tags=["v1"])
+    cases = [{"text": "a", "expected.laud": "a"}]
+    cmp = ws.sweep("undeclared", cases, release_tags=["v1"], progress=False).compare()
+    (note,) = cmp.figures.notes
+    assert note.startswith("expected.laud is not an output of the compared runs")
+    assert note.endswith("their outputs: loud. Did you mean loud?")
