@@ -538,19 +538,7 @@ def plan_sweep(
     One that has ended counts where its release tags pointed at the same releases. Nothing is
     written.
     """
-    of_plan = sweeps.of_plan(new.signature)
-    record = None if restart else _same_plan(of_plan, new)
-    is_earlier = record is not None
-    if record is not None:
-        check_seed(record, options)
-        record = _completed(record, new)
-    else:
-        generation = max((each.generation for each in of_plan), default=0) + 1
-        record = new.model_copy(update={"generation": generation})
-        if options.stop_when is not None:
-            ordered = [] if restart and not reuse else sweeps.ordered(new.deployment)
-            earlier = (each for each in ordered if _may_be_same(each[0], new))
-            record = _with_order(record, cases, options, earlier)
+    record, is_earlier = _record_of(new, cases, sweeps, options, restart=restart, reuse=reuse)
     goes_on = is_earlier and record.ended is None
     if goes_on:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
@@ -577,6 +565,30 @@ def plan_sweep(
     record = record.model_copy(update={"notes": (*_unread(new), *notes)})
     all_notes = (*_notes(plan, record, new), *record.notes, *_limits(plan, options))
     return record, replace(plan, notes=all_notes), reused
+
+
+def _record_of(
+    new: SweepRecord,
+    cases: Sequence[SweepCase],
+    sweeps: Sweeps,
+    options: SweepOptions,
+    *,
+    restart: bool,
+    reuse: bool,
+) -> tuple[SweepRecord, bool]:
+    """Return the newest sweep of the plan of `new`, or `new`, and whether it is an earlier one."""
+    of_plan = sweeps.of_plan(new.signature)
+    record = None if restart else _same_plan(of_plan, new)
+    if record is not None:
+        check_seed(record, options)
+        return _completed(record, new), True
+    generation = max((each.generation for each in of_plan), default=0) + 1
+    record = new.model_copy(update={"generation": generation})
+    if options.stop_when is not None:
+        ordered = [] if restart and not reuse else sweeps.ordered(new.deployment)
+        earlier = (each for each in ordered if _may_be_same(each[0], new))
+        record = _with_order(record, cases, options, earlier)
+    return record, False
 
 
 def _stored_runs(
