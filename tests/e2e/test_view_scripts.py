@@ -23,7 +23,7 @@ SUMS = [
 SWEEP = {
     "state": "running", "title": "triage", "runs": "8 runs", "began": "2026-11-24T12:00:00+00:00",
     "resumed": [["resumed: ", False], ["2", True], [" runs", False]], "lost": "2026-11-24T11:00:00+00:00",
-    "notice": "Moved to another release since: v1", "plan": "4 cases", "sums": SUMS, "cost": 0.5,
+    "notice": "Moved to another release since: v1", "notes": [f"the column {HOSTILE}"], "plan": "4 cases", "sums": SUMS, "cost": 0.5,
     "tags": [{**TAG, "tag": "v1"}, {**TAG, "tag": "v2", "failed": 0}], "latest": [RUN], "status": "on its way",
 }  # fmt: skip
 ROW = '<div class="vnb-out-row"><dt>reply</dt><dd><pre class="vnb-text">hello</pre></dd></div>'
@@ -58,7 +58,8 @@ def rating(blank):
 def test_a_sweep_is_shown_and_its_buttons_do_what_its_state_allows(sweep):
     page = sweep.page
     expect(page.get_by_role("progressbar", name="v1")).to_have_attribute("aria-valuenow", "2")
-    expect(page.get_by_text(HOSTILE)).to_be_visible()
+    expect(page.get_by_text(HOSTILE, exact=True)).to_be_visible()
+    expect(page.get_by_role("listitem")).to_have_text(f"the column {HOSTILE}")
     page.get_by_role("button", name="Pause").click()
     sweep.set("view_model", {**SWEEP, "state": "paused"})
     page.get_by_role("button", name="Resume").click()
