@@ -10,6 +10,7 @@ import http.client
 import json
 import math
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -35,11 +36,11 @@ from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
     DESCRIBE_S,
-    PASSED_ON,
     SLOW_IMPORT,
     ProcessExecution,
     ProcessOptions,
     describe_in_process,
+    passed_on,
     process_options,
 )
 from vellum_nb.local.refusals import Refused
@@ -57,6 +58,10 @@ _THREADS = 72
 _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
 _DOCKER_HOST = "host.docker.internal"
 _LOG = 4000
+_DOCKER_SETTING = re.compile(
+    "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
+)
+"""Environment variables that docker and podman read, none of which is a key."""
 # Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
 # with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
 _SUPERVISE = """
@@ -96,7 +101,8 @@ def isolation_options(
         )
         raise Refused(400, msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
-    if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
+    options_of_check: dict[str, Any] = {"capture_output": True, "check": False, "env": passed_on()}
+    if subprocess.run(check, **options_of_check).returncode:  # noqa: S603
         msg = (
             f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
             "pip install vellum-workflow-server there"
@@ -309,14 +315,13 @@ class _Server:
         if self._docker:
             command = self._in_container(options, {**settings, "PORT": str(_PORT)})
             limit, clean_up = "true", f"{shlex.quote(self._docker)} rm --force {self._name}"
-            environment = dict(os.environ)  # docker's own settings
+            environment = passed_on(*filter(_DOCKER_SETTING.fullmatch, os.environ))
         else:
             command = [str(options.python), "-m", "gunicorn", "--bind", f"unix:{self._socket}"]
             command += ["--worker-class", "gthread", "--threads", str(_THREADS), "--timeout", "0"]
             command += ["workflow_server.server:app"]
             limit, clean_up = f"ulimit -v {memory // 1024 if memory else 'unlimited'}", "true"
-            passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-            environment = passed_on | settings
+            environment = passed_on() | settings
         folder = shlex.quote(str(self._folder))
         script = _SUPERVISE.format(limit=limit, clean_up=clean_up, folder=folder)
         with (self._folder / "log").open("wb") as log:
