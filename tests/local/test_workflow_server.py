@@ -17,9 +17,9 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import leak_kit
 import pytest
 import requests
-import leak_kit
 from execution_kit import FLOW_HEAD, events, is_alive, read, until
 
 from vellum_nb.errors import VellumNBError

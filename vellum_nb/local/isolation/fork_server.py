@@ -117,12 +117,12 @@ def _serve(connection: socket.socket) -> None:
     signal.set_wakeup_fd(wakeup)
     statuses: dict[int, int] = {}
     while True:
-        ready = select.select([connection, ended], [], [])[0]
+        ready = select.select([connection.fileno(), ended], [], [])[0]
         if ended in ready:
             with suppress(BlockingIOError):
                 os.read(ended, 65536)
             _reap(statuses)
-        if connection in ready:
+        if connection.fileno() in ready:
             content, received, _, _ = socket.recv_fds(connection, 1, _RECEIVED)
             if not content:
                 return
@@ -169,7 +169,7 @@ def _run_job(jobs: int, events: int, output: int) -> NoReturn:
         os.close(output)
         for descriptor in (jobs, events):
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - so named in os
-        with open(jobs, "rb", closefd=False) as reader:  # noqa: PTH123 - a descriptor
+        with open(jobs, "rb", closefd=False) as reader:
             job = pickle.load(reader)  # noqa: S301 - of the process that started this one
         job.run(events, jobs)
     except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets

@@ -101,8 +101,8 @@ def isolation_options(
         )
         raise Refused(400, msg)
     check = [found, "-c", "import workflow_server, gunicorn"]
-    options_of_check: dict[str, Any] = {"capture_output": True, "check": False, "env": passed_on()}
-    if subprocess.run(check, **options_of_check).returncode:  # noqa: S603
+    done = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
+    if done.returncode:
         msg = (
             f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
             "pip install vellum-workflow-server there"
