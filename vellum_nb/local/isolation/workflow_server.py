@@ -57,6 +57,10 @@ _HEALTH_S = 5.0
 _THREADS = 72
 _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
 _DOCKER_HOST = "host.docker.internal"
+_GATEWAYS = {  # default network of docker and of podman -> template of its gateway
+    "bridge": "{{(index .IPAM.Config 0).Gateway}}",
+    "podman": "{{(index .Subnets 0).Gateway}}",
+}
 _LOG = 4000
 _DOCKER_SETTING = re.compile(
     "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
@@ -219,7 +223,7 @@ class ServerExecution:
                     continue  # WAITING, while nothing happens, or END
                 event = json.loads(line)
                 if event["name"].startswith("vembda."):
-                    failure = _failure(event["body"]) or failure
+                    failure = _failure(event["body"], self.code.options) or failure
                 else:
                     yield from translator.translate(event)
             message = "The workflow server ended the run without a result"
@@ -254,7 +258,7 @@ class ServerExecution:
         }
 
 
-def _failure(body: Mapping[str, Any]) -> Rejection | None:
+def _failure(body: Mapping[str, Any], options: ProcessOptions) -> Rejection | None:
     """Return why the server itself ended a run."""
     if body.get("timed_out"):
         return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
@@ -262,6 +266,9 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
         return None
     reason = body.get("stderr") or "it gave no reason"
     message = f"The workflow server could not finish the run: {reason}"
+    if options.memory_limit and "exited abnormally" in reason:
+        limit = f"its memory_limit of {options.memory_limit:,} bytes"
+        message += f", perhaps because it needed more than {limit}"
     return Rejection(message, "NODE_EXECUTION")
 
 
@@ -314,7 +321,8 @@ class _Server:
         }
         if self._docker:
             command = self._in_container(options, {**settings, "PORT": str(_PORT)})
-            limit, clean_up = "true", f"{shlex.quote(self._docker)} rm --force {self._name}"
+            docker, limit = shlex.quote(self._docker), "true"
+            clean_up = f"{docker} kill {self._name}; {docker} rm --force {self._name}"
             environment = passed_on(*filter(_DOCKER_SETTING.fullmatch, os.environ))
         else:
             command = [str(options.python), "-m", "gunicorn", "--bind", f"unix:{self._socket}"]
@@ -450,13 +458,13 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
                 _forward(self.request, outside)
                 back.join()
 
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    with suppress(Rejection, OSError):
-        gateway = _call(docker, "network", "inspect", "--format", form, "bridge").strip()
-        relay = socketserver.ThreadingTCPServer((gateway, 0), Forwarding)
-        relay.daemon_threads = True
-        threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
-        return relay
+    for network, gateway in _GATEWAYS.items():
+        with suppress(Rejection, OSError):
+            address = _call(docker, "network", "inspect", "--format", gateway, network).strip()
+            relay = socketserver.ThreadingTCPServer((address, 0), Forwarding)
+            relay.daemon_threads = True
+            threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
+            return relay
     return None
 
 
