@@ -2,7 +2,7 @@
 
 The image is built once, from Debian's packages and PyPI, and stored in the user's cache folder.
 `docker` uses the daemon that runs, or starts one if the tests run as root, and ends it afterwards.
-Whatever is missing raises `Unavailable` with the reason.
+Whatever is missing raises `UnavailableError` with the reason.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _RUNC = '[engine]\nruntime = "runc"\n'  # crun refuses a machine with cgroups of
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{0}/podman"\nrunroot = "{1}/run"\n'
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Containers cannot be run on this machine; the message is the reason."""
 
 
@@ -51,7 +51,7 @@ class Engine:
         name = f"{IMAGE}:{TAG}"
         try:
             self.call("image", "inspect", name)
-        except Unavailable:
+        except UnavailableError:
             change = 'CMD ["vellum_start_server"]'
             self.call("import", "--change", change, str(_archive()), name)
         self.call("run", "--rm", "--publish", "127.0.0.1::8000", name, "true")
@@ -62,7 +62,7 @@ def docker() -> Iterator[Engine]:
     """Yield docker, with a daemon that is started if none runs."""
     program = _program("docker", "docker-cli")
     engine = Engine(program)
-    with suppress(Unavailable):
+    with suppress(UnavailableError):
         engine.call("info")
         engine.prepare()
         yield engine
@@ -88,12 +88,12 @@ def _daemon(engine: Engine, folder: Path, lock: int) -> Iterator[None]:
     try:
         until = time.monotonic() + 60
         while True:
-            with suppress(Unavailable):
+            with suppress(UnavailableError):
                 engine.call("info")
                 break
             if daemon.poll() is not None or time.monotonic() > until:
                 lines = log.read_text("utf-8", "replace").strip().splitlines() or [""]
-                raise Unavailable(f"dockerd does not start here: {lines[-1][:300]}")
+                raise UnavailableError(f"dockerd does not start here: {lines[-1][:300]}")
             time.sleep(0.1)
         yield
     finally:
@@ -137,13 +137,13 @@ def _without_docker(folder: str) -> str:
 
 def _check_root(reason: str) -> None:
     if os.geteuid() != 0:
-        raise Unavailable(f"{reason} as root only")
+        raise UnavailableError(f"{reason} as root only")
 
 
 def _program(name: str, package: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise Unavailable(f"{name} is missing: apt-get install {package}")
+        raise UnavailableError(f"{name} is missing: apt-get install {package}")
     return path
 
 
@@ -158,7 +158,7 @@ def _lock() -> Iterator[int]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             if time.monotonic() > until:
-                raise Unavailable(f"another test run uses {CACHE}")
+                raise UnavailableError(f"another test run uses {CACHE}")
             time.sleep(0.2)
         yield file.fileno()
 
@@ -185,7 +185,7 @@ def _build(root: Path) -> None:
          "Label: Debian", "Component: main"]
     ).split()  # fmt: skip
     if not mirror:
-        raise Unavailable("apt names no mirror of Debian to build the image from")
+        raise UnavailableError("apt names no mirror of Debian to build the image from")
     debootstrap = _program("debootstrap", "debootstrap")
     options = ["--variant=minbase", f"--include={_PACKAGES}"]
     _output([debootstrap, *options, "bookworm", str(root), mirror[0]])
@@ -202,14 +202,14 @@ def _build(root: Path) -> None:
 
 
 def _output(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Return what a command prints; raises `Unavailable` with its last lines if it fails."""
+    """Return what a command prints; raises `UnavailableError` with its last lines if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=600, env=environment
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Unavailable(f"{Path(command[0]).name} failed: {exc}") from exc
+        raise UnavailableError(f"{Path(command[0]).name} failed: {exc}") from exc
     if done.returncode:
         last = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise Unavailable(f"{' '.join([Path(command[0]).name, *command[1:2]])} failed: {last}")
+        raise UnavailableError(f"{' '.join([Path(command[0]).name, *command[1:2]])} failed: {last}")
     return done.stdout

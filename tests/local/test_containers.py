@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
@@ -12,7 +11,7 @@ import container_kit
 import pytest
 import requests
 from container_kit import IMAGE, TAG
-from execution_kit import FLOW_HEAD, archive, events, outputs, read, until
+from execution_kit import FLOW_HEAD, archive, by, events, inputs, outputs, until
 from leak_kit import KEY, SEARCH
 from prompts.openai_kit import model_server
 
@@ -34,6 +33,7 @@ class Do(BaseNode):
         if self.text == "fail":
             raise ValueError("no such text")
         if self.text == "sleep":
+            pathlib.Path("/tmp/pid").write_text(str(os.getpid()))
             time.sleep(120)
         if self.text == "memory":
             content = bytearray({2 * MEMORY})
@@ -86,7 +86,7 @@ def engine(request):
     with ExitStack() as stack:
         try:
             engine = stack.enter_context(getattr(container_kit, request.param)())
-        except container_kit.Unavailable as exc:
+        except container_kit.UnavailableError as exc:
             pytest.skip(f"{request.param}: {exc}")
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in {**engine.environment, **KEYS}.items():
@@ -99,7 +99,7 @@ def deployed(engine):
     """Deploy a release that runs in a container; yield the server and the container's name."""
     before = engine.containers()
     with model_server() as model:
-        with LocalServer(timeout=8) as server:
+        with LocalServer() as server:
             server.models(base_url=model.url, api_key=KEYS["A_KEY"])
             files = {"workflow.py": FLOW.encode()}
             options = {"isolation": "container", "image": f"{IMAGE}:{TAG}"}
@@ -118,19 +118,17 @@ def api(deployed, asking):
 def run(api, text, name="flow"):
     answer = api.session.post(
         f"{api.server.url}/v1/execute-workflow",
-        json={
-            "workflow_deployment_name": name,
-            "inputs": [{"name": "text", "type": "STRING", "value": text}],
-        },
+        json={"workflow_deployment_name": name, "inputs": inputs(text=("STRING", text))},
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 
 
-def processes(engine, deployed):
-    """Return how many processes the container has."""
-    return len(engine.call("top", deployed.name).splitlines())
+def sleeps(engine, deployed):
+    """Return whether the process of the last run that sleeps has not ended."""
+    command = "cat /proc/$(cat /tmp/pid)/cmdline 2>/dev/null || true"
+    return engine.call("exec", deployed.name, "sh", "-c", command) != ""
 
 
 def test_a_release_runs_in_a_container_with_limits_on_loopback(engine, deployed, api):
@@ -169,38 +167,33 @@ def test_a_run_that_exceeds_the_memory_of_its_container_is_rejected(api):
     assert outputs(run(api, "still")) == {"output": "STILL"}
 
 
-def test_a_run_that_takes_too_long_is_rejected_and_ends_in_its_container(engine, deployed, api):
-    before = processes(engine, deployed)
-    late = run(api, "sleep")
-    assert late["error"]["code"] == "WORKFLOW_TIMEOUT"
-    assert outputs(run(api, "next")) == {"output": "NEXT"}
-    until(lambda: processes(engine, deployed) <= before)
-
-
 def test_a_run_whose_client_hangs_up_is_cancelled_and_ends_in_its_container(engine, deployed, api):
-    before = processes(engine, deployed)
     body = {
         "workflow_deployment_name": "flow",
-        "inputs": [{"name": "text", "type": "STRING", "value": "sleep"}],
+        "inputs": inputs(text=("STRING", "sleep")),
+        "external_id": "cancelled",
     }
     with suppress(requests.ReadTimeout):
         api.session.post(f"{deployed.server.url}/v1/execute-workflow", json=body, timeout=1)
-    ended = until(lambda: next(e for e in events(api, "flow")["results"] if e["end"]))
-    error = read(api, "flow", ended["span_id"])["error"]
-    assert error["code"] == "WORKFLOW_CANCELLED"
-    until(lambda: processes(engine, deployed) <= before)
+
+    def is_cancelled():
+        (execution,) = events(api, "flow", filters=by("external_id", "=", "cancelled"))["results"]
+        return execution["end"] and execution["error"]["code"] == "WORKFLOW_CANCELLED"
+
+    until(is_cancelled)
+    until(lambda: not sleeps(engine, deployed))
 
 
 def test_nodes_of_a_pushed_project_in_its_image_call_the_local_server(engine, deployed, api):
     image = {"container_image_name": IMAGE, "container_image_tag": TAG}
-    answer = api.call(
-        "POST",
-        "/v1/workflows/push",
+    answer = api.session.post(
+        f"{deployed.server.url}/v1/workflows/push",
         data={
             "exec_config": json.dumps({"runner_config": image}),
             "deployment_config": json.dumps({"name": "calls"}),
         },
         files={"artifact": ("calls.tar.gz", archive({"workflow.py": CALLS}))},
+        timeout=180,
     )
     assert answer.status_code == 200, answer.text
     release = api.get("/v1/workflow-deployments/calls/releases/LATEST").json()
@@ -222,20 +215,37 @@ def test_an_image_that_is_missing_is_an_error_at_deploy(deployed):
 SERVE = """
 import sys
 from vellum_nb.local import LocalServer
-with LocalServer() as server:
+with LocalServer(timeout=2) as server:
     files = {"workflow.py": sys.argv[1].encode()}
     server.deploy(files, name="flow", isolation="container", image=sys.argv[2])
-    print("ready", flush=True)
+    print(server.url, server.api_key, flush=True)
     sys.stdin.read()
 """
 
 
-def test_no_container_is_left_by_a_server_that_was_killed(engine):
+@pytest.fixture(scope="module")
+def process(engine):
+    """Start a server in a process of its own, with a time limit of two seconds for runs."""
     before = engine.containers()
     command = [sys.executable, "-c", SERVE, FLOW, f"{IMAGE}:{TAG}"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, env=dict(os.environ)) as server:
-        assert server.stdout.readline() == "ready\n"
-        assert len(engine.containers() - before) == 1
-        server.send_signal(signal.SIGKILL)
-    until(lambda: engine.containers() <= before)
+    with subprocess.Popen(command, **pipes, text=True, env=dict(os.environ)) as process:
+        try:
+            url, api_key = process.stdout.readline().split()
+            (name,) = engine.containers() - before
+            server = SimpleNamespace(url=url, api_key=api_key)
+            yield SimpleNamespace(server=server, name=name, kill=process.kill)
+        finally:
+            process.kill()
+
+
+def test_a_run_that_takes_too_long_is_rejected_and_ends_in_its_container(engine, process, asking):
+    late = run(asking(process.server), "sleep")
+    assert late["error"]["code"] == "WORKFLOW_TIMEOUT"
+    until(lambda: not sleeps(engine, process))
+
+
+def test_no_container_is_left_by_a_server_that_was_killed(engine, process):
+    assert process.name in engine.containers()
+    process.kill()
+    until(lambda: process.name not in engine.containers())
