@@ -127,7 +127,7 @@ def run(api, text, name="flow"):
 
 def sleeps(engine, deployed):
     """Return whether the process of the last run that sleeps has not ended."""
-    command = "cat /proc/$(cat /tmp/pid)/cmdline 2>/dev/null || true"
+    command = "pid=$(cat /tmp/pid 2>/dev/null) && cat /proc/$pid/cmdline 2>/dev/null || true"
     return engine.call("exec", deployed.name, "sh", "-c", command) != ""
 
 
@@ -215,7 +215,7 @@ def test_an_image_that_is_missing_is_an_error_at_deploy(deployed):
 SERVE = """
 import sys
 from vellum_nb.local import LocalServer
-with LocalServer(timeout=2) as server:
+with LocalServer(timeout=4) as server:
     files = {"workflow.py": sys.argv[1].encode()}
     server.deploy(files, name="flow", isolation="container", image=sys.argv[2])
     print(server.url, server.api_key, flush=True)
@@ -225,7 +225,7 @@ with LocalServer(timeout=2) as server:
 
 @pytest.fixture(scope="module")
 def process(engine):
-    """Start a server in a process of its own, with a time limit of two seconds for runs."""
+    """Start a server in a process of its own, with a time limit of four seconds for runs."""
     before = engine.containers()
     command = [sys.executable, "-c", SERVE, FLOW, f"{IMAGE}:{TAG}"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -2,7 +2,7 @@
 
 It is started with a clean environment, so neither it nor its children can read the keys of the
 process that started it in ``/proc/PID/environ``. This file is also the program that it executes;
-apart from the modules that it is told to import, it uses the standard library only.
+it imports the standard library only, apart from the modules named in its arguments.
 """
 
 from __future__ import annotations
