@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import container_kit
@@ -149,6 +150,16 @@ def test_a_container_has_no_key_in_its_settings_processes_or_files(engine, deplo
     seen = outputs(run(api, "search"))["output"]
     assert seen["keys"] == {}
     assert "environ of 1" in seen["looked"]
+
+
+def test_the_programs_that_run_a_container_have_no_key_in_their_environment(deployed):
+    environments = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if deployed.name in (process / "cmdline").read_text("utf-8", "replace"):
+                environments.append((process / "environ").read_text("utf-8", "replace"))
+    assert len(environments) > 1  # the shell that removes the container, and docker or podman
+    assert not [key for key in KEYS.values() if key in "".join(environments)]
 
 
 def test_a_failure_in_a_container_is_a_rejected_run(api):
