@@ -41,6 +41,14 @@ class Engine:
     def call(self, *arguments: str) -> str:
         return _output([self.program, *arguments], {**os.environ, **self.environment})
 
+    def answers(self) -> bool:
+        """Return whether its daemon answers."""
+        try:
+            self.call("info")
+        except UnavailableError:
+            return False
+        return True
+
     def containers(self) -> set[str]:
         """Return the names of our containers, in any state."""
         listed = self.call("ps", "--all", "--filter", "label=vellum-nb", "--format", "{{.Names}}")
@@ -62,8 +70,7 @@ def docker() -> Iterator[Engine]:
     """Yield docker, with a daemon that is started if none runs."""
     program = _program("docker", "docker-cli")
     engine = Engine(program)
-    with suppress(UnavailableError):
-        engine.call("info")
+    if engine.answers():
         engine.prepare()
         yield engine
         return
@@ -87,10 +94,7 @@ def _daemon(engine: Engine, folder: Path, lock: int) -> Iterator[None]:
         daemon = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[lock])
     try:
         until = time.monotonic() + 60
-        while True:
-            with suppress(UnavailableError):
-                engine.call("info")
-                break
+        while not engine.answers():
             if daemon.poll() is not None or time.monotonic() > until:
                 lines = log.read_text("utf-8", "replace").strip().splitlines() or [""]
                 raise UnavailableError(f"dockerd does not start here: {lines[-1][:300]}")
