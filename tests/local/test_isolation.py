@@ -309,7 +309,7 @@ def whisper(text: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "thread"}, "it is one of: kernel, process"),
+        ({"isolation": "thread"}, "Unknown isolation 'thread'. Available: kernel, process"),
         ({"isolation": "process"}, "whisper cannot run in a process of its own"),
         ({"memory_limit": 2**31}, 'add isolation="process"'),
         ({"env": ["A"]}, 'add isolation="process"'),

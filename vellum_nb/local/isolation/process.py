@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DESCRIBE_S = 60.0
 SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes to keep of the end of what the process printed
+_OUTPUT = 64 * 1024  # bytes of the end of its output that are kept
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off
@@ -78,14 +78,14 @@ def process_options(
     isolation: str, *, memory_limit: int | None, env: Sequence[str]
 ) -> ProcessOptions | None:
     """Return the options of a process, or None when runs stay in the kernel's process."""
-    known = ("kernel", "process", "container", "environment")
+    available = ("kernel", "process", "container", "environment")
     problem = ""
     if isolation == "kernel":
         if memory_limit is None and not env:
             return None
         problem = 'memory_limit and env are for runs in a process: add isolation="process"'
-    elif isolation not in known:
-        problem = f"isolation={isolation!r:.40} is not known; it is one of: {', '.join(known)}"
+    elif isolation not in available:
+        problem = f"Unknown isolation {isolation!r:.40}. Available: {', '.join(available)}"
     elif os.name == "nt":
         problem = f"isolation={isolation!r} needs a system that can fork, which Windows cannot"
     elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
@@ -155,7 +155,7 @@ class ProcessExecution:
                     raise Rejection(*content)
                 if content.name == NODE_FULFILLED and content.kind == "PROMPT":
                     usage = content.usage or self.context.usage(content.span_id)
-                    content = replace(content, usage=usage)  # noqa: PLW2901 - only known here
+                    content = replace(content, usage=usage)  # noqa: PLW2901 - the same event
                 yield content
                 if content.ends:
                     return
@@ -181,7 +181,7 @@ class ProcessExecution:
 class _Child:
     """A process that does one job: to run the code, or, without a context, to describe it.
 
-    It leads a group, so that what it starts ends with it.
+    It leads a process group; its own child processes end with it.
     """
 
     def __init__(
@@ -232,14 +232,14 @@ class _Child:
             yield from map(_message, reader)
 
     def kill(self) -> None:
-        """Terminate it and its group, and kill what is left soon after; it may have ended."""
+        """Terminate the process group, and kill the remaining processes soon after."""
         self._signal(signal.SIGTERM)
         killer = threading.Timer(_TERMINATE_S, self._signal, (signal.SIGKILL,))
         killer.daemon = True
         killer.start()
 
     def end(self) -> tuple[str, str]:
-        """Kill what is left of its group; return how it ended and what it printed last."""
+        """Kill the process group; return a description of its end and its last output."""
         self._signal(signal.SIGKILL)
         with self._lock:
             self._is_over = True
@@ -253,7 +253,7 @@ class _Child:
         printed = own_frames(self._output.decode(errors="replace").strip())[-_ERROR_CHARS:]
         if status >= 0:
             return f"ended by itself with exit status {status}", printed
-        names = {each.value: each.name for each in signal.Signals}
+        names = {number.value: number.name for number in signal.Signals}
         name = names.get(-status, f"signal {-status}")
         hint = ", perhaps as memory ran out," if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}", printed
@@ -309,7 +309,7 @@ _fork_servers: dict[tuple[int, bool], ForkServer] = {}  # by process id and use 
 
 
 def _message(line: bytes) -> tuple[str, Any]:
-    """Return the kind and the content of a line; what the workflow wrote there is not trusted."""
+    """Return the kind and the content of a line, which is validated: the workflow can write it."""
     try:
         ((kind, content),) = json.loads(line).items()
         if kind == "event":
@@ -344,7 +344,7 @@ class Job:
 
     def run(self, events: int, sentinel: int) -> NoReturn:
         """Do the job and end the process; `sentinel` is closed when the server is gone."""
-        os.register_at_fork(after_in_child=lambda: os.close(events))  # else a copy holds it open
+        os.register_at_fork(after_in_child=lambda: os.close(events))  # a copy would hold it open
         writer = os.fdopen(events, "wb")
 
         def send(kind: str, content: Any) -> None:

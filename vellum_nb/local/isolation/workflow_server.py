@@ -65,7 +65,7 @@ _LOG = 4000
 _DOCKER_SETTING = re.compile(
     "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
 )
-"""Environment variables that docker and podman read, none of which is a key."""
+"""Environment variables of docker and podman without keys."""
 # Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
 # with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
 _SUPERVISE = """
@@ -97,22 +97,22 @@ def isolation_options(
             "pyproject.toml or vellum.lock.json (container_image_name)"
         )
         raise Refused(400, msg)
-    found = shutil.which(str(python)) if python else None
-    if found is None:
+    program = shutil.which(str(python)) if python else None
+    if program is None:
         msg = (
             'isolation="environment" needs python="/path/to/python" of that environment; '
             f"{str(python)!r:.200} is not a program"
         )
         raise Refused(400, msg)
-    check = [found, "-c", "import workflow_server, gunicorn"]
+    check = [program, "-c", "import workflow_server, gunicorn"]
     done = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
     if done.returncode:
         msg = (
-            f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
+            f"isolation={isolation!r} needs Vellum's workflow server in {program}: "
             "pip install vellum-workflow-server there"
         )
         raise Refused(400, msg)
-    return replace(options, python=found)
+    return replace(options, python=program)
 
 
 def image_of_project(path: Path) -> str | None:
@@ -295,8 +295,8 @@ def _server_of(folder: Path, options: ProcessOptions) -> _Server:
 def stop_servers(folders: Sequence[Path]) -> None:
     """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
     with _lock:
-        found = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
-    for server in found:
+        servers = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
+    for server in servers:
         server.stop()
 
 
@@ -374,7 +374,7 @@ class _Server:
     def request(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, and give its answer; `timeout` is that of each part of it."""
+        """Send a request and yield its answer; `timeout` applies to each read and write."""
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = self._connect()
@@ -414,7 +414,7 @@ class _Server:
         return self._process.poll() is None
 
     def rejection(self, message: str) -> Rejection:
-        """Return the rejection of a run, with what the server printed last."""
+        """Return the rejection of a run, with the last output of the server."""
         with suppress(OSError):
             log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
             return Rejection(message, "NODE_EXECUTION", log or None)
@@ -480,8 +480,8 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 
 def _docker() -> str:
     for name in ("docker", "podman"):
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     msg = (
         'isolation="container" needs docker or podman, and neither is on the PATH: install one, '
         'or run in a Python environment with isolation="environment", python=...'
@@ -504,7 +504,7 @@ def _digest(docker: str, image: str) -> str:
 
 
 def _call(docker: str, *arguments: str) -> str:
-    """Return what a command of docker prints."""
+    """Return the output of a docker command."""
     try:
         done = subprocess.run(  # noqa: S603 - docker's own command
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600
