@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +117,18 @@ def keys_seen(tmp_path: Path, source: str, **options: Any) -> tuple[dict[str, st
 
     Return those keys by name, and what the source returns.
     """
-    (tmp_path / "temporary").mkdir()
     names = ("VELLUM_API_KEY", "OPENAI_API_KEY", "PGPASSWORD", "A_KEY")
     keys = {name: KEY.format(number) for number, name in enumerate(names)}
-    done = subprocess.run(
-        [sys.executable, "-c", DEPLOY, source, json.dumps(options)],
-        env={**os.environ, **keys, "TMPDIR": str(tmp_path / "temporary")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # its path is short enough for a socket
+        done = subprocess.run(
+            [sys.executable, "-c", DEPLOY, source, json.dumps(options)],
+            env={**os.environ, **keys, "TMPDIR": folder},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     outputs = json.loads(done.stdout)
     return keys, outputs.get("output", outputs)
