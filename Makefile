@@ -84,6 +84,7 @@ LOCK := --universal --generate-hashes --no-header --no-annotate --python-version
 
 programs:
 	@.ci/programs chromium postgresql pgbouncer libreoffice
+	@.ci/programs --optional docker podman debootstrap
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 from execution_kit import inputs, outputs, until, until_gone
+from leak_kit import FUNCTION, keys_seen
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -146,6 +147,23 @@ def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch)
     assert "_KEY" not in seen["flow"]
     assert "OPENAI" not in seen["with-key"]
     assert "'A_KEY'" in seen["with-key"]
+
+
+def test_isolated_code_reads_no_key_from_environments_arguments_descriptors_files_or_memory(
+    tmp_path,
+):
+    _, seen = keys_seen(tmp_path, FUNCTION, isolation="process", entry="look")
+    assert seen["keys"] == {}
+    for place in ("environ", "cmdline", "memory"):
+        assert len([name for name in seen["looked"] if name.startswith(place)]) == 2  # run, server
+    assert "file workflow.py" in seen["looked"]
+
+
+def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
+    keys, seen = keys_seen(tmp_path, FUNCTION, isolation="process", entry="look", env=["A_KEY"])
+    assert seen["keys"]["os.environ"] == [keys["A_KEY"]]
+    assert {key for found in seen["keys"].values() for key in found} == {keys["A_KEY"]}
+    assert not [place for place in seen["keys"] if place.startswith(("environ", "cmdline"))]
 
 
 def test_a_state_goes_on_in_the_next_process_and_inputs_are_checked_before_one_is_started(
@@ -291,7 +309,7 @@ def whisper(text: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "thread"}, "it is one of: kernel, process"),
+        ({"isolation": "thread"}, "Unknown isolation 'thread'. Available: kernel, process"),
         ({"isolation": "process"}, "whisper cannot run in a process of its own"),
         ({"memory_limit": 2**31}, 'add isolation="process"'),
         ({"env": ["A"]}, 'add isolation="process"'),
@@ -310,7 +328,7 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
     deltas = [e.body["output"].get("delta") for e in events if e.name.endswith("ion.streaming")]
     assert [delta for delta in deltas if delta] == ["a", "b", "c"]
     assert last.name == "workflow.execution.fulfilled"
-    mine = ["pgrep", "-P", str(os.getpid()), "-f", "multiprocessing.forkserver"]
+    mine = ["pgrep", "-P", str(os.getpid()), "-f", "fork_server.py"]
     for pid in subprocess.run(mine, capture_output=True, check=True, text=True).stdout.split():
         os.kill(int(pid), signal.SIGKILL)
     ended = [list(run_of(code, "abc").events())[-1] for _ in range(3)]
@@ -318,7 +336,7 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
 
 
 def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):
-    """`multiprocessing` would import it in each child: the fork server is one of our own."""
+    """The fork server imports no main module of its client."""
     script = tmp_path / "script.py"
     script.write_text(
         "import pathlib, sys\n"
@@ -343,10 +361,10 @@ def test_many_runs_at_once_do_not_mix(code):
     assert len({event.body["outputs"]["pid"] for event in ended}) == 24
 
 
-def test_an_input_that_cannot_be_sent_to_the_process_is_a_rejection(asking):
-    source = b"from typing import Any\ndef flow(value: Any) -> str:\n    return 'ok'\n"
-    value = json.loads("[" * 500 + "]" * 500)
+def test_an_input_that_is_nested_to_the_limit_reaches_the_process(asking):
+    source = b"from typing import Any\ndef flow(value: Any) -> Any:\n    return [value]\n"
+    value = json.loads("[" * 197 + "]" * 197)  # 200 with the places of the body
     with LocalServer(timeout=5) as server:
         server.deploy({"workflow.py": source}, isolation="process")
         data = asking(server).run("flow", value=("JSON", value))
-    assert "RecursionError" in data["error"]["message"]
+    assert outputs(data)["output"] == [value]

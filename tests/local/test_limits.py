@@ -196,7 +196,7 @@ def test_unfinished_bodies_of_all_clients_together_are_bounded(asking):
         refused = threading.Event()
 
         def watch(sock):
-            if b" 503 " in closed(sock, 20)[:20]:
+            if b" 429 " in closed(sock, 20)[:20]:
                 refused.set()
 
         for sock in opened[-3:]:

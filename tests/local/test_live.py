@@ -147,8 +147,11 @@ def test_whatever_loading_code_raises_ends_that_run_alone(ledger, exc):
     def prepare():
         raise exc
 
-    with pytest.raises(type(exc) if isinstance(exc, ValueError) else Refused):
+    with pytest.raises(
+        Refused, match=f"could not be prepared to run: {type(exc).__name__}"
+    ) as caught:
         run_alone(ledger, prepare)
+    assert caught.value.status_code == 400
     assert ledger.record(IDS[0]) is None
 
 
@@ -179,7 +182,7 @@ def test_a_machine_without_more_threads_refuses_and_keeps_no_place_for_it(ledger
             threading.stack_size(usual)
         return caught.value.status_code, executions.has_room()
 
-    assert asyncio.run(run()) == (503, True)
+    assert asyncio.run(run()) == (429, True)
 
 
 def test_a_turn_that_cannot_be_recorded_ends_the_run(tmp_path):

@@ -208,6 +208,7 @@ def test_a_push_without_a_deployment_config_keeps_a_sandbox_and_a_dry_run_nothin
         (archive({"read.me": "x"}), {}, 400, "holds no .py file"),
         (archive({"a.py": "", "a.py/b.py": ""}), {}, 400, "cannot be stored: "),
         (archive({"a" * 300 + ".py": ""}), {}, 400, "cannot be stored: File name too long"),
+        (archive({"d/" * 51 + "a.py": ""}), {}, 400, "is in more than 50 folders"),
         (archive({"\udcff.py": ""}), {}, 400, "a name that is not text"),
         (archive(ECHO), {"exec_config": '{"runner_config": 5}'}, 400, "exec_config.runner_config"),
         (archive(ECHO), {"dataset": '[{"mocks": [5]}]'}, 400, "dataset[0].mocks[0]"),

@@ -17,6 +17,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import leak_kit
 import pytest
 import requests
 from execution_kit import FLOW_HEAD, events, is_alive, read, until
@@ -157,6 +158,13 @@ def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, proj
         assert crashed["state"] == "REJECTED"
         assert crashed["error"]["message"]
         assert outputs(run(api))["loud"] == ("STRING", "HI")
+
+
+def test_code_in_an_environment_of_its_own_reads_no_key(python, tmp_path):
+    options = {"isolation": "environment", "python": python}
+    _, seen = leak_kit.keys_seen(tmp_path, leak_kit.PROJECT, **options)
+    assert seen["keys"] == {}
+    assert len([place for place in seen["looked"] if place.startswith("environ of")]) > 2
 
 
 CRASHING = """#!{python}

@@ -397,7 +397,7 @@ def parse_filters(filters: str | None) -> Where:
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
         msg = f"{error['msg']}, not {error['input']!r:.60}"
         raise _bad(msg, place.lstrip(".")) from None
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         msg = f"not valid JSON ({exc})"
         raise _bad(msg) from None
     values: dict[str, str | int] = {}

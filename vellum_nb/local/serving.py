@@ -26,7 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.registry import Registry
 from vellum_nb.local.engine.events import RunContext
-from vellum_nb.local.engine.executions import Executions, Limits
+from vellum_nb.local.engine.executions import RETRY_AFTER, Executions, Limits
 from vellum_nb.local.faults import FaultBox
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models
@@ -281,7 +281,10 @@ class Guard:
             self._check(scope)
             waiting = [await self._body(receive)]
         except Refused as exc:
-            await _early_failure(exc.status_code, exc.detail)(scope, receive, send)
+            answer = _early_failure(exc.status_code, exc.detail)
+            if exc.retry_after:
+                answer.headers["Retry-After"] = str(exc.retry_after)
+            await answer(scope, receive, send)
             return
 
         async def replayed() -> Message:
@@ -326,7 +329,8 @@ class Guard:
                         parts.append(part)
                         self._held += len(part)
                     if self._held > self._limit * _HELD:
-                        raise Refused(503, "Too many large bodies come at once; try again later")
+                        msg = "Too many large bodies come at once; try again later"
+                        raise Refused(429, msg, retry_after=RETRY_AFTER)
         except TimeoutError:
             raise Refused(408, f"The body did not come within {self._timeout:g} s") from None
         finally:

@@ -67,7 +67,8 @@ def imported(code: str) -> Code:
         return code_of(attrgetter(name)(importlib.import_module(module)))
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
-    except Exception as exc:  # a module may raise anything when it is imported
+    except BaseException as exc:  # a module may raise anything when it is imported
+        _raise_interrupt(exc)
         msg = f"{code} cannot be imported ({describe_exception(exc)})"
         raise CodeUnavailableError(msg) from exc
 
@@ -93,9 +94,17 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
         raise
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
-    except (Exception, SystemExit) as exc:  # a module may raise anything when it is imported
+    except BaseException as exc:  # a module may raise anything when it is imported
+        _raise_interrupt(exc)
         msg = f"{where}.py cannot be imported ({_import_problem(exc, snapshot)})"
         raise CodeUnavailableError(msg) from exc
+
+
+def _raise_interrupt(exc: BaseException) -> None:
+    """Raise `exc` again if it is the user's interrupt, which only the main thread receives."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if isinstance(exc, KeyboardInterrupt) and is_main:
+        raise exc
 
 
 def _make_package(snapshot: Snapshot) -> None:

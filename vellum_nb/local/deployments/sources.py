@@ -29,6 +29,7 @@ _TEMPORARY_PREFIX = "vellum_nb-sources-"
 _TOO_YOUNG_S = 60.0  # a temporary folder that may not have its lock yet
 MAX_FILES = 2_000
 MAX_BYTES = 32 * 1024 * 1024
+_MAX_FOLDERS = 50  # within each other
 _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", "__annotations__"})
 
@@ -200,6 +201,9 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
         is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
         if is_outside or not path.parts:
             raise Refused(400, f"{name!r:.160} is not a path within {what}")
+        if len(path.parts) > _MAX_FOLDERS + 1:
+            msg = f"{name!r:.160} is in more than {_MAX_FOLDERS} folders; move the file up"
+            raise Refused(400, msg)
         if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
             raise Refused(400, f"{name!r:.160} is a name that is not text; rename that file")
         if all(map(_counts, path.parts)):

@@ -45,6 +45,8 @@ _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
         "PROVIDER_ERROR": "LLM_PROVIDER",
     }
 )
+MOST_LEVELS = 200
+"""Lists and objects within each other in the JSON of a request."""
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
 _OURS = re.compile(r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]|^<frozen")
 _LIBRARY = re.compile(r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<unknown")
@@ -302,8 +304,31 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: bytes | str) -> Any:
-    """Return the value of JSON text; NaN, infinity and other nonsense raise a `ValueError`."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    """Parse JSON text; NaN, infinity, deep nesting and malformed text raise a `ValueError`."""
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        is_too_deep = _is_nested_deeper(value, MOST_LEVELS)
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        msg = f"it is nested too deeply; at most {MOST_LEVELS} levels are allowed"
+        raise ValueError(msg)
+    return value
+
+
+def _is_nested_deeper(value: Any, levels: int) -> bool:
+    """Return whether lists and objects are nested in more than `levels` levels."""
+    containers = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        if not containers:
+            return False
+        containers = [
+            item
+            for container in containers
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+    return bool(containers)
 
 
 def _finite(text: str) -> float:

@@ -37,7 +37,8 @@ from vellum_nb.local.ledger import EventLog, ExecutionRecord, Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
-_RETRY_AFTER = 1
+RETRY_AFTER = 1
+"""Seconds until a request that came when all places were taken may be repeated."""
 _MOST_BYTES = 128 * 1024 * 1024  # of the events of one run, as JSON
 _BATCH = 100  # events that a reader gets at once
 
@@ -248,11 +249,11 @@ class LiveExecution:
             self._events += events
             if isinstance(outcome, ExecutionRecord):
                 self.record = outcome
-            elif isinstance(outcome, Exception) and not isinstance(outcome, StopIteration):
+            elif isinstance(outcome, Refused):
                 self._refusal = outcome
-            else:  # it would end the event loop
-                msg = f"The code could not be made ready to run: {describe_exception(outcome)}"
-                self._refusal = Refused(500, msg)
+            else:  # raised by the code, such as a validator of an input
+                msg = f"The code could not be prepared to run: {describe_exception(outcome)}"
+                self._refusal = Refused(400, msg)
             self._over = True
         self._post(self._finish)
 
@@ -342,7 +343,7 @@ class Executions:
             return False
         most = self._limits.concurrency + self._limits.queue
         msg = f"{most} executions run or wait already; try again later"
-        raise Refused(429, msg, retry_after=_RETRY_AFTER)
+        raise Refused(429, msg, retry_after=RETRY_AFTER)
 
     def submit(
         self,
@@ -361,7 +362,7 @@ class Executions:
             thread.start()
         except RuntimeError as exc:
             msg = "This machine starts no more threads now; try again later"
-            raise Refused(503, msg, retry_after=_RETRY_AFTER) from exc
+            raise Refused(429, msg, retry_after=RETRY_AFTER) from exc
         self._threads.add(thread)
         self._live[record.execution_id] = live
         if at_once:

@@ -1,16 +1,16 @@
-"""Code that runs in a process of its own, forked by a fork server of `multiprocessing`.
+"""Code that runs in a process of its own, forked by a `ForkServer`.
 
-The fork server has imported this module, and with it what runs need, so that a process is there in
-milliseconds. It writes what happens as JSON lines.
+The fork server has imported this module and with it what runs need, so a process starts in
+milliseconds. The process writes its events as JSON lines.
 """
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
-import functools
 import json
 import os
+import pickle
 import re
 import signal
 import sys
@@ -20,9 +20,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import forkserver, reduction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
@@ -39,6 +38,7 @@ from vellum_nb.local.engine.events import (
     parse_events,
     to_json,
 )
+from vellum_nb.local.isolation.fork_server import ForkServer, read_number
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DESCRIBE_S = 60.0
 SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes to keep of the end of what the process printed
+_OUTPUT = 64 * 1024  # bytes of the end of its output that are kept
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off
@@ -60,6 +60,7 @@ PASSED_ON = frozenset({
 })
 """The environment variables that every child gets."""
 # fmt: on
+_INTERPRETER = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONUTF8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,14 @@ def process_options(
     isolation: str, *, memory_limit: int | None, env: Sequence[str]
 ) -> ProcessOptions | None:
     """Return the options of a process, or None when runs stay in the kernel's process."""
-    known = ("kernel", "process", "container", "environment")
+    available = ("kernel", "process", "container", "environment")
     problem = ""
     if isolation == "kernel":
         if memory_limit is None and not env:
             return None
         problem = 'memory_limit and env are for runs in a process: add isolation="process"'
-    elif isolation not in known:
-        problem = f"isolation={isolation!r:.40} is not known; it is one of: {', '.join(known)}"
+    elif isolation not in available:
+        problem = f"Unknown isolation {isolation!r:.40}. Available: {', '.join(available)}"
     elif os.name == "nt":
         problem = f"isolation={isolation!r} needs a system that can fork, which Windows cannot"
     elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
@@ -154,7 +155,7 @@ class ProcessExecution:
                     raise Rejection(*content)
                 if content.name == NODE_FULFILLED and content.kind == "PROMPT":
                     usage = content.usage or self.context.usage(content.span_id)
-                    content = replace(content, usage=usage)  # noqa: PLW2901 - only known here
+                    content = replace(content, usage=usage)  # noqa: PLW2901 - the same event
                 yield content
                 if content.ends:
                     return
@@ -180,7 +181,7 @@ class ProcessExecution:
 class _Child:
     """A process that does one job: to run the code, or, without a context, to describe it.
 
-    It leads a group, so that what it starts ends with it.
+    It leads a process group; its own child processes end with it.
     """
 
     def __init__(
@@ -198,31 +199,26 @@ class _Child:
             inputs,
             context and replace(context, usage=no_usage),
             options.memory_limit,
-            {
-                name: value
-                for name, value in os.environ.items()
-                if name in PASSED_ON or name.startswith("LC_") or name in options.env
-            },
+            passed_on(*options.env),
             path,
             str(Path.cwd()),
         )
-        # Without a path of the main module: the user's script is not imported again.
-        parts = {"name": "vellum_nb-run", "sys_path": path}, job
-        self._job = b"".join(map(reduction.ForkingPickler.dumps, parts))
+        self._job = pickle.dumps(job)
         self._lock = threading.Lock()
         self._is_over = False
         self._output = bytearray()
         self._events, events = os.pipe()
         printed, output = os.pipe()
+        jobs, self._jobs = os.pipe()
         try:
-            self._pid, self._status, self._jobs = _fork([events, output], sdk=snapshot.uses_sdk)
+            self._pid, self._status = _fork(jobs, events, output, path, sdk=snapshot.uses_sdk)
         except BaseException:
-            os.close(self._events)
-            os.close(printed)
+            for descriptor in (self._events, printed, self._jobs):
+                os.close(descriptor)
             raise
         finally:
-            os.close(events)
-            os.close(output)
+            for descriptor in (jobs, events, output):
+                os.close(descriptor)
         self._listener = threading.Thread(
             target=self._listen, args=(printed,), name="vellum_nb-run-output", daemon=True
         )
@@ -236,28 +232,28 @@ class _Child:
             yield from map(_message, reader)
 
     def kill(self) -> None:
-        """Terminate it and its group, and kill what is left soon after; it may have ended."""
+        """Terminate the process group, and kill the remaining processes soon after."""
         self._signal(signal.SIGTERM)
         killer = threading.Timer(_TERMINATE_S, self._signal, (signal.SIGKILL,))
         killer.daemon = True
         killer.start()
 
     def end(self) -> tuple[str, str]:
-        """Kill what is left of its group; return how it ended and what it printed last."""
+        """Kill the process group; return a description of its end and its last output."""
         self._signal(signal.SIGKILL)
         with self._lock:
             self._is_over = True
         os.close(self._jobs)  # one that got no job ends, too
         try:
-            status = forkserver.read_signed(self._status)
-        except EOFError:  # the fork server was killed
+            status = read_number(self._status)
+        except OSError:  # the fork server was killed
             status = -signal.SIGKILL
         os.close(self._status)
         self._listener.join(1.0)  # a process that left the group may hold the pipe
         printed = own_frames(self._output.decode(errors="replace").strip())[-_ERROR_CHARS:]
         if status >= 0:
             return f"ended by itself with exit status {status}", printed
-        names = {each.value: each.name for each in signal.Signals}
+        names = {number.value: number.name for number in signal.Signals}
         name = names.get(-status, f"signal {-status}")
         hint = ", perhaps as memory ran out," if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}", printed
@@ -279,35 +275,41 @@ class _Child:
                 del self._output[:-_OUTPUT]
 
 
-def _fork(descriptors: Sequence[int], *, sdk: bool) -> tuple[int, int, int]:
-    """Return the id of a new process, the descriptor of its status, and the one for its job."""
-    for _ in range(3):  # one that was killed is started again
-        with suppress(ConnectionError):
-            status, jobs = _fork_server(os.getpid(), sdk=sdk).connect_to_new_process(descriptors)
-            with suppress(EOFError):
-                return forkserver.read_signed(status), status, jobs
-            os.close(status)
-            os.close(jobs)
-        time.sleep(0.1)  # until it is seen to have ended
+def passed_on(*names: str) -> dict[str, str]:
+    """Return the environment variables of a child, which are free of keys, and those in `names`."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith("LC_") or name in names
+    }
+
+
+def _fork(jobs: int, events: int, output: int, path: list[str], *, sdk: bool) -> tuple[int, int]:
+    """Return the id of a new process and the descriptor of its status."""
+    for _ in range(3):  # a fork server that was killed is started again
+        with _FORK_LOCK:
+            server = _fork_servers.get((os.getpid(), sdk))
+            if server is None:
+                more = ["vellum_nb.local.sdk.workflow"] if sdk else []
+                server = ForkServer(path, [__name__, *more], passed_on(*_INTERPRETER))
+                _fork_servers[os.getpid(), sdk] = server
+        try:
+            return server.fork(jobs, events, output)
+        except OSError:
+            with _FORK_LOCK:
+                if _fork_servers.get((os.getpid(), sdk)) is server:
+                    del _fork_servers[os.getpid(), sdk]
+                    server.close()
     msg = "the fork server does not answer"
     raise OSError(msg)
 
 
-@functools.cache
-def _fork_server(_: int, *, sdk: bool) -> forkserver.ForkServer:
-    """Return the fork server of this process for runs with or without the Workflows SDK.
-
-    It is not the one behind ``multiprocessing.get_context("forkserver")``, which is the user's:
-    that one would import the user's script again, and has the user's preloaded modules.
-    """
-    server = forkserver.ForkServer()
-    more = ["vellum_nb.local.sdk.workflow"] if sdk else []
-    server.set_forkserver_preload([__name__, *more])
-    return server
+_FORK_LOCK = threading.Lock()
+_fork_servers: dict[tuple[int, bool], ForkServer] = {}  # by process id and use of the SDK
 
 
 def _message(line: bytes) -> tuple[str, Any]:
-    """Return the kind and the content of a line; what the workflow wrote there is not trusted."""
+    """Return the kind and the content of a line, which is validated: the workflow can write it."""
     try:
         ((kind, content),) = json.loads(line).items()
         if kind == "event":
@@ -325,10 +327,10 @@ def _message(line: bytes) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """What a child does, in the form in which the fork server of `multiprocessing` hands it on.
+    """Job of a child, which unpickles it.
 
-    What the workflow prints goes elsewhere, where it can break nothing. When the server ends, so
-    do the process and its group.
+    Output of the workflow goes to a pipe of its own. When the server ends, so do the process and
+    its group.
     """
 
     snapshot: Snapshot
@@ -340,22 +342,16 @@ class Job:
     path: Sequence[str]
     folder: str
 
-    def _bootstrap(self, parent_sentinel: int) -> int:
-        """Do the job, and end the process; `parent_sentinel` is closed when the server is gone."""
-        events, output = forkserver.get_inherited_fds()  # type: ignore[misc]
-        os.setsid()
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
-        os.set_inheritable(events, False)  # noqa: FBT003 - so named in os
-        os.register_at_fork(after_in_child=lambda: os.close(events))  # else a copy holds it open
+    def run(self, events: int, sentinel: int) -> NoReturn:
+        """Do the job and end the process; `sentinel` is closed when the server is gone."""
+        os.register_at_fork(after_in_child=lambda: os.close(events))  # a copy would hold it open
         writer = os.fdopen(events, "wb")
 
         def send(kind: str, content: Any) -> None:
             writer.write(to_json({kind: content}).encode("ascii") + b"\n")
             writer.flush()
 
-        threading.Thread(target=_end_with_server, args=(parent_sentinel,), daemon=True).start()
+        threading.Thread(target=_end_with_server, args=(sentinel,), daemon=True).start()
         status = 1
         try:
             self._set_up()

@@ -10,6 +10,7 @@ import http.client
 import json
 import math
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -35,11 +36,11 @@ from vellum_nb.local.engine.events import Event, Rejection, RunContext
 from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
     DESCRIBE_S,
-    PASSED_ON,
     SLOW_IMPORT,
     ProcessExecution,
     ProcessOptions,
     describe_in_process,
+    passed_on,
     process_options,
 )
 from vellum_nb.local.refusals import Refused
@@ -56,7 +57,15 @@ _HEALTH_S = 5.0
 _THREADS = 72
 _UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
 _DOCKER_HOST = "host.docker.internal"
+_GATEWAYS = {  # default network of docker and of podman -> template of its gateway
+    "bridge": "{{(index .IPAM.Config 0).Gateway}}",
+    "podman": "{{(index .Subnets 0).Gateway}}",
+}
 _LOG = 4000
+_DOCKER_SETTING = re.compile(
+    "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
+)
+"""Environment variables of docker and podman without keys."""
 # Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
 # with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
 _SUPERVISE = """
@@ -88,21 +97,22 @@ def isolation_options(
             "pyproject.toml or vellum.lock.json (container_image_name)"
         )
         raise Refused(400, msg)
-    found = shutil.which(str(python)) if python else None
-    if found is None:
+    program = shutil.which(str(python)) if python else None
+    if program is None:
         msg = (
             'isolation="environment" needs python="/path/to/python" of that environment; '
             f"{str(python)!r:.200} is not a program"
         )
         raise Refused(400, msg)
-    check = [found, "-c", "import workflow_server, gunicorn"]
-    if subprocess.run(check, capture_output=True, check=False).returncode:  # noqa: S603
+    check = [program, "-c", "import workflow_server, gunicorn"]
+    done = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
+    if done.returncode:
         msg = (
-            f"isolation={isolation!r} needs Vellum's workflow server in {found}: "
+            f"isolation={isolation!r} needs Vellum's workflow server in {program}: "
             "pip install vellum-workflow-server there"
         )
         raise Refused(400, msg)
-    return replace(options, python=found)
+    return replace(options, python=program)
 
 
 def image_of_project(path: Path) -> str | None:
@@ -213,7 +223,7 @@ class ServerExecution:
                     continue  # WAITING, while nothing happens, or END
                 event = json.loads(line)
                 if event["name"].startswith("vembda."):
-                    failure = _failure(event["body"]) or failure
+                    failure = _failure(event["body"], self.code.options) or failure
                 else:
                     yield from translator.translate(event)
             message = "The workflow server ended the run without a result"
@@ -248,7 +258,7 @@ class ServerExecution:
         }
 
 
-def _failure(body: Mapping[str, Any]) -> Rejection | None:
+def _failure(body: Mapping[str, Any], options: ProcessOptions) -> Rejection | None:
     """Return why the server itself ended a run."""
     if body.get("timed_out"):
         return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
@@ -256,6 +266,9 @@ def _failure(body: Mapping[str, Any]) -> Rejection | None:
         return None
     reason = body.get("stderr") or "it gave no reason"
     message = f"The workflow server could not finish the run: {reason}"
+    if options.memory_limit and "exited abnormally" in reason:
+        limit = f"its memory_limit of {options.memory_limit:,} bytes"
+        message += f", perhaps because it needed more than {limit}"
     return Rejection(message, "NODE_EXECUTION")
 
 
@@ -282,8 +295,8 @@ def _server_of(folder: Path, options: ProcessOptions) -> _Server:
 def stop_servers(folders: Sequence[Path]) -> None:
     """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
     with _lock:
-        found = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
-    for server in found:
+        servers = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
+    for server in servers:
         server.stop()
 
 
@@ -308,15 +321,15 @@ class _Server:
         }
         if self._docker:
             command = self._in_container(options, {**settings, "PORT": str(_PORT)})
-            limit, clean_up = "true", f"{shlex.quote(self._docker)} rm --force {self._name}"
-            environment = dict(os.environ)  # docker's own settings
+            docker, limit = shlex.quote(self._docker), "true"
+            clean_up = f"{docker} kill {self._name}; {docker} rm --force {self._name}"
+            environment = passed_on(*filter(_DOCKER_SETTING.fullmatch, os.environ))
         else:
             command = [str(options.python), "-m", "gunicorn", "--bind", f"unix:{self._socket}"]
             command += ["--worker-class", "gthread", "--threads", str(_THREADS), "--timeout", "0"]
             command += ["workflow_server.server:app"]
             limit, clean_up = f"ulimit -v {memory // 1024 if memory else 'unlimited'}", "true"
-            passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-            environment = passed_on | settings
+            environment = passed_on() | settings
         folder = shlex.quote(str(self._folder))
         script = _SUPERVISE.format(limit=limit, clean_up=clean_up, folder=folder)
         with (self._folder / "log").open("wb") as log:
@@ -361,7 +374,7 @@ class _Server:
     def request(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, and give its answer; `timeout` is that of each part of it."""
+        """Send a request and yield its answer; `timeout` applies to each read and write."""
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = self._connect()
@@ -401,7 +414,7 @@ class _Server:
         return self._process.poll() is None
 
     def rejection(self, message: str) -> Rejection:
-        """Return the rejection of a run, with what the server printed last."""
+        """Return the rejection of a run, with the last output of the server."""
         with suppress(OSError):
             log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
             return Rejection(message, "NODE_EXECUTION", log or None)
@@ -445,13 +458,13 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
                 _forward(self.request, outside)
                 back.join()
 
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    with suppress(Rejection, OSError):
-        gateway = _call(docker, "network", "inspect", "--format", form, "bridge").strip()
-        relay = socketserver.ThreadingTCPServer((gateway, 0), Forwarding)
-        relay.daemon_threads = True
-        threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
-        return relay
+    for network, gateway in _GATEWAYS.items():
+        with suppress(Rejection, OSError):
+            address = _call(docker, "network", "inspect", "--format", gateway, network).strip()
+            relay = socketserver.ThreadingTCPServer((address, 0), Forwarding)
+            relay.daemon_threads = True
+            threading.Thread(target=relay.serve_forever, args=(0.1,), daemon=True).start()
+            return relay
     return None
 
 
@@ -467,8 +480,8 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 
 def _docker() -> str:
     for name in ("docker", "podman"):
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     msg = (
         'isolation="container" needs docker or podman, and neither is on the PATH: install one, '
         'or run in a Python environment with isolation="environment", python=...'
@@ -491,7 +504,7 @@ def _digest(docker: str, image: str) -> str:
 
 
 def _call(docker: str, *arguments: str) -> str:
-    """Return what a command of docker prints."""
+    """Return the output of a docker command."""
     try:
         done = subprocess.run(  # noqa: S603 - docker's own command
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600

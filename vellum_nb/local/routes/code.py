@@ -246,7 +246,7 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
                     files[member.name] = content.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as exc:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError) as exc:
         raise Refused(400, f"The artifact is not a tar.gz archive: {exc}") from None
     return check_files(files, f"The module {module}")
 

@@ -95,8 +95,6 @@ class _StrictRequest(Request):
     async def json(self) -> Any:
         try:
             return from_json(await self.body())
-        except RecursionError:
-            raise HTTPException(400, "The body is nested too deeply") from None
         except ValueError as exc:
             raise HTTPException(400, f"The body is not JSON: {exc}") from None
 

@@ -135,7 +135,7 @@ async def adhoc_execute_prompt(
     except asyncio.CancelledError:
         if not task.cancelled():
             raise
-        raise Refused(503, _HUNG_UP) from None  # nobody receives it
+        raise Refused(408, _HUNG_UP) from None  # nobody receives it
 
 
 @router.post("/v1/ad-hoc/execute-prompt-stream", **lines_of(PromptEvent))
