@@ -28,7 +28,7 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.progress import progress_line
-from vellum_nb.history.rows import SCALARS, WHOLE, clean
+from vellum_nb.history.rows import SCALARS, WHOLE, clean, damaged
 from vellum_nb.models import Run
 
 if TYPE_CHECKING:
@@ -84,12 +84,13 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
     def write(file: Any, source: _Source) -> None:
         found: dict[str, Any] = {}
         for run in source.runs():
-            values = run.model_dump()
-            if source.columns is not None:
-                flat = _flat(values)
-                found |= dict.fromkeys(flat)
-                values = {name: flat.get(name) for name in source.columns}
-            text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
+            with damaged(f"Run {run.id!r:.100}"):  # nested deeper than JSON is written
+                values = run.model_dump()
+                if source.columns is not None:
+                    flat = _flat(values)
+                    found |= dict.fromkeys(flat)
+                    values = {name: flat.get(name) for name in source.columns}
+                text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
             file.write(clean(text) + "\n")
         source.names(found)
 

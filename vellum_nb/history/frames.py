@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.files import refuse_other_ending, replace_text
-from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, cell, clean, micros, run_of
+from vellum_nb.history.rows import (
+    DAMAGE,
+    FRAMED,
+    SCALARS,
+    DamagedRunError,
+    cell,
+    clean,
+    damaged,
+    micros,
+    run_of,
+)
 from vellum_nb.models import NodeRun, RunState
 
 if TYPE_CHECKING:
@@ -67,18 +77,26 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
     """Return the frame of rows of `SHOWN`; damaged ones raise, unless they are skipped."""
     try:
         return _frame(rows)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except DAMAGE:
         whole = []
         for row in rows:
             try:
-                run_of((*row, None))
+                _check_row(row)
                 whole.append(row)
             except DamagedRunError as exc:
                 if not skip_damaged:
                     raise exc from None
-        if len(whole) == len(rows):
-            raise
-    return _frame(whole)
+    with damaged("A run"):
+        return _frame(whole)
+
+
+def _check_row(row: Sequence[Any]) -> None:
+    """Raise a `DamagedRunError` if a row of `SHOWN` has no place in a frame."""
+    run_of((*row, None))
+    try:
+        _frame([row])
+    except DAMAGE as exc:
+        raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns
 from vellum_nb.history.recorder import Listener, RunRecorder
-from vellum_nb.history.rows import clean, run_of, tags_text
+from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.run import with_rating
@@ -616,7 +616,9 @@ class History:
             sql = "SELECT tags FROM runs WHERE id = :id"  # nobody else changes them now
             for edit in edits:
                 ((text,),) = transaction.read(sql, {"id": run_id})
-                tags = _tags(edit(json.loads(text or "[]")))
+                with damaged(f"Run {run_id!r:.100}"):
+                    old_tags = _tags(json.loads(text or "[]"))
+                tags = _tags(edit(old_tags))
                 writes.update_run(transaction, run_id, {"tags": tags_text(tags)}, {})
 
         self._store.write(change)

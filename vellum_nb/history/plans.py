@@ -16,11 +16,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import SHOWN, frame_of_rows
+from vellum_nb.history.frames import SHOWN, TIMES, frame_of_rows
 from vellum_nb.history.leases import Lease, has_ended, leases
-from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, case_row, column_value, sweep_of
+from vellum_nb.history.plan_rows import (
+    CASE,
+    REUSED,
+    SWEEP,
+    case_row,
+    cases_of,
+    column_value,
+    sweep_of,
+)
 from vellum_nb.history.recorder import RunRecorder
-from vellum_nb.history.rows import clean, extract_large, from_micros, micros, restore_large
+from vellum_nb.history.rows import (
+    clean,
+    damaged,
+    extract_large,
+    from_micros,
+    micros,
+    restore_large,
+)
 from vellum_nb.history.store import insert
 from vellum_nb.history.writes import rename_run
 from vellum_nb.models import DoubtKind, Run
@@ -277,7 +292,8 @@ class Sweeps:
 
         def change(tx: Transaction) -> None:
             for (text,) in tx.read("SELECT releases FROM sweeps WHERE id = :id", {"id": sweep.id}):
-                known = {tag: release for tag, release in json.loads(text).items() if release}
+                with damaged(f"Sweep {sweep.id!r:.100}"):
+                    known = {tag: release for tag, release in json.loads(text).items() if release}
                 releases = column_value({**sweep.releases, **known})
                 row = {"workspace": sweep.workspace, "environment": sweep.environment}
                 tx.execute(sql, {**row, "releases": releases, "id": sweep.id})
@@ -308,17 +324,7 @@ class Sweeps:
         """Return the cases of a sweep, in their order."""
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
-        return [
-            SweepCase(
-                position,
-                case_id,
-                json.loads(inputs),
-                json.loads(expected),
-                json.loads(labels),
-                previous,
-            )
-            for position, case_id, previous, inputs, expected, labels in rows
-        ]
+        return cases_of(rows, sweep_id)
 
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
@@ -464,7 +470,7 @@ class Sweeps:
         """Return when a run of the sweep last began or ended."""
         sql = f"SELECT max({_LAST_SEEN}) FROM runs WHERE sweep_id = :sweep"
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
-        return None if last is None else from_micros(last)
+        return from_micros(last) if last in TIMES else None  # another number is damaged
 
     def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
         """Return release tag, cost and seconds of each run, in the order in which they began."""
@@ -481,6 +487,8 @@ class Sweeps:
         )
         total = until = 0
         for began, ended in self._store.read(sql, {"sweep": sweep_id}):
+            if began not in TIMES or ended not in TIMES:  # damaged
+                continue
             total += max(0, ended - max(began, until))
             until = max(until, ended)
         return total / 1e6

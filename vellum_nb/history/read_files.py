@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
@@ -64,7 +65,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """
     with _errors(path, "a CSV of a history"):
         separator, names, rows = csv_table(Path(path).read_bytes())
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = {name for name, count in Counter(names).items() if count > 1}
         if repeated:
             msg = f"several columns are called {', '.join(sorted(repeated))}"
             raise ValueError(msg)
@@ -184,14 +185,14 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
 
 def _errors(path: str | Path, what: str) -> Converting:
     def convert(exc: Exception) -> HistoryError | None:
+        if isinstance(exc, VellumNBError):
+            return None
         if isinstance(exc, OSError):
-            return HistoryError(f"{path} cannot be read: {exc.strerror}")
+            return HistoryError(f"{path} cannot be read: {exc.strerror or exc}")
         if isinstance(exc, UnicodeDecodeError):
             advice = "save it as 'CSV UTF-8' and try again"
             return HistoryError(f"{path} is not UTF-8 at byte {exc.start}; {advice}")
-        if isinstance(exc, ValueError | KeyError | OverflowError):  # pyarrow's are one of them
-            return HistoryError(f"{path} is not {what}: {exc}")
-        return None
+        return HistoryError(f"{path} is not {what}: {exc!s:.300}")  # pyarrow's are of many kinds
 
     return Converting(convert)
 

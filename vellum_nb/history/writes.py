@@ -23,6 +23,7 @@ from vellum_nb.history.rows import (
     PAYLOADS,
     SCALARS,
     clean,
+    damaged,
     encoded,
     extract_large,
     from_micros,
@@ -259,9 +260,9 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
         "WHERE r.id = :id"
     )
     for number, at in reader.read(sql, {"id": run_id}):
+        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if at in TIMES else ""  # else damaged
         return HistoryError(
-            f"Run {run_id} was deleted on {from_micros(at):%Y-%m-%d %H:%M} UTC; "
-            f"history.undelete({number}) restores it"
+            f"Run {run_id} was deleted{when}; history.undelete({number}) restores it"
         )
     return HistoryError(
         f"The history has no run {run_id!r:.100}; `Run.id` and the column `id` of frame() name them"
@@ -416,10 +417,11 @@ def deletions(reader: Reader) -> pd.DataFrame:
     for number, deployment in reader.read(sql):
         named.setdefault(number, []).append(deployment)
     names = ("deletion", "deleted_at", "runs", "first", "last", "why")
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    return frame_of_records(
-        _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
-    )
+    with damaged("A deletion"):
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return frame_of_records(
+            _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vellum_nb.comparison.metrics import Metrics
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
+_MOST_COUNTED = 2_000_000  # ids, which takes some seconds
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _TEXTS = ("sweep_id", "deployment", "release_tags", "state")
 _NUMBERS = ("planned", "done", "failed", "started", "to_go", "cases", "repeats")
@@ -602,7 +603,8 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         if deployment not in {None, record.deployment}:
             continue
         tally = Tally(tallies.get(record.id, {}))
-        if record.round or tally["CANCELLED"]:  # of runs made again the latest counts
+        is_small = record.planned * (record.round + 1) <= _MOST_COUNTED
+        if is_small and (record.round or tally["CANCELLED"]):  # of runs made again the last counts
             states = sweeps.states(record.id)
             past = superseded(record, states)
             tally = Tally(state for run, state in states.items() if run not in past)
