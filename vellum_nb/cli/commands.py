@@ -120,12 +120,15 @@ def _show(runs: Sequence[Run], *, as_json: bool) -> None:
         print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
 
 
-def existing(history: str | None) -> str | None:
+def existing(history: str | None) -> Any:
     """Return the history; a file that is named must exist."""
-    if history is None or "://" in history or Path(history).expanduser().exists():
-        return history
-    msg = f"There is no history {history}"
-    raise VellumNBError(msg)
+    from vellum_nb.history import DatabaseUrl, parse_location
+
+    history = parse_location(history)  # before anything can fail: it may contain a password
+    if isinstance(history, str) and not Path(history).expanduser().exists():
+        msg = f"There is no history {history}"
+        raise VellumNBError(msg)
+    return history
 
 
 def export(args: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Run
-from vellum_nb.models.base import stands_in
+from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import (
     Difference,
@@ -330,11 +329,7 @@ def refuse_key(
     That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
     column and the case, and not the key.
     """
-
-    def holds(part: str) -> bool:
-        known = leaks is not None and leaks(part)
-        return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
-
+    holds = key_finder(leaks)
     place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -28,7 +29,15 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.progress import progress_line
-from vellum_nb.history.rows import SCALARS, WHOLE, clean, damaged
+from vellum_nb.history.rows import (
+    SCALARS,
+    WHOLE,
+    DamagedRunError,
+    clean,
+    damaged,
+    run_of,
+)
+from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ JSON_COLUMNS = b"vellum_nb.json"
 
 _ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
 _NAMED = ("deployment", "release_tag", "author")
+_ONLY_IN_LINES = ("output_types", "not_sent", "nodes")  # JSON lines have them, frames do not
 _HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
 
 Target = str | Path | TextIO
@@ -83,6 +93,8 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
 
     def write(file: Any, source: _Source) -> None:
         found: dict[str, Any] = {}
+        if not (isinstance(target, str | Path) and file.seekable()):
+            source.check()  # what is written into a stream cannot be taken back
         for run in source.runs():
             with damaged(f"Run {run.id!r:.100}"):  # nested deeper than JSON is written
                 values = run.model_dump()
@@ -140,6 +152,7 @@ class _Source:
     selection: Selection
     columns: list[str] | None
     progress: Any
+    finds_key: Callable[[str], bool]
 
     def frames(self, *, is_again: bool = False) -> Iterator[pd.DataFrame]:
         """Yield frames of many short rows, or of few with large values."""
@@ -147,6 +160,8 @@ class _Source:
         size = 0
         self.progress.total *= 1 + is_again
         for rows in chain(query.stream_rows(self.snapshot, self.selection, SHOWN), ([],)):
+            if not is_again:
+                self._refuse_key(rows)
             chunk += rows
             size += sum(len(text) for row in rows for text in row[len(SCALARS) :] if text)
             if chunk and (not rows or len(chunk) >= _ROWS or size >= _TEXT):
@@ -156,8 +171,39 @@ class _Source:
 
     def runs(self) -> Iterator[Run]:
         for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):
+            self._refuse_key(rows)
             yield from query.runs_of(rows, skip_damaged=self.selection.skip_damaged)
             self.progress.update(len(rows))
+
+    def check(self) -> None:
+        """Raise a `HistoryError` if a run would bring the API key into the export."""
+        for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):
+            self._refuse_key(rows)
+
+    def _refuse_key(self, rows: Sequence[Row]) -> None:
+        """Raise a `HistoryError` if one of `rows`, of `WHOLE` or `SHOWN`, contains the API key."""
+        if not self.finds_key("\n".join([text for row in rows for text in row if _is_text(text)])):
+            return
+        for row in rows:
+            with suppress(DamagedRunError):  # it is left out, or named by another error
+                run = run_of((*row, None)[: len(WHOLE)])
+                self._refuse_key_of(run, is_whole=len(row) == len(WHOLE))
+
+    def _refuse_key_of(self, run: Run, *, is_whole: bool) -> None:
+        values = _flat(run.model_dump())
+        if is_whole and self.columns is None:
+            values |= {name: getattr(run, name) for name in _ONLY_IN_LINES}
+        for name in values if self.columns is None else self.columns:
+            text = json.dumps(values.get(name), ensure_ascii=False, default=str)
+            if self.finds_key(f"{name} {text}"):
+                column = "the name of a value" if self.finds_key(name) else name
+                run_id = "a run" if self.finds_key(run.id) else f"run {run.id}"
+                msg = (
+                    f"Nothing was exported: the file would contain the API key, in {column} of "
+                    f"{run_id}. Delete the run with history.delete(...) and use another key, or "
+                    "export other columns with columns=[...]"
+                )
+                raise HistoryError(msg)
 
     def names(self, found: Iterable[str]) -> list[str]:
         """Return the columns to write, of those `found` in the runs; refuse others."""
@@ -180,9 +226,12 @@ def _export(
     *,
     columns: str | Sequence[str] | None = None,
     progress: bool | None = None,
+    finds_key: Callable[[str], bool],
 ) -> Path | None:
     """Call `write` with the open file and the runs of an export; return the file's path."""
     chosen = _checked_columns(columns)
+    if isinstance(target, DatabaseUrl):
+        raise not_a_file(target)
     path = Path(target) if isinstance(target, str | Path) else None
     if path is not None:
         refuse_other_ending(path, writer)
@@ -198,7 +247,7 @@ def _export(
             if not total:
                 _warn_of_unknown_names(snapshot, filters, title)
             with progress_line(title, total, show=progress) as line:
-                write(file, _Source(snapshot, selection, chosen, line))
+                write(file, _Source(snapshot, selection, chosen, line, finds_key))
 
     if path is None:
         export(target)
@@ -253,6 +302,10 @@ def _ordered(names: Iterable[Any]) -> list[str]:
         return 1, prefixes.index(name.partition(".")[0])
 
     return sorted(dict.fromkeys(names), key=rank)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

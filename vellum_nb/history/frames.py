@@ -140,6 +140,11 @@ def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(rows))
 
 
+def is_time(value: object) -> bool:
+    """Return True for microseconds since 1970 in the years that Python knows."""
+    return isinstance(value, int) and value in TIMES  # a range compares another type one by one
+
+
 def column(values: Sequence[Any], kind: str | None) -> Any:
     """Return a column of this kind; None finds the dtype that fits the values."""
     return _MAKERS[kind](values) if kind else _inferred(values)

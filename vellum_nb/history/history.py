@@ -32,6 +32,7 @@ from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
+from vellum_nb.models.base import key_finder
 from vellum_nb.models.run import with_rating
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -89,13 +90,23 @@ class History:
         path = parse_location(path)  # before anything can fail: a traceback may show it
         self._recorder = RunRecorder(path, fsync=fsync)
         self._view, self._sync, self._read_nodes = view, sync, trace
+        self._finds_key = key_finder()
 
     def with_callbacks(
-        self, *, view: View | None = None, sync: Sync | None = None, trace: ReadNodes | None = None
+        self,
+        *,
+        view: View | None = None,
+        sync: Sync | None = None,
+        trace: ReadNodes | None = None,
+        leaks: Callable[[str], bool] | None = None,
     ) -> History:
-        """Return the same open history with these callbacks; this one does not change."""
+        """Return the same open history with these callbacks; this one does not change.
+
+        `leaks` tells whether a text contains the API key: no export is written that would.
+        """
         other = copy.copy(self)
         vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
+        vars(other).update(_finds_key=key_finder(leaks))
         return other
 
     @property
@@ -388,7 +399,7 @@ class History:
         ------
         HistoryError
             The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
-            or there is no such column. The old file stays.
+            would contain the API key, or there is no such column. The old file stays.
 
         Examples
         --------
@@ -398,7 +409,9 @@ class History:
         >>> path.read_text()
         '"release_tag","state"\n'
         """
-        return export.to_csv(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)  # before anything can fail: a traceback may show it
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_csv(self._store, path, filters, **options)
 
     def to_jsonl(
         self,
@@ -414,7 +427,9 @@ class History:
         run has no value, and structured values as they are. `vellum_nb.read_jsonl` reads both to
         the same frame. All else is as in `to_csv`.
         """
-        return export.to_jsonl(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_jsonl(self._store, path, filters, **options)
 
     def to_parquet(
         self,
@@ -429,7 +444,9 @@ class History:
         A column of mixed types is written as JSON text, which `vellum_nb.read_parquet` reads back
         to the same values; other columns are the same in any reader. All else is as in `to_csv`.
         """
-        return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_parquet(self._store, path, filters, **options)
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids.
@@ -478,6 +495,7 @@ class History:
         Use it instead of a copy of the open file. A history in PostgreSQL is backed up by
         ``pg_dump``.
         """
+        path = parse_location(path)  # before anything can fail: a traceback may show it
         target = file_location(path or "")
         copy_to = getattr(self._recorder.opened, "backup", None)
         if copy_to is None:

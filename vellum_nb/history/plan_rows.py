@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.history.rows import damaged, encoded, from_micros, micros
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord
 
 SWEEP = (
     *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
@@ -17,7 +17,7 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
-_MOST_RUNS, _MOST_ROUNDS = 10_000_000, 1_000  # of a sweep: more are a damaged number
+_MOST_ROUNDS = 1_000  # of a sweep: more are a damaged number
 
 
 def column_value(value: Any) -> Any:
@@ -50,7 +50,7 @@ def _check_numbers(sweep: SweepRecord) -> None:
     """Raise a ValueError if the numbers of a sweep cannot be, so that nothing counts up to them."""
     fits = sweep.cases >= 0 and sweep.repeats > 0 and 0 <= sweep.round <= _MOST_ROUNDS
     order = sweep.case_order
-    if not fits or sweep.planned > _MOST_RUNS:
+    if not fits or sweep.planned > MOST_RUNS:
         msg = f"{sweep.cases} cases, {sweep.repeats} repeats, round {sweep.round}"
         raise ValueError(msg)
     if order is not None and sorted(order) != [*range(sweep.cases)]:
@@ -58,14 +58,18 @@ def _check_numbers(sweep: SweepRecord) -> None:
         raise ValueError(msg)
 
 
-def cases_of(rows: Sequence[Sequence[Any]], sweep_id: str) -> list[SweepCase]:
+def cases_of(rows: Sequence[Sequence[Any]], sweep_id: str, planned: int) -> list[SweepCase]:
     """Return the cases of rows of `CASE` without `large`; raise a `HistoryError` if damaged."""
     cases = []
-    for number, (position, case_id, *texts) in enumerate(rows):
-        with damaged(f"Case {number + 1} of sweep {sweep_id!r:.100}"):
+    with damaged(f"Sweep {sweep_id!r:.100}"):
+        if len(rows) != planned:
+            msg = f"it has {planned} cases, and {len(rows)} are stored"
+            raise ValueError(msg)
+        for number, (position, case_id, *texts) in enumerate(rows):
             values = [dict[str, Any](json.loads(text)) for text in texts]
             if position != number or not isinstance(case_id, str):
-                raise ValueError(position, case_id)
+                msg = f"case {number}: {position}, {case_id!r:.60}"
+                raise ValueError(msg)
             cases.append(SweepCase(position, case_id, *values))
     return cases
 

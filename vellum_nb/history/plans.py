@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import SHOWN, TIMES, frame_of_rows
+from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.leases import Lease, has_ended, leases
 from vellum_nb.history.plan_rows import (
     CASE,
@@ -324,7 +324,10 @@ class Sweeps:
         """Return the cases of a sweep, in their order."""
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
-        return cases_of(rows, sweep_id)
+        planned = self._store.read(
+            "SELECT cases FROM sweeps WHERE id = :sweep", {"sweep": sweep_id}
+        )
+        return cases_of(rows, sweep_id, planned[0][0] if planned else len(rows))
 
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
@@ -470,7 +473,7 @@ class Sweeps:
         """Return when a run of the sweep last began or ended."""
         sql = f"SELECT max({_LAST_SEEN}) FROM runs WHERE sweep_id = :sweep"
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
-        return from_micros(last) if last in TIMES else None  # another number is damaged
+        return from_micros(last) if is_time(last) else None  # another number is damaged
 
     def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
         """Return release tag, cost and seconds of each run, in the order in which they began."""
@@ -487,7 +490,7 @@ class Sweeps:
         )
         total = until = 0
         for began, ended in self._store.read(sql, {"sweep": sweep_id}):
-            if began not in TIMES or ended not in TIMES:  # damaged
+            if not (is_time(began) and is_time(ended)):  # damaged
                 continue
             total += max(0, ended - max(began, until))
             until = max(until, ended)
@@ -546,7 +549,9 @@ class Sweeps:
         """Return which run replaces which planned one; deleted ones replace none."""
         sql = (
             "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
-            "JOIN runs r ON r.id = u.run WHERE u.sweep = :sweep AND r.deletion IS NULL"
+            "JOIN runs r ON r.id = u.run "
+            "JOIN sweep_cases c ON c.sweep = u.sweep AND c.position = u.position "
+            "WHERE u.sweep = :sweep AND r.deletion IS NULL"
         )
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {Place(*place): run for *place, run in rows}

@@ -306,7 +306,7 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     Behind a pooler that assigns a session to each transaction (PgBouncer), others would meet
     what is set or prepared: there neither is done.
     """
-    problem = ""
+    problem, interrupt = "", None
     defaults: dict[str, Any] = {
         name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
@@ -317,8 +317,13 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
             raw.execute(settings)
         else:
             raw.prepare_threshold = None
-    except psycopg.Error as exc:
-        problem = url.masked(" ".join(str(exc).split()))
+    except Exception as exc:  # noqa: BLE001 - the frames of any contain the password
+        problem = url.masked(" ".join(f"{exc or type(exc).__name__}".split()))
+    except BaseException as exc:  # Ctrl-C
+        interrupt = exc.with_traceback(None)
+    if interrupt is not None:
+        interrupt.__context__ = None
+        raise interrupt
     if problem:
         advice = (
             "check that its server runs, and that host, database and user are right; a password "

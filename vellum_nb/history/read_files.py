@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.history.backends import parse_location
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
@@ -25,6 +26,7 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
+from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run, case_id
 from vellum_nb.sqlite import Converting
 
@@ -63,6 +65,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     >>> len(vnb.read_csv(path))
     0
     """
+    path = parse_location(path)  # before anything can fail: a traceback may show it
     with _errors(path, "a CSV of a history"):
         separator, names, rows = csv_table(Path(path).read_bytes())
         repeated = {name for name, count in Counter(names).items() if count > 1}
@@ -157,6 +160,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
     The lines are whole runs, or the columns that were chosen. A file without a line has the
     columns that every frame has. Errors are those of `read_csv`.
     """
+    path = parse_location(path)
     with _errors(path, _LINES):
         lines = list(_objects(Path(path)))
         if not lines or "inputs" in lines[0]:
@@ -183,7 +187,10 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
             yield _run(line, number)
 
 
-def _errors(path: str | Path, what: str) -> Converting:
+def _errors(path: str | Path | DatabaseUrl, what: str) -> Converting:
+    if isinstance(path, DatabaseUrl):
+        raise not_a_file(path)
+
     def convert(exc: Exception) -> HistoryError | None:
         if isinstance(exc, VellumNBError):
             return None
@@ -204,6 +211,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``. Errors
     are those of `read_csv`.
     """
+    path = parse_location(path)
     pa = pyarrow("read_parquet")
     with _errors(path, "a Parquet file of a history"), Path(path).open("rb") as file:
         table = pa.parquet.ParquetFile(file).read()

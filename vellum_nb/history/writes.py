@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import TIMES, frame_of_records
+from vellum_nb.history.frames import frame_of_records, is_time
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
     ENDED,
@@ -260,7 +260,7 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
         "WHERE r.id = :id"
     )
     for number, at in reader.read(sql, {"id": run_id}):
-        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if at in TIMES else ""  # else damaged
+        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if is_time(at) else ""  # else damaged
         return HistoryError(
             f"Run {run_id} was deleted{when}; history.undelete({number}) restores it"
         )
@@ -373,7 +373,7 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
     rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    times = [from_micros(at) for _, at, _ in rows if at in TIMES]  # others are damaged
+    times = [from_micros(at) for _, at, _ in rows if is_time(at)]  # others are damaged
     span = (times[0], times[-1]) if times else ()
     return Deletion(number, len(rows), ids_there, deployments, *span)
 

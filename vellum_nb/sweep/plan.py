@@ -25,6 +25,7 @@ from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import Run, new_run_id
 from vellum_nb.models.checks import check_integer, check_texts, refuse
 from vellum_nb.models.sweeps import (
+    MOST_RUNS,
     Place,
     SweepCase,
     SweepRecord,
@@ -504,6 +505,9 @@ def new_sweep(
     environments = (each.environment for each in releases.values() if each is not None)
     environment = next((each.name for each in environments if each), None)
     tags, ids = tuple(releases), tuple(case.case_id for case in cases)
+    if (planned := len(ids) * len(tags) * repeats) > MOST_RUNS:
+        msg = f"A sweep of {planned:,} runs is too large; run {MOST_RUNS:,} at most, part by part"
+        raise InputError(msg)
     sweep_id = new_run_id()
     plan = signature(deployment, tags, repeats, ids) if judge is None else f"{judge}/{sweep_id}"
     return SweepRecord(

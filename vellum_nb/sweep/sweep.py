@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import ATTEMPTS, Place, SweepRecord, planned_ids
+from vellum_nb.models.sweeps import ATTEMPTS, MOST_RUNS, Place, SweepRecord, planned_ids
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from vellum_nb.comparison.metrics import Metrics
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
-_MOST_COUNTED = 2_000_000  # ids, which takes some seconds
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
 _TEXTS = ("sweep_id", "deployment", "release_tags", "state")
 _NUMBERS = ("planned", "done", "failed", "started", "to_go", "cases", "repeats")
@@ -603,7 +602,7 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         if deployment not in {None, record.deployment}:
             continue
         tally = Tally(tallies.get(record.id, {}))
-        is_small = record.planned * (record.round + 1) <= _MOST_COUNTED
+        is_small = record.planned * (record.round + 1) <= MOST_RUNS
         if is_small and (record.round or tally["CANCELLED"]):  # of runs made again the last counts
             states = sweeps.states(record.id)
             past = superseded(record, states)

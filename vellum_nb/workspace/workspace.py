@@ -107,6 +107,7 @@ class Workspace:
             view=self._view_history,
             sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
+            leaks=client.leaks,
         )
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
