@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
@@ -27,15 +28,7 @@ from vellum_nb.rendering.diff import (
     typed_output,
     word_diff,
 )
-from vellum_nb.rendering.format import (
-    cut,
-    duration,
-    plain_text,
-    plural,
-    printable,
-    value_text,
-    visible_name,
-)
+from vellum_nb.rendering.format import cut, duration, plain_text, plural, value_text, visible_name
 from vellum_nb.rendering.html import (
     NO_MATH,
     difference_html,
@@ -402,10 +395,12 @@ class CodeDiff:
             end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
             yield f"{line}{end}"
 
+    @printed
     def __repr__(self) -> str:
         found = self.sentence if self.paths else "no difference"
         return f"<CodeDiff {self.deployment} {self.old} → {self.new}: {found}>"
 
+    @printed
     def _repr_html_(self) -> str:
         names = map(visible_name, (self.deployment, self.old, self.new))
         parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
 from vellum_nb.history.merge import plans_of
 from vellum_nb.history.rows import (
@@ -78,6 +79,7 @@ class HistoryCheck:
         """Whether nothing is broken."""
         return not self.problems
 
+    @printed
     def __str__(self) -> str:
         runs = "an unknown number of runs" if self.runs is None else f"{self.runs:,} runs"
         lines = [f"{self.path}: {runs}, {format_bytes(self.size)}"]
@@ -89,6 +91,7 @@ class HistoryCheck:
             lines.append(f"What can be read is saved into a new file by: {command}")
         return "\n".join(lines)
 
+    @printed
     def __repr__(self) -> str:
         return f"<HistoryCheck: {self}>"
 

@@ -15,6 +15,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.escaping import printed
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
     Store,
@@ -590,6 +591,7 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @printed
     def __repr__(self) -> str:
         if "_recorder" not in vars(self):  # as a traceback shows it when it could not be opened
             return "<History: not open>"
@@ -602,6 +604,7 @@ class History:
         text = f", {writes.format_bytes(size)}" if size >= _LARGE_FILE else ""
         return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
 
+    @printed
     def _repr_html_(self) -> str:
         import pandas as pd
 

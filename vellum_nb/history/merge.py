@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
@@ -112,6 +113,7 @@ class SyncReport:
         names = SyncReport.__slots__
         return SyncReport(*(getattr(self, name) + getattr(other, name) for name in names))
 
+    @printed
     def __str__(self) -> str:
         counts = {
             "still running": self.running,
@@ -132,6 +134,7 @@ class SyncReport:
             text += f"; {len(those):,} differ, ours stay: {writes.cut_list(those)}"
         return text
 
+    @printed
     def __repr__(self) -> str:
         return f"<SyncReport: {self}>"
 

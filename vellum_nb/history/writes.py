@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import frame_of_records, is_time
@@ -310,6 +311,7 @@ class Deletion:
     first: datetime | None = None
     last: datetime | None = None
 
+    @printed
     def __repr__(self) -> str:
         if self.number is None:
             return "<Deletion: no run has these ids>"
@@ -336,6 +338,7 @@ class Restored:
     number: int | None
     runs: tuple[str, ...] = ()
 
+    @printed
     def __repr__(self) -> str:
         if self.number is None:
             return "<Restored: nothing; that deletion had no runs>"
@@ -443,6 +446,7 @@ class Vacuumed:
     before: int
     after: int
 
+    @printed
     def __repr__(self) -> str:
         text = f"{format_bytes(self.before)} before, {format_bytes(self.after)} after"
         text += f"; {self.forgotten:,} deleted run(s) removed for good" if self.forgotten else ""

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import ATTEMPTS, MOST_RUNS, Place, SweepRecord, planned_ids
@@ -338,6 +339,7 @@ class Sweep:
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.view().bundle_of(repr(self), **kwargs)
 
+    @printed
     def __repr__(self) -> str:
         now = self.progress()
         if not now.planned:
