@@ -6,7 +6,6 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,6 +21,7 @@ from vellum_nb.history.frames import (
     OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
+    check_width,
     column,
     csv_lines,
     frame_of_rows,
@@ -185,28 +185,36 @@ class _Source:
         if not self.finds_key("\n".join([text for row in rows for text in row if _is_text(text)])):
             return
         for row in rows:
-            with suppress(DamagedRunError):  # it is left out, or named by another error
-                run = run_of((*row, None)[: len(WHOLE)])
-                self._refuse_key_of(run, is_whole=len(row) == len(WHOLE))
+            for name, value in self._values_of(row).items():
+                text = json.dumps(value, ensure_ascii=False, default=str)
+                if self.finds_key(f"{name} {text}"):
+                    raise self._leak(name, row[0])
 
-    def _refuse_key_of(self, run: Run, *, is_whole: bool) -> None:
+    def _values_of(self, row: Row) -> dict[str, Any]:
+        """Return what is exported of a row of `WHOLE` or `SHOWN`, by column."""
+        is_whole = len(row) == len(WHOLE)
+        try:
+            run = run_of((*row, None)[: len(WHOLE)])
+        except DamagedRunError:  # a frame may show most of it
+            return dict(zip(WHOLE, row, strict=False))
         values = _flat(run.model_dump())
-        if is_whole and self.columns is None:
-            values |= {name: getattr(run, name) for name in _ONLY_IN_LINES}
-        for name in values if self.columns is None else self.columns:
-            text = json.dumps(values.get(name), ensure_ascii=False, default=str)
-            if self.finds_key(f"{name} {text}"):
-                column = "the name of a value" if self.finds_key(name) else name
-                run_id = "a run" if self.finds_key(run.id) else f"run {run.id}"
-                msg = (
-                    f"Nothing was exported: the file would contain the API key, in {column} of "
-                    f"{run_id}. Delete the run with history.delete(...) and use another key, or "
-                    "export other columns with columns=[...]"
-                )
-                raise HistoryError(msg)
+        if self.columns is not None:
+            return {name: values.get(name) for name in self.columns}
+        return values | ({name: getattr(run, name) for name in _ONLY_IN_LINES} if is_whole else {})
+
+    def _leak(self, name: str, run_id: str) -> HistoryError:
+        column = "the name of a value" if self.finds_key(name) else name
+        subject = "a run" if self.finds_key(run_id) else f"run {run_id}"
+        return HistoryError(
+            f"Nothing was exported: it would contain the API key, in {column} of {subject}. Delete "
+            "the run with history.delete(...) and use another key, or export other columns with "
+            "columns=[...]"
+        )
 
     def names(self, found: Iterable[str]) -> list[str]:
         """Return the columns to write, of those `found` in the runs; refuse others."""
+        found = list(found)
+        check_width(found)
         there = _ordered([*(name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS), *found])
         known = {*there, *COLUMN_KINDS}
         missing = [name for name in self.columns or () if name not in known]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
 from vellum_nb.history.rows import (
     DAMAGE,
@@ -65,6 +66,7 @@ NO_TIME = -(2**63)  # is NaT in numpy and pandas
 _STATES = get_args(RunState)
 TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
 _PANDAS_OF_OBJECT_TEXT = 2
+_MOST_NAMES = 5_000
 _AT_ONCE = 2000  # texts that are parsed as one
 _STRUCTURED = frozenset({dict, list})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -228,6 +230,7 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
         objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
         objects = [{} if each is None else each for each in objects]  # desired may be null
         names = dict.fromkeys(chain.from_iterable(reversed(objects)))
+        check_width(names)
         members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
         cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}
         chunks.append((cells, len(objects)))
@@ -237,6 +240,16 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
         for cells, size in chunks:
             found[name] += cells.pop(name) if name in cells else [None] * size
     return found
+
+
+def check_width(names: Collection[str]) -> None:
+    """Refuse more columns than a frame can have: runs may each have names of their own."""
+    if len(names) > _MOST_NAMES:
+        msg = (
+            f"These runs have more than {_MOST_NAMES:,} different names of inputs or outputs, too "
+            "many for the columns of a frame; select fewer runs, or read them with history.runs()"
+        )
+        raise HistoryError(msg)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:

@@ -120,8 +120,8 @@ _LONG = 16
 _SHORTEST = 8
 """A shorter secret is not looked for in exports: it may be an ordinary word."""
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
-_ESCAPE = re.compile(rb"\\+u00([2-7][0-9a-f])|%([2-7][0-9a-f])|&#x0*([2-7][0-9a-f]);|&#0*([0-9]+);")
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # such letters are escaped in no other way
+_ESCAPES = (b"\\u00", b"%", b"&#")
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` stand for
 _NAMED = rb"((?:key|token|secret|credentials?|authorization|bearer)[^A-Za-z0-9]{1,5}(?:is )?)"
 
 
@@ -162,8 +162,8 @@ class SecretMask:
         content = text.encode("utf-8", "replace").lower()
         if self._lowered in content:
             return True
-        if _PLAIN.fullmatch(self._secret):  # much faster than a pattern of all forms
-            return self._lowered in _ESCAPE.sub(_unescaped, content)
+        if _PLAIN.fullmatch(self._secret) and not any(map(content.__contains__, _ESCAPES)):
+            return False  # without the pattern, which takes ten times as long
         return self._anywhere.search(content) is not None
 
     @cached_property
@@ -201,13 +201,6 @@ def key_finder(leaks: Callable[[str], bool] | None = None) -> Callable[[str], bo
         return is_known or stands_in(os.environ.get("VELLUM_API_KEY", ""), text)
 
     return finds_key
-
-
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    """Return the letter that an escape stands for, in lower case."""
-    *hexadecimal, decimal = match.groups()
-    code = int(decimal[-4:]) if decimal else int(b"".join(filter(None, hexadecimal)), 16)
-    return chr(code).lower().encode() if code < 128 else match[0]  # noqa: PLR2004
 
 
 def _any_form(letter: str) -> bytes:
