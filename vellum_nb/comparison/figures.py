@@ -731,7 +731,7 @@ class ComparisonFigures:
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
-        return f"{release}: {counts} · {p} · noise floor {floor}"
+        return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""

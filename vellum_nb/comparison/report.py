@@ -380,7 +380,7 @@ class CodeDiff:
     @property
     def sentence(self) -> str:
         """How many files and lines differ."""
-        marks = [line[0] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
+        marks = [line[:1] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
         files = plural(len(self.paths), "file differs", "files differ")
         return f"{files} (+{marks.count('+')} -{marks.count('-')})"
 
