@@ -247,17 +247,17 @@ DAMAGE = {
 
 
 def many_names(path):
-    """Give each of some hundred runs a thousand outputs of its own."""
+    """Give each of some runs a hundred outputs of its own."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         names = [row[1] for row in db.execute("PRAGMA table_info(runs)") if row[1] != "seq"]
         values = [{"id": "id || n", "external_id": "NULL"}.get(name, name) for name in names]
-        numbers = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 1000) "
+        numbers = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 100) "
         db.execute(
             f"{numbers} INSERT INTO runs ({', '.join(names)}) SELECT {', '.join(values)} "
             "FROM runs, t WHERE id = 'run-2'"
         )
         for (seq,) in db.execute("SELECT seq FROM runs WHERE id LIKE 'run-2_%'").fetchall():
-            outputs = json.dumps({f"{seq}-{at}": at for at in range(1_000)})
+            outputs = json.dumps({f"{seq}-{at}": at for at in range(100)})
             db.execute(
                 "INSERT INTO payloads (seq, inputs, outputs, output_types, not_sent) "
                 "VALUES (?, '{}', ?, '{}', '[]')",
@@ -375,7 +375,7 @@ def many_rows():
     names = pa.DictionaryArray.from_arrays(pa.nulls(1_000_000, pa.int8()), pa.array(["x"]))
     table = pa.table({"release_tag": names})
     with pq.ParquetWriter(buffer, table.schema) as writer:
-        for _ in range(200):
+        for _ in range(200):  # row groups
             writer.write_table(table)
     return buffer.getvalue()
 
@@ -418,7 +418,7 @@ FILES = {
         "a run with large counts": jsonl_of(tokens_in=10**30, repeat=-(10**30)),
         "a run with infinite figures": jsonl_of(latency_s=float("inf"), cost_usd=float("nan")),
         "many names": b"\n".join(
-            jsonl_of(outputs={f"{at}-{n}": 1 for n in range(1_000)}) for at in range(1_000)
+            jsonl_of(outputs={f"{at}-{n}": 1 for n in range(100)}) for at in range(100)
         ),
         "halves of pairs": jsonl_of(outputs={"\ud800": "\udfff"}),
     },

@@ -18,6 +18,7 @@ from vellum_nb.history.backends import parse_location
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
+    check_width,
     column,
     frame_of_cells,
     frame_of_rows,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINES = "JSON lines of a history"
+_MOST_CELLS = 100_000_000  # of a Parquet file, which may be very small
 Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
@@ -72,6 +74,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         if repeated:
             msg = f"several columns are called {', '.join(sorted(repeated))}"
             raise ValueError(msg)
+        check_width(names)
         cells: dict[str, list[Any]] = {name: [] for name in names}
         for number, row in enumerate(rows, 2):
             for name, (text, was_quoted) in zip(names, row, strict=True):
@@ -168,6 +171,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
             return frame_of_rows(
                 [(*scalar_row(r).values(), *payload_row(r, FRAMED).values()) for r in runs]
             )
+        check_width(lines[0])
         cells: dict[str, list[Any]] = {name: [] for name in lines[0]}
         for number, line in enumerate(lines, 1):
             if line.keys() != cells.keys():
@@ -214,7 +218,12 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     path = parse_location(path)
     pa = pyarrow("read_parquet")
     with _errors(path, "a Parquet file of a history"), Path(path).open("rb") as file:
-        table = pa.parquet.ParquetFile(file).read()
+        parquet = pa.parquet.ParquetFile(file)
+        if (cells := parquet.metadata.num_rows * parquet.metadata.num_columns) > _MOST_CELLS:
+            msg = f"it has {cells:,} cells, too many for memory; read it with DuckDB or pyarrow"
+            raise ValueError(msg)
+        check_width(parquet.schema_arrow.names)
+        table = parquet.read()
         frame: pd.DataFrame = table.to_pandas()
         for name in json.loads((table.schema.metadata or {}).get(JSON_COLUMNS, b"[]")):
             values = [None if text is None else json.loads(text) for text in values_of(frame[name])]

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.frames import INT64
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import restore_large
 from vellum_nb.history.schema import SEARCH_INDEX
@@ -30,7 +31,7 @@ Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false
 _BATCH, _AT_ONCE = 500, 100
 _SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
 _SETTING = "search"
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _TEXTS = (
     "SELECT r.seq, r.state, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
     "p.large FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
@@ -197,7 +198,9 @@ def _indexed_upto(reader: Reader, index: _Index) -> int | None:
     """Return the last row in the index; None without an index of this version."""
     found = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
     version, _, upto = str(found[0][0] if found else "").rpartition(" ")
-    is_usable = version == VERSION and _NUMBER.fullmatch(upto)  # else made again
+    is_usable = (
+        version == VERSION and _NUMBER.fullmatch(upto) and int(upto) in INT64
+    )  # else made again
     return int(upto) if is_usable and reader.read(index.exists) else None
 
 
