@@ -120,7 +120,7 @@ _LONG = 16
 _SHORTEST = 8
 """A shorter secret is not looked for in exports: it may be an ordinary word."""
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
-_ESCAPES = (b"\\u00", b"%", b"&#")
+_ESCAPES = (b"\\u00", b"&#", *(b"%%%d" % digit for digit in range(2, 8)))
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` stand for
 _NAMED = rb"((?:key|token|secret|credentials?|authorization|bearer)[^A-Za-z0-9]{1,5}(?:is )?)"
 
