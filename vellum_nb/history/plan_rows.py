@@ -65,12 +65,12 @@ def cases_of(rows: Sequence[Sequence[Any]], sweep_id: str, planned: int) -> list
         if len(rows) != planned:
             msg = f"it has {planned} cases, and {len(rows)} are stored"
             raise ValueError(msg)
-        for number, (position, case_id, *texts) in enumerate(rows):
-            values = [dict[str, Any](json.loads(text)) for text in texts]
+        for number, (position, case_id, previous, *texts) in enumerate(rows):
+            inputs, expected, labels = (dict[str, Any](json.loads(text)) for text in texts)
             if position != number or not isinstance(case_id, str):
                 msg = f"case {number}: {position}, {case_id!r:.60}"
                 raise ValueError(msg)
-            cases.append(SweepCase(position, case_id, *values))
+            cases.append(SweepCase(position, case_id, inputs, expected, labels, previous))
     return cases
 
 

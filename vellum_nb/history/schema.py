@@ -277,6 +277,7 @@ def make_third_version(transaction: Any) -> None:
     rows = [
         {"seq": seq, "case_id": continued_case_id(case_id, previous)}
         for seq, case_id, previous in transaction.read(sql)
+        if isinstance(case_id, str) and isinstance(previous, str)  # else damaged
     ]
     transaction.execute_many("UPDATE runs SET case_id = :case_id WHERE seq = :seq", rows)
 
