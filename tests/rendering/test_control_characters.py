@@ -85,7 +85,8 @@ def of_a_comparison(path):
         exact = vnb.metrics.exact()
         cmp = workspace.compare(EVIL, release_tags=[EVIL, f"{EVIL}2"], metrics=[exact])
         release = f"{EVIL}2"
-        texts = [cmp.line(release), cmp.remark(release), cmp.to_text(), cmp.to_markdown()]
+        result = cmp.result(release)
+        texts = [result.line, result.remark, repr(result), str(cmp), cmp.to_markdown()]
         error = errors.RegressionError(f"{EVIL} is worse")
         return [*texts, *shown(cmp, exact, cmp.view(), error)]
 
