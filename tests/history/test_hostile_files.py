@@ -115,7 +115,6 @@ def test_own_tables_indexes_and_statistics_are_accepted(sql, content, path):
     assert vnb.check_history(path).ok
 
 
-COLUMNS = {}
 VALUES = st.one_of(
     st.none(),
     st.integers(-(2**63), 2**63 - 1),
@@ -126,8 +125,10 @@ VALUES = st.one_of(
 )
 
 
-def columns_of(content, tmp_path):
-    path = tmp_path / "columns.db"
+@pytest.fixture(scope="module")
+def columns(content, tmp_path_factory):
+    """Return table and name of every column but the keys."""
+    path = tmp_path_factory.mktemp("columns") / "runs.db"
     path.write_bytes(content)
     with closing(sqlite3.connect(path)) as db:
         sql = "SELECT name FROM pragma_table_info(?) WHERE pk = 0 AND name <> 'seq'"
@@ -137,10 +138,10 @@ def columns_of(content, tmp_path):
 @given(data=st.data())
 @settings(max_examples=15)
 def test_any_value_in_any_column_is_read_or_refused_with_our_errors(
-    data, content, tmp_path, monkeypatch
+    data, content, columns, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sqlite, "_CHECKED_BYTES", 0)  # as in a file that is too large to check
-    table, column = data.draw(st.sampled_from(columns_of(content, tmp_path)))
+    table, column = data.draw(st.sampled_from(columns))
     value = data.draw(VALUES)
     folder = tmp_path / "some"
     shutil.rmtree(folder, ignore_errors=True)
