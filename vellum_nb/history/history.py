@@ -103,7 +103,7 @@ class History:
     ) -> History:
         """Return the same open history with these callbacks; this one does not change.
 
-        `leaks` tells whether a text contains the API key: no export is written that would.
+        `leaks` is true of a text with the API key: no export with such a text is written.
         """
         other = copy.copy(self)
         vars(other).update(_view=view, _sync=sync, _read_nodes=trace)

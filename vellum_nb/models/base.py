@@ -191,7 +191,7 @@ def stands_in(secret: str, text: str) -> bool:
 
 
 def key_finder(leaks: Callable[[str], bool] | None = None) -> Callable[[str], bool]:
-    """Return a function that tells whether a text contains the API key.
+    """Return a function that is true of a text with the API key.
 
     That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``.
     """
