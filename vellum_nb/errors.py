@@ -32,6 +32,8 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
+from vellum_nb.escaping import printable, printed
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,6 +46,10 @@ _MOST_ROWS = 5
 class VellumNBError(Exception):
     """Base of all errors of this package; catch it to catch them all."""
 
+    @printed
+    def __str__(self) -> str:
+        return super().__str__()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, vars(self))
 
@@ -55,7 +61,7 @@ class VellumNBError(Exception):
             if not path.startswith(_HIDDEN) and "IPython" not in Path(path).parts:
                 place = "The cell" if _A_CELL.search(path) else path
                 places.append(f"{place}, line {frame.lineno}: {frame.line}")
-        notes = getattr(self, "__notes__", [])
+        notes = map(printable, getattr(self, "__notes__", []))
         return [*places, f"\x1b[31m{type(self).__name__}\x1b[0m: {self}", *notes]
 
 
@@ -159,6 +165,7 @@ class InputProblem:
     message: str
     row: int | None = None
 
+    @printed
     def __str__(self) -> str:
         return f"{self.variable}: {self.message}"
 

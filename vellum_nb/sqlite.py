@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import stat
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -33,7 +34,7 @@ __all__ = [
     "Snapshot",
     "SqliteFile",
     "Transaction",
-    "open_read_only",
+    "reading",
 ]
 
 MEMORY = ":memory:"
@@ -50,6 +51,13 @@ _NO_PARAMETERS: Parameters = {}
 _CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
 _SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
+# Definitions that SQLite only stores, unlike those with an expression.
+_PLAIN_TABLE = re.compile(r"CREATE TABLE ", re.IGNORECASE)
+_PLAIN_INDEX = re.compile(
+    r"""CREATE INDEX ["\w]+ ON ["\w]+ ?\( ?["\w]+( ASC| DESC)?( ?, ?["\w]+( ASC| DESC)?)* ?\)\Z""",
+    re.IGNORECASE,
+)
+_EXECUTED = re.compile(r"\b(AS|CHECK|GENERATED)\b", re.IGNORECASE)
 _NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
 _NOT_SQLITE = "it is not an SQLite file and was not changed; choose another file"
 _ADVICE = {
@@ -82,6 +90,8 @@ class FileFormat:
     error: type[VellumNBError] = VellumNBError
     refuse: Callable[[int], str | None] = lambda _: None
     """Why a file with another application id cannot be used, where there is more to say."""
+    derived: Sequence[str] = ()
+    """Statements of virtual tables that are not made by a migration."""
 
     @property
     def version(self) -> int:
@@ -224,12 +234,14 @@ class SqliteFile:
         self.closed = False
         self._format = file_format
         self._read_only = read_only
+        self._had_log = True  # unless another is found: a log of another program stays
         self._forked = False
         self._writer = Link(self._open_writer)
         self._reader = Link(self._open_reader) if isinstance(path, Path) else self._writer
         with self._errors(OSError):
             if isinstance(path, Path):
                 self._prepare(path)
+                self._had_log = not read_only or has_log_files(path)
                 self._inspect(path)
             if not read_only:
                 with self._writer.lock:
@@ -313,9 +325,11 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the file; does nothing the second time. Waits for what is under way."""
-        self.closed = True
+        is_first, self.closed = not self.closed, True
         self._reader.close()
         self._writer.close()
+        if is_first and not self._had_log and isinstance(self.path, Path):
+            remove_log(self.path)
 
     def __del__(self) -> None:
         if hasattr(self, "_writer") and not self._forked:
@@ -439,12 +453,14 @@ class SqliteFile:
         version, ours = _pragma(connection, "user_version"), self._format
         if _is_empty(connection):
             return
-        found, reason = _pragma(connection, "application_id"), None
+        found = _pragma(connection, "application_id")
         if found != ours.application_id:
             foreign = "it is a database of another program and was not changed; choose another"
             reason = ours.refuse(found) or foreign
         elif version > ours.version:
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
+        else:
+            reason = schema_problem(connection, ours, self.transaction_class) or ""
         if reason:
             msg = f"The {ours.name} {self.path} cannot be used: {reason}"
             raise ours.error(msg)
@@ -456,8 +472,7 @@ class SqliteFile:
             connection = _connect(str(self.path))
         self.prepare_connection(connection)
         deadline = time.monotonic() + WAIT_S
-        for pragma in ("query_only = ON", "trusted_schema = OFF"):
-            retry_while_locked(partial(connection.execute, f"PRAGMA {pragma}"), deadline)
+        retry_while_locked(partial(connection.execute, "PRAGMA query_only = ON"), deadline)
         return connection
 
     def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -485,7 +500,7 @@ class SqliteFile:
         level = "FULL" if self._fsync else "NORMAL"
         settings = ("page_size = 2048", f"synchronous = {level}", f"fullfsync = {self._fsync:d}")
         try:
-            more = ("trusted_schema = OFF", "wal_autocheckpoint = 8000", f"journal_mode = {mode}")
+            more = ("wal_autocheckpoint = 8000", f"journal_mode = {mode}")
             for pragma in (*settings, *more):
                 retry_while_locked(partial(_pragma, connection, pragma), deadline)
             retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
@@ -539,9 +554,79 @@ def text_or_bytes(content: bytes) -> str | bytes:
         return content
 
 
+def schema_problem(
+    connection: sqlite3.Connection, file_format: FileFormat, transaction_class: type[Transaction]
+) -> str | None:
+    """Return why a file is refused whose tables are not those of its version, or None.
+
+    SQLite executes what a file defines: triggers, views, virtual tables, generated columns, checks
+    and indexed expressions. Of what no version of ours has made, only plain tables and indexes are
+    accepted.
+    """
+    version = _pragma(connection, "user_version")
+    migrations = tuple(file_format.migrations)
+    ours = _statements(migrations, version, transaction_class)  # type: ignore[arg-type]  # hashable
+    sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+    defined = {_one_line(text) for (text,) in connection.execute(sql)}
+    for text in sorted(defined - ours - set(map(_one_line, file_format.derived))):
+        if not (_PLAIN_TABLE.match(text) or _PLAIN_INDEX.match(text)) or _EXECUTED.search(text):
+            return (
+                f"it defines {text!r:.120}, which no {file_format.name} has: such a definition can "
+                "change data or never end. Nothing was changed; if you trust the file, remove this "
+                "with sqlite3, else use a backup"
+            )
+    if missing := sorted(text for text in ours - defined if text.startswith("CREATE TABLE")):
+        raise sqlite3.DatabaseError(_DAMAGED) from ValueError(missing[0])
+    return None
+
+
+@lru_cache(maxsize=32)
+def _statements(
+    migrations: tuple[Migration, ...],
+    version: int,
+    transaction_class: Callable[[sqlite3.Connection], Transaction],
+) -> frozenset[str]:
+    """Return the definitions in a file of this version."""
+    with closing(_connect(MEMORY)) as connection:
+        for migrate in migrations[: max(0, version)]:
+            migrate(transaction_class(connection))
+        sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+        return frozenset(_one_line(text) for (text,) in connection.execute(sql))
+
+
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
+
+
+def has_log_files(path: Path) -> bool:
+    """Return True if SQLite's log of a file, or its index, exists: it may be open elsewhere."""
+    return any(path.with_name(f"{path.name}{end}").exists() for end in ("-wal", "-shm"))
+
+
+def remove_log(path: Path) -> None:
+    """Let SQLite remove the empty log that reading a file made, unless another connection uses it.
+
+    Only a connection that may write does that when it is closed; it takes SQLite's locks.
+    """
+    with suppress(sqlite3.Error), closing(_connect(f"{_uri(path)}?mode=rw", uri=True)) as writer:
+        _pragma(writer, "schema_version")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file to read it, and leave no log beside it that was not there."""
+    had_log = has_log_files(path)
+    try:
+        with closing(open_read_only(path)) as connection:
+            yield connection
+    finally:
+        if not had_log:
+            remove_log(path)
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a file to read it, also where its folder cannot be written and no other has it open."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
+    uri = f"{_uri(path)}?mode=ro"
     connection = _connect(uri, uri=True)
     try:
         _pragma(connection, "schema_version")
@@ -602,9 +687,15 @@ def _code(exc: BaseException) -> int:
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
     # The timeout is set while opening, so that it holds for the first PRAGMA.
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         target, timeout=0.02, isolation_level=None, check_same_thread=False, uri=uri
     )
+    connection.execute("PRAGMA trusted_schema = OFF")  # no function that does more than compute
+    return connection
+
+
+def _uri(path: Path) -> str:
+    return path.absolute().as_uri()
 
 
 def _pragma(connection: sqlite3.Connection, pragma: str) -> Any:

@@ -16,6 +16,7 @@ import pytest
 from vellum_nb import History, Run
 from vellum_nb.models import case_id
 
+sys.path.insert(0, str(Path(__file__).parent))  # for the kit of hostile files
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 

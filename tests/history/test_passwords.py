@@ -6,11 +6,13 @@ import sys
 import traceback
 from pathlib import Path
 
+import psycopg
 import pytest
 from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.__main__ import main
 from vellum_nb.cli import parser
 from vellum_nb.history import DatabaseUrl
 
@@ -66,13 +68,72 @@ def test_a_password_in_the_url_is_taken_out_at_once(
     assert "s3cret" not in "\n".join([*shown, repr(history), caplog.text])
 
 
-@pytest.mark.parametrize("opener", [History, lambda url: vnb.connect("local", history=url)])
+def merged(url):
+    with History(":memory:") as history:
+        history.merge(url)
+
+
+def written(name):
+    def write(url):
+        with History(":memory:") as history:
+            getattr(history, name)(url)
+
+    return write
+
+
+OPENERS = {
+    "History": History,
+    "connect": lambda url: vnb.connect("local", history=url),
+    "merge": merged,
+}
+OF_FILES = {
+    "check_history": vnb.check_history,
+    **{name: getattr(vnb, name) for name in ("read_csv", "read_jsonl", "read_parquet")},
+    **{name: written(name) for name in ("to_csv", "to_jsonl", "to_parquet", "backup")},
+}
+
+
+@pytest.mark.parametrize("opener", OPENERS)
 def test_a_wrong_password_is_in_no_error_and_in_no_variable_of_a_traceback(guarded_url, opener):
     url = with_password(guarded_url, WRITTEN + "x")
     with pytest.raises(HistoryError, match="password authentication failed") as caught:
-        opener(url)
+        OPENERS[opener](url)
     assert "~/.pgpass" in str(caught.value)
     assert "s3cret" not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+def test_an_unreachable_server_shows_no_password(opener):
+    with pytest.raises(HistoryError, match="cannot be reached") as caught:
+        OPENERS[opener](f"postgresql://ada:{WRITTEN}@127.0.0.1:9/team")
+    assert "s3cret" not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("reader", OF_FILES)
+def test_the_url_of_a_database_in_place_of_a_file_shows_no_password(reader):
+    with pytest.raises(HistoryError, match=r"ada@127\.0\.0\.1:9/team is a database, not") as caught:
+        OF_FILES[reader](f"postgresql://ada:{WRITTEN}@127.0.0.1:9/team")
+    assert "s3cret" not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ValueError, TypeError])
+def test_what_breaks_connecting_off_shows_no_password(problem, monkeypatch):
+    names = {"problem": problem}
+    driver = "def fail(conninfo, **options):\n    raise problem(options['connect_timeout'])"
+    exec(compile(driver, "driver.py", "exec"), names)  # noqa: S102 - in a file of its own
+    monkeypatch.setattr(psycopg, "connect", names["fail"])
+    with pytest.raises((HistoryError, KeyboardInterrupt)) as caught:
+        History(f"postgresql://ada:{WRITTEN}@127.0.0.1:9/team")
+    assert "s3cret" not in everything_of(caught.value)
+
+
+def test_a_command_that_fails_shows_no_password(capsys):
+    assert main(["history", "export", "--history", f"postgresql:/ada:{WRITTEN}@h/team"]) == 1
+    assert main(["history", "check", f"postgresql://ada:{WRITTEN}@127.0.0.1:9/team"]) == 1
+    told = capsys.readouterr().err
+    assert "cannot be parsed" in told
+    assert "is a database, not a file" in told
+    assert "s3cret" not in told
 
 
 def test_the_password_may_come_from_options_the_environment_or_a_file(

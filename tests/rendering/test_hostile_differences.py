@@ -1,6 +1,7 @@
 """What a workflow returns cannot add anything to HTML, to Markdown or to a terminal."""
 
 import re
+import unicodedata
 from html import unescape
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_kit import HOSTILE
 
+from vellum_nb.escaping import printable
 from vellum_nb.rendering.diff import difference
 from vellum_nb.rendering.format import markdown_code
 
@@ -71,12 +73,13 @@ LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_character
 
 @given(st.lists(LINES).map("\n".join))
 def test_github_shows_any_text_letter_by_letter(text):
-    for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
-        text = text.replace(mark, "")  # they turn text around, and are replaced
+    text = printable(text)  # what turns text around is escaped
     assert shown_by_github(markdown_code(text)) == [text, text]
 
 
 @given(st.text(), st.text())
 def test_no_text_can_drive_a_terminal(old, new):
     plain = difference({"a": old, old: 1}, {"a": new, new: [2]}, "JSON").to_text()
-    assert all(letter.isprintable() or letter == "\n" for letter in plain)
+    controls = {letter for letter in plain if unicodedata.category(letter)[0] not in "LMNPSZ"}
+    assert controls <= {"\n", "\t", "\xad", *"\u200b\u200c\u200d\u200e\u200f"}
+    assert controls.isdisjoint("\u2028\u2029")

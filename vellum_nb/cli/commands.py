@@ -52,7 +52,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def deployments(args: argparse.Namespace) -> int:
     """Print the deployments with their release tags; nothing in them drives the terminal."""
-    from vellum_nb.rendering.format import printable
+    from vellum_nb.escaping import printable
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
@@ -90,7 +90,7 @@ def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
     """Run, and print each text as it grows, then whatever is no text."""
-    from vellum_nb.rendering.format import printable
+    from vellum_nb.escaping import printable
 
     print(release_tag, end="")
     with workspace.stream(name, inputs, release_tag=release_tag) as stream:
@@ -120,12 +120,15 @@ def _show(runs: Sequence[Run], *, as_json: bool) -> None:
         print(side_by_side_text(runs, width=shutil.get_terminal_size((100, 24)).columns))
 
 
-def existing(history: str | None) -> str | None:
+def existing(history: str | None) -> Any:
     """Return the history; a file that is named must exist."""
-    if history is None or "://" in history or Path(history).expanduser().exists():
-        return history
-    msg = f"There is no history {history}"
-    raise VellumNBError(msg)
+    from vellum_nb.history import parse_location
+
+    history = parse_location(history)  # before anything can fail: it may contain a password
+    if isinstance(history, str) and not Path(history).expanduser().exists():
+        msg = f"There is no history {history}"
+        raise VellumNBError(msg)
+    return history
 
 
 def export(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def data() -> TextIO:
 
 def print_safely(text: str, file: TextIO | None = None) -> None:
     """Print a text from elsewhere; nothing in it drives the terminal."""
-    from vellum_nb.rendering.format import printable
+    from vellum_nb.escaping import printable
 
     print(printable(text), file=file)
 

@@ -26,6 +26,7 @@ from vellum_nb.client.settings import (
 )
 from vellum_nb.client.streaming import EventStream
 from vellum_nb.errors import APIResponseError, InputError
+from vellum_nb.escaping import printed
 from vellum_nb.models import (
     ActualRequest,
     Cancellation,
@@ -153,6 +154,7 @@ class Client:
         """The address for executions, without a slash at the end."""
         return self._settings.predict_url
 
+    @printed
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"
 

@@ -49,6 +49,7 @@ from vellum_nb.client.failures import (
 )
 from vellum_nb.client.settings import ClientSettings, is_loopback
 from vellum_nb.errors import APIConnectionError, APIError, APITimeoutError, InputError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Cancellation
 from vellum_nb.models.base import HIDDEN, SecretMask, read_json
 from vellum_nb.models.checks import refuse
@@ -110,6 +111,7 @@ class Answer(NamedTuple):
     mask: SecretMask
     stream: StreamBody | None = None
 
+    @printed
     def __repr__(self) -> str:
         return f"<{self.status}, {len(self.content)} bytes>"
 
@@ -275,6 +277,7 @@ class Session:
 class _Headers(dict[str, str]):
     """Headers whose `repr` hides the key."""
 
+    @printed
     def __repr__(self) -> str:
         return str({name: HIDDEN if name == "X-API-KEY" else self[name] for name in self})
 

@@ -18,6 +18,7 @@ from vellum_nb.client.failures import (
 )
 from vellum_nb.client.session import StreamBody
 from vellum_nb.errors import APIConnectionError, VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 from vellum_nb.models.base import read_json
 
@@ -71,6 +72,7 @@ class EventStream(Generic[E]):
         self._reason = ""
         self._start = b""
 
+    @printed
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._body.what}>"
 

@@ -16,9 +16,10 @@ from vellum_nb.comparison.statistics import (
     krippendorff_alpha,
     share_interval,
 )
+from vellum_nb.escaping import printable, printed
 from vellum_nb.history import clean, frame_of_cells
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import figure, percent, plural, printable
+from vellum_nb.rendering.format import figure, percent, plural
 from vellum_nb.rendering.html import render
 
 if TYPE_CHECKING:
@@ -83,9 +84,11 @@ class Agreement:
     def _words(self) -> dict[str, str]:
         return {name: _words(name, found) for name, found in self.figures.items()}
 
+    @printed
     def __repr__(self) -> str:
         return f"<{printable(self.line)}>"
 
+    @printed
     def _repr_html_(self) -> str:
         return render("agreement.html.j2", check=self, figures=self._words())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.comparison.cases import error_text
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.format import plural, same_value, value_line
@@ -132,6 +133,7 @@ class Bisection:
         texts = ("release_tag", "release_id", "value", "state", "id")
         return frame.astype(dict.fromkeys(texts, "str"))
 
+    @printed
     def __repr__(self) -> str:
         made = plural(len(self.runs) - self.reused, "run")
         more = f" and {self.reused} of the history" if self.reused else ""
@@ -144,6 +146,7 @@ class Bisection:
             f"{self.last_same} the last that did not{gap}; {made}{more}, {self._number} releases>"
         )
 
+    @printed
     def _repr_html_(self) -> str:
         table: str = self.frame().to_html(index=False, border=0, na_rep="", escape=True)
         return f"<p>{escape(repr(self)[1:-1])}</p>{table}"

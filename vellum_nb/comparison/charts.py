@@ -14,6 +14,7 @@ import vl_convert
 
 from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
 from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text, xml_text
 
@@ -82,6 +83,7 @@ class Picture:
         """Return the chart as SVG."""
         return str(vl_convert.vegalite_to_svg(_drawable(self.chart.to_dict())))
 
+    @printed
     def __repr__(self) -> str:
         return f"<Picture: {self.text}>"
 

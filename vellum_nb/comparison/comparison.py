@@ -51,13 +51,14 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printable, printed
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.format import plural, printable
+from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -788,10 +789,12 @@ class Comparison:
             raise InputError(msg)
         return (release,)
 
+    @printed
     def __str__(self) -> str:
         """Return the comparison in a few lines for a terminal, as ``vellum-nb compare`` prints."""
         return report.text(report.report_model(self.figures))
 
+    @printed
     def __repr__(self) -> str:
         if not self.cases:
             names = ", ".join(self.releases)
@@ -801,6 +804,7 @@ class Comparison:
         cases = plural(len(self.cases), "case")
         return f"<Comparison of {self.deployment} against {self.baseline}, {cases}: {lines}>"
 
+    @printed
     def _repr_html_(self) -> str:
         return report.overview(report.report_model(self.figures))
 

@@ -47,6 +47,7 @@ from vellum_nb.comparison.statistics import (
     unlike_pairs,
 )
 from vellum_nb.comparison.traces import first_difference, is_comparable
+from vellum_nb.escaping import printable
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import unknown_name
@@ -117,7 +118,9 @@ def runs_table(
         failed, answers = errors.dropna().tolist(), sum(map(is_answer, runs))
         if not isinstance(metric, Judge) and 2 * len(failed) > answers:  # a judge's plan has them
             text = f"The metric {metric.name} failed on {len(failed):,} of {plural(answers, 'run')}"
-            warnings.warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=5)
+            warnings.warn(
+                printable(clean(f"{text}, see cmp.errors(). First: {failed[0]}")), stacklevel=5
+            )
     return table
 
 
@@ -728,7 +731,7 @@ class ComparisonFigures:
         counts = " · ".join(shown).replace("missing", NO_ANSWER)
         floor = "unknown" if found.noise_floor is None else percent(found.noise_floor)
         p = p_sentence(self.sign_p.get((release, metric)))
-        return f"{release}: {counts} · {p} · noise floor {floor}"
+        return f"{printable(release)}: {counts} · {p} · noise floor {floor}"
 
     def remark(self, release: str, metric: str) -> str:
         """Return a sentence: what to make of the line, and how many cases would show more."""

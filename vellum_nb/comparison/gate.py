@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
+from vellum_nb.escaping import printable
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
@@ -19,7 +20,6 @@ from vellum_nb.rendering.format import (
     one_line,
     p_sentence,
     plural,
-    printable,
     value_line,
     xml_text,
 )

@@ -12,6 +12,7 @@ from typing import Any
 from vellum_nb.comparison.comparison import Comparison, with_judgements
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
 from vellum_nb.history import History
 from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.base import canonical_json
@@ -129,6 +130,7 @@ class JudgePlan:
         """How many judgements the history has already."""
         return sum(each.judgements for each in self.judges)
 
+    @printed
     def __repr__(self) -> str:
         parts = [
             f"{plural(each.calls, 'call')} of {each.judge.deployment} on "

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
 from vellum_nb.models.inputs import format_value
@@ -135,6 +136,7 @@ class Metric:
         """1 where higher is better, else -1."""
         return -1 if self.lower_is_better else 1
 
+    @printed
     def __repr__(self) -> str:
         which = "lower" if self.lower_is_better else "higher"
         return f"<Metric {self.name}: {which} is better>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from vellum_nb.comparison.cases import Case, error_text, is_answer
 from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
-from vellum_nb.models.base import stands_in
+from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.diff import (
     Difference,
@@ -28,15 +28,7 @@ from vellum_nb.rendering.diff import (
     typed_output,
     word_diff,
 )
-from vellum_nb.rendering.format import (
-    cut,
-    duration,
-    plain_text,
-    plural,
-    printable,
-    value_text,
-    visible_name,
-)
+from vellum_nb.rendering.format import cut, duration, plain_text, plural, value_text, visible_name
 from vellum_nb.rendering.html import (
     NO_MATH,
     difference_html,
@@ -330,11 +322,7 @@ def refuse_key(
     That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
     column and the case, and not the key.
     """
-
-    def holds(part: str) -> bool:
-        known = leaks is not None and leaks(part)
-        return known or stands_in(os.environ.get("VELLUM_API_KEY", ""), part)
-
+    holds = key_finder(leaks)
     place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
@@ -392,7 +380,7 @@ class CodeDiff:
     @property
     def sentence(self) -> str:
         """How many files and lines differ."""
-        marks = [line[0] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
+        marks = [line[:1] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
         files = plural(len(self.paths), "file differs", "files differ")
         return f"{files} (+{marks.count('+')} -{marks.count('-')})"
 
@@ -407,10 +395,12 @@ class CodeDiff:
             end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
             yield f"{line}{end}"
 
+    @printed
     def __repr__(self) -> str:
         found = self.sentence if self.paths else "no difference"
         return f"<CodeDiff {self.deployment} {self.old} → {self.new}: {found}>"
 
+    @printed
     def _repr_html_(self) -> str:
         names = map(visible_name, (self.deployment, self.old, self.new))
         parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from vellum_nb.clock import boot_id, uptime_ns
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
-from vellum_nb.history.store import DatabaseUrl, insert
+from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, SEARCH_INDEX, refuse_old
+from vellum_nb.history.store import DatabaseUrl, insert, not_a_file
 from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
 from vellum_nb.sqlite import Snapshot as FileSnapshot
 from vellum_nb.sqlite import Transaction as FileTransaction
@@ -39,8 +39,11 @@ Reader: TypeAlias = "Store | Transaction | Snapshot"
 _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
     r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
 )
-FORMAT = FileFormat("history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old)
+FORMAT = FileFormat(
+    "history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old, derived=SEARCH_INDEX
+)
 _LEASE = 60_000_000  # µs that a lease lasts
+_TIMES = range(-(2**60), 2**60)  # µs since 1970 to which some years can be added
 _JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
 
 
@@ -165,14 +168,16 @@ def _next_boot_time(transaction: Any) -> int:
         "UNION ALL SELECT max(doubt_since) FROM runs WHERE doubt IS NOT NULL)"
     )
     ((newest,),) = transaction.read(sql)
-    return _boot_time() if newest is None else newest - uptime_ns() // 1000
+    is_usable = isinstance(newest, int) and newest in _TIMES  # else there is none, or a damaged one
+    return newest - uptime_ns() // 1000 if is_usable else _boot_time()
 
 
 def _stored_boot_time(reader: Any, boot: str) -> int | None:
     for (text,) in reader.read("SELECT value FROM settings WHERE name = 'clock'"):
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, OverflowError, RecursionError):
             stored_boot, boot_time = json.loads(text)
-            return int(boot_time) if stored_boot == boot else None
+            if stored_boot == boot and int(boot_time) in _TIMES:
+                return int(boot_time)
     return None
 
 
@@ -207,9 +212,6 @@ def open_backend(path: Any, *, read_only: bool = False, fsync: bool = False) -> 
 def existing_file(path: Any) -> Path:
     """Return the file of a history that must exist."""
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
-    if isinstance(location, DatabaseUrl):
-        msg = f"The history {location} is not a file; PostgreSQL has tools of its own for it"
-        raise HistoryError(msg)
     found = file_location(location)
     if not isinstance(found, Path) or not os.path.isfile(found):  # noqa: PTH113  (never raises)
         msg = f"There is no history {found!s:.300}; name its file, such as runs.db"
@@ -219,6 +221,8 @@ def existing_file(path: Any) -> Path:
 
 def file_location(path: object) -> Path | str:
     """Return the file that `path` names, or `MEMORY`; None is the user's own history."""
+    if isinstance(path, DatabaseUrl):
+        raise not_a_file(path)
     if path is None:
         from platformdirs import user_data_path
 

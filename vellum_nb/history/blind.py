@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.backends import Store, Transaction
 from vellum_nb.history.frames import frame_of_records
 from vellum_nb.history.leases import Lease, LeaseHeldError
-from vellum_nb.history.rows import clean, from_micros, micros
+from vellum_nb.history.rows import clean, damaged, from_micros, micros
 from vellum_nb.history.store import insert
 from vellum_nb.models.blind import BlindChoice, BlindPair, BlindRating, BlindRecord
 
@@ -43,6 +45,7 @@ _NAMES = (
 )
 _COLUMNS = dict.fromkeys(_NAMES, "text") | {"seed": "count"}
 _COLUMNS |= dict.fromkeys(("rated", "undone", "sent", "ended"), "time")
+_PAIR, _RATING = TypeAdapter(BlindPair), TypeAdapter(BlindRating)
 _UNTIL_ENDED = ("preferred", "release_a", "release_b", "seed", "run_a", "run_b")
 
 
@@ -91,14 +94,8 @@ class BlindRatings:
         return found[0]
 
     def _select(self, where: str, key: str) -> list[BlindRecord]:
-        records = []
         sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE {where}"
-        for row in self._store.read(sql, {"key": key}):
-            found = dict(zip(BLIND, row, strict=True))
-            ended = None if found["ended"] is None else from_micros(found["ended"])
-            times = {"created": from_micros(found["created"]), "ended": ended}
-            records.append(BlindRecord(**found | times))
-        return records
+        return [blind_of(row) for row in self._store.read(sql, {"key": key})]
 
     def pairs(self, session_id: str) -> list[BlindPair]:
         """Return the pairs of a blind rating, in their order."""
@@ -106,14 +103,12 @@ class BlindRatings:
             f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = :session ORDER BY position"
         )
         rows = self._store.read(sql, {"session": session_id})
-        return [
-            BlindPair(**dict(zip(PAIR, row, strict=True)) | {"same": bool(row[-1])}) for row in rows
-        ]
+        return pairs_of(rows)
 
     def ratings(self, session_id: str) -> list[BlindRating]:
         """Return the ratings that count, in the order in which they were given."""
         sql = f"{_RATINGS} AND undone IS NULL ORDER BY seq"
-        return [_rating(row) for row in self._store.read(sql, {"session": session_id})]
+        return [rating_of(row) for row in self._store.read(sql, {"session": session_id})]
 
     def rate(
         self, session_id: str, position: int, choice: BlindChoice, *, a_first: bool, note: str
@@ -154,7 +149,7 @@ class BlindRatings:
         if not self._store.write(change):
             return None
         found = self._store.read(f"{_RATINGS} AND seq = :seq", values)
-        return _rating((*found[0][:6], None, found[0][7]))
+        return rating_of((*found[0][:6], None, found[0][7]))
 
     def end(self, session_id: str) -> None:
         """Record that the releases were revealed; nothing can be rated from then on."""
@@ -204,8 +199,9 @@ class BlindRatings:
             f"WHERE {where} ORDER BY r.seq DESC"
         )
         found = self._store.read(sql, {} if deployment is None else {"deployment": deployment})
-        rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
-        return frame_of_records(_COLUMNS, rows)
+        with damaged("A blind rating"):
+            rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
+            return frame_of_records(_COLUMNS, rows)
 
 
 def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,10 +224,28 @@ def _renew(lease: Lease, stop: threading.Event) -> None:
             lease.renew()
 
 
-def _rating(row: Sequence[Any]) -> BlindRating:
-    seq, position, choice, a_first, note, rated, *times = row
-    undone, sent = (None if at is None else from_micros(at) for at in times)
-    return BlindRating(seq, position, choice, bool(a_first), note, from_micros(rated), undone, sent)
+def blind_of(row: Sequence[Any]) -> BlindRecord:
+    """Return the blind rating of a row of `BLIND`; raise a `HistoryError` if it is damaged."""
+    fields = dict(zip(BLIND, row, strict=True))
+    with damaged(f"Blind rating {row[0]!r:.100}"):
+        ended = None if fields["ended"] is None else from_micros(fields["ended"])
+        times = {"created": from_micros(fields["created"]), "ended": ended}
+        return BlindRecord(**fields | times)
+
+
+def pairs_of(rows: Iterable[Sequence[Any]]) -> list[BlindPair]:
+    """Return the pairs of rows of `PAIR`; raise a `HistoryError` if one is damaged."""
+    with damaged("A pair of a blind rating"):
+        return [_PAIR.validate_python(dict(zip(PAIR, row, strict=True))) for row in rows]
+
+
+def rating_of(row: Sequence[Any]) -> BlindRating:
+    """Return the rating of a row of `RATING`; raise a `HistoryError` if it is damaged."""
+    fields = dict(zip(RATING, row, strict=True))
+    with damaged(f"Rating {row[0]!r:.100}"):
+        times = {name: fields[name] for name in ("rated", "undone", "sent")}
+        fields |= {name: None if at is None else from_micros(at) for name, at in times.items()}
+        return _RATING.validate_python(fields)
 
 
 def _now() -> int:

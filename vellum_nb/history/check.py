@@ -5,16 +5,26 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.history.backends import existing_file
-from vellum_nb.history.rows import SCALARS, WHOLE, DamagedRunError, columns, large_hashes, run_of
+from vellum_nb.escaping import printed
+from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
+from vellum_nb.history.merge import plans_of
+from vellum_nb.history.rows import (
+    DAMAGE,
+    SCALARS,
+    WHOLE,
+    DamagedRunError,
+    columns,
+    large_hashes,
+    run_of,
+)
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
-from vellum_nb.sqlite import open_read_only, text_or_bytes
+from vellum_nb.sqlite import reading, schema_problem, text_or_bytes
 
 _SHOWN = 20
 _COUNTS = {
@@ -69,6 +79,7 @@ class HistoryCheck:
         """Whether nothing is broken."""
         return not self.problems
 
+    @printed
     def __str__(self) -> str:
         runs = "an unknown number of runs" if self.runs is None else f"{self.runs:,} runs"
         lines = [f"{self.path}: {runs}, {format_bytes(self.size)}"]
@@ -80,6 +91,7 @@ class HistoryCheck:
             lines.append(f"What can be read is saved into a new file by: {command}")
         return "\n".join(lines)
 
+    @printed
     def __repr__(self) -> str:
         return f"<HistoryCheck: {self}>"
 
@@ -101,6 +113,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     >>> check_history("runs.db").ok
     True
     """
+    path = parse_location(path)  # before anything can fail: a traceback may show it
     file = existing_file(path)
     if (names := file.stat().st_nlink) > 1:
         msg = f"The history {file} has {names} names (hard links), each with a log; copy it first"
@@ -108,16 +121,16 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     problems, notes = list[str](), list[str]()
     runs: int | None = None
     try:
-        with closing(open_read_only(file)) as opened:
+        with reading(file) as opened:
             opened.text_factory = text_or_bytes
             opened.execute("PRAGMA busy_timeout = 30000")
-            for look in (_unfit, _pages, _relations, _damaged):
+            for look in (_unfit, _pages, _relations, _damaged, _damaged_plans):
                 problems += _collected(look(opened))  # damage in one place hides no other
                 if look is _unfit and problems and "SQLite" not in problems[0]:
                     runs = 0
                     break
             else:
-                with suppress(sqlite3.DatabaseError, ValueError):
+                with suppress(sqlite3.DatabaseError, *DAMAGE):
                     runs = _count(opened, "FROM runs")
                     if started := _count(opened, _STARTED):
                         notes.append(
@@ -141,7 +154,7 @@ def _collected(found: Iterator[str]) -> list[str]:
     try:
         for problem in found:
             problems.append(problem)  # noqa: PERF402  (what was found before an error counts)
-    except (sqlite3.DatabaseError, ValueError) as exc:
+    except (sqlite3.DatabaseError, *DAMAGE) as exc:
         locked = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in locked:
             raise
@@ -160,6 +173,8 @@ def _unfit(connection: sqlite3.Connection) -> Iterator[str]:
         yield refuse_old(application_id) or "it is not a history, or nothing of it can be read"
     elif version > len(MIGRATIONS):
         yield f"it was written by a newer vellum_nb (version {version})"
+    elif problem := schema_problem(connection, FORMAT, SqliteTransaction):
+        yield problem
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[str]:
@@ -190,3 +205,11 @@ def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
                 yield str(exc).partition(";")[0]
     if damaged > _SHOWN:
         yield f"… and {damaged - _SHOWN:,} more damaged runs"
+
+
+def _damaged_plans(connection: sqlite3.Connection) -> Iterator[str]:
+    ((version,),) = connection.execute("SELECT * FROM pragma_user_version")
+    if version == len(MIGRATIONS):  # an older file has other columns
+        for _, _, problem in plans_of(SqliteTransaction(connection)):
+            if problem is not None:
+                yield str(problem).partition(";")[0]

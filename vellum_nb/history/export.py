@@ -21,6 +21,7 @@ from vellum_nb.history.frames import (
     OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
+    check_width,
     column,
     csv_lines,
     frame_of_rows,
@@ -28,7 +29,15 @@ from vellum_nb.history.frames import (
     values_of,
 )
 from vellum_nb.history.progress import progress_line
-from vellum_nb.history.rows import SCALARS, WHOLE, clean
+from vellum_nb.history.rows import (
+    SCALARS,
+    WHOLE,
+    DamagedRunError,
+    clean,
+    damaged,
+    run_of,
+)
+from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ JSON_COLUMNS = b"vellum_nb.json"
 
 _ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
 _NAMED = ("deployment", "release_tag", "author")
+_ONLY_IN_LINES = ("output_types", "not_sent", "nodes")  # JSON lines have them, frames do not
 _HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
 
 Target = str | Path | TextIO
@@ -83,13 +93,16 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
 
     def write(file: Any, source: _Source) -> None:
         found: dict[str, Any] = {}
+        if not (isinstance(target, str | Path) and file.seekable()):
+            source.check()  # what is written into a stream cannot be taken back
         for run in source.runs():
-            values = run.model_dump()
-            if source.columns is not None:
-                flat = _flat(values)
-                found |= dict.fromkeys(flat)
-                values = {name: flat.get(name) for name in source.columns}
-            text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
+            with damaged(f"Run {run.id!r:.100}"):  # nested deeper than JSON is written
+                values = run.model_dump()
+                if source.columns is not None:
+                    flat = _flat(values)
+                    found |= dict.fromkeys(flat)
+                    values = {name: flat.get(name) for name in source.columns}
+                text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
             file.write(clean(text) + "\n")
         source.names(found)
 
@@ -139,6 +152,7 @@ class _Source:
     selection: Selection
     columns: list[str] | None
     progress: Any
+    finds_key: Callable[[str], bool]
 
     def frames(self, *, is_again: bool = False) -> Iterator[pd.DataFrame]:
         """Yield frames of many short rows, or of few with large values."""
@@ -146,6 +160,8 @@ class _Source:
         size = 0
         self.progress.total *= 1 + is_again
         for rows in chain(query.stream_rows(self.snapshot, self.selection, SHOWN), ([],)):
+            if not is_again:
+                self._refuse_key(rows)
             chunk += rows
             size += sum(len(text) for row in rows for text in row[len(SCALARS) :] if text)
             if chunk and (not rows or len(chunk) >= _ROWS or size >= _TEXT):
@@ -155,11 +171,50 @@ class _Source:
 
     def runs(self) -> Iterator[Run]:
         for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):
+            self._refuse_key(rows)
             yield from query.runs_of(rows, skip_damaged=self.selection.skip_damaged)
             self.progress.update(len(rows))
 
+    def check(self) -> None:
+        """Raise a `HistoryError` if a run would bring the API key into the export."""
+        for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):
+            self._refuse_key(rows)
+
+    def _refuse_key(self, rows: Sequence[Row]) -> None:
+        """Raise a `HistoryError` if one of `rows`, of `WHOLE` or `SHOWN`, contains the API key."""
+        if not self.finds_key("\n".join([text for row in rows for text in row if _is_text(text)])):
+            return
+        for row in rows:
+            for name, value in self._values_of(row).items():
+                text = json.dumps(value, ensure_ascii=False, default=str)
+                if self.finds_key(f"{name} {text}"):
+                    raise self._leak(name, row[0])
+
+    def _values_of(self, row: Row) -> dict[str, Any]:
+        """Return what is exported of a row of `WHOLE` or `SHOWN`, by column."""
+        is_whole = len(row) == len(WHOLE)
+        try:
+            run = run_of((*row, None)[: len(WHOLE)])
+        except DamagedRunError:  # a frame may show most of it
+            return dict(zip(WHOLE, row, strict=False))
+        values = _flat(run.model_dump())
+        if self.columns is not None:
+            return {name: values.get(name) for name in self.columns}
+        return values | ({name: getattr(run, name) for name in _ONLY_IN_LINES} if is_whole else {})
+
+    def _leak(self, name: str, run_id: str) -> HistoryError:
+        column = "the name of a value" if self.finds_key(name) else name
+        subject = "a run" if self.finds_key(run_id) else f"run {run_id}"
+        return HistoryError(
+            f"Nothing was exported: it would contain the API key, in {column} of {subject}. Delete "
+            "the run with history.delete(...) and use another key, or export other columns with "
+            "columns=[...]"
+        )
+
     def names(self, found: Iterable[str]) -> list[str]:
         """Return the columns to write, of those `found` in the runs; refuse others."""
+        found = list(found)
+        check_width(found)
         there = _ordered([*(name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS), *found])
         known = {*there, *COLUMN_KINDS}
         missing = [name for name in self.columns or () if name not in known]
@@ -179,9 +234,12 @@ def _export(
     *,
     columns: str | Sequence[str] | None = None,
     progress: bool | None = None,
+    finds_key: Callable[[str], bool],
 ) -> Path | None:
     """Call `write` with the open file and the runs of an export; return the file's path."""
     chosen = _checked_columns(columns)
+    if isinstance(target, DatabaseUrl):
+        raise not_a_file(target)
     path = Path(target) if isinstance(target, str | Path) else None
     if path is not None:
         refuse_other_ending(path, writer)
@@ -197,7 +255,7 @@ def _export(
             if not total:
                 _warn_of_unknown_names(snapshot, filters, title)
             with progress_line(title, total, show=progress) as line:
-                write(file, _Source(snapshot, selection, chosen, line))
+                write(file, _Source(snapshot, selection, chosen, line, finds_key))
 
     if path is None:
         export(target)
@@ -252,6 +310,10 @@ def _ordered(names: Iterable[Any]) -> list[str]:
         return 1, prefixes.index(name.partition(".")[0])
 
     return sorted(dict.fromkeys(names), key=rank)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

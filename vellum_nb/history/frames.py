@@ -8,14 +8,26 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printable
 from vellum_nb.files import refuse_other_ending, replace_text
-from vellum_nb.history.rows import FRAMED, SCALARS, DamagedRunError, cell, clean, micros, run_of
+from vellum_nb.history.rows import (
+    DAMAGE,
+    FRAMED,
+    SCALARS,
+    DamagedRunError,
+    cell,
+    clean,
+    damaged,
+    micros,
+    run_of,
+)
 from vellum_nb.models import NodeRun, RunState
 
 if TYPE_CHECKING:
@@ -55,6 +67,7 @@ NO_TIME = -(2**63)  # is NaT in numpy and pandas
 _STATES = get_args(RunState)
 TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
 _PANDAS_OF_OBJECT_TEXT = 2
+_MOST_NAMES = 5_000
 _AT_ONCE = 2000  # texts that are parsed as one
 _STRUCTURED = frozenset({dict, list})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -67,18 +80,26 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
     """Return the frame of rows of `SHOWN`; damaged ones raise, unless they are skipped."""
     try:
         return _frame(rows)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except DAMAGE:
         whole = []
         for row in rows:
             try:
-                run_of((*row, None))
+                _check_row(row)
                 whole.append(row)
             except DamagedRunError as exc:
                 if not skip_damaged:
                     raise exc from None
-        if len(whole) == len(rows):
-            raise
-    return _frame(whole)
+    with damaged("A run"):
+        return _frame(whole)
+
+
+def _check_row(row: Sequence[Any]) -> None:
+    """Raise a `DamagedRunError` if a row of `SHOWN` has no place in a frame."""
+    run_of((*row, None))
+    try:
+        _frame([row])
+    except DAMAGE as exc:
+        raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
@@ -120,6 +141,11 @@ def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(columns, index=pd.RangeIndex(rows))
+
+
+def is_time(value: object) -> bool:
+    """Return True for microseconds since 1970 in the years that Python knows."""
+    return isinstance(value, int) and value in TIMES  # a range compares another type one by one
 
 
 def column(values: Sequence[Any], kind: str | None) -> Any:
@@ -205,6 +231,7 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
         objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
         objects = [{} if each is None else each for each in objects]  # desired may be null
         names = dict.fromkeys(chain.from_iterable(reversed(objects)))
+        check_width(names)
         members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
         cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}
         chunks.append((cells, len(objects)))
@@ -214,6 +241,16 @@ def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
         for cells, size in chunks:
             found[name] += cells.pop(name) if name in cells else [None] * size
     return found
+
+
+def check_width(names: Collection[str]) -> None:
+    """Refuse more columns than a frame can have: runs may each have names of their own."""
+    if len(names) > _MOST_NAMES:
+        msg = (
+            f"These runs have more than {_MOST_NAMES:,} different names of inputs or outputs, too "
+            "many for the columns of a frame; select fewer runs, or read them with history.runs()"
+        )
+        raise HistoryError(msg)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
@@ -271,7 +308,7 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
             around.add(parent)
             parent = parents[parent]
         values = {name: getattr(node, name, None) for name in _TRACE}
-        row = {n: clean(value) if isinstance(value, str) else value for n, value in values.items()}
+        row = {n: printable(v) if isinstance(v, str) else v for n, v in values.items()}
         start = None if node.start is None else micros(node.start)
         rows.append(row | {"start": start, "depth": len(around)})
     rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))

@@ -15,6 +15,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
 from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.escaping import printed
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
     Store,
@@ -29,9 +30,10 @@ from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import Sweeps
 from vellum_nb.history.query import Filters, Ids, OrderedRuns
 from vellum_nb.history.recorder import Listener, RunRecorder
-from vellum_nb.history.rows import clean, run_of, tags_text
+from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import NodeRun, Run
+from vellum_nb.models.base import key_finder
 from vellum_nb.models.run import with_rating
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -89,13 +91,23 @@ class History:
         path = parse_location(path)  # before anything can fail: a traceback may show it
         self._recorder = RunRecorder(path, fsync=fsync)
         self._view, self._sync, self._read_nodes = view, sync, trace
+        self._finds_key = key_finder()
 
     def with_callbacks(
-        self, *, view: View | None = None, sync: Sync | None = None, trace: ReadNodes | None = None
+        self,
+        *,
+        view: View | None = None,
+        sync: Sync | None = None,
+        trace: ReadNodes | None = None,
+        leaks: Callable[[str], bool] | None = None,
     ) -> History:
-        """Return the same open history with these callbacks; this one does not change."""
+        """Return the same open history with these callbacks; this one does not change.
+
+        `leaks` is true of a text with the API key: no export with such a text is written.
+        """
         other = copy.copy(self)
         vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
+        vars(other).update(_finds_key=key_finder(leaks))
         return other
 
     @property
@@ -388,7 +400,7 @@ class History:
         ------
         HistoryError
             The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
-            or there is no such column. The old file stays.
+            would contain the API key, or there is no such column. The old file stays.
 
         Examples
         --------
@@ -398,7 +410,9 @@ class History:
         >>> path.read_text()
         '"release_tag","state"\n'
         """
-        return export.to_csv(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)  # before anything can fail: a traceback may show it
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_csv(self._store, path, filters, **options)
 
     def to_jsonl(
         self,
@@ -414,7 +428,9 @@ class History:
         run has no value, and structured values as they are. `vellum_nb.read_jsonl` reads both to
         the same frame. All else is as in `to_csv`.
         """
-        return export.to_jsonl(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_jsonl(self._store, path, filters, **options)
 
     def to_parquet(
         self,
@@ -429,7 +445,9 @@ class History:
         A column of mixed types is written as JSON text, which `vellum_nb.read_parquet` reads back
         to the same values; other columns are the same in any reader. All else is as in `to_csv`.
         """
-        return export.to_parquet(self._store, path, filters, columns=columns, progress=progress)
+        path = parse_location(path)
+        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        return export.to_parquet(self._store, path, filters, **options)
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
         """Delete the runs with these ids.
@@ -478,6 +496,7 @@ class History:
         Use it instead of a copy of the open file. A history in PostgreSQL is backed up by
         ``pg_dump``.
         """
+        path = parse_location(path)  # before anything can fail: a traceback may show it
         target = file_location(path or "")
         copy_to = getattr(self._recorder.opened, "backup", None)
         if copy_to is None:
@@ -572,6 +591,7 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @printed
     def __repr__(self) -> str:
         if "_recorder" not in vars(self):  # as a traceback shows it when it could not be opened
             return "<History: not open>"
@@ -584,6 +604,7 @@ class History:
         text = f", {writes.format_bytes(size)}" if size >= _LARGE_FILE else ""
         return f"<History {self.path}: {count:,} run{'' if count == 1 else 's'}{text}>"
 
+    @printed
     def _repr_html_(self) -> str:
         import pandas as pd
 
@@ -616,7 +637,9 @@ class History:
             sql = "SELECT tags FROM runs WHERE id = :id"  # nobody else changes them now
             for edit in edits:
                 ((text,),) = transaction.read(sql, {"id": run_id})
-                tags = _tags(edit(json.loads(text or "[]")))
+                with damaged(f"Run {run_id!r:.100}"):
+                    old_tags = _tags(json.loads(text or "[]"))
+                tags = _tags(edit(old_tags))
                 writes.update_run(transaction, run_id, {"tags": tags_text(tags)}, {})
 
         self._store.write(change)

@@ -20,6 +20,7 @@ from typing import TypeVar
 from vellum_nb.clock import Deadline, boot_id, uptime
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.backends import Reader, Store, Transaction
+from vellum_nb.history.rows import DAMAGE
 from vellum_nb.history.store import Row
 
 T = TypeVar("T")
@@ -193,16 +194,21 @@ def has_ended(holder: str) -> bool:
     known = _parsed(holder)
     if _machine() is None or known.get("machine") != _machine():
         return False
+    pid = known.get("pid")
+    if not isinstance(pid, int):  # damaged
+        return False
     try:
-        stat = (_PROC / str(known["pid"]) / "stat").read_text(encoding="ascii", errors="replace")
+        stat = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return True
     return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 def _parsed(holder: str) -> dict[str, object]:
-    found = json.loads(holder)
-    return found if isinstance(found, dict) else {}
+    with suppress(*DAMAGE):
+        found = json.loads(holder)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _this_process() -> dict[str, object]:

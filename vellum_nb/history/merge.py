@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.blind import BLIND, PAIR, RATING
-from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, sweep_of
+from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
+from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, cases_of, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
     ENDED,
@@ -112,6 +113,7 @@ class SyncReport:
         names = SyncReport.__slots__
         return SyncReport(*(getattr(self, name) + getattr(other, name) for name in names))
 
+    @printed
     def __str__(self) -> str:
         counts = {
             "still running": self.running,
@@ -132,6 +134,7 @@ class SyncReport:
             text += f"; {len(those):,} differ, ours stay: {writes.cut_list(those)}"
         return text
 
+    @printed
     def __repr__(self) -> str:
         return f"<SyncReport: {self}>"
 
@@ -200,14 +203,40 @@ def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, 
 
 
 def _readable_plans(other: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
-    for owner in ("sweeps", "blind"):
-        for plan in _rows_of(other, owner):
+    for owner, plan, problem in plans_of(other):
+        if problem is None:
+            yield owner, plan
+        else:
+            unreadable.append(str(plan["id"]))
+
+
+def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]]:
+    """Yield table and row of each sweep and blind rating, and an error if it is damaged."""
+    for owner, check in (("sweeps", _check_sweep), ("blind", _check_blind)):
+        for plan in _rows_of(reader, owner):
+            problem = None
             try:
-                if owner == "sweeps":
-                    sweep_of([*plan.values()])
-                yield owner, plan
-            except HistoryError:
-                unreadable.append(str(plan["id"]))
+                check(reader, plan)
+            except HistoryError as exc:
+                problem = exc
+            yield owner, plan, problem
+
+
+def _check_sweep(other: Reader, plan: Values) -> None:
+    """Raise a HistoryError if a row of a sweep is damaged."""
+    sweep_of([*plan.values()])
+    cases = [[*row.values()] for row in _rows_of(other, "sweep_cases", plan["id"])]
+    for row in cases:
+        large_hashes(row[-1], plan["id"])
+    cases_of([row[:-1] for row in cases], plan["id"], len(cases))
+
+
+def _check_blind(other: Reader, plan: Values) -> None:
+    """Raise a HistoryError if a row of a blind rating is damaged."""
+    blind_of([*plan.values()])
+    pairs_of([[*row.values()] for row in _rows_of(other, "blind_pairs", plan["id"])])
+    for row in _rows_of(other, "blind_ratings", plan["id"]):
+        rating_of([*row.values()])
 
 
 _Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id here, fields that differ

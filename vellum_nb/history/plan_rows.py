@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from vellum_nb.errors import HistoryError
-from vellum_nb.history.rows import encoded, from_micros, micros
-from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.history.rows import damaged, encoded, from_micros, micros
+from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord
 
 SWEEP = (
     *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
@@ -18,6 +17,7 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
+_MOST_ROUNDS = 1_000  # of a sweep: more are a damaged number
 
 
 def column_value(value: Any) -> Any:
@@ -30,9 +30,9 @@ def column_value(value: Any) -> Any:
 
 
 def sweep_of(row: Sequence[Any]) -> SweepRecord:
-    """Return the sweep of a row of `SWEEP`."""
+    """Return the sweep of a row of `SWEEP`; raise a `HistoryError` if it is damaged."""
     found = dict(zip(SWEEP, row, strict=True))
-    try:
+    with damaged(f"Sweep {row[0]!r:.100}"):
         for name in ("release_tags", "releases", "options"):
             found[name] = json.loads(found[name])
         order, checked = found["case_order"], json.loads(found["checked"] or "{}")
@@ -41,10 +41,37 @@ def sweep_of(row: Sequence[Any]) -> SweepRecord:
         found["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
         found["created"] = from_micros(found["created"])
         found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
-        return SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
-    except (ValueError, TypeError, OverflowError) as exc:
-        msg = f"Sweep {row[0]!r:.100} in the history is damaged; put a backup in its place"
-        raise HistoryError(msg) from exc
+        sweep = SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
+        _check_numbers(sweep)
+    return sweep
+
+
+def _check_numbers(sweep: SweepRecord) -> None:
+    """Raise a ValueError if the numbers of a sweep cannot be, so that nothing counts up to them."""
+    fits = sweep.cases >= 0 and sweep.repeats > 0 and 0 <= sweep.round <= _MOST_ROUNDS
+    order = sweep.case_order
+    if not fits or sweep.planned > MOST_RUNS:
+        msg = f"{sweep.cases} cases, {sweep.repeats} repeats, round {sweep.round}"
+        raise ValueError(msg)
+    if order is not None and sorted(order) != [*range(sweep.cases)]:
+        msg = "case_order is not an order of its cases"
+        raise ValueError(msg)
+
+
+def cases_of(rows: Sequence[Sequence[Any]], sweep_id: str, planned: int) -> list[SweepCase]:
+    """Return the cases of rows of `CASE` without `large`; raise a `HistoryError` if damaged."""
+    cases = []
+    with damaged(f"Sweep {sweep_id!r:.100}"):
+        if len(rows) != planned:
+            msg = f"it has {planned} cases, and {len(rows)} are stored"
+            raise ValueError(msg)
+        for number, (position, case_id, previous, *texts) in enumerate(rows):
+            inputs, expected, labels = (dict[str, Any](json.loads(text)) for text in texts)
+            if position != number or not isinstance(case_id, str):
+                msg = f"case {number}: {position}, {case_id!r:.60}"
+                raise ValueError(msg)
+            cases.append(SweepCase(position, case_id, inputs, expected, labels, previous))
+    return cases
 
 
 def case_row(case: SweepCase) -> dict[str, Any]:

@@ -16,11 +16,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import SHOWN, frame_of_rows
+from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.leases import Lease, has_ended, leases
-from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, case_row, column_value, sweep_of
+from vellum_nb.history.plan_rows import (
+    CASE,
+    REUSED,
+    SWEEP,
+    case_row,
+    cases_of,
+    column_value,
+    sweep_of,
+)
 from vellum_nb.history.recorder import RunRecorder
-from vellum_nb.history.rows import clean, extract_large, from_micros, micros, restore_large
+from vellum_nb.history.rows import (
+    clean,
+    damaged,
+    extract_large,
+    from_micros,
+    micros,
+    restore_large,
+)
 from vellum_nb.history.store import insert
 from vellum_nb.history.writes import rename_run
 from vellum_nb.models import DoubtKind, Run
@@ -277,7 +292,8 @@ class Sweeps:
 
         def change(tx: Transaction) -> None:
             for (text,) in tx.read("SELECT releases FROM sweeps WHERE id = :id", {"id": sweep.id}):
-                known = {tag: release for tag, release in json.loads(text).items() if release}
+                with damaged(f"Sweep {sweep.id!r:.100}"):
+                    known = {tag: release for tag, release in json.loads(text).items() if release}
                 releases = column_value({**sweep.releases, **known})
                 row = {"workspace": sweep.workspace, "environment": sweep.environment}
                 tx.execute(sql, {**row, "releases": releases, "id": sweep.id})
@@ -308,17 +324,10 @@ class Sweeps:
         """Return the cases of a sweep, in their order."""
         sql = f"SELECT {', '.join(CASE)} FROM sweep_cases WHERE sweep = :sweep ORDER BY position"
         rows = restore_large(self._store, self._store.read(sql, {"sweep": sweep_id}), CASE[:-1])
-        return [
-            SweepCase(
-                position,
-                case_id,
-                json.loads(inputs),
-                json.loads(expected),
-                json.loads(labels),
-                previous,
-            )
-            for position, case_id, previous, inputs, expected, labels in rows
-        ]
+        planned = self._store.read(
+            "SELECT cases FROM sweeps WHERE id = :sweep", {"sweep": sweep_id}
+        )
+        return cases_of(rows, sweep_id, planned[0][0] if planned else len(rows))
 
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
@@ -464,7 +473,7 @@ class Sweeps:
         """Return when a run of the sweep last began or ended."""
         sql = f"SELECT max({_LAST_SEEN}) FROM runs WHERE sweep_id = :sweep"
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
-        return None if last is None else from_micros(last)
+        return from_micros(last) if is_time(last) else None  # another number is damaged
 
     def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
         """Return release tag, cost and seconds of each run, in the order in which they began."""
@@ -481,6 +490,8 @@ class Sweeps:
         )
         total = until = 0
         for began, ended in self._store.read(sql, {"sweep": sweep_id}):
+            if not (is_time(began) and is_time(ended)):  # damaged
+                continue
             total += max(0, ended - max(began, until))
             until = max(until, ended)
         return total / 1e6
@@ -538,7 +549,9 @@ class Sweeps:
         """Return which run replaces which planned one; deleted ones replace none."""
         sql = (
             "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
-            "JOIN runs r ON r.id = u.run WHERE u.sweep = :sweep AND r.deletion IS NULL"
+            "JOIN runs r ON r.id = u.run "
+            "JOIN sweep_cases c ON c.sweep = u.sweep AND c.position = u.position "
+            "WHERE u.sweep = :sweep AND r.deletion IS NULL"
         )
         rows = self._store.read(sql, {"sweep": sweep_id})
         return {Place(*place): run for *place, run in rows}

@@ -306,7 +306,28 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     Behind a pooler that assigns a session to each transaction (PgBouncer), others would meet
     what is set or prepared: there neither is done.
     """
-    problem = ""
+    raw = _attempt(url, settings)
+    if isinstance(raw, Exception):
+        problem = url.masked(" ".join(f"{raw}".split()))
+        advice = (
+            "check that its server runs, and that host, database and user are right; a password "
+            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
+        )
+        if "too many" in problem or "connection slots" in problem:
+            advice = "its server has no connection left; end another program, or raise the limit"
+        msg = f"The history {url} cannot be reached: {advice} ({problem})"
+        raise OutOfReachError(msg)
+    if isinstance(raw, BaseException):
+        raise raw
+    for kind, dumper in ((str, _Text), (float, _Float)):
+        raw.adapters.register_dumper(kind, dumper)
+    for name in ("text", "varchar", "name"):
+        raw.adapters.register_loader(name, _Loader)
+    return raw
+
+
+def _attempt(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any] | BaseException:
+    """Return a connection, or the exception without frames: those of psycopg hold the password."""
     defaults: dict[str, Any] = {
         name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
@@ -317,21 +338,9 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
             raw.execute(settings)
         else:
             raw.prepare_threshold = None
-    except psycopg.Error as exc:
-        problem = url.masked(" ".join(str(exc).split()))
-    if problem:
-        advice = (
-            "check that its server runs, and that host, database and user are right; a password "
-            "is looked for in the URL, PGPASSWORD and ~/.pgpass"
-        )
-        if "too many" in problem or "connection slots" in problem:
-            advice = "its server has no connection left; end another program, or raise the limit"
-        msg = f"The history {url} cannot be reached: {advice} ({problem})"
-        raise OutOfReachError(msg)
-    for kind, dumper in ((str, _Text), (float, _Float)):
-        raw.adapters.register_dumper(kind, dumper)
-    for name in ("text", "varchar", "name"):
-        raw.adapters.register_loader(name, _Loader)
+    except BaseException as exc:  # noqa: BLE001 - Ctrl-C is raised again
+        exc.__context__ = exc.__cause__ = None
+        return exc.with_traceback(None)
     return raw
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.history.backends import parse_location
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
     COLUMN_KINDS,
+    check_width,
     column,
     frame_of_cells,
     frame_of_rows,
@@ -24,6 +27,7 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
+from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run, case_id
 from vellum_nb.sqlite import Converting
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINES = "JSON lines of a history"
+_MOST_CELLS = 100_000_000  # of a Parquet file, which may be very small
 Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
@@ -62,12 +67,14 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     >>> len(vnb.read_csv(path))
     0
     """
+    path = parse_location(path)  # before anything can fail: a traceback may show it
     with _errors(path, "a CSV of a history"):
         separator, names, rows = csv_table(Path(path).read_bytes())
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = {name for name, count in Counter(names).items() if count > 1}
         if repeated:
             msg = f"several columns are called {', '.join(sorted(repeated))}"
             raise ValueError(msg)
+        check_width(names)
         cells: dict[str, list[Any]] = {name: [] for name in names}
         for number, row in enumerate(rows, 2):
             for name, (text, was_quoted) in zip(names, row, strict=True):
@@ -156,6 +163,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
     The lines are whole runs, or the columns that were chosen. A file without a line has the
     columns that every frame has. Errors are those of `read_csv`.
     """
+    path = parse_location(path)
     with _errors(path, _LINES):
         lines = list(_objects(Path(path)))
         if not lines or "inputs" in lines[0]:
@@ -163,6 +171,7 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
             return frame_of_rows(
                 [(*scalar_row(r).values(), *payload_row(r, FRAMED).values()) for r in runs]
             )
+        check_width(lines[0])
         cells: dict[str, list[Any]] = {name: [] for name in lines[0]}
         for number, line in enumerate(lines, 1):
             if line.keys() != cells.keys():
@@ -182,16 +191,19 @@ def runs_of_jsonl(path: Path) -> Iterator[Run]:
             yield _run(line, number)
 
 
-def _errors(path: str | Path, what: str) -> Converting:
+def _errors(path: str | Path | DatabaseUrl, what: str) -> Converting:
+    if isinstance(path, DatabaseUrl):
+        raise not_a_file(path)
+
     def convert(exc: Exception) -> HistoryError | None:
+        if isinstance(exc, VellumNBError):
+            return None
         if isinstance(exc, OSError):
-            return HistoryError(f"{path} cannot be read: {exc.strerror}")
+            return HistoryError(f"{path} cannot be read: {exc.strerror or exc}")
         if isinstance(exc, UnicodeDecodeError):
             advice = "save it as 'CSV UTF-8' and try again"
             return HistoryError(f"{path} is not UTF-8 at byte {exc.start}; {advice}")
-        if isinstance(exc, ValueError | KeyError | OverflowError):  # pyarrow's are one of them
-            return HistoryError(f"{path} is not {what}: {exc}")
-        return None
+        return HistoryError(f"{path} is not {what}: {exc!s:.300}")  # pyarrow's are of many kinds
 
     return Converting(convert)
 
@@ -203,9 +215,15 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``. Errors
     are those of `read_csv`.
     """
+    path = parse_location(path)
     pa = pyarrow("read_parquet")
     with _errors(path, "a Parquet file of a history"), Path(path).open("rb") as file:
-        table = pa.parquet.ParquetFile(file).read()
+        parquet = pa.parquet.ParquetFile(file)
+        if (cells := parquet.metadata.num_rows * parquet.metadata.num_columns) > _MOST_CELLS:
+            msg = f"it has {cells:,} cells, too many for memory; read it with DuckDB or pyarrow"
+            raise ValueError(msg)
+        check_width(parquet.schema_arrow.names)
+        table = parquet.read()
         frame: pd.DataFrame = table.to_pandas()
         for name in json.loads((table.schema.metadata or {}).get(JSON_COLUMNS, b"[]")):
             values = [None if text is None else json.loads(text) for text in values_of(frame[name])]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from vellum_nb.errors import HistoryError
+from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
+from vellum_nb.sqlite import Converting
 
 if TYPE_CHECKING:
     from vellum_nb.history.backends import Reader, Transaction
@@ -46,6 +47,12 @@ ENDED = (
 )
 """The columns that finishing a run sets."""
 
+DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
+    MemoryError,
+)
+"""What Python raises for values of a stored row that do not fit: pydantic's errors are some."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST = 2**63
@@ -69,6 +76,18 @@ class DamagedRunError(HistoryError):
             "skip_damaged=True reads the others, and check_history lists all damaged runs"
         )
         self.run_id = run_id
+
+
+def damaged(subject: str) -> Converting:
+    """Context for the use of stored rows: what does not fit raises a HistoryError."""
+
+    def convert(exc: Exception) -> HistoryError | None:
+        if isinstance(exc, VellumNBError) or not isinstance(exc, DAMAGE):
+            return None
+        msg = f"{subject} in the history is damaged; put a backup in its place ({exc!s:.100})"
+        return HistoryError(msg)
+
+    return Converting(convert)
 
 
 def columns(names: Iterable[str]) -> str:
@@ -170,7 +189,7 @@ def run_of(row: Sequence[Any]) -> Run:
     except ValidationError as exc:
         where = ", ".join(str(each["loc"][0]) for each in exc.errors() if each["loc"])
         raise DamagedRunError(row[0], where or "its values do not fit") from exc
-    except (ValueError, TypeError, OverflowError, RecursionError) as exc:
+    except DAMAGE as exc:
         raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
     object.__setattr__(run, "__pydantic_fields_set__", _FIELDS)  # one for all: a set takes 2 kB
     return run
@@ -298,7 +317,7 @@ def _places(large: str, names: Sequence[str]) -> list[Any]:
 def _parsed(large: str, run_id: str) -> list[tuple[str, Path, str]]:
     try:
         return [(str(name), list(path), str(found)) for name, path, found in json.loads(large)]
-    except (ValueError, TypeError) as exc:
+    except DAMAGE as exc:
         raise DamagedRunError(run_id, "large") from exc
 
 
@@ -310,7 +329,7 @@ def _filled(row: dict[str, Any], places: Sequence[Any], values: Mapping[str, str
                 if column == name:
                     _put(whole, path, values.get(found))
             row[name] = encoded(whole, name, "")
-        except (ValueError, TypeError, LookupError):
+        except (HistoryError, *DAMAGE):
             row[name] = _DAMAGED
     return tuple(row.values())
 

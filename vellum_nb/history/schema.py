@@ -113,6 +113,12 @@ CREATE TABLE search_due (number NUMBER, seq INTEGER NOT NULL);
 CREATE INDEX search_due_of_run ON search_due (seq);
 """
 # `search.py` makes the tables of its index at the first search: they are derived.
+SEARCH_INDEX = (
+    "CREATE VIRTUAL TABLE search_words USING fts5 "  # noqa: ISC004
+    "(words, content='', columnsize=0, tokenize='ascii')",
+    "CREATE TABLE search_rows (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER UNIQUE)",
+)
+"""The statements that make the index in SQLite."""
 
 # A member of a JSON object in a text; NULL where the text is not JSON that PostgreSQL accepts.
 _MEMBER = """
@@ -197,7 +203,10 @@ def second_version_of(state: str, code: str | None, message: str | None) -> tupl
 def _mark_doubts(transaction: Any) -> None:
     sql = "SELECT id, state, error_code, error_message FROM runs WHERE error_code IS NOT NULL"
     rows = []
-    for run_id, state, code, message in transaction.read(sql):
+    for run_id, *texts in transaction.read(sql):
+        state, code, message = (text if isinstance(text, str) else None for text in texts)
+        if state is None:  # damaged
+            continue
         new_state, doubt = second_version_of(state, code, message)
         if (new_state, doubt) != (state, None):
             rows.append({"id": run_id, "state": new_state, "doubt": doubt})
@@ -238,7 +247,8 @@ def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) 
             positions = list(range(len(case_ids)))
             random.Random(stored.get("seed", 0)).shuffle(positions)  # noqa: S311 - no secret
             order = json.dumps(positions)
-    except (ValueError, TypeError, AttributeError):  # damaged: `sweep_of` names it
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        # damaged: `sweep_of` names it
         pass
     generations[plan] += 1
     fields = {"plan": plan, "number": generations[plan], "case_order": order, "id": sweep_id}
@@ -267,6 +277,7 @@ def make_third_version(transaction: Any) -> None:
     rows = [
         {"seq": seq, "case_id": continued_case_id(case_id, previous)}
         for seq, case_id, previous in transaction.read(sql)
+        if isinstance(case_id, str) and isinstance(previous, str)  # else damaged
     ]
     transaction.execute_many("UPDATE runs SET case_id = :case_id WHERE seq = :seq", rows)
 

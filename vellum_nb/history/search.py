@@ -8,14 +8,17 @@ compared by the same words. An index of another normaliser or Unicode version is
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.history.frames import INT64
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import restore_large
+from vellum_nb.history.schema import SEARCH_INDEX
 from vellum_nb.search_text import BREAK, LONGEST_PHRASE, VERSION, Search, document
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false
 _BATCH, _AT_ONCE = 500, 100
 _SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
 _SETTING = "search"
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _TEXTS = (
     "SELECT r.seq, r.state, p.inputs, p.outputs, r.error_code, r.error_message, r.note, r.tags, "
     "p.large FROM runs r LEFT JOIN payloads p ON p.seq = r.seq"
@@ -44,11 +48,7 @@ class _Fts5:
         "INSERT INTO search_words (search_words) VALUES ('delete-all')",
         "DELETE FROM search_rows",
     )
-    make = (
-        "CREATE VIRTUAL TABLE search_words USING fts5 "  # noqa: ISC004
-        "(words, content='', columnsize=0, tokenize='ascii')",
-        "CREATE TABLE search_rows (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER UNIQUE)",
-    )
+    make = SEARCH_INDEX
 
     @staticmethod
     def add(tx: Transaction, seq: int, text: str) -> None:
@@ -197,8 +197,11 @@ def clear(tx: Transaction) -> None:
 def _indexed_upto(reader: Reader, index: _Index) -> int | None:
     """Return the last row in the index; None without an index of this version."""
     found = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
-    version, _, upto = (found[0][0] if found else "").rpartition(" ")
-    return int(upto) if version == VERSION and reader.read(index.exists) else None
+    version, _, upto = str(found[0][0] if found else "").rpartition(" ")
+    is_usable = (
+        version == VERSION and _NUMBER.fullmatch(upto) and int(upto) in INT64
+    )  # else made again
+    return int(upto) if is_usable and reader.read(index.exists) else None
 
 
 def _rebuild(index: _Index, tx: Transaction) -> None:

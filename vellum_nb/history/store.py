@@ -8,6 +8,8 @@ from itertools import chain
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from vellum_nb.errors import HistoryError
+
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET = ("password", "sslpassword")
 _ROWS = (8, 4, 1)  # of one INSERT: few different statements, which are prepared once
@@ -86,3 +88,9 @@ class DatabaseUrl:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DatabaseUrl, (self.public,)
+
+
+def not_a_file(url: DatabaseUrl) -> HistoryError:
+    """Return the error for a database where a file is needed."""
+    msg = f"{url} is a database, not a file; name a file (PostgreSQL has tools of its own for it)"
+    return HistoryError(msg)

@@ -14,15 +14,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
-from vellum_nb.history.frames import TIMES, frame_of_records
+from vellum_nb.history.frames import frame_of_records, is_time
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
     ENDED,
     PAYLOADS,
     SCALARS,
     clean,
+    damaged,
     encoded,
     extract_large,
     from_micros,
@@ -259,9 +261,9 @@ def unknown_run(reader: Reader, run_id: str) -> HistoryError:
         "WHERE r.id = :id"
     )
     for number, at in reader.read(sql, {"id": run_id}):
+        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if is_time(at) else ""  # else damaged
         return HistoryError(
-            f"Run {run_id} was deleted on {from_micros(at):%Y-%m-%d %H:%M} UTC; "
-            f"history.undelete({number}) restores it"
+            f"Run {run_id} was deleted{when}; history.undelete({number}) restores it"
         )
     return HistoryError(
         f"The history has no run {run_id!r:.100}; `Run.id` and the column `id` of frame() name them"
@@ -309,6 +311,7 @@ class Deletion:
     first: datetime | None = None
     last: datetime | None = None
 
+    @printed
     def __repr__(self) -> str:
         if self.number is None:
             return "<Deletion: no run has these ids>"
@@ -335,6 +338,7 @@ class Restored:
     number: int | None
     runs: tuple[str, ...] = ()
 
+    @printed
     def __repr__(self) -> str:
         if self.number is None:
             return "<Restored: nothing; that deletion had no runs>"
@@ -372,7 +376,7 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
     rows.sort(key=lambda row: row[1])
     deployments = tuple(sorted({deployment for _, _, deployment in rows}))
     ids_there = tuple(run_id for run_id, _, _ in rows)
-    times = [from_micros(at) for _, at, _ in rows if at in TIMES]  # others are damaged
+    times = [from_micros(at) for _, at, _ in rows if is_time(at)]  # others are damaged
     span = (times[0], times[-1]) if times else ()
     return Deletion(number, len(rows), ids_there, deployments, *span)
 
@@ -416,10 +420,11 @@ def deletions(reader: Reader) -> pd.DataFrame:
     for number, deployment in reader.read(sql):
         named.setdefault(number, []).append(deployment)
     names = ("deletion", "deleted_at", "runs", "first", "last", "why")
-    found = [dict(zip(names, row, strict=True)) for row in rows]
-    return frame_of_records(
-        _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
-    )
+    with damaged("A deletion"):
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return frame_of_records(
+            _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -441,6 +446,7 @@ class Vacuumed:
     before: int
     after: int
 
+    @printed
     def __repr__(self) -> str:
         text = f"{format_bytes(self.before)} before, {format_bytes(self.after)} after"
         text += f"; {self.forgotten:,} deleted run(s) removed for good" if self.forgotten else ""

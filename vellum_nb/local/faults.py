@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, fields
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 
 _STATUSES = ("rate_429", "rate_500", "rate_502", "rate_503")
 _RATES = (*_STATUSES, "reset_before", "reset_after", "truncated_body", "truncated_stream")
@@ -74,6 +75,7 @@ class Faults:
             msg = f"Faults: the shares add up to {total:g}; a request meets one fault at most"
             raise VellumNBError(msg)
 
+    @printed
     def __repr__(self) -> str:
         values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
         texts = [f"{name}={value!r}" for name, value, default in values if value != default]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.local.deployments.registry import Declared, Registry, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
@@ -335,6 +336,7 @@ class LocalServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @printed
     def __repr__(self) -> str:
         where = self.url if self._serving else "not running"
         return f"<LocalServer {where}: {', '.join(self.names()) or 'no deployments'}>"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from html import escape
@@ -118,6 +120,8 @@ _LONG = 16
 _SHORTEST = 8
 """A shorter secret is not looked for in exports: it may be an ordinary word."""
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
+_ESCAPES = (b"\\u00", b"&#", *(b"%%%d" % digit for digit in range(2, 8)))
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` stand for
 _NAMED = rb"((?:key|token|secret|credentials?|authorization|bearer)[^A-Za-z0-9]{1,5}(?:is )?)"
 
 
@@ -155,7 +159,12 @@ class SecretMask:
         """Return whether a text to export contains the secret."""
         if len(self._secret) < _SHORTEST:
             return False
-        return self._anywhere.search(text.encode("utf-8", "replace")) is not None
+        content = text.encode("utf-8", "replace").lower()
+        if self._lowered in content:
+            return True
+        if _PLAIN.fullmatch(self._secret) and not any(map(content.__contains__, _ESCAPES)):
+            return False  # without the pattern, which takes ten times as long
+        return self._anywhere.search(content) is not None
 
     @cached_property
     def _anywhere(self) -> re.Pattern[bytes]:
@@ -179,6 +188,19 @@ _mask_of = lru_cache(maxsize=8)(SecretMask)
 def stands_in(secret: str, text: str) -> bool:
     """Return whether a text to export contains `secret`."""
     return _mask_of(secret).found_in(text)
+
+
+def key_finder(leaks: Callable[[str], bool] | None = None) -> Callable[[str], bool]:
+    """Return a function that is true of a text with the API key.
+
+    That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``.
+    """
+
+    def finds_key(text: str) -> bool:
+        is_known = leaks is not None and leaks(text)
+        return is_known or stands_in(os.environ.get("VELLUM_API_KEY", ""), text)
+
+    return finds_key
 
 
 def _any_form(letter: str) -> bytes:

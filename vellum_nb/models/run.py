@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from vellum_nb.escaping import printed
 from vellum_nb.models.base import Model, canonical_json
 from vellum_nb.models.trace import NodeRun
 
@@ -230,12 +231,14 @@ class Run(Model):
         found = [_RATING.fullmatch(tag) for tag in self.tags]
         return {each[1]: float(each[2]) for each in reversed(found) if each}
 
+    @printed
     def __repr__(self) -> str:
         what = self.error.code if self.error else ", ".join(self.outputs)
         return f"<Run {self.deployment} {self.release_tag}: {self.state} ({what})>"
 
     __str__ = __repr__
 
+    @printed
     def _repr_html_(self) -> str:
         rows = [("error", f"{self.error.code}: {self.error.message}")] if self.error else []
         rows += [

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from vellum_nb.models.base import Model, canonical_json
 
+MOST_RUNS = 2_000_000
+"""Planned runs of a sweep: a larger number in a history is damaged, and would be counted up to."""
 IN_DOUBT_SQL = "(state = 'STARTED' OR doubt IS NOT NULL)"
 """True of a row of `runs` that was sent, or may be, and has no recorded answer."""
 

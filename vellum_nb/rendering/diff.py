@@ -12,6 +12,7 @@ from html import escape
 from itertools import groupby, zip_longest
 from typing import Any, Literal, NamedTuple
 
+from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering.format import (
@@ -23,7 +24,6 @@ from vellum_nb.rendering.format import (
     output_kind,
     plain_text,
     plural,
-    printable,
     same_value,
     value_key,
     value_text,
@@ -373,6 +373,7 @@ class Difference:
         """Return all changes as Markdown that fits into a cell of a table."""
         return "<br>".join(row.to_markdown() for row in self.rows())
 
+    @printed
     def __repr__(self) -> str:
         return f"<Difference {self.kind}: {self.summary}>"
 

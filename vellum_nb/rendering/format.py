@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 
 DASH = "\N{EN DASH}"
@@ -33,7 +34,6 @@ _TOO_LONG = "(an integer with too many digits to display)"
 # What GitHub's Markdown would take for more than a letter, and what would turn the text around.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_INVISIBLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Bidirectional controls: they reorder the text after them, beyond the name itself.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -224,19 +224,13 @@ def markdown_code(text: str) -> str:
     '<code>a&#124;b</code>'
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    text = _MARKDOWN.sub(lambda match: _entity(match[0]), text)
+    text = _MARKDOWN.sub(lambda match: _entity(match[0]), printable(text))
     return f"<code>{text.replace(chr(10), '<br>')}</code>"
 
 
 def _entity(letter: str) -> str:
     # The comment keeps a mail address from becoming a link.
     return "<!-- -->&#64;" if letter == "@" else f"&#{ord(letter)};"
-
-
-def printable(text: str) -> str:
-    """Replace what would control a terminal: text from a server is not to be trusted."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def xml_text(text: str) -> str:

@@ -20,7 +20,7 @@ from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, cas
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
 from vellum_nb.models.media import ADDRESSES, MEDIA_TYPES
-from vellum_nb.models.sweeps import SweepCase
+from vellum_nb.models.sweeps import MOST_RUNS, SweepCase
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _USES: dict[str, Use] = {
 }
 _HISTORY_LABELS = frozenset({"execution_id", "note", "tags"})
 _DEEPEST_MEDIA = 8  # levels of a chat history: messages, content, parts
+_UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 _LARGEST = 500_000_000  # bytes of a file
 _LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
 _MOST_COLUMNS = 2_000
@@ -136,7 +137,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
     except UnicodeDecodeError as exc:
         msg = f"{name} is not UTF-8 at byte {exc.start}: save it as UTF-8"
         raise InputError(msg) from exc
-    except (OSError, RuntimeError, ValueError) as exc:  # RecursionError is one
+    except _UNREADABLE as exc:
         kind = "" if isinstance(exc, OSError) else f" as {suffix.removeprefix('.')}"
         msg = f"{name} cannot be read{kind}: {getattr(exc, 'strerror', None) or exc}"
         raise InputError(msg) from exc
@@ -177,6 +178,11 @@ def _of_parquet(content: bytes, name: str) -> Table:
         raise InputError(msg) from exc
     parquet = pq.ParquetFile(BytesIO(content))
     _check_columns(parquet.schema_arrow.names, name)
+    if parquet.metadata.num_rows > MOST_RUNS:
+        msg = (
+            f"{name} has {parquet.metadata.num_rows:,} rows; a sweep has {MOST_RUNS:,} runs at most"
+        )
+        raise InputError(msg)
     size = 0
     for batch in parquet.iter_batches(batch_size=10_000):
         for column in batch.columns:

@@ -21,10 +21,12 @@ from vellum_nb.comparison.cases import is_answer
 from vellum_nb.comparison.metrics import Judge, Metric, Metrics, as_metrics
 from vellum_nb.comparison.statistics import ROUNDING, sequential_test
 from vellum_nb.errors import InputError
+from vellum_nb.escaping import printed
 from vellum_nb.history import PastRun, Sweeps
 from vellum_nb.models import Run, new_run_id
 from vellum_nb.models.checks import check_integer, check_texts, refuse
 from vellum_nb.models.sweeps import (
+    MOST_RUNS,
     Place,
     SweepCase,
     SweepRecord,
@@ -387,12 +389,15 @@ class SweepPlan:
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         return frame.astype({"median_s": "float64", "cost_usd": "float64"})
 
+    @printed
     def __str__(self) -> str:
         return "\n".join([self.headline, *(f"  - {note}" for note in self.notes)])
 
+    @printed
     def __repr__(self) -> str:
         return f"<SweepPlan of {self.deployment}: {self._line('x')}>"
 
+    @printed
     def _repr_html_(self) -> str:
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
         table = self.frame().dropna(axis="columns", how="all")
@@ -504,6 +509,9 @@ def new_sweep(
     environments = (each.environment for each in releases.values() if each is not None)
     environment = next((each.name for each in environments if each), None)
     tags, ids = tuple(releases), tuple(case.case_id for case in cases)
+    if (planned := len(ids) * len(tags) * repeats) > MOST_RUNS:
+        msg = f"A sweep of {planned:,} runs is too large; run {MOST_RUNS:,} at most, part by part"
+        raise InputError(msg)
     sweep_id = new_run_id()
     plan = signature(deployment, tags, repeats, ids) if judge is None else f"{judge}/{sweep_id}"
     return SweepRecord(

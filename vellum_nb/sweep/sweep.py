@@ -14,9 +14,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import ATTEMPTS, Place, SweepRecord, planned_ids
+from vellum_nb.models.sweeps import ATTEMPTS, MOST_RUNS, Place, SweepRecord, planned_ids
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
@@ -338,6 +339,7 @@ class Sweep:
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.view().bundle_of(repr(self), **kwargs)
 
+    @printed
     def __repr__(self) -> str:
         now = self.progress()
         if not now.planned:
@@ -602,7 +604,8 @@ def sweeps_frame(sweeps: Sweeps, deployment: str | None = None) -> pd.DataFrame:
         if deployment not in {None, record.deployment}:
             continue
         tally = Tally(tallies.get(record.id, {}))
-        if record.round or tally["CANCELLED"]:  # of runs made again the latest counts
+        is_small = record.planned * (record.round + 1) <= MOST_RUNS
+        if is_small and (record.round or tally["CANCELLED"]):  # of runs made again the last counts
             states = sweeps.states(record.id)
             past = superseded(record, states)
             tally = Tally(state for run, state in states.items() if run not in past)

@@ -19,6 +19,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import HTML
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printable
 from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.widgets.markup import alert_html, page_safe
 
@@ -44,7 +45,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
 
     def _marimo_html(self, hint: str) -> Any:
         """Return what marimo displays, which cannot draw ipywidgets that hold others."""
-        html = f"<p>{escape(hint)}</p>{page_safe(self._html())}"
+        html = f"<p>{escape(hint)}</p>{page_safe(printable(self._html()))}"
         return HTML(html)  # type: ignore[no-untyped-call]
 
     def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
@@ -54,7 +55,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
             if _is_unattended():
                 data.pop(_VIEW, None)
             data["text/plain"] = text
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
+            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{printable(html)}</div>')
         return bundle
 
 

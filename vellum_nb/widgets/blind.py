@@ -14,6 +14,7 @@ import traitlets
 
 from vellum_nb.comparison.blind import BlindResult, BlindSession
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import is_chat
 from vellum_nb.rendering.format import p_value, percent, plural, value_text, visible_name
@@ -322,6 +323,7 @@ class BlindView(ThreadSafeWidget):
         elif kind == "finish" and (session.state == "ready" or session.is_decided):
             session.finish()
 
+    @printed
     def __repr__(self) -> str:
         session = self.session
         return (

@@ -12,6 +12,7 @@ import anywidget
 import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain, schema_problem
 from vellum_nb.rendering.format import cut, plural, value_text, visible_name
@@ -464,6 +465,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             f'<span class="vnb-count">{" · ".join(facts)}</span></div>{about}'
         )
 
+    @printed
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"
 

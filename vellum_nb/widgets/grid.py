@@ -16,6 +16,7 @@ import traitlets
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.history import History, clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plain_text, plural
@@ -542,6 +543,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     def _display_(self) -> Any:
         return self.table  # marimo draws it alone, without what opens below it
 
+    @printed
     def __repr__(self) -> str:
         comparison = self.comparison
         cases = plural(len(comparison.cases), "case")

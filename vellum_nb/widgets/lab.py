@@ -9,6 +9,7 @@ import ipywidgets
 import traitlets
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.rendering.format import plural, visible_name
 from vellum_nb.widgets.base import (
     Readable,
@@ -201,6 +202,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         if self._panes[-1].children != children:
             self._panes[-1].children = children
 
+    @printed
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
 

@@ -9,6 +9,7 @@ from typing import Any
 import traitlets
 
 from vellum_nb.errors import VellumNBError
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import duration, money, plural, value_text, visible_name
@@ -323,6 +324,7 @@ class SweepView(ThreadSafeWidget):
                 raise
         self._debouncer.poke()
 
+    @printed
     def __repr__(self) -> str:
         record, runs = self.sweep.record, plural(self.sweep.record.planned, "run")
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import traitlets
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import OPTIONAL_COLUMNS, History, OrderedRuns
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import lookup_text, plural
@@ -502,6 +503,7 @@ class HistoryView(TableView):
             raise traitlets.TraitError(msg)
         return value if name == "order_by" else names
 
+    @printed
     def __repr__(self) -> str:
         try:
             return f"HistoryView({self._source.summary(self.query)})"

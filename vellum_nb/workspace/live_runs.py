@@ -21,6 +21,7 @@ from vellum_nb.errors import (
     NotFoundError,
     VellumNBError,
 )
+from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.lookup import NoLookupError, ended, run_fields
 from vellum_nb.workspace.runner import (
@@ -159,10 +160,12 @@ class RunStream:
             with suppress(VellumNBError):
                 self.close()
 
+    @printed
     def __repr__(self) -> str:
         run = self.run
         return f"<RunStream {run.deployment} {run.release_tag}: {run.state}>"
 
+    @printed
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
 
@@ -264,10 +267,12 @@ class PendingRun:
         stop, self._stop = self._stop, threading.Event()
         stop.set()
 
+    @printed
     def __repr__(self) -> str:
         run = self.run
         return f"<PendingRun {run.deployment} {run.release_tag}: {run.state} {self.execution_id}>"
 
+    @printed
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
 

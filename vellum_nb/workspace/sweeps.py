@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -485,6 +485,10 @@ def open_sweep(
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
     sweeps = runner.history.sweeps
     record = find_sweep(sweeps, sweep_id)
+    unknown = record.options.keys() - {each.name for each in fields(SweepOptions)}
+    if unknown:
+        msg = f"Sweep {record.id} has unknown options ({', '.join(unknown)}); upgrade vellum_nb"
+        raise HistoryError(msg)
     options = SweepOptions(**{**record.options, **changes})
     check_seed(record, options)
     sweep = _live_sweep(sweeps, record.id)

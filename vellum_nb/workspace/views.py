@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.escaping import printable
 from vellum_nb.history import History
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import printable
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep

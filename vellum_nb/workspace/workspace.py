@@ -22,6 +22,7 @@ from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_j
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, HistoryError
+from vellum_nb.escaping import printed
 from vellum_nb.history import History
 from vellum_nb.models import (
     Cancellation,
@@ -107,6 +108,7 @@ class Workspace:
             view=self._view_history,
             sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
+            leaks=client.leaks,
         )
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
@@ -127,9 +129,11 @@ class Workspace:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @printed
     def __repr__(self) -> str:
         return f"<Workspace on {self.source}, {self.history!r}>"
 
+    @printed
     def _repr_html_(self) -> str:
         return f"<p><b>Workspace</b> on {escape(self.source)}, {escape(repr(self.history))}</p>"
 
