@@ -29,7 +29,22 @@ _ROUTE = "_reply_subshell_for"
 
 
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
-    """A widget that is stored in a notebook with its text and its HTML, see `_html`."""
+    """A widget that is stored in a notebook with its text and its HTML, see `_html`.
+
+    If a cell that displays it is run again, it is closed, see `close_former`. A closed widget is
+    displayed as its HTML.
+    """
+
+    busy: Any = False  # a busy widget stays open
+
+    def __init__(self, *args: Any, **traits: Any) -> None:
+        self.cells: set[str] = set()  # the ids of those that display it
+        super().__init__(*args, **traits)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the widget has been closed; no page can show it then."""
+        return self.comm is None
 
     def _html(self) -> str:
         """Return the HTML that replaces the widget where there is no kernel."""
@@ -40,6 +55,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        close_former(self, displayed=True)
         return self._bundle(repr(self), self._html(), **kwargs)
 
     def _marimo_html(self, hint: str) -> Any:
@@ -51,11 +67,15 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
-            if _is_unattended():
+            if self.is_closed or _is_unattended():
                 data.pop(_VIEW, None)
             data["text/plain"] = text
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{html}</div>')
+            data["text/html"] = _wrapped(html)
         return bundle
+
+
+def _wrapped(html: str) -> str:
+    return str(page_safe(f'<div class="{NO_MATH}">{html}</div>'))
 
 
 def _is_unattended() -> bool:
@@ -70,11 +90,9 @@ def _is_unattended() -> bool:
     return alone and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
-def static_html(widget: Any) -> str:
-    """Return the HTML that replaces `widget` where there is no kernel."""
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    return str((data or {}).get("text/html", ""))
+def static_html(widget: Readable) -> str:
+    """Return the HTML that replaces `widget` if there is no kernel."""
+    return _wrapped(widget._html())
 
 
 class ThreadSafeWidget(Readable, anywidget.AnyWidget):
@@ -150,27 +168,31 @@ def close_tree(widget: Any) -> None:
     widget.close()
 
 
-_displayed: dict[str, tuple[int, list[weakref.ref[Any]]]] = {}
+_by_cell: dict[str, tuple[int, weakref.WeakSet[Readable]]] = {}
+"""By cell id: the number of its latest execution, and the widgets that it made or displayed."""
 
 
-def close_former(widget: Any) -> None:
-    """Close the forms that an earlier execution of the present cell has displayed.
+def close_former(widget: Readable, *, displayed: bool = False) -> None:
+    """Register `widget` for the current cell; close the widgets of the cell's earlier execution.
 
-    A form that is busy stays open, and so does one that another cell displays as well.
+    Without `displayed`, the cell only made the widget. A busy widget stays open, and so does one
+    that another cell displays. Front ends that send no cell ids close nothing.
     """
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
     if shell is None or not isinstance(cell, str):
         return
-    count, former = _displayed.get(cell, (shell.execution_count, []))
+    count, widgets = _by_cell.get(cell, (0, weakref.WeakSet()))
     if count != shell.execution_count:
-        for other in filter(None, [each() for each in former]):
-            if other is not widget and not other.busy and other.cells == {cell}:
-                other.close()
-        former = []
-    widget.cells.add(cell)
-    _displayed[cell] = (shell.execution_count, [*former, weakref.ref(widget)])
+        for former in [each for each in widgets if each is not widget and each.cells <= {cell}]:
+            if not former.busy:
+                widgets.discard(former)
+                former.close()
+    if displayed:
+        widget.cells.add(cell)
+    widgets.add(widget)
+    _by_cell[cell] = (shell.execution_count, widgets)
 
 
 class ErrorBoundary:

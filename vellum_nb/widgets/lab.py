@@ -98,7 +98,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         self.form = form
         self.history_view = history_view
         self.comparison_view: Any = None
-        self.cells: set[str] = set()
+        form.cells = history_view.cells = self.cells
         self._compare = compare
         self._is_outdated = True
         self._selected = note("", "vnb-lab-compare")
@@ -116,6 +116,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         history_view.observe(self._on_runs, ["total", "recorded"])
         form.observe(self._on_runs, ["runs", "release_tags"])
         self._show()
+        close_former(self)
 
     @property
     def busy(self) -> bool:
@@ -203,10 +204,6 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        close_former(self)
-        return super()._repr_mimebundle_(**kwargs)
 
     def _display_(self) -> Any:
         return self._marimo_html(

@@ -155,6 +155,10 @@ class HistorySource:
             self._ordered = key, self.history.ordered(on_start=on_start, **order, **filters)
         return self._ordered[1].runs(offset=offset, limit=limit)
 
+    def forget_order(self) -> None:
+        """Drop the sorted ids of the runs."""
+        self._ordered = None
+
     def filters(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Return the filters given in code, and what is searched for."""
         return self._filters | ({"search": query["search"]} if query["search"].strip() else {})
@@ -327,6 +331,7 @@ class HistoryView(TableView):
         self._cancel_replaced()
         self._debouncer.close()
         super().close()
+        self._source.forget_order()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take from the page what it may set: the selection."""
