@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PASSES = "def test_it(): pass"
@@ -20,6 +22,7 @@ def test_it():
 """
 FLAKY = """
 import pytest
+import yaml
 tries = []
 @pytest.mark.flaky(reruns=1)
 def test_it():
@@ -61,3 +64,15 @@ def test_only_browser_tests_run_again_and_only_once(request):
     rerun = [item for item in request.session.items if item.get_closest_marker("flaky")]
     assert [item.nodeid for item in rerun if not item.get_closest_marker("browser")] == []
     assert {item.get_closest_marker("flaky").kwargs["reruns"] for item in rerun} <= {1}
+
+
+def test_the_workflow_tests_every_python_version_that_is_supported():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    prefix = "Programming Language :: Python :: 3."
+    versions = [each.rpartition(" ")[2] for each in metadata["classifiers"] if prefix in each]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+    job = workflow["jobs"]["test"]
+    assert versions
+    assert job["strategy"]["matrix"]["python-version"] == versions
+    assert {"push", "pull_request"} <= set(workflow[True])  # `on` is true in YAML 1.1
+    assert any(step.get("run", "").startswith("make test ") for step in job["steps"])
