@@ -31,8 +31,7 @@ _ROUTE = "_reply_subshell_for"
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
     """A widget that is stored in a notebook with its text and its HTML, see `_html`.
 
-    If a cell that displays it is run again, it is closed, see `close_former`. A closed widget is
-    displayed as its HTML.
+    If a cell that displays it is run again, it is closed, see `close_former`.
     """
 
     busy: Any = False  # a busy widget stays open
@@ -67,7 +66,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
-            if self.is_closed or _is_unattended():
+            if _is_unattended():
                 data.pop(_VIEW, None)
             data["text/plain"] = text
             data["text/html"] = _wrapped(html)

@@ -436,8 +436,6 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             return self._fields.values
 
     def _variables(self) -> dict[str, Variables]:
-        if self.is_closed:
-            return {"": self._spec.variables}
         return self._releases.by_tag(self.release_tags) or {"LATEST": self._spec.variables}
 
     def _show_fields(self) -> None:
@@ -517,7 +515,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
         The same form gives the same text, without a time before a run.
         """
-        spec, values = self._spec, self.value if self.is_closed else self._fields.values
+        spec, values = self._spec, self._fields.values
         head = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
         rows = "".join(
             f"<tr><td{LEFT}>{escape(v.key)}{' *' if v.is_required else ''}</td>"
