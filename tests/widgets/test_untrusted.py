@@ -19,7 +19,6 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import Run, RunRequest, case_id
 from vellum_nb.models.inputs import value_problem
 from vellum_nb.sweep.cases import CaseFile, read_table
-from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 
 BROKEN = {"nan": float("nan"), "inf": [float("-inf")], "half": "a \ud83d b"}
@@ -144,7 +143,7 @@ def test_names_with_dollar_signs_are_no_mathematics(ws):
     form = ws.form("answer")
     form.value = {"ticket": HOSTILE_TEXT}
     for view in (form, ws.history.view()):
-        before, found, _ = static_html(view).partition(HOSTILE_TEXT[:9])
+        before, found, _ = view.static_html().partition(HOSTILE_TEXT[:9])
         assert found
         assert "tex2jax_ignore" in before
     form.close()

@@ -46,7 +46,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return self.comm is None
 
     def _html(self) -> str:
-        """Return the HTML that replaces the widget where there is no kernel."""
+        """Return the content of `static_html`."""
         raise NotImplementedError
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
@@ -56,6 +56,10 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         close_former(self, displayed=True)
         return self._bundle(repr(self), self._html(), **kwargs)
+
+    def static_html(self) -> str:
+        """Return the HTML that replaces the widget if there is no kernel."""
+        return _wrapped(self._html())
 
     def _marimo_html(self, hint: str) -> Any:
         """Return what marimo displays, which cannot draw ipywidgets that hold others."""
@@ -87,11 +91,6 @@ def _is_unattended() -> bool:
     message = (find_parent() if find_parent else None) or {}
     alone = message.get("content", {}).get("allow_stdin") is False
     return alone and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-
-
-def static_html(widget: Readable) -> str:
-    """Return the HTML that replaces `widget` if there is no kernel."""
-    return _wrapped(widget._html())
 
 
 class ThreadSafeWidget(Readable, anywidget.AnyWidget):

@@ -17,7 +17,6 @@ from vellum_nb.widgets.base import (
     close_former,
     close_tree,
     note,
-    static_html,
     styled,
 )
 from vellum_nb.widgets.form import RunForm
@@ -211,4 +210,4 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         )
 
     def _html(self) -> str:
-        return static_html(self.form) + static_html(self.history_view)
+        return self.form.static_html() + self.history_view.static_html()
