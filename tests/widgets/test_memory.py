@@ -88,14 +88,7 @@ def notebook():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "code",
-    [
-        "new_form()",  # `Out` keeps it
-        "form = new_form()",
-        "form = new_form()\nform.close()",
-    ],
-)
+@pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
 def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(notebook, code):
     for _ in range(20):
         notebook.run(code, "form")
