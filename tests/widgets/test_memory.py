@@ -2,11 +2,14 @@
 
 import gc
 import threading
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from form_kit import PATIENCE, SPEC, answer, ran, release
+from IPython.core.events import EventManager, available_events
 from ipywidgets import Widget
 from ipywidgets.widgets.widget import _instances
 from jupyter_client.manager import start_new_kernel
@@ -70,8 +73,8 @@ class Notebook:
 
     def usage(self):
         """Return how many widgets are in memory, and how many kB the kernel uses."""
-        count, size = self.run("", "usage", "usage()").strip("()").split(",")
-        return int(count), int(size)
+        number, size = self.run("", "usage", "usage()").strip("()").split(",")
+        return int(number), int(size)
 
     def close(self):
         self.client.stop_channels()
@@ -92,11 +95,11 @@ def notebook():
 def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(notebook, code):
     for _ in range(20):
         notebook.run(code, "form")
-    count, size = notebook.usage()
+    before, size = notebook.usage()
     for _ in range(FORMS):
         notebook.run(code, "form")
-    new_count, new_size = notebook.usage()
-    assert (new_count - count) / FORMS < 5  # a form has about 300 widgets
+    after, new_size = notebook.usage()
+    assert (after - before) / FORMS < 5  # a form has about 300 widgets
     assert (new_size - size) / FORMS < 200  # kB; it was about 720
 
 
@@ -155,16 +158,20 @@ def test_a_run_and_a_release_that_come_after_the_form_was_closed_change_nothing(
 
 @pytest.fixture
 def cell(monkeypatch):
-    """Return a function that begins a cell: by its id, as the execution with the next number."""
-    parent = {"metadata": {}}
-    shell = SimpleNamespace(execution_count=0, get_parent=lambda: parent)
+    """Return a context in which the cell with this id runs."""
+    parent, numbers = {}, count()
+    shell = SimpleNamespace(get_parent=lambda: parent)
+    shell.events = EventManager(shell, available_events)
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
 
-    def begin(name):
-        shell.execution_count += 1
+    @contextmanager
+    def run(name):
         parent["metadata"] = {"cellId": f"{name} of {id(shell)}"}
+        parent["header"] = {"msg_id": str(next(numbers))}
+        yield
+        shell.events.trigger("post_run_cell", None)
 
-    return begin
+    return run
 
 
 @pytest.fixture
@@ -184,60 +191,74 @@ VIEWS = {
 }
 
 
+def made(kind, ws):
+    """Return a view of this kind that is not busy."""
+    view = VIEWS[kind](ws)
+    if kind == "sweep":
+        until(view, lambda model: model["state"] == "done")
+    return view
+
+
 @pytest.mark.parametrize("kind", VIEWS)
 def test_a_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
     before = set(_instances)
-    cell("one")
-    first = VIEWS[kind](compared)
-    until_idle(first)
-    bundle_of(first)
-    cell("one")
-    second = VIEWS[kind](compared)
-    until_idle(second)
-    bundle_of(second)
+    with cell("one"):
+        first = made(kind, compared)
+        bundle_of(first)
+    with cell("one"):
+        second = made(kind, compared)
+        bundle_of(second)
+        assert not first.is_closed  # the cell may display it again
     assert (first.is_closed, second.is_closed) == (True, False)
-    cell("one")
-    bundle_of(second)
+    with cell("one"):
+        bundle_of(second)
     assert not second.is_closed
     second.close()
     assert set(_instances) == before
 
 
-def until_idle(view):
-    if hasattr(view, "view_model") and "status" in view.view_model:
-        until(view, lambda model: model["state"] == "done")
-
-
 @pytest.mark.parametrize("kind", VIEWS)
-def test_a_view_that_another_cell_displays_too_stays_open(compared, cell, kind):
-    cell("one")
-    first = VIEWS[kind](compared)
-    until_idle(first)
-    bundle_of(first)
-    cell("two")
-    bundle_of(first)
-    cell("one")
-    second = VIEWS[kind](compared)
-    until_idle(second)
-    bundle_of(second)
+def test_a_view_that_another_cell_displays_too_stays_open_until_that_is_run_again(
+    compared, cell, kind
+):
+    first = made(kind, compared)
+    for name in ("one", "two"):
+        with cell(name):
+            bundle_of(first)
+    with cell("one"):
+        second = made(kind, compared)
+        bundle_of(second)
     assert not first.is_closed
-    first.close()
+    with cell("two"):
+        bundle_of(second)
+    assert first.is_closed
     second.close()
+
+
+def test_two_views_that_a_cell_displays_again_stay_open(compared, cell):
+    views = [compared.history.view(), compared.form("answer")]
+    for _ in range(2):
+        with cell("one"):
+            for view in views:
+                bundle_of(view)
+    assert [view.is_closed for view in views] == [False, False]
+    for view in views:
+        view.close()
 
 
 @pytest.mark.parametrize("kind", ["form", "lab"])
 def test_a_form_that_was_made_and_not_displayed_is_closed_when_its_cell_makes_another(
     ws, cell, kind
 ):
-    cell("one")
-    first = VIEWS[kind](ws)
-    cell("one")
-    second = VIEWS[kind](ws)
+    with cell("one"):
+        first = VIEWS[kind](ws)
+    with cell("one"):
+        second = VIEWS[kind](ws)
     assert (first.is_closed, second.is_closed) == (True, False)
-    cell("two")
-    bundle_of(second)
-    cell("one")
-    third = VIEWS[kind](ws)
+    with cell("two"):
+        bundle_of(second)
+    with cell("one"):
+        third = VIEWS[kind](ws)
     assert not second.is_closed  # the other cell shows it
     assert not getattr(second, "form", second).is_closed
     second.close()
@@ -246,19 +267,22 @@ def test_a_form_that_was_made_and_not_displayed_is_closed_when_its_cell_makes_an
 
 def test_a_busy_form_is_closed_by_the_next_execution_of_its_cell_after_it_has_ended(cell):
     gate = threading.Event()
-    cell("one")
-    first = RunForm(
-        SPEC, run=lambda request, _: gate.wait(PATIENCE) and answer(request), release=release
-    )
-    first.value = {"ticket": "hi"}
-    first.submit()
-    cell("one")
-    second = new_form()
+
+    def run(request, _):
+        gate.wait(PATIENCE)
+        return answer(request)
+
+    with cell("one"):
+        first = RunForm(SPEC, run=run, release=release)
+        first.value = {"ticket": "hi"}
+        first.submit()
+    with cell("one"):
+        second = new_form()
     assert not first.is_closed
     gate.set()
     first.wait(PATIENCE)
-    cell("one")
-    third = new_form()
+    with cell("one"):
+        third = new_form()
     assert (first.is_closed, second.is_closed) == (True, True)
     third.close()
 

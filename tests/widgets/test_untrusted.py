@@ -6,13 +6,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import comm
 import pytest
 from form_kit import SPEC, answer, parts, variable
 from ipywidgets.widgets.widget import _instances
-from runs_kit import bundle_of
 from wire_kit import Page, Wire
 
 from vellum_nb.errors import InputError
@@ -147,23 +145,6 @@ def test_names_with_dollar_signs_are_no_mathematics(ws):
         assert found
         assert "tex2jax_ignore" in before
     form.close()
-
-
-def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
-    parent = {"metadata": {"cellId": "cell-1"}}
-    shell = SimpleNamespace(execution_count=1, get_parent=lambda: parent)
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    first = ws.form("answer")
-    bundle_of(first)
-    twin = ws.form("answer")
-    bundle_of(twin)  # two in one cell stay
-    assert all((first.children, twin.children))
-    shell.execution_count = 2
-    second = ws.form("answer")
-    bundle_of(second)
-    assert not any((first.children, twin.children))
-    assert second.children
-    second.close()
 
 
 def test_a_path_typed_into_a_field_is_read_when_it_is_used(make, tmp_path, monkeypatch):

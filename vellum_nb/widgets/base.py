@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,7 +31,7 @@ _ROUTE = "_reply_subshell_for"
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
     """A widget that is stored in a notebook with its text and its HTML, see `_html`.
 
-    If a cell that displays it is run again, it is closed, see `close_former`.
+    If a cell that displays it is run again, it is closed, see `close_with_cell`.
     """
 
     busy: Any = False  # a busy widget stays open
@@ -54,7 +54,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        close_former(self, displayed=True)
+        close_with_cell(self, displayed=True)
         return self._bundle(repr(self), self._html(), **kwargs)
 
     def static_html(self) -> str:
@@ -166,31 +166,48 @@ def close_tree(widget: Any) -> None:
     widget.close()
 
 
-_by_cell: dict[str, tuple[int, weakref.WeakSet[Readable]]] = {}
-"""By cell id: the number of its latest execution, and the widgets that it made or displayed."""
+class _Execution:
+    """The latest execution of a cell: what it made or displayed, and what an earlier one did."""
+
+    def __init__(self, request: str, events: Any, cell: str, former: Iterable[Readable]) -> None:
+        self.request = request
+        self.widgets: weakref.WeakSet[Readable] = weakref.WeakSet()
+        self._events, self._cell, self._former = events, cell, weakref.WeakSet(former)
+        self._events.register("post_run_cell", self._end)
+
+    def _end(self, _result: object) -> None:
+        """Close what the cell no longer displays; a busy widget is closed by a later execution."""
+        self._events.unregister("post_run_cell", self._end)
+        for widget in [each for each in self._former if each not in self.widgets]:
+            widget.cells.discard(self._cell)
+            if widget.busy:
+                self.widgets.add(widget)
+            elif not widget.cells:
+                widget.close()
 
 
-def close_former(widget: Readable, *, displayed: bool = False) -> None:
-    """Register `widget` for the current cell; close the widgets of the cell's earlier execution.
+_executions: dict[str, _Execution] = {}  # by cell id
 
-    Without `displayed`, the cell only made the widget. A busy widget stays open, and so does one
-    that another cell displays. Front ends that send no cell ids close nothing.
+
+def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
+    """Have `widget` closed when the current cell is run again and does not display it.
+
+    Without `displayed`, the cell only made the widget. A widget stays open while it is busy or
+    another cell displays it. Front ends that send no cell ids close nothing.
     """
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
     if shell is None or not isinstance(cell, str):
         return
-    count, widgets = _by_cell.get(cell, (0, weakref.WeakSet()))
-    if count != shell.execution_count:
-        for former in [each for each in widgets if each is not widget and each.cells <= {cell}]:
-            if not former.busy:
-                widgets.discard(former)
-                former.close()
+    execution = _executions.get(cell)
+    request = parent["header"]["msg_id"]
+    if execution is None or execution.request != request:
+        former = () if execution is None else execution.widgets
+        execution = _executions[cell] = _Execution(request, shell.events, cell, former)
+    execution.widgets.add(widget)
     if displayed:
         widget.cells.add(cell)
-    widgets.add(widget)
-    _by_cell[cell] = (shell.execution_count, widgets)
 
 
 class ErrorBoundary:

@@ -23,8 +23,8 @@ from vellum_nb.widgets.base import (
     Readable,
     SerialExecutor,
     button,
-    close_former,
     close_tree,
+    close_with_cell,
     keep_order,
     note,
     styled,
@@ -195,7 +195,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             go_on=self.continue_from,
         )
         self._build()
-        close_former(self)
+        close_with_cell(self)
 
     def _build(self) -> None:
         self._head = note("", "vnb-header")

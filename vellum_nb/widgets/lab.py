@@ -14,8 +14,8 @@ from vellum_nb.widgets.base import (
     Readable,
     ThreadSafeWidget,
     button,
-    close_former,
     close_tree,
+    close_with_cell,
     note,
     styled,
 )
@@ -115,7 +115,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         history_view.observe(self._on_runs, ["total", "recorded"])
         form.observe(self._on_runs, ["runs", "release_tags"])
         self._show()
-        close_former(self)
+        close_with_cell(self)
 
     @property
     def busy(self) -> bool:
