@@ -198,6 +198,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         close_with_cell(self)
 
     def _build(self) -> None:
+        self._stream_link = traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         self._head = note("", "vnb-header")
         self._show_head()
         self._notice = note("", "vnb-notices")
@@ -216,7 +217,6 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         ]
         keep_order(styled(self, "vnb vnb-form"))
         self.observe(self._tags_set, "release_tags")
-        self._stream_link = traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         if self._spec.latest:
             self.release_tags = [self._spec.latest.tag]
         else:

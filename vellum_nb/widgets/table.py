@@ -273,11 +273,13 @@ class HistoryView(TableView):
         self._windows: dict[str, Window] = {}
         self._cancel: tuple[Window, Callable[[], None]] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._forget_order: Callable[[], None] = lambda: None  # if the history cannot be read
         self._side_by_side = side_by_side
         self._look_up = look_up
         self._lookups = SerialExecutor("vellum-nb-look-ups")
         can = [] if look_up is None else ["look_up"]
         self._source = source = HistorySource(history, filters, can)
+        self._forget_order = source.forget_order
         head = source.head()
         super().__init__(
             kind="runs", search=source.first_search, columns=head["default"], _head=head
@@ -331,7 +333,7 @@ class HistoryView(TableView):
         self._cancel_replaced()
         self._debouncer.close()
         super().close()
-        self._source.forget_order()
+        self._forget_order()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take from the page what it may set: the selection."""
