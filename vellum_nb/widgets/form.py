@@ -363,6 +363,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
         del self._stream_link, self._count
+        self._sent = self._continuation = None
 
     def _require_open(self) -> None:
         if self.is_closed:
