@@ -11,9 +11,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that runs it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, str(Path(__file__).parent))  # for the private PostgreSQL server
 
-ONCE = frozenset(Path(__file__).parent / name for name in ("history", "sweep", "workspace"))
-"""Folders whose tests are run once."""
-
 # A busy machine is slow, not wrong; what examples share (a history) they clear themselves.
 BUSY = {
     "deadline": None,
@@ -24,19 +21,8 @@ settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for m
 settings.load_profile("same")
 
 
-def pytest_collection_modifyitems(items):
-    """Give each test one second try: servers, kernels, databases and a browser share two cores.
-
-    Tests of the history, sweeps and the workspace have none: a race there is a defect. What failed
-    at first is printed at the end. Turn it off with ``-p no:rerunfailures``.
-    """
-    for item in items:
-        if item.path.parent not in ONCE:
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 def pytest_terminal_summary(terminalreporter):
-    """Print what failed at first, in full."""
+    """Print the first failure of each test that was run again, in full."""
     for report in terminalreporter.stats.get("rerun", []):
         terminalreporter.section(f"failed at first: {report.nodeid}")
         terminalreporter.line(report.longreprtext)

@@ -73,6 +73,26 @@ def test_idle_connections_do_not_hold_the_stop_up():
             assert connection.recv(1) == b""
 
 
+def test_stopping_closes_a_connection_whose_client_does_not_read_the_answer():
+    def much() -> str:
+        return "x" * 50_000_000
+
+    sockets = open_sockets()
+    with LocalServer() as server:
+        server.deploy(much)
+        body = b'{"workflow_deployment_name": "much", "inputs": []}'
+        head = (
+            f"POST /v1/execute-workflow HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-KEY: {server.api_key}"
+            f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(head.encode() + body)
+            assert connection.recv(1) == b"H"
+            server.stop()
+    assert open_sockets() <= sockets
+
+
 def test_start_and_stop_may_be_called_twice_and_by_many_threads():
     server = LocalServer()
     assert server.start() is server.start()

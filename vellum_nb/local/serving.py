@@ -147,6 +147,13 @@ class _Server(uvicorn.Server):
         await self.ended.wait()
         await asyncio.sleep(0.02)  # for connections that are just accepted: they are closed, too
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down, and abort the connections that uvicorn leaves open after the grace period."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the transports close their sockets
+
 
 def _listen(port: int) -> socket.socket:
     """Return a listening socket; naming the protocol lets asyncio set TCP_NODELAY."""

@@ -329,10 +329,10 @@ class Sweep:
     def view(self) -> Any:
         """Return the live view: counts per release tag, rate, latest outputs, Pause and Stop.
 
-        A cell that ends in the sweep shows it too. It is the same one every time, so that it may
-        stand in several cells.
+        A cell that ends in the sweep shows it too. Every call returns the same view, which several
+        cells can display, until it is closed.
         """
-        if self._view is None:
+        if self._view is None or self._view.is_closed:
             self._view = self._worker.view(self)
         return self._view
 

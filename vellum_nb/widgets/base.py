@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -30,10 +30,24 @@ _ROUTE = "_reply_subshell_for"
 
 
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
-    """A widget that is stored in a notebook with its text and its HTML, see `_html`."""
+    """A widget that is stored in a notebook with its text and its HTML, see `_html`.
+
+    If a cell that displays it is run again, it is closed, see `close_with_cell`.
+    """
+
+    busy: Any = False  # a busy widget stays open
+
+    def __init__(self, *args: Any, **traits: Any) -> None:
+        self.cells: set[str] = set()  # the ids of those that display it
+        super().__init__(*args, **traits)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the widget has been closed; no page can show it then."""
+        return self.comm is None
 
     def _html(self) -> str:
-        """Return the HTML that replaces the widget where there is no kernel."""
+        """Return the content of `static_html`."""
         raise NotImplementedError
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
@@ -41,7 +55,12 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        close_with_cell(self, displayed=True)
         return self._bundle(repr(self), self._html(), **kwargs)
+
+    def static_html(self) -> str:
+        """Return the HTML that replaces the widget if there is no kernel."""
+        return _wrapped(self._html())
 
     def _marimo_html(self, hint: str) -> Any:
         """Return what marimo displays, which cannot draw ipywidgets that hold others."""
@@ -55,8 +74,12 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
             if _is_unattended():
                 data.pop(_VIEW, None)
             data["text/plain"] = text
-            data["text/html"] = page_safe(f'<div class="{NO_MATH}">{printable(html)}</div>')
+            data["text/html"] = _wrapped(html)
         return bundle
+
+
+def _wrapped(html: str) -> str:
+    return str(page_safe(f'<div class="{NO_MATH}">{printable(html)}</div>'))
 
 
 def _is_unattended() -> bool:
@@ -69,13 +92,6 @@ def _is_unattended() -> bool:
     message = (find_parent() if find_parent else None) or {}
     alone = message.get("content", {}).get("allow_stdin") is False
     return alone and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-
-
-def static_html(widget: Any) -> str:
-    """Return the HTML that replaces `widget` where there is no kernel."""
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    return str((data or {}).get("text/html", ""))
 
 
 class ThreadSafeWidget(Readable, anywidget.AnyWidget):
@@ -151,27 +167,48 @@ def close_tree(widget: Any) -> None:
     widget.close()
 
 
-_displayed: dict[str, tuple[int, list[weakref.ref[Any]]]] = {}
+class _Execution:
+    """The latest execution of a cell: what it made or displayed, and what an earlier one did."""
+
+    def __init__(self, request: str, events: Any, cell: str, former: Iterable[Readable]) -> None:
+        self.request = request
+        self.widgets: weakref.WeakSet[Readable] = weakref.WeakSet()
+        self._events, self._cell, self._former = events, cell, weakref.WeakSet(former)
+        self._events.register("post_run_cell", self._end)
+
+    def _end(self, _result: object) -> None:
+        """Close what the cell no longer displays; a busy widget is closed by a later execution."""
+        self._events.unregister("post_run_cell", self._end)
+        for widget in [each for each in self._former if each not in self.widgets]:
+            widget.cells.discard(self._cell)
+            if widget.busy:
+                self.widgets.add(widget)
+            elif not widget.cells:
+                widget.close()
 
 
-def close_former(widget: Any) -> None:
-    """Close the forms that an earlier execution of the present cell has displayed.
+_executions: dict[str, _Execution] = {}  # by cell id
 
-    A form that is busy stays open, and so does one that another cell displays as well.
+
+def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
+    """Have `widget` closed when the current cell is run again and does not display it.
+
+    Without `displayed`, the cell only made the widget. A widget stays open while it is busy or
+    another cell displays it. Front ends that send no cell ids close nothing.
     """
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
     if shell is None or not isinstance(cell, str):
         return
-    count, former = _displayed.get(cell, (shell.execution_count, []))
-    if count != shell.execution_count:
-        for other in filter(None, [each() for each in former]):
-            if other is not widget and not other.busy and other.cells == {cell}:
-                other.close()
-        former = []
-    widget.cells.add(cell)
-    _displayed[cell] = (shell.execution_count, [*former, weakref.ref(widget)])
+    execution = _executions.get(cell)
+    request = parent["header"]["msg_id"]
+    if execution is None or execution.request != request:
+        former = () if execution is None else execution.widgets
+        execution = _executions[cell] = _Execution(request, shell.events, cell, former)
+    execution.widgets.add(widget)
+    if displayed:
+        widget.cells.add(cell)
 
 
 class ErrorBoundary:

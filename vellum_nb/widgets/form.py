@@ -12,6 +12,7 @@ import anywidget
 import ipywidgets as ipw
 import traitlets
 
+from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, RunRequest, VellumVariable, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import field_kind, plain, schema_problem
@@ -23,8 +24,8 @@ from vellum_nb.widgets.base import (
     Readable,
     SerialExecutor,
     button,
-    close_former,
     close_tree,
+    close_with_cell,
     keep_order,
     note,
     styled,
@@ -159,7 +160,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._tried = False  # to run with something wrong
         self._reading = False  # releases that were ticked
         self._submit_then = False  # when they are read
-        self.cells: set[str] = set()
+        self._last_sweep: Sweep | None = None  # of the closed form
         boundary = self._boundary = ErrorBoundary()
         self._releases = Releases(spec, release)
         self._reader = SerialExecutor("vellum-nb-release")
@@ -195,8 +196,10 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             go_on=self.continue_from,
         )
         self._build()
+        close_with_cell(self)
 
     def _build(self) -> None:
+        self._stream_link = traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         self._head = note("", "vnb-header")
         self._show_head()
         self._notice = note("", "vnb-notices")
@@ -215,7 +218,6 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         ]
         keep_order(styled(self, "vnb vnb-form"))
         self.observe(self._tags_set, "release_tags")
-        traitlets.link((self, "streaming"), (self._bar.stream, "value"))
         if self._spec.latest:
             self.release_tags = [self._spec.latest.tag]
         else:
@@ -227,11 +229,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     @property
     def errors(self) -> dict[str, str]:
         """Why the form cannot run, by the input's name."""
-        return self._fields.problems()
+        return {} if self.is_closed else self._fields.problems()
 
     @property
     def sweep(self) -> Sweep | None:
         """The sweep that was started last, by Run on a file of cases."""
+        if self.is_closed:
+            return self._last_sweep
         return None if self._cases is None else self._cases.sweep
 
     def submit(self) -> None:
@@ -240,6 +244,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         Nothing is sent while a field is wrong, no release tag is chosen, or runs are under way.
         """
         with self._lock:
+            self._require_open()
             self._submit_then = self._reading
             if self.busy or self._reading:
                 return
@@ -305,7 +310,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     def cancel(self) -> None:
         """Cancel the runs in progress; ended ones stay."""
-        if self._runs.cancel():
+        if not self.is_closed and self._runs.cancel():
             self._bar.cancelling()
 
     def wait(self, timeout: float | None = None) -> tuple[Run, ...]:
@@ -313,7 +318,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
         An interrupt (Ctrl-C, or the kernel's) cancels the runs.
         """
-        self._runs.wait(timeout)
+        if not self.is_closed:
+            self._runs.wait(timeout)
         return tuple(self.runs)
 
     def continue_from(self, run: Run) -> None:
@@ -324,6 +330,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         `runs` has one.
         """
         with self._lock:
+            self._require_open()
             if run.execution_id:
                 self._options["previous execution"].value = run.execution_id
                 self._more.open()
@@ -334,15 +341,36 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._show_notices()
 
     def close(self) -> None:
-        """Cancel what is under way and close every widget of the form."""
+        """Cancel what is under way, close every widget of the form and free its memory.
+
+        `value`, `release_tags`, `runs` and `sweep` stay; nothing can be run any more.
+        """
         if self.children:  # else it was closed before
             parts: tuple[Any, ...] = (self._runs, self._cases, self._fields, self._options)
             for part in filter(None, (*parts, self._tags, self._bar)):
                 part.close()
-            children, self.children = self.children, []
-            for child in (*children, self.layout):
-                close_tree(child)
+            self._last_sweep = self.sweep
+            with self._lock:
+                children, self.children = self.children, []
+                self._stream_link.unlink()
+                for child in (*children, self.layout):
+                    close_tree(child)
+                super().close()
+                self._drop_parts()
         super().close()
+
+    def _drop_parts(self) -> None:
+        """Drop what a closed form holds: notebooks keep it in `Out`, programs in variables."""
+        del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
+        del self._head, self._notice, self._boundary, self._releases, self._reader
+        del self._stream_link, self._count
+        self._sent = self._continuation = None
+
+    def _require_open(self) -> None:
+        if self.is_closed:
+            name = self._spec.name
+            msg = f"The form of {name!r} is closed. Make another one with ws.form({name!r})."
+            raise VellumNBError(msg)
 
     def _on_end(self) -> None:
         with self._lock:
@@ -350,7 +378,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 self._show_head()
             finally:
                 self.busy = False
-                self._refresh()
+                if not self.is_closed:
+                    self._refresh()
 
     def _tags_clicked(self) -> None:
         """Take up the ticks; releases that are not known are read in a thread first."""
@@ -363,13 +392,17 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._reader.submit(self._boundary.guarded(self._read_releases))
 
     def _read_releases(self) -> None:
-        ticked, tags = self._tags.ticked, self.release_tags
+        with self._lock:
+            if self.is_closed:
+                return
+            bar, releases = self._tags, self._releases
+        ticked, tags = bar.ticked, self.release_tags
         try:
-            self._releases.read(ticked)
+            releases.read(ticked)
             tags = ticked
         finally:
             with self._lock:
-                if self._tags.ticked == ticked:  # else the user went on ticking
+                if bar.ticked == ticked and not self.is_closed:  # else the user went on ticking
                     self._reading = False
                     self._take_tags(tags)
         if self._submit_then and not self._reading:
@@ -381,6 +414,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     @traitlets.validate("release_tags")
     def _known_tags(self, proposal: Any) -> list[str]:
+        self._require_open()
         tags = [self._spec.known(name) for name in proposal["value"]]
         return [choice.tag for choice in self._spec.tags if choice.tag in tags]
 
@@ -398,6 +432,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         if self._reads_fields:
             return proposal["value"]
         with self._lock:
+            self._require_open()
             self._fields.set_values(proposal["value"], where=self._spec.name)
             self._refresh()
             return self._fields.values
@@ -454,6 +489,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     def _show_head(self) -> None:
         """Show the form's title, where runs go, and how many there are."""
+        if self.is_closed:
+            return
         spec, count = self._spec, None if self._count is None else self._count()
         facts = [plural(len(spec.tags), "release")]
         if count is not None:
@@ -468,10 +505,6 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
     @printed
     def __repr__(self) -> str:
         return f"RunForm({self._spec.name!r}, run on: {', '.join(self.release_tags) or 'nothing'})"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        close_former(self)
-        return super()._repr_mimebundle_(**kwargs)
 
     def _display_(self) -> Any:
         name = self._spec.name

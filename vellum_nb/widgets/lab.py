@@ -15,10 +15,9 @@ from vellum_nb.widgets.base import (
     Readable,
     ThreadSafeWidget,
     button,
-    close_former,
     close_tree,
+    close_with_cell,
     note,
-    static_html,
     styled,
 )
 from vellum_nb.widgets.form import RunForm
@@ -99,7 +98,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         self.form = form
         self.history_view = history_view
         self.comparison_view: Any = None
-        self.cells: set[str] = set()
+        form.cells = history_view.cells = self.cells
         self._compare = compare
         self._is_outdated = True
         self._selected = note("", "vnb-lab-compare")
@@ -117,6 +116,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         history_view.observe(self._on_runs, ["total", "recorded"])
         form.observe(self._on_runs, ["runs", "release_tags"])
         self._show()
+        close_with_cell(self)
 
     @property
     def busy(self) -> bool:
@@ -206,14 +206,10 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
     def __repr__(self) -> str:
         return f"LabPanel({self._head.heading!r}, {self.tab})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        close_former(self)
-        return super()._repr_mimebundle_(**kwargs)
-
     def _display_(self) -> Any:
         return self._marimo_html(
             "marimo cannot show this panel. Use ws.run(...), ws.history.view() and ws.compare(...)."
         )
 
     def _html(self) -> str:
-        return static_html(self.form) + static_html(self.history_view)
+        return self.form.static_html() + self.history_view.static_html()

@@ -269,6 +269,11 @@ class SweepView(ThreadSafeWidget):
         self._unsubscribe = sweep.subscribe(self._debouncer.poke)
         self._debouncer.poke()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the sweep has not ended; its view stays open."""
+        return self.sweep.state in ACTIVE
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the sweep has ended and the view shows it; return whether it does."""
         return self._debouncer.wait(timeout)

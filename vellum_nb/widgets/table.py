@@ -156,6 +156,10 @@ class HistorySource:
             self._ordered = key, self.history.ordered(on_start=on_start, **order, **filters)
         return self._ordered[1].runs(offset=offset, limit=limit)
 
+    def forget_order(self) -> None:
+        """Drop the sorted ids of the runs."""
+        self._ordered = None
+
     def filters(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Return the filters given in code, and what is searched for."""
         return self._filters | ({"search": query["search"]} if query["search"].strip() else {})
@@ -270,11 +274,13 @@ class HistoryView(TableView):
         self._windows: dict[str, Window] = {}
         self._cancel: tuple[Window, Callable[[], None]] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._forget_order: Callable[[], None] = lambda: None  # if the history cannot be read
         self._side_by_side = side_by_side
         self._look_up = look_up
         self._lookups = SerialExecutor("vellum-nb-look-ups")
         can = [] if look_up is None else ["look_up"]
         self._source = source = HistorySource(history, filters, can)
+        self._forget_order = source.forget_order
         head = source.head()
         super().__init__(
             kind="runs", search=source.first_search, columns=head["default"], _head=head
@@ -328,6 +334,7 @@ class HistoryView(TableView):
         self._cancel_replaced()
         self._debouncer.close()
         super().close()
+        self._forget_order()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take from the page what it may set: the selection."""

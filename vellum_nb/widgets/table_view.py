@@ -99,6 +99,11 @@ class TableView(ThreadSafeWidget):
         super().__init__(**traits)
         self.on_msg(self._on_message)
 
+    def close(self) -> None:
+        """Close the table and drop its rows."""
+        super().close()
+        self._first = {}
+
     @property
     def query(self) -> dict[str, Any]:
         """What is shown now, by the names in `QUERY`."""

@@ -6,7 +6,6 @@ import pytest
 from html_kit import HOSTILE, assert_harmless
 from view_kit import FullCase, known, run, wrong
 
-from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.grid import MAX_PAGE
 from vellum_nb.widgets.grid_rows import changed, differing
 
@@ -93,7 +92,7 @@ def test_what_is_hostile_stays_text(grid, text):
     assert page.view.error == ""
     assert_harmless(detail.head)
     assert_harmless(detail.answers)
-    assert_harmless(static_html(page.whole))
+    assert_harmless(page.whole.static_html())
     assert_harmless(page.state("_head")["summary"])
     assert_harmless(page.rows()["rows"][0]["html"])
 
@@ -101,7 +100,7 @@ def test_what_is_hostile_stays_text(grid, text):
 def test_a_grid_reads_without_a_kernel_marks_no_equal_values_and_counts_very_many_changes(grid):
     page = grid([run(0, "v1"), wrong(0, "v2")], cases=known(0))
     assert repr(page.whole) == "ComparisonView(triage against v1, 1 case on 2 releases)"
-    html = static_html(page.whole)
+    html = page.whole.static_html()
     assert "<table" in html
     assert "account" in html
     lines = page.state("_esm").splitlines()

@@ -10,7 +10,6 @@ from view_kit import ids
 
 from vellum_nb import HistoryView
 from vellum_nb.errors import APIConnectionError
-from vellum_nb.widgets.base import static_html
 from vellum_nb.widgets.outputs import side_by_side_html
 
 
@@ -222,12 +221,12 @@ def test_code_sets_what_is_shown_and_is_reported_what_there_is(record, table):
 def test_repr_and_static_form_are_the_same_for_the_same_runs(record, table):
     empty = table().view
     assert repr(empty) == "HistoryView(0 runs)"
-    assert "<p>History: no runs.</p>" in static_html(empty)
-    assert "mathjax_ignore" in static_html(empty)
+    assert "<p>History: no runs.</p>" in empty.static_html()
+    assert "mathjax_ignore" in empty.static_html()
     for number in range(12):
         record(number, inputs={"ticket": f"<script>{number}</script>"})
-    html = static_html(table().view)
-    assert html == static_html(table().view)
+    html = table().view.static_html()
+    assert html == table().view.static_html()
     assert html.count("<tr>") == 11
     assert "History: 12 runs, the first 10 shown" in html
     assert "<script>" not in html
@@ -239,7 +238,7 @@ def test_runs_of_several_deployments_say_whose_they_are_and_show_all_their_input
     record(1, inputs={"text": "a b", "sentences": 3}, deployment="summarise")
     mixed = table().view
     assert mixed.columns[:2] == ["state", "deployment"]
-    html = static_html(mixed)
+    html = mixed.static_html()
     assert all(text in html for text in (">summarise</td>", ">a b · 3</td>", ">hi</td>"))
     assert "deployment" not in table(deployment="summarise").view.columns
 

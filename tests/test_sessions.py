@@ -1,0 +1,78 @@
+"""The test session itself: tests run once, and leave no files in the checkout."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PASSES = "def test_it(): pass"
+LEAVES = "from pathlib import Path\ndef test_it(): Path(__file__).with_name('left.db').touch()"
+CACHES = """
+from pathlib import Path
+def test_it():
+    for name in (".mypy_cache", "build", "__pycache__"):
+        folder = Path(__file__).with_name(name)
+        folder.mkdir(exist_ok=True)
+        (folder / "made").touch()
+"""
+FLAKY = """
+import pytest
+import yaml
+tries = []
+@pytest.mark.flaky(reruns=1)
+def test_it():
+    tries.append(1)
+    assert len(tries) > {failures}, "too early"
+"""
+
+
+def run(folder, conftest, test, *options):
+    """Run `test` with a copy of `conftest` in a session of its own; return status and output."""
+    shutil.copy(conftest, folder / "conftest.py")
+    (folder / "test_it.py").write_text(test)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = flaky: gets a second try\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(("test", "status"), [(PASSES, 0), (CACHES, 0), (LEAVES, 1)])
+def test_a_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, status, workers):
+    returned, output = run(tmp_path, ROOT / "conftest.py", test, "-n", workers)
+    assert returned == status
+    assert ("left.db" in output) == bool(status)
+
+
+@pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
+def test_a_rerun_is_printed_and_a_second_failure_fails_the_session(tmp_path, failures, status):
+    test = FLAKY.format(failures=failures)
+    returned, output = run(tmp_path, ROOT / "tests" / "conftest.py", test)
+    assert returned == status
+    assert "failed at first: test_it.py::test_it" in output
+    assert "AssertionError: too early" in output
+
+
+def test_only_browser_tests_run_again_and_only_once(request):
+    rerun = [item for item in request.session.items if item.get_closest_marker("flaky")]
+    assert [item.nodeid for item in rerun if not item.get_closest_marker("browser")] == []
+    assert {item.get_closest_marker("flaky").kwargs["reruns"] for item in rerun} <= {1}
+
+
+def test_the_workflow_tests_every_python_version_that_is_supported():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    prefix = "Programming Language :: Python :: 3."
+    versions = [each.rpartition(" ")[2] for each in metadata["classifiers"] if prefix in each]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+    job = workflow["jobs"]["test"]
+    assert versions
+    assert job["strategy"]["matrix"]["python-version"] == versions
+    assert {"push", "pull_request"} <= set(workflow[True])  # `on` is true in YAML 1.1
+    assert any(step.get("run", "").startswith("make test ") for step in job["steps"])

@@ -1,0 +1,299 @@
+"""A form frees its memory when it is closed, and every view closes when its cell is run again."""
+
+import gc
+import threading
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from form_kit import PATIENCE, SPEC, answer, ran, release
+from IPython.core.events import EventManager, available_events
+from ipywidgets import Widget
+from ipywidgets.widgets.widget import _instances
+from jupyter_client.manager import start_new_kernel
+from runs_kit import bundle_of
+from sweep_view_kit import until
+
+from vellum_nb.errors import VellumNBError
+from vellum_nb.widgets.form import RunForm
+
+FORMS = 200
+SETUP = f"""
+import gc, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from IPython.display import display
+from ipywidgets import Widget
+from form_kit import SPEC, answer, release
+from vellum_nb.widgets.form import RunForm
+
+def usage():
+    gc.collect()
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return sum(isinstance(each, Widget) for each in gc.get_objects()), pages * 4
+
+def new_form():
+    return RunForm(SPEC, run=lambda request, _: answer(request), release=release)
+"""
+
+
+def widgets():
+    gc.collect()
+    return sum(isinstance(each, Widget) for each in gc.get_objects())
+
+
+def new_form():
+    return RunForm(SPEC, run=lambda request, _: answer(request), release=release)
+
+
+class Notebook:
+    """A kernel, and cells that are run with their ids, as JupyterLab does."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel(startup_timeout=PATIENCE * 3)
+
+    def run(self, code, cell, expression="None"):
+        """Run `code` as the cell with this id; return the value of `expression` afterwards."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {"value": expression},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell})
+        self.client.shell_channel.send(message)
+        while True:  # not the message on iopub: with many others it may be dropped
+            reply = self.client.get_shell_msg(timeout=PATIENCE * 6)
+            if reply["parent_header"]["msg_id"] == message["header"]["msg_id"]:
+                assert reply["content"]["status"] == "ok", "\n".join(reply["content"]["traceback"])
+                return reply["content"]["user_expressions"]["value"]["data"]["text/plain"]
+
+    def usage(self):
+        """Return how many widgets are in memory, and how many kB the kernel uses."""
+        number, size = self.run("", "usage", "usage()").strip("()").split(",")
+        return int(number), int(size)
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+@pytest.fixture
+def notebook():
+    notebook = Notebook()
+    notebook.run(SETUP, "setup")
+    yield notebook
+    notebook.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
+def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(notebook, code):
+    for _ in range(20):
+        notebook.run(code, "form")
+    before, size = notebook.usage()
+    for _ in range(FORMS):
+        notebook.run(code, "form")
+    after, new_size = notebook.usage()
+    assert (after - before) / FORMS < 5  # a form has about 300 widgets
+    assert (new_size - size) / FORMS < 200  # kB; it was about 720
+
+
+def test_a_closed_form_keeps_no_widgets():
+    before = widgets()
+    forms = [new_form() for _ in range(10)]
+    each = (widgets() - before) / len(forms)
+    for form in forms:
+        form.close()
+    assert each > 100
+    assert (widgets() - before) / len(forms) < 5
+    assert [form.release_tags for form in forms] == [["v2"]] * len(forms)
+
+
+def test_a_closed_form_shows_what_it_had_and_runs_nothing():
+    form = new_form()
+    runs = ran(form)
+    value = dict(form.value)
+    form.close()
+    assert (form.runs, form.wait(), form.value) == (runs, runs, value)
+    assert (form.errors, form.sweep, form.busy) == ({}, None, False)
+    assert repr(form) == "RunForm('ticket-triage', run on: v2)"
+    assert bundle_of(form) == {"text/plain": repr(form)}
+    form.cancel()
+    for act in (
+        form.submit,
+        lambda: form.continue_from(runs[0]),
+        lambda: setattr(form, "value", {}),
+        lambda: setattr(form, "release_tags", ["v1"]),
+    ):
+        with pytest.raises(VellumNBError, match=r"closed\. Make another one with ws\.form\('tick"):
+            act()
+
+
+def test_a_run_and_a_release_that_come_after_the_form_was_closed_change_nothing():
+    came, gate = threading.Event(), threading.Event()
+
+    def slow(tag):
+        if tag == "v1":
+            came.set()
+            assert gate.wait(PATIENCE)
+        return release(tag)
+
+    form = RunForm(SPEC, run=lambda request, _: slow("v1") and answer(request), release=slow)
+    form.value = {"ticket": "hi"}
+    form.submit()
+    assert came.wait(PATIENCE)
+    form.close()  # waits a moment for the run
+    threads = [each for each in threading.enumerate() if each.name.startswith("vellum-nb-form")]
+    gate.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert form.busy is False
+    assert form.release_tags == ["v2"]
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """Return a context in which the cell with this id runs."""
+    parent, numbers = {}, count()
+    shell = SimpleNamespace(get_parent=lambda: parent)
+    shell.events = EventManager(shell, available_events)
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+
+    @contextmanager
+    def run(name):
+        parent["metadata"] = {"cellId": f"{name} of {id(shell)}"}
+        parent["header"] = {"msg_id": str(next(numbers))}
+        yield
+        shell.events.trigger("post_run_cell", None)
+
+    return run
+
+
+@pytest.fixture
+def compared(ws):
+    for tag in ("v1", "v2"):
+        ws.run("answer", {"ticket": "hi"}, release_tag=tag)
+    return ws
+
+
+VIEWS = {
+    "form": lambda ws: ws.form("answer"),
+    "lab": lambda ws: ws.lab("answer"),
+    "history": lambda ws: ws.history.view(),
+    "grid": lambda ws: ws.compare("answer").view(),
+    "blind": lambda ws: ws.compare("answer").view(blind=True),
+    "sweep": lambda ws: ws.sweep("answer", [{"ticket": "a"}], restart=True, progress=False).view(),
+}
+
+
+def made(kind, ws):
+    """Return a view of this kind that is not busy."""
+    view = VIEWS[kind](ws)
+    if kind == "sweep":
+        until(view, lambda model: model["state"] == "done")
+    return view
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_a_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
+    before = set(_instances)
+    with cell("one"):
+        first = made(kind, compared)
+        bundle_of(first)
+    with cell("one"):
+        second = made(kind, compared)
+        bundle_of(second)
+        assert not first.is_closed  # the cell may display it again
+    assert (first.is_closed, second.is_closed) == (True, False)
+    with cell("one"):
+        bundle_of(second)
+    assert not second.is_closed
+    second.close()
+    assert set(_instances) == before
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_a_view_that_another_cell_displays_too_stays_open_until_that_is_run_again(
+    compared, cell, kind
+):
+    first = made(kind, compared)
+    for name in ("one", "two"):
+        with cell(name):
+            bundle_of(first)
+    with cell("one"):
+        second = made(kind, compared)
+        bundle_of(second)
+    assert not first.is_closed
+    with cell("two"):
+        bundle_of(second)
+    assert first.is_closed
+    second.close()
+
+
+def test_two_views_that_a_cell_displays_again_stay_open(compared, cell):
+    views = [compared.history.view(), compared.form("answer")]
+    for _ in range(2):
+        with cell("one"):
+            for view in views:
+                bundle_of(view)
+    assert [view.is_closed for view in views] == [False, False]
+    for view in views:
+        view.close()
+
+
+@pytest.mark.parametrize("kind", ["form", "lab"])
+def test_a_form_that_was_made_and_not_displayed_is_closed_when_its_cell_makes_another(
+    ws, cell, kind
+):
+    with cell("one"):
+        first = VIEWS[kind](ws)
+    with cell("one"):
+        second = VIEWS[kind](ws)
+    assert (first.is_closed, second.is_closed) == (True, False)
+    with cell("two"):
+        bundle_of(second)
+    with cell("one"):
+        third = VIEWS[kind](ws)
+    assert not second.is_closed  # the other cell shows it
+    assert not getattr(second, "form", second).is_closed
+    second.close()
+    third.close()
+
+
+def test_a_busy_form_is_closed_by_the_next_execution_of_its_cell_after_it_has_ended(cell):
+    gate = threading.Event()
+
+    def run(request, _):
+        gate.wait(PATIENCE)
+        return answer(request)
+
+    with cell("one"):
+        first = RunForm(SPEC, run=run, release=release)
+        first.value = {"ticket": "hi"}
+        first.submit()
+    with cell("one"):
+        second = new_form()
+    assert not first.is_closed
+    gate.set()
+    first.wait(PATIENCE)
+    with cell("one"):
+        third = new_form()
+    assert (first.is_closed, second.is_closed) == (True, True)
+    third.close()
+
+
+def test_a_sweep_whose_view_was_closed_shows_a_new_one(gated):
+    sweep = gated.sweep()
+    first = sweep.view()
+    first.close()
+    second = sweep.view()
+    assert second is not first
+    assert sweep.view() is second
+    gated.gate.release(100)
+    until(second, lambda model: model["state"] == "done")
+    second.close()
