@@ -17,7 +17,7 @@ from vellum_nb.escaping import printable
 from vellum_nb.history.check import HistoryCheck
 from vellum_nb.history.merge import Conflict, SyncReport
 from vellum_nb.history.writes import Deletion, Restored
-from vellum_nb.models import NodeRun, RunError
+from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.rendering.diff import difference
 from vellum_nb.sweep import SweepPlan
@@ -112,17 +112,9 @@ def of_errors(path):
     ]
 
 
-def of_a_trace(path):
-    nodes = (NodeRun(name=EVIL, error=EVIL, kind=EVIL, model=EVIL),)
-    with History(path) as history:
-        run = history.runs()[0]
-        history.set_nodes(run.id, nodes)
-        return shown(history.trace(run.id))
-
-
 OBJECTS = (
     of_runs, of_a_history, of_results, of_a_workspace, of_a_comparison, of_plans, of_differences,
-    of_errors, of_a_trace,
+    of_errors,
 )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.errors import HistoryError
-from vellum_nb.escaping import printable
 from vellum_nb.files import refuse_other_ending, replace_text
 from vellum_nb.history.rows import (
     DAMAGE,
@@ -308,7 +307,7 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
             around.add(parent)
             parent = parents[parent]
         values = {name: getattr(node, name, None) for name in _TRACE}
-        row = {n: printable(v) if isinstance(v, str) else v for n, v in values.items()}
+        row = {n: clean(value) if isinstance(value, str) else value for n, value in values.items()}
         start = None if node.start is None else micros(node.start)
         rows.append(row | {"start": start, "depth": len(around)})
     rows.sort(key=lambda row: (row["start"] is None, row["start"] or 0))
