@@ -13,10 +13,11 @@ from typing import TypeVar
 
 S = TypeVar("S")
 
-_NOT_ASCII = re.compile(r"[^\n\t -~]")
-# Spaces, the soft hyphen, joiners and marks of scripts written from right to left: no terminal acts
-# on them, and texts in many languages need them.
-_HARMLESS = frozenset("\xa0\xad\u1680\u202f\u205f\u3000") | {chr(n) for n in range(0x2000, 0x2010)}
+# C0 and C1 but tab and line feed, separators of lines, bidirectional controls, surrogates, the byte
+# order mark and interlinear marks. Joiners and direction marks stay: scripts need them.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
 
 
 def printable(text: str) -> str:
@@ -25,13 +26,11 @@ def printable(text: str) -> str:
     >>> printable("v1\x1b[2J\u202e2v")
     'v1\\x1b[2J\\u202e2v'
     """
-    return text if text.isprintable() else _NOT_ASCII.sub(_escaped, text)
+    return _CONTROLS.sub(_escaped, text.replace("\r\n", "\n"))
 
 
 def _escaped(match: re.Match[str]) -> str:
-    letter = match[0]
-    is_safe = letter.isprintable() or letter in _HARMLESS
-    return letter if is_safe else letter.encode("unicode_escape").decode()
+    return match[0].encode("unicode_escape").decode()
 
 
 def printed(method: Callable[[S], str]) -> Callable[[S], str]:

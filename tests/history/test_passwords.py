@@ -162,6 +162,8 @@ def test_the_password_may_come_from_options_the_environment_or_a_file(
         *((f"postgresql://ada:{odd}s3cret@h/db", "-encoded") for odd in ("a/", "a#", "?", "/@")),
         *((f"{start}ada:s3cret@host/db", "begins with postgresql://") for start in STARTS),
         (Path(f"postgresql://ada:{WRITTEN}@db/team"), "begins with postgresql://"),
+        ("host=127.0.0.1 user=ada password=s3cret", "begins with postgresql://"),
+        ("file:postgresql://ada:s3cret@host/db", "begins with postgresql://"),
     ],
 )
 def test_a_url_that_is_none_makes_no_file_and_is_refused_unseen(

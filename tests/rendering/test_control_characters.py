@@ -133,8 +133,10 @@ def test_no_text_of_an_object_controls_a_terminal(make, tmp_path):
 
 
 def test_controls_are_written_as_python_writes_them():
-    assert printable("a\x1b[2J\u202eb\x07\r\n\tc") == "a\\x1b[2J\\u202eb\\x07\\r\n\tc"
-    assert printable("Größe 東京 👩‍🔬 שלום\u200f") == "Größe 東京 👩‍🔬 שלום\u200f"
+    assert printable("a\x1b[2J\u202eb\x07\rb\tc") == "a\\x1b[2J\\u202eb\\x07\\rb\tc"
+    assert printable("lines\r\nof a mail") == "lines\nof a mail"
+    letters = "Größe 東京 👩‍🔬 \U0001fa77 \U0001f3f4\U000e0067\U000e007f שלום\u200f"
+    assert printable(letters) == letters
     assert printable(printable(EVIL)) == printable(EVIL)
 
 

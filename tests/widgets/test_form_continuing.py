@@ -216,13 +216,25 @@ def test_turns_that_are_edited_and_another_previous_execution_are_sent_as_they_a
         assert (request.previous_execution_id, request.inputs["messages"]) == ("another", edited)
 
 
-def test_one_release_continues_what_the_form_shows(talk):
+def test_another_single_release_continues_its_own_answer(talk):
     form, recorder = talk()
     ran(form, messages=ASKED)
-    (run,) = (run for run in form.runs if run.release_tag == "v1")
+    own = {run.release_tag: run for run in form.runs}
     press(form, "v1", "continue")
     form.release_tags = ["v2"]
     write(form, "Why?")
-    request = recorder.requests[-1]
-    assert (request.release_tag, request.previous_execution_id) == ("v2", run.execution_id)
-    assert request.inputs["messages"][-2] == said(run.outputs["reply"])
+    (request,) = recorder.requests[2:]
+    assert request.previous_execution_id == own["v2"].execution_id
+    assert request.inputs["messages"][2] == said(own["v2"].outputs["reply"])
+
+
+def test_an_edited_conversation_is_sent_as_displayed_and_the_form_says_so(talk):
+    form, recorder = talk()
+    ran(form, messages=ASKED)
+    press(form, "v1", "continue")
+    edited = [{"role": "USER", "text": "When exactly?"}, *turns(form)[1:-1]]
+    form._fields["messages"].typed = [*edited, {"role": "USER", "text": "Why?"}]
+    assert "every release is sent the chat that the form shows" in form._notice.value
+    form.submit()
+    form.wait(PATIENCE)
+    assert [request.inputs["messages"][:3] for request in recorder.requests[2:]] == [edited] * 2

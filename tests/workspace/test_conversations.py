@@ -184,3 +184,10 @@ def test_runs_of_version_2_are_merged_as_cases_of_their_own(old_runs, tmp_path):
     with vnb.History(":memory:") as history:
         history.merge(tmp_path / "old.jsonl")
         assert len({run.case_id for run in history.runs()}) == 3
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "", " "])
+def test_a_first_turn_has_no_previous_execution(ws, nothing):
+    rows = [{"message": "hi", "previous_execution_id": nothing}]
+    sweep = ws.sweep("count", rows, release_tags=["v1"], progress=False)
+    assert [run.previous_execution_id for run in sweep.runs()] == [None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vellum_nb.errors import InputError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run]"
 Status = Literal["same", "differs", "missing"]
 
+_EXPECTED = ("expected", "desired")
 _SHORT = 8  # characters of an id
 _NOTHING: Any = object()
 
@@ -322,12 +325,24 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
     }
 
 
-def output_label_note(name: str) -> str:
-    """Return a note on a column that has the name of an output, but is no expected value."""
-    return (
-        f"the column {name} is not compared with the output {name}: rename it to expected.{name} "
-        "if it is the expected value"
-    )
+def label_note(name: str, outputs: Iterable[str]) -> str | None:
+    """Return a note on a label that looks like the expected value of an output."""
+    names = dict.fromkeys(outputs)
+    if name in names:
+        return (
+            f"the column {name} is not compared with the output {name}: rename it to "
+            f"expected.{name} if it is the expected value"
+        )
+    prefix, _, output = re.sub(r"[\s._-]+", ".", name).partition(".")
+    is_close = bool(get_close_matches(prefix.lower(), _EXPECTED))
+    is_short = prefix.lower() in {"exp", "expect"}
+    if names and is_close and not output:
+        known = f"<output>; its outputs: {', '.join(names)}"
+    elif (is_close or is_short) and output in names:
+        known = f"{output}?"
+    else:
+        return None
+    return f"the column {name} is used as a label; did you mean expected.{known}"
 
 
 def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:

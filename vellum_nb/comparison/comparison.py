@@ -289,7 +289,7 @@ class Comparison:
         ``metric.<name>`` is the mean over cases, ``.low`` to ``.high`` its 95 % interval;
         ``.delta`` the mean difference to the baseline with its own interval, ``.p`` its p value and
         ``.noise`` the difference that repeats alone would make. `wins`, `ties` and `losses` count
-        cases by the first metric, `p` is their sign test (`Comparison.p`); each p has Holm's
+        cases by the first metric, `p` is their sign test (`ReleaseResult.sign_p`); all have Holm's
         correction over the releases. `noise_floor_pct` is how often repeats differ, `finding` the
         conclusion. With `cluster`, `clusters` is how many there are. Of a sweep that could stop
         early, p values hold whenever one looks, and intervals are those of a fixed number of cases.

@@ -21,7 +21,7 @@ from vellum_nb.comparison.cases import (
     cluster_numbers,
     error_text,
     is_answer,
-    output_label_note,
+    label_note,
 )
 from vellum_nb.comparison.failures import Failures, failure_rows, failures_of
 from vellum_nb.comparison.metrics import Evaluation, Judge, Metric
@@ -514,7 +514,7 @@ class ComparisonFigures:
         """Yield notes on labels with the name of an output, and on expected values of none."""
         outputs = dict.fromkeys(self.output_names)
         labels = dict.fromkeys(name for case in self.cases for name in case.labels)
-        yield from (output_label_note(name) for name in labels if name in outputs)
+        yield from filter(None, (label_note(name, outputs) for name in labels))
         expected = dict.fromkeys(name for case in self.cases for name in case.expected)
         for name in expected if outputs else ():
             is_noted = any(note.startswith(f"expected.{name} ") for note in self.plan_notes)

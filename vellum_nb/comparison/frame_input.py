@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vellum_nb.comparison.cases import output_label_note
+from vellum_nb.comparison.cases import label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, from_micros
@@ -100,8 +100,9 @@ def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
     if problems:
         msg = "The expected values of the frame do not fit its outputs:"
         raise InputError(msg, problems)
-    unused = (name for name in names if name not in COLUMN_KINDS and name != by)
-    return [output_label_note(name) for name in unused if name in outputs]
+    used = (*COLUMN_KINDS, by)
+    unused = [n for n in names if n not in used and not n.startswith(("expected.", "desired."))]
+    return list(filter(None, (label_note(name, outputs) for name in unused)))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

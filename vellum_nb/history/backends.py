@@ -37,7 +37,8 @@ Reader: TypeAlias = "Store | Transaction | Snapshot"
 """Anything that answers a query."""
 
 _ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
-    r"\s*(?:[a-z][a-z0-9+.-]+:/|postgres(?:ql)?(?::|//))", re.IGNORECASE
+    r"\s*(?:[a-z][a-z0-9+.-]+:/|(?:file:)?postgres(?:ql)?(?::|//)|(?:.*\s)?password\s*=)",
+    re.IGNORECASE,
 )
 FORMAT = FileFormat(
     "history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old, derived=SEARCH_INDEX

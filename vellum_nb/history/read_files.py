@@ -117,11 +117,11 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     )
     separator = _separator_of(text)
-    lines = list(split(text, separator)) or [[]]
-    names = [unguarded(name) for name, _ in lines[0]]
+    lines = split(text, separator)
+    names = [unguarded(name) for name, _ in next(lines, [])]
     rows = []
-    for number, row in enumerate(lines[1:], 2):
-        if row == [("", False)] and len(names) > 1:  # an empty line
+    for number, row in enumerate(lines, 2):
+        if row == [("", False)]:  # an empty line
             continue
         if len(row) != len(names):
             msg = f"row {number} has {len(row)} cells, the header has {len(names)}"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
-from vellum_nb.comparison.cases import output_label_note
+from vellum_nb.comparison.cases import label_note
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
@@ -390,6 +390,15 @@ def _with_files(value: Any, type_: str, folder: Path, depth: int = 0) -> Any:
     return value
 
 
+def _execution_id(value: Any) -> str | None:
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        return None
+    if isinstance(value, str | UUID):
+        return str(value).strip() or None
+    msg = f"{format_value(value)} is given; the id of an execution is expected, as text"
+    raise InputError(msg)
+
+
 class _Checker:
     def __init__(
         self,
@@ -493,11 +502,7 @@ class _Checker:
             self._problems.append(problem)
 
     def _check_label(self, name: str) -> None:
-        prefix, _, rest = name.rpartition(".")
-        if name in self._outputs:
-            self._notes.append(output_label_note(name))
-        elif rest in self._outputs and get_close_matches(prefix.lower(), ("expected", "desired")):
-            note = f"the column {name} is used as a label; did you mean expected.{rest}?"
+        if note := label_note(name, self._outputs):
             self._notes.append(note)
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
@@ -528,10 +533,7 @@ class _Checker:
         if use == "input":
             return self._input(name, value)
         if use == "previous":
-            if isinstance(value, str | UUID):
-                return plain(value) or None
-            msg = f"{format_value(value)} is given; the id of an execution is expected, as text"
-            raise InputError(msg)
+            return _execution_id(value)
         if use == "expected":
             return plain(_typed_value(value, self._outputs.get(name), self._table))
         value = _typed_value(value, None, self._table)

@@ -262,6 +262,12 @@ class Continuation:
         """Return those of `tags` that have no conversation of their own."""
         return [tag for tag in tags if tag not in self.runs]
 
+    @property
+    def is_edited(self) -> bool:
+        """Whether a turn of the conversation was edited, so that no release continues its own."""
+        chat = _chat_of(self._fields)
+        return chat is not None and chat.typed[: len(self._shown)] != self._shown
+
     def inputs(self, tag: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return `inputs` with the release's own chat; one that was edited stays as it is."""
         chat, own = _chat_of(self._fields), self.runs.get(tag)

@@ -285,12 +285,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         ]
 
     def _continued(self, tags: Sequence[str]) -> Continuation | None:
-        """Return the conversations that the next runs continue, if several releases do."""
+        """Return the conversations that the next runs continue, unless it is the one displayed."""
         previous = self._options["previous execution"].value
         continued = self._continuation
-        if continued is None or len(tags) < 2 or continued.run.execution_id != previous:  # noqa: PLR2004
+        if continued is None or continued.run.execution_id != previous:
             return None
-        return continued
+        return None if list(tags) == [continued.run.release_tag] else continued
 
     def _show_problems(self, *, trying: bool = False) -> Mapping[str, str]:
         """Show what is wrong beside each field and beside Run; return it by name."""
@@ -469,6 +469,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         """Take up what was typed."""
         with self._lock:
             self._refresh()
+            if self._continuation is not None:
+                self._show_notices()
             self._reads_fields = True
             try:
                 self.value = self._fields.values
@@ -556,6 +558,8 @@ def _value_text(variable: VellumVariable, value: Any) -> str:
 def _continuation_html(continued: Continuation, tags: Sequence[str]) -> str:
     """Return which answer each release continues."""
     shown = f"<code>{name_html(continued.run.release_tag)}</code>"
+    if continued.is_edited:
+        return "The conversation was edited: every release is sent the chat that the form shows."
     without = continued.without(tags)
     if len(without) == len(tags):
         return f"All releases continue the answer of {shown}."
