@@ -220,9 +220,10 @@ def test_a_name_that_is_not_of_the_folder_is_refused_with_its_case_and_column(
     assert seen == []
 
 
-def test_the_folder_must_exist(ws, seen):
-    with pytest.raises(InputError, match="files=.nowhere. does not fit: give a folder"):
-        ws.sweep("read", [{"file": "a.txt"}], files="nowhere")
+@pytest.mark.parametrize("files", ["nowhere", "", "a\0b", "~nobody-of-this-name/x", 5, b"x"])
+def test_the_folder_must_exist(ws, seen, files):
+    with pytest.raises(InputError, match="files=.* does not fit: give a folder that exists"):
+        ws.sweep("read", [{"file": "a.txt"}], files=files)
 
 
 def test_the_command_line_reads_names_in_the_folder_that_is_given(ws, seen, folder, tmp_path):

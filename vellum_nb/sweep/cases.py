@@ -120,7 +120,7 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
     name = cases.name if isinstance(cases, CaseFile) else str(cases)
     suffix, short = PurePath(name).suffix.lower(), PurePath(name).name
     if suffix not in SUFFIXES:
-        msg = f"Unknown format: {name}; its name must end in one of {', '.join(SUFFIXES)}"
+        msg = f"Unknown format: {short}; its name must end in one of {', '.join(SUFFIXES)}"
         raise InputError(msg)
     try:
         content = cases.content if isinstance(cases, CaseFile) else _content(Path(cases))
@@ -349,11 +349,13 @@ def checked_cases(
     return _Checker(table, releases, deployment, mocks=mocks, files=folder).checked()
 
 
-def _folder(files: str | Path) -> Path:
-    folder = Path(os.path.realpath(Path(files).expanduser()))
-    if not folder.is_dir():
-        refuse("files", str(files), "a folder that exists, such as files='attachments'")
-    return folder
+def _folder(files: object) -> Path:
+    if isinstance(files, str | Path) and str(files).strip():
+        with suppress(OSError, ValueError, RuntimeError):  # a null character, an unknown user
+            folder = Path(os.path.realpath(Path(files).expanduser()))
+            if folder.is_dir():
+                return folder
+    refuse("files", files, "a folder that exists, such as files='attachments'")
 
 
 def _file_in(folder: Path, name: str) -> Path:
