@@ -16,23 +16,25 @@ from runs_kit import later_run
 
 from vellum_nb import HistoryError
 from vellum_nb.history import History
-from vellum_nb.history.backends import FORMAT, SqliteStore  # a made-up version of it
+from vellum_nb.history.backends import FORMAT, SqliteStore
 from vellum_nb.sqlite import MEMORY, TEMPORARY, FileFormat, SqliteFile
 
+NOW = len(FORMAT.migrations)
+BACKUPS = f"runs.db.v{NOW}-backup-*"
 UPGRADE = """
 import sys
 from dataclasses import replace
 from pathlib import Path
 from vellum_nb.history.backends import FORMAT, SqliteStore
 
-def third(transaction):
+def next_version(transaction):
     transaction.execute("ALTER TABLE runs ADD COLUMN colour TEXT")
     transaction.execute("UPDATE runs SET colour = 'red'")
     for n in range(200):
         transaction.execute(f"CREATE TABLE made_up_{n} AS SELECT * FROM runs")
 
 print("ready", flush=True)
-store = SqliteStore(Path(sys.argv[1]), replace(FORMAT, migrations=(*FORMAT.migrations, third)))
+store = SqliteStore(Path(sys.argv[1]), replace(FORMAT, migrations=(*FORMAT.migrations, next_version)))
 print(store.read("SELECT count(*) FROM runs WHERE colour = 'red'")[0][0], flush=True)
 """
 
@@ -58,13 +60,13 @@ def version_of(path):
 def test_a_newer_version_upgrades_a_file_after_a_copy(filled):
     out, err = upgrade(filled).communicate(timeout=60)
     assert out.split() == ["ready", "50"]
-    (copy,) = filled.parent.glob("runs.db.v2-backup-*")
-    assert f"is upgraded from version 2 to 3; a copy of the old one is {copy}" in err
+    (copy,) = filled.parent.glob(BACKUPS)
+    assert f"is upgraded from version {NOW} to {NOW + 1}; a copy of the old one is {copy}" in err
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert (version_of(filled), version_of(copy)) == (3, 2)
+    assert (version_of(filled), version_of(copy)) == (NOW + 1, NOW)
     with History(copy) as history:
         assert history.count() == 50
-    with pytest.raises(HistoryError, match=r"newer vellum_nb \(version 3\); upgrade"):
+    with pytest.raises(HistoryError, match=rf"newer vellum_nb \(version {NOW + 1}\); upgrade"):
         History(filled)
 
 
@@ -72,7 +74,7 @@ def test_a_newer_version_upgrades_a_file_after_a_copy(filled):
 def test_an_upgrade_that_is_killed_leaves_a_file_that_the_next_one_upgrades(filled):
     chance = random.Random(7)  # noqa: S311  (no secret depends on it)
     killed = 0
-    while version_of(filled) == 2:
+    while version_of(filled) == NOW:
         with upgrade(filled) as child:
             assert child.stdout.readline() == "ready\n"
             time.sleep(chance.uniform(0, 0.02 * (1 + killed)))
@@ -84,10 +86,10 @@ def test_an_upgrade_that_is_killed_leaves_a_file_that_the_next_one_upgrades(fill
     assert killed > 1
     out, _ = upgrade(filled).communicate(timeout=60)
     assert out.split() == ["ready", "50"]
-    whole = [copy for copy in filled.parent.glob("runs.db.v2-backup-*") if copy.stat().st_size]
+    whole = [copy for copy in filled.parent.glob(BACKUPS) if copy.stat().st_size]
     assert whole
     for copy in whole:  # one that was begun has another name, or is empty
-        assert version_of(copy) == 2
+        assert version_of(copy) == NOW
 
 
 @pytest.mark.slow
@@ -95,7 +97,7 @@ def test_four_processes_that_open_an_old_file_upgrade_it_once(filled):
     children = [upgrade(filled) for _ in range(4)]
     for child in children:
         assert child.communicate(timeout=60)[0].split() == ["ready", "50"]
-    assert len(list(filled.parent.glob("runs.db.v2-backup-*"))) == 1
+    assert len(list(filled.parent.glob(BACKUPS))) == 1
 
 
 def test_a_store_without_a_file_has_the_same_interface():
