@@ -27,14 +27,14 @@ from dataclasses import replace
 from pathlib import Path
 from vellum_nb.history.backends import FORMAT, SqliteStore
 
-def next_version(transaction):
+def newest(transaction):
     transaction.execute("ALTER TABLE runs ADD COLUMN colour TEXT")
     transaction.execute("UPDATE runs SET colour = 'red'")
     for n in range(200):
         transaction.execute(f"CREATE TABLE made_up_{n} AS SELECT * FROM runs")
 
 print("ready", flush=True)
-store = SqliteStore(Path(sys.argv[1]), replace(FORMAT, migrations=(*FORMAT.migrations, next_version)))
+store = SqliteStore(Path(sys.argv[1]), replace(FORMAT, migrations=(*FORMAT.migrations, newest)))
 print(store.read("SELECT count(*) FROM runs WHERE colour = 'red'")[0][0], flush=True)
 """
 
