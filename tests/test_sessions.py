@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+E2E = ROOT / "tests" / "e2e"
 PASSES = "def test_it(): pass"
 LEAVES = "from pathlib import Path\ndef test_it(): Path(__file__).with_name('left.db').touch()"
 CACHES = """
@@ -28,6 +29,15 @@ tries = []
 def test_it():
     tries.append(1)
     assert len(tries) > {failures}, "too early"
+"""
+
+FAILS = """
+import pytest
+tries = []
+@pytest.mark.{marker}
+def test_it():
+    tries.append(1)
+    assert False, f"try {{len(tries)}}"
 """
 
 
@@ -60,10 +70,14 @@ def test_a_rerun_is_printed_and_a_second_failure_fails_the_session(tmp_path, fai
     assert "AssertionError: too early" in output
 
 
-def test_only_browser_tests_run_again_and_only_once(request):
-    rerun = [item for item in request.session.items if item.get_closest_marker("flaky")]
-    assert [item.nodeid for item in rerun if not item.get_closest_marker("browser")] == []
-    assert {item.get_closest_marker("flaky").kwargs["reruns"] for item in rerun} <= {1}
+@pytest.mark.parametrize("marker", ["browser", "slow"])
+def test_only_browser_tests_run_again_and_only_once(tmp_path, marker):
+    path = f"pythonpath={E2E} {ROOT / 'tests' / 'widgets'}"  # of what it imports
+    status, output = run(tmp_path, E2E / "conftest.py", FAILS.format(marker=marker), "-o", path)
+    assert status == 1
+    assert output.count("E       AssertionError: try") == 1
+    assert f"try {2 if marker == 'browser' else 1}" in output
+    assert ("1 rerun" in output) == (marker == "browser")
 
 
 def test_the_workflow_tests_every_python_version_that_is_supported():

@@ -90,6 +90,45 @@ def notebook():
     notebook.close()
 
 
+CLOSED = "(form.is_closed, grid.is_closed)"
+MADE = """
+from vellum_nb import connect
+from ipywidgets import VBox
+with connect("local", history=":memory:") as ws:
+    for tag in ("v1", "v2"):
+        ws.run("ticket-triage", {"ticket": "hi"}, release_tag=tag)
+    form, grid = new_form(), ws.compare("ticket-triage").view()
+"""
+
+
+def test_a_cell_that_is_run_again_closes_only_what_it_made(notebook):
+    notebook.run(MADE, "making")
+    notebook.run("display(form, grid)", "showing")
+    assert notebook.run("other = new_form(); other", "showing", CLOSED) == "(False, False)"
+    notebook.run("form, grid, kept = 0, 0, (form, grid)\n" + MADE, "making")
+    assert notebook.run("", "asking", "[each.is_closed for each in kept]") == "[True, True]"
+    assert notebook.run("other = new_form()", "making", CLOSED) == "(True, True)"
+    assert notebook.run("", "asking", "other.is_closed") == "False"
+
+
+def test_a_view_in_an_open_container_stays_open(notebook):
+    notebook.run(MADE + "box = VBox([VBox([form]), grid]); box", "making")
+    assert notebook.run("new = new_form(); box", "making", CLOSED) == "(False, False)"
+    notebook.run("box.children = box.children[:1]", "asking")
+    assert notebook.run("new = new_form(); box", "making", CLOSED) == "(False, True)"
+    notebook.run("box.children[0].close()", "asking")
+    assert notebook.run("new = new_form()", "making", CLOSED) == "(True, True)"
+
+
+@pytest.mark.parametrize("inner", ["1", "", "new = new_form()", "raise ValueError"])
+@pytest.mark.parametrize("top", ["", "await __import__('asyncio').sleep(0)\n"])
+def test_a_cell_that_runs_another_inside_ends_after_it(notebook, inner, top):
+    notebook.run(MADE, "making")
+    code = f"{top}other = new_form()\nget_ipython().run_cell({inner!r})\nwas = {CLOSED}"
+    assert notebook.run(f"{code}\ndisplay(form)", "making", "was") == "(False, False)"
+    assert notebook.run("", "asking", CLOSED) == "(False, True)"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
 def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(notebook, code):
@@ -169,7 +208,8 @@ def cell(monkeypatch):
         parent["metadata"] = {"cellId": f"{name} of {id(shell)}"}
         parent["header"] = {"msg_id": str(next(numbers))}
         yield
-        shell.events.trigger("post_run_cell", None)
+        info = SimpleNamespace(cell_id=parent["metadata"]["cellId"])
+        shell.events.trigger("post_run_cell", SimpleNamespace(info=info))
 
     return run
 
@@ -218,21 +258,24 @@ def test_a_view_is_closed_when_its_cell_displays_another(compared, cell, kind):
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_a_view_that_another_cell_displays_too_stays_open_until_that_is_run_again(
+def test_a_view_that_another_cell_displays_is_closed_by_its_own_when_no_cell_displays_it(
     compared, cell, kind
 ):
-    first = made(kind, compared)
-    for name in ("one", "two"):
-        with cell(name):
-            bundle_of(first)
+    with cell("one"):
+        first = made(kind, compared)
+    with cell("two"):
+        bundle_of(first)
     with cell("one"):
         second = made(kind, compared)
-        bundle_of(second)
     assert not first.is_closed
     with cell("two"):
         bundle_of(second)
-    assert first.is_closed
+    assert not first.is_closed  # someone may hold it
+    with cell("one"):
+        third = made(kind, compared)
+    assert (first.is_closed, second.is_closed) == (True, False)
     second.close()
+    third.close()
 
 
 def test_two_views_that_a_cell_displays_again_stay_open(compared, cell):

@@ -334,6 +334,7 @@ class Sweep:
         """
         if self._view is None or self._view.is_closed:
             self._view = self._worker.view(self)
+        self._view.stay()
         return self._view
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

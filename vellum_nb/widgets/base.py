@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ import anywidget
 import ipywidgets as ipw
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML
+from ipywidgets.widgets.widget import _instances
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printable
@@ -32,12 +33,13 @@ _ROUTE = "_reply_subshell_for"
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
     """A widget that is stored in a notebook with its text and its HTML, see `_html`.
 
-    If a cell that displays it is run again, it is closed, see `close_with_cell`.
+    If the cell that made it is run again, it is closed, see `close_with_cell`.
     """
 
     busy: Any = False  # a busy widget stays open
 
     def __init__(self, *args: Any, **traits: Any) -> None:
+        self.maker = _running()[2]  # the id of the cell that made it
         self.cells: set[str] = set()  # the ids of those that display it
         super().__init__(*args, **traits)
 
@@ -45,6 +47,10 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
     def is_closed(self) -> bool:
         """Whether the widget has been closed; no page can show it then."""
         return self.comm is None
+
+    def stay(self) -> None:
+        """Have the cell that is running keep the widget, as one that it makes or displays."""
+        close_with_cell(self)
 
     def _html(self) -> str:
         """Return the content of `static_html`."""
@@ -55,7 +61,6 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        close_with_cell(self, displayed=True)
         return self._bundle(repr(self), self._html(), **kwargs)
 
     def static_html(self) -> str:
@@ -68,6 +73,7 @@ class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published f
         return HTML(html)  # type: ignore[no-untyped-call]
 
     def _bundle(self, text: str, html: str, **kwargs: Any) -> Any:
+        close_with_cell(self, displayed=True)
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if isinstance(data, dict):
@@ -168,45 +174,62 @@ def close_tree(widget: Any) -> None:
 
 
 class _Execution:
-    """The latest execution of a cell: what it made or displayed, and what an earlier one did."""
+    """The latest execution of a cell, and the widgets that it made, displayed or returned."""
 
-    def __init__(self, request: str, events: Any, cell: str, former: Iterable[Readable]) -> None:
+    def __init__(self, request: str, events: Any, cell: str) -> None:
         self.request = request
-        self.widgets: weakref.WeakSet[Readable] = weakref.WeakSet()
-        self._events, self._cell, self._former = events, cell, weakref.WeakSet(former)
+        self.used: weakref.WeakSet[Readable] = weakref.WeakSet()
+        self._events, self._cell = events, cell
         self._events.register("post_run_cell", self._end)
 
-    def _end(self, _result: object) -> None:
-        """Close what the cell no longer displays; a busy widget is closed by a later execution."""
+    def _end(self, result: Any) -> None:
+        """Close what the cell made earlier and nothing shows; a busy widget stays until later."""
+        if getattr(getattr(result, "info", None), "cell_id", self._cell) != self._cell:
+            return  # a `run_cell` inside the cell ended
         self._events.unregister("post_run_cell", self._end)
-        for widget in [each for each in self._former if each not in self.widgets]:
+        if _executions[self._cell] is not self:
+            return
+        used = {id(each.cells) for each in self.used}  # a panel and its form have the same
+        for widget in [each for each in _views if id(each.cells) not in used]:
             widget.cells.discard(self._cell)
-            if widget.busy:
-                self.widgets.add(widget)
-            elif not widget.cells:
+            kept = widget.is_closed or widget.busy or widget.cells or _is_held(widget)
+            if widget.maker == self._cell and not kept:
                 widget.close()
 
 
 _executions: dict[str, _Execution] = {}  # by cell id
+_views: weakref.WeakSet[Readable] = weakref.WeakSet()  # those that `close_with_cell` got
 
 
-def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
-    """Have `widget` closed when the current cell is run again and does not display it.
+def _is_held(widget: Readable) -> bool:
+    """Whether an open widget, such as a box, contains `widget`, so that a page may show it."""
+    return any(widget in getattr(each, "children", ()) for each in list(_instances.values()))
 
-    Without `displayed`, the cell only made the widget. A widget stays open while it is busy or
-    another cell displays it. Front ends that send no cell ids close nothing.
-    """
+
+def _running() -> tuple[Any, dict[str, Any], str | None]:
+    """Return the shell, the message that it executes, and the id of that cell."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
-    if shell is None or not isinstance(cell, str):
+    return shell, parent, cell if isinstance(cell, str) else None
+
+
+def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
+    """Have `widget` closed when the cell that made it is run again and does not use it.
+
+    The current cell uses it: it makes or returns it or, with `displayed`, displays it. A widget
+    stays open while it is busy, another cell displays it or an open widget contains it. A cell
+    that uses no widget closes none, nor do front ends that send no cell ids.
+    """
+    shell, parent, cell = _running()
+    if cell is None:
         return
     execution = _executions.get(cell)
     request = parent["header"]["msg_id"]
     if execution is None or execution.request != request:
-        former = () if execution is None else execution.widgets
-        execution = _executions[cell] = _Execution(request, shell.events, cell, former)
-    execution.widgets.add(widget)
+        execution = _executions[cell] = _Execution(request, shell.events, cell)
+    execution.used.add(widget)
+    _views.add(widget)
     if displayed:
         widget.cells.add(cell)
 

@@ -19,7 +19,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.inputs import is_chat
 from vellum_nb.rendering.format import p_value, percent, plural, value_text, visible_name
 from vellum_nb.rendering.html import value_html
-from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget
+from vellum_nb.widgets.base import SerialExecutor, ThreadSafeWidget, close_with_cell
 from vellum_nb.widgets.markup import asset, is_short, name_html, script, short_line, table_html
 from vellum_nb.widgets.outputs import output_rows, section_html
 
@@ -251,6 +251,7 @@ class BlindView(ThreadSafeWidget):
         super().__init__()
         self._show()
         self.on_msg(self._on_message)
+        close_with_cell(self)
 
     def send_actuals(self) -> int:
         """Send the ratings to Vellum as actuals, once each; return how many were sent.

@@ -28,6 +28,7 @@ from vellum_nb.widgets.base import (
     SerialExecutor,
     button,
     close_tree,
+    close_with_cell,
     note,
     styled,
 )
@@ -321,6 +322,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         if callbacks.history is not None:
             poke = self._debouncer.poke
             self._unsubscribe = callbacks.history.subscribe(self._on_run, on_bulk_change=poke)
+        close_with_cell(self)
 
     @property
     def comparison(self) -> Comparison:

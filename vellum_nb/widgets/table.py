@@ -20,7 +20,7 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import OPTIONAL_COLUMNS, History, OrderedRuns
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import lookup_text, plural
-from vellum_nb.widgets.base import Debouncer, SerialExecutor
+from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
 from vellum_nb.widgets.table_rows import (
     JOINED,
     column_kind,
@@ -297,6 +297,7 @@ class HistoryView(TableView):
         self._may_be_deleted = False
         poke = self._debouncer.poke
         self._unsubscribe = history.subscribe(lambda _run: poke(), on_bulk_change=self._many)
+        close_with_cell(self)
 
     @property
     def selected(self) -> list[Run]:
