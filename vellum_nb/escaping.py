@@ -7,6 +7,7 @@ Both are written as Python writes them in a literal, such as ``\x1b`` and ``\u20
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
@@ -31,6 +32,11 @@ def printable(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
+
+
+def warn(text: str, category: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
+    """Warn as `warnings.warn` does, with control characters escaped."""
+    warnings.warn(printable(text), category, stacklevel=stacklevel + 1)
 
 
 def printed(method: Callable[[S], str]) -> Callable[[S], str]:

@@ -53,9 +53,13 @@ _SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an 
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
 # Definitions that SQLite only stores, unlike those with an expression.
 _PLAIN_TABLE = re.compile(r"CREATE TABLE ", re.IGNORECASE)
+_COLUMN = r"\w+( COLLATE (BINARY|NOCASE|RTRIM))?( ASC| DESC)?"
 _PLAIN_INDEX = re.compile(
-    r"""CREATE INDEX ["\w]+ ON ["\w]+ ?\( ?["\w]+( ASC| DESC)?( ?, ?["\w]+( ASC| DESC)?)* ?\)\Z""",
-    re.IGNORECASE,
+    rf"CREATE (UNIQUE )?INDEX \w+ ON \w+ ?\( ?{_COLUMN}( ?, ?{_COLUMN})* ?\)\Z", re.IGNORECASE
+)
+_QUOTED = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]""",
+    re.DOTALL,
 )
 _EXECUTED = re.compile(r"\b(AS|CHECK|GENERATED)\b", re.IGNORECASE)
 _NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
@@ -566,18 +570,43 @@ def schema_problem(
     version = _pragma(connection, "user_version")
     migrations = tuple(file_format.migrations)
     ours = _statements(migrations, version, transaction_class)  # type: ignore[arg-type]  # hashable
-    sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
-    defined = {_one_line(text) for (text,) in connection.execute(sql)}
+    sql = "SELECT sql, lower(tbl_name) FROM sqlite_master WHERE sql IS NOT NULL"
+    found = {_one_line(text): (text, table) for text, table in connection.execute(sql)}
+    defined, tables = found.keys(), set(map(_table_of, ours))
     for text in sorted(defined - ours - set(map(_one_line, file_format.derived))):
-        if not (_PLAIN_TABLE.match(text) or _PLAIN_INDEX.match(text)) or _EXECUTED.search(text):
+        sql, table = found[text]
+        if not _is_plain(sql, is_of_ours=table in tables):
             return (
                 f"it defines {text!r:.120}, which no {file_format.name} has: such a definition can "
                 "change data or never end. Nothing was changed; if you trust the file, remove this "
                 "with sqlite3, else use a backup"
             )
-    if missing := sorted(text for text in ours - defined if text.startswith("CREATE TABLE")):
-        raise sqlite3.DatabaseError(_DAMAGED) from ValueError(missing[0])
+    names = {table for _, table in found.values()}
+    for text in sorted(text for text in ours - defined if text.startswith("CREATE TABLE")):
+        if (name := _table_of(text)) in names:
+            return (
+                f"its table {name} was changed by another program. Nothing was changed now; undo "
+                f"that with sqlite3 (a column that was added: ALTER TABLE {name} DROP COLUMN ...), "
+                "and keep columns of your own in a table of your own"
+            )
+        raise sqlite3.DatabaseError(_DAMAGED) from ValueError(text)
     return None
+
+
+def _is_plain(sql: str, *, is_of_ours: bool) -> bool:
+    """Whether a definition is a table or an index that SQLite only stores."""
+    bare = _one_line(_QUOTED.sub(lambda found: " " if found["comment"] else " q ", sql))
+    if _EXECUTED.search(bare):
+        return False
+    index = _PLAIN_INDEX.match(bare)
+    is_harmless_index = index is not None and not (index[1] and is_of_ours)  # ours are written
+    return is_harmless_index or _PLAIN_TABLE.match(bare) is not None
+
+
+def _table_of(definition: str) -> str:
+    """Return the table that a definition of ours makes, or an empty text."""
+    made = re.match(r"CREATE TABLE [\"'`\[]?(\w+)", definition)
+    return made[1].lower() if made else ""
 
 
 @lru_cache(maxsize=32)
@@ -600,14 +629,24 @@ def _one_line(sql: str) -> str:
 
 def has_log_files(path: Path) -> bool:
     """Return True if SQLite's log of a file, or its index, exists: it may be open elsewhere."""
-    return any(path.with_name(f"{path.name}{end}").exists() for end in ("-wal", "-shm"))
+    return _has_beside(path, "-wal", "-shm")
+
+
+def _has_beside(path: Path, *endings: str) -> bool:
+    return any(path.with_name(f"{path.name}{ending}").exists() for ending in endings)
 
 
 def remove_log(path: Path) -> None:
     """Let SQLite remove the empty log that reading a file made, unless another connection uses it.
 
-    Only a connection that may write does that when it is closed; it takes SQLite's locks.
+    Only a connection that may write does that when it is closed; it takes SQLite's locks. It would
+    also undo an unfinished transaction of a `-journal`: such a file is left alone.
     """
+    if not has_log_files(path) or _has_beside(path, "-journal"):
+        return
+    with suppress(sqlite3.Error), closing(open_read_only(path)) as reader:
+        if _pragma(reader, "journal_mode") != "wal":
+            return
     with suppress(sqlite3.Error), closing(_connect(f"{_uri(path)}?mode=rw", uri=True)) as writer:
         _pragma(writer, "schema_version")
 

@@ -102,17 +102,78 @@ def test_the_message_names_the_definition_and_the_remedy(content, path):
     "sql",
     [
         "CREATE TABLE mine (a, b TEXT)",
+        "CREATE TABLE mine (a TEXT DEFAULT 'as', -- AS it is, CHECK it\n b /* GENERATED */)",
+        'CREATE TABLE "my check" ("as" TEXT, [generated] UNIQUE, `check` COLLATE NOCASE)',
+        "CREATE TABLE mine (a, b); CREATE UNIQUE INDEX one ON mine (a COLLATE NOCASE, b)",
         "CREATE INDEX mine ON runs (model, author DESC)",
+        'CREATE INDEX "mine too" ON runs ("model" COLLATE NOCASE, [author] DESC) -- AS',
         "ANALYZE",
         "DROP INDEX runs_newest",
     ],
 )
 def test_own_tables_indexes_and_statistics_are_accepted(sql, content, path):
     path.write_bytes(content)
-    spoil(path, sql)
+    spoil(path, *sql.split(";"))
     with History(path) as history:
         assert history.count() == 5
     assert vnb.check_history(path).ok
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE UNIQUE INDEX mine ON runs (model)",
+        "CREATE INDEX mine ON runs (model) WHERE note LIKE '%x'",
+        'CREATE TABLE mine ("a"CHECK(length("a") > 1))',
+        "CREATE TABLE mine (a /* ' */ CHECK (a > ' /* '))",
+        "CREATE TABLE mine (a DEFAULT 'it''s', b AS (a || '--'))",
+    ],
+)
+def test_definitions_that_are_executed_or_hinder_our_writes_are_refused(sql, content, path):
+    path.write_bytes(content)
+    spoil(path, sql)
+    with pytest.raises(HistoryError, match="which no history has"):
+        History(path)
+
+
+def test_a_changed_table_is_named_and_the_advice_undoes_it(content, path):
+    path.write_bytes(content)
+    spoil(path, "ALTER TABLE runs ADD COLUMN mine TEXT")
+    with pytest.raises(HistoryError, match="its table runs was changed.*DROP COLUMN") as caught:
+        History(path)
+    assert "damaged" not in str(caught.value)
+    assert "its table runs was changed" in vnb.check_history(path).problems[0]
+    spoil(path, "ALTER TABLE runs DROP COLUMN mine")
+    with History(path) as history:
+        assert history.count() == 5
+
+
+def test_a_sweep_of_many_rounds_is_read(content, path):
+    path.write_bytes(content)
+    spoil(path, "UPDATE sweeps SET round = 1500")
+    with History(path) as history:
+        assert [sweep.round for sweep in history.sweeps.every()] == [1500]
+
+
+def test_an_unfinished_transaction_of_a_copied_history_is_left_alone(content, path, tmp_path):
+    whole, log = tmp_path / "whole.db", path.with_name("runs.db-journal")
+    whole.write_bytes(content)
+    with closing(sqlite3.connect(whole, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA cache_size = 1")  # changed pages go to the file before the commit
+        db.execute("BEGIN")
+        db.execute("UPDATE runs SET note = hex(zeroblob(20000))")
+        shutil.copy(whole, path)
+        shutil.copy(f"{whole}-journal", log)
+        db.execute("ROLLBACK")
+    before = path.read_bytes(), log.read_bytes()
+    with History(":memory:") as ours:
+        for read in (vnb.check_history, ours.merge):
+            outcome_of(read, path)
+            assert (path.read_bytes(), log.read_bytes()) == before
+    spoil(path, "SELECT 1 FROM runs")  # SQLite itself undoes it
+    assert not log.exists()
+    assert path.read_bytes() != before[0]
 
 
 VALUES = st.one_of(

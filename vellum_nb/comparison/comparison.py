@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -51,7 +50,7 @@ from vellum_nb.comparison.metrics import (
     score,
 )
 from vellum_nb.errors import InputError
-from vellum_nb.escaping import printable, printed
+from vellum_nb.escaping import printed, warn
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
@@ -307,7 +306,7 @@ class Comparison:
         """
         for release in self.figures.others if self.metrics else ():
             if note := self.figures.cluster_note(release, self.metrics[0].name):
-                warnings.warn(printable(f"{release}: {note}"), stacklevel=2)
+                warn(f"{release}: {note}", stacklevel=2)
         return summary_frame(summary_rows(self.figures))
 
     def judge_check(self, metric: str | None = None) -> Agreement:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +46,7 @@ from vellum_nb.comparison.statistics import (
     unlike_pairs,
 )
 from vellum_nb.comparison.traces import first_difference, is_comparable
-from vellum_nb.escaping import printable
+from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
 from vellum_nb.models.inputs import unknown_name
@@ -118,9 +117,7 @@ def runs_table(
         failed, answers = errors.dropna().tolist(), sum(map(is_answer, runs))
         if not isinstance(metric, Judge) and 2 * len(failed) > answers:  # a judge's plan has them
             text = f"The metric {metric.name} failed on {len(failed):,} of {plural(answers, 'run')}"
-            warnings.warn(
-                printable(clean(f"{text}, see cmp.errors(). First: {failed[0]}")), stacklevel=5
-            )
+            warn(clean(f"{text}, see cmp.errors(). First: {failed[0]}"), stacklevel=5)
     return table
 
 

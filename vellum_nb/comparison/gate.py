@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from xml.etree import ElementTree as ET
 from vellum_nb.comparison.cases import Case, error_text
 from vellum_nb.comparison.figures import ComparisonFigures
 from vellum_nb.errors import InputError, RegressionError
-from vellum_nb.escaping import printable
+from vellum_nb.escaping import printable, warn
 from vellum_nb.models.checks import refuse
 from vellum_nb.rendering.diff import output_status
 from vellum_nb.rendering.format import (
@@ -110,7 +109,7 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
     notes = dict.fromkeys(each.problem for each in found or results if each.problem)
     if not found:
         for note in notes:
-            warnings.warn(printable(note), stacklevel=3)
+            warn(note, stacklevel=3)
         return
     releases = ", ".join(dict.fromkeys(each.release for each in found))
     against = f"did not pass against {figures.baseline}, {plural(len(figures.cases), 'case')}:"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import warn
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
 from vellum_nb.history.frames import (
@@ -297,7 +297,7 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
             more = f" and {len(known) - 20} more" if len(known) > 20 else ""  # noqa: PLR2004
             there_are = f"; there are: {', '.join(known[:20])}{more}" if known else ""
             msg = f"{title} has no run: none has {name}={value!r}{there_are}"
-            warnings.warn(msg, UserWarning, stacklevel=2)
+            warn(msg, stacklevel=2)
 
 
 def _ordered(names: Iterable[Any]) -> list[str]:

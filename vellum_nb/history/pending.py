@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.escaping import warn
 from vellum_nb.history import writes
 from vellum_nb.history.backends import SqliteStore, Store, Transaction
 from vellum_nb.history.merge import merge
@@ -53,7 +53,7 @@ class PendingRuns:
                 f"The history {self._url} cannot be reached: runs are recorded in {self.path}, and "
                 "merged into it when it is back"
             )
-            warnings.warn(msg, UserWarning, stacklevel=5)
+            warn(msg, stacklevel=5)
 
     def has(self, run_id: str) -> bool:
         """Return True if a run waits here."""
@@ -82,7 +82,7 @@ class PendingRuns:
             except HistoryError as exc:
                 self.may_have_runs = False  # the next process tries again
                 msg = f"Runs in {self.path} cannot be merged into the history {self._url}: {exc}"
-                warnings.warn(msg, UserWarning, stacklevel=5)
+                warn(msg, stacklevel=5)
                 return False
             self.may_have_runs = False
             return merged
@@ -110,7 +110,7 @@ def _merge(store: Store, transaction: Transaction) -> bool:
         raise HistoryError(str(report))
     refused = {conflict.id for conflict in report.conflicts}
     if refused:
-        warnings.warn(f"Merged runs that were pending: {report}", UserWarning, stacklevel=8)
+        warn(f"Merged runs that were pending: {report}", stacklevel=8)
     if not refused <= waiting:  # known there by other ids
         return True
     taken = {"ids": transaction.dialect.listed(waiting - refused)}

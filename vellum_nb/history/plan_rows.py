@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from vellum_nb.history.rows import damaged, encoded, from_micros, micros
-from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord
+from vellum_nb.models.sweeps import MOST_RUNS, SweepCase, SweepRecord, most_rounds
 
 SWEEP = (
     *("id", "deployment", "environment", "workspace", "release_tags", "repeats", "cases"),
@@ -17,7 +17,6 @@ SWEEP = (
 )
 CASE = ("position", "case_id", "previous_execution_id", "inputs", "expected", "labels", "large")
 REUSED = ("position", "release_tag", "repeat", "run")
-_MOST_ROUNDS = 1_000  # of a sweep: more are a damaged number
 
 
 def column_value(value: Any) -> Any:
@@ -48,7 +47,8 @@ def sweep_of(row: Sequence[Any]) -> SweepRecord:
 
 def _check_numbers(sweep: SweepRecord) -> None:
     """Raise a ValueError if the numbers of a sweep cannot be, so that nothing counts up to them."""
-    fits = sweep.cases >= 0 and sweep.repeats > 0 and 0 <= sweep.round <= _MOST_ROUNDS
+    fits = sweep.cases >= 0 and sweep.repeats > 0
+    fits = fits and 0 <= sweep.round <= most_rounds(sweep.planned)
     order = sweep.case_order
     if not fits or sweep.planned > MOST_RUNS:
         msg = f"{sweep.cases} cases, {sweep.repeats} repeats, round {sweep.round}"

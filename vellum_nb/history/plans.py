@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.escaping import warn
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
@@ -218,7 +218,7 @@ class SweepLease(Lease):
                 f"Release tag {release_tag!r} moved during sweep {self._sweep_id}, and its runs "
                 f"cannot be marked: {exc}"
             )
-            warnings.warn(msg, UserWarning, stacklevel=2)
+            warn(msg, stacklevel=2)
 
     def _mark(self, release_tag: str, where: str, **values: Any) -> None:
         sql = (

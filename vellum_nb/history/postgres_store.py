@@ -307,8 +307,9 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     what is set or prepared: there neither is done.
     """
     raw = _attempt(url, settings)
-    if isinstance(raw, Exception):
+    if isinstance(raw, psycopg.Error | OSError):
         problem = url.masked(" ".join(f"{raw}".split()))
+        del raw  # its `pgconn` has the password
         advice = (
             "check that its server runs, and that host, database and user are right; a password "
             "is looked for in the URL, PGPASSWORD and ~/.pgpass"
@@ -338,7 +339,7 @@ def _attempt(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any] | BaseE
             raw.execute(settings)
         else:
             raw.prepare_threshold = None
-    except BaseException as exc:  # noqa: BLE001 - Ctrl-C is raised again
+    except BaseException as exc:  # noqa: BLE001 - the caller raises it
         exc.__context__ = exc.__cause__ = None
         return exc.with_traceback(None)
     return raw

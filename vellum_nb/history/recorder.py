@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.escaping import warn
 from vellum_nb.history import merge, query, writes
 from vellum_nb.history.backends import Store, Transaction, open_backend
 from vellum_nb.history.pending import PendingRuns
@@ -164,4 +164,4 @@ def _call(callback: Callable[[], None], failed: str) -> None:
     try:
         callback()
     except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
-        warnings.warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)
+        warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import warnings
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
+from vellum_nb.escaping import warn
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.sqlite import Converting
@@ -302,7 +302,7 @@ def restore_large(
             found[i] = _filled(row, some, values)
     if lost:
         msg = f"{len(lost)} large value(s) are missing from the history; read as missing values"
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warn(msg, stacklevel=4)
     return found
 
 

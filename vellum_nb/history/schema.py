@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vellum_nb.models.blind import blind_signature
 from vellum_nb.models.run import continued_case_id
 from vellum_nb.models.sweeps import signature
 
@@ -280,6 +281,31 @@ def make_third_version(transaction: Any) -> None:
         if isinstance(case_id, str) and isinstance(previous, str)  # else damaged
     ]
     transaction.execute_many("UPDATE runs SET case_id = :case_id WHERE seq = :seq", rows)
+    _give_blind_pairs_their_cases(transaction)
+
+
+def _give_blind_pairs_their_cases(transaction: Any) -> None:
+    """Rewrite the cases of blind ratings of conversations, so that they are found again."""
+    sql = "SELECT id, deployment, first, second, question, signature FROM blind ORDER BY seq"
+    pairs = (
+        "SELECT p.position, p.case_id, r.case_id FROM blind_pairs p LEFT JOIN runs r "
+        "ON r.id = p.first AND r.previous_execution_id IS NOT NULL WHERE p.session = :id"
+    )
+    for session, deployment, first, second, question, old in transaction.read(sql):
+        found = transaction.read(pairs, {"id": session})
+        cases = [case for _, case, _ in found]
+        cases_now = [new or case for _, case, new in found]
+        plan = (deployment, first, second, question)
+        if not all(isinstance(text, str) for text in (*plan, *cases, *cases_now)):
+            continue  # damaged
+        if old != blind_signature(deployment, first, second, question, cases):
+            continue
+        rows = [{"id": session, "at": at, "new": new} for at, _, new in found if new]
+        sql = "UPDATE blind_pairs SET case_id = :new WHERE session = :id AND position = :at"
+        transaction.execute_many(sql, rows)
+        plan_now = blind_signature(deployment, first, second, question, cases_now)
+        sql = "UPDATE blind SET signature = :plan WHERE id = :id"
+        transaction.execute(sql, {"id": session, "plan": plan_now})
 
 
 MIGRATIONS: Sequence[Callable[[Any], None]] = (

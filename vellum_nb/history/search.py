@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vellum_nb.errors import HistoryError
+from vellum_nb.escaping import warn
 from vellum_nb.history.frames import INT64
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import restore_large
@@ -153,7 +153,7 @@ def condition(store: Store, text: str) -> Condition:
             catch_up(store, show)
     except HistoryError as exc:
         msg = f"The search index cannot be written, so every run is read, which is slow: {exc}"
-        warnings.warn(msg, UserWarning, stacklevel=2)
+        warn(msg, stacklevel=2)
     upto = _indexed_upto(store, index)
     new = "r.seq > :upto OR r.seq IN (SELECT seq FROM search_due)"
     where = f"FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"

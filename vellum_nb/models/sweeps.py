@@ -143,6 +143,11 @@ def planned_ids(
                 attempt += 1
 
 
+def most_rounds(planned: int) -> int:
+    """Return how often the failed runs of a sweep may run again: all attempts are counted."""
+    return max(1_000, MOST_RUNS // max(1, planned))
+
+
 def signature(
     deployment: str, release_tags: Sequence[str], repeats: int, case_ids: Sequence[str]
 ) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -14,10 +13,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.escaping import printed
+from vellum_nb.escaping import printed, warn
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
 from vellum_nb.models import Run
-from vellum_nb.models.sweeps import ATTEMPTS, MOST_RUNS, Place, SweepRecord, planned_ids
+from vellum_nb.models.sweeps import (
+    ATTEMPTS,
+    MOST_RUNS,
+    Place,
+    SweepRecord,
+    most_rounds,
+    planned_ids,
+)
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
@@ -432,7 +438,7 @@ class Sweep:
             return None
         attempt, most = self._worker.attempt(options, lease), options.at_once
         if is_next_round:
-            self._change(round=self.record.round + 1, ended=None)
+            self._begin_round()
             states, reused, in_doubt = self._read(look_up=True, expected=expected)
         self._why = None
         executor = options.executor
@@ -457,6 +463,16 @@ class Sweep:
             on_end=self._end,
             stop_rule=self._rule,
         )
+
+    def _begin_round(self) -> None:
+        """Begin the round in which failed runs run again."""
+        if self.record.round >= most_rounds(self.record.planned):
+            msg = (
+                f"The failed runs of sweep {self.id} ran again {self.record.round:,} times, "
+                "which is the limit; begin another sweep with restart=True"
+            )
+            raise InputError(msg)
+        self._change(round=self.record.round + 1, ended=None)
 
     def _next_attempt(self) -> Callable[[PreparedRun], PreparedRun | None]:
         """Return a function that prepares what follows a run whose execution was cut off."""
@@ -555,7 +571,7 @@ class Sweep:
                 callback()
             except Exception as exc:  # noqa: BLE001  (whatever it is, the sweep goes on)
                 message = f"{callback!r} failed for sweep {self.id}: {exc!r}"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
+                warn(message, RuntimeWarning, stacklevel=2)
 
     def _reused(self) -> dict[str, Place]:
         """Return which planned run each reused run of the history replaces."""
