@@ -15,9 +15,9 @@ from typing import TypeVar
 S = TypeVar("S")
 
 # C0 and C1 but tab and line feed, separators of lines, bidirectional controls, surrogates, the byte
-# order mark and interlinear marks. Joiners and direction marks stay: scripts need them.
+# order mark, interlinear marks, noncharacters. Joiners and direction marks stay: scripts need them.
 _CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 
 
