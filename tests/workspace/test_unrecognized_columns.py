@@ -9,6 +9,7 @@ from command_kit import run as vellum_nb
 from runs_kit import html_of
 
 import vellum_nb as vnb
+from vellum_nb.comparison.cases import label_note
 from vellum_nb.errors import InputError
 
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
@@ -224,3 +225,20 @@ def test_an_expected_value_of_no_output_is_a_note_where_outputs_are_not_declared
     (note,) = cmp.figures.notes
     assert note.startswith("expected.laud is not an output of the compared runs")
     assert note.endswith("their outputs: loud. Did you mean loud?")
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Expected.loud", "expected_loud", "expected loud", "exp.loud", "expectd.loud", "desired-loud"],
+)
+def test_a_misspelt_column_of_expected_values_is_noted_in_frames_too(column):
+    rows = [{"release_tag": tag, "input.text": "a", "output.loud": "A"} for tag in ("v1", "v2")]
+    frame = pd.DataFrame(rows).assign(**{column: "B"})
+    note = f"the column {column} is used as a label; did you mean expected.loud?"
+    assert vnb.compare(frame).figures.notes == (note,)
+
+
+def test_a_column_that_only_says_expected_lists_the_outputs():
+    note = "the column expected is used as a label; did you mean expected.<output>? "
+    assert label_note("expected", ["loud", "n"]) == f"{note}The outputs are: loud, n"
+    assert label_note("experiment", ["loud"]) is None

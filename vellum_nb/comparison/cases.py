@@ -337,12 +337,12 @@ def label_note(name: str, outputs: Iterable[str]) -> str | None:
     is_close = bool(get_close_matches(prefix.lower(), _EXPECTED))
     is_short = prefix.lower() in {"exp", "expect"}
     if names and is_close and not output:
-        known = f"<output>; its outputs: {', '.join(names)}"
+        meant = f"<output>? The outputs are: {', '.join(names)}"
     elif (is_close or is_short) and output in names:
-        known = f"{output}?"
+        meant = f"{output}?"
     else:
         return None
-    return f"the column {name} is used as a label; did you mean expected.{known}"
+    return f"the column {name} is used as a label; did you mean expected.{meant}"
 
 
 def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:

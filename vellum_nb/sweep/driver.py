@@ -257,7 +257,7 @@ class Driver(threading.Thread):
     _failing_since: float | None = None
     _over = _cut = _exhausted = _has_lost_lease = False
     _is_reachable = True
-    _number = _drawn = 0  # of what waited, and of `runs`
+    _number = _drawn = 0  # how many waited for an attempt, and were drawn from `runs`
 
     def __init__(
         self,
