@@ -89,6 +89,37 @@ def test_history_with_foreign_definitions_is_refused_unchanged(name, kind, conte
     assert seconds < LIMIT_S
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n" * 20_000_000,
+        b"\r\n" * 10_000_000,
+        b"a,b\n" + b"\n" * 5_000_000,
+        b"a\n" + b"1\n" * 3_000_000,
+        b'a\n"' + b'""' * 10_000_000 + b'"',
+        b"a\n" + b"," * 5_000_000,
+    ],
+    ids=["empty lines", "CRLF", "a header and empty lines", "rows", "quotes", "separators"],
+)
+@pytest.mark.parametrize("name", ["read_csv", "cases"])
+def test_a_csv_of_very_many_lines_or_cells_is_read_or_refused_in_time(name, content, path):
+    path = path.with_suffix(".csv")
+    path.write_bytes(content)
+    assert failures({name: FILE_READERS[name]}, path) == {}
+
+
+def test_a_csv_of_too_many_rows_is_refused_with_the_remedy(path):
+    path.write_bytes(b"a\n" + b"1\n" * 1_048_577)
+    with pytest.raises(HistoryError, match=r"more than 1,048,576 rows or .*; split it, or use Par"):
+        vnb.read_csv(path)
+
+
+def test_the_row_of_an_error_is_counted_with_empty_lines(path):
+    path.write_bytes(b'\n\na,b\n1,2\n\r\n\n3,"4"\n\n5\n')
+    with pytest.raises(HistoryError, match="row 9 has 1 cells, the header has 2"):
+        vnb.read_csv(path)
+
+
 def test_the_message_names_the_definition_and_the_remedy(content, path):
     path.write_bytes(content)
     HARM["a trigger that deletes"](path)

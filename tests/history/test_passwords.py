@@ -116,6 +116,20 @@ def test_the_url_of_a_database_in_place_of_a_file_shows_no_password(reader):
     assert "s3cret" not in everything_of(caught.value)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ws, url: ws.sweep("ticket-triage", url),
+        lambda ws, url: ws.sweep("ticket-triage", [{"ticket": "a"}], files=url),
+        lambda ws, url: ws.compare("ticket-triage", cases=url),
+    ],
+)
+def test_the_url_of_a_database_in_place_of_cases_shows_no_password(call):
+    with vnb.connect("local", history=":memory:") as ws, pytest.raises(vnb.VellumNBError) as caught:
+        call(ws, f"postgresql://ada:{WRITTEN}@127.0.0.1:9/team")
+    assert "s3cret" not in everything_of(caught.value)
+
+
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, ValueError, TypeError, OSError])
 def test_what_breaks_connecting_off_shows_no_password(problem, monkeypatch):
     names = {"problem": problem}

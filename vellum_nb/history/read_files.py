@@ -36,11 +36,15 @@ if TYPE_CHECKING:
 
 _LINES = "JSON lines of a history"
 _MOST_CELLS = 100_000_000  # of a Parquet file, which may be very small
+_MOST_CSV_CELLS = 4_000_000  # more take minutes and gigabytes
+_MOST_CSV_ROWS = 1_048_576  # of a spreadsheet
+Cell: TypeAlias = tuple[str, bool]  # its text, and whether it was quoted
 Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
     for mark in get_args(Separator)
 }
+_UNQUOTED_LINE = re.compile(r'[\r\n]*([^"\r\n]*+)(?:\r\n|\r|\n|\Z)')  # after empty lines
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
@@ -52,12 +56,13 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     Columns, dtypes and values are the same; text stays distinct from numbers, ``""`` from missing.
     The apostrophe that `History.to_csv` puts before text like ``=1+1`` is removed. A file that a
     spreadsheet saved again is read too, as far as it preserved the types: also one whose cells are
-    separated by semicolons or tabs, with decimal commas.
+    separated by semicolons or tabs, with decimal commas. A file of more than 4,000,000 cells or
+    1,048,576 rows is refused: Parquet holds as many as you like.
 
     Raises
     ------
     HistoryError
-        The file cannot be read, or is not such a CSV; the row is named.
+        The file cannot be read, is too large, or is not such a CSV; the row is named.
 
     Examples
     --------
@@ -111,22 +116,26 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
     return float(number) if _DECIMAL.match(number) else unguarded(text)
 
 
-def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[tuple[str, bool]]]]:
+def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[Cell]]]:
     """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
     text = content.decode(
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     )
     separator = _separator_of(text)
     lines = split(text, separator)
-    names = [unguarded(name) for name, _ in next(lines, [])]
+    names = [unguarded(name) for name, _ in next(lines, (1, []))[1]]
     rows = []
-    for number, row in enumerate(lines, 2):
+    for number, row in lines:
         if row == [("", False)]:  # an empty line
             continue
         if len(row) != len(names):
             msg = f"row {number} has {len(row)} cells, the header has {len(names)}"
             raise ValueError(msg)
         rows.append(row)
+        if len(rows) > _MOST_CSV_ROWS or len(rows) * len(names) > _MOST_CSV_CELLS:
+            size = f"{_MOST_CSV_ROWS:,} rows or {_MOST_CSV_CELLS:,} cells"
+            msg = f"it has more than {size}; split it, or use Parquet"
+            raise ValueError(msg)
     return separator, names, rows
 
 
@@ -135,25 +144,35 @@ def _separator_of(text: str) -> Separator:
     counts: dict[Separator, int] = {}
     for mark in _CELLS:
         with suppress(ValueError):  # another separator stands between quoted cells
-            counts[mark] = len(next(split(text, mark), []))
+            counts[mark] = len(next(split(text, mark), (1, []))[1])
     return max(counts, key=counts.__getitem__, default=",")
 
 
-def split(text: str, separator: Separator = ",") -> Iterator[list[tuple[str, bool]]]:
-    """Yield rows of cells, each its text and whether it was quoted; raise a ValueError else."""
-    cell = _CELLS[separator]
-    row: list[tuple[str, bool]] = []
+def split(text: str, separator: Separator = ",") -> Iterator[tuple[int, list[Cell]]]:
+    """Yield the number of each row and its cells; raise a `ValueError` if the quotes do not fit."""
+    pattern = _CELLS[separator]
+    row: list[Cell] = []
     at, number = 0, 1
     while at < len(text) or row:
-        found = cell.match(text, at)
-        if found is None:
+        line = None if row else _UNQUOTED_LINE.match(text, at)
+        if line is not None:  # most lines of large files, without a look at each cell
+            first = number + len(text[at : line.start(1)].splitlines())
+            if line[1]:
+                yield first, [(cell, False) for cell in line[1].split(separator)]
+                number = first + 1
+            else:
+                number += len(text[at : line.end()].splitlines())
+            at = line.end()
+            continue
+        match = pattern.match(text, at)
+        if match is None:
             msg = f"row {number}: the quotes of cell {len(row) + 1} do not fit"
             raise ValueError(msg)
-        inner, plain, end = found.groups()
-        row.append((plain, False) if inner is None else (inner.replace('""', '"'), True))
-        at = found.end()
+        quoted, plain, end = match.groups()
+        row.append((plain, False) if quoted is None else (quoted.replace('""', '"'), True))
+        at = match.end()
         if end != separator:
-            yield row
+            yield number, row
             row, number = [], number + 1
 
 

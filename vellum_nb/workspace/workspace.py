@@ -23,7 +23,7 @@ from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History
+from vellum_nb.history import History, parse_location
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -547,6 +547,7 @@ class Workspace:
         >>> ws.sweep("ticket-triage", cases, release_tags=["v1", "v2"])
         <Sweep of ticket-triage on v1, v2: done, 2 of 2 runs>
         """
+        cases, files = parse_location(cases), parse_location(files)  # a traceback may show them
         options = SweepOptions(
             concurrency=concurrency,
             max_concurrency=max_concurrency,
@@ -666,6 +667,7 @@ class Workspace:
         <Comparison of ticket-triage against v1, 1 case: v2: 1 better · 0 worse · 0 same · \
 p = 1.00 · noise floor unknown>
         """
+        cases = parse_location(cases)  # before anything can fail: a traceback may show it
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
         of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
         comparison = stored_comparison(
