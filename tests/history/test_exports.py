@@ -437,10 +437,10 @@ def test_our_reader_splits_what_the_csv_module_writes(data):
     rows = data.draw(st.lists(row, min_size=1))
     file = io.StringIO()
     csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    _, names, found = csv_table(file.getvalue().encode())
+    _, names, cells = csv_table(file.getvalue().encode())
     head, *others = rows
     assert names == [unguarded(name) for name in head]
-    assert found == [[(cell, True) for cell in row] for row in others]
+    assert list(cells) == [[(cell, True) for cell in row] for row in others]
 
 
 def test_text_that_a_spreadsheet_would_run_is_guarded(history, record, tmp_path):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LINES = "JSON lines of a history"
 _MOST_CELLS = 100_000_000  # of a Parquet file, which may be very small
-_MOST_CSV_CELLS = 4_000_000  # more take minutes and gigabytes
+_MOST_CSV_CELLS = 10_000_000  # more take minutes and gigabytes
 _MOST_CSV_ROWS = 1_048_576  # of a spreadsheet
 Cell: TypeAlias = tuple[str, bool]  # its text, and whether it was quoted
 Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
@@ -56,7 +56,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     Columns, dtypes and values are the same; text stays distinct from numbers, ``""`` from missing.
     The apostrophe that `History.to_csv` puts before text like ``=1+1`` is removed. A file that a
     spreadsheet saved again is read too, as far as it preserved the types: also one whose cells are
-    separated by semicolons or tabs, with decimal commas. A file of more than 4,000,000 cells or
+    separated by semicolons or tabs, with decimal commas. A file of more than 10,000,000 cells or
     1,048,576 rows is refused: Parquet holds as many as you like.
 
     Raises
@@ -116,7 +116,7 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
     return float(number) if _DECIMAL.match(number) else unguarded(text)
 
 
-def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[Cell]]]:
+def csv_table(content: bytes) -> tuple[Separator, list[str], Iterator[list[Cell]]]:
     """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
     text = content.decode(
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
@@ -124,19 +124,24 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], list[list[Cell]]]:
     separator = _separator_of(text)
     lines = split(text, separator)
     names = [unguarded(name) for name, _ in next(lines, (1, []))[1]]
-    rows = []
+    return separator, names, _full_rows(lines, len(names))
+
+
+def _full_rows(lines: Iterable[tuple[int, list[Cell]]], width: int) -> Iterator[list[Cell]]:
+    """Yield the rows that are not empty; raise a `ValueError` for another number of cells."""
+    count = 0
     for number, row in lines:
         if row == [("", False)]:  # an empty line
             continue
-        if len(row) != len(names):
-            msg = f"row {number} has {len(row)} cells, the header has {len(names)}"
+        if len(row) != width:
+            msg = f"row {number} has {len(row)} cells, the header has {width}"
             raise ValueError(msg)
-        rows.append(row)
-        if len(rows) > _MOST_CSV_ROWS or len(rows) * len(names) > _MOST_CSV_CELLS:
+        count += 1
+        if count > _MOST_CSV_ROWS or count * width > _MOST_CSV_CELLS:
             size = f"{_MOST_CSV_ROWS:,} rows or {_MOST_CSV_CELLS:,} cells"
             msg = f"it has more than {size}; split it, or use Parquet"
             raise ValueError(msg)
-    return separator, names, rows
+        yield row
 
 
 def _separator_of(text: str) -> Separator:
