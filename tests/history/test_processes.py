@@ -27,10 +27,11 @@ def test_killing_the_recording_process_loses_no_acknowledged_run(recorder, place
         name = f"round{number}"
         print("kill", place, name, file=recorder.stdin, flush=True)
         pid = int(recorder.stdout.readline().split()[1])
-        # From before the history is open to the midst of some hundred runs.
-        most = chance.randrange(40) if is_server else 0
+        # From before the history is open, by time, to the midst of some runs, by their number.
+        by_number = is_server or number % 2
+        most = chance.randrange(40) if by_number else 0
         lines = [recorder.stdout.readline().split() for _ in range(most)]
-        select.select([], [], [], 0 if is_server else chance.uniform(0, 0.1))
+        select.select([], [], [], 0 if by_number else chance.uniform(0, 0.1))
         os.kill(pid, signal.SIGKILL)
         while not (line := recorder.stdout.readline()).startswith("gone"):
             assert line, "the recorder died"

@@ -202,8 +202,11 @@ def test_runs_of_a_tag_that_moved_before_a_kill_are_attributed_or_marked(kernels
     assert kernels.start(local.url, place, cases, **order).outcome()["state"] == "done"
     with vnb.History(place) as history:
         runs = history.runs()
-    assert len(runs) == len(cases)
-    wrong = [run for run in runs if run.release_id != releases[run.outputs["output"].split()[0]]]
+    answered = [run for run in runs if run.state != "CANCELLED"]  # the kill may cut some off
+    assert sorted(run.inputs["text"] for run in answered) == sorted(map(str, range(100)))
+    wrong = [
+        run for run in answered if run.release_id != releases[run.outputs["output"].split()[0]]
+    ]
     assert [run.outputs for run in wrong if not run.tag_moved] == []
 
 
