@@ -70,7 +70,7 @@ def a_session() -> None:
         assert_type(ws.trace(run), pd.DataFrame)
         assert_type(ws.code("triage", "v1"), dict[str, str])
         assert_type(ws.code_diff("triage", "v1", "v2").text, str)
-        assert_type(ws.history.sync("triage").added, int)
+        assert_type(ws.sync("triage").added, int)
 
 
 def a_client() -> None:

@@ -373,7 +373,7 @@ def test_failed_runs_that_were_executed_are_looked_up_by_every_way_on(server, ws
     if way in {"resume", "retry_failed"}:
         getattr(failed, way)()
     elif way == "sync":
-        assert ws.history.sync("count").completed == 4
+        assert ws.sync("count").completed == 4
         failed = ws.open_sweep(failed.id)
     else:
         failed = swept(ws, CASES[:5], restart=way == "reuse", reuse=way == "reuse")
@@ -419,9 +419,9 @@ def test_a_single_run_that_is_not_listed_stays_in_doubt_and_sync_completes_it(
         threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt if is_interrupted else vnb.BadRequestError) as raised:
         ws.run("count", {"text": "one"}, release_tag="v1")
-    assert is_interrupted or "history.sync('count')" in raised.value.__notes__[0]
+    assert is_interrupted or "ws.sync('count')" in raised.value.__notes__[0]
     assert [run.doubt for run in ws.history.runs()] == ["EXECUTED"]
-    assert ws.history.sync("count").completed == 1
+    assert ws.sync("count").completed == 1
     assert [run.outputs for run in ws.history.runs()] == [{"said": "v1 one"}]
 
 

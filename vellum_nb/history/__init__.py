@@ -19,7 +19,13 @@ from vellum_nb.history.frames import (
     unguarded,
     write_csv_frame,
 )
-from vellum_nb.history.history import History
+from vellum_nb.history.history import History, connected
+from vellum_nb.history.internal import (
+    index_for_search,
+    ordered_runs,
+    set_execution_id,
+    set_nodes,
+)
 from vellum_nb.history.leases import Lease, LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
@@ -59,17 +65,22 @@ __all__ = [
     "clean",
     "collection_paused",
     "column",
+    "connected",
     "csv_table",
     "format_bytes",
     "frame_of_cells",
     "from_micros",
+    "index_for_search",
     "json_objects",
     "micros",
     "moment",
+    "ordered_runs",
     "parse_location",
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "set_execution_id",
+    "set_nodes",
     "terminal_line",
     "trace_frame",
     "typed",

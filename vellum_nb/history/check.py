@@ -135,7 +135,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
                     if started := _count(opened, _STARTED):
                         notes.append(
                             f"{started:,} run(s) have been STARTED for more than a day: their "
-                            "answer was not recorded; ws.resume_pending() or ws.history.sync(...) "
+                            "answer was not recorded; ws.resume_pending() or ws.sync(...) "
                             "looks them up"
                         )
         size, log = file.stat().st_size, file.with_name(f"{file.name}-wal")

@@ -297,7 +297,7 @@ _TRACE = {
 
 
 def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
-    """Return one row per node, in the order in which they began; columns as of `History.trace`."""
+    """Build the frame of `Workspace.trace`: one row per node, in the order of their starts."""
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
     rows = []
     for node in nodes:

@@ -6,15 +6,14 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
-from datetime import date, datetime
+from contextlib import closing
 from functools import partial
 from html import escape
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
-from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
@@ -25,17 +24,14 @@ from vellum_nb.history.backends import (
     parse_location,
 )
 from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.frames import trace_frame
 from vellum_nb.history.merge import SyncReport
-from vellum_nb.history.plans import Sweeps
-from vellum_nb.history.query import Filters, Ids, OrderedRuns
+from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.models import NodeRun, Run
+from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.run import with_rating
-from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +41,6 @@ _LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs b
 
 TagEdit = Callable[[list[str]], "Sequence[str] | None"]
 View = Callable[..., Any]
-Sync = Callable[..., SyncReport]
-ReadNodes = Callable[[Run], Sequence[NodeRun]]
 
 
 class History:
@@ -63,8 +57,6 @@ class History:
     fsync : bool, default False
         Whether each write waits until the disk has it, so that a recorded run survives a power
         failure, and not only the end of its process. Recording is slower then.
-    view, sync, trace : callable, optional
-        What `view`, `sync` and `trace` call; `vellum_nb.connect` provides them.
 
     Raises
     ------
@@ -79,36 +71,11 @@ class History:
     <History :memory:: 0 runs>
     """
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        *,
-        fsync: bool = False,
-        view: View | None = None,
-        sync: Sync | None = None,
-        trace: ReadNodes | None = None,
-    ) -> None:
+    def __init__(self, path: str | Path | None = None, *, fsync: bool = False) -> None:
         path = parse_location(path)  # before anything can fail: a traceback may show it
         self._recorder = RunRecorder(path, fsync=fsync)
-        self._view, self._sync, self._read_nodes = view, sync, trace
-        self._finds_key = key_finder()
-
-    def with_callbacks(
-        self,
-        *,
-        view: View | None = None,
-        sync: Sync | None = None,
-        trace: ReadNodes | None = None,
-        leaks: Callable[[str], bool] | None = None,
-    ) -> History:
-        """Return the same open history with these callbacks; this one does not change.
-
-        `leaks` is true of a text with the API key: no export with such a text is written.
-        """
-        other = copy.copy(self)
-        vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
-        vars(other).update(_finds_key=key_finder(leaks))
-        return other
+        self._view: View | None = None
+        self._find_key = key_finder()
 
     @property
     def path(self) -> Path | str:
@@ -124,11 +91,6 @@ class History:
     def author(self) -> str | None:
         """Who runs are recorded for; None: nobody."""
         return self._recorder.author
-
-    @property
-    def sweeps(self) -> Sweeps:
-        """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._recorder)
 
     @property
     def blind_ratings(self) -> BlindRatings:
@@ -159,25 +121,6 @@ class History:
             The run was never begun, has already ended, or is still STARTED.
         """
         self._recorder.finish(run)
-
-    def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
-        """Set the execution id of a run in doubt: the server is known to execute it."""
-        sql = (
-            "UPDATE runs SET execution_id = :execution, "
-            "doubt = CASE WHEN doubt IS NULL THEN NULL ELSE 'EXECUTED' END "
-            f"WHERE id = :id AND {IN_DOUBT_SQL}"
-        )
-        values = {"execution": clean(execution_id), "id": id}
-        try:
-            self._store.write(lambda transaction: transaction.execute(sql, values))
-        except OutOfReachError:  # the answer will bring it
-            return
-        self._recorder.notify([id])
-
-    def set_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002
-        """Store the trace of the run `id`."""
-        rows = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
-        self._update(id, {}, {"nodes": rows or None})
 
     def annotate(
         self,
@@ -292,53 +235,6 @@ class History:
         """Return the number of runs; arguments as in `runs`."""
         return query.count(*self._selected(filters))
 
-    def page(
-        self,
-        *,
-        offset: int = 0,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        **filters: Unpack[Filters],
-    ) -> list[Run]:
-        """Return runs from `offset` on, in any order; for tables.
-
-        `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
-        runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`; `limit` is 100 by default.
-        """
-        offset, limit = max(0, offset), filters.get("limit", 100)
-        most = None if limit is None else offset + limit
-        store, selection = self._selected({**filters, "limit": most})
-        numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
-        rows = query.rows_at(store, numbers[offset:], whole=whole)
-        return query.runs_of(rows, skip_damaged=selection.skip_damaged)
-
-    def ordered(
-        self,
-        *,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        on_start: Callable[[Callable[[], None]], None] | None = None,
-        **filters: Unpack[Filters],
-    ) -> OrderedRuns:
-        """Return runs in an order that is determined once; for tables. Arguments as in `page`.
-
-        `on_start` is called with a function that cancels the query from another thread; it then
-        raises a HistoryError here.
-        """
-        store, selection = self._selected(filters)
-        with store.snapshot() as snapshot:
-            if on_start is not None:
-                on_start(snapshot.cancel)
-            numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
-        return OrderedRuns(store, numbers, whole=whole)
-
-    def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
-        """Bring the search index up to date, as `search` does by itself; for tables."""
-        search.catch_up(self._store, on_progress)
-
     def release_tags(self, deployment: str) -> dict[str, int]:
         """Return the release tags of the runs of `deployment`, and how many runs each has."""
         sql = (
@@ -346,31 +242,6 @@ class History:
             "AND deletion IS NULL GROUP BY release_tag ORDER BY release_tag"
         )
         return dict(self._store.read(sql, {"deployment": deployment}))
-
-    def trace(self, run: Run | str) -> pd.DataFrame:
-        """Return the nodes of a run, or of the run with this id, in the order they began.
-
-        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
-        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Nodes that are
-        not in the history are read from Vellum once and stored.
-        """
-        return trace_frame(self.nodes(run))
-
-    def nodes(self, run: Run | str) -> Sequence[NodeRun]:
-        """Return what `trace` shows; `HistoryError` where no workspace can read what is missing."""
-        run = run if isinstance(run, Run) else self.get(run)
-        nodes: Sequence[NodeRun] = run.nodes
-        if not nodes:
-            with suppress(HistoryError):  # it is not here
-                nodes = self.get(run.id).nodes
-        if not nodes:
-            if self._read_nodes is None:
-                msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
-                raise HistoryError(msg)
-            nodes = self._read_nodes(run)
-            if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
-                self.set_nodes(run.id, nodes)
-        return nodes
 
     def to_csv(
         self,
@@ -411,7 +282,7 @@ class History:
         '"release_tag","state"\n'
         """
         path = parse_location(path)  # before anything can fail: a traceback may show it
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_csv(self._store, path, filters, **options)
 
     def to_jsonl(
@@ -429,7 +300,7 @@ class History:
         the same frame. All else is as in `to_csv`.
         """
         path = parse_location(path)
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_jsonl(self._store, path, filters, **options)
 
     def to_parquet(
@@ -446,7 +317,7 @@ class History:
         to the same values; other columns are the same in any reader. All else is as in `to_csv`.
         """
         path = parse_location(path)
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_parquet(self._store, path, filters, **options)
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
@@ -536,32 +407,6 @@ class History:
         self._recorder.notify(changed)
         return report
 
-    def sync(
-        self,
-        deployment: str,
-        *,
-        since: datetime | date | str | None = None,
-        until: datetime | date | str | None = None,
-        limit: int | None = None,
-    ) -> SyncReport:
-        """Import executions of `deployment` that were made elsewhere into this history.
-
-        They have release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; existing values do not change: importing again adds nothing. `since` and `until`
-        are when they began, as in `runs`; `limit`: how many of the newest.
-
-        Raises
-        ------
-        HistoryError
-            This history has no workspace to read from.
-        NotFoundError
-            There is no such deployment; the message lists the existing ones.
-        """
-        if self._sync is None:
-            msg = "This history has no workspace to read from: use vnb.connect(...).history.sync()"
-            raise HistoryError(msg)
-        return self._sync(self, deployment, since=since, until=until, limit=limit)
-
     def view(self, **options: Any) -> Any:
         """Return the interactive table; `options` are filters and those of the table."""
         if self._view is None:
@@ -610,7 +455,8 @@ class History:
 
         names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
         try:
-            runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
+            newest_runs = query.ordered_runs(self._store, whole=False, limit=_NEWEST)
+            runs = newest_runs.runs(offset=0, limit=_NEWEST)
         except HistoryError as exc:
             return f"<p>{escape(repr(self) if self._recorder.opened.closed else str(exc))}</p>"
         if not runs:
@@ -644,6 +490,21 @@ class History:
 
         self._store.write(change)
         self._recorder.notify([run_id])
+
+
+def recorder_of(history: History) -> RunRecorder:
+    """Return the recorder of `history`, through which the package reads and writes."""
+    return history._recorder  # noqa: SLF001
+
+
+def connected(history: History, *, view: View, leaks: Callable[[str], bool]) -> History:
+    """Return a `History` on the same open store with the callbacks of a workspace.
+
+    `leaks` returns True for text that contains the API key: an export of it is refused.
+    """
+    copied = copy.copy(history)
+    copied._view, copied._find_key = view, key_finder(leaks)  # noqa: SLF001
+    return copied
 
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:

@@ -17,6 +17,7 @@ from vellum_nb.escaping import warn
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
+from vellum_nb.history.history import History, recorder_of
 from vellum_nb.history.leases import Lease, has_ended, leases
 from vellum_nb.history.plan_rows import (
     CASE,
@@ -117,10 +118,10 @@ class SweepLease(Lease):
         Returns
         -------
         list of Run
-            The stored runs of those in `begun` whose id or external id was there already, and of
-            those in `resent` that have ended since, such as by `History.sync`. They belong to this
-            sweep now, and must not be sent. None if the database cannot be reached: what ended
-            waits in a local file, and `doubted` is not recorded.
+            Stored runs that must not be sent and now belong to this sweep: those of `begun` whose
+            id or external id already existed, and those of `resent` that have ended in the
+            meantime, for example by `Workspace.sync`. None if the database cannot be reached:
+            `ended` is then written to a local file, and `doubted` is not recorded.
 
         Raises
         ------
@@ -252,8 +253,9 @@ def _record(
 class Sweeps:
     """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users."""
 
-    def __init__(self, store: Store, recorder: RunRecorder) -> None:
-        self._store, self._recorder = store, recorder
+    def __init__(self, history: History) -> None:
+        self._recorder = recorder_of(history)
+        self._store = self._recorder.store
 
     def add(
         self,

@@ -183,7 +183,7 @@ class Run(Model):
         Who ran it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
     doubt : {"SENT", "EXECUTED"} or None
         Why a run without an answer may still get one: it was sent, or the server is known to
-        execute it. `History.sync` and `vellum_nb.Workspace.resume_pending` complete such runs.
+        execute it. `vellum_nb.Workspace.sync` and `resume_pending` complete such runs.
     """
 
     id: str

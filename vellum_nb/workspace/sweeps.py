@@ -291,10 +291,10 @@ class SweepWorker:
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
-            self._cases = self._cases or self._history.sweeps.cases(sweep.id)
+            self._cases = self._cases or Sweeps(self._history).cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
-        self._doubts = self._history.sweeps.doubts(sweep.id)
-        checked = self._history.sweeps.every(sweep.id)[0].checked
+        self._doubts = Sweeps(self._history).doubts(sweep.id)
+        checked = Sweeps(self._history).every(sweep.id)[0].checked
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
@@ -319,7 +319,7 @@ class SweepWorker:
         """Return the live view of the sweep."""
         from vellum_nb.widgets.sweep_view import SweepView
 
-        cases = self._cases or self._history.sweeps.cases(sweep.id)
+        cases = self._cases or Sweeps(self._history).cases(sweep.id)
         numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
         tags = {tag: release.release_tags for tag, release in self._releases.items() if release}
         same = {tag: tuple(o.name for o in own if o.name != tag) for tag, own in tags.items()}
@@ -423,7 +423,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         workspace=_workspace_id(runner.client),
         judge=judge,
     )
-    sweeps = runner.history.sweeps
+    sweeps = Sweeps(runner.history)
     make_plan = partial(plan_sweep, new, found, sweeps, options, notes=notes, restart=restart)
     planned = make_plan(reuse=reuse and dry_run)
     if dry_run:
@@ -483,7 +483,7 @@ def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
-    sweeps = runner.history.sweeps
+    sweeps = Sweeps(runner.history)
     record = find_sweep(sweeps, sweep_id)
     unknown = record.options.keys() - {each.name for each in fields(SweepOptions)}
     if unknown:
@@ -538,7 +538,7 @@ def _store(
 
 def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
     """Look up runs of these cases and releases whose answer never came."""
-    releases, held = set(new.releases.values()) - {None}, runner.history.sweeps.held()
+    releases, held = set(new.releases.values()) - {None}, Sweeps(runner.history).held()
     found = runner.history.runs(
         deployment=new.deployment,
         case_id=[case.case_id for case in cases],
