@@ -9,10 +9,9 @@ from __future__ import annotations
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
+from vellum_nb.history.columns import COLUMN_KINDS, OPTIONAL_COLUMNS
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
-    OPTIONAL_COLUMNS,
     column,
     frame_of_cells,
     trace_frame,

@@ -12,11 +12,10 @@ from pathlib import Path
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
+from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.merge import plans_of
 from vellum_nb.history.rows import (
     DAMAGE,
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     columns,
     large_hashes,

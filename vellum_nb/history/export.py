@@ -16,9 +16,8 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import warn
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
+from vellum_nb.history.columns import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
-    OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
     check_width,
@@ -30,8 +29,6 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import (
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     clean,
     damaged,
@@ -53,7 +50,6 @@ JSON_COLUMNS = b"vellum_nb.json"
 _ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
 _NAMED = ("deployment", "release_tag", "author")
 _ONLY_IN_LINES = ("output_types", "not_sent", "nodes")  # JSON lines have them, frames do not
-_HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
 
 Target = str | Path | TextIO
 
@@ -306,7 +302,7 @@ def _ordered(names: Iterable[Any]) -> list[str]:
 
     def rank(name: str) -> tuple[int, int]:
         if name in COLUMN_KINDS:
-            return 2 * (known.index(name) > _HEAD), known.index(name)
+            return 0 if name in HEAD else 2, known.index(name)
         return 1, prefixes.index(name.partition(".")[0])
 
     return sorted(dict.fromkeys(names), key=rank)

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
+from vellum_nb.history.columns import COLUMN_KINDS, FRAMED, HEAD, OPTIONAL_COLUMNS, SCALARS
 from vellum_nb.history.rows import (
     DAMAGE,
-    FRAMED,
-    SCALARS,
     DamagedRunError,
     cell,
     clean,
@@ -32,30 +31,6 @@ from vellum_nb.models import NodeRun, RunState
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEAD = {
-    "execution_id": "text",
-    "release_tag": "tag",
-    "timestamp": "time",
-    "deployment": "text",
-    "state": "state",
-    "latency_s": "float",
-}
-_TAIL = {
-    **dict.fromkeys(("error_code", "error_message", "doubt"), "text"),
-    "quality": "float",
-    **dict.fromkeys(("note", "tags", "case_id", "sweep_id"), "text"),
-    "repeat": "int",
-    **dict.fromkeys(("external_id", "release_id", "environment"), "text"),
-    "finished_at": "time",
-    **dict.fromkeys(("metadata", "previous_execution_id"), "text"),
-    "cost_usd": "float",
-    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
-    **dict.fromkeys(("model", "author", "id"), "text"),
-}
-COLUMN_KINDS: dict[str, str] = {**_HEAD, **_TAIL}
-"""The columns of every frame, in their order but for inputs and outputs, and their kind."""
-OPTIONAL_COLUMNS = frozenset({"author", "doubt"})
-"""Those that are left out where no run has a value."""
 PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
 """The prefixes of the columns between those, and the payloads that they come from."""
 SHOWN = (*SCALARS, *FRAMED)
@@ -103,7 +78,7 @@ def _check_row(row: Sequence[Any]) -> None:
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     found = dict(zip(SHOWN, zip(*rows, strict=True) if rows else ((),) * len(SHOWN), strict=False))
-    for name in ("timestamp", "finished_at"):
+    for name in (name for name, kind in COLUMN_KINDS.items() if kind == "time"):
         if not _all_in(TIMES, _given(found[name])):
             raise ValueError(name)
     if not set(found["state"]) <= set(_STATES):
@@ -114,12 +89,12 @@ def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         if name in found and name != "metadata"
     }
     columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
-    ordered = {name: columns[name] for name in _HEAD}
+    ordered = {name: columns[name] for name in HEAD}
     for prefix, name in PAYLOAD_PREFIXES.items():
         for key, values in _members(found.pop(name)).items():
             ordered[clean(f"{prefix}.{key}")] = column(values, None)
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
-    ordered |= {name: columns[name] for name in _TAIL if name not in empty}
+    ordered |= {name: columns[name] for name in COLUMN_KINDS if name not in {*HEAD, *empty}}
     return _data_frame(ordered, len(rows))
 
 

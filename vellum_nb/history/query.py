@@ -22,10 +22,9 @@ from typing import (
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
+from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import (
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     clean,
     columns,

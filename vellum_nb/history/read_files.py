@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history.backends import parse_location
+from vellum_nb.history.columns import COLUMN_KINDS, FRAMED
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
     check_width,
     column,
     frame_of_cells,
@@ -25,7 +25,7 @@ from vellum_nb.history.frames import (
     unguarded,
     values_of,
 )
-from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
+from vellum_nb.history.rows import cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
 from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run, case_id

@@ -8,44 +8,19 @@ import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import warn
+from vellum_nb.history.columns import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.sqlite import Converting
 
 if TYPE_CHECKING:
     from vellum_nb.history.backends import Reader, Transaction
-
-SCALARS = (
-    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id"),
-    *("environment", "timestamp", "finished_at", "latency_s", "state", "error_code"),
-    *("error_message", "case_id", "sweep_id", "repeat", "previous_execution_id", "quality"),
-    *(
-        "note",
-        "tags",
-        "cost_usd",
-        "tokens_in",
-        "tokens_out",
-        "model",
-        "tag_moved",
-        "author",
-        "doubt",
-    ),
-)
-FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
-"""The payload columns that a frame shows."""
-PAYLOADS = (*FRAMED, "nodes")
-WHOLE = (*SCALARS, *PAYLOADS)
-ENDED = (
-    *("execution_id", "release_id", "environment", "finished_at", "latency_s", "state"),
-    *("error_code", "error_message", "doubt", "cost_usd", "tokens_in", "tokens_out", "model"),
-)
-"""The columns that finishing a run sets."""
 
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
@@ -56,11 +31,13 @@ DAMAGE = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST = 2**63
-_INTEGERS = ("repeat", "tokens_in", "tokens_out")
-_TEXTS = (
-    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id", "author"),
-    *("environment", "state", "case_id", "sweep_id", "previous_execution_id", "note", "model"),
-)
+_NAMES_BY_KIND = {
+    kind: [name for name in SCALARS if COLUMNS[name].kind == kind and name != "tags"]
+    for kind in get_args(Kind)
+}
+_INTEGERS = (*_NAMES_BY_KIND["int"], *_NAMES_BY_KIND["count"])
+_TEXTS = (*_NAMES_BY_KIND["text"], *_NAMES_BY_KIND["tag"], *_NAMES_BY_KIND["state"])
+_TIMES = _NAMES_BY_KIND["time"]
 _FIELDS = set(Run.model_fields)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -143,12 +120,12 @@ def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
             row[name] = None  # fits no database; the run must not be lost for it
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
-    row["tag_moved"] = int(run.tag_moved)
-    if "timestamp" in row:
-        row["timestamp"] = micros(run.timestamp)
+    for name in _TIMES:
+        if row.get(name) is not None:
+            row[name] = micros(row[name])
+    if "tags" in row:
         row["tags"] = tags_text(run.tags)
-    if run.finished_at is not None:
-        row["finished_at"] = micros(run.finished_at)
+    row["tag_moved"] = int(run.tag_moved)
     return row
 
 
@@ -175,9 +152,8 @@ def run_of(row: Sequence[Any]) -> Run:
     """Return the run of a row of `WHOLE`; raise a `DamagedRunError` where it is not one."""
     found = dict(zip(WHOLE, row, strict=True))
     try:
-        found["timestamp"] = from_micros(found["timestamp"])
-        if found["finished_at"] is not None:
-            found["finished_at"] = from_micros(found["finished_at"])
+        for name in _TIMES:
+            found[name] = None if found[name] is None else from_micros(found[name])
         for name in PAYLOADS:
             found[name] = None if found[name] is None else json.loads(found[name])
         found["tags"] = json.loads(found["tags"] or "[]")

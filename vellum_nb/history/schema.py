@@ -12,8 +12,10 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from vellum_nb.history.columns import COLUMNS
 from vellum_nb.models.blind import blind_signature
 from vellum_nb.models.run import continued_case_id
 from vellum_nb.models.sweeps import signature
@@ -308,10 +310,22 @@ def _give_blind_pairs_their_cases(transaction: Any) -> None:
         transaction.execute(sql, {"id": session, "plan": plan_now})
 
 
-MIGRATIONS: Sequence[Callable[[Any], None]] = (
+def add_columns(transaction: Any, *, version: int) -> None:
+    """Add the columns that `COLUMNS` declares for this version."""
+    for name, column in COLUMNS.items():
+        if column.version == version:
+            _execute_all(transaction, f"ALTER TABLE runs ADD COLUMN {name} {column.sql_type}")
+
+
+_WRITTEN: Sequence[Callable[[Any], None]] = (
     make_first_version,
     make_second_version,
     make_third_version,
+)
+_NEWEST = max(column.version for column in COLUMNS.values())
+MIGRATIONS: Sequence[Callable[[Any], None]] = (
+    *_WRITTEN,
+    *(partial(add_columns, version=n) for n in range(len(_WRITTEN) + 1, _NEWEST + 1)),
 )
 
 
