@@ -82,18 +82,18 @@ def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     [
         ({"ids": [5]}, r"ids=5 is not text"),
         ({"release_tag": ["v1", 2]}, r"release_tag=2 is not text"),
-        ({"state": "fulfilled"}, r"no state 'fulfilled'; there are: STARTED, FULFILLED"),
-        ({"state": ["FAILED", "OK"]}, r"no state 'OK'"),
+        ({"state": "fulfilled"}, r"Unknown state 'fulfilled'. Available: STARTED, FULFILLED"),
+        ({"state": ["FAILED", "OK"]}, "Unknown state 'OK'"),
         ({"since": pd.NaT}, r"since=NaT is not a time"),
-        ({"limit": 1.5}, r"limit=1\.5 is not a number of runs"),
-        ({"limit": True}, r"limit=True is not a number of runs"),
-        ({"limit": -1}, r"limit=-1 is not a number of runs"),
+        ({"limit": 1.5}, r"limit must be a number of runs, .* not 1\.5"),
+        ({"limit": True}, "limit must be a number of runs, .* not True"),
+        ({"limit": -1}, "limit must be a number of runs, .* not -1"),
         ({"since": "yesterday"}, r"since='yesterday' is not a time; .*2026-07-01"),
         ({"search": 12}, r"search=12 is not text"),
     ],
 )
 def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said):
-    with pytest.raises(TypeError, match=r"There is no filter tag; there are: deployment, rel"):
+    with pytest.raises(TypeError, match=r"Unknown filter tag. Available: deployment, rel"):
         filled.runs(tag="v1", **filters)
     for read in (filled.runs, filled.frame, filled.count):
         with pytest.raises(HistoryError, match=said):
@@ -141,7 +141,7 @@ def test_a_page_is_ordered_by_inputs_of_any_name_and_by_no_other(history, record
     for name in odd:
         assert names(page(history, order_by=f"input.{name}", descending=False)) == "123"
     for wrong in ("seq; DROP TABLE runs", "inputs", "input.", "nobody", 5):
-        with pytest.raises(HistoryError, match="cannot be sorted by"):
+        with pytest.raises(HistoryError, match="to sort by"):
             page(history, order_by=wrong)
 
 

@@ -226,7 +226,7 @@ def test_subscribers_are_called_for_each_changed_run_and_once_for_the_merge(hist
 
 
 def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other, put, monkeypatch):
-    monkeypatch.setattr(merge, "_BATCH", 2)  # private: 250 runs take long
+    monkeypatch.setattr(merge, "_BATCH_RUNS", 2)  # private: 250 runs take long
     runs = [put(other) for _ in range(7)]
     batches = []
 

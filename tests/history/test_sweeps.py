@@ -402,7 +402,7 @@ def elsewhere(monkeypatch):
 def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
     history, sweep, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(leases, "_LENGTH", 1_000_000)
+    monkeypatch.setattr(leases, "_LENGTH_US", 1_000_000)
     elsewhere(on=True)
     lease = Sweeps(history).acquire(sweep)
     elsewhere(on=False)
