@@ -61,9 +61,12 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"deployment": "triage"}, "runs has no run: none has deployment='triage'; there are: "),
-        ({"deployment": ["a", "b"]}, r"none has deployment=\['a', 'b'\]; there are: "),
-        ({"release_tag": "v7", "state": "FAILED"}, "none has release_tag='v7'; there are: v1$"),
+        (
+            {"deployment": "triage"},
+            "runs contains no runs: no run has deployment='triage'. Available: ",
+        ),
+        ({"deployment": ["a", "b"]}, r"no run has deployment=\['a', 'b'\]. Available: "),
+        ({"release_tag": "v7", "state": "FAILED"}, "no run has release_tag='v7'. Available: v1$"),
         ({"author": "ada"}, "none has author='ada'$"),
     ],
 )
@@ -260,11 +263,14 @@ def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, reco
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["id", "stat"], r"no column 'stat'; there are: execution_id, .*, output\.<name>"),
+        (["id", "stat"], r"Unknown column 'stat'. Available: execution_id, .*, output\.<name>"),
         (["input"], "no column 'input'"),
         ([], "none is named"),
         (["id", "state", "id"], "id is named twice"),
-        (["output.replies"], r"no run that is exported has 'output.replies'; .* output.reply$"),
+        (
+            ["output.replies"],
+            r"Column 'output.replies' does not exist in this export. .* output.reply$",
+        ),
     ],
 )
 def test_columns_that_are_not_there_are_refused_with_those_that_are(

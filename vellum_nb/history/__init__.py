@@ -1,7 +1,7 @@
-"""The history: every run in SQLite or PostgreSQL, as runs, as a DataFrame, and as files.
+"""The history: runs in SQLite or PostgreSQL, as `Run` objects, DataFrames and files.
 
-Owns sqlite3, psycopg and what is written to disk. Knows neither client nor server. Other rooms
-import from here only; `vellum_nb` exports what is public.
+This package owns sqlite3, psycopg and all files on disk, and is independent of client and server.
+Other packages import from here only; `vellum_nb` exports the public names.
 """
 
 from __future__ import annotations
