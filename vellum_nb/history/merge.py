@@ -141,7 +141,7 @@ class SyncReport:
         return f"<SyncReport: {self}>"
 
 
-def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, list[str]]:
+def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, list[str]]:
     """Merge another history, a JSON lines export, or a list of runs into `store`.
 
     A list is merged in one transaction, and its STARTED runs are counted as running. Return the
@@ -152,13 +152,13 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
     conflicts: list[Conflict] = []
     renamed: dict[str, str] = {}
     changed: list[str] = []
-    if isinstance(other, list):
-        batches: Iterable[list[Run]] = [[run for run in other if run.state != "STARTED"]]
-        counts["running"] = sum(run.state == "STARTED" for run in other)
-    elif isinstance(other, Path):
-        batches = _batches((run, 0) for run in runs_of_jsonl(other))
+    if isinstance(source, list):
+        batches: Iterable[list[Run]] = [[run for run in source if run.state != "STARTED"]]
+        counts["running"] = sum(run.state == "STARTED" for run in source)
+    elif isinstance(source, Path):
+        batches = _batches((run, 0) for run in runs_of_jsonl(source))
     else:
-        batches = _batches(_readable_runs(other, unreadable))
+        batches = _batches(_readable_runs(source, unreadable))
     for batch in batches:
         merged = store.write(partial(_merge_runs, batch))
         for run, (outcome, run_id, fields) in zip(batch, merged, strict=True):
@@ -166,9 +166,9 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
             conflicts += [Conflict(run_id, fields)] if fields else []
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []
-    if not isinstance(other, list | Path):
-        for owner, plan in _readable_plans(other, unreadable):
-            counts += store.write(partial(_merge_plan, other, renamed, owner, plan))
+    if not isinstance(source, list | Path):
+        for owner, plan in _readable_plans(source, unreadable):
+            counts += store.write(partial(_merge_plan, source, renamed, owner, plan))
     report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
     return report, changed
 
@@ -187,25 +187,26 @@ def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:
         yield batch
 
 
-def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, int]]:
+def _readable_runs(source: Reader, unreadable: list[str]) -> Iterator[tuple[Run, int]]:
     """Yield the runs of another history in the order of rows; collect ids of damaged ones."""
     keys = (
         "SELECT seq, id FROM runs WHERE seq > :last AND deletion IS NULL ORDER BY seq LIMIT :most"
     )
     last = -(2**62)
-    while rows := other.read(keys, {"last": last, "most": _BATCH_RUNS}):
+    while rows := source.read(keys, {"last": last, "most": _BATCH_RUNS}):
         last = rows[-1][0]
         for seq, run_id in rows:
             try:  # one query per run: a damaged text may not be UTF-8
-                for row in other.read(f"{_ROWS} r.seq = :seq", {"seq": seq}):
-                    whole = restore_large(other, [row[:-1]], WHOLE)[0]
-                    yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
+                for row in source.read(f"{_ROWS} r.seq = :seq", {"seq": seq}):
+                    restored = restore_large(source, [row[:-1]], WHOLE)[0]
+                    size = sum(len(text) for text in restored if isinstance(text, str))
+                    yield run_of(restored), size
             except HistoryError:  # damaged, or without one of its large values
                 unreadable.append(str(run_id))
 
 
-def _readable_plans(other: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
-    for owner, plan, problem in plans_of(other):
+def _readable_plans(source: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
+    for owner, plan, problem in plans_of(source):
         if problem is None:
             yield owner, plan
         else:
@@ -224,20 +225,20 @@ def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]
             yield owner, plan, problem
 
 
-def _check_sweep(other: Reader, plan: Values) -> None:
+def _check_sweep(source: Reader, plan: Values) -> None:
     """Raise a HistoryError if a row of a sweep is damaged."""
     sweep_of([*plan.values()])
-    cases = [[*row.values()] for row in _rows_of(other, "sweep_cases", plan["id"])]
+    cases = [[*row.values()] for row in _rows_of(source, "sweep_cases", plan["id"])]
     for row in cases:
         large_hashes(row[-1], plan["id"])
     cases_of([row[:-1] for row in cases], plan["id"], len(cases))
 
 
-def _check_blind(other: Reader, plan: Values) -> None:
+def _check_blind(source: Reader, plan: Values) -> None:
     """Raise a HistoryError if a row of a blind rating is damaged."""
     blind_of([*plan.values()])
-    pairs_of([[*row.values()] for row in _rows_of(other, "blind_pairs", plan["id"])])
-    for row in _rows_of(other, "blind_ratings", plan["id"]):
+    pairs_of([[*row.values()] for row in _rows_of(source, "blind_pairs", plan["id"])])
+    for row in _rows_of(source, "blind_ratings", plan["id"]):
         rating_of([*row.values()])
 
 
@@ -252,15 +253,15 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     theirs: Values = scalar_row(run) | payload_row(run)
     where = " OR ".join(f"r.{name} = :{name}" for name in _KEYS)
     rows = tx.read(_ROWS + where, {name: theirs[name] for name in _KEYS})
-    same = [
-        dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}
-        for row, each in zip(
+    candidates = [
+        dict(zip(WHOLE, restored, strict=True)) | {"deletion": row[-1]}
+        for row, restored in zip(
             rows, restore_large(tx, [row[:-1] for row in rows], WHOLE, "mark"), strict=True
         )
     ]
-    ours = _same_run(same, theirs)
+    ours = _same_run(candidates, theirs)
     if ours is None:
-        is_used = any(row["external_id"] == theirs["external_id"] for row in same)
+        is_used = any(row["external_id"] == theirs["external_id"] for row in candidates)
         writes.insert_run(tx, run.model_copy(update={"external_id": None}) if is_used else run)
         return "added", theirs["id"], ()
     if ours["deletion"] is not None:
@@ -273,7 +274,7 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
         return "known", ours["id"], ()
     overruled = _overruled(ours, theirs)
     changes = _late(ours, theirs) | _people(ours, theirs, [line for _, line in overruled])
-    changes |= _place_in_sweep(same, ours, theirs)
+    changes |= _place_in_sweep(candidates, ours, theirs)
     changes = {name: value for name, value in changes.items() if ours[name] != value}
     completes = _completes(ours, theirs)
     fields = () if completes else _conflicts(ours, theirs, [name for name, _ in overruled])
@@ -283,10 +284,10 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     return "completed" if completes else "updated", run_id, fields
 
 
-def _same_run(same: Sequence[Values], theirs: Values) -> Values | None:
+def _same_run(candidates: Sequence[Values], theirs: Values) -> Values | None:
     """Return the row of the same run among the rows that share an id with it."""
     for name in _KEYS:
-        rows = [row for row in same if row[name] == theirs[name] is not None]
+        rows = [row for row in candidates if row[name] == theirs[name] is not None]
         for row in sorted(rows, key=lambda row: row["deletion"] is not None):
             if name != "external_id" or _is_same(row, theirs):
                 return row
@@ -338,10 +339,12 @@ def _late(ours: Values, theirs: Values) -> Values:
     return changes | {"tag_moved": moved}
 
 
-def _place_in_sweep(same: Sequence[Values], ours: Values, theirs: Values) -> Values:
+def _place_in_sweep(candidates: Sequence[Values], ours: Values, theirs: Values) -> Values:
     """Return ids and place in the sweep for our run if it was imported without a sweep."""
     external_id = theirs["external_id"]
-    is_used = external_id and any(r["external_id"] == external_id for r in same if r is not ours)
+    is_used = external_id and any(
+        r["external_id"] == external_id for r in candidates if r is not ours
+    )
     if ours["id"] == theirs["id"] or ours["sweep_id"] or not theirs["sweep_id"] or is_used:
         return {}
     return {n: theirs[n] for n in ("id", "external_id", "sweep_id", "repeat", "case_id")}
@@ -413,15 +416,15 @@ def _joined_lines(ours: str | None, theirs: str | None) -> str | None:
 
 
 def _merge_plan(
-    other: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
+    source: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
 ) -> Counter[str]:
     """Merge a sweep or a blind rating; return the numbers of added plans and ratings."""
     counts = Counter({owner: _add_plan(tx, owner, plan)})
     for table, (column, _, _) in _TABLES.items():
         if table in _CHILDREN[owner]:
             run_columns = [name for child, name in writes.REFERENCES if child == table]
-            for row in _rows_of(other, table, plan["id"]):
-                copy_large(tx, other, large_hashes(row.get("large"), plan["id"]))
+            for row in _rows_of(source, table, plan["id"]):
+                copy_large(tx, source, large_hashes(row.get("large"), plan["id"]))
                 run_ids = {name: renamed.get(row[name], row[name]) for name in run_columns}
                 _add(tx, table, {column: plan["id"], **row, **run_ids})
     if owner == "sweeps":
@@ -434,7 +437,7 @@ def _merge_plan(
     else:
         sql = "UPDATE blind SET ended = :ended WHERE id = :id AND ended IS NULL"
         tx.execute(sql, {"ended": plan["ended"], "id": plan["id"]})
-        counts["ratings"] = _merge_ratings(tx, other, plan["id"])
+        counts["ratings"] = _merge_ratings(tx, source, plan["id"])
     return counts
 
 
@@ -448,10 +451,10 @@ def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
     return True
 
 
-def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:
+def _merge_ratings(tx: Transaction, source: Reader, session: str) -> int:
     """Merge ratings; a second rating of a pair is stored as undone."""
     ours = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", session)}
-    theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", session)}
+    theirs = {_rating_key(row): row for row in _rows_of(source, "blind_ratings", session)}
     sql = (
         "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
         "sent = coalesce(sent, :sent) WHERE seq = :seq"

@@ -165,10 +165,10 @@ def _execute_all(transaction: Any, statements: str) -> None:
 
 
 # Version 2: `doubt` marks runs that were sent and have no recorded answer, `doubt_since` is the
-# start of the doubt by the database's clock. `generation` numbers the sweeps and blind ratings with the
-# same plan; the unique index lets only one process insert each. `case_order` is the execution order
-# of cases, `checked` the last time at which each release tag pointed to the planned release, and
-# `judge` the base of the run ids and the lease name of a judge.
+# start of the doubt by the database's clock. `generation` numbers the sweeps and blind ratings with
+# the same plan; the unique index lets only one process insert each. `case_order` is the execution
+# order of cases, `checked` the last time at which each release tag pointed to the planned release,
+# and `judge` the base of the run ids and the lease name of a judge.
 _SECOND = """
 ALTER TABLE runs ADD COLUMN doubt TEXT;
 ALTER TABLE runs ADD COLUMN doubt_since INTEGER;
