@@ -452,7 +452,6 @@ class SqliteFile:
             connection.execute("ROLLBACK")
 
     def _refuse_unfit(self, connection: sqlite3.Connection) -> None:
-        """Raise an error if the file is of another program or a newer version."""
         version, ours = _pragma(connection, "user_version"), self._format
         if _is_empty(connection):
             return

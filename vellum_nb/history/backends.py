@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from vellum_nb.clock import boot_id, uptime_ns
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, SEARCH_INDEX, refuse_old
-from vellum_nb.history.store import DatabaseUrl, insert, not_a_file
+from vellum_nb.history.store import LEASE_S, DatabaseUrl, insert, not_a_file
 from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
 from vellum_nb.sqlite import Snapshot as FileSnapshot
 from vellum_nb.sqlite import Transaction as FileTransaction
@@ -43,7 +43,7 @@ _ANY_URL = re.compile(  # includes mistyped URLs, which can contain a password
 FORMAT = FileFormat(
     "history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old, derived=SEARCH_INDEX
 )
-_LEASE_US = 60_000_000
+_LEASE_US = int(LEASE_S * 1e6)
 _TIMES = range(-(2**60), 2**60)  # microseconds, without overflow if years are added
 _JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # accepts NaN and infinity
 

@@ -263,7 +263,6 @@ def _export(
 
 
 def _checked_columns(columns: object) -> list[str] | None:
-    """Return the names of `columns`; raise a `HistoryError` for invalid ones."""
     if columns is None:
         return None
     if not isinstance(columns, Iterable):
@@ -346,7 +345,6 @@ def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:
 
 
 def _is_mixed(values: pd.Series[Any]) -> bool:
-    """Return True if a column of dtype object contains values other than text."""
     is_object = str(values.dtype) == "object"
     return is_object and not all(isinstance(value, str) for value in values.dropna())
 

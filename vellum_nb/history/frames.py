@@ -189,7 +189,6 @@ def _present(values: Iterable[Any]) -> list[Any]:
 
 
 def _cells(texts: Sequence[str | None]) -> list[Any]:
-    """Return the cells for JSON texts; None stays None."""
     cells: list[Any] = []
     for first in range(0, len(texts), _TEXTS_PER_PARSE):
         values, has_surrogates = _parse(texts[first : first + _TEXTS_PER_PARSE], "null")
@@ -240,7 +239,6 @@ def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
 
 
 def _frame_values(values: list[Any], *, has_surrogates: bool) -> list[Any]:
-    """Return the cells for JSON values."""
     kinds = set(map(type, values))
     if has_surrogates or (float in kinds and any(map(operator.ne, values, values))):  # NaN
         return list(map(cell, values))

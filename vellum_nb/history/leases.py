@@ -21,14 +21,12 @@ from vellum_nb.clock import Deadline, boot_id, uptime
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.rows import DAMAGE
-from vellum_nb.history.store import Row
+from vellum_nb.history.store import LEASE_S, Row
 
 T = TypeVar("T")
 
-LENGTH_S = 60.0
-"""Seconds until a lease expires if it is not renewed."""
 _MARGIN_S = 15.0  # no requests are sent during the last seconds: connecting takes up to 10 s
-_LENGTH_US = int(LENGTH_S * 1e6)
+_LENGTH_US = int(LEASE_S * 1e6)
 _PROC = Path("/proc")
 
 
@@ -99,7 +97,7 @@ class Lease:
 
         began = uptime()
         self._store.write(take)
-        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+        self.deadline = Deadline.after(LEASE_S - _MARGIN_S, since=began)
 
     @property
     def may_send(self) -> bool:
@@ -129,7 +127,7 @@ class Lease:
 
         began = uptime()
         result = self._store.write(fenced)
-        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+        self.deadline = Deadline.after(LEASE_S - _MARGIN_S, since=began)
         return result
 
     def renew(self) -> bool:

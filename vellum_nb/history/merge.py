@@ -226,7 +226,6 @@ def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]
 
 
 def _check_sweep(source: Reader, plan: Values) -> None:
-    """Raise a HistoryError if a row of a sweep is damaged."""
     sweep_of([*plan.values()])
     cases = [[*row.values()] for row in _rows_of(source, "sweep_cases", plan["id"])]
     for row in cases:
@@ -235,7 +234,6 @@ def _check_sweep(source: Reader, plan: Values) -> None:
 
 
 def _check_blind(source: Reader, plan: Values) -> None:
-    """Raise a HistoryError if a row of a blind rating is damaged."""
     blind_of([*plan.values()])
     pairs_of([[*row.values()] for row in _rows_of(source, "blind_pairs", plan["id"])])
     for row in _rows_of(source, "blind_ratings", plan["id"]):
@@ -351,7 +349,6 @@ def _place_in_sweep(candidates: Sequence[Values], ours: Values, theirs: Values) 
 
 
 def _change(tx: Transaction, run_id: str, changes: Values) -> str:
-    """Change columns of a run, including its id; return the id."""
     scalars = {name: value for name, value in changes.items() if name in SCALARS and name != "id"}
     payloads = {n: v and json.loads(v) for n, v in changes.items() if n in PAYLOADS}
     writes.update_run(tx, run_id, scalars, payloads)
@@ -480,7 +477,6 @@ def _counts(rating: Values) -> bool:
 
 
 def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Values]:
-    """Return the rows of a table, optionally only those of `owner`."""
     column, names, order = _TABLES[table]
     where = "" if owner is None else f"WHERE {column} = :owner"
     sql = f"SELECT {', '.join(names)} FROM {table} {where} ORDER BY {order}"
@@ -489,5 +485,4 @@ def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Value
 
 
 def _add(tx: Transaction, table: str, row: Values) -> bool:
-    """Insert a row if it is new; return True if inserted."""
     return tx.execute(f"{insert(table, row)} ON CONFLICT DO NOTHING", row) > 0

@@ -67,7 +67,6 @@ _PARAMETERS = re.compile(r"'[^']*'|::|:([a-z_]\w*)|(%)")
 
 @lru_cache(maxsize=1024)
 def _translated(sql: str) -> str:
-    """Return `sql` with psycopg's placeholders."""
     return _PARAMETERS.sub(
         lambda match: f"%({match[1]})s" if match[1] else match[0].replace("%", "%%"), sql
     )
@@ -269,7 +268,6 @@ class PostgresStore:
         return Link(lambda: _connect(self._url, settings), lambda connection: connection.closed)
 
     def _errors(self, link: _Link) -> Converting:
-        """Translate errors of psycopg to `HistoryError`."""
         if self.closed:
             msg = f"The history {self.path} was closed; open it again with History(...)"
             raise HistoryError(msg)

@@ -154,7 +154,6 @@ def make_first_version(transaction: Any) -> None:
 
 
 def _execute_all(transaction: Any, statements: str) -> None:
-    """Execute statements with the types of the database."""
     is_sqlite = transaction.dialect.name == "sqlite"
     types = _SQLITE if is_sqlite else _POSTGRESQL
     names = re.compile(rf"\b({'|'.join(types)})\b")

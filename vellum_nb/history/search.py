@@ -187,9 +187,11 @@ def catch_up(store: Store, on_progress: Callable[[int, int], object] | None = No
             on_progress(done, done + max(0, newest - max(seq for seq, _, _ in batch)))
 
 
-def mark_changed(tx: Transaction, run_id: str) -> None:
-    """Have the next search index a changed run again."""
-    tx.execute("INSERT INTO search_due (seq) SELECT seq FROM runs WHERE id = :id", {"id": run_id})
+def mark_changed(tx: Transaction, *run_ids: str) -> None:
+    """Have the next search index changed runs again."""
+    where = tx.dialect.one_of("id", "ids")
+    sql = f"INSERT INTO search_due (seq) SELECT seq FROM runs WHERE {where}"
+    tx.execute(sql, {"ids": tx.dialect.listed(run_ids)})
 
 
 def clear(tx: Transaction) -> None:

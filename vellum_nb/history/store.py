@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from vellum_nb.errors import HistoryError
 
 _SCHEMES = ("postgresql://", "postgres://")
+LEASE_S = 60.0
+"""Seconds until a lease expires if it is not renewed."""
 _SECRET = ("password", "sslpassword")
-_ROWS_PER_INSERT = (8, 4, 1)  # few different statements, which are prepared once
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Mapping[str, Any]
 
@@ -22,27 +21,6 @@ def insert(table: str, names: Iterable[str]) -> str:
     listed = list(names)
     values = ", ".join(f":{name}" for name in listed)
     return f"INSERT INTO {table} ({', '.join(listed)}) VALUES ({values})"
-
-
-def insert_rows(
-    table: str, names: Sequence[str], rows: Sequence[Parameters], suffix: str = ""
-) -> Iterator[tuple[str, Parameters]]:
-    """Yield statements that each insert several of `rows`, with parameters."""
-    start = 0
-    while start < len(rows):
-        size = next(size for size in _ROWS_PER_INSERT if start + size <= len(rows))
-        sql, numbered = _insert_several(table, tuple(names), size)
-        values = (map(row.get, names) for row in rows[start : start + size])
-        yield sql + suffix, dict(zip(numbered, chain.from_iterable(values), strict=True))
-        start += size
-
-
-@lru_cache(maxsize=64)
-def _insert_several(table: str, names: tuple[str, ...], size: int) -> tuple[str, list[str]]:
-    numbered = [[f"{name}_{number}" for name in names] for number in range(size)]
-    rows = (f"({', '.join(f':{name}' for name in row)})" for row in numbered)
-    sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join(rows)}"
-    return sql, list(chain.from_iterable(numbered))
 
 
 class DatabaseUrl:

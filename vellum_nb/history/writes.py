@@ -32,7 +32,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Row, insert_rows
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -59,7 +59,8 @@ def _settings(names: Sequence[str]) -> str:
     return ", ".join(f"{name} = :{name}" for name in names)
 
 
-_STORED_PAYLOADS = (*PAYLOADS, "large", "seq")
+_INSERT_RUN = f"{insert('runs', SCALARS)} ON CONFLICT DO NOTHING RETURNING seq"
+_INSERT_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL "
@@ -133,24 +134,22 @@ def insert_run(transaction: Transaction, run: Run) -> bool:
 
 def insert_runs(transaction: Transaction, runs: Sequence[Run]) -> list[Run]:
     """Insert the rows of `runs`; return the runs with an existing id or external id."""
-    rows = list(map(scalar_row, runs))
-    suffix = " ON CONFLICT DO NOTHING RETURNING id, seq"
-    numbers: dict[str, int] = {}
-    for sql, values in insert_rows("runs", SCALARS, rows, suffix):
-        numbers.update(transaction.read(sql, values))
-    added = [(run, row["id"]) for run, row in zip(runs, rows, strict=True) if row["id"] in numbers]
-    payloads = []
-    for run, run_id in added:
-        texts = payload_row(run)
-        places = extract_large(transaction, texts)
-        payloads.append({**texts, "large": places, "seq": numbers[run_id]})
+    existing, new_ids = [], []
+    for run in runs:
+        row = scalar_row(run)
+        inserted = transaction.read(_INSERT_RUN, row)
+        if not inserted:
+            existing.append(run)
+            continue
+        new_ids.append(row["id"])
+        payload: dict[str, Any] = payload_row(run)
+        payload |= {"large": extract_large(transaction, payload), "seq": inserted[0][0]}
+        transaction.execute(_INSERT_PAYLOAD, payload)
         if run.doubt is not None:
-            transaction.execute(_doubt_since(transaction), {"id": run_id})
-        if transaction.dialect.name == "postgresql":  # a smaller `seq` may be committed later
-            search.mark_changed(transaction, run_id)
-    for sql, values in insert_rows("payloads", _STORED_PAYLOADS, payloads):
-        transaction.execute(sql, values)
-    return [run for run, row in zip(runs, rows, strict=True) if row["id"] not in numbers]
+            transaction.execute(_doubt_since(transaction), {"id": row["id"]})
+    if transaction.dialect.name == "postgresql":  # a smaller `seq` can be committed later
+        search.mark_changed(transaction, *new_ids)
+    return existing
 
 
 def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQL) -> Completion:
