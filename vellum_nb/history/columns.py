@@ -7,40 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["text", "time", "float", "int", "count", "tag", "state", "flag"]
-_SQL_TYPES = {"text": "TEXT", "tag": "TEXT", "state": "TEXT", "float": "REAL"}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a frame and of the table `runs`, named after the field of `Run` that it stores.
+    """A column of a frame and of the table `runs`, named after the field of `Run` that it stores."""
 
-    Attributes
-    ----------
-    kind : str
-        Type of the values; "flag" columns are not part of a frame.
-    set_by : {"begin", "finish", "annotate"}
-        The write that sets it.
-    is_late : bool
-        Whether a merge fills in a missing value of a run that has ended.
-    is_optional : bool
-        Whether frames omit the column if no run has a value.
-    is_payload : bool
-        Whether the table `payloads` stores it, as JSON text.
-    version : int
-        Version of the schema that added it.
-    """
-
-    kind: Kind
+    kind: Kind  # a "flag" is not part of a frame
     set_by: Literal["begin", "finish", "annotate"] = "begin"
-    is_late: bool = False
-    is_optional: bool = False
-    is_payload: bool = False
-    version: int = 1
-
-    @property
-    def sql_type(self) -> str:
-        """Type of the column in SQLite."""
-        return _SQL_TYPES.get(self.kind, "INTEGER")
+    is_late: bool = False  # a merge fills in missing values of ended runs
+    is_optional: bool = False  # frames omit the column if no run has a value
+    is_payload: bool = False  # stored in the table `payloads`, as JSON text
+    version: int = 1  # of the schema that added the column
 
 
 # The order is that of a frame; inputs, outputs and desired outputs follow `latency_s`.

@@ -178,7 +178,8 @@ class _Source:
 
     def _refuse_key(self, rows: Sequence[Row]) -> None:
         """Raise a `HistoryError` if one of `rows`, of `WHOLE` or `SHOWN`, contains the API key."""
-        if not self.finds_key("\n".join([text for row in rows for text in row if _is_text(text)])):
+        texts = [text for row in rows for text in row if isinstance(text, str)]
+        if not self.finds_key("\n".join(texts)):
             return
         for row in rows:
             for name, value in self._values_of(row).items():
@@ -307,10 +308,6 @@ def _ordered(names: Iterable[Any]) -> list[str]:
         return 1, prefixes.index(name.partition(".")[0])
 
     return sorted(dict.fromkeys(names), key=rank)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

@@ -491,8 +491,9 @@ class History:
 
         names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
         try:
-            newest_runs = query.ordered_runs(self._store, whole=False, limit=_NEWEST)
-            runs = newest_runs.runs(offset=0, limit=_NEWEST)
+            store, selection = self._selected({"limit": _NEWEST})
+            numbers = query.ordered_numbers(store, selection, "timestamp", descending=True)
+            runs = query.runs_of(query.rows_at(store, numbers, whole=False), skip_damaged=True)
         except HistoryError as exc:
             return f"<p>{escape(repr(self) if self._recorder.opened.closed else str(exc))}</p>"
         if not runs:

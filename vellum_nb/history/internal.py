@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Unpack
 
 from vellum_nb.errors import OutOfReachError
-from vellum_nb.history import query, search, writes
+from vellum_nb.history import search, writes
 from vellum_nb.history.backends import Transaction
 from vellum_nb.history.history import History, recorder_of
+from vellum_nb.history.query import Filters, OrderedRuns, ordered_numbers, select
 from vellum_nb.history.rows import clean
 from vellum_nb.models import NodeRun
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 
-def ordered_runs(history: History, **options: Any) -> query.OrderedRuns:
-    """Sort runs once, to read any range of them; options as in `query.ordered_runs`."""
-    return query.ordered_runs(recorder_of(history).store, **options)
+def ordered_runs(
+    history: History,
+    *,
+    order_by: str = "timestamp",
+    descending: bool = True,
+    whole: bool = True,
+    on_start: Callable[[Callable[[], None]], None] | None = None,
+    **filters: Unpack[Filters],
+) -> OrderedRuns:
+    """Sort runs by a column of the frame, with missing values last, to read any range of them.
+
+    Unless `whole`, large values are cut to 1,000 characters. `on_start` is called with a function
+    that cancels the query from another thread; the call here then raises a `HistoryError`.
+    """
+    store = recorder_of(history).store
+    selection = select(filters, store)
+    if on_start is None:
+        numbers = ordered_numbers(store, selection, order_by, descending=descending)
+        return OrderedRuns(store, numbers, whole=whole)
+    with store.snapshot() as snapshot:
+        on_start(snapshot.cancel)
+        numbers = ordered_numbers(snapshot, selection, order_by, descending=descending)
+    return OrderedRuns(store, numbers, whole=whole)
 
 
 def index_for_search(history: History, on_progress: Callable[[int, int], None]) -> None:

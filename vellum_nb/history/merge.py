@@ -167,8 +167,11 @@ def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, 
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []
     if not isinstance(source, list | Path):
-        for owner, plan in _readable_plans(source, unreadable):
-            counts += store.write(partial(_merge_plan, source, renamed, owner, plan))
+        for owner, plan, problem in plans_of(source):
+            if problem is None:
+                counts += store.write(partial(_merge_plan, source, renamed, owner, plan))
+            else:
+                unreadable.append(str(plan["id"]))
     report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
     return report, changed
 
@@ -203,14 +206,6 @@ def _readable_runs(source: Reader, unreadable: list[str]) -> Iterator[tuple[Run,
                     yield run_of(restored), size
             except HistoryError:  # damaged, or without one of its large values
                 unreadable.append(str(run_id))
-
-
-def _readable_plans(source: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
-    for owner, plan, problem in plans_of(source):
-        if problem is None:
-            yield owner, plan
-        else:
-            unreadable.append(str(plan["id"]))
 
 
 def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]]:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    SupportsIndex,
-    TypeAlias,
-    TypedDict,
-    Unpack,
-    get_args,
-)
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedDict, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
@@ -301,30 +292,6 @@ class OrderedRuns:
         """Return up to `limit` runs from `offset`, without damaged ones."""
         numbers = self._numbers[max(0, offset) : max(0, offset) + limit]
         return runs_of(rows_at(self._reader, numbers, whole=self._whole), skip_damaged=True)
-
-
-def ordered_runs(
-    store: Store,
-    *,
-    order_by: str = "timestamp",
-    descending: bool = True,
-    whole: bool = True,
-    on_start: Callable[[Callable[[], None]], None] | None = None,
-    **filters: Unpack[Filters],
-) -> OrderedRuns:
-    """Sort runs by a column of the frame; missing values come last.
-
-    Unless `whole`, large values are cut to 1,000 characters. `on_start` is called with a function
-    that cancels the query from another thread; the call here then raises a `HistoryError`.
-    """
-    selection = select(filters, store)
-    if on_start is None:
-        numbers = ordered_numbers(store, selection, order_by, descending=descending)
-        return OrderedRuns(store, numbers, whole=whole)
-    with store.snapshot() as snapshot:
-        on_start(snapshot.cancel)
-        numbers = ordered_numbers(snapshot, selection, order_by, descending=descending)
-    return OrderedRuns(store, numbers, whole=whole)
 
 
 def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, str, dict[str, str]]:

@@ -36,15 +36,17 @@ class RunRecorder:
         self.author = writes.author_here(is_shared=is_shared)
         self._pending = PendingRuns(str(self.opened.path)) if is_shared else None
         self._listeners: list[tuple[Listener, BulkListener | None]] = []
-        if self._pending is not None:
-            self._pending.merge_into(self.opened)
+        self._merge_pending()
 
     @property
     def store(self) -> Store:
         """The open store, after pending runs have been merged."""
+        self._merge_pending()
+        return self.opened
+
+    def _merge_pending(self) -> None:
         if self._pending is not None and self._pending.merge_into(self.opened):
             self.notify_bulk()
-        return self.opened
 
     def close(self) -> None:
         """Close the store and the local file."""
@@ -94,11 +96,8 @@ class RunRecorder:
 
     def is_away(self) -> bool:
         """Return True if pending runs exist and the server cannot be reached."""
-        if self._pending is None:
-            return False
-        if self._pending.merge_into(self.opened):
-            self.notify_bulk()
-        return self._pending.may_have_runs
+        self._merge_pending()
+        return self._pending is not None and self._pending.may_have_runs
 
     def with_author(self, run: Run) -> Run:
         """Set the default author of `run` if it has no author."""

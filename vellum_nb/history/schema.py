@@ -312,7 +312,8 @@ def add_columns(transaction: Any, *, version: int) -> None:
     """Add the columns that `COLUMNS` declares for this version."""
     for name, column in COLUMNS.items():
         if column.version == version:
-            _execute_all(transaction, f"ALTER TABLE runs ADD COLUMN {name} {column.sql_type}")
+            sql_type = {"text": "TEXT", "tag": "TEXT", "float": "REAL"}.get(column.kind, "INTEGER")
+            _execute_all(transaction, f"ALTER TABLE runs ADD COLUMN {name} {sql_type}")
 
 
 _WRITTEN: Sequence[Callable[[Any], None]] = (
