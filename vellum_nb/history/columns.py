@@ -11,7 +11,7 @@ Kind = Literal["text", "time", "float", "int", "count", "tag", "state", "flag"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a frame and of the table `runs`, named after the field of `Run` that it stores."""
+    """A column of frames and of the table `runs`, named after a field of `Run`."""
 
     kind: Kind  # a "flag" is not part of a frame
     set_by: Literal["begin", "finish", "annotate"] = "begin"
