@@ -36,7 +36,7 @@ from vellum_nb.models.run import with_rating
 if TYPE_CHECKING:
     import pandas as pd
 
-_NEWEST = 10
+_LISTED_RUNS = 10  # in the HTML representation
 _LARGE_FILE = 1_000_000  # bytes; the repr omits smaller sizes, which differ between machines
 
 TagEdit = Callable[[list[str]], "Sequence[str] | None"]
@@ -491,7 +491,7 @@ class History:
 
         names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
         try:
-            store, selection = self._selected({"limit": _NEWEST})
+            store, selection = self._selected({"limit": _LISTED_RUNS})
             numbers = query.ordered_numbers(store, selection, "timestamp", descending=True)
             runs = query.runs_of(query.rows_at(store, numbers, whole=False), skip_damaged=True)
         except HistoryError as exc:

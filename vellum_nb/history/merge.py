@@ -42,16 +42,18 @@ Values = dict[str, Any]
 _sorted_json = partial(json.dumps, sort_keys=True)
 
 _BATCH_RUNS, _BATCH_CHARACTERS = 250, 16_000_000  # of a transaction
-_LATE = (*(name for name, column in COLUMNS.items() if column.is_late), "nodes")
-_OF_PEOPLE = (*(n for n, column in COLUMNS.items() if column.set_by == "annotate"), "desired")
-_END = ("state", "error_code", "error_message", "doubt")
-_KEYS = ("id", "execution_id", "external_id")
-_ROWS = (
+_LATE_COLUMNS = (*(name for name, column in COLUMNS.items() if column.is_late), "nodes")
+_ANNOTATIONS = (*(n for n, column in COLUMNS.items() if column.set_by == "annotate"), "desired")
+_END_COLUMNS = ("state", "error_code", "error_message", "doubt")
+_ID_COLUMNS = ("id", "execution_id", "external_id")
+_SELECT_ROWS = (
     f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
     "FROM runs r LEFT JOIN payloads p ON p.seq = r.seq WHERE "
 )
-_FACTS = tuple(
-    name for name in WHOLE if name not in {*_LATE, *_OF_PEOPLE, "id", "external_id", "tag_moved"}
+_COMPARED_COLUMNS = tuple(
+    name
+    for name in WHOLE
+    if name not in {*_LATE_COLUMNS, *_ANNOTATIONS, "id", "external_id", "tag_moved"}
 )
 _SAME_EXECUTION = ("state", "outputs")  # the times of an imported execution differ
 _TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # owner's column, columns, order
@@ -200,7 +202,7 @@ def _readable_runs(source: Reader, unreadable: list[str]) -> Iterator[tuple[Run,
         last = rows[-1][0]
         for seq, run_id in rows:
             try:  # one query per run: a damaged text may not be UTF-8
-                for row in source.read(f"{_ROWS} r.seq = :seq", {"seq": seq}):
+                for row in source.read(f"{_SELECT_ROWS} r.seq = :seq", {"seq": seq}):
                     restored = restore_large(source, [row[:-1]], WHOLE)[0]
                     size = sum(len(text) for text in restored if isinstance(text, str))
                     yield run_of(restored), size
@@ -244,8 +246,8 @@ def _merge_runs(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
 
 def _merge_run(tx: Transaction, run: Run) -> _Merged:
     theirs: Values = scalar_row(run) | payload_row(run)
-    where = " OR ".join(f"r.{name} = :{name}" for name in _KEYS)
-    rows = tx.read(_ROWS + where, {name: theirs[name] for name in _KEYS})
+    where = " OR ".join(f"r.{name} = :{name}" for name in _ID_COLUMNS)
+    rows = tx.read(_SELECT_ROWS + where, {name: theirs[name] for name in _ID_COLUMNS})
     candidates = [
         dict(zip(WHOLE, restored, strict=True)) | {"deletion": row[-1]}
         for row, restored in zip(
@@ -266,7 +268,8 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     except DamagedRunError:  # reported by check_history
         return "known", ours["id"], ()
     overruled = _overruled(ours, theirs)
-    changes = _late(ours, theirs) | _people(ours, theirs, [line for _, line in overruled])
+    changes = _late_values(ours, theirs)
+    changes |= _annotations(ours, theirs, [line for _, line in overruled])
     changes |= _place_in_sweep(candidates, ours, theirs)
     changes = {name: value for name, value in changes.items() if ours[name] != value}
     completes = _completes(ours, theirs)
@@ -279,7 +282,7 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
 
 def _same_run(candidates: Sequence[Values], theirs: Values) -> Values | None:
     """Return the row of the same run among the rows that share an id with it."""
-    for name in _KEYS:
+    for name in _ID_COLUMNS:
         rows = [row for row in candidates if row[name] == theirs[name] is not None]
         for row in sorted(rows, key=lambda row: row["deletion"] is not None):
             if name != "external_id" or _is_same(row, theirs):
@@ -319,14 +322,15 @@ def _completes(ours: Values, theirs: Values) -> bool:
     )
 
 
-def _late(ours: Values, theirs: Values) -> Values:
+def _late_values(ours: Values, theirs: Values) -> Values:
     """Return values missing from our run: the answer, and columns that are set later."""
-    changes = {name: theirs[name] for name in _LATE if ours[name] is None}
+    changes = {name: theirs[name] for name in _LATE_COLUMNS if ours[name] is None}
     moved = max(ours["tag_moved"], theirs["tag_moved"])
     if _completes(ours, theirs):
         answer = {name: theirs[name] for name in (*ENDED, "nodes") if theirs[name] is not None}
-        has_outputs = theirs["state"] == "FULFILLED" or theirs["outputs"] != "{}"
-        names = (*_END, "outputs", "output_types") if has_outputs else _END  # keep partial outputs
+        names: tuple[str, ...] = (*_END_COLUMNS, "outputs", "output_types")
+        if theirs["state"] != "FULFILLED" and theirs["outputs"] == "{}":  # keep partial outputs
+            names = _END_COLUMNS
         changes |= answer | {name: theirs[name] for name in names}
         moved |= int(len({ours["release_id"], theirs["release_id"]} - {None}) > 1)
     return changes | {"tag_moved": moved}
@@ -356,8 +360,8 @@ def _change(tx: Transaction, run_id: str, changes: Values) -> str:
 def _conflicts(ours: Values, theirs: Values, overruled: Sequence[str]) -> tuple[str, ...]:
     if "STARTED" in (ours["state"], theirs["state"]):
         return ()
-    late = [n for n in _LATE if ours[n] is not None and theirs[n] is not None]
-    names = (*_FACTS, *late) if ours["id"] == theirs["id"] else _SAME_EXECUTION
+    late = [n for n in _LATE_COLUMNS if ours[n] is not None and theirs[n] is not None]
+    names = (*_COMPARED_COLUMNS, *late) if ours["id"] == theirs["id"] else _SAME_EXECUTION
     differing = []
     for name in names:
         both = [ours[name], theirs[name]]
@@ -367,7 +371,7 @@ def _conflicts(ours: Values, theirs: Values, overruled: Sequence[str]) -> tuple[
     return tuple(dict.fromkeys([*differing, *overruled]))
 
 
-def _people(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
+def _annotations(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
     """Combine quality, note, tags and desired outputs of both; ours take precedence."""
     our_desired, their_desired = (json.loads(r["desired"] or "{}") or {} for r in (ours, theirs))
     changes = {}
