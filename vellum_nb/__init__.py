@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         read_jsonl,
         read_parquet,
     )
-    from vellum_nb.local import LocalServer, Reject
+    from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
@@ -58,6 +58,7 @@ _HOMES = {
     "Workspace": "workspace",
     "Client": "client",
     "LocalServer": "local",
+    "Isolation": "local",
     "Reject": "local",
     "History": "history",
     "read_csv": "history",
@@ -98,6 +99,7 @@ __all__ = [
     "Workspace",
     "Client",
     "LocalServer",
+    "Isolation",
     "Reject",
     "History",
     "read_csv",

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import is_sdk_class
+from vellum_nb.local.deployments.registry import CellCode
 from vellum_nb.local.deployments.sources import undefined_names
+from vellum_nb.local.isolation.process import Isolation
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -95,10 +97,14 @@ def _deploy(
     if not isinstance(on, LocalServer):
         msg = f"--server {args.server}: that is not a LocalServer of this notebook"
         raise VellumNBError(msg)
-    more = ("description", "label", "isolation", "memory_limit", "env")
-    options: dict[str, Any] = {key: getattr(args, key) for key in more}
     release = on.deploy(
-        target, name=args.name, release_tags=args.tag, entry=entry, source=cell, **options
+        CellCode(target, cell),
+        name=args.name,
+        release_tags=args.tag,
+        description=args.description,
+        label=args.label,
+        entry=entry,
+        isolation=Isolation(args.isolation, memory_limit=args.memory_limit, env=args.env),
     )
     version = release.workflow_version
     inputs, outputs = (

@@ -9,17 +9,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
-from vellum_nb.local.deployments.registry import Declared, Registry, Target, build, release_read
+from vellum_nb.local.deployments.registry import Registry, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
-from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import isolation_options, stop_servers
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT, Isolation, IsolationKind
+from vellum_nb.local.isolation.workflow_server import process_options, stop_servers
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.models import WorkflowDeploymentRelease
@@ -240,13 +241,7 @@ class LocalServer:
         label: str | None = None,
         release_id: str | None = None,
         entry: str | None = None,
-        isolation: Literal["kernel", "process", "container", "environment"] = "kernel",
-        memory_limit: int | None = None,
-        env: Sequence[str] = (),
-        source: str | None = None,
-        declared: Declared | None = None,
-        image: str | None = None,
-        python: str | Path | None = None,
+        isolation: IsolationKind | Isolation = "kernel",
     ) -> WorkflowDeploymentRelease:
         """Make a new release of `target`; LATEST and `release_tags` move to it.
 
@@ -268,45 +263,28 @@ class LocalServer:
         entry : str, optional
             Which function or class of source, as ``name`` or ``module:name``. Default: the only
             one of ``workflow.py``.
-        isolation : {"kernel", "process", "container", "environment"}
-            ``"process"``: each run of source gets a process of its own, which a time limit or
-            cancelling ends for certain; a crash rejects the run. ``"container"``,
-            ``"environment"``: a Workflows SDK project runs in Vellum's workflow server, in a
-            container of an image or in another Python environment.
-        memory_limit : int, optional
-            Bytes of address space of such a process, about 200 MiB of which are Python's own.
-            Default: the server's.
-        env : sequence of str
-            Environment variables that such a process gets; it gets no keys but these.
-        source : str, optional
-            The text of a module that defines `target`, where it is nowhere on disk: a cell. The
-            release is loaded from it, unless it uses names that it neither defines nor imports.
-        declared : Declared, optional
-            What source declares, where it is known: it is not imported before its first run then.
-        image, python : str or Path, optional
-            ``name:tag`` for ``"container"``, by default what ``vellum.lock.json`` or
-            ``pyproject.toml`` of the project names; the Python for ``"environment"``.
+        isolation : {"kernel", "process", "container", "environment"} or Isolation
+            A kind of isolation, or an `Isolation` with a memory limit, environment variables, an
+            image or a Python executable.
 
         Raises
         ------
         VellumNBError
-            When the name, a tag, the signature or the source will not do; the message says why.
+            If the name, a tag, the signature, the source or the isolation is invalid.
 
         Examples
         --------
-        >>> text = "def shout(text: str) -> str: return text.upper()"
-        >>> exec(text)
-        >>> release = LocalServer().deploy(shout, source=text, isolation="process")
+        >>> files = {"workflow.py": b"def shout(text: str) -> str: return text.upper()"}
+        >>> release = LocalServer().deploy(files, isolation=Isolation("process"))
         >>> release.workflow_version.input_variables[0].key
         'text'
         """
-        if isolation in {"process", "container"} and memory_limit is None:
-            memory_limit = self._memory_limit
-        process = isolation_options(
-            isolation, target, memory_limit=memory_limit, env=env, image=image, python=python
-        )
-        parts = target, self._registry.snapshots, process
-        release = build(*parts, entry=entry, source=source, declared=declared)
+        if not isinstance(isolation, Isolation):
+            isolation = Isolation(isolation)
+        if isolation.kind in {"process", "container"} and isolation.memory_limit is None:
+            isolation = replace(isolation, memory_limit=self._memory_limit)
+        process = process_options(isolation, target)
+        release = build(target, self._registry.snapshots, process, entry=entry)
         names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
             release, release_tags=release_tags, release_id=release_id, **names

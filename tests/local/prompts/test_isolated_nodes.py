@@ -28,7 +28,7 @@ def run(server, asking, tmp_path):
         (folder / "display" / "__init__.py").write_text("raise OSError('this is for the editor')")
         (folder / "__init__.py").write_text("from .display import *\n")
         (folder / "workflow.py").write_text(text)
-        server.deploy(folder, isolation="process", **options)
+        server.deploy(folder, isolation=Isolation("process", **options))
         inputs = [{"name": "text", "type": "STRING", "value": "Ada"}]
         api = asking(server)
         reply = api.send(workflow_deployment_name=name, inputs=inputs).json()

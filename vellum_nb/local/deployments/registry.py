@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 
@@ -41,7 +41,6 @@ from vellum_nb.models import contract
 from vellum_nb.sqlite import FileFormat, SqliteFile
 
 LATEST = "LATEST"
-Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -69,6 +68,27 @@ class Declared:
     input_variables: tuple[contract.VellumVariable, ...]
     output_variables: tuple[contract.VellumVariable, ...]
     summary: str = ""
+
+
+@dataclass(frozen=True)
+class DeclaredProject:
+    """A project with declared variables, deployed without importing it."""
+
+    project: os.PathLike[str] | Mapping[str, bytes]
+    declared: Declared
+
+
+@dataclass(frozen=True)
+class CellCode:
+    """A callable or Workflows SDK class that was defined in a cell, with the text of the cell."""
+
+    target: Callable[..., Any] | type
+    source: str
+
+
+Target: TypeAlias = (
+    Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes] | DeclaredProject | CellCode
+)
 
 
 # In the registry it is a name; the context of the validation is the server's `Snapshots`.
@@ -170,29 +190,31 @@ def build(
     process: ProcessOptions | None,
     *,
     entry: str | None = None,
-    source: str | None = None,
-    declared: Declared | None = None,
 ) -> Release:
     """Return a release of `target`; see `LocalServer.deploy`."""
+    declared = None
+    if isinstance(target, DeclaredProject):
+        declared, target = target.declared, target.project
     if isinstance(target, Mapping):
         files, name = check_files(target, "The project"), ""
     elif isinstance(target, os.PathLike):
         path = Path(target).expanduser().resolve()
         files, name = read_source(path), path.name if path.is_dir() else ""
+    elif isinstance(target, CellCode):
+        name = name_of(target.target)
+        entry = f"{MODULE}:{entry or name}"
+        files = {f"{MODULE}.py": target.source.encode()}
+        if undefined_names(target.source) and process is None:
+            return _of_code(code_of(target.target), name, entry, snapshot=snapshots.add(files))
     else:
         name = name_of(target)
-        if source is None:
-            if process is not None:
-                msg = (
-                    f"{name} cannot run in a process of its own: its source is not known. "
-                    "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
-                )
-                raise Refused(400, msg)
-            return _of_code(code_of(target), name, import_path(target))
-        entry = f"{MODULE}:{entry or name}"
-        files = {f"{MODULE}.py": source.encode()}
-        if undefined_names(source) and process is None:
-            return _of_code(code_of(target), name, entry, snapshot=snapshots.add(files))
+        if process is not None:
+            msg = (
+                f"{name} cannot run in a process of its own: its source is not available. "
+                "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
+            )
+            raise Refused(400, msg)
+        return _of_code(code_of(target), name, import_path(target))
     return _from_source(snapshots.add(files), entry or "", process, name, declared)
 
 

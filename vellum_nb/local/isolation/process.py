@@ -19,9 +19,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
@@ -42,6 +42,8 @@ from vellum_nb.local.isolation.fork_server import ForkServer, read_number
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
+IsolationKind: TypeAlias = Literal["kernel", "process", "container", "environment"]
+_KINDS = get_args(IsolationKind)
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a process of its own."""
 _LEAST_MEMORY = 256 * 1024**2
@@ -64,6 +66,77 @@ _INTERPRETER = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPYCACHEPREFIX", 
 
 
 @dataclass(frozen=True, slots=True)
+class Isolation:
+    """Isolation of a release on a `LocalServer`.
+
+    Parameters
+    ----------
+    kind : {"kernel", "process", "container", "environment"}
+        ``"kernel"``: each run is a thread of this process. ``"process"``: each run is a forked
+        process, so a time limit or a cancellation always ends it, and a crash rejects it.
+        ``"container"``, ``"environment"``: a Workflows SDK project runs in Vellum's workflow
+        server, in a container or in another Python environment.
+    memory_limit : int, optional
+        Bytes of address space, of which Python itself needs about 200 MiB. Default: the
+        `memory_limit` of the server; unlimited for ``"environment"``.
+    env : sequence of str
+        Names of environment variables to pass to the code. It receives no other keys.
+    image : str, optional
+        ``name:tag`` of the container image. Default: the image that the project names in
+        ``vellum.lock.json`` or ``pyproject.toml``.
+    python : str or Path, optional
+        Python executable of the environment.
+
+    Raises
+    ------
+    VellumNBError
+        If an option is invalid, or has no effect with this kind of isolation.
+
+    Examples
+    --------
+    >>> Isolation("process", memory_limit=2**30, env=["STRIPE_KEY"]).env
+    ('STRIPE_KEY',)
+    """
+
+    kind: IsolationKind
+    _: KW_ONLY
+    memory_limit: int | None = None
+    env: Sequence[str] = ()
+    image: str | None = None
+    python: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if problem := self._unsuitable() or self._invalid():
+            raise Refused(400, problem)
+        object.__setattr__(self, "env", tuple(self.env))
+
+    def _unsuitable(self) -> str:
+        """Describe an option that this kind of isolation does not have."""
+        kind = self.kind
+        if kind not in _KINDS:
+            return f"Unknown isolation {kind!r:.40}. Available: {', '.join(_KINDS)}"
+        if kind == "kernel" and (self.memory_limit is not None or self.env):
+            return 'memory_limit and env need isolation "process", "container" or "environment"'
+        if self.image is not None and kind != "container":
+            return f'image needs isolation "container", not {kind!r}'
+        if self.python is not None and kind != "environment":
+            return f'python needs isolation "environment", not {kind!r}'
+        return ""
+
+    def _invalid(self) -> str:
+        if self.kind != "kernel" and os.name == "nt":
+            return f"isolation {self.kind!r} is not available on Windows, which cannot fork"
+        if isinstance(self.env, str) or not all(_NAME.fullmatch(name) for name in self.env):
+            return f"env must be a list of names of environment variables, not {self.env!r:.60}"
+        if self.memory_limit is not None and self.memory_limit < _LEAST_MEMORY:
+            return (
+                f"memory_limit={self.memory_limit} is too small: it is in bytes, and Python itself "
+                f"needs a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
+            )
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessOptions:
     """Options of the process of each run, or of the workflow server of a release."""
 
@@ -72,32 +145,6 @@ class ProcessOptions:
     isolation: str = "process"  # or where Vellum's workflow server runs: container, environment
     digest: str | None = None  # of the image
     python: str | None = None
-
-
-def process_options(
-    isolation: str, *, memory_limit: int | None, env: Sequence[str]
-) -> ProcessOptions | None:
-    """Return the options of a process, or None when runs stay in the kernel's process."""
-    available = ("kernel", "process", "container", "environment")
-    problem = ""
-    if isolation == "kernel":
-        if memory_limit is None and not env:
-            return None
-        problem = 'memory_limit and env are for runs in a process: add isolation="process"'
-    elif isolation not in available:
-        problem = f"Unknown isolation {isolation!r:.40}. Available: {', '.join(available)}"
-    elif os.name == "nt":
-        problem = f"isolation={isolation!r} needs a system that can fork, which Windows cannot"
-    elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
-        problem = f"env is a list of names of environment variables, not {env!r:.60}"
-    elif memory_limit is not None and memory_limit < _LEAST_MEMORY:
-        problem = (
-            f"memory_limit={memory_limit} is too small: it is in bytes, and Python itself needs "
-            f"a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
-        )
-    if problem:
-        raise Refused(400, problem)
-    return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
 def describe_in_process(

@@ -37,11 +37,11 @@ from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
     DESCRIBE_S,
     SLOW_IMPORT,
+    Isolation,
     ProcessExecution,
     ProcessOptions,
     describe_in_process,
     passed_on,
-    process_options,
 )
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator
@@ -74,45 +74,45 @@ end() {{ {clean_up}; kill -9 0; }}
 """
 
 
-def isolation_options(
-    isolation: str,
-    target: object,
-    *,
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
-) -> ProcessOptions | None:
-    """Return the options of a release of `target`; see `LocalServer.deploy`."""
-    options = process_options(isolation, memory_limit=memory_limit, env=env)
-    if options is None or isolation == "process":
+def process_options(isolation: Isolation, target: object) -> ProcessOptions | None:
+    """Resolve the isolation of `target`; return None if it runs in the kernel's process."""
+    if isolation.kind == "kernel":
+        return None
+    options = ProcessOptions(isolation.memory_limit, tuple(isolation.env), isolation.kind)
+    if isolation.kind == "process":
         return options
-    if isolation == "container":
+    if isolation.kind == "container":
+        image = isolation.image
         if image is None and isinstance(target, os.PathLike):
             image = image_of_project(Path(target).expanduser().resolve())
         if image:
             return replace(options, digest=_digest(_docker(), image))
         msg = (
-            'isolation="container" needs an image: give image="name:tag", or name it in '
-            "pyproject.toml or vellum.lock.json (container_image_name)"
+            'isolation "container" needs an image: give Isolation("container", image="name:tag"), '
+            "or name it in pyproject.toml or vellum.lock.json (container_image_name)"
         )
         raise Refused(400, msg)
+    return replace(options, python=_python_with_server(isolation.python))
+
+
+def _python_with_server(python: str | os.PathLike[str] | None) -> str:
+    """Return the path of `python`, an interpreter that can import the workflow server."""
     program = shutil.which(str(python)) if python else None
     if program is None:
         msg = (
-            'isolation="environment" needs python="/path/to/python" of that environment; '
+            'isolation "environment" needs Isolation("environment", python="/path/to/python"); '
             f"{str(python)!r:.200} is not a program"
         )
         raise Refused(400, msg)
     check = [program, "-c", "import workflow_server, gunicorn"]
-    done = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
-    if done.returncode:
+    process = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
+    if process.returncode:
         msg = (
-            f"isolation={isolation!r} needs Vellum's workflow server in {program}: "
+            f"Isolation needs Vellum's workflow server in {program}: "
             "pip install vellum-workflow-server there"
         )
         raise Refused(400, msg)
-    return replace(options, python=program)
+    return program
 
 
 def image_of_project(path: Path) -> str | None:

@@ -39,8 +39,8 @@ from vellum_nb.local.deployments.sources import (
     check_files,
 )
 from vellum_nb.local.engine.events import to_json
-from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import image_name, isolation_options
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT, Isolation
+from vellum_nb.local.isolation.workflow_server import image_name, process_options
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
@@ -218,7 +218,8 @@ def _deployed(
     process = None
     if image := image_name(pushed.runner_config):
         limit = DEFAULT_MEMORY_LIMIT
-        process = isolation_options("container", files, memory_limit=limit, image=image)
+        isolation = Isolation("container", memory_limit=limit, image=image)
+        process = process_options(isolation, files)
     return registry.deploy(
         build(files, registry.snapshots, process),
         name=config.name or pushed.module.rpartition(".")[2].replace("_", "-"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from vellum_nb.local.deployments.registry import Declared
+from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
@@ -91,10 +91,9 @@ def deploy_samples(server: Any) -> None:
     for name in [each for each in names() if each not in server.names()]:
         for target, tags, description in _SAMPLES[name]:
             server.deploy(
-                target or project_files(tags[0]),
+                target or DeclaredProject(project_files(tags[0]), declared(tags[0])),
                 name=name,
                 release_tags=tags,
                 description=description,
                 release_id=str(uuid.uuid5(_ID_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
-                declared=None if target else declared(tags[0]),
             )
