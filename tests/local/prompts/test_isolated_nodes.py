@@ -4,6 +4,8 @@ import pytest
 from execution_kit import FLOW_HEAD
 from openai_kit import GREET, says
 
+from vellum_nb.local import Isolation
+
 pytestmark = pytest.mark.slow
 FAIL = f"""{FLOW_HEAD}
 class Fail(BaseNode):
