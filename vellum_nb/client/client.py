@@ -8,7 +8,8 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeAlias, TypeVar
+from inspect import Parameter, signature
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, get_type_hints
 
 from pydantic import ValidationError
 from urllib3.filepost import encode_multipart_formdata
@@ -60,9 +61,47 @@ from vellum_nb.models.inputs import plain, to_wire
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
 Filters: TypeAlias = Mapping[str, Any] | str
 _MAX_PAGES = 10_000
+
+
+class ReleaseOptions(TypedDict, total=False):
+    """Options of every execution request."""
+
+    release_tag: str | None
+    external_id: str | None
+    metadata: Mapping[str, Any] | None
+    previous_execution_id: str | None
+
+
+class DeploymentOptions(ReleaseOptions, total=False):
+    """Options of a request that names the deployment in its body."""
+
+    workflow_deployment_name: str | None
+    workflow_deployment_id: str | None
+
+
+class ExecutionOptions(DeploymentOptions, total=False):
+    """Options of a request whose reply can contain data of nodes."""
+
+    expand_meta: ExpandMeta | Mapping[str, Any] | None
+
+
+def _spelled_out(options: Any) -> Callable[[F], F]:
+    """Show the keys of a TypedDict as parameters of a method, in `help` and completion."""
+
+    def spell_out(method: F) -> F:
+        *parameters, _ = signature(method).parameters.values()
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in get_type_hints(options).items()
+        ]
+        vars(method)["__signature__"] = signature(method).replace(parameters=parameters)
+        return method
+
+    return spell_out
 
 
 class Client:
@@ -129,21 +168,6 @@ class Client:
         self._settings, self._session = settings, Session(settings)
         self._send = self._session.send
 
-    def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
-        """Return the settings of another client for the same server with the same key."""
-        return replace(self._settings, max_connections=max_connections, max_tries=max_tries)
-
-    @classmethod
-    def of(cls, settings: ClientSettings) -> Self:
-        """Return a client with connections of its own."""
-        client = cls.__new__(cls)
-        client._open(settings)  # noqa: SLF001  (its own)
-        return client
-
-    def leaks(self, text: str) -> bool:
-        """Return whether `text` contains the API key, plain or escaped; for exports."""
-        return stands_in(self._settings.key.get_secret_value(), text)
-
     @property
     def base_url(self) -> str:
         """The address of the API, without a slash at the end."""
@@ -170,18 +194,13 @@ class Client:
 
     # Executions
 
+    @_spelled_out(ExecutionOptions)
     def execute_workflow(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
-        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ExecutionOptions],
     ) -> ExecuteWorkflowResponse:
         """Execute a deployed workflow and wait for its outputs.
 
@@ -212,107 +231,64 @@ class Client:
         APIError
             No usable answer came.
         """
-        body = {
-            "inputs": _wire(inputs),
-            "expand_meta": _plain(expand_meta),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
+        body = _execution_body(ExecutionOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowResponse)
 
+    @_spelled_out(ExecutionOptions)
     def execute_workflow_stream(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
-        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
         event_types: Sequence[str] | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ExecutionOptions],
     ) -> EventStream[WorkflowStreamEvent]:
         """Execute a deployed workflow and return its events as they arrive.
 
-        `event_types` are WORKFLOW (the default) and NODE, whose events carry
-        what `expand_meta` asks for; the rest is as in `execute_workflow`.
+        `event_types` are WORKFLOW (the default) and NODE, whose events carry the data selected by
+        `expand_meta`. The other parameters are those of `execute_workflow`.
         """
         types = None if event_types is None else check_texts("event_types", event_types)
-        body = {
-            "inputs": _wire(inputs),
-            "expand_meta": _plain(expand_meta),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-            "event_types": types,
-        }
+        fields = {"inputs": _wire(inputs), "event_types": types}
+        body = _execution_body(ExecutionOptions, options, **fields)
         request = self._predict("POST", "execute-workflow-stream", body=body)
         has_end = types is None or "WORKFLOW" in types
         return self._stream(WorkflowStreamEvent, request, cancel, has_end=has_end)
 
+    @_spelled_out(DeploymentOptions)
     def execute_workflow_async(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[DeploymentOptions],
     ) -> ExecuteWorkflowAsyncResponse:
         """Start a deployed workflow and return its execution id, without waiting for it.
 
-        `workflow_execution_status` returns its state; the rest is as in `execute_workflow`.
+        `workflow_execution_status` returns its state. The parameters are those of
+        `execute_workflow`.
         """
-        body = {
-            "inputs": _wire(inputs),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
+        body = _execution_body(DeploymentOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow-async", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
 
+    @_spelled_out(ReleaseOptions)
     def execute_stream(
         self,
         id: str,
         *,
         inputs: Mapping[str, object] | None = None,
         trigger: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ReleaseOptions],
     ) -> EventStream[WorkflowEvent]:
         """Execute a deployment and return all events of it and its nodes as they arrive.
 
         `inputs` are natural values by name, sent without types. `trigger` is the name or id of
-        what counts as its trigger.
+        the trigger to simulate.
         """
-        body = {
-            "inputs": _plain(inputs),
-            "trigger": trigger,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
+        body = _execution_body(ReleaseOptions, options, inputs=_plain(inputs), trigger=trigger)
         path = ("workflow-deployments", id, "execute-stream")
         return self._stream(WorkflowEvent, self._predict("POST", *path, body=body), cancel)
 
@@ -584,6 +560,31 @@ class Client:
         return EventStream(answer.stream, kind, has_end=has_end)
 
 
+def client_settings(client: Client, **changes: int) -> ClientSettings:
+    """Return the settings of `client`, with its key, to make the same client in another process.
+
+    Parameters
+    ----------
+    client : Client
+        The client.
+    **changes : int
+        Settings to replace, such as `max_tries`.
+    """
+    return replace(client._settings, **changes)  # type: ignore[arg-type]  # noqa: SLF001
+
+
+def open_client(settings: ClientSettings) -> Client:
+    """Return a client with new connections."""
+    client = Client.__new__(Client)
+    client._open(settings)  # noqa: SLF001
+    return client
+
+
+def contains_key(client: Client, text: str) -> bool:
+    """Return whether `text` contains the API key of `client`, plain or escaped."""
+    return stands_in(client._settings.key.get_secret_value(), text)  # noqa: SLF001
+
+
 def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iterator[T]:
     """Yield the items of all pages; the offset follows from what came, not from a link."""
     count = 0
@@ -616,6 +617,15 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
         else:
             refuse("inputs", item, "typed inputs, as models or dicts")
     return found
+
+
+def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> dict[str, Any]:
+    """Return the body of an execution request; raise TypeError for an option not in `kind`."""
+    for name in options.keys() - kind.__optional_keys__:
+        msg = f"Unexpected keyword argument {name!r}. Available: {', '.join(get_type_hints(kind))}"
+        raise TypeError(msg)
+    plain_options = {name: _plain(options.get(name)) for name in ("metadata", "expand_meta")}
+    return {**fields, **options, **plain_options}
 
 
 def _plain(value: object) -> Any:

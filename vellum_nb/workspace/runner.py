@@ -21,7 +21,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.client import Client
+from vellum_nb.client import Client, client_settings
 from vellum_nb.clock import uptime
 from vellum_nb.errors import (
     APIConnectionError,
@@ -274,7 +274,7 @@ class Runner:
         """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
         self.history.sweeps.begin_doubt(run.id)
         began = uptime() - self.history.sweeps.doubt_age(run.id)
-        _, read = self.client.settings(max_connections=1, max_tries=1).timeout
+        _, read = client_settings(self.client).timeout
         longest, cancel = read or LOOKUP_S, cancel or Cancellation()
         while True:
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
-from vellum_nb.client import Client
+from vellum_nb.client import Client, contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
@@ -108,7 +108,7 @@ class Workspace:
             view=self._view_history,
             sync=partial(synchronise, client, self._lookup),
             trace=partial(nodes_of, client),
-            leaks=client.leaks,
+            leaks=partial(contains_key, client),
         )
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
@@ -816,7 +816,7 @@ p = 1.00 · noise floor unknown>
                 if rows
                 else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
-            leaks=self.client.leaks,
+            leaks=partial(contains_key, self.client),
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,
