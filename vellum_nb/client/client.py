@@ -76,17 +76,21 @@ class ReleaseOptions(TypedDict, total=False):
     previous_execution_id: str | None
 
 
-class DeploymentOptions(ReleaseOptions, total=False):
+class _Deployment(TypedDict, total=False):
+    workflow_deployment_id: str | None
+    workflow_deployment_name: str | None
+
+
+class _ExpandedNodes(TypedDict, total=False):
+    expand_meta: ExpandMeta | Mapping[str, Any] | None
+
+
+class DeploymentOptions(_Deployment, ReleaseOptions, total=False):
     """Options of a request that names the deployment in its body."""
 
-    workflow_deployment_name: str | None
-    workflow_deployment_id: str | None
 
-
-class ExecutionOptions(DeploymentOptions, total=False):
+class ExecutionOptions(_ExpandedNodes, DeploymentOptions, total=False):
     """Options of a request whose reply can contain data of nodes."""
-
-    expand_meta: ExpandMeta | Mapping[str, Any] | None
 
 
 def _spelled_out(options: Any) -> Callable[[F], F]:
@@ -250,8 +254,8 @@ class Client:
         `expand_meta`. The other parameters are those of `execute_workflow`.
         """
         types = None if event_types is None else check_texts("event_types", event_types)
-        fields = {"inputs": _wire(inputs), "event_types": types}
-        body = _execution_body(ExecutionOptions, options, **fields)
+        body = _execution_body(ExecutionOptions, options, inputs=_wire(inputs))
+        body["event_types"] = types
         request = self._predict("POST", "execute-workflow-stream", body=body)
         has_end = types is None or "WORKFLOW" in types
         return self._stream(WorkflowStreamEvent, request, cancel, has_end=has_end)
@@ -622,10 +626,12 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
 def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> dict[str, Any]:
     """Return the body of an execution request; raise TypeError for an option not in `kind`."""
     for name in options.keys() - kind.__optional_keys__:
-        msg = f"Unexpected keyword argument {name!r}. Available: {', '.join(get_type_hints(kind))}"
+        msg = f"Unexpected keyword argument {name!r}. Available: {', '.join(kind.__annotations__)}"
         raise TypeError(msg)
-    plain_options = {name: _plain(options.get(name)) for name in ("metadata", "expand_meta")}
-    return {**fields, **options, **plain_options}
+    values = {name: options.get(name) for name in kind.__annotations__}
+    for name in values.keys() & {"metadata", "expand_meta"}:
+        values[name] = _plain(values[name])
+    return {**fields, **values}
 
 
 def _plain(value: object) -> Any:
