@@ -27,6 +27,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Rejection, Usage
 from vellum_nb.models.base import Model
+from vellum_nb.models.media import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -51,7 +52,6 @@ _CLIENT_ERRORS = range(400, 500)
 _FINISHED = {"stop": "STOP", "length": "LENGTH", "tool_calls": "STOP", "function_call": "STOP"}
 _DECLARED = ("model", "messages", "stream")  # the rest goes along as it is
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
-_MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})
 _RESERVED = frozenset({"messages", "model", "stream", "stream_options", "json_schema", "json_mode"})
 _NEUTRAL = {"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
 _MILLION = 1_000_000
@@ -528,7 +528,7 @@ def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -
     value = sent.get("value")
     if sent.get("type") == "CHAT_HISTORY" and isinstance(value, list):
         return [_turn(message) for message in value if isinstance(message, Mapping)]
-    if sent.get("type") in _MEDIA and isinstance(value, Mapping):
+    if sent.get("type") in MEDIA_TYPES and isinstance(value, Mapping):
         return [{**value, "block_type": sent["type"]}]
     return [{**block, "input_variable": name}]
 
@@ -615,7 +615,7 @@ def _content(values: Iterable[Json]) -> str | list[dict[str, Any]]:
 def _part(value: Json) -> dict[str, Any]:
     kind: str = value["type"]
     content: Any = value.get("value")
-    if kind not in _MEDIA:
+    if kind not in MEDIA_TYPES:
         text = (content or "") if kind == "STRING" else json.dumps(content, ensure_ascii=False)
         return {"type": "text", "text": text}
     source = content.get("src") if isinstance(content, Mapping) else None

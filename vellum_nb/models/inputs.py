@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
+from vellum_nb.models.types import TYPES, value_type
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -179,8 +180,6 @@ _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
 
 # Chat messages
 
-_PARTS = ("STRING", "FUNCTION_CALL", *MEDIA_TYPES)
-
 
 def chat_messages(value: object) -> list[dict[str, Any]]:
     """Return `value` as a list of messages.
@@ -240,13 +239,15 @@ def _content(content: object, number: int) -> dict[str, Any]:
     if isinstance(content, list | tuple):
         content = {"type": "ARRAY", "value": content}
     try:
-        return {"content": _part(content, (*_PARTS, "ARRAY"))}
+        return {"content": _part(content, "ARRAY")}
     except InputError as exc:
         msg = f"message {number}: {exc}"
         raise InputError(msg) from None
 
 
-def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+def _part(part: object, *more: str) -> dict[str, Any]:
+    """Return the content of a message, or a part of it, of one of the types of chats or `more`."""
+    allowed = [*(name for name, type_ in TYPES.items() if type_.in_chat), *more]
     if isinstance(part, str):
         part = {"type": "STRING", "value": part}
     kind = part.get("type") if isinstance(part, Mapping) else None
@@ -260,7 +261,7 @@ def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(value, list | tuple):
             msg = f"its content is an ARRAY of {format_value(value)}; a list is expected"
             raise InputError(msg)
-        return {"type": kind, "value": [_part(item, _PARTS) for item in value]}
+        return {"type": kind, "value": [_part(item) for item in value]}
     if kind == "STRING" and not isinstance(value, str):
         msg = f"its content is a STRING of {format_value(value)}; text is expected"
         raise InputError(msg)
@@ -269,20 +270,6 @@ def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 # Typed inputs
 
-_KINDS = {
-    "STRING": "text",
-    "NUMBER": "number",
-    "CHAT_HISTORY": "chat",
-    **{name: name.lower() for name in MEDIA_TYPES},
-}
-_WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
-_PYTHON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "STRING": (str, "text"),
-    "NUMBER": ((int, float), "a number"),
-    "ARRAY": (list, "a list"),
-    "SEARCH_RESULTS": (list, "a list"),
-    "FUNCTION_CALL": (dict, "a dict"),
-}
 _EXPECTED = {  # of a kind of field; of others "a number" and the like
     "text": "text",
     "bool": "True or False",
@@ -373,7 +360,7 @@ def field_kind(variable: VellumVariable) -> str:
         return "enum"
     if variable.type == "JSON" and schema.get("type") == "boolean":
         return "bool"
-    return _KINDS.get(variable.type, "json")
+    return value_type(variable.type).field
 
 
 def infer_type(value: object) -> str:
@@ -407,7 +394,7 @@ def _inferred(value: object) -> str:
 
 def wire_type(variable: VellumVariable) -> str:
     """Return the type to send: the contract has no inputs of the other types, JSON carries them."""
-    return variable.type if variable.type in _KINDS else "JSON"
+    return variable.type if value_type(variable.type).is_input else "JSON"
 
 
 def _takes_none(variable: VellumVariable) -> bool:
@@ -437,7 +424,7 @@ def _checked(value: object, variable: VellumVariable) -> Any:
 
 
 def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
-    if not variable.json_schema or variable.type not in _WITH_SCHEMA:
+    if not variable.json_schema or not value_type(variable.type).has_schema:
         return None
     return schema_problem(value, variable.json_schema)
 
@@ -449,9 +436,9 @@ def _converted(value: object, kind: str) -> Any:
     if kind in MEDIA_TYPES:
         return plain(media_dict(value, kind))
     sent = plain(value)
-    types, expected = _PYTHON_TYPES.get(kind, (object, ""))
-    if not isinstance(sent, types) or (kind == "NUMBER" and isinstance(sent, bool)):
-        msg = f"{format_value(value)} is given; {expected} is expected"
+    type_ = value_type(kind)
+    if not isinstance(sent, type_.python) or (kind == "NUMBER" and isinstance(sent, bool)):
+        msg = f"{format_value(value)} is given; {type_.expected} is expected"
         raise InputError(msg)
     return sent
 

@@ -51,7 +51,8 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+from vellum_nb.models.media import DATA_URL_LIMIT
+from vellum_nb.models.types import value_type
 from vellum_nb.sweep.retry_policy import LOOKUP_S, cancelled, doubt_after, lookup_pause, run_error
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -66,7 +67,6 @@ Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
-_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
 
 
@@ -549,7 +549,7 @@ class Uploads:
         fields = [dict(item) for item in inputs]
         return [
             each | {"value": self._replaced(each["value"], cancel)}
-            if each["type"] in _WITH_FILES
+            if value_type(each["type"]).has_files
             else each
             for each in fields
         ]

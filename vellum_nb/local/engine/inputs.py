@@ -19,12 +19,11 @@ from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Ev
 from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
-from vellum_nb.models.inputs import schema_problem
+from vellum_nb.models.inputs import schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
+from vellum_nb.models.types import value_type
 
-WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
 _UPLOAD_PREFIX = "vellum:uploaded-file:"
-_TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNKNOWN_MEDIA = "application/octet-stream"
 
@@ -156,7 +155,7 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
         raise Refused(400, f"Unknown input variable {given.name!r:.160}; known are: {known}")
     variable, value = parameter.variable, given.value
     schema = variable.json_schema or {}
-    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
+    expected = wire_type(variable)
     if schema.get("type") == "boolean" and given.type == "NUMBER" and value in (0, 1):
         value = bool(value)  # nodes of Vellum's SDK send booleans as numbers
     elif given.type == "JSON" and (expected in MEDIA_TYPES or value == []):
@@ -222,7 +221,7 @@ def resolve_uploads(
 
     resolved = [
         each.model_copy(update={"value": _replaced(each.value, partial(content_of, each.name))})
-        if each.type in _TYPES_WITH_FILES
+        if value_type(each.type).has_files
         else each
         for each in inputs
     ]

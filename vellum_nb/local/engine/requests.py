@@ -13,12 +13,12 @@ from pydantic import AfterValidator, ConfigDict, Field
 from vellum_nb.local.deployments.registry import LATEST, Deployment, Registry, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import new_id, to_json
-from vellum_nb.local.engine.inputs import WIRE_TYPES
 from vellum_nb.local.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 from vellum_nb.models.base import Model
 from vellum_nb.models.contract import ExecuteWorkflowRequest, ParentContext
+from vellum_nb.models.inputs import wire_type
 
 _MAX_DEPTH = 50  # contexts inside each other
 _CONTEXTS: Mapping[Any, tuple[str, ...]] = {  # type -> fields that it must have
@@ -121,7 +121,7 @@ def parse_stream_request(
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
     release, fields = _release_and_fields(deployment, body)
-    types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
+    types = {variable.key: wire_type(variable) for variable in release.input_variables}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
         for name, value in body.inputs.items()

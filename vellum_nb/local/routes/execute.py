@@ -36,6 +36,7 @@ from vellum_nb.local.routes.common import (
     on_hang_up,
 )
 from vellum_nb.models import ExpandMeta, contract
+from vellum_nb.models.types import value_type
 
 router = new_router()
 _HUNG_UP = "The client hung up"
@@ -43,11 +44,6 @@ _PIECE = 256 * 1024  # bytes
 _NO_VALUES = DeploymentExecuteStreamRequest()
 _Json = dict[str, Any]
 _STATES = frozenset({"INITIATED", "STREAMING", "FULFILLED", "REJECTED"})
-# The contract has no other types while a workflow streams; the last event has all outputs.
-_STREAMED = frozenset(
-    {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "FUNCTION_CALL"}
-) | {"ERROR"}
-_NODE_TYPES = _STREAMED | {"THINKING"}
 
 
 @router.post("/v1/execute-workflow", response_model=contract.ExecuteWorkflowResponse)
@@ -206,7 +202,7 @@ class WorkflowStream:
         """Return the progress of the output that an event carries."""
         part = event.body.get("output", {})
         output = next(iter(event.outputs), None)
-        if output is None or output.type not in _STREAMED:
+        if output is None or value_type(output.type).streams != "workflow":
             return
         progress = dict.fromkeys(("node_id", "delta", "value"))
         progress |= {"id": output.id, "name": output.name, "type": output.type}
@@ -302,7 +298,12 @@ def _values(event: Event) -> list[_Json]:
         outputs = (event.body.get("outputs") or {}).items()
         found = [(_id(event, name), name, plain_type(value), value) for name, value in outputs]
     return [
-        {"id": id_, "name": name, "type": type_ if type_ in _NODE_TYPES else "JSON", "value": value}
+        {
+            "id": id_,
+            "name": name,
+            "type": type_ if value_type(type_).streams != "none" else "JSON",
+            "value": value,
+        }
         for id_, name, type_, value in found
     ]
 

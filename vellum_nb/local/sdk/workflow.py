@@ -73,10 +73,10 @@ from vellum_nb.local.ledger import storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models.types import value_type
 
 _SPAN = re.compile(r".*:span:([^:]*):.*")
 _NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
-_WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
 _NODE_KINDS = {
     "BaseInlinePromptNode": "PROMPT",
     "BasePromptDeploymentNode": "PROMPT",
@@ -412,7 +412,7 @@ def _as_vellum_has_it(kind: Kind, reference: BaseDescriptor[Any]) -> Kind:
     type_ = kind.type
     with suppress(ValueError, RecursionError):  # the SDK knows no type for some unions
         type_ = str(primitive_type_to_vellum_variable_type(reference))
-    return replace(kind, type=type_, schema=kind.schema if type_ in _WITH_SCHEMA else None)
+    return replace(kind, type=type_, schema=kind.schema if value_type(type_).has_schema else None)
 
 
 # Patches of the SDK: shared inputs, stable ids, nodes that end their thread
