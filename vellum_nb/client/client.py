@@ -11,7 +11,7 @@ from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from urllib3.filepost import encode_multipart_formdata
 
 from vellum_nb.client.session import TRIES, Request, Session, build_request
@@ -62,6 +62,7 @@ from vellum_nb.models.inputs import plain, to_wire
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
+M = TypeVar("M", bound=BaseModel)
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
 Filters: TypeAlias = Mapping[str, Any] | str
 _MAX_PAGES = 10_000
@@ -90,7 +91,7 @@ class DeploymentOptions(_Deployment, ReleaseOptions, total=False):
 
 
 class ExecutionOptions(_ExpandedNodes, DeploymentOptions, total=False):
-    """Options of a request whose reply can contain data of nodes."""
+    """Options of a request with data of nodes in its reply."""
 
 
 def _spelled_out(options: Any) -> Callable[[F], F]:
@@ -111,7 +112,7 @@ def _spelled_out(options: Any) -> Callable[[F], F]:
 class Client:
     """Vellum's workflow API.
 
-    One client serves any number of threads. Close it, or use it as a context manager.
+    A client can be used from any number of threads. Close it, or use it as a context manager.
 
     Parameters
     ----------
@@ -119,29 +120,29 @@ class Client:
         Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it without
         echo. It is never stored, printed or logged.
     base_url : str, optional
-        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix stays. With
-        ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
-        refused for Vellum's own hosts.
+        Address of the API, with an optional path prefix. Default: ``VELLUM_API_URL``, or Vellum's
+        cloud. ``http://`` sends the key unencrypted: the client warns once per remote host, and
+        refuses it for Vellum's own hosts.
     predict_url : str, optional
-        Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
-        `base_url` is another host, that host serves both.
+        Address for executions. Default: ``VELLUM_PREDICT_API_URL``, or Vellum's cloud, or
+        `base_url` if that is another host.
     timeout : float, (float, float) or None
-        Seconds to connect, and to wait for data; None: no limit. A whole answer, except a stream,
-        takes at most the two together.
+        Seconds to connect and to wait for data, or None for no limit. Their sum limits the time of
+        a whole answer, except of a stream.
     api_version : str
         Value of the header X-API-Version.
     max_connections : int
-        How many connections a host keeps open: as many as there are calls at once.
+        Open connections per host: the number of concurrent calls.
     max_tries : int, default 4
-        How often a request is sent at most; see the notes.
+        Limit of attempts per request; see the notes.
     max_reply_bytes : int or None, default 256,000,000
-        The longest answer, and the longest line of a stream, decoded; None is any length.
+        Limit of the decoded size of an answer, or a line of a stream.
 
     Notes
     -----
-    A request is sent again if it never left, and after 429 and 503 with Retry-After; reads also
-    after a lost connection, 502, 503 and 504. An execution that may have run is never sent again:
-    see `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
+    A request is retried if it was not sent, and after 429 and 503 with Retry-After. Reads are also
+    retried after a lost connection, 502, 503 and 504. An execution that could have run is never
+    retried: see `vellum_nb.APIError`. Requests to this machine use no proxy.
 
     Examples
     --------
@@ -174,12 +175,12 @@ class Client:
 
     @property
     def base_url(self) -> str:
-        """The address of the API, without a slash at the end."""
+        """The address of the API, without a trailing slash."""
         return self._settings.base_url
 
     @property
     def predict_url(self) -> str:
-        """The address for executions, without a slash at the end."""
+        """The address for executions, without a trailing slash."""
         return self._settings.predict_url
 
     @printed
@@ -193,7 +194,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Calls after this are refused."""
+        """Close the connections; later calls raise an error."""
         self._session.close()
 
     # Executions
@@ -211,29 +212,29 @@ class Client:
         Parameters
         ----------
         inputs
-            Typed inputs, as models or dicts; or a dict of natural values, whose types are inferred.
+            Typed inputs, as models or dicts; or natural values by name, with inferred types.
         workflow_deployment_name, workflow_deployment_id
-            Which deployment: one of the two.
+            The deployment, by name or by id.
         release_tag
-            Which release; the server's default is LATEST.
+            The release tag to execute. The default of the server is LATEST.
         external_id
-            Your own id of this execution, unique in the workspace.
+            Your id for this execution, unique in the workspace.
         metadata, previous_execution_id, expand_meta
-            As the API has them.
+            As in the API.
         cancel
-            Ends the call from another thread, with an `APIConnectionError`.
+            Cancels the call from another thread; it raises an `APIConnectionError`.
 
         Returns
         -------
         ExecuteWorkflowResponse
-            Also when the workflow was rejected: see ``data.state``.
+            Also for a rejected workflow: see ``data.state``.
 
         Raises
         ------
         InputError
-            The request cannot be written; nothing was sent.
+            If the request is invalid; it was not sent.
         APIError
-            No usable answer came.
+            If the server gave no usable answer.
         """
         body = _execution_body(ExecutionOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow", body=body)
@@ -250,7 +251,7 @@ class Client:
     ) -> EventStream[WorkflowStreamEvent]:
         """Execute a deployed workflow and return its events as they arrive.
 
-        `event_types` are WORKFLOW (the default) and NODE, whose events carry the data selected by
+        `event_types` are WORKFLOW (the default) and NODE; NODE events contain the data selected by
         `expand_meta`. The other parameters are those of `execute_workflow`.
         """
         types = None if event_types is None else check_texts("event_types", event_types)
@@ -313,14 +314,14 @@ class Client:
         execution_id: str | None = None,
         external_id: str | None = None,
     ) -> None:
-        """Rate outputs of an execution, and submit what they should have been.
+        """Rate outputs of an execution and submit desired outputs.
 
-        Name the execution by one of `execution_id` and `external_id`.
+        Identify the execution by either `execution_id` or `external_id`.
         """
         if isinstance(actuals, str | bytes | Mapping) or not isinstance(actuals, Sequence):
             refuse("actuals", actuals, "a list of actuals")
         body = {
-            "actuals": [_actual(each) for each in actuals],
+            "actuals": [_actual(actual) for actual in actuals],
             "execution_id": execution_id,
             "external_id": external_id,
         }
@@ -363,15 +364,20 @@ class Client:
     ) -> WorkflowEventExecutionRead:
         """Return one execution of a deployment, with its spans."""
         path = ("workflow-deployments", id, "execution-events", execution_id)
-        return self._send(self._api("GET", *path)).parse(WorkflowEventExecutionRead)
+        return self._read(WorkflowEventExecutionRead, *path)
 
     def retrieve_workflow_execution_detail(
         self, execution_id: str, *, prev_span_id: str | None = None, span_limit: int | None = None
     ) -> WorkflowExecutionDetail:
         """Return one execution, with at most `span_limit` spans that follow `prev_span_id`."""
         query = {"prev_span_id": prev_span_id, "span_limit": span_limit}
-        request = self._api("GET", "workflow-executions", execution_id, "detail", query=query)
-        return self._send(request).parse(WorkflowExecutionDetail)
+        return self._read(
+            WorkflowExecutionDetail,
+            "workflow-executions",
+            execution_id,
+            "detail",
+            query=query,
+        )
 
     # Deployments, their release tags and releases; `id` is an id or a name
 
@@ -385,8 +391,7 @@ class Client:
     ) -> Page[SlimWorkflowDeployment]:
         """Return one page of the workflow deployments."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "status": status}
-        request = self._api("GET", "workflow-deployments", query=query)
-        return self._send(request).parse(Page[SlimWorkflowDeployment])
+        return self._read(Page[SlimWorkflowDeployment], "workflow-deployments", query=query)
 
     def iter_workflow_deployments(
         self, *, ordering: str | None = None, status: str | None = None
@@ -396,8 +401,7 @@ class Client:
 
     def retrieve_workflow_deployment(self, id: str) -> WorkflowDeploymentRead:
         """Return a deployment by its id or name; its variables are those of LATEST."""
-        request = self._api("GET", "workflow-deployments", id)
-        return self._send(request).parse(WorkflowDeploymentRead)
+        return self._read(WorkflowDeploymentRead, "workflow-deployments", id)
 
     def list_workflow_release_tags(
         self,
@@ -410,8 +414,13 @@ class Client:
     ) -> Page[WorkflowReleaseTagRead]:
         """Return one page of a deployment's release tags; `source` is SYSTEM or USER."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "source": source}
-        request = self._api("GET", "workflow-deployments", id, "release-tags", query=query)
-        return self._send(request).parse(Page[WorkflowReleaseTagRead])
+        return self._read(
+            Page[WorkflowReleaseTagRead],
+            "workflow-deployments",
+            id,
+            "release-tags",
+            query=query,
+        )
 
     def iter_workflow_release_tags(
         self, id: str, *, ordering: str | None = None, source: str | None = None
@@ -421,8 +430,7 @@ class Client:
 
     def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:
         """Return one release tag of a deployment."""
-        request = self._api("GET", "workflow-deployments", id, "release-tags", name)
-        return self._send(request).parse(WorkflowReleaseTagRead)
+        return self._read(WorkflowReleaseTagRead, "workflow-deployments", id, "release-tags", name)
 
     def update_workflow_release_tag(
         self, id: str, name: str, *, history_item_id: str | None = None
@@ -442,8 +450,13 @@ class Client:
     ) -> Page[WorkflowDeploymentRelease]:
         """Return one page of a deployment's releases."""
         query = {"limit": limit, "offset": offset, "ordering": ordering}
-        request = self._api("GET", "workflow-deployments", id, "releases", query=query)
-        return self._send(request).parse(Page[WorkflowDeploymentRelease])
+        return self._read(
+            Page[WorkflowDeploymentRelease],
+            "workflow-deployments",
+            id,
+            "releases",
+            query=query,
+        )
 
     def iter_workflow_deployment_releases(
         self, id: str, *, ordering: str | None = None
@@ -456,14 +469,14 @@ class Client:
     ) -> WorkflowDeploymentRelease:
         """Return one release, with its own variables, by its id or by a release tag."""
         path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
-        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentRelease)
+        return self._read(WorkflowDeploymentRelease, *path)
 
     def workflow_deployment_history_item_retrieve(
         self, id: str, history_id_or_release_tag: str
     ) -> WorkflowDeploymentHistoryItem:
         """Return a release as a history item, the form that Vellum used before releases."""
         path = ("workflow-deployments", id, "history", history_id_or_release_tag)
-        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
+        return self._read(WorkflowDeploymentHistoryItem, *path)
 
     def deploy_workflow(
         self,
@@ -517,7 +530,7 @@ class Client:
     def upload_file(
         self, content: bytes, *, filename: str = "upload", cancel: Cancellation | None = None
     ) -> UploadedFileRead:
-        """Upload a file; media inputs name it by the ``src`` of what is returned."""
+        """Upload a file; media inputs refer to it by the ``src`` of the reply."""
         if not isinstance(content, bytes | bytearray | memoryview):
             refuse("content", content, "bytes")
         check_text("filename", filename)
@@ -533,24 +546,27 @@ class Client:
     ) -> UploadedFileRead:
         """Return an uploaded file's address, good for `expiry_seconds` (604800 by default)."""
         query = {"expiry_seconds": expiry_seconds}
-        request = self._api("GET", "uploaded-files", id, query=query)
-        return self._send(request).parse(UploadedFileRead)
+        return self._read(UploadedFileRead, "uploaded-files", id, query=query)
 
     # Identity of the API key
 
     def environment_identity(self) -> EnvironmentRead:
         """Return the environment that the API key belongs to."""
-        return self._send(self._api("GET", "environments", "identity")).parse(EnvironmentRead)
+        return self._read(EnvironmentRead, "environments", "identity")
 
     def workspace_identity(self) -> WorkspaceRead:
         """Return the workspace that the API key belongs to."""
-        return self._send(self._api("GET", "workspaces", "identity")).parse(WorkspaceRead)
+        return self._read(WorkspaceRead, "workspaces", "identity")
 
     def organization_identity(self) -> OrganizationRead:
         """Return the organization that the API key belongs to."""
-        return self._send(self._api("GET", "organizations", "identity")).parse(OrganizationRead)
+        return self._read(OrganizationRead, "organizations", "identity")
 
-    def _api(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
+    def _read(self, model: type[M], *path: str, query: Mapping[str, Any] | None = None) -> M:
+        """Send a GET request to the API and parse the reply."""
+        return self._send(self._api("GET", *path, query=query)).parse(model)
+
+    def _api(self, method: str, *path: str, **parts: Mapping[str, Any] | None) -> Request:
         return build_request(method, self._settings.base_url, path, **parts)
 
     def _predict(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
@@ -560,20 +576,12 @@ class Client:
         self, kind: type[E], request: Request, cancel: Cancellation | None, *, has_end: bool = True
     ) -> EventStream[E]:
         answer = self._send(request._replace(accept="*/*", stream=True), cancel)
-        assert answer.stream is not None  # noqa: S101  # a good answer to such a request has it
+        assert answer.stream is not None  # noqa: S101  # requested by `stream=True`
         return EventStream(answer.stream, kind, has_end=has_end)
 
 
 def client_settings(client: Client, **changes: int) -> ClientSettings:
-    """Return the settings of `client`, with its key, to make the same client in another process.
-
-    Parameters
-    ----------
-    client : Client
-        The client.
-    **changes : int
-        Settings to replace, such as `max_tries`.
-    """
+    """Return the settings of `client`, with its key and `changes`, for another process."""
     return replace(client._settings, **changes)  # type: ignore[arg-type]  # noqa: SLF001
 
 
@@ -590,13 +598,13 @@ def contains_key(client: Client, text: str) -> bool:
 
 
 def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iterator[T]:
-    """Yield the items of all pages; the offset follows from what came, not from a link."""
+    """Yield the items of all pages; the offset is the number of items, not a link."""
     count = 0
     last: Sequence[T] = ()
     for _ in range(_MAX_PAGES):
         current = call(*args, offset=count or None, **options)
         if current.results and current.results == last:
-            msg = f"The server sent the same page twice after {count} items; the rest is unknown"
+            msg = f"The server sent the same page twice after {count} items; the others are unknown"
             raise APIResponseError(msg)
         last = current.results
         yield from current.results
@@ -604,7 +612,7 @@ def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iter
         more = count < current.count if current.count is not None else current.next is not None
         if not current.results or not more:
             return
-    msg = f"The list has no end: {count:,} items in {_MAX_PAGES:,} pages. Ask for larger pages."
+    msg = f"The list has no end: {count:,} items in {_MAX_PAGES:,} pages. Request larger pages."
     raise APIResponseError(msg)
 
 
@@ -612,15 +620,17 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
     items = to_wire(inputs, None) if isinstance(inputs, Mapping) else inputs
     if not isinstance(items, Sequence) or isinstance(items, str | bytes):
         refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
-    found = []
+    wire_inputs = []
     for item in items:
-        if isinstance(item, WorkflowInput):  # a value that was never set stays absent
-            found.append({name: value for name, value in item if name in item.model_fields_set})
+        if isinstance(item, WorkflowInput):  # a value that was not set is not sent
+            wire_inputs.append(
+                {name: value for name, value in item if name in item.model_fields_set}
+            )
         elif isinstance(item, Mapping):
-            found.append(dict(item))
+            wire_inputs.append(dict(item))
         else:
             refuse("inputs", item, "typed inputs, as models or dicts")
-    return found
+    return wire_inputs
 
 
 def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> dict[str, Any]:
@@ -641,10 +651,10 @@ def _plain(value: object) -> Any:
 
 
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
-    """Return an actual as sent, without fields that are None."""
-    given = dict(actual) if isinstance(actual, ActualRequest) else actual
+    """Validate an actual and drop fields that are None."""
+    fields = dict(actual) if isinstance(actual, ActualRequest) else actual
     try:
-        checked = ActualRequest.model_validate(plain(given))
+        checked = ActualRequest.model_validate(plain(fields))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"])

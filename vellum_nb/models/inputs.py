@@ -43,7 +43,7 @@ _MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
 def plain(value: object) -> Any:
-    """Return `value` as the plain JSON value that is sent.
+    """Convert `value` to the plain JSON value that is sent.
 
     Paths and bytes become ``{"src": "data:..."}``, ``(role, text)`` pairs become messages, NumPy
     and pandas scalars become numbers, dataclasses and pydantic models become dicts.
@@ -51,7 +51,7 @@ def plain(value: object) -> Any:
     Raises
     ------
     InputError
-        For NaN and for what JSON does not know.
+        For NaN and for values that JSON cannot represent.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def is_pair(value: object) -> bool:
 
 
 def format_value(value: object) -> str:
-    """Return `value` as messages show it: its kind and a short `repr`."""
+    """Format `value` for a message: its kind and a short `repr`."""
     if value is None:
         return "None"
     try:
@@ -185,12 +185,12 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
     """Return `value` as a list of messages.
 
     A message is a ``(role, text)`` pair or a dict with ``role`` and ``text`` or ``content``.
-    ``content`` may be text, a typed value, or a list of both.
+    ``content`` is text, a typed value, or a list of both.
 
     Raises
     ------
     InputError
-        Names the first message that is not one, by its place.
+        Names the position of the first invalid message.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
         msg = f"{format_value(value)} is not a list of messages; give [('user', 'text'), ...]"
@@ -199,7 +199,7 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
 
 
 def is_chat(value: object) -> bool:
-    """Return whether `value` is surely a list of messages."""
+    """Return whether `value` is certainly a list of messages."""
     if not isinstance(value, list | tuple) or not value:
         return False
     return all((isinstance(item, tuple) and is_pair(item)) or _has_role(item) for item in value)
@@ -220,15 +220,15 @@ def _message(item: object, number: int) -> dict[str, Any]:
         raise InputError(msg)
     role = item.get("role")
     if not isinstance(role, str) or role.upper() not in ROLES:
-        given = repr(role)
-        msg = f"message {number} has the role {given:.60}; it must be one of {', '.join(ROLES)}"
+        role_text = repr(role)
+        msg = f"message {number} has the role {role_text:.60}; it must be one of {', '.join(ROLES)}"
         raise InputError(msg)
     text = item.get("text")
     if text is not None and not isinstance(text, str):
         msg = f"message {number} has {format_value(text)} as its text; text is expected"
         raise InputError(msg)
-    rest = {key: each for key, each in item.items() if key not in {"role", "content"}}
-    return {"role": role.upper(), **plain(rest), **_content(item.get("content"), number)}
+    other_fields = {key: field for key, field in item.items() if key not in {"role", "content"}}
+    return {"role": role.upper(), **plain(other_fields), **_content(item.get("content"), number)}
 
 
 def _content(content: object, number: int) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def to_wire(
     Parameters
     ----------
     values
-        Input name to natural Python value. An optional input may be None or absent.
+        Input name to natural Python value. An optional input can be None or absent.
     variables
         The input variables of the release; None infers the types from the values.
     where
@@ -323,8 +323,8 @@ def to_wire(
             continue
         if value is not None or _takes_none(variable):
             inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
-    known, what = [variable.key for variable in variables], f"an input of {where}; its inputs"
-    problems += [unknown_name(str(name), known, what) for name in values if name not in known]
+    names, expected = [variable.key for variable in variables], f"an input of {where}; its inputs"
+    problems += [unknown_name(str(name), names, expected) for name in values if name not in names]
     if problems:
         msg = f"The inputs do not fit {where}; nothing was sent:"
         raise InputError(msg, problems)
@@ -332,7 +332,7 @@ def to_wire(
 
 
 def value_problem(value: object, variable: VellumVariable) -> str | None:
-    """Return what is wrong with `value` for `variable` as a plain sentence, or None."""
+    """Return the problem of `value` for `variable` as a sentence, or None."""
     try:
         _checked(value, variable)
     except InputError as exc:
@@ -385,7 +385,7 @@ def infer_type(value: object) -> str:
 
 
 def _inferred(value: object) -> str:
-    """Infer a type; a value that has none is reported when it is checked."""
+    """Infer a type. A value that cannot be sent is reported when it is checked."""
     try:
         return infer_type(value)
     except InputError:
@@ -393,7 +393,7 @@ def _inferred(value: object) -> str:
 
 
 def wire_type(variable: VellumVariable) -> str:
-    """Return the type to send: the contract has no inputs of the other types, JSON carries them."""
+    """Return the type to send: JSON, if the contract lacks inputs of this type."""
     return variable.type if value_type(variable.type).is_input else "JSON"
 
 
@@ -401,15 +401,15 @@ def _takes_none(variable: VellumVariable) -> bool:
     return wire_type(variable) == "JSON" and _schema_problem(None, variable) is None
 
 
-def unknown_name(name: str, known: Collection[str], what: str) -> InputProblem:
-    """Return the problem of a name that is not among the known ones, of which one may be meant."""
-    close = get_close_matches(name, known, n=1)
+def unknown_name(name: str, available: Collection[str], expected: str) -> InputProblem:
+    """Return the problem of an unknown name, with the most similar known one as a hint."""
+    close = get_close_matches(name, available, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return InputProblem(name, f"is not {what}: {', '.join(known) or 'none'}.{hint}")
+    return InputProblem(name, f"is not {expected}: {', '.join(available) or 'none'}.{hint}")
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:
-    """Return `value` as it is sent."""
+    """Check `value` and convert it for sending."""
     if value is None:
         if variable.is_required and not _takes_none(variable):
             kind = field_kind(variable)
@@ -430,7 +430,7 @@ def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
 
 
 def _converted(value: object, kind: str) -> Any:
-    """Return `value` as an input of the type `kind` carries it."""
+    """Convert `value` to an input of type `kind`."""
     if kind == "CHAT_HISTORY":
         return chat_messages(value)
     if kind in MEDIA_TYPES:
@@ -480,7 +480,7 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
 @lru_cache(maxsize=256)
 def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
     """Return what finds the errors of a value; None for a schema that is wrong. Made once each."""
-    import jsonschema  # slow to load, and most inputs have no schema
+    import jsonschema  # slow to load, and most inputs need none of it
     import referencing
     from referencing.exceptions import Unresolvable
 
