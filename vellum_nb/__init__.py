@@ -1,12 +1,12 @@
-"""Run, keep and compare Vellum workflow releases from a notebook.
+"""Run, record and compare Vellum workflow releases from a notebook.
 
 >>> import vellum_nb as vnb
 >>> ws = vnb.connect("local", history=":memory:")
 >>> ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2").state
 'FULFILLED'
 
-Everything public is in ``__all__``. Names are loaded when they are first used, so that
-``import vellum_nb`` costs next to nothing.
+Public names are those in ``__all__``. They are imported on first use, so ``import vellum_nb`` is
+fast.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ M = TypeVar("M", bound=BaseModel)
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
 Filters: TypeAlias = Mapping[str, Any] | str
 _MAX_PAGES = 10_000
+_DEPLOYMENTS = "workflow-deployments"
 
 
 class ReleaseOptions(TypedDict, total=False):
@@ -271,8 +272,7 @@ class Client:
     ) -> ExecuteWorkflowAsyncResponse:
         """Start a deployed workflow and return its execution id, without waiting for it.
 
-        `workflow_execution_status` returns its state. The parameters are those of
-        `execute_workflow`.
+        `workflow_execution_status` returns its state. Parameters are those of `execute_workflow`.
         """
         body = _execution_body(DeploymentOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow-async", body=body)
@@ -294,7 +294,7 @@ class Client:
         the trigger to simulate.
         """
         body = _execution_body(ReleaseOptions, options, inputs=_plain(inputs), trigger=trigger)
-        path = ("workflow-deployments", id, "execute-stream")
+        path = (_DEPLOYMENTS, id, "execute-stream")
         return self._stream(WorkflowEvent, self._predict("POST", *path, body=body), cancel)
 
     def workflow_execution_status(self, execution_id: str) -> CheckWorkflowExecutionStatusResponse:
@@ -320,11 +320,8 @@ class Client:
         """
         if isinstance(actuals, str | bytes | Mapping) or not isinstance(actuals, Sequence):
             refuse("actuals", actuals, "a list of actuals")
-        body = {
-            "actuals": [_actual(actual) for actual in actuals],
-            "execution_id": execution_id,
-            "external_id": external_id,
-        }
+        ids = {"execution_id": execution_id, "external_id": external_id}
+        body = {"actuals": [_actual(actual) for actual in actuals], **ids}
         self._send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
 
     def list_workflow_deployment_event_executions(
@@ -339,12 +336,11 @@ class Client:
     ) -> Page[SlimWorkflowExecutionRead]:
         """Return one page of a deployment's executions, of all releases and callers.
 
-        `filters` is a group of conditions as the API has it, as a dict or as JSON text; `ordering`
-        is ``timestamp``, ``-timestamp``, ``state`` or ``-state``; `cancel` is as in
-        `execute_workflow`.
+        `filters` is a group of conditions of the API, as a dict or as JSON text. `ordering` is
+        ``timestamp``, ``-timestamp``, ``state`` or ``-state``.
         """
         query = {"filters": filters, "limit": limit, "offset": offset, "ordering": ordering}
-        request = self._api("GET", "workflow-deployments", id, "execution-events", query=query)
+        request = self._api("GET", _DEPLOYMENTS, id, "execution-events", query=query)
         return self._send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
 
     def iter_workflow_deployment_event_executions(
@@ -363,21 +359,17 @@ class Client:
         self, id: str, execution_id: str
     ) -> WorkflowEventExecutionRead:
         """Return one execution of a deployment, with its spans."""
-        path = ("workflow-deployments", id, "execution-events", execution_id)
-        return self._read(WorkflowEventExecutionRead, *path)
+        return self._read(
+            WorkflowEventExecutionRead, _DEPLOYMENTS, id, "execution-events", execution_id
+        )
 
     def retrieve_workflow_execution_detail(
         self, execution_id: str, *, prev_span_id: str | None = None, span_limit: int | None = None
     ) -> WorkflowExecutionDetail:
         """Return one execution, with at most `span_limit` spans that follow `prev_span_id`."""
         query = {"prev_span_id": prev_span_id, "span_limit": span_limit}
-        return self._read(
-            WorkflowExecutionDetail,
-            "workflow-executions",
-            execution_id,
-            "detail",
-            query=query,
-        )
+        path = ("workflow-executions", execution_id, "detail")
+        return self._read(WorkflowExecutionDetail, *path, query=query)
 
     # Deployments, their release tags and releases; `id` is an id or a name
 
@@ -391,7 +383,7 @@ class Client:
     ) -> Page[SlimWorkflowDeployment]:
         """Return one page of the workflow deployments."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "status": status}
-        return self._read(Page[SlimWorkflowDeployment], "workflow-deployments", query=query)
+        return self._read(Page[SlimWorkflowDeployment], _DEPLOYMENTS, query=query)
 
     def iter_workflow_deployments(
         self, *, ordering: str | None = None, status: str | None = None
@@ -401,7 +393,7 @@ class Client:
 
     def retrieve_workflow_deployment(self, id: str) -> WorkflowDeploymentRead:
         """Return a deployment by its id or name; its variables are those of LATEST."""
-        return self._read(WorkflowDeploymentRead, "workflow-deployments", id)
+        return self._read(WorkflowDeploymentRead, _DEPLOYMENTS, id)
 
     def list_workflow_release_tags(
         self,
@@ -415,11 +407,7 @@ class Client:
         """Return one page of a deployment's release tags; `source` is SYSTEM or USER."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "source": source}
         return self._read(
-            Page[WorkflowReleaseTagRead],
-            "workflow-deployments",
-            id,
-            "release-tags",
-            query=query,
+            Page[WorkflowReleaseTagRead], _DEPLOYMENTS, id, "release-tags", query=query
         )
 
     def iter_workflow_release_tags(
@@ -430,14 +418,14 @@ class Client:
 
     def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:
         """Return one release tag of a deployment."""
-        return self._read(WorkflowReleaseTagRead, "workflow-deployments", id, "release-tags", name)
+        return self._read(WorkflowReleaseTagRead, _DEPLOYMENTS, id, "release-tags", name)
 
     def update_workflow_release_tag(
         self, id: str, name: str, *, history_item_id: str | None = None
     ) -> WorkflowReleaseTagRead:
         """Point a release tag to another release, by its id, and return it."""
         body = {"history_item_id": history_item_id}
-        path = ("workflow-deployments", id, "release-tags", name)
+        path = (_DEPLOYMENTS, id, "release-tags", name)
         return self._send(self._api("PATCH", *path, body=body)).parse(WorkflowReleaseTagRead)
 
     def list_workflow_deployment_releases(
@@ -451,11 +439,7 @@ class Client:
         """Return one page of a deployment's releases."""
         query = {"limit": limit, "offset": offset, "ordering": ordering}
         return self._read(
-            Page[WorkflowDeploymentRelease],
-            "workflow-deployments",
-            id,
-            "releases",
-            query=query,
+            Page[WorkflowDeploymentRelease], _DEPLOYMENTS, id, "releases", query=query
         )
 
     def iter_workflow_deployment_releases(
@@ -468,14 +452,14 @@ class Client:
         self, id: str, release_id_or_release_tag: str
     ) -> WorkflowDeploymentRelease:
         """Return one release, with its own variables, by its id or by a release tag."""
-        path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
+        path = (_DEPLOYMENTS, id, "releases", release_id_or_release_tag)
         return self._read(WorkflowDeploymentRelease, *path)
 
     def workflow_deployment_history_item_retrieve(
         self, id: str, history_id_or_release_tag: str
     ) -> WorkflowDeploymentHistoryItem:
         """Return a release as a history item, the form that Vellum used before releases."""
-        path = ("workflow-deployments", id, "history", history_id_or_release_tag)
+        path = (_DEPLOYMENTS, id, "history", history_id_or_release_tag)
         return self._read(WorkflowDeploymentHistoryItem, *path)
 
     def deploy_workflow(

@@ -119,8 +119,8 @@ def too_large_error(label: str, limit: int | None) -> APIResponseError:
     """Return the error for `label` if its answer exceeds `limit`."""
     size = f"{(limit or 0) / 1e6:,.6g} MB"
     message = (
-        f"{label} was answered with more than {size}, the limit of the client. "
-        "Raise its max_reply_bytes for larger answers."
+        f"{label} was answered with more than {size}, the limit of this client. "
+        "Raise max_reply_bytes for larger answers."
     )
     return APIResponseError(message)
 

@@ -461,8 +461,8 @@ _NAMES = {
 def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return why `value` does not fit `schema`, or None.
 
-    A schema that is itself wrong, or that points elsewhere, allows everything: the server
-    decides then. Nothing is ever fetched.
+    An invalid schema, or one with external references, allows everything: the server decides.
+    References are never fetched.
 
     Examples
     --------
@@ -470,22 +470,22 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     '200 is more than the maximum of 72'
     """
     check = _checker(json.dumps(schema, sort_keys=True, default=str))
-    found = check(value) if check else []
-    if not found:
+    errors = check(value) if check else []
+    if not errors:
         return None
-    more = f"; and {len(found) - _AT_MOST} more" if len(found) > _AT_MOST else ""
-    return "; ".join(_sentence(error) for error in found[:_AT_MOST]) + more
+    more = f"; and {len(errors) - _AT_MOST} more" if len(errors) > _AT_MOST else ""
+    return "; ".join(_sentence(error) for error in errors[:_AT_MOST]) + more
 
 
 @lru_cache(maxsize=256)
 def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
-    """Return what finds the errors of a value; None for a schema that is wrong. Made once each."""
+    """Return a function that lists the errors of a value, or None for an invalid schema."""
     import jsonschema  # slow to load, and most inputs need none of it
     import referencing
     from referencing.exceptions import Unresolvable
 
     nothing_fetched: referencing.Registry[Any] = referencing.Registry()
-    # A pattern of a stranger can take for ever (`^(a+)+$`): the server checks those.
+    # Untrusted patterns such as `^(a+)+$` can take forever: only the server checks them.
     checks = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator, dict.fromkeys(_UNCHECKED, lambda *_: ())
     )
@@ -497,10 +497,10 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
 
     def check(value: Any) -> list[ValidationError]:
         try:
-            found = list(validator.iter_errors(value))
+            errors = list(validator.iter_errors(value))
         except (Unresolvable, RecursionError, OverflowError, re.error):
             return []
-        return sorted(found, key=lambda error: [str(step) for step in error.path])
+        return sorted(errors, key=lambda error: [str(step) for step in error.path])
 
     return check
 
