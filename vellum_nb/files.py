@@ -38,8 +38,8 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
     expected_writer = _WRITERS.get(ending, writer)
     if expected_writer != writer:
         msg = (
-            f"{writer} does not write {ending} files such as {path}; use {expected_writer}, or give the "
-            f"file another ending than {ending}"
+            f"{writer} does not write {ending} files such as {path}; use {expected_writer}, or "
+            f"give the file another ending than {ending}"
         )
         raise HistoryError(msg)
 

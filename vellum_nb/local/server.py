@@ -1,4 +1,4 @@
-"""`LocalServer`: the local API in a thread, and what is deployed on it."""
+"""`LocalServer`: the local API in a thread, and its deployments."""
 
 from __future__ import annotations
 
@@ -32,35 +32,34 @@ _PARTS = frozenset({"fastapi", "uvicorn", "starlette", "multipart", "python_mult
 
 
 class LocalServer:
-    """Vellum's API on 127.0.0.1, executing Python callables and Workflows SDK classes.
+    """Vellum's API on 127.0.0.1, for Python callables and Workflows SDK classes.
 
     Parameters
     ----------
     port : int, default 0
-        0 takes a free one at each start.
+        0 selects a free port at each start.
     api_key : str, optional
-        Default: a new random one.
+        Default: random.
     data : str or Path, optional
-        A folder that keeps deployments, releases, tags and executions over a restart.
+        Folder for deployments, releases, tags and executions, so they survive a restart.
     timeout : float or None, default 60
-        Seconds after which a run is rejected; None is never.
+        Seconds after which a run is rejected.
     samples : bool, default False
-        Whether the sample deployments are there from the start.
+        Whether to deploy the samples.
     body_limit : int, default 32 MiB
-        The largest request body.
+        Limit of a request body.
     request_timeout : float, default 10
-        Seconds in which the head of a request must have come; its body, and a client that does
-        not read its answer, have six times as long. What takes longer is closed.
+        Seconds to receive the head of a request. Its body must arrive, and its answer be read,
+        within six times that; otherwise the connection is closed.
     concurrency, queue : int, default 64 and 256
-        How many executions run at once, and how many more wait for their turn. What comes on top
-        is refused with 429.
+        Limits of executions that run and that wait. Further requests get 429.
     grace : float, default 0.2
-        Seconds that `stop` gives to executions that run, before it rejects them.
+        Seconds that `stop` waits for running executions before it rejects them.
     faults : Faults, optional
-        What goes wrong on purpose. Default: nothing.
+        Faults to inject.
     memory_limit : int or None, default 2 GiB
-        Bytes of address space of each run in a process of its own, where `deploy` gives no other.
-        None is no limit. It is not available on Windows.
+        Default limit of bytes of address space for runs in a process or container. It is not
+        available on Windows.
 
     Examples
     --------
@@ -96,8 +95,8 @@ class LocalServer:
         elif not request_timeout > 0:
             problem = f"request_timeout={request_timeout!r}: give seconds above 0"
         elif concurrency < 1 or queue < 0 or not grace >= 0:
-            given = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
-            problem = f"{given}: concurrency is 1 or more, queue and grace are 0 or more"
+            values = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
+            problem = f"{values}: concurrency is 1 or more, queue and grace are 0 or more"
         if problem:
             raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
@@ -123,7 +122,7 @@ class LocalServer:
         Raises
         ------
         VellumNBError
-            When the server is not running.
+            If the server is not running.
         """
         serving = self._serving
         if serving is None:
@@ -133,12 +132,12 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """The key that clients must send."""
+        """The API key for clients."""
         return self._api_key
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong on purpose; it can be set while the server runs."""
+        """The injected faults; they can be set while the server runs."""
         return self._faults.faults
 
     @faults.setter
@@ -146,10 +145,10 @@ class LocalServer:
         self._faults.set(faults)
 
     def start(self) -> Self:
-        """Serve in a thread of this process; a running server goes on."""
+        """Serve in a thread of this process, unless the server is running."""
         with self._lock:
             if self._serving is None or not self._serving.is_answering:
-                self.stop()  # what an interrupt left
+                self.stop()  # clean up after an interrupt
                 try:
                     self._serving = self._begin()
                     self._serving.start()
@@ -160,7 +159,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Reject what runs, close every connection, end the thread. The deployments stay."""
+        """Reject running executions, close the connections and end the thread."""
         with self._lock:
             if self._serving is not None:
                 self._serving.stop()
@@ -177,11 +176,11 @@ class LocalServer:
         Parameters
         ----------
         ready : callable, optional
-            Called once when the server answers.
+            Called once after the start.
         """
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-        before = {each: signal.signal(each, signal.default_int_handler) for each in numbers}
+        before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
         try:
             with self:
                 if ready is not None:
@@ -203,20 +202,20 @@ class LocalServer:
         prices: Mapping[str, tuple[float, float]] | None = None,
         timeout: float = 120.0,
     ) -> None:
-        """Have an OpenAI-compatible endpoint answer the prompts of prompt nodes.
+        """Set the OpenAI-compatible endpoint that answers prompt nodes.
 
         Parameters
         ----------
         base_url : str
-            What stands before ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
+            Address without ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
         api_key : str, optional
-            The endpoint's key. It is never shown.
+            Key of the endpoint.
         model : str, optional
-            Answers every prompt. Default: the model that the prompt node names.
+            Model for all prompts. Default: the model of the prompt node.
         prices : mapping, optional
-            Model to US dollars for a million tokens in and a million tokens out.
+            Model to US dollars per million input tokens and per million output tokens.
         timeout : float, default 120
-            Seconds without a sign of life after which a call is given up.
+            Seconds to wait for data.
 
         Examples
         --------
@@ -226,9 +225,9 @@ class LocalServer:
         if find_spec("openai") is None:
             msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
             raise VellumNBError(msg)
-        known = dict(prices or {})
+        price_table = dict(prices or {})
         self._models.provider = Provider(
-            base_url=base_url, api_key=api_key, model=model, prices=known, timeout=timeout
+            base_url=base_url, api_key=api_key, model=model, prices=price_table, timeout=timeout
         )
 
     def deploy(
@@ -243,26 +242,25 @@ class LocalServer:
         entry: str | None = None,
         isolation: IsolationKind | Isolation = "kernel",
     ) -> WorkflowDeploymentRelease:
-        """Make a new release of `target`; LATEST and `release_tags` move to it.
+        """Create a release of `target` and move LATEST and `release_tags` to it.
 
         Parameters
         ----------
         target : callable, Workflows SDK class, Path or mapping
-            A callable's signature gives the input variables. A project folder (as ``vellum
-            workflows pull`` makes it), a ``.py`` file or files (path to bytes) are copied: the
-            release stays what it is, and a restart with `data` finds it again.
+            The signature of a callable defines the input variables. A project folder (such as one
+            from ``vellum workflows pull``), a ``.py`` file or a mapping from path to bytes is
+            copied, so the release never changes and survives a restart of a server with `data`.
         name, label : str, optional
-            The deployment, and how it is shown. Default: the function's, class's or folder's name
-            with hyphens.
+            Name and label of the deployment. Default: derived from the function, class or folder.
         release_tags : sequence of str
-            Tags to put on the new release.
+            Tags of the new release.
         description : str, optional
-            What is new in this release.
+            Description of the release.
         release_id : str, optional
-            A UUID that makes the same code the same release in every process. Default: a new one.
+            UUID of the release, to have the same one in every process. Default: random.
         entry : str, optional
-            Which function or class of source, as ``name`` or ``module:name``. Default: the only
-            one of ``workflow.py``.
+            Function or class in the source, as ``name`` or ``module:name``. Default: the only one
+            in ``workflow.py``.
         isolation : {"kernel", "process", "container", "environment"} or Isolation
             A kind of isolation, or an `Isolation` with a memory limit, environment variables, an
             image or a Python executable.
@@ -292,14 +290,14 @@ class LocalServer:
         return release_read(deployment, release)
 
     def move_tag(self, name: str, tag: str, release: str) -> WorkflowDeploymentRelease:
-        """Put the tag `tag` of the deployment `name` on another release; a new tag is made.
+        """Move or create the tag `tag` of the deployment `name`.
 
         Parameters
         ----------
         name, tag : str
             The deployment and the tag.
         release : str
-            A release's id, or a tag that is on it.
+            Id of the release, or one of its tags.
         """
         deployment = self._registry.move_tag(name, tag, release)
         return release_read(deployment, deployment.release(tag))

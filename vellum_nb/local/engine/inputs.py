@@ -1,4 +1,4 @@
-"""Typed inputs: checked against input variables, converted to the values that code takes."""
+"""Validation of typed inputs, and their conversion to arguments."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _SearchResult(_Open):
     meta: dict[str, Any] | None = None
 
 
-# Type -> the shape that the contract gives its values, and how a message names it.
+# Type -> schema of its values in the contract, and name in messages.
 _SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
     "STRING": (TypeAdapter(str), "text"),
     "NUMBER": (TypeAdapter(float), "a number"),
@@ -79,7 +79,7 @@ _SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
 
 
 def wire_problem(value: Any, type_: str) -> str:
-    """Return why `value` is not a valid value of `type_`, or an empty string."""
+    """Return the reason why `value` is invalid for `type_`, or an empty string."""
     if type_ not in _SHAPES:
         return ""
     shape, expected = _SHAPES[type_]
@@ -94,14 +94,14 @@ def wire_problem(value: Any, type_: str) -> str:
 
 
 def wire_value(value: Any, type_: str) -> Any:
-    """Return a valid `value` with the keys that the contract requires."""
+    """Add required keys of the contract to a valid `value`."""
     if type_ == "SEARCH_RESULTS":
         return [{"keywords": [], **result} for result in value]
     return value
 
 
 def non_finite_path(value: Any, path: str) -> str:
-    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere."""
+    """Return the path of the first NaN or infinity in `value`, or an empty string."""
     if isinstance(value, float):
         return "" if math.isfinite(value) else path
     items: Any = ()
@@ -109,22 +109,24 @@ def non_finite_path(value: Any, path: str) -> str:
         items = value.items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)
-    return next((found for k, v in items if (found := non_finite_path(v, f"{path}.{k}"))), "")
+    return next(
+        (inner_path for k, v in items if (inner_path := non_finite_path(v, f"{path}.{k}"))), ""
+    )
 
 
 def bind_inputs(
     parameters: Mapping[str, Parameter], inputs: Sequence[WorkflowInput]
 ) -> dict[str, Any]:
-    """Return the values of `parameters` by name; absent ones without a fallback are left out."""
+    """Return the values of `parameters` by name, without absent ones that lack a fallback."""
     problems: list[str] = []
     values: dict[str, Any] = {}
-    for given in inputs:
+    for sent in inputs:
         try:
-            if given.name in values:
-                problems.append(f"Input {given.name!r:.160} is given more than once")
-            values[given.name] = _value(given, parameters)
+            if sent.name in values:
+                problems.append(f"Input {sent.name!r:.160} is given more than once")
+            values[sent.name] = _value(sent, parameters)
         except Refused as exc:
-            values.setdefault(given.name, None)
+            values.setdefault(sent.name, None)
             problems.append(exc.detail)
     problems += [
         f"Missing required input variable: {key!r}"
@@ -133,12 +135,12 @@ def bind_inputs(
     ]
     if problems:
         raise Refused(400, "; ".join(problems))
-    found = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
-    return {key: value for key, value in found.items() if key in values or value is not ABSENT}
+    bound = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
+    return {key: value for key, value in bound.items() if key in values or value is not ABSENT}
 
 
 def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowInput]) -> None:
-    """Check inputs against variables alone, for code that is not in this process."""
+    """Check inputs only against variables, for code in another process."""
     bind_inputs(
         {
             v.key: Parameter(v, Kind(v.type, v.json_schema, optional=not v.required))
@@ -148,20 +150,20 @@ def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowI
     )
 
 
-def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
-    parameter = parameters.get(given.name)
+def _value(sent: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
+    parameter = parameters.get(sent.name)
     if parameter is None:
-        known = ", ".join(parameters) or "none"
-        raise Refused(400, f"Unknown input variable {given.name!r:.160}; known are: {known}")
-    variable, value = parameter.variable, given.value
+        available = ", ".join(parameters) or "none"
+        raise Refused(400, f"Unknown input variable {sent.name!r:.160}; known are: {available}")
+    variable, value = parameter.variable, sent.value
     schema = variable.json_schema or {}
     expected = wire_type(variable)
-    if schema.get("type") == "boolean" and given.type == "NUMBER" and value in (0, 1):
+    if schema.get("type") == "boolean" and sent.type == "NUMBER" and value in (0, 1):
         value = bool(value)  # nodes of Vellum's SDK send booleans as numbers
-    elif given.type == "JSON" and (expected in MEDIA_TYPES or value == []):
+    elif sent.type == "JSON" and (expected in MEDIA_TYPES or value == []):
         pass  # and they send media and empty histories as JSON
-    elif given.type != expected:
-        msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
+    elif sent.type != expected:
+        msg = f"Input {sent.name!r} has the type {sent.type}; {expected} is expected"
         raise Refused(400, msg)
     if value is None and parameter.kind.optional:
         return None
@@ -169,12 +171,12 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     if not problem and parameter.kind.adapter is None:
         problem = schema_problem(value, schema) or ""
     if problem:
-        raise Refused(400, f"Input {given.name!r}: {problem}")
+        raise Refused(400, f"Input {sent.name!r}: {problem}")
     return _converted(value, parameter)
 
 
 def _converted(value: Any, parameter: Parameter) -> Any:
-    """Return a JSON value as what the annotation of a parameter says."""
+    """Convert a JSON value to the annotation of a parameter."""
     adapter, variable = parameter.kind.adapter, parameter.variable
     if adapter is None:
         return value
@@ -184,11 +186,11 @@ def _converted(value: Any, parameter: Parameter) -> Any:
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as exc:
-        found = exc.errors(include_url=False, include_input=False, include_context=False)
-        reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
+        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+        reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in errors[:3])
         is_scalar = isinstance(value, str | int | float)
-        given = f" (given: {json.dumps(value):.80})" if is_scalar else ""
-        raise Refused(400, f"Input {variable.key!r}: {reasons}{given}") from None
+        sent = f" (given: {json.dumps(value):.80})" if is_scalar else ""
+        raise Refused(400, f"Input {variable.key!r}: {reasons}{sent}") from None
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -196,7 +198,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def media_type(file: StoredFile) -> str:
-    """Return the media type of a file: as it was sent, or by its name."""
+    """Return the media type of a file, or guess it from its name."""
     if _MEDIA_TYPE.fullmatch(file.media_type) and file.media_type != _UNKNOWN_MEDIA:
         return file.media_type
     return mimetypes.guess_type(file.name)[0] or _UNKNOWN_MEDIA
@@ -205,7 +207,7 @@ def media_type(file: StoredFile) -> str:
 def resolve_uploads(
     inputs: Sequence[WorkflowInput], ledger: Ledger
 ) -> tuple[Sequence[WorkflowInput], Mapping[str, str]]:
-    """Return `inputs` with uploaded files as data URLs, and the address of each of those."""
+    """Replace uploaded files in `inputs` by data URLs; return also their addresses."""
     contents: dict[str, str] = {}
 
     def content_of(name: str, src: str) -> str:
@@ -220,17 +222,17 @@ def resolve_uploads(
         return contents.get(src, src)
 
     resolved = [
-        each.model_copy(update={"value": _replaced(each.value, partial(content_of, each.name))})
-        if value_type(each.type).has_files
-        else each
-        for each in inputs
+        item.model_copy(update={"value": _replaced(item.value, partial(content_of, item.name))})
+        if value_type(item.type).has_files
+        else item
+        for item in inputs
     ]
     return resolved, {content: address for address, content in contents.items()}
 
 
 @dataclass
 class ExecutionWithUploads:
-    """An execution whose events carry the addresses of uploaded files, not their content."""
+    """Execution that replaces the content of uploaded files in events by their addresses."""
 
     execution: Execution
     addresses: Mapping[str, str]
@@ -249,7 +251,7 @@ class ExecutionWithUploads:
 
 
 def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
-    """Return `value` with the replacement of every ``src`` in it."""
+    """Replace every ``src`` in `value`."""
     if isinstance(value, list):
         return [_replaced(item, replacement) for item in value]
     if not isinstance(value, Mapping):
@@ -263,9 +265,9 @@ def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
 
 
 def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) -> WorkflowOutput:
-    """Return an output with its declared type, or the type that its value has.
+    """Return an output with its declared type, or with that of its value if it does not fit.
 
-    The Workflows SDK enforces no annotation: a value may not fit the type that is declared.
+    The Workflows SDK does not enforce annotations.
     """
     variable = declared.get(name)
     type_ = variable.type if variable is not None else "JSON"

@@ -1,4 +1,4 @@
-"""Execution requests: their bodies, what they address, and the contexts they come from."""
+"""Execution requests: bodies, addressed releases and parent contexts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 
 
 class _Bounded(Model):
-    """What every request to execute may say, with limits."""
+    """Common fields of execution requests, with limits."""
 
     release_tag: ShortText | None = None
     external_id: ShortText | None = None
@@ -93,7 +93,7 @@ class DeploymentExecuteStreamRequest(_Bounded):
 
 
 class ExecutionRequest(NamedTuple):
-    """A request to execute a release: the new execution, and what it runs."""
+    """Request to execute a release: the new execution and its code."""
 
     record: ExecutionRecord
     release: Release
@@ -190,24 +190,24 @@ def release_context(record: ExecutionRecord) -> dict[str, Any]:
     }
 
 
-def outer_context(given: Any) -> dict[str, Any] | None:
-    """Return the context of the node that runs a workflow, as nodes of Vellum's SDK send it.
+def outer_context(sent: Any) -> dict[str, Any] | None:
+    """Return the context of the outer node, as sent by nodes of Vellum's SDK.
 
-    None if the contract does not know it: readers of the contract are strict about it.
+    None if it does not match the contract, which clients validate strictly.
     """
-    depth, context = 0, given
+    depth, context = 0, sent
     while isinstance(context, dict):
         depth, context = depth + 1, context.get("parent")
         if depth > _MAX_DEPTH:
             msg = "It would run inside of too many other workflows; does its deployment run itself?"
             raise Refused(400, msg)
     with suppress(ValueError, TypeError, LookupError, AttributeError):
-        return _known_context(given) if given["type"] == "WORKFLOW_NODE" else None
+        return _known_context(sent) if sent["type"] == "WORKFLOW_NODE" else None
     return None
 
 
 def _known_context(context: Any) -> dict[str, Any] | None:
-    """Return a context with the fields of its type; raises if they are not as the contract says."""
+    """Return a context with the fields of its type; raise if they do not match the contract."""
     if not isinstance(context, dict):
         return None
     kind = context["type"]
@@ -226,5 +226,5 @@ def _known_context(context: Any) -> dict[str, Any] | None:
 
 
 def derived_id(*parts: str) -> str:
-    """Return a UUID that is the same for the same parts."""
+    """Return a UUID derived from `parts`."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))
