@@ -10,12 +10,7 @@ from typing import Generic, Self, TypeVar
 
 from urllib3.exceptions import HTTPError
 
-from vellum_nb.client.failures import (
-    bad_reply,
-    cancelled_error,
-    interrupted_error,
-    too_large_error,
-)
+from vellum_nb.client.failures import bad_reply, cancelled_error, interrupted_error, too_large_error
 from vellum_nb.client.session import StreamBody
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.escaping import printed

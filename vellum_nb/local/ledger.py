@@ -23,14 +23,7 @@ from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.sources import lock_folder
-from vellum_nb.local.engine.events import (
-    Event,
-    Usage,
-    from_json,
-    new_id,
-    parse_events,
-    to_json,
-)
+from vellum_nb.local.engine.events import Event, Usage, from_json, new_id, parse_events, to_json
 from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction

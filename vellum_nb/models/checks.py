@@ -38,11 +38,7 @@ def refuse(
 
 
 def check_text(
-    name: str,
-    value: object,
-    *,
-    optional: bool = False,
-    error: type[VellumNBError] = InputError,
+    name: str, value: object, *, optional: bool = False, error: type[VellumNBError] = InputError
 ) -> None:
     """Raise `error` unless `value` is a str, or None and `optional`."""
     if not (isinstance(value, str) or (optional and value is None)):
