@@ -3,9 +3,11 @@
 from typing import Annotated, Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from vellum_nb import Client
 from vellum_nb.local import LocalServer
+from vellum_nb.local.engine.inputs import wire_problem
 from vellum_nb.local.types import VellumType
 from vellum_nb.models import VellumVariable
 from vellum_nb.models.inputs import field_kind, to_wire, value_problem
@@ -23,6 +25,8 @@ def declared(monkeypatch):
         field="table",
         python=list,
         expected="a list of rows",
+        shape=TypeAdapter(list[dict[str, str]]),
+        expected_output="a list of rows",
         is_input=True,
         has_parts=True,
         part_noun="row",
@@ -51,6 +55,10 @@ def test_a_declared_type_is_streamed(declared):
 
 def test_an_undeclared_type_is_only_in_the_last_event():
     assert streamed_types() == set()
+
+
+def test_an_output_of_a_declared_type_is_checked(declared):
+    assert wire_problem([{"city": 1}], "TABLE").startswith("a list of rows is expected: 0.city")
 
 
 def test_a_declared_type_is_sent_as_an_input(declared):

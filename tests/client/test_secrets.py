@@ -10,7 +10,8 @@ import pytest
 from client_kit import failure, stream
 
 from vellum_nb import errors
-from vellum_nb.client import Client, contains_key
+from vellum_nb.client import Client
+from vellum_nb.client.client import contains_key
 
 
 def broken_stream(client):

@@ -18,7 +18,7 @@ import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
 
 import vellum_nb as vnb
-from vellum_nb.client import client_settings
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import Deadline
 from vellum_nb.models import RunError
 from vellum_nb.sweep.retry_policy import PreparedRun, Retry

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from vellum_nb.client.client import Client, client_settings, contains_key, open_client
+from vellum_nb.client.client import Client
 from vellum_nb.client.settings import DEFAULT_TIMEOUT, ClientSettings, Timeout
 from vellum_nb.client.streaming import EventStream
 
-__all__ = [
-    "DEFAULT_TIMEOUT",
-    "Client",
-    "ClientSettings",
-    "EventStream",
-    "Timeout",
-    "client_settings",
-    "contains_key",
-    "open_client",
-]
+__all__ = ["DEFAULT_TIMEOUT", "Client", "ClientSettings", "EventStream", "Timeout"]

@@ -547,7 +547,6 @@ class Client:
         return self._read(OrganizationRead, "organizations", "identity")
 
     def _read(self, model: type[M], *path: str, query: Mapping[str, Any] | None = None) -> M:
-        """Send a GET request to the API and parse the reply."""
         return self._send(self._api("GET", *path, query=query)).parse(model)
 
     def _api(self, method: str, *path: str, **parts: Mapping[str, Any] | None) -> Request:

@@ -163,10 +163,7 @@ class Session:
         self._adapter.close()
 
     def send(self, request: Request, cancel: Cancellation | None = None) -> Answer:
-        """Send a request, retry it if allowed, and return a 2xx answer or raise the last error.
-
-        `cancel` cancels it from another thread.
-        """
+        """Send a request, with allowed retries; return a 2xx answer or raise the last error."""
         attempt, redirects, wait = 1, 0, 0.0
         if self._process != os.getpid():
             _INHERITED.append(self._adapter)  # a thread could have held its locks
@@ -200,7 +197,6 @@ class Session:
             raise APIConnectionError(msg, sent=False)
 
     def _attempt(self, request: Request, cancel: Cancellation | None) -> Answer | _Failure:
-        """Send a request once, and read the answer."""
         call = Call(cancel)
         error: Exception | None = None
         self._watchdog.add(call)
@@ -327,10 +323,7 @@ def retry_after(header: str | None) -> float | None:
 
 
 def pause(attempt: int, requested: float | None = None) -> float:
-    """Return the seconds to wait after attempt number `attempt` (from 1), with jitter.
-
-    `requested`, the Retry-After of the server, is the minimum, up to 30 seconds.
-    """
+    """Return the seconds to wait after an attempt (from 1): at least Retry-After, up to 30 s."""
     jitter = 1 + _JITTER * random.random()  # noqa: S311  # jitter, not a secret
     if requested is not None:
         return min(requested, _LONGEST_PAUSE) * jitter
@@ -623,11 +616,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class RecordingAdapter(HTTPAdapter):
-    """Adapter without retries, with connections that report to the `Call` of their thread.
-
-    `requests` selects the pool, proxy and certificates once per host; urllib3 sends, which is
-    faster.
-    """
+    """Adapter that selects pools with `requests`, once per host, and sends with urllib3."""
 
     def __init__(self, connections: int) -> None:
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)

@@ -186,10 +186,7 @@ class Ledger:
         self.store.write(lambda tx: tx.execute(update, {**_row_of(record), "events": content}))
 
     def reject_running(self, message: str) -> int:
-        """Reject unfinished executions of a killed server; return their number.
-
-        Call it when a server starts.
-        """
+        """Reject unfinished executions of a killed server; return their number."""
         error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
         def reject(tx: Transaction) -> int:
@@ -224,10 +221,7 @@ class Ledger:
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[int, list[ExecutionRecord]]:
-        """Return the number of executions of a deployment, and a page of them.
-
-        `where` and `ordering` are results of `parse_filters` and `parse_ordering`.
-        """
+        """Return the number of executions of a deployment, and a page of them."""
         condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
         values = {**where.values, "deployment": deployment_id}
         count: int = self.store.read(f"SELECT count(*) {condition}", values)[0][0]
@@ -453,7 +447,6 @@ def _condition(condition: _Condition, values: dict[str, str | int]) -> str:
 
 
 def _comparable(name: str, operator: str, value: Any) -> str | int:
-    """Convert `value` for a comparison with the column `name`."""
     if name == "metadata" and operator == "contains" and isinstance(value, str):
         return metadata_text(value)[1:-1]
     if name == "metadata" and operator in _EQUAL and isinstance(value, Mapping):

@@ -26,6 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Rejection, Usage
+from vellum_nb.models import ExpandMeta
 from vellum_nb.models.base import Model
 from vellum_nb.models.media import MEDIA_TYPES
 
@@ -134,12 +135,9 @@ class PromptSettings(Model):
     stream_enabled: bool | None = None
 
 
-class ExpandPromptMeta(Model):
+class ExpandPromptMeta(ExpandMeta):
     """Figures to include in the answer."""
 
-    cost: bool | None = None
-    model_name: bool | None = None
-    usage: bool | None = None
     finish_reason: bool | None = None
 
 
@@ -511,10 +509,7 @@ def _tools(functions: Sequence[Json]) -> dict[str, Any]:
 
 
 def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -> list[Json]:
-    """Replace variables that the SDK cannot compile (media, chat histories) by blocks.
-
-    A variable can be referred to by its id.
-    """
+    """Replace variables that the SDK cannot compile (media, chat histories) by blocks."""
     children = block.get("blocks")
     if isinstance(children, Sequence) and not isinstance(children, str):
         nested = [_filled(c, inputs, names) for c in children if isinstance(c, Mapping)]

@@ -169,10 +169,7 @@ def _listen(port: int) -> socket.socket:
 
 
 class _Connection(H11Protocol):
-    """Connection with a timeout for slow clients.
-
-    The base class is undocumented: `tests/local/test_limits.py` fails if it changes.
-    """
+    """Connection with a timeout for slow clients; a test checks its undocumented base class."""
 
     faulty: Faulty
     timer: asyncio.TimerHandle | None = None

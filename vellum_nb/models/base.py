@@ -68,6 +68,13 @@ def validated(kind: type[M], value: object) -> M | None:
         return None
 
 
+def first_problem(exc: ValidationError) -> str:
+    """Return the place and message of the first error, without the invalid value."""
+    error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(step) for step in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])
+
+
 def read_json(kind: type[M], body: bytes) -> M | str:
     """Parse JSON as a `kind`; return the reason if it is invalid."""
     try:
@@ -77,9 +84,7 @@ def read_json(kind: type[M], body: bytes) -> M | str:
     try:
         return kind.model_validate_json(repaired)
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(step) for step in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+        return first_problem(exc)
 
 
 def _repaired(body: bytes) -> bytes:
@@ -95,14 +100,7 @@ def canonical_json(value: object) -> str:
     """Return `value` as JSON with sorted keys, no spaces and plain Unicode.
 
     Equal values give equal text in every process. A change of this function changes the `case_id`
-    of every stored run.
-
-    Raises
-    ------
-    ValueError
-        For NaN, infinities and circular structures.
-    TypeError
-        For values that JSON cannot represent.
+    of every stored run. NaN, infinity and circular structures raise ValueError.
 
     Examples
     --------

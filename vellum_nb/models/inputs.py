@@ -46,12 +46,8 @@ def plain(value: object) -> Any:
     """Convert `value` to the plain JSON value that is sent.
 
     Paths and bytes become ``{"src": "data:..."}``, ``(role, text)`` pairs become messages, NumPy
-    and pandas scalars become numbers, dataclasses and pydantic models become dicts.
-
-    Raises
-    ------
-    InputError
-        For NaN and for values that JSON cannot represent.
+    and pandas scalars become numbers, dataclasses and pydantic models become dicts. NaN and values
+    that JSON cannot represent raise an `InputError`.
 
     Examples
     --------
@@ -185,12 +181,8 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
     """Return `value` as a list of messages.
 
     A message is a ``(role, text)`` pair or a dict with ``role`` and ``text`` or ``content``.
-    ``content`` is text, a typed value, or a list of both.
-
-    Raises
-    ------
-    InputError
-        Names the position of the first invalid message.
+    ``content`` is text, a typed value, or a list of both. An `InputError` names the first invalid
+    message.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
         msg = f"{format_value(value)} is not a list of messages; give [('user', 'text'), ...]"
@@ -287,21 +279,10 @@ def to_wire(
     *,
     where: str = "the deployment",
 ) -> list[WorkflowInput]:
-    """Return `values` as typed inputs for `variables`.
+    """Convert `values`, by name, to typed inputs for `variables`; None infers their types.
 
-    Parameters
-    ----------
-    values
-        Input name to natural Python value. An optional input can be None or absent.
-    variables
-        The input variables of the release; None infers the types from the values.
-    where
-        Deployment and release tag, for messages.
-
-    Raises
-    ------
-    InputError
-        Lists every problem: unknown and missing names, wrong types, values outside the schema.
+    Optional inputs can be None or absent. An `InputError` lists all unknown and missing names,
+    wrong types and values outside the schema; `where` is the deployment and release tag in it.
 
     Examples
     --------

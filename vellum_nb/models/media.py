@@ -35,13 +35,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 
 def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
-    """Return `value` as the object sent for an input of type `type_` (None: any of them).
-
-    Raises
-    ------
-    InputError
-        If `value` is neither a file nor an address, or a file of another kind.
-    """
+    """Return `value` as the object sent for an input of type `type_` (None: any of them)."""
     if not isinstance(value, Mapping):
         return {"src": _src(value, type_)}
     src, metadata = value.get("src"), value.get("metadata")

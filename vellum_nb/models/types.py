@@ -6,9 +6,48 @@ All rooms read the properties of a type from `TYPES`. CONTRIBUTING.md describes 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from vellum_nb.models.media import MEDIA_TYPES
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Media(_Open):
+    src: Annotated[str, Field(min_length=1)]
+    metadata: dict[str, Any] | None = None
+
+
+class _Content(_Open):
+    type: Literal["STRING", "FUNCTION_CALL", "ARRAY", "AUDIO", "VIDEO", "IMAGE", "DOCUMENT"]
+    value: Any
+
+
+class _Message(_Open):
+    role: Literal["SYSTEM", "ASSISTANT", "USER", "FUNCTION"]
+    text: str | None = None
+    content: _Content | None = None
+    source: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _ResultDocument(_Open):
+    label: str
+    id: str | None = None
+    external_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _SearchResult(_Open):
+    text: str
+    score: float
+    keywords: list[str] = Field(default_factory=list)
+    document: _ResultDocument
+    meta: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +57,8 @@ class ValueType:
     field: str = "json"  # kind of form field
     python: type | tuple[type, ...] = object  # Python values accepted as an input
     expected: str = "a JSON value"  # name of such a value in messages
+    shape: TypeAdapter[Any] | None = None  # schema of values in the contract
+    expected_output: str = ""  # name of such a value in messages
     is_input: bool = False  # inputs of this type exist; a variable of another type is sent as JSON
     has_schema: bool = False  # the JSON schema of a variable applies
     has_files: bool = False  # values can contain files, which are uploaded
@@ -31,14 +72,29 @@ class ValueType:
 
 TYPES: dict[str, ValueType] = {
     "STRING": ValueType(
-        field="text", python=str, expected="text", is_input=True, has_schema=True, in_chat=True
+        field="text",
+        python=str,
+        expected="text",
+        shape=TypeAdapter(str),
+        expected_output="text",
+        is_input=True,
+        has_schema=True,
+        in_chat=True,
     ),
     "NUMBER": ValueType(
-        field="number", python=(int, float), expected="a number", is_input=True, has_schema=True
+        field="number",
+        python=(int, float),
+        expected="a number",
+        shape=TypeAdapter(float),
+        expected_output="a number",
+        is_input=True,
+        has_schema=True,
     ),
     "JSON": ValueType(is_input=True, has_schema=True),
     "CHAT_HISTORY": ValueType(
         field="chat",
+        shape=TypeAdapter(list[_Message]),
+        expected_output="a list of messages with role and text",
         is_input=True,
         has_files=True,
         has_parts=True,
@@ -49,6 +105,8 @@ TYPES: dict[str, ValueType] = {
     "SEARCH_RESULTS": ValueType(
         python=list,
         expected="a list",
+        shape=TypeAdapter(list[_SearchResult]),
+        expected_output="a list of results with text, score and document",
         has_parts=True,
         part="hit",
         part_noun="result",
@@ -67,7 +125,13 @@ TYPES: dict[str, ValueType] = {
     "THINKING": ValueType(streams="node"),
     **{
         name: ValueType(
-            field=name.lower(), is_input=True, has_files=True, in_chat=True, streams="none"
+            field=name.lower(),
+            shape=TypeAdapter(_Media),
+            expected_output='an object with "src"',
+            is_input=True,
+            has_files=True,
+            in_chat=True,
+            streams="none",
         )
         for name in MEDIA_TYPES
     },

@@ -21,7 +21,8 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from vellum_nb.client import Client, client_settings
+from vellum_nb.client import Client
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import uptime
 from vellum_nb.errors import (
     APIConnectionError,

@@ -20,7 +20,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.client import Client, ClientSettings, client_settings, contains_key, open_client
+from vellum_nb.client import Client, ClientSettings
+from vellum_nb.client.client import client_settings, contains_key, open_client
 from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics

@@ -15,7 +15,7 @@ import pytest
 from counting_server import KEY, check_all_once
 from distributed import Client, Status
 
-from vellum_nb.client import client_settings
+from vellum_nb.client.client import client_settings
 from vellum_nb.errors import InputError
 from vellum_nb.sweep.executors import sealed
 from vellum_nb.workspace.sweeps import SweepAttempt

@@ -220,7 +220,6 @@ class FunctionExecution:
     def _ended(
         self, texts: Mapping[str, Sequence[str]]
     ) -> tuple[list[WorkflowOutput], dict[str, Any] | None]:
-        """Return the outputs and the final state."""
         values: dict[str, Any] = {name: "".join(parts) for name, parts in texts.items()}
         if self._returned is not None or not texts:
             values |= _named(self._returned)
@@ -242,7 +241,6 @@ class FunctionExecution:
 
 
 def _named(returned: Any) -> dict[str, Any]:
-    """Return the fields of a returned object, by output name."""
     if isinstance(returned, Mapping):
         _check_names(returned, "The returned dict has the key {!r}; outputs are named by text")
         return dict(returned)
@@ -278,7 +276,6 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
 
 
 def _plain(name: str, value: Any, noun: str) -> Any:
-    """Convert `value` to plain JSON."""
     try:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:

@@ -136,7 +136,6 @@ class Event:
     def _next(
         self, state: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
     ) -> Event:
-        """Return another event of the same workflow or node."""
         subject = self.name.partition(".")[0]
         definition = f"{subject}_definition"
         return Event(
@@ -316,7 +315,6 @@ def from_json(text: bytes | str) -> Any:
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects are nested deeper than `levels`."""
     containers = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         if not containers:

@@ -45,11 +45,7 @@ _BATCH = 100  # events that a reader gets at once
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server; see `LocalServer`.
-
-    At its timeout, a run is rejected with ``WORKFLOW_TIMEOUT``. Python cannot stop the thread of a
-    plain callable.
-    """
+    """Limits of a server; see `LocalServer`."""
 
     timeout: float | None = None
     concurrency: int = 64
@@ -135,7 +131,6 @@ class LiveExecution:
         return is_first
 
     def _post(self, function: Callable[[], None]) -> None:
-        """Call a function in the event loop."""
         with suppress(RuntimeError):  # the server stopped and the loop is closed
             self._loop.call_soon_threadsafe(function)
 
@@ -223,7 +218,6 @@ class LiveExecution:
             self._end(self._closing_events(why))
 
     def _end(self, events: Sequence[Event]) -> None:
-        """Record the end, then publish it."""
         try:
             self._begin()
             for event in events:
@@ -284,10 +278,7 @@ class LiveExecution:
 
 @dataclass(eq=False, repr=False)
 class Executions:
-    """Executions of a running server. Except for `join`, use it on the event loop only.
-
-    `_new_context` creates the context of a run from the fields of the run.
-    """
+    """Executions of a running server. Except for `join`, use it on the event loop only."""
 
     _ledger: Ledger
     _limits: Limits
@@ -330,10 +321,7 @@ class Executions:
         return self._ledger.record(execution_id) if live is None else live.record
 
     def has_room(self, *, inner: bool = False) -> bool:
-        """Return whether a new execution could run at once; raise if the queue is full.
-
-        An inner one always can, as the outer one waits for it.
-        """
+        """Return whether a new execution, or an inner one of another, could run at once."""
         if self._closed:
             raise Refused(503, "The local server is stopping")
         if inner or self._running < self._limits.concurrency:
@@ -421,7 +409,6 @@ class Executions:
 
 
 def _ended(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
-    """Return the record of an execution that ended with `events`."""
     last = events[-1]
     usage = tuple(used for event in events for used in event.usage)
     record = replace(record, end=last.timestamp, usage=usage)

@@ -10,15 +10,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
 from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
 from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
+from vellum_nb.models.base import first_problem
 from vellum_nb.models.inputs import schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
@@ -28,68 +29,18 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNKNOWN_MEDIA = "application/octet-stream"
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _Media(_Open):
-    src: Annotated[str, Field(min_length=1)]
-    metadata: dict[str, Any] | None = None
-
-
-class _Content(_Open):
-    type: Literal["STRING", "FUNCTION_CALL", "ARRAY", "AUDIO", "VIDEO", "IMAGE", "DOCUMENT"]
-    value: Any
-
-
-class _Message(_Open):
-    role: Literal["SYSTEM", "ASSISTANT", "USER", "FUNCTION"]
-    text: str | None = None
-    content: _Content | None = None
-    source: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _ResultDocument(_Open):
-    label: str
-    id: str | None = None
-    external_id: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _SearchResult(_Open):
-    text: str
-    score: float
-    keywords: list[str] = Field(default_factory=list)
-    document: _ResultDocument
-    meta: dict[str, Any] | None = None
-
-
-# Type -> schema of its values in the contract, and name in messages.
-_SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
-    "STRING": (TypeAdapter(str), "text"),
-    "NUMBER": (TypeAdapter(float), "a number"),
-    "CHAT_HISTORY": (TypeAdapter(list[_Message]), "a list of messages with role and text"),
-    "SEARCH_RESULTS": (
-        TypeAdapter(list[_SearchResult]),
-        "a list of results with text, score and document",
-    ),
-    **dict.fromkeys(MEDIA_TYPES, (TypeAdapter(_Media), 'an object with "src"')),
-}
-
-
 def wire_problem(value: Any, type_: str) -> str:
     """Return the reason why `value` is invalid for `type_`, or an empty string."""
-    if type_ not in _SHAPES:
+    properties = value_type(type_)
+    if properties.shape is None:
         return ""
-    shape, expected = _SHAPES[type_]
+    expected = properties.expected_output
     if isinstance(value, float) and not math.isfinite(value):
         return f"{expected} is expected; JSON has no {value}"
     try:
-        shape.validate_python(value, strict=True)
+        properties.shape.validate_python(value, strict=True)
     except ValidationError as exc:
-        error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{expected} is expected: {_place(error['loc'])}{error['msg']}"
+        return f"{expected} is expected: {first_problem(exc)}"
     return ""
 
 
@@ -176,7 +127,6 @@ def _value(sent: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
 
 
 def _converted(value: Any, parameter: Parameter) -> Any:
-    """Convert a JSON value to the annotation of a parameter."""
     adapter, variable = parameter.kind.adapter, parameter.variable
     if adapter is None:
         return value
@@ -251,7 +201,6 @@ class ExecutionWithUploads:
 
 
 def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
-    """Replace every ``src`` in `value`."""
     if isinstance(value, list):
         return [_replaced(item, replacement) for item in value]
     if not isinstance(value, Mapping):

@@ -55,8 +55,6 @@ Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 
 
 class _Bounded(Model):
-    """Common fields of execution requests, with limits."""
-
     release_tag: ShortText | None = None
     external_id: ShortText | None = None
     metadata: Metadata | None = None

@@ -226,10 +226,7 @@ class ProcessExecution:
 
 
 class _Child:
-    """A process that runs the code, or, without a context, describes it.
-
-    It leads a process group, which ends with it.
-    """
+    """Process group that runs the code, or, without a context, describes it."""
 
     def __init__(
         self,
@@ -374,10 +371,7 @@ def _message(line: bytes) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """Job that a child unpickles.
-
-    Output of the workflow goes to a separate pipe. The process group ends with the server.
-    """
+    """Job that a child unpickles; its process group ends with the server."""
 
     snapshot: Snapshot
     entry: str
@@ -403,7 +397,7 @@ class Job:
             self._set_up()
             self._do(send)
             status = 0
-        except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets
+        except BaseException:  # noqa: BLE001 - the reason of the rejection
             traceback.print_exc()
         finally:
             sys.stdout.flush()

@@ -259,7 +259,6 @@ class ServerExecution:
 
 
 def _failure(body: Mapping[str, Any], options: ProcessOptions) -> Rejection | None:
-    """Return the reason why the server ended a run."""
     if body.get("timed_out"):
         return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
     if not body.get("exit_code"):
@@ -280,7 +279,6 @@ _servers: dict[tuple[Path, ProcessOptions], _Server] = {}
 
 
 def _server_of(folder: Path, options: ProcessOptions) -> _Server:
-    """Return the server of a release, started if none is running."""
     key = (folder, options)
     with _lock:
         server = _servers.get(key)
@@ -301,11 +299,7 @@ def stop_servers(folders: Sequence[Path]) -> None:
 
 
 class _Server:
-    """A running workflow server.
-
-    In an environment it listens on a socket in a folder of this user; a container is published on
-    127.0.0.1.
-    """
+    """A running workflow server, reachable only on 127.0.0.1 or a socket of this user."""
 
     def __init__(self, options: ProcessOptions) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="vellum_nb-server-"))
@@ -345,7 +339,6 @@ class _Server:
         self._is_ready = False
 
     def _in_container(self, options: ProcessOptions, settings: Mapping[str, str]) -> list[str]:
-        """Return the command that runs the server in a container."""
         return [
             *(self._docker, "run", "--rm", "--name", self._name, "--label", "vellum-nb"),
             *("--publish", f"127.0.0.1::{_PORT}"),
@@ -445,10 +438,7 @@ class _Server:
 
 
 def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
-    """Forward connections from the bridge of containers to the local server on loopback.
-
-    None without a bridge: Docker Desktop connects to loopback itself.
-    """
+    """Forward connections from the bridge of containers to loopback; None without a bridge."""
 
     class Forwarding(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -504,7 +494,6 @@ def _digest(docker: str, image: str) -> str:
 
 
 def _call(docker: str, *arguments: str) -> str:
-    """Return the output of a docker command."""
     try:
         process = subprocess.run(  # noqa: S603 - docker's own command
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600

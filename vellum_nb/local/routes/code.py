@@ -265,7 +265,6 @@ def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json 
 
 
 def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
-    """Return the metadata of a pushed sandbox or release."""
     file = ledger.file(f"push-{id_}")
     return None if file is None else Pushed.model_validate_json(file.content)
 

@@ -194,8 +194,6 @@ def json_line(content: Any) -> bytes:
 
 @dataclass
 class _Paging:
-    """Query of a list."""
-
     request: Request
     limit: Limit = 100
     offset: Offset = 0

@@ -199,7 +199,6 @@ class WorkflowStream:
             yield {**data, "error": event_error(event)}
 
     def _outputs(self, event: Event) -> Iterator[_Json]:
-        """Return the progress of the output in an event."""
         part = event.body.get("output", {})
         output = next(iter(event.outputs), None)
         if output is None or value_type(output.type).streams != "workflow":
@@ -292,7 +291,6 @@ def _streaming(event: Event) -> _Json:
 
 
 def _values(event: Event) -> list[_Json]:
-    """Return the outputs of a node, with types that are valid for nodes."""
     outputs = [(o.id, o.name, o.type, o.value) for o in event.outputs]
     if not outputs:
         values_of_event = (event.body.get("outputs") or {}).items()
@@ -311,7 +309,6 @@ def _values(event: Event) -> list[_Json]:
 
 
 def _result(event: Event, values: Sequence[_Json], expand: ExpandMeta) -> _Json | None:
-    """Return the result of a node by its kind."""
     by_name = {item["name"]: item["value"] for item in values}
     first = {"id": _id(event, "output"), "name": "output", "type": "JSON", "value": None}
     first.update(values[0] if values else {})

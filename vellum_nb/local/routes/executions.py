@@ -175,7 +175,6 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
 
 
 def _events(state: State, execution_id: str) -> Sequence[Event]:
-    """Return the events of an execution so far."""
     live = state.executions.live(execution_id)
     return state.ledger.events(execution_id) if live is None else live.so_far()
 
@@ -223,7 +222,6 @@ def _common(record: ExecutionRecord, release: Release | None) -> _Json:
 
 
 def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
-    """Return the ids of outputs by name, from the outputs or their variables."""
     ids = {item.key: item.id for item in release.output_variables} if release else {}
     return ids | {item.name: item.id for item in record.outputs}
 
@@ -292,7 +290,6 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
 
 
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
-    """Return the execution of the actuals."""
     id_, external_id = body.execution_id, body.external_id
     if id_:
         record = state.execution(id_)

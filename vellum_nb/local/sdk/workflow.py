@@ -202,10 +202,7 @@ class SdkExecution:
 
 
 class LocalContext(WorkflowContext):
-    """Context of the nodes of a run; its Vellum client calls the local server.
-
-    A connection is closed after its request.
-    """
+    """Context of the nodes of a run; its Vellum client calls the local server."""
 
     def __init__(self, context: RunContext) -> None:
         parent: Any = None
@@ -279,10 +276,7 @@ def _as_json(event: Any) -> dict[str, Any]:
 
 
 def _stored(state: Mapping[str, Any], kind: type[BaseState]) -> BaseState:
-    """Return the state of an earlier execution.
-
-    Unknown fields are dropped; values that do not match the annotation are not converted.
-    """
+    """Return a stored state, without unknown fields, converted to the annotations if possible."""
     values: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(kind).items():
         if name in state and name != "meta":
