@@ -277,8 +277,8 @@ class Ledger:
         self.store.write(
             lambda tx: tx.execute("INSERT OR IGNORE INTO secrets VALUES (:name, :value)", row)
         )
-        found = self._find("SELECT value FROM secrets WHERE name = :id", name)
-        return b"" if found is None else bytes(found[0])
+        stored = self._find("SELECT value FROM secrets WHERE name = :id", name)
+        return b"" if stored is None else bytes(stored[0])
 
     def _one(self, column: str, value: str) -> ExecutionRecord | None:
         row = self._find(f"SELECT record FROM executions WHERE {column} = :id", value)
@@ -415,7 +415,7 @@ def ordering_keys(ordering: str | None, available: Collection[str]) -> list[tupl
     for part in parts:
         if part.removeprefix("-") not in available:
             names = ", ".join(f"{name}, -{name}" for name in available)
-            raise Refused(400, f"ordering: {part!r:.60} is not known; use {names}")
+            raise Refused(400, f"ordering: {part!r:.60} is unknown; use {names}")
     return [(part.removeprefix("-"), part.startswith("-")) for part in parts]
 
 

@@ -411,8 +411,10 @@ class _SpoiledSend:
             size = _PIECE if self._drip_s else max(1, len(body))
             for start in range(0, len(body) or 1, size):
                 await asyncio.sleep(self._drip_s)
-                rest = more or start + size < len(body)
-                await self._send({**message, "body": body[start : start + size], "more_body": rest})
+                more_follows = more or start + size < len(body)
+                await self._send(
+                    {**message, "body": body[start : start + size], "more_body": more_follows}
+                )
 
     def reset(self) -> None:
         """Hang up with a reset, as a crashed server does."""

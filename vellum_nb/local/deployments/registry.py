@@ -290,7 +290,7 @@ class Registry:
         deployment = next((d for d in deployments if id_or_name in {d.id, d.name}), None)
         if deployment is None:
             names = ", ".join(d.name for d in deployments) or "none"
-            raise Refused(404, f"No deployment {id_or_name!r:.160} exists; there are: {names}")
+            raise Refused(404, f"No deployment {id_or_name!r:.160} exists. Available: {names}")
         return deployment
 
     def deploy(

@@ -105,7 +105,7 @@ def _value(sent: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     parameter = parameters.get(sent.name)
     if parameter is None:
         available = ", ".join(parameters) or "none"
-        raise Refused(400, f"Unknown input variable {sent.name!r:.160}; known are: {available}")
+        raise Refused(400, f"Unknown input variable {sent.name!r:.160}. Available: {available}")
     variable, value = parameter.variable, sent.value
     schema = variable.json_schema or {}
     expected = wire_type(variable)

@@ -309,9 +309,9 @@ def _name_problem(actual: SubmittedActual, name: str | None, ids: Mapping[str, s
     if key is None and id_ is None:
         return "give output_key or output_id"
     if key is not None and key not in ids:
-        return f"there is no output {key!r:.160}; there are: {available}"
+        return f"unknown output {key!r:.160}. Available: {available}"
     if id_ is not None and id_ not in ids.values():
-        return f"no output has the id {id_!r:.60}; there are: {available}"
+        return f"no output has the id {id_!r:.60}. Available: {available}"
     if id_ is not None and name is not None and ids[name] != id_:
         return f"output_id belongs to another output than {name!r}"
     return ""

@@ -348,7 +348,7 @@ def _normalized_mock(
             }
     available = ", ".join(sorted({node.__name__ for node in nodes}))
     msg = (
-        f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}; there are: {available}"
+        f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}. Available: {available}"
     )
     raise Refused(400, msg)
 
