@@ -356,7 +356,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         return text.encode()
     except (TypeError, ValueError, RecursionError) as exc:
         reason = str(exc)
-    msg = f"The request cannot be written as JSON and was not sent: {reason}"
+    msg = f"The request cannot be written as JSON; nothing was sent: {reason}"
     raise InputError(msg)
 
 
