@@ -21,7 +21,9 @@ def a_session() -> None:
     """Use every public entry as a user would."""
     with vnb.LocalServer() as server:
         server.deploy(triage, name="triage", release_tags=["v1"])
-        server.deploy(Path("project"), isolation="process", memory_limit=2**31, env=["A_KEY"])
+        server.deploy(Path("project"), isolation="process")
+        limited = vnb.Isolation("process", memory_limit=2**31, env=["A_KEY"])
+        server.deploy(Path("project"), isolation=limited)
         ws = vnb.connect(server, history=Path("runs.db"))
         assert_type(ws, vnb.Workspace)
         run = ws.run("triage", {"ticket": "x"}, release_tag="v1")

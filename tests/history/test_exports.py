@@ -146,7 +146,7 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write
     for target, options, message in (
         (5, {}, "path=5 is not a path"),
         (tmp_path / "runs", {"columns": 5}, "columns=5: give a list of names"),
-        (tmp_path / "nowhere" / "runs", {}, r"there is no folder .*nowhere, make it or"),
+        (tmp_path / "nowhere" / "runs", {}, r"the folder .*nowhere does not exist, create it or"),
         (tmp_path, {}, "Is a directory; name a file in it"),
         (f"{tmp_path}/a\0b", {}, "is not a path"),
         (tmp_path / ("x" * 300), {}, "cannot be written"),

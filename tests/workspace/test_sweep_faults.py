@@ -18,6 +18,7 @@ import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
 
 import vellum_nb as vnb
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import Deadline
 from vellum_nb.models import RunError
 from vellum_nb.sweep.retry_policy import PreparedRun, Retry
@@ -181,7 +182,7 @@ def test_where_nothing_can_be_looked_up_a_lost_answer_is_failed(server, ws, faul
 
 def test_an_attempt_that_begins_after_its_deadline_sends_nothing(server, ws):
     run = ws.history.begin(swept(ws, ONE).runs()[0].model_copy(update=NEW))
-    attempt = SweepAttempt(ws.client.settings(max_connections=1, max_tries=1), "d-1")
+    attempt = SweepAttempt(client_settings(ws.client, max_connections=1, max_tries=1), "d-1")
     prepared = PreparedRun(run, (), send_by=Deadline.after(-0.1))
     outcome = attempt(prepared)
     assert (type(outcome), outcome.prepared.tries, server.posts) == (Retry, 0, 1)

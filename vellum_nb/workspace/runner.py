@@ -22,6 +22,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from vellum_nb.client import Client
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import uptime
 from vellum_nb.errors import (
     APIConnectionError,
@@ -51,7 +52,8 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+from vellum_nb.models.media import DATA_URL_LIMIT
+from vellum_nb.models.types import value_type
 from vellum_nb.sweep.retry_policy import LOOKUP_S, cancelled, doubt_after, lookup_pause, run_error
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -66,7 +68,6 @@ Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
-_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
 
 
@@ -274,7 +275,7 @@ class Runner:
         """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
         Sweeps(self.history).begin_doubt(run.id)
         began = uptime() - Sweeps(self.history).doubt_age(run.id)
-        _, read = self.client.settings(max_connections=1, max_tries=1).timeout
+        _, read = client_settings(self.client).timeout
         longest, cancel = read or LOOKUP_S, cancel or Cancellation()
         while True:
             try:
@@ -549,7 +550,7 @@ class Uploads:
         fields = [dict(item) for item in inputs]
         return [
             each | {"value": self._replaced(each["value"], cancel)}
-            if each["type"] in _WITH_FILES
+            if value_type(each["type"]).has_files
             else each
             for each in fields
         ]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
+from vellum_nb.client.client import client_settings, contains_key, open_client
 from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
@@ -80,7 +81,7 @@ Compare = Callable[..., Comparison]  # of a sweep, with options
 @lru_cache(maxsize=8)
 def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noqa: ARG001
     """Return this process's session: connections do not survive a fork."""
-    client = Client.of(settings)
+    client = open_client(settings)
     return client, Uploads(client)
 
 
@@ -197,7 +198,7 @@ class SweepWorker:
         self._runner, self._history, self._sweep = runner, runner.history, sweep
         self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
-        _, read = runner.client.settings(max_connections=1, max_tries=1).timeout
+        _, read = client_settings(runner.client).timeout
         self.read_timeout_s = read or LOOKUP_S
         self._doubts: Mapping[str, tuple[DoubtKind, float]] = {}
         self._types: dict[str, Mapping[str, str] | None] = {}
@@ -266,12 +267,12 @@ class SweepWorker:
             raise VellumNBError(msg)
         last_seen = self._read_releases(lease)
         attempt = SweepAttempt(
-            client.settings(max_connections=options.at_once, max_tries=1),
+            client_settings(client, max_connections=options.at_once, max_tries=1),
             self._runner.lookup.deployment_id(sweep.deployment),
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
-        own = Client.of(attempt.settings)
+        own = open_client(attempt.settings)
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         began = datetime.now(UTC)  # before any run
@@ -327,7 +328,7 @@ class SweepWorker:
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""
-        refuse_key(str(path), self._runner.client.leaks, [frame])
+        refuse_key(str(path), partial(contains_key, self._runner.client), [frame])
         return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
@@ -357,7 +358,8 @@ class SweepWorker:
         runs are marked that began since; at the end again, for those that were about to be recorded
         then.
         """
-        client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
+        settings = client_settings(self._runner.client, max_connections=1, max_tries=_TRIES)
+        client = open_client(settings)
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
+from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
@@ -104,7 +105,8 @@ class Workspace:
         self.server = server
         self._keep_open = keep_open
         self._lookup = Lookup(client)
-        self.history = connected(history, view=self._view_history, leaks=client.leaks)
+        leaks = partial(contains_key, client)
+        self.history = connected(history, view=self._view_history, leaks=leaks)
         self._nodes = partial(read_nodes, client, self.history)
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
@@ -844,7 +846,7 @@ p = 1.00 · noise floor unknown>
                 if rows
                 else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
-            leaks=self.client.leaks,
+            leaks=partial(contains_key, self.client),
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,
