@@ -102,7 +102,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    with LocalServer(timeout=20, data=tmp_path / "data") as server:
+    with LocalServer(timeout=60, data=tmp_path / "data") as server:
         yield server
 
 
@@ -233,7 +233,7 @@ def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
     project, crashing, asking
 ):
     python, log = crashing()
-    with LocalServer(timeout=20) as other, LocalServer(timeout=20) as server:
+    with LocalServer(timeout=60) as other, LocalServer(timeout=20) as server:
         for each in (other, server):
             each.deploy(project, isolation=Isolation("environment", python=python))
         with ThreadPoolExecutor() as pool:
@@ -247,7 +247,7 @@ def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
 def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project, crashing, asking):
     slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\n"
     python, log = crashing(slow)
-    with LocalServer(timeout=20) as server:
+    with LocalServer(timeout=60) as server:
         server.deploy(project, isolation=Isolation("environment", python=python))
         server.stop()
         log.unlink()
@@ -267,7 +267,7 @@ def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
         late = run(asking(server), "sleep")["error"]
         assert late["code"] == "WORKFLOW_TIMEOUT", late
         assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
-    with LocalServer(timeout=20, data=tmp_path / "data") as server:
+    with LocalServer(timeout=60, data=tmp_path / "data") as server:
         server.deploy(project, isolation=Isolation("environment", python=python))
         began = time.monotonic()
         threading.Timer(1.0, server.stop).start()
