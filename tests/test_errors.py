@@ -50,7 +50,7 @@ LINES = {
     "ws.submit('docs-qa', {})": "inputs do not fit",
     "ws.form('triage')": NO_NAME,
     "ws.sweep('docs-qa', 'cases.csv', release_tags=['v9'])": "no release tag 'v9'; it has: ",
-    "ws.history.to_csv('reports/runs.csv')": "there is no folder ",
+    "ws.history.to_csv('reports/runs.csv')": "; the folder ",
     "ws.history.merge('cases.csv')": "it is not an SQLite file",
     "vnb.connect('local', history='cases.csv')": "it is not an SQLite file",
     "vnb.read_csv('runs.csv')": "runs.csv cannot be read",

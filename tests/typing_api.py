@@ -21,7 +21,9 @@ def a_session() -> None:
     """Use every public entry as a user would."""
     with vnb.LocalServer() as server:
         server.deploy(triage, name="triage", release_tags=["v1"])
-        server.deploy(Path("project"), isolation="process", memory_limit=2**31, env=["A_KEY"])
+        server.deploy(Path("project"), isolation="process")
+        limited = vnb.Isolation("process", memory_limit=2**31, env=["A_KEY"])
+        server.deploy(Path("project"), isolation=limited)
         ws = vnb.connect(server, history=Path("runs.db"))
         assert_type(ws, vnb.Workspace)
         run = ws.run("triage", {"ticket": "x"}, release_tag="v1")
@@ -70,7 +72,7 @@ def a_session() -> None:
         assert_type(ws.trace(run), pd.DataFrame)
         assert_type(ws.code("triage", "v1"), dict[str, str])
         assert_type(ws.code_diff("triage", "v1", "v2").text, str)
-        assert_type(ws.history.sync("triage").added, int)
+        assert_type(ws.sync("triage").added, int)
 
 
 def a_client() -> None:

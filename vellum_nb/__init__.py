@@ -1,12 +1,12 @@
-"""Run, keep and compare Vellum workflow releases from a notebook.
+"""Run, record and compare Vellum workflow releases from a notebook.
 
 >>> import vellum_nb as vnb
 >>> ws = vnb.connect("local", history=":memory:")
 >>> ws.run("ticket-triage", {"ticket": "I was charged twice"}, release_tag="v2").state
 'FULFILLED'
 
-Everything public is in ``__all__``. Names are loaded when they are first used, so that
-``import vellum_nb`` costs next to nothing.
+Public names are those in ``__all__``. They are imported on first use, so ``import vellum_nb`` is
+fast.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         read_jsonl,
         read_parquet,
     )
-    from vellum_nb.local import LocalServer, Reject
+    from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
     from vellum_nb.sweep import Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
@@ -58,6 +58,7 @@ _HOMES = {
     "Workspace": "workspace",
     "Client": "client",
     "LocalServer": "local",
+    "Isolation": "local",
     "Reject": "local",
     "History": "history",
     "read_csv": "history",
@@ -98,6 +99,7 @@ __all__ = [
     "Workspace",
     "Client",
     "LocalServer",
+    "Isolation",
     "Reject",
     "History",
     "read_csv",

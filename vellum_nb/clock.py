@@ -1,7 +1,7 @@
-"""A clock that also counts while the machine sleeps, and deadlines by it.
+"""Clock that includes the time a machine is suspended, and deadlines based on it.
 
-The clock of the wall may be set, and `time.monotonic` stops on Linux and macOS while a laptop is
-closed. Neither may decide whether a run is sent.
+Wall-clock time can be changed, and `time.monotonic` stops on Linux and macOS while a laptop is
+suspended. Neither is safe to decide whether a run is sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PROC = Path("/proc")
 
 
 def _clock_id() -> int | None:
-    """Return the system's clock that counts suspension, or None if `time.monotonic` does."""
+    """Return the id of a clock that includes suspension; None if `time.monotonic` is one."""
     if sys.platform == "darwin":
         return getattr(time, "CLOCK_MONOTONIC", None)
     return getattr(time, "CLOCK_BOOTTIME", None)
@@ -28,22 +28,22 @@ _CLOCK = _clock_id()
 uptime_ns: Callable[[], int] = (
     time.monotonic_ns if _CLOCK is None else partial(time.clock_gettime_ns, _CLOCK)
 )
-"""Returns nanoseconds since the machine was booted, including those for which it slept.
+"""Return the nanoseconds since boot, including suspension.
 
-It runs no Python code, so that Ctrl-C cannot interrupt it.
+It runs no Python code, so Ctrl-C cannot interrupt it.
 """
 
 
 def uptime() -> float:
-    """Return seconds since the machine was booted, including those for which it slept."""
+    """Return the seconds since boot, including suspension."""
     return uptime_ns() / 1e9
 
 
 @cache
 def boot_id() -> str | None:
-    """Return the id of this boot of this machine; None on systems without one.
+    """Return the id of the current boot, or None on systems without one.
 
-    Within one boot, `uptime` of all processes counts from the same moment.
+    Processes with the same id share the origin of `uptime`.
     """
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -51,13 +51,13 @@ def boot_id() -> str | None:
         return None
     try:
         return f"{boot} {(_PROC / 'self/ns/time').readlink()}"
-    except OSError:  # an older kernel has one such clock only
+    except OSError:  # an older kernel without time namespaces
         return boot
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment that processes of this machine know exactly, and others by the wall clock."""
+    """Deadline by `uptime` for processes of this machine, by wall-clock time for others."""
 
     boot: str | None
     uptime_s: float
@@ -65,15 +65,15 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, *, since: float | None = None) -> Deadline:
-        """Return the deadline `seconds` after `since`, a value of `uptime`; default: now."""
+        """Return the deadline `seconds` after `since`, a value of `uptime` (default: now)."""
         now = uptime()
-        left = seconds if since is None else seconds - (now - since)
-        wall = datetime.fromtimestamp(time.time() + left, UTC)
-        return cls(boot_id(), now + left, wall)
+        remaining = seconds if since is None else seconds - (now - since)
+        wall = datetime.fromtimestamp(time.time() + remaining, UTC)
+        return cls(boot_id(), now + remaining, wall)
 
     @property
     def left(self) -> float:
-        """Seconds that are left; negative after the deadline."""
+        """Remaining seconds; negative after the deadline."""
         if self.boot is not None and self.boot == boot_id():
             return self.uptime_s - uptime()
         return (self.wall - datetime.now(UTC)).total_seconds()

@@ -1,4 +1,4 @@
-"""Every exception that vellum_nb raises on purpose.
+"""Exceptions of vellum_nb.
 
 ::
 
@@ -13,8 +13,8 @@
           RateLimitError     429
           ServerError        5xx
         APIResponseError     2xx with a body that does not match the contract
-      InputError (ValueError)  inputs do not fit the deployment, names each; or an argument
-      HistoryError           the history is locked, damaged or of a newer version; a wrong argument
+      InputError (ValueError)  invalid inputs, all of which it names, or an invalid argument
+      HistoryError           the history is locked, damaged or of a newer version; invalid argument
         OutOfReachError      its server cannot be reached, or accepts no writes
       RegressionError (AssertionError)  a release is worse than its baseline
 
@@ -37,14 +37,14 @@ from vellum_nb.escaping import printable, printed
 if TYPE_CHECKING:
     import pandas as pd
 
-_HIDDEN = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # our frames and what they use
+_HIDDEN = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # frames that users do not need
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
 _MOST = 20
 _MOST_ROWS = 5
 
 
 class VellumNBError(Exception):
-    """Base of all errors of this package; catch it to catch them all."""
+    """Base class of all errors of this package."""
 
     @printed
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class VellumNBError(Exception):
         return _restored, (type(self), self.args, vars(self))
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows: the lines of the reader's own code, and the message."""
+        """Return the traceback that IPython displays: lines of the user's code, and the message."""
         places = []
         for frame in extract_tb(self.__traceback__):
             path = frame.filename
@@ -66,13 +66,13 @@ class VellumNBError(Exception):
 
 
 class APIError(VellumNBError):
-    """No usable reply came from the API.
+    """The API gave no usable reply.
 
     Attributes
     ----------
     sent : bool
-        Whether the request may have reached the server. An execution for which this is True may
-        have run; it is never sent again by itself.
+        True if the request could have reached the server. Such an execution could have run; it is
+        never retried automatically.
     """
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
@@ -81,11 +81,11 @@ class APIError(VellumNBError):
 
 
 class APIConnectionError(APIError):
-    """The server was refused, unreachable, or cut the connection off."""
+    """The connection was refused, impossible or cut off."""
 
 
 class APITimeoutError(APIConnectionError):
-    """No answer came within the timeout."""
+    """The server gave no answer within the timeout."""
 
 
 class APIStatusError(APIError):
@@ -96,9 +96,9 @@ class APIStatusError(APIError):
     status_code : int
         The HTTP status.
     body : object
-        The decoded JSON body, or its text when it was not JSON.
+        The decoded JSON body, or its text if it is not JSON.
     retry_after : float or None
-        Seconds that the server asks to wait.
+        Seconds to wait, from the server.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """400: the server refuses the request as it is; sending it again changes nothing."""
+    """400: the request is invalid; a retry gives the same answer."""
 
 
 class AuthenticationError(APIStatusError):
-    """401 or 403: the API key is missing, wrong, or lacks this right."""
+    """401 or 403: the API key is missing, wrong, or not authorized."""
 
 
 class NotFoundError(APIStatusError):
@@ -128,7 +128,7 @@ class NotFoundError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests, also after the retries."""
+    """429: too many requests, even after the retries."""
 
 
 class ServerError(APIStatusError):
@@ -141,7 +141,7 @@ class APIResponseError(APIError):
     Attributes
     ----------
     is_whole : bool
-        Whether it is a complete JSON object, so not cut off, nor the page of some gateway.
+        True if the body is a complete JSON object: neither cut off nor the page of a gateway.
     """
 
     is_whole: bool = False
@@ -149,16 +149,16 @@ class APIResponseError(APIError):
 
 @dataclass(frozen=True, slots=True)
 class InputProblem:
-    """One input that does not fit.
+    """An invalid input.
 
     Attributes
     ----------
     variable : str
         The input variable's key.
     message : str
-        What was given and what is expected, as a sentence without the variable's name.
+        The given value and the expected kind, as a sentence without the name of the variable.
     row : int or None
-        Which of many cases has it, from 1; None: one only, or all of them.
+        Number of the case, from 1; None for a single case or for all of them.
     """
 
     variable: str
@@ -171,14 +171,14 @@ class InputProblem:
 
 
 class InputError(VellumNBError, ValueError):
-    """Inputs do not fit the deployment, or an argument is of a wrong kind. Nothing was sent.
+    """Invalid inputs of a deployment, or an invalid argument. Nothing was sent.
 
-    The message names the first twenty problems, each once; `frame` has them all.
+    The message names the first twenty problems; `frame` returns all of them.
 
     Attributes
     ----------
     problems : tuple of InputProblem
-        Every problem found, in the order of the deployment's variables.
+        All problems, in the order of the variables of the deployment.
     """
 
     def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
@@ -186,7 +186,7 @@ class InputError(VellumNBError, ValueError):
         self.problems = tuple(problems)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per problem: `row` (from 1, where there are many), `variable`, `problem`.
+        """Return a row per problem: `row` (number of the case, if many), `variable`, `problem`.
 
         Examples
         --------
@@ -196,28 +196,28 @@ class InputError(VellumNBError, ValueError):
         """
         import pandas as pd
 
-        rows = pd.array([each.row for each in self.problems], dtype="Int64")
-        names = [each.variable for each in self.problems]
-        problems = [each.message for each in self.problems]
+        rows = pd.array([problem.row for problem in self.problems], dtype="Int64")
+        names = [problem.variable for problem in self.problems]
+        problems = [problem.message for problem in self.problems]
         return pd.DataFrame({"row": rows, "variable": names, "problem": problems})
 
 
 class HistoryError(VellumNBError):
-    """The history is locked, damaged or of a newer version, or refuses a value; it did not change.
+    """The history is locked, damaged or of a newer version, or a value is invalid. Nothing changed.
 
     Attributes
     ----------
     run : Run or None
-        The run whose answer came but could not be recorded.
+        The run with an answer that could not be recorded.
     """
 
     run: Any = None
 
 
 class OutOfReachError(HistoryError):
-    """The server of the history cannot be reached, or takes no writes.
+    """The server of the history cannot be reached, or accepts no writes.
 
-    Runs that begin and end are recorded locally then; a write under way may have been made.
+    Runs are then recorded locally. The outcome of the failed write is unknown.
     """
 
 
@@ -227,9 +227,9 @@ class RegressionError(VellumNBError, AssertionError):
     Attributes
     ----------
     case_ids : tuple of str
-        The cases that are worse, those of the first release first, the worst first.
+        The cases that are worse, by release, the worst first.
     reasons : tuple of str
-        Why it does not pass, one sentence each.
+        Reasons of the failure, as sentences.
     """
 
     case_ids: tuple[str, ...] = ()
@@ -237,13 +237,15 @@ class RegressionError(VellumNBError, AssertionError):
 
 
 def _lines(problems: Sequence[InputProblem]) -> list[str]:
-    """Return each problem once, with the rows that have it."""
+    """Return a line per distinct problem, with its rows."""
     rows: dict[str, list[int]] = {}
-    for each in problems:
-        found = rows.setdefault(str(each), [])
-        if each.row is not None:
-            found.append(each.row)
-    lines = [f"  - {text}{_in_rows(found)}" for text, found in list(rows.items())[:_MOST]]
+    for problem in problems:
+        problem_rows = rows.setdefault(str(problem), [])
+        if problem.row is not None:
+            problem_rows.append(problem.row)
+    lines = [
+        f"  - {text}{_in_rows(problem_rows)}" for text, problem_rows in list(rows.items())[:_MOST]
+    ]
     if len(rows) > _MOST:
         lines.append(f"  … and {len(rows) - _MOST} more; the error's frame() lists them all")
     return lines
@@ -258,7 +260,7 @@ def _in_rows(rows: Sequence[int]) -> str:
 
 
 def _restored(kind: type[VellumNBError], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
-    """Return a pickled error; `kind` itself may want keywords that `args` do not hold."""
+    """Restore a pickled error without calling `kind`, which can require keywords."""
     error = kind.__new__(kind, *args)
     vars(error).update(fields)
     return error

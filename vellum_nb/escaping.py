@@ -1,7 +1,7 @@
-r"""Text from servers, files and histories, made safe to print.
+r"""Escaping of text from servers, files and histories for printing.
 
-A terminal executes control characters, and bidirectional controls reorder what is around them.
-Both are written as Python writes them in a literal, such as ``\x1b`` and ``\u202e``.
+Terminals execute control characters, and bidirectional controls reorder text. Both are replaced by
+Python escapes such as ``\x1b`` and ``\u202e``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TypeVar
 
 S = TypeVar("S")
 
-# C0 and C1 but tab and line feed, separators of lines, bidirectional controls, surrogates, the byte
-# order mark, interlinear marks, noncharacters. Joiners and direction marks stay: scripts need them.
+# C0 and C1 except tab and line feed, line separators, bidirectional controls, surrogates, the byte
+# order mark, interlinear marks, noncharacters. Some scripts need joiners and direction marks.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with control characters escaped; line feeds and tabs stay.
+    r"""Escape the control characters in `text`, except line feeds and tabs.
 
     >>> printable("v1\x1b[2J\u202e2v")
     'v1\\x1b[2J\\u202e2v'
@@ -35,12 +35,12 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def warn(text: str, category: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
-    """Warn as `warnings.warn` does, with control characters escaped."""
+    """Issue a warning with escaped control characters."""
     warnings.warn(printable(text), category, stacklevel=stacklevel + 1)
 
 
 def printed(method: Callable[[S], str]) -> Callable[[S], str]:
-    """Decorate a method that returns text for people, such as ``__repr__``, to escape controls."""
+    """Escape the control characters in the result of a method such as ``__repr__``."""
 
     @wraps(method)
     def escaped(self: S) -> str:

@@ -1,8 +1,8 @@
-"""Files that are replaced as a whole, or not at all.
+"""Atomic replacement of files.
 
-A file is written beside its place under another name, synced to the disk, and renamed. A killed
-process leaves a file ``.<name>.<digits>.part``, which the next one that writes to the same place
-removes once it has not grown for an hour.
+A new file is written under a temporary name in the same folder, synced to the disk, and renamed. A
+killed process leaves ``.<name>.<digits>.part``; a later write to the same path removes it if it is
+older than an hour.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import BinaryIO, TextIO
 from vellum_nb.errors import HistoryError
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
-_NAME_LENGTH = 40  # a whole name, with what is added, may be too long
+_NAME_LENGTH = 40  # characters: file systems limit the length of the temporary name
 _STALE_S = 3600
 _WRITERS = {".csv": "to_csv", ".jsonl": "to_jsonl", ".parquet": "to_parquet"}
 
 
 def refuse_other_ending(path: str | Path, writer: str) -> None:
-    """Refuse to let the method `writer` write a file with the ending of another one's files.
+    """Refuse a path with the extension of the files of another method than `writer`.
 
     Raises
     ------
@@ -35,23 +35,23 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
         Names the method to use.
     """
     ending = Path(path).suffix.lower()
-    other = _WRITERS.get(ending, writer)
-    if other != writer:
+    expected_writer = _WRITERS.get(ending, writer)
+    if expected_writer != writer:
         msg = (
-            f"{writer} does not write {ending} files, as {path} is named; use {other}, or give the "
-            f"file another ending than {ending}"
+            f"{writer} does not write {ending} files such as {path}; use {expected_writer}, or "
+            f"give the file another ending than {ending}"
         )
         raise HistoryError(msg)
 
 
 def write_file(content: bytes, path: str | Path) -> Path:
-    """Write `content` to a file; the old one stays if that fails."""
+    """Write `content` to a file; if that fails, the old file is unchanged."""
     replace_file(path, lambda file: file.write(content))
     return Path(path)
 
 
 def replace_text(path: str | Path, write: Callable[[TextIO], object]) -> None:
-    """Replace a text file with what `write` puts into the one that it is called with."""
+    """Replace a text file; `write` is called with the new file."""
 
     def write_text(file: BinaryIO) -> None:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
@@ -62,14 +62,14 @@ def replace_text(path: str | Path, write: Callable[[TextIO], object]) -> None:
 
 
 def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace a file with what `write` puts into the one that it is called with.
+    """Replace a file; `write` is called with the new file.
 
-    A link is followed; a pipe or a device is written to as it is.
+    Links are followed; pipes and devices are written directly.
 
     Raises
     ------
     HistoryError
-        The file cannot be written, or is an SQLite file; the old one is as it was.
+        If the file cannot be written, or is an SQLite file; the old file is unchanged.
     """
     if "\0" in os.fspath(path):
         msg = f"{path!r} is not a path: a name cannot contain a NUL"
@@ -86,7 +86,7 @@ def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _refuse_database(path: str | Path, target: Path) -> None:
-    """Refuse an SQLite file; one that is open is not read: that would drop its locks."""
+    """Refuse an SQLite file. An open one is not read, as closing it would drop its locks."""
     if not target.is_file():
         return
     is_database = Path(f"{target}-wal").exists()
@@ -99,10 +99,10 @@ def _refuse_database(path: str | Path, target: Path) -> None:
 
 
 def _advice(problem: OSError, target: Path) -> str:
-    if os.path.isdir(target):  # noqa: PTH112  (where a name is too long, it raises nothing)
+    if os.path.isdir(target):  # noqa: PTH112  (does not raise for a name that is too long)
         return "; name a file in it"
     if isinstance(problem, FileNotFoundError):
-        return f"; there is no folder {target.parent}, make it or name another"
+        return f"; the folder {target.parent} does not exist, create it or name another"
     return ""
 
 
@@ -118,7 +118,7 @@ def _temporary(target: Path) -> Iterator[BinaryIO]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    with suppress(OSError):  # bring the new name to the disk, where a folder can be opened
+    with suppress(OSError):  # sync the new name, if the system can open folders
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -127,12 +127,12 @@ def _temporary(target: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what killed processes left; a file that is being written is younger."""
+    """Remove the files of killed processes; a file being written is younger."""
     ours = re.compile(rf"\.{re.escape(target.name[:_NAME_LENGTH])}\.[0-9a-f]{{32}}\.part")
     with suppress(OSError):
-        for left in target.parent.iterdir():
-            if ours.fullmatch(left.name) and time.time() - left.stat().st_mtime > _STALE_S:
-                left.unlink(missing_ok=True)
+        for path in target.parent.iterdir():
+            if ours.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE_S:
+                path.unlink(missing_ok=True)
 
 
 def _is_special(target: Path) -> bool:

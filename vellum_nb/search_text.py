@@ -1,6 +1,6 @@
-"""Text search: normalised words of texts, parsed queries, and where in a text they match.
+"""Text search: normalised text, parsed queries, and their matches.
 
-The history's index stores what `document` makes, and a table marks what `Search.spans` finds.
+The index of the history stores the result of `document`; tables highlight `Search.spans`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any, Self
 
 VERSION = f"1/{unicodedata.unidata_version}"
-"""Of the normaliser: a text that another one normalised may differ."""
-BREAK = "¶"  # between two values, so that no phrase reaches from one into the other
+"""Version of the normaliser; another version can give another text."""
+BREAK = "¶"  # separates values, so no phrase spans two of them
 LONGEST_PHRASE = 64  # words
 _LONGEST_WORD = 100
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u1160-\u11ff\u3099\u309a\uff9e\uff9f\ufe0f"
@@ -40,7 +40,7 @@ _UNSPACED = (
 
 
 class _Letters(dict[int, str]):
-    """Translation table: a character as part of a word, a word by itself, nothing, or a space."""
+    """Translation table: a character becomes part of a word, a word, a space, or empty."""
 
     def __missing__(self, code: int) -> str:
         bare = "".join(filter(_is_base, unicodedata.normalize("NFKD", chr(code)))).casefold()
@@ -74,11 +74,11 @@ def _letters_of(text: str) -> str:
 
 
 def normalize(texts: Iterable[str]) -> str:
-    """Return the words of texts between single spaces, as the index stores them.
+    """Return the words of texts between single spaces, as stored in the index.
 
-    Letters and digits make words. Case and accents are ignored; signs of scripts without spaces,
-    and symbols such as emoji, are words by themselves. Of a file in a text
-    (``data:image/png;base64,…``) only the kind is read.
+    Words consist of letters and digits. Case and accents are ignored. A character of a script
+    without spaces, and a symbol such as an emoji, is a word. Only the MIME type of an embedded file
+    (``data:image/png;base64,…``) is used.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def _searched(text: str) -> str:
 
 
 def document(inputs: str | None, outputs: str | None, *texts: str | None) -> str:
-    """Return the normalised text of a run: of the values in its JSON payloads, then of `texts`.
+    """Return the normalised text of a run: the values in its JSON payloads, then `texts`.
 
     Examples
     --------
@@ -109,8 +109,8 @@ def document(inputs: str | None, outputs: str | None, *texts: str | None) -> str
             _collect(json.loads(payload, parse_constant=str), values)
         except (ValueError, RecursionError):  # damaged, or deeper than Python reads
             values.append(payload)
-    every = (*values, *texts)
-    return normalize(text for text in every if isinstance(text, str))  # bytes: damaged
+    all_texts = (*values, *texts)
+    return normalize(text for text in all_texts if isinstance(text, str))  # bytes: damaged
 
 
 def _collect(value: Any, into: list[str]) -> None:
@@ -123,12 +123,12 @@ def _collect(value: Any, into: list[str]) -> None:
         into.append(str(value))
 
 
-# ---------------------------------------------------------------- what a search looks for
+# Queries
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Words that follow each other; of the last one only the beginning if it `is_prefix`."""
+    """Consecutive words; the last one is a prefix if `is_prefix`."""
 
     words: tuple[str, ...]
     is_prefix: bool
@@ -157,28 +157,28 @@ class Search:
     def of(cls, text: str) -> Self:
         """Parse words, and phrases ``"in quotes"``.
 
-        A quotation mark that is not closed counts as closed at the end, with a last word that may
-        go on, as while one types.
+        An unclosed quotation mark, as while typing, is closed at the end, and its last word is a
+        prefix.
         """
-        found: dict[Term, None] = {}
+        terms: dict[Term, None] = {}
         for phrase, closed, word in _QUOTED.findall(text):
             parts = normalize([phrase or word]).split()
             for start in range(0, len(parts), LONGEST_PHRASE):
                 piece = tuple(parts[start : start + LONGEST_PHRASE])
                 is_last = start + LONGEST_PHRASE >= len(parts)
-                found[Term(piece, is_prefix=is_last and not closed)] = None
-        return cls(tuple(found))
+                terms[Term(piece, is_prefix=is_last and not closed)] = None
+        return cls(tuple(terms))
 
     def matches(self, texts: Iterable[str]) -> bool:
         """Return whether all terms occur in `texts`, each within one of them."""
         return self.matches_document(normalize(texts))
 
     def matches_document(self, text: str) -> bool:
-        """Return whether all terms occur in what `document` or `normalize` made."""
+        """Return whether all terms occur in a result of `document` or `normalize`."""
         return bool(self.terms) and all(term.text in text for term in self.terms)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return where in `text` terms occur: begin and end, in order, without overlaps.
+        """Return begin and end of the matches in `text`, in order, without overlaps.
 
         Examples
         --------
@@ -196,11 +196,11 @@ class Search:
         return merged
 
     def first(self, text: str) -> int | None:
-        """Return where in `text` the first term begins."""
+        """Return the position of the first match in `text`."""
         return next((begin for begin, _ in self.spans(text)), None)
 
     def excerpt(self, text: str, before: int = 30, length: int = 90) -> str | None:
-        """Return a line of `text` around the first term, None where nothing is found.
+        """Return a line of `text` around the first match, or None.
 
         Examples
         --------
@@ -220,7 +220,7 @@ class Search:
 
 
 class _Aligned:
-    """The letters of a text, with where in the text each of them stands."""
+    """Normalised letters of a text, with their positions in it."""
 
     def __init__(self, text: str) -> None:
         parts: list[str] = [" "]
@@ -237,7 +237,7 @@ class _Aligned:
         self.normal = "".join(parts) + " "
 
     def span(self, hit: re.Match[str]) -> tuple[int, int]:
-        """Return where in the text a match of `_pattern` begins and ends."""
+        """Return begin and end in the text of a match of `_pattern`."""
         begin = hit.start() + 1
         end = hit.end() - 1  # of a cut text, the last letter
         while self.normal[begin] == " ":
@@ -254,6 +254,6 @@ class _Aligned:
 
 @lru_cache(maxsize=100)
 def _pattern(term: Term) -> re.Pattern[str]:
-    """Return what finds a term in letters, which may have several spaces between words."""
+    """Return a pattern for a term that allows several spaces between words."""
     parts = [word if len(word) < _LONGEST_WORD else f"{word}[^ ]*" for word in term.words]
     return re.compile(f" +{' +'.join(parts)}{'[^ ]*' if term.is_prefix else ''}(?= )")

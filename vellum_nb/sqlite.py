@@ -1,9 +1,9 @@
-"""One SQLite file as a store: opened, checked, migrated, read and written by threads and processes.
+"""SQLite files shared by threads and processes: open, check, migrate, read, write.
 
-The history, the local server's ledger and its registry share it. One connection writes and one
-reads, each under its own lock, so that a long read does not delay a write. A write is one
-transaction: it is committed before `SqliteFile.write` returns, or it has changed nothing, also when
-Ctrl-C or a kill comes between. A file that is damaged, newer or not ours is left as it is.
+The history and the ledger and registry of the local server use this module. One connection writes
+and another reads, each with its own lock, so a long read does not delay a write. A write is one
+transaction: either it is committed before `SqliteFile.write` returns, or it has no effect, even
+after Ctrl-C or a kill. Files that are damaged, newer, or of another program are never changed.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ __all__ = [
 ]
 
 MEMORY = ":memory:"
-TEMPORARY = ""  # a file of SQLite's own that has no name and ends with its connection
+TEMPORARY = ""  # unnamed file, deleted when the connection is closed
 WAIT_S = 30.0
-"""How long a read or a write waits for a locked file."""
+"""Seconds during which a read or a write waits for a locked file."""
 
 Parameters = Mapping[str, Any]
-Migration = Callable[[Any], None]  # is called with a Transaction
+Migration = Callable[[Any], None]  # called with a Transaction
 T = TypeVar("T")
 C = TypeVar("C")
 
 _NO_PARAMETERS: Parameters = {}
-_CHECKED_BYTES = 8 * 2**20  # a larger file would take too long to check at each opening
-_SMALLEST_FILE = 512  # bytes: one page; SQLite takes a file of one byte for an empty one
+_CHECKED_BYTES = 8 * 2**20  # larger files are not checked when opened
+_SMALLEST_FILE = 512  # bytes of one page; SQLite treats a file of one byte as empty
 _CANNOT_OPEN = "it cannot be opened; check that it is a file and that its folder can be written"
-# Definitions that SQLite only stores, unlike those with an expression.
+# Definitions without expressions, which SQLite does not evaluate.
 _PLAIN_TABLE = re.compile(r"CREATE TABLE ", re.IGNORECASE)
 _COLUMN = r"\w+( COLLATE (BINARY|NOCASE|RTRIM))?( ASC| DESC)?"
 _PLAIN_INDEX = re.compile(
@@ -62,7 +62,7 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 _EXECUTED = re.compile(r"\b(AS|CHECK|GENERATED)\b", re.IGNORECASE)
-_NOT_UTF8 = "decode to UTF-8"  # Python's own words, which have no code
+_NOT_UTF8 = "decode to UTF-8"  # message of Python, as the error has no code
 _NOT_SQLITE = "it is not an SQLite file and was not changed; choose another file"
 _ADVICE = {
     sqlite3.SQLITE_BUSY: f"another program has locked it for more than {WAIT_S:.0f} seconds; "
@@ -82,10 +82,10 @@ _ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What a file must be: its name in messages, its id, its versions, and the error it raises.
+    """Format of a file: name in messages, application id, versions, and exception type.
 
-    Version n is what the first n `migrations` make; append only. A file of an older version is
-    copied before it is migrated.
+    The first n `migrations` create version n. The sequence is append only. A file of an older
+    version is copied before it is migrated.
     """
 
     name: str
@@ -93,18 +93,18 @@ class FileFormat:
     migrations: Sequence[Migration]
     error: type[VellumNBError] = VellumNBError
     refuse: Callable[[int], str | None] = lambda _: None
-    """Why a file with another application id cannot be used, where there is more to say."""
+    """Optional reason for refusing a file by its application id."""
     derived: Sequence[str] = ()
-    """Statements of virtual tables that are not made by a migration."""
+    """Statements that create virtual tables outside of migrations."""
 
     @property
     def version(self) -> int:
-        """The newest version."""
+        """Newest version."""
         return len(self.migrations)
 
 
 class Transaction:
-    """A transaction under way; parameters are named (``:name``)."""
+    """An open transaction. Parameters are named (``:name``)."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -114,30 +114,30 @@ class Transaction:
         return _fetch(self._connection, sql, parameters)
 
     def execute(self, sql: str, parameters: Parameters = _NO_PARAMETERS) -> int:
-        """Execute a statement; return how many rows it changed."""
+        """Execute a statement; return the number of changed rows."""
         return self._connection.execute(sql, parameters).rowcount
 
     def execute_many(self, sql: str, rows: Iterable[Parameters]) -> None:
-        """Execute a statement once for each of `rows`."""
+        """Execute a statement once per row of parameters."""
         self._connection.executemany(sql, rows)
 
 
 class Snapshot(Transaction):
-    """One state of a store for several reads, on a connection of its own; for one thread."""
+    """A consistent read on a separate connection, for one thread."""
 
     def stream(
         self, sql: str, parameters: Parameters = _NO_PARAMETERS, *, rows: int = 1000
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of a query in lists of at most `rows`; damaged texts as bytes."""
-        done = 0
+        """Yield the rows of a query in lists of at most `rows`; invalid UTF-8 is read as bytes."""
+        batches = 0
         for factory in (str, text_or_bytes):  # the second is slow
             self._connection.text_factory = factory
             cursor = self._connection.execute(sql, parameters)
             try:
-                for _ in range(done):
+                for _ in range(batches):
                     cursor.fetchmany(rows)
                 while batch := cursor.fetchmany(rows):
-                    done += 1
+                    batches += 1
                     yield batch
             except sqlite3.OperationalError as exc:
                 if _NOT_UTF8 not in str(exc) or factory is text_or_bytes:
@@ -146,12 +146,12 @@ class Snapshot(Transaction):
                 return
 
     def cancel(self) -> None:
-        """End the query under way, from another thread; it raises there."""
+        """Cancel the running query from another thread."""
         self._connection.interrupt()
 
 
 class Converting:
-    """Context that raises an error as what `convert` makes of it; None: as it is."""
+    """Translate exceptions with `convert`; re-raise unchanged if it returns None."""
 
     def __init__(self, convert: Callable[[Exception], VellumNBError | None]) -> None:
         self._convert = convert
@@ -162,21 +162,18 @@ class Converting:
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
         error = self._convert(exc) if isinstance(exc, Exception) else None
         if error is not None:
-            raise error from None  # its message has all of `exc` that a reader needs
+            raise error from None  # its message includes the details of `exc`
 
 
 class Link(Generic[C]):
-    """A connection that is opened on first use, and the lock under which it is used.
-
-    One that `is_lost` is opened again.
-    """
+    """A connection, opened on first use, with a lock. Reopens a lost connection."""
 
     def __init__(
         self, opener: Callable[[], C], is_lost: Callable[[C], bool] = lambda _: False
     ) -> None:
         self.lock = threading.RLock()
         self.in_write = False
-        self.connection: C | None = None  # has a method close
+        self.connection: C | None = None  # with a method close
         self._opener, self._is_lost = opener, is_lost
 
     def open(self) -> C:
@@ -187,39 +184,40 @@ class Link(Generic[C]):
         return self.connection
 
     def close(self) -> None:
-        """Close the connection once no thread uses it; the next use opens another."""
+        """Close the connection when no thread uses it; the next use reopens it."""
         with self.lock:
             if self.connection is not None:
                 self.connection.close()  # type: ignore[attr-defined]
                 self.connection = None
 
     def renew(self) -> None:
-        """Start again in a forked process; what is inherited is neither used nor closed."""
+        """Discard the inherited connection in a forked process, without closing it."""
         _INHERITED.append(self.connection)
         self.lock, self.in_write, self.connection = threading.RLock(), False, None
 
 
 class SqliteFile:
-    """An SQLite file of one `FileFormat`, made when it is missing.
+    """An SQLite file of one `FileFormat`, created if missing.
 
-    Any thread may use it, and any number of processes may have the file open. After a fork, parent
-    and child each open connections of their own.
+    Threads and processes can share the file. After a fork, parent and child open separate
+    connections.
 
     Parameters
     ----------
     path : Path or str
-        A file, `MEMORY` or `TEMPORARY`.
+        File, `MEMORY` or `TEMPORARY`.
     file_format : FileFormat
-        What the file is or becomes.
+        Format of the file.
     read_only : bool
-        Whether the file must exist, and is only read.
+        Whether the file must exist and is not changed.
     fsync : bool
-        Whether each write waits until the disk has it.
+        Whether each write waits for the disk.
 
     Raises
     ------
     VellumNBError
-        Of `FileFormat.error`: the file is damaged, newer, not ours, or cannot be opened.
+        The file is damaged, newer, of another program, or cannot be opened. The type is
+        `FileFormat.error`.
     """
 
     transaction_class: ClassVar[type[Transaction]] = Transaction
@@ -238,7 +236,7 @@ class SqliteFile:
         self.closed = False
         self._format = file_format
         self._read_only = read_only
-        self._had_log = True  # unless another is found: a log of another program stays
+        self._had_log = True  # logs of other connections are not removed
         self._forked = False
         self._writer = Link(self._open_writer)
         self._reader = Link(self._open_reader) if isinstance(path, Path) else self._writer
@@ -261,9 +259,10 @@ class SqliteFile:
             return retry_while_locked(run, deadline)
 
     def write(self, change: Callable[[Any], T]) -> T:
-        """Call `change` in one transaction, commit it, and return what it returned.
+        """Call `change` in one transaction, commit, and return the result.
 
-        An error or Ctrl-C undoes all of it. A locked file is waited for, at most `WAIT_S` seconds.
+        An error or Ctrl-C rolls the transaction back. The call waits up to `WAIT_S` seconds for a
+        locked file.
         """
         deadline = time.monotonic() + WAIT_S
         link = self._writer
@@ -272,7 +271,7 @@ class SqliteFile:
                 msg = f"A write to the {self._format.name} {self.path} began within another write"
                 raise self._format.error(msg)
             connection = self._usable(link)
-            _roll_back(connection)  # what a second Ctrl-C left
+            _roll_back(connection)  # left open by a second Ctrl-C
             try:
                 link.in_write = True
                 retry_while_locked(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
@@ -282,13 +281,13 @@ class SqliteFile:
                 link.in_write = False
                 try:
                     _roll_back(connection)
-                finally:  # Ctrl-C may have come before
+                finally:  # in case of Ctrl-C before the rollback
                     _roll_back(connection)
             return result
 
     @contextmanager
     def snapshot(self) -> Iterator[Any]:
-        """Hold one state of the store for the block; no writer waits for it. Memory is copied."""
+        """Provide a consistent read for the block without blocking writers. Memory is copied."""
         with self._errors():
             with self._reader.lock:
                 usable = self._usable(self._reader)
@@ -302,16 +301,16 @@ class SqliteFile:
 
     @property
     def identity(self) -> object:
-        """What all stores of the same file have in common."""
+        """Key shared by all stores on the same file."""
         return self._identity or id(self)
 
     def size(self) -> int:
-        """Return the bytes of the file, without what is still in SQLite's log."""
+        """Return the size in bytes without the write-ahead log."""
         pages, page_size = self.read("SELECT * FROM pragma_page_count, pragma_page_size")[0]
         return int(pages * page_size)
 
     def vacuum(self) -> None:
-        """Give unused space back to the disk."""
+        """Return unused space to the disk."""
         deadline = time.monotonic() + WAIT_S
         with self._errors(), self._writer.lock:
             connection = self._usable(self._writer)
@@ -319,7 +318,7 @@ class SqliteFile:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def backup(self, target: Path) -> None:
-        """Copy the store as it is now to the new file `target`; others may write during it."""
+        """Copy a consistent state to the new file `target` without blocking writers."""
         with self._errors(), self.snapshot() as state:
             try:
                 copy_database(state._connection, target)  # noqa: SLF001  (of this module)
@@ -328,7 +327,7 @@ class SqliteFile:
                 raise self._format.error(msg) from exc
 
     def close(self) -> None:
-        """Close the file; does nothing the second time. Waits for what is under way."""
+        """Close the file after running statements; a second call has no effect."""
         is_first, self.closed = not self.closed, True
         self._reader.close()
         self._writer.close()
@@ -340,27 +339,27 @@ class SqliteFile:
             self.close()
 
     def prepare_connection(self, connection: sqlite3.Connection) -> None:
-        """Define what the statements of a subclass need on each of its connections."""
+        """Prepare a new connection; for subclasses."""
 
     def links(self) -> list[Link[Any]]:
-        """Return the connections that a fork must not find in use."""
+        """Return the connections to lock during a fork."""
         return [self._writer, self._reader]
 
     def before_fork(self) -> None:
-        """Close idle connections, so that the child inherits no state of SQLite's."""
+        """Close idle connections, which a child process must not inherit."""
         for link in self.links():
             connection = link.connection
             if isinstance(self.path, Path) and connection and not connection.in_transaction:
                 link.close()
 
     def after_fork(self) -> None:
-        """Start again in the child."""
+        """Discard inherited connections in a forked child process."""
         self._forked = not isinstance(self.path, Path)
         for link in self.links():
             link.renew()
 
     def _usable(self, link: Link[sqlite3.Connection]) -> sqlite3.Connection:
-        """Return the connection of `link`, whose lock is held; refuse what would be lost."""
+        """Return the connection of the locked `link`; raise an error if the file was replaced."""
         noun = f"The {self._format.name} {self.path}"
         if self.closed:
             msg = f"{noun} was closed; open it again"
@@ -377,24 +376,24 @@ class SqliteFile:
         return link.open()
 
     def _file_now(self) -> tuple[int, int] | None:
-        """Return the identity of the file: another one may have taken its place."""
+        """Return the identity of the file at the path, which can change."""
         if not isinstance(self.path, Path):
             return None
         try:
-            found = os.stat(self.path)  # noqa: PTH116 - at each call, and faster
+            status = os.stat(self.path)  # noqa: PTH116 - faster, and called for each query
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def _errors(self, *more: type[Exception]) -> Converting:
-        """Raise errors of SQLite, and of values that it cannot hold, as the format's error."""
-        known: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError, *more)
-        return Converting(lambda exc: self._explained(exc) if isinstance(exc, known) else None)
+        """Translate errors of SQLite and of unsupported values to the error of the format."""
+        kinds: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError, *more)
+        return Converting(lambda exc: self._explained(exc) if isinstance(exc, kinds) else None)
 
     def _explained(self, exc: Exception) -> VellumNBError:
         noun = f"The {self._format.name} {self.path!s:.300} cannot be used"
         if isinstance(exc, UnicodeDecodeError) or _NOT_UTF8 in str(exc):
-            # Python quotes the whole text, which may be long, or a secret.
+            # Python's message contains the text, which can be long or secret.
             return self._format.error(
                 f"{noun}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} (a text is not UTF-8)"
             )
@@ -406,61 +405,60 @@ class SqliteFile:
         return self._format.error(f"{noun}: {advice} ({exc})")
 
     def _prepare(self, path: Path) -> None:
-        """Make the folder and the file, for their owner only; refuse what is not a file."""
+        """Create folder and file for their owner only; raise an error if it is not a file."""
         try:
             if not self._read_only:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 flags = os.O_CREAT | os.O_EXCL | os.O_RDWR  # O_EXCL: see _inspect
                 with suppress(FileExistsError):
                     os.close(os.open(os.path.realpath(path), flags, 0o600))
-            found = path.stat()
+            status = path.stat()
         except ValueError as exc:  # a NUL in the name
             raise OSError(str(exc)) from exc
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             msg = "not a regular file"
             raise OSError(msg)
-        if found.st_nlink > 1:
+        if status.st_nlink > 1:
             msg = (
-                f"The {self._format.name} {path} has {found.st_nlink} names (hard links): SQLite "
+                f"The {self._format.name} {path} has {status.st_nlink} names (hard links): SQLite "
                 "would keep a log for each and damage the file. Copy it, and open the copy"
             )
             raise self._format.error(msg)
-        if 0 < found.st_size < _SMALLEST_FILE:
+        if 0 < status.st_size < _SMALLEST_FILE:
             msg = f"The {self._format.name} {path} cannot be used: {_NOT_SQLITE}"
             raise self._format.error(msg)
 
     def _inspect(self, path: Path) -> None:
-        """Refuse a file that is damaged, newer, or not ours, without changing a byte of it.
+        """Raise an error for a damaged, newer or foreign file, without changing it.
 
-        Only SQLite may open the file: closing any other handle of it would drop, as POSIX has it,
-        the locks of all connections of this process.
+        Only SQLite opens the file: POSIX releases the locks of all connections of the process when
+        any handle of the file is closed.
         """
         with closing(open_read_only(path)) as connection:
             deadline = time.monotonic() + WAIT_S
             retry_while_locked(lambda: self._check(connection, path), deadline)
 
     def _check(self, connection: sqlite3.Connection, path: Path) -> None:
-        connection.execute("BEGIN")  # one state, while another process may make the file
+        connection.execute("BEGIN")  # consistent, as another process can create the file
         try:
             self._refuse_unfit(connection)
             size = path.stat().st_size
             is_torn = size % _pragma(connection, "page_size") > 0 and not _has_log(path)
             if size <= _CHECKED_BYTES or is_torn:
-                found = str(_pragma(connection, "quick_check(1)")).splitlines()[-1]
-                if found != "ok" or is_torn:
+                outcome = str(_pragma(connection, "quick_check(1)")).splitlines()[-1]
+                if outcome != "ok" or is_torn:
                     raise sqlite3.DatabaseError(_DAMAGED)
         finally:
             connection.execute("ROLLBACK")
 
     def _refuse_unfit(self, connection: sqlite3.Connection) -> None:
-        """Raise an error when the file is of another program, or of a newer version."""
         version, ours = _pragma(connection, "user_version"), self._format
         if _is_empty(connection):
             return
-        found = _pragma(connection, "application_id")
-        if found != ours.application_id:
+        application_id = _pragma(connection, "application_id")
+        if application_id != ours.application_id:
             foreign = "it is a database of another program and was not changed; choose another"
-            reason = ours.refuse(found) or foreign
+            reason = ours.refuse(application_id) or foreign
         elif version > ours.version:
             reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
         else:
@@ -480,7 +478,7 @@ class SqliteFile:
         return connection
 
     def _upgraded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Return a connection to a file that is only read, or to an upgraded copy of an old one."""
+        """Return `connection`, or one to a migrated copy if the file has an older version."""
         if not 0 < _pragma(connection, "user_version") < self._format.version:
             return connection
         copy = _connect(TEMPORARY)
@@ -500,7 +498,7 @@ class SqliteFile:
         self.prepare_connection(connection)
         deadline = time.monotonic() + WAIT_S
         mode = "WAL" if isinstance(self.path, Path) else "MEMORY"
-        # A recorded run changes eleven pages, and the log takes each of them whole: small pages.
+        # Small pages, as a recorded run changes eleven pages, which are written to the log.
         level = "FULL" if self._fsync else "NORMAL"
         settings = ("page_size = 2048", f"synchronous = {level}", f"fullfsync = {self._fsync:d}")
         try:
@@ -516,7 +514,7 @@ class SqliteFile:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring the file to the newest version; the caller holds the write lock and commits."""
+        """Migrate the file to the newest version; the caller holds the write lock and commits."""
         self._refuse_unfit(connection)
         version, target = _pragma(connection, "user_version"), self._format.version
         if version == target:
@@ -537,7 +535,7 @@ class SqliteFile:
 def _fetch(
     connection: sqlite3.Connection, sql: str, parameters: Parameters
 ) -> list[tuple[Any, ...]]:
-    """Return all rows; a damaged text, which is not UTF-8, is returned as bytes."""
+    """Return all rows; text that is not UTF-8 is returned as bytes."""
     try:
         return connection.execute(sql, parameters).fetchall()
     except sqlite3.OperationalError as exc:
@@ -551,7 +549,7 @@ def _fetch(
 
 
 def text_or_bytes(content: bytes) -> str | bytes:
-    """Return the text; bytes, which fit no column, where it is not UTF-8."""
+    """Return text, or bytes if it is not UTF-8."""
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -561,27 +559,26 @@ def text_or_bytes(content: bytes) -> str | bytes:
 def schema_problem(
     connection: sqlite3.Connection, file_format: FileFormat, transaction_class: type[Transaction]
 ) -> str | None:
-    """Return why a file is refused whose tables are not those of its version, or None.
+    """Return the reason for refusing a file with a different schema, or None.
 
-    SQLite executes what a file defines: triggers, views, virtual tables, generated columns, checks
-    and indexed expressions. Of what no version of ours has made, only plain tables and indexes are
-    accepted.
+    SQLite executes definitions in a file: triggers, views, virtual tables, generated columns,
+    checks and indexed expressions. Additional definitions must be plain tables and indexes.
     """
     version = _pragma(connection, "user_version")
     migrations = tuple(file_format.migrations)
     ours = _statements(migrations, version, transaction_class)  # type: ignore[arg-type]  # hashable
     sql = "SELECT sql, lower(tbl_name) FROM sqlite_master WHERE sql IS NOT NULL"
-    found = {_one_line(text): (text, table) for text, table in connection.execute(sql)}
-    defined, tables = found.keys(), set(map(_table_of, ours))
+    definitions = {_one_line(text): (text, table) for text, table in connection.execute(sql)}
+    defined, tables = definitions.keys(), set(map(_table_of, ours))
     for text in sorted(defined - ours - set(map(_one_line, file_format.derived))):
-        sql, table = found[text]
+        sql, table = definitions[text]
         if not _is_plain(sql, is_of_ours=table in tables):
             return (
                 f"it defines {text!r:.120}, which no {file_format.name} has: such a definition can "
                 "change data or never end. Nothing was changed; if you trust the file, remove this "
                 "with sqlite3, else use a backup"
             )
-    names = {table for _, table in found.values()}
+    names = {table for _, table in definitions.values()}
     for text in sorted(text for text in ours - defined if text.startswith("CREATE TABLE")):
         if (name := _table_of(text)) in names:
             return (
@@ -594,17 +591,18 @@ def schema_problem(
 
 
 def _is_plain(sql: str, *, is_of_ours: bool) -> bool:
-    """Whether a definition is a table or an index that SQLite only stores."""
-    bare = _one_line(_QUOTED.sub(lambda found: " " if found["comment"] else " q ", sql))
+    """Return True for a table or an index without expressions."""
+    bare = _one_line(_QUOTED.sub(lambda match: " " if match["comment"] else " q ", sql))
     if _EXECUTED.search(bare):
         return False
     index = _PLAIN_INDEX.match(bare)
-    is_harmless_index = index is not None and not (index[1] and is_of_ours)  # ours are written
+    # A unique index on one of our tables could reject writes.
+    is_harmless_index = index is not None and not (index[1] and is_of_ours)
     return is_harmless_index or _PLAIN_TABLE.match(bare) is not None
 
 
 def _table_of(definition: str) -> str:
-    """Return the table that a definition of ours makes, or an empty text."""
+    """Return the table created by a statement of ours, or an empty text."""
     made = re.match(r"CREATE TABLE [\"'`\[]?(\w+)", definition)
     return made[1].lower() if made else ""
 
@@ -628,7 +626,7 @@ def _one_line(sql: str) -> str:
 
 
 def has_log_files(path: Path) -> bool:
-    """Return True if SQLite's log of a file, or its index, exists: it may be open elsewhere."""
+    """Return True if the write-ahead log or its index exists; the file can be open elsewhere."""
     return _has_beside(path, "-wal", "-shm")
 
 
@@ -637,10 +635,10 @@ def _has_beside(path: Path, *endings: str) -> bool:
 
 
 def remove_log(path: Path) -> None:
-    """Let SQLite remove the empty log that reading a file made, unless another connection uses it.
+    """Let SQLite remove an empty log created by a reader, unless it is in use.
 
-    Only a connection that may write does that when it is closed; it takes SQLite's locks. It would
-    also undo an unfinished transaction of a `-journal`: such a file is left alone.
+    SQLite removes the log when a writable connection is closed. This would also roll back an
+    unfinished transaction in a `-journal`, so files with a journal are skipped.
     """
     if not has_log_files(path) or _has_beside(path, "-journal"):
         return
@@ -653,7 +651,7 @@ def remove_log(path: Path) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file to read it, and leave no log beside it that was not there."""
+    """Open a file for reading, and remove the log if the reader created it."""
     had_log = has_log_files(path)
     try:
         with closing(open_read_only(path)) as connection:
@@ -664,12 +662,12 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a file to read it, also where its folder cannot be written and no other has it open."""
+    """Open a file for reading, also in a read-only folder if it is not open elsewhere."""
     uri = f"{_uri(path)}?mode=ro"
     connection = _connect(uri, uri=True)
     try:
         _pragma(connection, "schema_version")
-    except sqlite3.Error as exc:  # other errors come again where the file is checked
+    except sqlite3.Error as exc:  # other errors are raised again by the check of the file
         codes = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
         if _code(exc) in codes and not _has_log(path):
             connection.close()
@@ -678,10 +676,10 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def retry_while_locked(call: Callable[[], T], deadline: float) -> T:
-    """Return `call()`, tried again until `deadline` (monotonic) while the file is locked.
+    """Return `call()`; retry until `deadline` (monotonic) while the file is locked.
 
-    SQLite's own waiting sleeps longer and longer, so that one of several writers starves; short
-    random waits share the file evenly.
+    The busy handler of SQLite sleeps for increasing times, and one of several writers starves.
+    Short random pauses are fair.
     """
     while True:
         try:
@@ -690,11 +688,11 @@ def retry_while_locked(call: Callable[[], T], deadline: float) -> T:
             is_locked = _code(exc) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
             if not is_locked or time.monotonic() > deadline:
                 raise
-        time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (no secret depends on it)
+        time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311  (not a secret)
 
 
 def copy_database(source: sqlite3.Connection, target: Path) -> None:
-    """Copy a database to the new file `target`, which its owner only can read."""
+    """Copy a database to the new file `target`, readable only by its owner."""
     part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # reserves the name
     try:
@@ -719,17 +717,17 @@ _DAMAGED = "database disk image is malformed"
 
 
 def _code(exc: BaseException) -> int:
-    """Return SQLite's primary result code; errors made by Python have none."""
+    """Return the primary result code of SQLite, or 0 for errors raised by Python."""
     code: int = getattr(exc, "sqlite_errorcode", None) or 0
     return code & 0xFF or (sqlite3.SQLITE_CORRUPT if str(exc) == _DAMAGED else 0)
 
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
-    # The timeout is set while opening, so that it holds for the first PRAGMA.
+    # The timeout also applies to the first PRAGMA.
     connection = sqlite3.connect(
         target, timeout=0.02, isolation_level=None, check_same_thread=False, uri=uri
     )
-    connection.execute("PRAGMA trusted_schema = OFF")  # no function that does more than compute
+    connection.execute("PRAGMA trusted_schema = OFF")  # disables functions with side effects
     return connection
 
 
@@ -743,7 +741,7 @@ def _pragma(connection: sqlite3.Connection, pragma: str) -> Any:
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing was ever put into it."""
+    """Return True for a new, empty file."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     marks = _pragma(connection, "user_version"), _pragma(connection, "application_id")
     return not tables and not any(marks)
@@ -761,7 +759,7 @@ def _copy(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _copy_beside(path: Path, version: int) -> Path:
-    """Copy a file that is about to be migrated; a copy is never overwritten."""
+    """Copy a file before its migration; existing copies are not overwritten."""
     name = f"{path.name}.v{version}-backup-{datetime.now(UTC):%Y-%m-%d}"
     with closing(_connect(str(path))) as source:
         for number in range(1, 1000):
@@ -780,15 +778,15 @@ _at_fork: list[Link[Any]] = []
 
 
 def survive_forks(store: Any) -> None:
-    """Let `store` start again in forked processes: it has `links`, `before_fork`, `after_fork`."""
+    """Register a store with `links`, `before_fork` and `after_fork` for forks."""
     _OPEN.add(store)
 
 
 def _before_fork() -> None:
-    """Wait until no thread is within a database's library: the child would wait forever."""
+    """Lock all connections: a child process would wait forever for a thread that uses one."""
     for store in list(_OPEN):
-        found = (link for link in store.links() if link.lock.acquire(timeout=_FORK_WAIT_S))
-        _at_fork.extend(found)
+        locked = (link for link in store.links() if link.lock.acquire(timeout=_FORK_WAIT_S))
+        _at_fork.extend(locked)
     for store in list(_OPEN):
         store.before_fork()
 

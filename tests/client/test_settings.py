@@ -1,5 +1,6 @@
 """Where key, addresses and timeouts come from, and what is refused."""
 
+import inspect
 import math
 
 import pytest
@@ -127,6 +128,19 @@ def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
         '{"inputs":[{"name":"q","type":"STRING","value":"é"},{"name":"j","type":"STRING","value":"é"}],'
         '"expand_meta":{"cost":true},"workflow_deployment_name":"w","metadata":{"a":null}}'
     )
+
+
+@pytest.mark.parametrize("method", ["execute_workflow", "execute_workflow_async"])
+def test_an_unknown_option_of_an_execution_is_a_type_error(server, client, method):
+    with pytest.raises(TypeError, match="'relase_tag'. Available: .*release_tag"):
+        getattr(client, method)({}, workflow_deployment_name="w", relase_tag="v1")
+    assert server.seen == []
+
+
+def test_the_signature_of_an_execution_names_its_options():
+    parameters = inspect.signature(Client.execute_workflow).parameters
+    assert {"workflow_deployment_name", "release_tag", "metadata", "expand_meta"} <= set(parameters)
+    assert "options" not in parameters
 
 
 @pytest.mark.parametrize("value", [math.nan, "\ud800", object(), {1, 2}])

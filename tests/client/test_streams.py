@@ -201,7 +201,7 @@ def test_a_server_that_falls_silent_is_a_timeout(server):
     assert states == ["INITIATED"]
     assert isinstance(error, errors.APITimeoutError)
     assert error.sent is True
-    assert "nothing more arrived for 0.3 s" in str(error)
+    assert "no data arrived for 0.3 s" in str(error)
 
 
 def test_errors_before_the_first_event_are_raised_by_the_call(server, client):

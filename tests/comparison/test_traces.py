@@ -155,8 +155,10 @@ def test_traces_of_a_stream_and_of_spans_are_alike():
                 options = {"expand_meta": has_stream, "restart": True, "progress": False}
                 for each in ws.sweep(name, cases, release_tags=tags, **options).runs():
                     tag = f"{each.release_tag}, {'streamed' if has_stream else 'read'}"
-                    known = {"deployment": "words", "nodes": tuple(ws.history.nodes(each))}
-                    runs.append(each.model_copy(update=known | {"release_tag": tag}))
+                    ws.trace(each)
+                    nodes = ws.history.get(each.id).nodes
+                    fields = {"deployment": "words", "nodes": nodes, "release_tag": tag}
+                    runs.append(each.model_copy(update=fields))
             for tag in tags:
                 cmp = compared(*runs, tags=(f"{tag}, streamed", f"{tag}, read"))
                 assert set(cmp.frame()[f"first_changed_node@{tag}, read"]) == {""}

@@ -8,7 +8,7 @@ import requests
 from vellum_nb.client import Client
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text("utf-8")
-OURS = {"base_url", "predict_url", "leaks", "settings", "of", "close"}  # no endpoints
+OURS = {"base_url", "predict_url", "close"}  # no endpoints
 METHODS = [name for name in dir(Client) if not name.startswith("_") and name not in OURS]
 
 

@@ -17,6 +17,7 @@ import pandas  # noqa: F401, ICN001 - once, for all
 from recorder import fork, record, say
 
 import vellum_nb as vnb
+from vellum_nb.history import ordered_runs
 
 RUNS, CASES = 25, 12
 
@@ -73,7 +74,7 @@ def read(history):
         count = history.count(deployment="victim")
         assert count >= most, "a run that was there is there no more"
         most = count
-        history.page(order_by="latency_s", limit=20)
+        ordered_runs(history, order_by="latency_s").runs(offset=0, limit=20)
         history.search("echo", limit=20)
         assert history.frame(deployment="plain")["id"].is_unique
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 import vellum_nb as vnb
 from vellum_nb import History, Run
+from vellum_nb.history import Sweeps, ordered_runs, trace_frame
 from vellum_nb.history.blind import BlindPair, BlindRecord
 from vellum_nb.models import NodeRun
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
@@ -55,8 +56,8 @@ def write_history(path):
             signature="s", created=NOON, round=1, case_order=(1, 0), options={"seed": 3},
             checked={"v1": NOON}, releases={"v1": "r", "v2": None},
         )  # fmt: skip
-        history.sweeps.add(sweep, cases, reused={Place(0, "v1", 0): "run-0"})
-        history.sweeps.acquire(sweep)  # and not released
+        Sweeps(history).add(sweep, cases, reused={Place(0, "v1", 0): "run-0"})
+        Sweeps(history).acquire(sweep)  # and not released
         record = BlindRecord(
             id="blind", deployment="d", first="v1", second="v2", seed=1, question="q",
             signature="s", created=NOON,
@@ -320,10 +321,10 @@ READERS = {  # all of them use one open history, those that change it come last
     "runs": lambda history: [repr(run) for run in history.runs()],
     "runs of the others": lambda history: history.runs(skip_damaged=True),
     "scan": lambda history: [len(part) for part in history.scan(chunk_rows=2)],
-    "page": lambda history: history.page(order_by="output.n"),
-    "ordered": lambda history: history.ordered(order_by="input.text").runs(offset=0, limit=9),
+    "newest": lambda history: ordered_runs(history).runs(offset=0, limit=9),
+    "sorted": lambda history: ordered_runs(history, order_by="output.n").runs(offset=0, limit=9),
     "get": lambda history: repr(history.get("run-2")),
-    "trace": lambda history: repr(history.trace("run-2")),
+    "trace": lambda history: repr(trace_frame(history.get("run-2").nodes)),
     "release tags": lambda history: history.release_tags("d"),
     "deletions": lambda history: repr(history.deletions()),
     "get a deleted one": lambda history: history.get("run-4"),
@@ -337,7 +338,7 @@ READERS = {  # all of them use one open history, those that change it come last
     "check": lambda history: str(vnb.check_history(history.path)),
     "sweeps": _in_workspace(lambda workspace: repr(workspace.sweeps())),
     "a sweep": _in_workspace(_sweep),
-    "cases": lambda history: history.sweeps.cases(SWEEP),
+    "cases": lambda history: Sweeps(history).cases(SWEEP),
     "blind ratings": _blind,
     "search": lambda history: history.search("text"),
     "delete": _delete,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +36,7 @@ def test_writers_sweeps_readers_and_long_transactions_lose_no_run(place):
             history.undelete(int(number))
         runs = history.runs()
         assert history.search("echo")["id"].is_unique
-        assert [sweep.ended is not None for sweep in history.sweeps.every()] == [True] * 2
+        assert [sweep.ended is not None for sweep in Sweeps(history).every()] == [True] * 2
     assert Counter(run.id for run in runs).most_common(1)[0][1] == 1
     assert {run.id for run in runs if run.state == "FULFILLED"} >= set(ended)
     assert {run.id: run.note for run in runs if run.note} == notes

@@ -18,6 +18,7 @@ from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, Run, sqlite
+from vellum_nb.history import ordered_runs
 
 PAGE = 2048
 NOBODY = 65534
@@ -131,7 +132,7 @@ def test_a_damaged_row_is_named_by_every_reader_and_can_be_left_out(read, damage
             assert len(found) == left
         with pytest.raises(HistoryError, match="Run 'run-1' in the history is damaged"):
             history.get("run-1")
-        assert len(history.page(limit=999, skip_damaged=True)) == left
+        assert len(ordered_runs(history).runs(offset=0, limit=999)) == left
     assert "Run 'run-1'" in vnb.check_history(path).problems[0]
 
 
@@ -273,7 +274,7 @@ READS = [
     History.runs,
     lambda history: history.frame(skip_damaged=True),
     lambda history: history.search("text"),
-    lambda history: history.page(order_by="input.text"),
+    lambda history: ordered_runs(history, order_by="input.text").runs(offset=0, limit=100),
     lambda history: History(":memory:").merge(history),
     lambda history: history.annotate("run-1", note="x"),
     lambda history: history.delete(["run-2"]),

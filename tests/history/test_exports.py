@@ -61,10 +61,13 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"deployment": "triage"}, "runs has no run: none has deployment='triage'; there are: "),
-        ({"deployment": ["a", "b"]}, r"none has deployment=\['a', 'b'\]; there are: "),
-        ({"release_tag": "v7", "state": "FAILED"}, "none has release_tag='v7'; there are: v1$"),
-        ({"author": "ada"}, "none has author='ada'$"),
+        (
+            {"deployment": "triage"},
+            "runs contains no runs: no run has deployment='triage'. Available: ",
+        ),
+        ({"deployment": ["a", "b"]}, r"no run has deployment=\['a', 'b'\]. Available: "),
+        ({"release_tag": "v7", "state": "FAILED"}, "no run has release_tag='v7'. Available: v1$"),
+        ({"author": "ada"}, "no run has author='ada'$"),
     ],
 )
 def test_an_export_without_runs_says_which_name_none_has(filled, tmp_path, write, filters, message):
@@ -143,7 +146,7 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(filled, tmp_path, write
     for target, options, message in (
         (5, {}, "path=5 is not a path"),
         (tmp_path / "runs", {"columns": 5}, "columns=5: give a list of names"),
-        (tmp_path / "nowhere" / "runs", {}, r"there is no folder .*nowhere, make it or"),
+        (tmp_path / "nowhere" / "runs", {}, r"the folder .*nowhere does not exist, create it or"),
         (tmp_path, {}, "Is a directory; name a file in it"),
         (f"{tmp_path}/a\0b", {}, "is not a path"),
         (tmp_path / ("x" * 300), {}, "cannot be written"),
@@ -216,8 +219,8 @@ def test_what_is_written_during_an_export_is_not_in_it_and_nobody_waits(many, ma
 def test_what_only_the_oldest_run_shows_holds_for_the_whole_file(
     history, record, tmp_path, monkeypatch, old
 ):
-    monkeypatch.setattr("vellum_nb.history.export._ROWS", 1)  # private: 4,000 runs take long
-    monkeypatch.setattr("vellum_nb.history.query._STREAMED", 1)
+    monkeypatch.setattr("vellum_nb.history.export._CHUNK_ROWS", 1)  # private: 4,000 runs take long
+    monkeypatch.setattr("vellum_nb.history.query._ROWS_PER_BATCH", 1)
     record(outputs=old, inputs={})
     for number in range(3):
         record(outputs={"a": number, "reply": number, "b": "x"})
@@ -260,11 +263,14 @@ def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, reco
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["id", "stat"], r"no column 'stat'; there are: execution_id, .*, output\.<name>"),
-        (["input"], "no column 'input'"),
+        (["id", "stat"], r"Unknown column 'stat'. Available: execution_id, .*, output\.<name>"),
+        (["input"], "Unknown column 'input'"),
         ([], "none is named"),
         (["id", "state", "id"], "id is named twice"),
-        (["output.replies"], r"no run that is exported has 'output.replies'; .* output.reply$"),
+        (
+            ["output.replies"],
+            r"Column 'output.replies' does not exist in this export. .* output.reply$",
+        ),
     ],
 )
 def test_columns_that_are_not_there_are_refused_with_those_that_are(
@@ -397,8 +403,8 @@ def test_every_export_read_back_equals_the_frame(tmp_path_factory, runs, data):
     folder = tmp_path_factory.mktemp("exports")
     rows = data.draw(st.sampled_from([1, 4_000]), "rows of a frame")
     with History(":memory:") as history, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vellum_nb.history.export._ROWS", rows)  # private: 4,000 runs take long
-        patch.setattr("vellum_nb.history.query._STREAMED", rows)
+        patch.setattr("vellum_nb.history.export._CHUNK_ROWS", rows)  # private: 4,000 runs take long
+        patch.setattr("vellum_nb.history.query._ROWS_PER_BATCH", rows)
         for number, run in enumerate(runs):
             history.begin(run)
             if number % 3 == 0:

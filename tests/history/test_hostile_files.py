@@ -24,6 +24,7 @@ from hypothesis import given, settings
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, VellumNBError, sqlite
+from vellum_nb.history import Sweeps
 from vellum_nb.history.schema import TABLES
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of values that are missing
@@ -183,7 +184,7 @@ def test_a_sweep_of_many_rounds_is_read(content, path):
     path.write_bytes(content)
     spoil(path, "UPDATE sweeps SET round = 1500")
     with History(path) as history:
-        assert [sweep.round for sweep in history.sweeps.every()] == [1500]
+        assert [sweep.round for sweep in Sweeps(history).every()] == [1500]
 
 
 def test_an_unfinished_transaction_of_a_copied_history_is_left_alone(content, path, tmp_path):

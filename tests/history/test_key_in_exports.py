@@ -7,6 +7,7 @@ import pytest
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError, read_csv
 from vellum_nb.__main__ import main
+from vellum_nb.history import connected
 from vellum_nb.models import NodeRun, RunError
 from vellum_nb.models.base import SecretMask
 
@@ -36,7 +37,7 @@ EXPORTS = {
 @pytest.fixture
 def keyed(history):
     """Return a history that knows the key."""
-    return history.with_callbacks(leaks=SecretMask(KEY).found_in)
+    return connected(history, view=print, leaks=SecretMask(KEY).found_in)
 
 
 @pytest.mark.parametrize("export", EXPORTS)

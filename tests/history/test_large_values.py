@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from runs_kit import html_of
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import rows  # smaller values make the round trip below quick
+from vellum_nb.history import (  # smaller values make the round trip below quick
+    ordered_runs,
+    rows,
+    set_nodes,
+)
 from vellum_nb.models import NodeRun
 
 DOCUMENT = "Die Straße ist lang. " * 2_000
@@ -48,7 +52,7 @@ def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_p
     frame = history.frame()
     assert frame["input.doc"][0] == DOCUMENT
     assert json.loads(frame["output.list"][0]) == [PICTURE]
-    assert history.page()[0].outputs == {"list": [PICTURE]}
+    assert ordered_runs(history).runs(offset=0, limit=1)[0].outputs == {"list": [PICTURE]}
     assert history.runs()[0].outputs == {"list": [PICTURE]}
     line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
     assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
@@ -58,8 +62,8 @@ def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     lose_values(place)
     short = {"doc": DOCUMENT[:1_000]}
-    assert history.page(whole=False)[0].inputs == short
-    [found] = history.ordered(order_by="input.doc", whole=False).runs(offset=0, limit=1)
+    assert ordered_runs(history, whole=False).runs(offset=0, limit=1)[0].inputs == short
+    [found] = ordered_runs(history, order_by="input.doc", whole=False).runs(offset=0, limit=1)
     assert (found.id, found.inputs) == (run.id, short)
     assert "missing" not in html_of(history)
 
@@ -67,7 +71,7 @@ def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
 def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     history.annotate(run.id, desired={"o": DOCUMENT})
-    history.set_nodes(run.id, [NodeRun(name="n", error=PICTURE)])
+    set_nodes(history, run.id, [NodeRun(name="n", error=PICTURE)])
     found = history.get(run.id)
     assert (found.inputs, found.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
     assert found.desired == {"o": DOCUMENT}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import merge
+from vellum_nb.history import Sweeps, merge
 from vellum_nb.models import NodeRun, case_id
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord
@@ -134,40 +134,40 @@ def sweep_of(run, **fields):
 
 
 def test_a_damaged_sweep_is_left_out_and_named(history, other, put):
-    other.sweeps.add(sweep_of(put(other)), [], reused={})
+    Sweeps(other).add(sweep_of(put(other)), [], reused={})
     with closing(sqlite3.connect(other.path, isolation_level=None)) as connection:
         connection.execute("UPDATE sweeps SET created = created | (1 << 62)")
     with pytest.raises(HistoryError, match="Sweep 's' in the history is damaged"):
-        other.sweeps.every()
+        Sweeps(other).every()
     report = history.merge(other)
     assert (report.added, report.sweeps, report.unreadable) == (1, 0, ("s",))
-    assert history.sweeps.every() == []
+    assert Sweeps(history).every() == []
 
 
 def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other, put):
     run = put(other, id="theirs", execution_id="x")
     put(history, id="ours", execution_id="x")
     case = SweepCase(0, case_id(run.inputs), run.inputs, {"o": 1}, {"label": "é"})
-    other.sweeps.add(sweep_of(run), [case], reused={Place(0, "v1", 0): run.id})
+    Sweeps(other).add(sweep_of(run), [case], reused={Place(0, "v1", 0): run.id})
     report = history.merge(other)
     assert report.sweeps == 1
     assert "1 sweep(s) added" in str(report)
-    assert history.sweeps.every() == other.sweeps.every()
-    assert history.sweeps.cases("s") == [case]
-    assert history.sweeps.reused("s") == {Place(0, "v1", 0): "ours"}
-    lease = other.sweeps.acquire(other.sweeps.every()[0], adopt=False)
+    assert Sweeps(history).every() == Sweeps(other).every()
+    assert Sweeps(history).cases("s") == [case]
+    assert Sweeps(history).reused("s") == {Place(0, "v1", 0): "ours"}
+    lease = Sweeps(other).acquire(Sweeps(other).every()[0], adopt=False)
     lease.change(ended=run.timestamp, round=2)
     assert history.merge(other).sweeps == 0
-    assert history.sweeps.every() == other.sweeps.every()
+    assert Sweeps(history).every() == Sweeps(other).every()
 
 
 def test_sweep_whose_generation_is_taken_gets_the_next_one(history, other, put):
     run = put(other, id="theirs", execution_id="x")
     mine = sweep_of(run)
-    history.sweeps.add(mine, [])
-    other.sweeps.add(mine.model_copy(update={"id": "t"}), [])
+    Sweeps(history).add(mine, [])
+    Sweeps(other).add(mine.model_copy(update={"id": "t"}), [])
     assert history.merge(other).sweeps == 1
-    assert [(each.id, each.generation) for each in history.sweeps.every()] == [("t", 2), ("s", 1)]
+    assert [(each.id, each.generation) for each in Sweeps(history).every()] == [("t", 2), ("s", 1)]
     assert history.merge(other).sweeps == 0
 
 
@@ -226,7 +226,7 @@ def test_subscribers_are_called_for_each_changed_run_and_once_for_the_merge(hist
 
 
 def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other, put, monkeypatch):
-    monkeypatch.setattr(merge, "_BATCH", 2)  # private: 250 runs take long
+    monkeypatch.setattr(merge, "_BATCH_RUNS", 2)  # private: 250 runs take long
     runs = [put(other) for _ in range(7)]
     batches = []
 

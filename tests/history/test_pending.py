@@ -19,6 +19,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb import History, HistoryError
+from vellum_nb.history import Sweeps
 from vellum_nb.models.sweeps import SweepRecord
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -82,8 +83,8 @@ def test_what_cannot_wait_says_that_the_server_is_away(postgres_url, down, make_
     sweep = SweepRecord(created=make_run().timestamp, **plan)
     with History(postgres_url) as history:
         history.begin(make_run(id="a"))
-        history.sweeps.add(sweep, [])
-        lease = history.sweeps.acquire(sweep)
+        Sweeps(history).add(sweep, [])
+        lease = Sweeps(history).acquire(sweep)
         with down:
             assert lease.renew() is False
             for call, given in (

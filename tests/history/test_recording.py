@@ -10,7 +10,7 @@ import pytest
 from runs_kit import html_of
 
 from vellum_nb import History, HistoryError
-from vellum_nb.history import trace_frame
+from vellum_nb.history import connected, ordered_runs, set_execution_id, set_nodes, trace_frame
 from vellum_nb.models import NodeRun
 
 WHOLE = {
@@ -37,6 +37,10 @@ WHOLE = {
     "note": "n",
     "quality": 0.5,
 }
+
+
+def page(history, **options):
+    return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
 def test_a_run_comes_back_as_it_was_recorded_and_finishing_keeps_what_was_sent_and_noted(
@@ -139,14 +143,14 @@ def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_brea
 
 
 def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run):
-    with History(path, view=lambda history, **options: (history.path, options)) as history:
-        assert history.view(limit=5) == (path, {"limit": 5})
-        other = history.with_callbacks(view=lambda *_: "other", trace=lambda _: ())
+    with History(path) as history:
+        one = connected(history, view=lambda it, **options: (it.path, options), leaks=bool)
+        other = connected(one, view=lambda _: "other", leaks=bool)
         other.begin(make_run())
         assert (other.view(), history.count()) == ("other", 1)
-        assert history.view() == (path, {})
-    with History(":memory:") as bare, pytest.raises(HistoryError, match="no interactive table"):
-        bare.view()
+        assert one.view(limit=5) == (path, {"limit": 5})
+        with pytest.raises(HistoryError, match="no interactive table"):
+            history.view()
     assert list(path.parent.iterdir()) == [path]  # one in memory leaves no file
 
 
@@ -183,7 +187,7 @@ def test_a_run_with_odd_signs_does_not_spoil_the_order_of_the_others(history, re
     record(id="odd", inputs={"q": "\x00 \ud83d \\u0000", "n": 2})
     record(id="plain", inputs={"n": 1, "\x00n": 3, "\ud83d": 4})
     for name in ("n", "\x00n", "\ud83d"):
-        found = [run.id for run in history.page(order_by=f"input.{name}", descending=False)]
+        found = [run.id for run in page(history, order_by=f"input.{name}", descending=False)]
         assert found == ["plain", "odd"]
 
 
@@ -205,7 +209,7 @@ def test_each_run_shows_who_made_it(team):
     assert [run.author for run in team.runs()] == ["bob", "ada", None]
     assert [run.id for run in team.runs(author="ada")] == ["ada's"]
     assert team.count(author=["ada", "bob"]) == 2
-    assert [run.author for run in team.page(order_by="author")] == ["bob", "ada", None]
+    assert [run.author for run in page(team, order_by="author")] == ["bob", "ada", None]
     assert list(team.frame())[-3:] == ["model", "author", "id"]
     assert "author" not in team.frame(ids=["nobody's"])
 
@@ -230,8 +234,8 @@ NODES = (
 )
 
 
-def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time_and_is_read_once(history, record):
-    frame = history.trace(record(nodes=NODES))
+def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(record):
+    frame = trace_frame(record(nodes=NODES).nodes)
     assert frame["name"].tolist() == ["outer", "inner"]
     assert frame["depth"].tolist() == [0, 1]
     assert frame["duration_s"].tolist()[1] == 0.5
@@ -240,16 +244,15 @@ def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time_and_is_read_once(his
     assert trace_frame([]).dtypes.to_dict() == frame.dtypes.to_dict()
     assert str(frame["tokens_in"].dtype) == "Int64"
     circle = [NodeRun(name=n, span_id=n, parent_span_id=p) for n, p in ("ab", "ba", "cc")]
-    assert history.trace(record(nodes=circle))["depth"].tolist() == [2, 2, 1]
-    run = record()
-    with pytest.raises(HistoryError, match=r"use ws\.trace\(run\)"):
-        history.trace(run)
-    asked = []
-    connected = history.with_callbacks(trace=lambda run: asked.append(run.id) or NODES)
-    assert len(connected.trace(run)) == len(connected.trace(run.id)) == 2
-    assert asked == [run.id]
-    history.set_nodes(run.id, NODES[1:])
-    assert len(history.trace(run.id)) == 1
+    assert trace_frame(record(nodes=circle).nodes)["depth"].tolist() == [2, 2, 1]
+
+
+def test_stored_nodes_replace_earlier_ones(history, record):
+    run = record(nodes=NODES)
+    set_nodes(history, run.id, NODES[1:])
+    assert [node.name for node in history.get(run.id).nodes] == ["outer"]
+    with pytest.raises(HistoryError, match="no run 'other'"):
+        set_nodes(history, "other", NODES)
 
 
 def test_corrected_outputs_are_columns_after_the_outputs(history, record):
@@ -263,18 +266,18 @@ def test_corrected_outputs_are_columns_after_the_outputs(history, record):
     assert names[6:11] == [*values, "desired.category", "desired.score"]
     assert frame["desired.score"].tolist() == [pd.NA, 2]
     assert history.get(run.id).desired == {"category": "billing", "score": 2}
-    assert history.page(order_by="desired.score")[0].id == run.id
+    assert page(history, order_by="desired.score")[0].id == run.id
 
 
 def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, make_run):
     run = make_run()
     history.begin(run)
-    history.set_execution_id(run.id, "exec-1")
+    set_execution_id(history, run.id, "exec-1")
     with History(path) as other:
         (found,) = other.runs(execution_id="exec-1")
         assert (found.id, found.state) == (run.id, "STARTED")
     history.finish(run.model_copy(update={"state": "FULFILLED", "execution_id": "exec-1"}))
-    history.set_execution_id(run.id, "exec-2")
+    set_execution_id(history, run.id, "exec-2")
     assert history.get(run.id).execution_id == "exec-1"
 
 

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vellum_nb import History
+from vellum_nb.history import index_for_search
 from vellum_nb.history import search as search_module
 from vellum_nb.models import RunError
 from vellum_nb.search_text import Search, document
@@ -60,7 +61,7 @@ def fill(history, make_run, count, **fields):
 def newly_indexed(history):
     """Return how many runs the index takes in."""
     done = [0]
-    history.index_for_search(lambda so_far, _: done.append(so_far))
+    index_for_search(history, lambda so_far, _: done.append(so_far))
     return done[-1]
 
 
@@ -198,7 +199,7 @@ def test_no_word_of_a_very_long_document_is_lost(history, record):
 def test_the_index_is_made_in_batches_and_takes_in_new_runs_only(history, make_run):
     fill(history, make_run, 5)
     seen = []
-    history.index_for_search(lambda done, total: seen.append((done, total)))
+    index_for_search(history, lambda done, total: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
     assert history.count(search="common") == 5
     fill(history, make_run, 1)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from vellum_nb import History, HistoryError, check_history
-from vellum_nb.history import LeaseLostError, leases
+from vellum_nb.history import LeaseLostError, Sweeps, leases
 from vellum_nb.models import RunError
 from vellum_nb.models.blind import BlindPair, BlindRecord
 from vellum_nb.models.sweeps import Place, SweepCase, SweepRecord, planned_id, signature
@@ -37,50 +37,50 @@ def a_sweep(**fields):
 @pytest.fixture
 def sweep(history):
     made = a_sweep()
-    history.sweeps.add(made, CASES)
+    Sweeps(history).add(made, CASES)
     return made
 
 
 def test_plan_and_cases_read_back_as_they_were(history, sweep):
-    assert history.sweeps.every() == [sweep]
-    assert history.sweeps.every("3f2a") == [sweep]
-    assert history.sweeps.every("%") == []
-    assert history.sweeps.cases(sweep.id) == CASES
-    assert history.sweeps.of_plan(sweep.signature) == [sweep]
-    history.sweeps.acquire(sweep).change(ended=datetime.now(UTC))
-    assert [each.ended is None for each in history.sweeps.of_plan(sweep.signature)] == [False]
+    assert Sweeps(history).every() == [sweep]
+    assert Sweeps(history).every("3f2a") == [sweep]
+    assert Sweeps(history).every("%") == []
+    assert Sweeps(history).cases(sweep.id) == CASES
+    assert Sweeps(history).of_plan(sweep.signature) == [sweep]
+    Sweeps(history).acquire(sweep).change(ended=datetime.now(UTC))
+    assert [each.ended is None for each in Sweeps(history).of_plan(sweep.signature)] == [False]
 
 
 def test_expectations_and_labels_of_cases_change_and_inputs_and_other_sweeps_do_not(history, sweep):
     changed = SweepCase(1, "c1", {"a": 2}, {"b": 3}, {"who": "ben"})
-    history.sweeps.acquire(sweep).update_cases([changed])
-    found = history.sweeps.cases(sweep.id)[1]
+    Sweeps(history).acquire(sweep).update_cases([changed])
+    found = Sweeps(history).cases(sweep.id)[1]
     assert (found.inputs, found.expected, found.labels) == ({"a": None}, {"b": 3}, {"who": "ben"})
 
 
 def test_unknown_sweep_has_no_lease(history):
     with pytest.raises(HistoryError, match="no sweep '3f2a"):
-        history.sweeps.acquire(a_sweep())
+        Sweeps(history).acquire(a_sweep())
 
 
 def test_second_sweep_of_the_same_plan_and_generation_is_not_stored(history, sweep):
     twin = a_sweep(id="3f2a0000-0000-0000-0000-000000000002")
-    assert not history.sweeps.add(twin, CASES)
-    assert history.sweeps.every() == [sweep]
-    assert history.sweeps.add(twin.model_copy(update={"generation": 2}), CASES)
+    assert not Sweeps(history).add(twin, CASES)
+    assert Sweeps(history).every() == [sweep]
+    assert Sweeps(history).add(twin.model_copy(update={"generation": 2}), CASES)
 
 
 def test_unknown_facts_of_a_sweep_are_learned_and_known_ones_stay(history, sweep):
     news = {"workspace": "w", "environment": "other", "releases": {"v1": "r1", "v2": "r2"}}
-    history.sweeps.learn(sweep.model_copy(update=news))
-    (learned,) = history.sweeps.every()
+    Sweeps(history).learn(sweep.model_copy(update=news))
+    (learned,) = Sweeps(history).every()
     assert (learned.workspace, learned.environment) == ("w", "production")
     assert learned.releases == {"v1": "r1", "v2": "r2"}
 
 
 @pytest.fixture
 def lease(history, sweep):
-    return history.sweeps.acquire(sweep)
+    return Sweeps(history).acquire(sweep)
 
 
 def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, lease, make_run):
@@ -92,7 +92,7 @@ def test_runs_begin_and_end_together_and_those_never_sent_go(history, sweep, lea
     lease.record(ended=[ended], begun=[make_run(id="late", sweep_id=sweep.id)])
     lease.withdraw([*begun[:2], make_run(id="unknown")])
     states = {begun[0].id: "FULFILLED", begun[2].id: "STARTED", "late": "STARTED"}
-    assert history.sweeps.states(sweep.id) == states
+    assert Sweeps(history).states(sweep.id) == states
     assert notified[-2:] == [(begun[0].id, "FULFILLED"), ("late", "STARTED")]
 
 
@@ -107,8 +107,8 @@ def test_doubt_of_a_failed_run_is_stored_and_not_changed_by_another_failure(
 ):
     lease.record(begun=[run := make_run(sweep_id=sweep.id)])
     lease.record(ended=[failed(run, doubt)])
-    assert history.sweeps.states(sweep.id) == {run.id: "IN_DOUBT" if doubt else "FAILED"}
-    assert {kind for kind, _ in history.sweeps.doubts(sweep.id).values()} == {doubt} - {None}
+    assert Sweeps(history).states(sweep.id) == {run.id: "IN_DOUBT" if doubt else "FAILED"}
+    assert {kind for kind, _ in Sweeps(history).doubts(sweep.id).values()} == {doubt} - {None}
     lease.record(ended=[failed(run, None)])
     assert history.get(run.id).doubt == doubt
 
@@ -131,10 +131,10 @@ def test_doubt_lasts_since_it_was_first_recorded(history, sweep, lease, make_run
     lease.record(doubted=[doubtful])
     threading.Event().wait(0.3)
     lease.record(doubted=[doubtful.model_copy(update={"doubt": "EXECUTED"})])
-    ((kind, age),) = history.sweeps.doubts(sweep.id).values()
+    ((kind, age),) = Sweeps(history).doubts(sweep.id).values()
     assert kind == "EXECUTED"
     assert 0.3 <= age <= 20
-    assert history.sweeps.doubt_age(run.id) >= age
+    assert Sweeps(history).doubt_age(run.id) >= age
 
 
 def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
@@ -143,7 +143,7 @@ def test_resent_run_is_started_without_a_doubt(history, sweep, lease, make_run):
     lease.record(resent=[run])
     found = history.get(run.id)
     assert (found.state, found.doubt, found.error) == ("STARTED", None, None)
-    assert history.sweeps.doubt_age(run.id) == 0
+    assert Sweeps(history).doubt_age(run.id) == 0
 
 
 def test_runs_of_a_lost_driver_are_in_doubt_since_the_end_of_its_lease(
@@ -151,8 +151,8 @@ def test_runs_of_a_lost_driver_are_in_doubt_since_the_end_of_its_lease(
 ):
     lease.record(begun=[run := make_run(sweep_id=sweep.id)])
     execute(history, "UPDATE leases SET expires_at = expires_at - 160000000")
-    history.sweeps.acquire(sweep)
-    ((kind, age),) = history.sweeps.doubts(sweep.id).values()
+    Sweeps(history).acquire(sweep)
+    ((kind, age),) = Sweeps(history).doubts(sweep.id).values()
     assert kind == "SENT"
     assert 99 <= age <= 120
     assert history.get(run.id).doubt == "SENT"
@@ -161,7 +161,7 @@ def test_runs_of_a_lost_driver_are_in_doubt_since_the_end_of_its_lease(
 @pytest.fixture
 def execute():
     """Return what executes a statement in the database of a history."""
-    return lambda history, sql: history.sweeps._store.write(lambda tx: tx.execute(sql))
+    return lambda history, sql: Sweeps(history)._store.write(lambda tx: tx.execute(sql))
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_driver_without_its_lease_changes_no_row(history, sweep, lease, make_run
         with pytest.raises(LeaseLostError):
             call()
     assert history.get(run.id) == run
-    assert history.sweeps.every() == [sweep]
+    assert Sweeps(history).every() == [sweep]
 
 
 def test_answers_of_a_driver_that_lost_its_lease_are_kept(history, sweep, lease, make_run, execute):
@@ -210,7 +210,7 @@ def test_answer_whose_row_is_missing_is_added(history, sweep, lease, make_run):
     history.vacuum()
     lease.record(ended=[run.model_copy(update={"state": "FULFILLED", "outputs": {"a": 1}})])
     assert history.get(run.id).outputs == {"a": 1}
-    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
+    assert Sweeps(history).states(sweep.id) == {run.id: "FULFILLED"}
 
 
 def planned(sweep, **fields):
@@ -222,8 +222,8 @@ def planned(sweep, **fields):
 def test_stored_run_with_a_planned_external_id_is_adopted_with_the_lease(history, sweep, make_run):
     fields, run_id = planned(sweep, outputs={"a": 1})
     history.merge([make_run(**fields)])
-    history.sweeps.acquire(sweep)
-    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
+    Sweeps(history).acquire(sweep)
+    assert Sweeps(history).states(sweep.id) == {run_id: "FULFILLED"}
     run = history.get(run_id)
     assert (run.sweep_id, run.case_id, run.release_tag, run.outputs) == (
         *(sweep.id, "c0", "v1"),
@@ -239,7 +239,7 @@ def test_run_that_is_stored_already_is_returned_and_not_begun_again(
     begun = make_run(id=run_id, external_id=run_id, sweep_id=sweep.id, case_id="c0")
     (stored,) = lease.record(begun=[begun])
     assert (stored.id, stored.state, stored.outputs) == (run_id, "FULFILLED", {"a": 1})
-    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
+    assert Sweeps(history).states(sweep.id) == {run_id: "FULFILLED"}
 
 
 def test_run_that_was_completed_is_not_sent_again(history, sweep, lease, make_run):
@@ -273,7 +273,7 @@ def test_answer_of_a_row_that_was_imported_since_belongs_to_the_sweep(
     history.vacuum()
     history.merge([make_run(**fields, execution_id="e")])
     lease.record(ended=[run.model_copy(update={"state": "FULFILLED"})])
-    assert history.sweeps.states(sweep.id) == {run_id: "FULFILLED"}
+    assert Sweeps(history).states(sweep.id) == {run_id: "FULFILLED"}
 
 
 def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid_twice(
@@ -286,8 +286,8 @@ def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid
     stored = history.get(run.id)
     assert (stored.state, stored.execution_id, stored.sweep_id) == ("FULFILLED", "e", sweep.id)
     history.delete([run.id])
-    assert history.sweeps.states(sweep.id) == {run.id: "FULFILLED"}
-    assert history.sweeps.frame(sweep.id).empty
+    assert Sweeps(history).states(sweep.id) == {run.id: "FULFILLED"}
+    assert Sweeps(history).frame(sweep.id).empty
 
 
 def test_figures_of_a_sweep(history, sweep, make_run):
@@ -297,33 +297,33 @@ def test_figures_of_a_sweep(history, sweep, make_run):
         history.begin(run := make_run(sweep_id=sweep.id, timestamp=began, release_id="r"))
         figures = {"finished_at": ended, "latency_s": number + 0.5, "cost_usd": 0.25}
         history.finish(run.model_copy(update={"state": "FULFILLED", **figures}))
-    sweeps = history.sweeps
+    sweeps = Sweeps(history)
     assert sweeps.seconds(sweep.id) == 35
     assert sweeps.spent(sweep.id) == [("v1", 0.25, 0.5), ("v1", 0.25, 1.5), ("v1", 0.25, 2.5)]
     assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
     history.begin(make_run(sweep_id=sweep.id, timestamp=ended, release_id="r"))
-    history.sweeps.acquire(sweep).mark_moved("v1", "r", since=began, until=began)
+    Sweeps(history).acquire(sweep).mark_moved("v1", "r", since=began, until=began)
     assert [each.tag_moved for each in history.runs()] == [False, True, False, False]
     unmarked = {each.case_id: [each.id] for each in history.runs()[2:]}
     case_ids = [each.case_id for each in history.runs()]
-    assert history.sweeps.reusable("ticket-triage", "r", case_ids) == unmarked
+    assert Sweeps(history).reusable("ticket-triage", "r", case_ids) == unmarked
 
 
 def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
     run = record(release_tag="production", release_id="r", repeat=7)
     place = Place(1, "v2", 1)
-    assert history.sweeps.reusable("ticket-triage", "r", [run.case_id]) == {run.case_id: [run.id]}
-    history.sweeps.acquire(sweep).add_reused({place: run.id})
-    assert history.sweeps.reused(sweep.id) == {place: run.id}
-    frame = history.sweeps.frame(sweep.id)
+    assert Sweeps(history).reusable("ticket-triage", "r", [run.case_id]) == {run.case_id: [run.id]}
+    Sweeps(history).acquire(sweep).add_reused({place: run.id})
+    assert Sweeps(history).reused(sweep.id) == {place: run.id}
+    frame = Sweeps(history).frame(sweep.id)
     assert frame[["id", "release_tag", "repeat"]].to_numpy().tolist() == [[run.id, "v2", 1]]
-    assert history.sweeps.frame(sweep.id, exclude=[run.id]).empty
+    assert Sweeps(history).frame(sweep.id, exclude=[run.id]).empty
     history.delete([run.id])
-    assert history.sweeps.reused(sweep.id) == {}
-    assert history.sweeps.frame(sweep.id).empty
-    assert history.sweeps.deleted(sweep.id) == 1
+    assert Sweeps(history).reused(sweep.id) == {}
+    assert Sweeps(history).frame(sweep.id).empty
+    assert Sweeps(history).deleted(sweep.id) == 1
 
 
 def test_planned_ids_are_all_different_and_never_change():
@@ -353,14 +353,14 @@ def test_a_large_input_is_stored_once_for_runs_and_cases(path, make_run, tmp_pat
     with History(path) as history:
         history.merge([make_run(inputs={"doc": document, "n": 1}, state="FULFILLED")])
         for number in (1, 2):
-            history.sweeps.add(a_sweep(id=f"s{number}", signature=f"{number}"), cases)
+            Sweeps(history).add(a_sweep(id=f"s{number}", signature=f"{number}"), cases)
         assert history.size < 3 * len(document.encode()) + 600_000
         history.delete(["run-0"])
         history.vacuum()
-        assert history.sweeps.cases("s1") == history.sweeps.cases("s2") == cases
+        assert Sweeps(history).cases("s1") == Sweeps(history).cases("s2") == cases
         with History(tmp_path / "copy.db") as copy:
             copy.merge(history)
-            assert copy.sweeps.cases("s2") == cases
+            assert Sweeps(copy).cases("s2") == cases
     assert check_history(tmp_path / "copy.db").ok
 
 
@@ -368,17 +368,17 @@ SWEEP = a_sweep()
 
 
 def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
-    lease = history.sweeps.acquire(sweep)
-    assert history.sweeps.held() == {sweep.id}
+    lease = Sweeps(history).acquire(sweep)
+    assert Sweeps(history).held() == {sweep.id}
     with pytest.raises(HistoryError, match="is running in this process"):
-        history.sweeps.acquire(sweep)
+        Sweeps(history).acquire(sweep)
     assert lease.renew()
     assert lease.may_send
     lease.release()
     assert not lease.may_send
-    assert history.sweeps.held() == set()
-    history.sweeps.acquire(sweep).release()
-    assert history.sweeps.lost(sweep) is None
+    assert Sweeps(history).held() == set()
+    Sweeps(history).acquire(sweep).release()
+    assert Sweeps(history).lost(sweep) is None
 
 
 def test_lease_released_by_its_driver_is_not_renewed(history, lease):
@@ -402,34 +402,34 @@ def elsewhere(monkeypatch):
 def test_a_lease_of_another_host_holds_while_it_is_renewed_and_is_lost_when_not(
     history, sweep, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(leases, "_LENGTH", 1_000_000)
+    monkeypatch.setattr(leases, "_LENGTH_US", 1_000_000)
     elsewhere(on=True)
-    lease = history.sweeps.acquire(sweep)
+    lease = Sweeps(history).acquire(sweep)
     elsewhere(on=False)
     for _ in range(4):
         threading.Event().wait(0.5)
         assert lease.renew()
         with pytest.raises(HistoryError, match="in process 7 on elsewhere"):
-            history.sweeps.acquire(sweep)
+            Sweeps(history).acquire(sweep)
     threading.Event().wait(1.2)
-    assert history.sweeps.held() == set()
-    assert history.sweeps.lost(sweep) is not None
-    mine = history.sweeps.acquire(sweep)
+    assert Sweeps(history).held() == set()
+    assert Sweeps(history).lost(sweep) is not None
+    mine = Sweeps(history).acquire(sweep)
     with pytest.raises(LeaseLostError, match="in this process"):
         lease.renew()
     lease.release()
-    assert history.sweeps.held() == {sweep.id}
+    assert Sweeps(history).held() == {sweep.id}
     assert mine.renew()
 
 
 def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
     with History(place) as history:
-        history.sweeps.add(SWEEP, [])
+        Sweeps(history).add(SWEEP, [])
     kernels = [History(place) for _ in range(6)]
 
     def acquire(history):
         with suppress(HistoryError):
-            return history.sweeps.acquire(SWEEP)
+            return Sweeps(history).acquire(SWEEP)
 
     with ThreadPoolExecutor(6) as pool:
         won = [*pool.map(acquire, kernels)]
@@ -441,18 +441,19 @@ def test_of_many_that_want_a_lost_lease_one_gets_it(place, make_run):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lease has to expire")
 def test_the_lease_of_a_process_that_was_killed_is_free_at_once(path):
     with History(path) as history:
-        history.sweeps.add(SWEEP, [])
-        code = "import sys; from vellum_nb import History; sweeps = History(sys.argv[1]).sweeps; "
+        Sweeps(history).add(SWEEP, [])
+        code = "import sys; from vellum_nb.history import History, Sweeps; "
+        code += "sweeps = Sweeps(History(sys.argv[1])); "
         code += "sweeps.acquire(sweeps.every()[0]); print('held', flush=True); input()"
         command = [sys.executable, "-c", code, path]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
             assert child.stdout.readline() == b"held\n"
             with pytest.raises(HistoryError, match=f"running in process {child.pid}"):
-                history.sweeps.acquire(SWEEP)
+                Sweeps(history).acquire(SWEEP)
             child.kill()
-        assert history.sweeps.lost(SWEEP) is not None
-        history.sweeps.acquire(SWEEP)
+        assert Sweeps(history).lost(SWEEP) is not None
+        Sweeps(history).acquire(SWEEP)
 
 
 FIELDS = {"deployment": "triage", "first": "v1", "second": "v2", "seed": -5, "question": "Which?"}

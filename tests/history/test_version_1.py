@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from vellum_nb import History
+from vellum_nb.history import Sweeps
 
 DATA = Path(__file__).with_name("data")
 # The input of a single run, and its doubt after the migration.
@@ -67,7 +68,7 @@ def migrated(version_1):
 
 def test_version_1_is_opened_with_all_of_its_runs(migrated):
     assert migrated.count() == 34
-    assert len(migrated.sweeps.every()) == 7
+    assert len(Sweeps(migrated).every()) == 7
     assert len(migrated.blind_ratings.frame()) >= 0
 
 
@@ -87,7 +88,7 @@ def test_run_of_version_1_that_was_cut_off_is_cancelled(migrated):
 
 
 def test_sweeps_of_one_plan_in_version_1_are_numbered_in_their_order(migrated):
-    again = [sweep for sweep in migrated.sweeps.every() if sweep.cases == 2]
+    again = [sweep for sweep in Sweeps(migrated).every() if sweep.cases == 2]
     plans = {}
     for sweep in reversed(again):
         plans.setdefault(sweep.signature, []).append(sweep.generation)
@@ -95,9 +96,9 @@ def test_sweeps_of_one_plan_in_version_1_are_numbered_in_their_order(migrated):
 
 
 def test_order_of_a_sweep_of_version_1_that_may_stop_early_stays(migrated):
-    (sweep,) = (sweep for sweep in migrated.sweeps.every() if sweep.options.get("stop_when"))
+    (sweep,) = (sweep for sweep in Sweeps(migrated).every() if sweep.options.get("stop_when"))
     order = [run.inputs["text"] for run in reversed(migrated.runs(sweep_id=sweep.id))]
-    texts = [case.inputs["text"] for case in migrated.sweeps.cases(sweep.id)]
+    texts = [case.inputs["text"] for case in Sweeps(migrated).cases(sweep.id)]
     assert [texts[position] for position in sweep.order()][:2] == order[::2]
 
 
@@ -114,7 +115,7 @@ def test_version_1_is_merged_into_a_new_history(version_1, tmp_path):
         assert report.added == 34
         found = {run.inputs["text"]: run.doubt for run in history.runs()}
         assert {text: found[text] for text in DOUBTS} == DOUBTS
-        assert len(history.sweeps.every()) == 7
+        assert len(Sweeps(history).every()) == 7
 
 
 def test_file_of_version_1_is_only_read_by_a_merge(path, tmp_path):

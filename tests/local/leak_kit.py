@@ -99,12 +99,13 @@ class Flow(BaseWorkflow[Inputs, BaseState]):
 DEPLOY = """
 import json, os, sys
 from vellum_nb import connect
-from vellum_nb.local import LocalServer
+from vellum_nb.local import Isolation, LocalServer
 
-source, options = sys.argv[1], json.loads(sys.argv[2])
+source, entry, options = sys.argv[1], sys.argv[2] or None, json.loads(sys.argv[3])
 with LocalServer() as server:
     server.models(base_url="http://127.0.0.1:9/v1", api_key=os.environ["OPENAI_API_KEY"])
-    server.deploy({"workflow.py": source.encode()}, name="look", **options)
+    files = {"workflow.py": source.encode()}
+    server.deploy(files, name="look", entry=entry, isolation=Isolation(**options))
     run = connect(server, history="runs.db").run("look", {"kernel": os.getpid()})
 assert run.state == "FULFILLED", run.error
 print(json.dumps(run.outputs))
@@ -112,7 +113,9 @@ print(json.dumps(run.outputs))
 """Program that deploys source with options, runs it, and prints what it outputs."""
 
 
-def keys_seen(tmp_path: Path, source: str, **options: Any) -> tuple[dict[str, str], dict[str, Any]]:
+def keys_seen(
+    tmp_path: Path, source: str, entry: str = "", **options: Any
+) -> tuple[dict[str, str], dict[str, Any]]:
     """Deploy and run source that looks for keys, in a program whose environment has keys.
 
     Return those keys by name, and what the source returns.
@@ -121,7 +124,7 @@ def keys_seen(tmp_path: Path, source: str, **options: Any) -> tuple[dict[str, st
     keys = {name: KEY.format(number) for number, name in enumerate(names)}
     with tempfile.TemporaryDirectory() as folder:  # its path is short enough for a socket
         done = subprocess.run(
-            [sys.executable, "-c", DEPLOY, source, json.dumps(options)],
+            [sys.executable, "-c", DEPLOY, source, entry, json.dumps(options)],
             env={**os.environ, **keys, "TMPDIR": folder},
             cwd=tmp_path,
             capture_output=True,

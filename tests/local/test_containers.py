@@ -17,7 +17,7 @@ from leak_kit import KEY, SEARCH
 from prompts.openai_kit import model_server
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer
+from vellum_nb.local import Isolation, LocalServer
 
 pytestmark = pytest.mark.slow
 MEMORY = 700 * 2**20
@@ -103,8 +103,8 @@ def deployed(engine):
         with LocalServer() as server:
             server.models(base_url=model.url, api_key=KEYS["A_KEY"])
             files = {"workflow.py": FLOW.encode()}
-            options = {"isolation": "container", "image": f"{IMAGE}:{TAG}"}
-            server.deploy(files, name="flow", memory_limit=MEMORY, **options)
+            isolation = Isolation("container", image=f"{IMAGE}:{TAG}", memory_limit=MEMORY)
+            server.deploy(files, name="flow", isolation=isolation)
             server.deploy(echo)
             (name,) = engine.containers() - before
             yield SimpleNamespace(server=server, name=name, model=model)
@@ -220,16 +220,16 @@ def test_an_image_that_is_missing_is_an_error_at_deploy(deployed):
     image = "127.0.0.1:1/missing:1"  # a registry that refuses the connection
     with pytest.raises(VellumNBError, match=f"'{image}' is not here and cannot be pulled"):
         deployed.server.deploy(
-            {"workflow.py": FLOW.encode()}, name="x", isolation="container", image=image
+            {"workflow.py": FLOW.encode()}, name="x", isolation=Isolation("container", image=image)
         )
 
 
 SERVE = """
 import sys
-from vellum_nb.local import LocalServer
+from vellum_nb.local import Isolation, LocalServer
 with LocalServer(timeout=4) as server:
     files = {"workflow.py": sys.argv[1].encode()}
-    server.deploy(files, name="flow", isolation="container", image=sys.argv[2])
+    server.deploy(files, name="flow", isolation=Isolation("container", image=sys.argv[2]))
     print(server.url, server.api_key, flush=True)
     sys.stdin.read()
 """

@@ -14,7 +14,7 @@ from execution_kit import inputs, outputs, until, until_gone
 from leak_kit import FUNCTION, keys_seen
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer
+from vellum_nb.local import Isolation, LocalServer
 from vellum_nb.local.deployments.sources import Snapshot, Snapshots
 from vellum_nb.local.engine.events import Rejection, RunContext
 from vellum_nb.local.isolation.process import ProcessOptions
@@ -81,7 +81,8 @@ def isolated(tmp_path_factory):
     with LocalServer() as server:
         for name in ("flow", "chat"):
             server.deploy(file, entry=name, isolation="process")
-        server.deploy(file, name="with-key", entry="flow", isolation="process", env=["A_KEY"])
+        with_key = Isolation("process", env=["A_KEY"])
+        server.deploy(file, name="with-key", entry="flow", isolation=with_key)
         yield server
 
 
@@ -152,7 +153,7 @@ def test_a_run_gets_no_key_but_those_that_it_was_deployed_with(ask, monkeypatch)
 def test_isolated_code_reads_no_key_from_environments_arguments_descriptors_files_or_memory(
     tmp_path,
 ):
-    _, seen = keys_seen(tmp_path, FUNCTION, isolation="process", entry="look")
+    _, seen = keys_seen(tmp_path, FUNCTION, entry="look", kind="process")
     assert seen["keys"] == {}
     for place in ("environ", "cmdline", "memory"):
         assert len([name for name in seen["looked"] if name.startswith(place)]) == 2  # run, server
@@ -160,7 +161,7 @@ def test_isolated_code_reads_no_key_from_environments_arguments_descriptors_file
 
 
 def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
-    keys, seen = keys_seen(tmp_path, FUNCTION, isolation="process", entry="look", env=["A_KEY"])
+    keys, seen = keys_seen(tmp_path, FUNCTION, entry="look", kind="process", env=["A_KEY"])
     assert seen["keys"]["os.environ"] == [keys["A_KEY"]]
     assert {key for found in seen["keys"].values() for key in found} == {keys["A_KEY"]}
     assert not [place for place in seen["keys"] if place.startswith(("environ", "cmdline"))]
@@ -293,7 +294,7 @@ def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_pat
     def options(more=None, **limit):
         server = LocalServer(data=tmp_path / "data", **limit)
         if more is not None:
-            server.deploy(tmp_path / "file.py", isolation="process", **more)
+            server.deploy(tmp_path / "file.py", isolation=Isolation("process", **more))
         return server._registry.get("f").latest.process  # its options are in no answer
 
     assert options({}) == options() == ProcessOptions(2 * 1024**3)
@@ -309,18 +310,32 @@ def whisper(text: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "thread"}, "Unknown isolation 'thread'. Available: kernel, process"),
-        ({"isolation": "process"}, "whisper cannot run in a process of its own"),
-        ({"memory_limit": 2**31}, 'add isolation="process"'),
-        ({"env": ["A"]}, 'add isolation="process"'),
-        ({"isolation": "process", "memory_limit": 1000}, "it is in bytes"),
-        ({"isolation": "process", "env": "A"}, "env is a list of names"),
-        ({"isolation": "process", "env": ["A=1"]}, "env is a list of names"),
+        ({"kind": "thread"}, "Unknown isolation 'thread'. Available: kernel, process"),
+        (
+            {"kind": "kernel", "memory_limit": 2**31},
+            'memory_limit and env need isolation "process"',
+        ),
+        ({"kind": "kernel", "env": ["A"]}, 'memory_limit and env need isolation "process"'),
+        ({"kind": "process", "memory_limit": 1000}, "it is in bytes"),
+        ({"kind": "process", "env": "A"}, "env must be a list of names"),
+        ({"kind": "process", "env": ["A=1"]}, "env must be a list of names"),
+        ({"kind": "process", "image": "mine:1"}, 'image needs isolation "container"'),
+        ({"kind": "container", "python": "python"}, 'python needs isolation "environment"'),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, message):
+def test_invalid_isolation_options_are_refused(options, message):
     with pytest.raises(VellumNBError, match=message):
-        LocalServer().deploy(whisper, **options)
+        Isolation(**options)
+
+
+def test_isolation_of_a_callable_without_source_is_refused():
+    with pytest.raises(VellumNBError, match="whisper cannot run in a process of its own"):
+        LocalServer().deploy(whisper, isolation="process")
+
+
+def test_unknown_isolation_is_refused_at_deploy():
+    with pytest.raises(VellumNBError, match="Unknown isolation 'thread'"):
+        LocalServer().deploy(whisper, isolation="thread")
 
 
 def test_runs_go_on_when_the_fork_server_was_killed(code):

@@ -146,7 +146,7 @@ def test_a_cell_that_needs_other_cells_gets_a_message(cell, server, asking):
         ("%%vellum_deploy a --target x\nx = 1", "1 cannot be called; deploy a function"),
         ("%%vellum_deploy a --server x\ndef f(): ...", "that is not a LocalServer"),
         ("%%vellum_deploy a\n%time 1", "leave out magics"),
-        ("%%vellum_deploy a --memory-limit 9\ndef f(): ...", 'add isolation="process"'),
+        ("%%vellum_deploy a --memory-limit 9\ndef f(): ...", "memory_limit and env need isolation"),
     ],
 )
 def test_what_cannot_be_deployed_says_why_in_one_line(cell, server, text, message):

@@ -6,7 +6,7 @@ import pytest
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/v1/workflow-deployments/nope", "No deployment 'nope' exists; there are: echo"),
+        ("/v1/workflow-deployments/nope", "No deployment 'nope' exists. Available: echo"),
         ("/v1/workflow-deployments/echo/release-tags/v9", "no release tag 'v9'; it has: LATEST"),
         ("/v1/workflow-deployments/echo/releases/v9", "no release 'v9'; its release tags: LATEST"),
         ("/v1/workflow-deployments/echo/history/v9", "no release 'v9'"),

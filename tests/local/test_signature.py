@@ -171,9 +171,9 @@ def _odd(n: Annotated[float, Field(json_schema_extra={"x": object()})]) -> None:
     [
         (_many, r"_many takes \*texts; inputs have names"),
         (_open, r"_open takes \*\*texts"),
-        (_object, "parameter thing of _object cannot come as JSON"),
+        (_object, "parameter thing of _object cannot be read from JSON"),
         (_unknown, "annotation of _unknown cannot be read: name 'Missing'"),
-        (_odd, "parameter n of _odd cannot come as JSON"),
+        (_odd, "parameter n of _odd cannot be read from JSON"),
         (Adder, "Adder is a class"),
         (min, "min has no signature that Python can read"),
     ],

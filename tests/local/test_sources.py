@@ -13,7 +13,7 @@ import pytest
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
-from vellum_nb.local.deployments.registry import Declared
+from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.models import VellumVariable
 
 FLOW = '''
@@ -282,7 +282,7 @@ def test_source_that_is_declared_is_imported_at_its_first_run_only(fresh, tmp_pa
     mark.unlink()
     file.write_text(file.read_text() + "# another snapshot\n")
     declared = Declared(variables, (VellumVariable(key="output", type="STRING"),), "Says it.")
-    fresh.deploy(file, name="lazy", entry="flow", declared=declared)
+    fresh.deploy(DeclaredProject(file, declared), name="lazy", entry="flow")
     api = asking(fresh)
     assert api.get("/v1/workflow-deployments/lazy").json()["description"] == "Says it."
     assert not mark.exists()

@@ -23,7 +23,7 @@ import requests
 from execution_kit import FLOW_HEAD, events, is_alive, read, until
 
 from vellum_nb.errors import VellumNBError
-from vellum_nb.local import LocalServer
+from vellum_nb.local import Isolation, LocalServer
 from vellum_nb.local.isolation.workflow_server import image_of_project
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,9 @@ def outputs(data):
 
 
 def test_a_project_runs_in_an_environment_of_its_own(python, project, server, asking):
-    release = server.deploy(project, isolation="environment", python=python, release_tags=["v1"])
+    release = server.deploy(
+        project, isolation=Isolation("environment", python=python), release_tags=["v1"]
+    )
     variables = release.workflow_version.input_variables
     assert {(v.key, v.type, v.required) for v in variables} == {
         ("text", "STRING", True),
@@ -149,7 +151,9 @@ def test_a_project_runs_in_an_environment_of_its_own(python, project, server, as
 def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, project, asking):
     limit = 2**34
     with LocalServer(timeout=60) as server:
-        server.deploy(project, isolation="environment", python=python, memory_limit=limit)
+        server.deploy(
+            project, isolation=Isolation("environment", python=python, memory_limit=limit)
+        )
         api = asking(server)
         assert outputs(run(api))["where"][1].split()[2] == str(limit)
         failed = run(api, "fail")["error"]
@@ -161,7 +165,7 @@ def test_a_failure_and_a_crash_are_rejections_and_memory_is_limited(python, proj
 
 
 def test_code_in_an_environment_of_its_own_reads_no_key(python, tmp_path):
-    options = {"isolation": "environment", "python": python}
+    options = {"kind": "environment", "python": str(python)}
     _, seen = leak_kit.keys_seen(tmp_path, leak_kit.PROJECT, **options)
     assert seen["keys"] == {}
     assert len([place for place in seen["looked"] if place.startswith("environ of")]) > 2
@@ -218,7 +222,7 @@ def test_the_answer_of_a_run_is_read_to_its_end(project, crashing, asking, timeo
     """The real server forks a run for each request: after a hang-up the next one may hang."""
     python, log = crashing()
     with LocalServer(timeout=timeout) as server:
-        server.deploy(project, isolation="environment", python=python)
+        server.deploy(project, isolation=Isolation("environment", python=python))
         answer = asking(server).send(workflow_deployment_name="my-flow", inputs=[]).json()
         assert answer["data"]["error"]["message"].endswith(message)
         until(lambda: log.read_text() not in {"", "began"})
@@ -231,7 +235,7 @@ def test_a_server_that_stops_leaves_the_runs_of_another_with_the_same_project(
     python, log = crashing()
     with LocalServer(timeout=20) as other, LocalServer(timeout=20) as server:
         for each in (other, server):
-            each.deploy(project, isolation="environment", python=python)
+            each.deploy(project, isolation=Isolation("environment", python=python))
         with ThreadPoolExecutor() as pool:
             sent = pool.submit(asking(server).send, workflow_deployment_name="my-flow", inputs=[])
             until(log.exists)
@@ -244,7 +248,7 @@ def test_a_workflow_server_that_starts_when_the_server_stops_is_stopped(project,
     slow = "import os, time; open({log!r}, 'w').write(str(os.getpid())); time.sleep(3)\n"
     python, log = crashing(slow)
     with LocalServer(timeout=20) as server:
-        server.deploy(project, isolation="environment", python=python)
+        server.deploy(project, isolation=Isolation("environment", python=python))
         server.stop()
         log.unlink()
         server.start()
@@ -259,12 +263,12 @@ def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
     python, project, tmp_path, asking
 ):
     with LocalServer(timeout=2) as server:
-        server.deploy(project, isolation="environment", python=python)
+        server.deploy(project, isolation=Isolation("environment", python=python))
         late = run(asking(server), "sleep")["error"]
         assert late["code"] == "WORKFLOW_TIMEOUT", late
         assert outputs(run(asking(server)))["loud"] == ("STRING", "HI")
     with LocalServer(timeout=20, data=tmp_path / "data") as server:
-        server.deploy(project, isolation="environment", python=python)
+        server.deploy(project, isolation=Isolation("environment", python=python))
         began = time.monotonic()
         threading.Timer(1.0, server.stop).start()
         with suppress(requests.RequestException):
@@ -277,7 +281,7 @@ def test_a_run_that_takes_too_long_is_rejected_and_a_cancelled_one_at_once(
 
 
 def test_a_server_that_was_killed_is_started_again(python, project, server, asking):
-    server.deploy(project, isolation="environment", python=python)
+    server.deploy(project, isolation=Isolation("environment", python=python))
     api = asking(server)
     pid = int(outputs(run(api))["where"][1].split()[0])
     mine = [child for child in _workflow_servers() if _parent(child) == os.getpid()]
@@ -311,7 +315,7 @@ def test_a_node_of_it_runs_another_deployment(python, tmp_path, server, asking, 
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "workflow.py").write_text(NESTED)
     options = {"python": python} if isolation == "environment" else {}
-    server.deploy(tmp_path / "outer", isolation=isolation, **options)
+    server.deploy(tmp_path / "outer", isolation=Isolation(isolation, **options))
     assert outputs(run(asking(server), "ab", name="outer"))["said"] == ("STRING", "abab")
 
 
@@ -371,7 +375,7 @@ def test_the_events_of_a_project_are_the_same_wherever_it_runs(python, server, a
     found = []
     for isolation in ("kernel", "process", "environment"):
         options = {"python": python} if isolation == "environment" else {}
-        server.deploy(files, name="all", isolation=isolation, **options)
+        server.deploy(files, name="all", isolation=Isolation(isolation, **options))
         answer = asking(server).session.post(
             f"{server.url}/v1/workflow-deployments/all/execute-stream",
             json={"inputs": {"text": "x"}},
@@ -385,10 +389,10 @@ def test_the_events_of_a_project_are_the_same_wherever_it_runs(python, server, a
 
 SERVE = """
 import sys
-from vellum_nb.local import LocalServer
+from pathlib import Path
+from vellum_nb.local import Isolation, LocalServer
 with LocalServer() as server:
-    server.deploy(__import__("pathlib").Path(sys.argv[1]), isolation="environment",
-                  python=sys.argv[2])
+    server.deploy(Path(sys.argv[1]), isolation=Isolation("environment", python=sys.argv[2]))
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -415,14 +419,14 @@ def test_the_server_ends_with_the_process_that_started_it(python, project, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "environment"}, "needs python=.*is not a program"),
-        ({"isolation": "environment", "python": sys.executable}, "vellum-workflow-server"),
-        ({"isolation": "container"}, "needs an image"),
+        ({"kind": "environment"}, "python=.*is not a program"),
+        ({"kind": "environment", "python": sys.executable}, "vellum-workflow-server"),
+        ({"kind": "container"}, "needs an image"),
     ],
 )
 def test_what_is_missing_is_an_error_at_deploy(project, server, options, message):
     with pytest.raises(VellumNBError, match=message):
-        server.deploy(project, **options)
+        server.deploy(project, isolation=Isolation(**options))
 
 
 @pytest.mark.parametrize(
@@ -433,7 +437,7 @@ def test_an_import_that_hangs_is_an_error_at_deploy(python, server, monkeypatch,
     options = {"python": python} if isolation == "environment" else {}
     files = {"workflow.py": b"import time\ntime.sleep(600)\n"}
     with pytest.raises(VellumNBError, match="it took longer than 60 seconds to import"):
-        server.deploy(files, name="hangs", isolation=isolation, **options)
+        server.deploy(files, name="hangs", isolation=Isolation(isolation, **options))
     assert not [pid for pid in _workflow_servers() if _parent(pid) == os.getpid()]
 
 
@@ -543,7 +547,7 @@ def test_an_image_that_is_missing_or_nothing_to_run_it_is_an_error_at_deploy(
     docker, project, server, monkeypatch, tmp_path
 ):
     with pytest.raises(VellumNBError, match="'missing:1' is not here and cannot be pulled"):
-        server.deploy(project, isolation="container", image="missing:1")
+        server.deploy(project, isolation=Isolation("container", image="missing:1"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(VellumNBError, match="docker or podman"):
-        server.deploy(project, isolation="container", image="mine:1")
+        server.deploy(project, isolation=Isolation("container", image="mine:1"))

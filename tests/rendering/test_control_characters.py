@@ -14,6 +14,7 @@ from vellum_nb import History, errors
 from vellum_nb.comparison.judging import JudgePlan
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.escaping import printable
+from vellum_nb.history import Sweeps
 from vellum_nb.history.check import HistoryCheck
 from vellum_nb.history.merge import Conflict, SyncReport
 from vellum_nb.history.writes import Deletion, Restored
@@ -53,7 +54,7 @@ def history_of(path):
             id=SWEEP, deployment=EVIL, release_tags=(EVIL, "v"), cases=1, signature="s",
             created=NOON, why=EVIL, ended=NOON,
         )  # fmt: skip
-        history.sweeps.add(record, [SweepCase(0, "c", {EVIL: EVIL}, {EVIL: 1}, {EVIL: 2})])
+        Sweeps(history).add(record, [SweepCase(0, "c", {EVIL: EVIL}, {EVIL: 1}, {EVIL: 2})])
     return path
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vellum_nb import History
-from vellum_nb.history import SweepLease
+from vellum_nb.history import SweepLease, Sweeps
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.plan import PlannedRun, SweepOptions
@@ -106,7 +106,7 @@ def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> Sw
         signature="s",
         created=datetime.now(UTC),
     )
-    history.sweeps.add(record, [SweepCase(n, f"case-{n}", {"n": n}) for n in range(cases)])
+    Sweeps(history).add(record, [SweepCase(n, f"case-{n}", {"n": n}) for n in range(cases)])
     return record
 
 
@@ -118,5 +118,5 @@ def swept(history: History, record: SweepRecord, attempt: Attempt, **options: An
 
 def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:
     """Return the sweep as a later kernel has it."""
-    record = next(each for each in history.sweeps.every() if each.id == sweep.id)
+    record = next(each for each in Sweeps(history).every() if each.id == sweep.id)
     return swept(history, record, attempt, **options)

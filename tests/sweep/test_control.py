@@ -15,7 +15,7 @@ from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 from vellum_nb import Metric
 from vellum_nb.clock import Deadline
 from vellum_nb.errors import HistoryError, OutOfReachError
-from vellum_nb.history import SweepLease
+from vellum_nb.history import SweepLease, Sweeps
 from vellum_nb.history.recorder import RunRecorder
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import planned_id
@@ -152,7 +152,7 @@ def test_a_driver_that_lost_its_lease_takes_back_no_run_of_the_other(history, mo
         sweep.wait()
     assert states(history) == ["STARTED"] * len(history.runs())
     assert history.runs()
-    assert (sweep.state, history.sweeps.every()[0].why) == ("stopped", None)
+    assert (sweep.state, Sweeps(history).every()[0].why) == ("stopped", None)
 
 
 def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(history, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_driver_renews_its_lease_while_paused_and_stops_when_it_lost_it(histor
     with closing(sqlite3.connect(history.path)) as db:  # as when it expired
         db.execute("DELETE FROM leases")
         db.commit()
-    history.sweeps.acquire(sweep.record)
+    Sweeps(history).acquire(sweep.record)
     gate.open.set()
     with pytest.raises(HistoryError, match="is running in this process|was released; resume"):
         sweep.wait(timeout=LONG)
@@ -445,7 +445,7 @@ def test_max_seconds_leaves_pauses_out_and_counts_earlier_sessions(history):
     limited = {"max_seconds": 0.3, "concurrency": 1}
     sweep = swept(history, planned(history, 100), takes_time, **limited).run()
     assert (sweep.state, sweep.progress().why) == ("stopped", "max_seconds=0.3 is reached")
-    assert history.sweeps.seconds(sweep.id) == pytest.approx(0.3, rel=0.7)
+    assert Sweeps(history).seconds(sweep.id) == pytest.approx(0.3, rel=0.7)
     done = history.count()
     assert 0 < done <= 7
     again_later(history, sweep, takes_time, max_seconds=0.1, concurrency=1).run()

@@ -12,6 +12,7 @@ from interrupt_kit import Interrupt
 from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb import History
+from vellum_nb.history import Sweeps
 
 HERE = Path(__file__).parent
 PLACES = ("sweep/sweep.py", "sweep/driver.py")
@@ -88,7 +89,7 @@ def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path
     assert output_of("", tmp_path) == ""
     with History(tmp_path / "runs.db") as history:
         assert history.count() == history.count(state="CANCELLED") == 4
-        record = history.sweeps.every()[0]
+        record = Sweeps(history).every()[0]
         assert record.why == "the interpreter ended"
         assert swept(history, record, answered).run().state == "done"
 

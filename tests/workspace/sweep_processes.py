@@ -262,7 +262,7 @@ def shorten_lease(seconds):
     from vellum_nb.history import leases
     from vellum_nb.sweep import driver
 
-    leases.LENGTH_S, leases._LENGTH = seconds, int(seconds * 1e6)
+    leases.LEASE_S, leases._LENGTH_US = seconds, int(seconds * 1e6)
     leases._MARGIN_S = seconds / 4
     driver._RENEW_EVERY, driver._TRY_AGAIN = seconds / 6, seconds / 20
 

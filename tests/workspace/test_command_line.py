@@ -159,7 +159,7 @@ def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["--columns", "x"], 1, "no column 'x'; there are: execution_id"),
+        (["--columns", "x"], 1, "Unknown column 'x'. Available: execution_id"),
         (["runs.xlsx"], 1, "end its name in .csv"),
         (["runs.csv", "--deployment", "nope"], 0, "vellum-nb: runs.csv has no run: none has"),
     ],

@@ -93,7 +93,7 @@ def test_an_imported_run_that_a_sweep_adopts_continues_the_execution_of_its_case
         previous_execution_id=previous,
         external_id=planned_id(sweep.record, Place(0, "v2", 0)),
     )
-    ws.history.sync("count")
+    ws.sync("count")
     resumed = ws.open_sweep(sweep.id, max_calls=None).resume(progress=False)
     assert resumed.state == "done"
     assert {run.previous_execution_id for run in resumed.runs()} == {previous}

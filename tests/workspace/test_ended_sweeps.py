@@ -8,6 +8,7 @@ from counting_server import KEY
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 
 CASES = [{"text": f"text {number}"} for number in range(4)]
 TWO = CASES[:2]
@@ -98,6 +99,6 @@ def test_retry_on_another_server_leaves_the_sweep_as_it_was(ws, counting):
     counting.workspace = "w-2"
     with pytest.raises(vnb.VellumNBError, match="stays as it is"):
         sweep.retry_failed()
-    (record,) = ws.history.sweeps.every(sweep.id)
+    (record,) = Sweeps(ws.history).every(sweep.id)
     assert (record.round, record.ended) == (0, sweep.record.ended)
     assert record.ended is not None

@@ -52,7 +52,7 @@ def release(id_):
 def test_pages_that_repeat_end_with_an_error_and_what_came_is_kept(hostile, ws):
     hostile.answers[EVENTS] = page(*map(execution, range(200)), count=10**9)
     with pytest.raises(vnb.APIResponseError, match="same page twice after 200"):
-        ws.history.sync("shout")
+        ws.sync("shout")
     assert ws.history.count() == 200
 
 
@@ -60,7 +60,7 @@ def test_times_without_a_zone_are_utc_and_may_be_mixed(hostile, ws):
     mixed = execution(1, start="2026-01-15T09:30:00", end="2026-01-15T11:30:02+02:00")
     edge = execution(2, start="0001-01-01T00:00:00+14:00", end=None, error={"message": "no"})
     hostile.answers[EVENTS] = page(mixed, edge, mixed, count=3)
-    assert ws.history.sync("shout").added == 2
+    assert ws.sync("shout").added == 2
     (run,) = ws.history.runs(execution_id="e1")
     assert run.latency_s == 2.0
     assert run.timestamp.isoformat() == "2026-01-15T09:30:00+00:00"
@@ -76,12 +76,12 @@ def test_figures_and_values_that_nobody_can_keep_hold_nothing_up(hostile, ws):
         execution(2, inputs=[value], latest_actual={"output": {**deep, "id": "o"}, "quality": 1}),
         count=2,
     )
-    assert ws.history.sync("shout").added == 2
+    assert ws.sync("shout").added == 2
     (run,) = ws.history.runs(execution_id="e1")
     assert (run.tokens_in, run.cost_usd, run.model) == (None, 0.5, "m")
     (run,) = ws.history.runs(execution_id="e2")
     assert (run.quality, run.desired) == (1.0, {"y": "[" * 100_000})
-    assert ws.history.sync("shout").known == 2
+    assert ws.sync("shout").known == 2
 
 
 def test_figures_of_a_stream_that_nobody_can_keep_do_not_lose_the_run(hostile, ws):
@@ -202,7 +202,7 @@ def test_an_interrupt_of_the_look_up_leaves_an_executed_run_in_doubt(
     assert (run.state, run.doubt) == ("FAILED", "EXECUTED")
     found = execution(1, parent_context={"external_id": run.external_id})
     hostile.answers[EVENTS] = page(found, count=1)
-    assert ws.history.sync("shout").completed == 1
+    assert ws.sync("shout").completed == 1
     (run,) = ws.history.runs()
     assert (run.state, run.doubt, run.error) == ("FULFILLED", None, None)
 

@@ -63,7 +63,7 @@ def test_interrupted_run_is_in_doubt_if_it_was_executed_and_sync_settles_it(serv
         while interrupted(call, ws, at) is None:
             at += step
         before = {run.external_id: run for run in ws.history.runs()}
-        ws.history.sync("shout")
+        ws.sync("shout")
         executed = {run.external_id: run for run in ws.history.runs() if run.execution_id}
         assert len(executed) < len(before)
         assert executed.keys() <= before.keys()

@@ -70,7 +70,7 @@ def test_every_kind_of_output_can_be_corrected_and_comes_back_by_synchronising(s
         run = ws.run("kinds", {"text": "x"})
         assert ws.rate(run, desired={name: value}).desired == {name: value}
         with vnb.connect(server, history=":memory:") as other:
-            other.history.sync("kinds")
+            other.sync("kinds")
             (found,) = other.history.runs(execution_id=run.execution_id)
             assert found.desired == {name: value}
 
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_reported(ws, run, said, sen
 def test_an_unknown_run_says_how_to_bring_it_and_what_the_server_refuses_is_not_kept(
     ws, server, run, tmp_path
 ):
-    with pytest.raises(vnb.HistoryError, match=r"'nobody'; ws\.history\.sync"):
+    with pytest.raises(vnb.HistoryError, match=r"'nobody'; ws\.sync"):
         ws.rate("nobody", quality=1)
     with (
         vnb.LocalServer() as other,

@@ -53,14 +53,14 @@ def interrupted(ws, counting, interrupt_after, until):
             call(ws, way)
         (run,) = ws.history.runs()
         notes = " ".join(caught.value.__notes__)
-        assert f"CANCELLED: {run.id}. It may have been executed: ws.history.sync('count')" in notes
+        assert f"CANCELLED: {run.id}. It may have been executed: ws.sync('count')" in notes
         return run
 
     return interrupted
 
 
 def by_sync(ws, _run):
-    assert ws.history.sync("count").completed == 1
+    assert ws.sync("count").completed == 1
 
 
 def by_resuming(ws, run):
@@ -69,7 +69,7 @@ def by_resuming(ws, run):
 
 def by_merging(ws, _run):
     with vnb.connect(ws.client.base_url, api_key=KEY, history=":memory:") as other:
-        other.history.sync("count")
+        other.sync("count")
         assert ws.history.merge(other.history).completed == 1
 
 
@@ -155,7 +155,7 @@ def test_running_execution_is_found_and_its_run_stays_in_doubt(ws, counting, int
     assert (stored.state, stored.doubt) == ("CANCELLED", "EXECUTED")
     assert stored.execution_id == pending.execution_id == counting.kept[run.id]["span_id"]
     counting.release()
-    assert ws.history.sync("count").completed == 1
+    assert ws.sync("count").completed == 1
     check_completed(ws, counting, run)
 
 
@@ -201,7 +201,7 @@ def test_run_of_an_external_id_of_another_run_is_not_completed_by_it(local_ws):
     (run,) = local_ws.history.runs()
     assert local_ws._runner.look_up(run) == run
     assert local_ws.resume_pending() == []
-    assert local_ws.history.sync("shout").added == 1
+    assert local_ws.sync("shout").added == 1
     assert {each.execution_id for each in local_ws.history.runs()} == {None, answer.execution_id}
 
 
@@ -286,7 +286,7 @@ def test_text_of_a_closed_stream_stays_when_it_is_settled(local_ws, faucet, way)
     assert faucet.left.wait(20)
     settled = stream.run
     while settled.in_doubt:  # the server records the end a moment later
-        local_ws.history.sync("faucet") if way == "sync" else local_ws.resume_pending()
+        local_ws.sync("faucet") if way == "sync" else local_ws.resume_pending()
         settled = local_ws.history.get(stream.run.id)
     assert (settled.state, settled.outputs) == ("CANCELLED", outputs)
 
@@ -297,7 +297,7 @@ def test_closed_stream_is_settled_as_cancelled_by_sync(local_ws, faucet):
     run = stream.run
     assert (run.state, run.doubt, run.error.code) == ("CANCELLED", "SENT", "CANCELLED")
     assert faucet.left.wait(PATIENCE)
-    while not local_ws.history.sync("faucet").completed:
+    while not local_ws.sync("faucet").completed:
         pass
     settled = local_ws.history.get(run.id)
     check_cut_off(settled)
@@ -311,11 +311,11 @@ def test_execution_that_was_cut_off_elsewhere_is_imported_as_cancelled(local_ws,
     ) as events:
         next(event for event in events if event.delta)
     assert faucet.left.wait(PATIENCE)
-    while not local_ws.history.sync("faucet").added:
+    while not local_ws.sync("faucet").added:
         pass
     (run,) = local_ws.history.runs()
     check_cut_off(run)
-    assert local_ws.history.sync("faucet").known == 1
+    assert local_ws.sync("faucet").known == 1
 
 
 def test_direct_reply_that_was_cut_off_is_cancelled(hostile, broken):
@@ -370,13 +370,13 @@ def test_page_of_a_proxy_leaves_the_run_in_doubt_and_its_note_names_what_complet
         broken.run("shout", {"text": "x"})
     (run,) = broken.history.runs()
     assert (run.state, run.doubt) == ("FAILED", "SENT")
-    assert "It may have been executed: ws.history.sync('shout')" in caught.value.__notes__[0]
+    assert "It may have been executed: ws.sync('shout')" in caught.value.__notes__[0]
     times = {"start": "2026-01-15T09:30:00Z", "end": "2026-01-15T09:30:01Z"}
     output = {"id": "o", "name": "loud", "type": "STRING", "value": "X"}
     context = {"external_id": run.external_id}
     event = {"span_id": "e", **times, "inputs": [], "outputs": [output], "parent_context": context}
     hostile.answers[EVENTS] = {"count": 1, "results": [event]}
-    assert broken.history.sync("shout").completed == 1
+    assert broken.sync("shout").completed == 1
     found = broken.history.get(run.id)
     assert (found.state, found.outputs, found.doubt) == ("FULFILLED", {"loud": "X"}, None)
 

@@ -37,7 +37,7 @@ def test_call_that_waits_in_an_executor_is_not_made_after_its_sweep_was_cut(
     connected, counting, monkeypatch
 ):
     """A process pool hands a call to its only process while that makes another one."""
-    monkeypatch.setattr(leases, "_MARGIN_S", leases.LENGTH_S - 8)  # private: else it takes 45 s
+    monkeypatch.setattr(leases, "_MARGIN_S", leases.LEASE_S - 8)  # private: else it takes 45 s
     counting.held = True
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as executor:

@@ -18,6 +18,7 @@ import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
 
 import vellum_nb as vnb
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import Deadline
 from vellum_nb.models import RunError
 from vellum_nb.sweep.retry_policy import PreparedRun, Retry
@@ -181,7 +182,7 @@ def test_where_nothing_can_be_looked_up_a_lost_answer_is_failed(server, ws, faul
 
 def test_an_attempt_that_begins_after_its_deadline_sends_nothing(server, ws):
     run = ws.history.begin(swept(ws, ONE).runs()[0].model_copy(update=NEW))
-    attempt = SweepAttempt(ws.client.settings(max_connections=1, max_tries=1), "d-1")
+    attempt = SweepAttempt(client_settings(ws.client, max_connections=1, max_tries=1), "d-1")
     prepared = PreparedRun(run, (), send_by=Deadline.after(-0.1))
     outcome = attempt(prepared)
     assert (type(outcome), outcome.prepared.tries, server.posts) == (Retry, 0, 1)
@@ -373,7 +374,7 @@ def test_failed_runs_that_were_executed_are_looked_up_by_every_way_on(server, ws
     if way in {"resume", "retry_failed"}:
         getattr(failed, way)()
     elif way == "sync":
-        assert ws.history.sync("count").completed == 4
+        assert ws.sync("count").completed == 4
         failed = ws.open_sweep(failed.id)
     else:
         failed = swept(ws, CASES[:5], restart=way == "reuse", reuse=way == "reuse")
@@ -419,9 +420,9 @@ def test_a_single_run_that_is_not_listed_stays_in_doubt_and_sync_completes_it(
         threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt if is_interrupted else vnb.BadRequestError) as raised:
         ws.run("count", {"text": "one"}, release_tag="v1")
-    assert is_interrupted or "history.sync('count')" in raised.value.__notes__[0]
+    assert is_interrupted or "ws.sync('count')" in raised.value.__notes__[0]
     assert [run.doubt for run in ws.history.runs()] == ["EXECUTED"]
-    assert ws.history.sync("count").completed == 1
+    assert ws.sync("count").completed == 1
     assert [run.outputs for run in ws.history.runs()] == [{"said": "v1 one"}]
 
 

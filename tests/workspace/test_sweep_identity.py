@@ -5,6 +5,7 @@ from counting_server import KEY, check_all_once
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 
 CASES = [{"text": f"text {number}"} for number in range(20)]
 DECIDED = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
@@ -42,7 +43,7 @@ def test_plan_that_20_processes_start_together_is_one_sweep(kernels, counting, p
     outcomes = start_together(kernels, counting, place, 20)
     check_executed_once(counting, 10)
     with vnb.History(place) as history:
-        (sweep,) = history.sweeps.every()
+        (sweep,) = Sweeps(history).every()
         assert {run.sweep_id for run in history.runs()} == {sweep.id}
         assert history.count(state="FULFILLED") == 10
     for outcome in outcomes:  # it drove the sweep, came too early, or after its end
@@ -83,7 +84,7 @@ def test_values_that_could_not_be_read_are_filled_in_when_they_become_known(
         counting.forbidden = set()
         swept(ws)
     with vnb.History(place) as history:
-        (record,) = history.sweeps.every()
+        (record,) = Sweeps(history).every()
     assert (record.environment, record.workspace) == ("production", "w-1")
     assert record.releases == {"v1": "release-v1"}
 
@@ -94,7 +95,7 @@ def test_values_that_are_known_stay_when_the_key_may_not_read_them(connected, co
         counting.forbidden = {"releases", "identity"}
         swept(ws)
     with vnb.History(place) as history:
-        (record,) = history.sweeps.every()
+        (record,) = Sweeps(history).every()
     assert (record.environment, record.workspace) == ("production", "w-1")
     assert record.releases == {"v1": "release-v1"}
 
@@ -109,7 +110,7 @@ def test_backup_from_the_middle_of_a_sweep_is_completed_after_sync(
         ws.history.backup(tmp_path / "backup.db")
         assert swept(ws, max_calls=12).state == "stopped"
     with connected(tmp_path / "backup.db") as ws:
-        ws.history.sync("count")
+        ws.sync("count")
         again = swept(ws)
         assert again.id == first.id
         check_all_once(counting, again, CASES, posts=len(CASES))
@@ -122,7 +123,7 @@ def test_runs_of_a_plan_that_were_merged_under_other_ids_are_adopted(connected, 
         ws.history.backup(tmp_path / "backup.db")
         swept(ws)
     with connected(tmp_path / "synced.db") as ws:
-        assert ws.history.sync("count").added == len(CASES)
+        assert ws.sync("count").added == len(CASES)
     with connected(tmp_path / "backup.db") as ws:
         ws.history.merge(tmp_path / "synced.db")
         again = swept(ws)
@@ -138,7 +139,7 @@ def test_runs_of_a_plan_that_were_merged_into_postgresql_are_adopted(
         vnb.History(postgres_url).merge(ws.history)
         swept(ws)
     with connected(postgres_url) as ws:
-        ws.history.sync("count")
+        ws.sync("count")
         again = swept(ws)
         assert again.id == first.id
         check_all_once(counting, again, CASES, posts=len(CASES))

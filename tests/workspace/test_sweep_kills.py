@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 from vellum_nb.sweep import listing
 
 KILLS = int(os.environ.get("SWEEP_KILLS", "24"))
@@ -97,7 +98,7 @@ def executed(url):
 def ended(path):
     """Return how many sweeps have come to their end."""
     with vnb.History(path) as history:
-        return sum(each.ended is not None for each in history.sweeps.every())
+        return sum(each.ended is not None for each in Sweeps(history).every())
 
 
 def check(path, name, counts):

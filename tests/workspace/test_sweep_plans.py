@@ -12,6 +12,7 @@ from runs_kit import html_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, NotFoundError
+from vellum_nb.history import Sweeps
 from vellum_nb.local import Faults
 
 CASES = [{"text": f"t{number}", "who": f"w{number}"} for number in range(3)]
@@ -253,10 +254,10 @@ def test_an_opened_sweep_goes_on_with_its_last_options(ws, server, path):
         assert opened.resume().progress().ended == 3
         now = opened.progress()
         assert (now.limit, now.most, now.max_cost_usd) == (2, 2, 1.5)
-    record = ws.history.sweeps.every(first.id)[0]
+    record = Sweeps(ws.history).every(first.id)[0]
     assert record.options == kept | {"max_calls": 3, "expand_meta": True}
     ws.sweep("echo", CASES, **BOTH, max_calls=4)
-    assert ws.history.sweeps.every(first.id)[0].options == {"max_calls": 4}
+    assert Sweeps(ws.history).every(first.id)[0].options == {"max_calls": 4}
     with pytest.raises(InputError, match="max_calls=0"):
         ws.open_sweep(first.id, max_calls=0)
 
@@ -287,8 +288,8 @@ def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, de
 HOLD = """
 import sys, vellum_nb as vnb
 with vnb.History(sys.argv[1]) as history:
-    (sweep,) = history.sweeps.every(sys.argv[2])
-    history.sweeps.acquire(sweep)
+    (sweep,) = Sweeps(history).every(sys.argv[2])
+    Sweeps(history).acquire(sweep)
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 import vellum_nb as vnb
+from vellum_nb.history import Sweeps
 from vellum_nb.local import Faults
 from vellum_nb.models import new_run_id
 from vellum_nb.sweep.plan import PlannedRun, SweepOptions, planned_runs
@@ -119,7 +120,7 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
     [place] = sweep.record.places()
     runner = Runner(ws.client, ws.history, Lookup(ws.client))
     worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
-    lease = ws.history.sweeps.acquire(sweep.record)
+    lease = Sweeps(ws.history).acquire(sweep.record)
     worker.attempt(SweepOptions(), lease)
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
@@ -137,7 +138,7 @@ def test_runs_between_the_last_look_and_a_kill_are_marked_when_the_sweep_goes_on
     planned = list(planned_runs(sweep.record, {first.id: "FULFILLED"}, {}))[1]
     fields = {"id": planned.run_id, "external_id": planned.run_id, "timestamp": datetime.now(UTC)}
     unseen = first.model_copy(update={**fields, "execution_id": None})
-    lease = ws.history.sweeps.acquire(sweep.record)  # as a driver that is killed then
+    lease = Sweeps(ws.history).acquire(sweep.record)  # as a driver that is killed then
     lease.record(ended=[unseen])
     lease.release()
     ws.server.deploy(new, name="echo", release_tags=["live"])

@@ -28,7 +28,7 @@ def test_what_ran_elsewhere_comes_with_all_that_is_known_and_only_once(ws):
     ws.client.submit_workflow_execution_actuals(
         [{"output_key": "loud", "quality": 0.5, "desired_output_value": "HEY"}], execution_id=id_
     )
-    assert ws.history.sync("shout").added == 1
+    assert ws.sync("shout").added == 1
     (run,) = ws.history.runs()
     assert (run.execution_id, run.external_id, run.metadata) == (id_, "theirs", {"who": "them"})
     assert (run.release_tag, run.state, run.outputs) == ("v2", "FULFILLED", {"loud": "HI"})
@@ -38,11 +38,11 @@ def test_what_ran_elsewhere_comes_with_all_that_is_known_and_only_once(ws):
     assert run.latency_s == pytest.approx((run.finished_at - run.timestamp).total_seconds())
     assert run.environment == "local"
     before = ws.history.frame()
-    again = ws.history.sync("shout")
+    again = ws.sync("shout")
     assert (again.added, again.completed, again.updated, again.known) == (0, 0, 0, 2)
     pd.testing.assert_frame_equal(ws.history.frame(), before)
     execute(ws, "beer", name="refuse", tag="LATEST")
-    ws.history.sync("refuse")
+    ws.sync("refuse")
     (run,) = ws.history.runs(deployment="refuse")
     assert (run.state, run.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
 
@@ -51,20 +51,20 @@ def test_what_still_runs_is_left_for_the_next_time(ws, gate):
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(execute, ws, "x", name="gate", tag="LATEST")
         assert gate.entered.wait(PATIENCE)
-        report = ws.history.sync("gate")
+        report = ws.sync("gate")
         assert (report.added, report.running, ws.history.count()) == (0, 1, 0)
         gate.open.set()
         call.result(PATIENCE)
-    assert ws.history.sync("gate").added == 1
+    assert ws.sync("gate").added == 1
 
 
 def test_a_rating_that_comes_later_is_taken_over(ws):
     run = ws.run("shout", {"text": "x"})
     actual = {"output_key": "loud", "quality": 1.0}
     ws.client.submit_workflow_execution_actuals([actual], execution_id=run.execution_id)
-    assert ws.history.sync("shout").updated == 1
+    assert ws.sync("shout").updated == 1
     assert ws.history.get(run.id).quality == 1
-    assert ws.history.sync("shout").known == 1
+    assert ws.sync("shout").known == 1
 
 
 def test_a_run_whose_answer_was_lost_is_completed_by_its_execution(ws, server):
@@ -73,38 +73,38 @@ def test_a_run_whose_answer_was_lost_is_completed_by_its_execution(ws, server):
         ws.run("shout", {"text": "x"})
     server.faults = None
     assert [run.error.code for run in ws.history.runs(state="FAILED")] == ["CONNECTION"]
-    assert ws.history.sync("shout").completed == 1
+    assert ws.sync("shout").completed == 1
     (run,) = ws.history.runs()
     assert (run.state, run.error, run.outputs) == ("FULFILLED", None, {"loud": "X"})
     assert ws.trace(run.execution_id)["state"].tolist() == ["FULFILLED"]
-    assert ws.history.sync("shout").known == 1
+    assert ws.sync("shout").known == 1
 
 
 def test_a_run_that_was_refused_is_not_taken_for_the_execution_that_has_its_external_id(ws):
     id_ = execute(ws, "theirs", external_id="same")
     with pytest.raises(vnb.BadRequestError):
         ws.run("shout", {"text": "ours"}, external_id="same")
-    assert ws.history.sync("shout").added == 1
+    assert ws.sync("shout").added == 1
     texts = {run.execution_id: run.inputs["text"] for run in ws.history.runs()}
     assert texts == {id_: "theirs", None: "ours"}
-    assert ws.history.sync("shout").known == 1
+    assert ws.sync("shout").known == 1
 
 
 def test_only_what_began_in_the_time_asked_for_comes_and_a_limit_takes_the_newest(ws):
     execute(ws, "before")
     moment = datetime.now(UTC)
     execute(ws, "after")
-    assert ws.history.sync("shout", until=moment).added == 1
+    assert ws.sync("shout", until=moment).added == 1
     assert [run.inputs["text"] for run in ws.history.runs()] == ["before"]
-    report = ws.history.sync("shout", since=moment)
+    report = ws.sync("shout", since=moment)
     assert (report.added, report.known) == (1, 0)
-    assert ws.history.sync("shout", since="2999-01-01").known == 0
-    assert ws.history.sync("shout", since="0001-01-01T00:00+14:00").known == 2
+    assert ws.sync("shout", since="2999-01-01").known == 0
+    assert ws.sync("shout", since="0001-01-01T00:00+14:00").known == 2
     for text in ("one", "two", "three"):
         execute(ws, text)
-    assert ws.history.sync("shout", limit=2).added == 2  # the newest
+    assert ws.sync("shout", limit=2).added == 2  # the newest
     assert [run.inputs["text"] for run in ws.history.runs(limit=2)] == ["three", "two"]
-    assert ws.history.sync("shout").added == 1
+    assert ws.sync("shout").added == 1
 
 
 def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws, server, tmp_path):
@@ -116,12 +116,12 @@ def test_a_kernel_that_was_killed_in_the_middle_leaves_the_rest_for_the_next(ws,
         "ws = vnb.connect(url, api_key=key, history=history)\n"
         "die = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
         "ws.history.subscribe(print, on_bulk_change=die)\n"
-        "ws.history.sync('shout')\n"
+        "ws.sync('shout')\n"
     )
     command = [sys.executable, "-c", script, server.url, server.api_key, tmp_path / "runs.db"]
     done = subprocess.run(list(map(str, command)), check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    report = ws.history.sync("shout")
+    report = ws.sync("shout")
     assert (report.known, report.added, ws.history.count()) == (200, 30, 230)
     assert {run.execution_id for run in ws.history.runs()} == ids
 
@@ -132,7 +132,7 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
 
     def synchronise(_):
         with vnb.connect(server, history=tmp_path / "shared.db") as kernel:
-            return kernel.history.sync("shout").added
+            return kernel.sync("shout").added
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(synchronise, range(4))) == 20
@@ -144,4 +144,4 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
 def test_what_cannot_be_meant_is_refused(ws, options):
     ((name, value),) = options.items()
     with pytest.raises(vnb.HistoryError, match=f"{name}={value!r}"):
-        ws.history.sync("shout", **options)
+        ws.sync("shout", **options)

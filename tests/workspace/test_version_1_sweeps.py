@@ -102,6 +102,6 @@ def test_runs_of_version_1_in_doubt_are_completed_by_sync(ws, counting):
     doubtful = [run for run in ws.history.runs() if run.doubt is not None]
     for run in doubtful:
         remember(counting, run)
-    assert ws.history.sync("count").completed >= len(doubtful)
+    assert ws.sync("count").completed >= len(doubtful)
     ids = [run.id for run in doubtful]
     assert {run.state for run in ws.history.runs(ids=ids)} == {"FULFILLED"}

@@ -158,8 +158,8 @@ def test_two_workspaces_share_a_history_and_each_syncs_with_its_own_server(serve
         two = vnb.connect(second, history=history)
         run = one.run("shout", {"text": "a"})
         two.run("other", {"text": "b"})
-        assert one.history.sync("shout").known == 1
-        assert two.history.sync("other").known == 1
+        assert one.sync("shout").known == 1
+        assert two.sync("other").known == 1
         two.close()
         assert one.trace(run) is not None
         assert history.count() == 2

@@ -153,9 +153,7 @@ def export(args: argparse.Namespace) -> int:
 def sync(args: argparse.Namespace) -> int:
     """Import executions that were made elsewhere."""
     with opened(args, args.history) as workspace:
-        report = workspace.history.sync(
-            args.name, since=args.since, until=args.until, limit=args.limit
-        )
+        report = workspace.sync(args.name, since=args.since, until=args.until, limit=args.limit)
     print(report)
     return 0
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeAlias, TypeVar
+from inspect import Parameter, signature
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from urllib3.filepost import encode_multipart_formdata
 
 from vellum_nb.client.session import TRIES, Request, Session, build_request
@@ -60,15 +61,59 @@ from vellum_nb.models.inputs import plain, to_wire
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+M = TypeVar("M", bound=BaseModel)
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
 Filters: TypeAlias = Mapping[str, Any] | str
 _MAX_PAGES = 10_000
+_DEPLOYMENTS = "workflow-deployments"
+
+
+class ReleaseOptions(TypedDict, total=False):
+    """Options of every execution request."""
+
+    release_tag: str | None
+    external_id: str | None
+    metadata: Mapping[str, Any] | None
+    previous_execution_id: str | None
+
+
+class _Deployment(TypedDict, total=False):
+    workflow_deployment_id: str | None
+    workflow_deployment_name: str | None
+
+
+class _ExpandedNodes(TypedDict, total=False):
+    expand_meta: ExpandMeta | Mapping[str, Any] | None
+
+
+class DeploymentOptions(_Deployment, ReleaseOptions, total=False):
+    """Options of a request that names the deployment in its body."""
+
+
+class ExecutionOptions(_ExpandedNodes, DeploymentOptions, total=False):
+    """Options of a request with data of nodes in its reply."""
+
+
+def _spelled_out(options: Any) -> Callable[[F], F]:
+    """Show the keys of a TypedDict as parameters of a method, in `help` and completion."""
+
+    def spell_out(method: F) -> F:
+        *parameters, _ = signature(method).parameters.values()
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in get_type_hints(options).items()
+        ]
+        vars(method)["__signature__"] = signature(method).replace(parameters=parameters)
+        return method
+
+    return spell_out
 
 
 class Client:
     """Vellum's workflow API.
 
-    One client serves any number of threads. Close it, or use it as a context manager.
+    A client can be used from any number of threads. Close it, or use it as a context manager.
 
     Parameters
     ----------
@@ -76,29 +121,29 @@ class Client:
         Default: the environment variable ``VELLUM_API_KEY``. ``"ask"`` prompts for it without
         echo. It is never stored, printed or logged.
     base_url : str, optional
-        Address of the API; else ``VELLUM_API_URL``, else Vellum's own. A path prefix stays. With
-        ``http://`` the key travels unencrypted: that warns once, unless it is this machine, and is
-        refused for Vellum's own hosts.
+        Address of the API, with an optional path prefix. Default: ``VELLUM_API_URL``, or Vellum's
+        cloud. ``http://`` sends the key unencrypted: the client warns once per remote host, and
+        refuses it for Vellum's own hosts.
     predict_url : str, optional
-        Address for executions; else ``VELLUM_PREDICT_API_URL``, else Vellum's own. When
-        `base_url` is another host, that host serves both.
+        Address for executions. Default: ``VELLUM_PREDICT_API_URL``, or Vellum's cloud, or
+        `base_url` if that is another host.
     timeout : float, (float, float) or None
-        Seconds to connect, and to wait for data; None: no limit. A whole answer, except a stream,
-        takes at most the two together.
+        Seconds to connect and to wait for data, or None for no limit. Their sum limits the time of
+        a whole answer, except of a stream.
     api_version : str
         Value of the header X-API-Version.
     max_connections : int
-        How many connections a host keeps open: as many as there are calls at once.
+        Open connections per host: the number of concurrent calls.
     max_tries : int, default 4
-        How often a request is sent at most; see the notes.
+        Limit of attempts per request; see the notes.
     max_reply_bytes : int or None, default 256,000,000
-        The longest answer, and the longest line of a stream, decoded; None is any length.
+        Limit of the decoded size of an answer, or a line of a stream.
 
     Notes
     -----
-    A request is sent again if it never left, and after 429 and 503 with Retry-After; reads also
-    after a lost connection, 502, 503 and 504. An execution that may have run is never sent again:
-    see `vellum_nb.APIError`. Requests to this machine go through no proxy of the environment.
+    A request is retried if it was not sent, and after 429 and 503 with Retry-After. Reads are also
+    retried after a lost connection, 502, 503 and 504. An execution that could have run is never
+    retried: see `vellum_nb.APIError`. Requests to this machine use no proxy.
 
     Examples
     --------
@@ -129,29 +174,14 @@ class Client:
         self._settings, self._session = settings, Session(settings)
         self._send = self._session.send
 
-    def settings(self, *, max_connections: int, max_tries: int) -> ClientSettings:
-        """Return the settings of another client for the same server with the same key."""
-        return replace(self._settings, max_connections=max_connections, max_tries=max_tries)
-
-    @classmethod
-    def of(cls, settings: ClientSettings) -> Self:
-        """Return a client with connections of its own."""
-        client = cls.__new__(cls)
-        client._open(settings)  # noqa: SLF001  (its own)
-        return client
-
-    def leaks(self, text: str) -> bool:
-        """Return whether `text` contains the API key, plain or escaped; for exports."""
-        return stands_in(self._settings.key.get_secret_value(), text)
-
     @property
     def base_url(self) -> str:
-        """The address of the API, without a slash at the end."""
+        """The address of the API, without a trailing slash."""
         return self._settings.base_url
 
     @property
     def predict_url(self) -> str:
-        """The address for executions, without a slash at the end."""
+        """The address for executions, without a trailing slash."""
         return self._settings.predict_url
 
     @printed
@@ -165,155 +195,106 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Calls after this are refused."""
+        """Close the connections; later calls raise an error."""
         self._session.close()
 
     # Executions
 
+    @_spelled_out(ExecutionOptions)
     def execute_workflow(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
-        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ExecutionOptions],
     ) -> ExecuteWorkflowResponse:
         """Execute a deployed workflow and wait for its outputs.
 
         Parameters
         ----------
         inputs
-            Typed inputs, as models or dicts; or a dict of natural values, whose types are inferred.
+            Typed inputs, as models or dicts; or natural values by name, with inferred types.
         workflow_deployment_name, workflow_deployment_id
-            Which deployment: one of the two.
+            The deployment, by name or by id.
         release_tag
-            Which release; the server's default is LATEST.
+            The release tag to execute. The default of the server is LATEST.
         external_id
-            Your own id of this execution, unique in the workspace.
+            Your id for this execution, unique in the workspace.
         metadata, previous_execution_id, expand_meta
-            As the API has them.
+            As in the API.
         cancel
-            Ends the call from another thread, with an `APIConnectionError`.
+            Cancels the call from another thread; it raises an `APIConnectionError`.
 
         Returns
         -------
         ExecuteWorkflowResponse
-            Also when the workflow was rejected: see ``data.state``.
+            Also for a rejected workflow: see ``data.state``.
 
         Raises
         ------
         InputError
-            The request cannot be written; nothing was sent.
+            If the request is invalid; it was not sent.
         APIError
-            No usable answer came.
+            If the server gave no usable answer.
         """
-        body = {
-            "inputs": _wire(inputs),
-            "expand_meta": _plain(expand_meta),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
+        body = _execution_body(ExecutionOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowResponse)
 
+    @_spelled_out(ExecutionOptions)
     def execute_workflow_stream(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
-        expand_meta: ExpandMeta | Mapping[str, Any] | None = None,
         event_types: Sequence[str] | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ExecutionOptions],
     ) -> EventStream[WorkflowStreamEvent]:
         """Execute a deployed workflow and return its events as they arrive.
 
-        `event_types` are WORKFLOW (the default) and NODE, whose events carry
-        what `expand_meta` asks for; the rest is as in `execute_workflow`.
+        `event_types` are WORKFLOW (the default) and NODE; NODE events contain the data selected by
+        `expand_meta`. The other parameters are those of `execute_workflow`.
         """
         types = None if event_types is None else check_texts("event_types", event_types)
-        body = {
-            "inputs": _wire(inputs),
-            "expand_meta": _plain(expand_meta),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-            "event_types": types,
-        }
+        body = _execution_body(ExecutionOptions, options, inputs=_wire(inputs))
+        body["event_types"] = types
         request = self._predict("POST", "execute-workflow-stream", body=body)
         has_end = types is None or "WORKFLOW" in types
         return self._stream(WorkflowStreamEvent, request, cancel, has_end=has_end)
 
+    @_spelled_out(DeploymentOptions)
     def execute_workflow_async(
         self,
         inputs: Inputs,
         *,
-        workflow_deployment_name: str | None = None,
-        workflow_deployment_id: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[DeploymentOptions],
     ) -> ExecuteWorkflowAsyncResponse:
         """Start a deployed workflow and return its execution id, without waiting for it.
 
-        `workflow_execution_status` returns its state; the rest is as in `execute_workflow`.
+        `workflow_execution_status` returns its state. Parameters are those of `execute_workflow`.
         """
-        body = {
-            "inputs": _wire(inputs),
-            "workflow_deployment_id": workflow_deployment_id,
-            "workflow_deployment_name": workflow_deployment_name,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
+        body = _execution_body(DeploymentOptions, options, inputs=_wire(inputs))
         request = self._predict("POST", "execute-workflow-async", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
 
+    @_spelled_out(ReleaseOptions)
     def execute_stream(
         self,
         id: str,
         *,
         inputs: Mapping[str, object] | None = None,
         trigger: str | None = None,
-        release_tag: str | None = None,
-        external_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        previous_execution_id: str | None = None,
         cancel: Cancellation | None = None,
+        **options: Unpack[ReleaseOptions],
     ) -> EventStream[WorkflowEvent]:
         """Execute a deployment and return all events of it and its nodes as they arrive.
 
         `inputs` are natural values by name, sent without types. `trigger` is the name or id of
-        what counts as its trigger.
+        the trigger to simulate.
         """
-        body = {
-            "inputs": _plain(inputs),
-            "trigger": trigger,
-            "release_tag": release_tag,
-            "external_id": external_id,
-            "metadata": _plain(metadata),
-            "previous_execution_id": previous_execution_id,
-        }
-        path = ("workflow-deployments", id, "execute-stream")
+        body = _execution_body(ReleaseOptions, options, inputs=_plain(inputs), trigger=trigger)
+        path = (_DEPLOYMENTS, id, "execute-stream")
         return self._stream(WorkflowEvent, self._predict("POST", *path, body=body), cancel)
 
     def workflow_execution_status(self, execution_id: str) -> CheckWorkflowExecutionStatusResponse:
@@ -333,17 +314,14 @@ class Client:
         execution_id: str | None = None,
         external_id: str | None = None,
     ) -> None:
-        """Rate outputs of an execution, and submit what they should have been.
+        """Rate outputs of an execution and submit desired outputs.
 
-        Name the execution by one of `execution_id` and `external_id`.
+        Identify the execution by either `execution_id` or `external_id`.
         """
         if isinstance(actuals, str | bytes | Mapping) or not isinstance(actuals, Sequence):
             refuse("actuals", actuals, "a list of actuals")
-        body = {
-            "actuals": [_actual(each) for each in actuals],
-            "execution_id": execution_id,
-            "external_id": external_id,
-        }
+        ids = {"execution_id": execution_id, "external_id": external_id}
+        body = {"actuals": [_actual(actual) for actual in actuals], **ids}
         self._send(self._predict("POST", "submit-workflow-execution-actuals", body=body))
 
     def list_workflow_deployment_event_executions(
@@ -358,12 +336,11 @@ class Client:
     ) -> Page[SlimWorkflowExecutionRead]:
         """Return one page of a deployment's executions, of all releases and callers.
 
-        `filters` is a group of conditions as the API has it, as a dict or as JSON text; `ordering`
-        is ``timestamp``, ``-timestamp``, ``state`` or ``-state``; `cancel` is as in
-        `execute_workflow`.
+        `filters` is a group of conditions of the API, as a dict or as JSON text. `ordering` is
+        ``timestamp``, ``-timestamp``, ``state`` or ``-state``.
         """
         query = {"filters": filters, "limit": limit, "offset": offset, "ordering": ordering}
-        request = self._api("GET", "workflow-deployments", id, "execution-events", query=query)
+        request = self._api("GET", _DEPLOYMENTS, id, "execution-events", query=query)
         return self._send(request, cancel).parse(Page[SlimWorkflowExecutionRead])
 
     def iter_workflow_deployment_event_executions(
@@ -382,16 +359,17 @@ class Client:
         self, id: str, execution_id: str
     ) -> WorkflowEventExecutionRead:
         """Return one execution of a deployment, with its spans."""
-        path = ("workflow-deployments", id, "execution-events", execution_id)
-        return self._send(self._api("GET", *path)).parse(WorkflowEventExecutionRead)
+        return self._read(
+            WorkflowEventExecutionRead, _DEPLOYMENTS, id, "execution-events", execution_id
+        )
 
     def retrieve_workflow_execution_detail(
         self, execution_id: str, *, prev_span_id: str | None = None, span_limit: int | None = None
     ) -> WorkflowExecutionDetail:
         """Return one execution, with at most `span_limit` spans that follow `prev_span_id`."""
         query = {"prev_span_id": prev_span_id, "span_limit": span_limit}
-        request = self._api("GET", "workflow-executions", execution_id, "detail", query=query)
-        return self._send(request).parse(WorkflowExecutionDetail)
+        path = ("workflow-executions", execution_id, "detail")
+        return self._read(WorkflowExecutionDetail, *path, query=query)
 
     # Deployments, their release tags and releases; `id` is an id or a name
 
@@ -405,8 +383,7 @@ class Client:
     ) -> Page[SlimWorkflowDeployment]:
         """Return one page of the workflow deployments."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "status": status}
-        request = self._api("GET", "workflow-deployments", query=query)
-        return self._send(request).parse(Page[SlimWorkflowDeployment])
+        return self._read(Page[SlimWorkflowDeployment], _DEPLOYMENTS, query=query)
 
     def iter_workflow_deployments(
         self, *, ordering: str | None = None, status: str | None = None
@@ -416,8 +393,7 @@ class Client:
 
     def retrieve_workflow_deployment(self, id: str) -> WorkflowDeploymentRead:
         """Return a deployment by its id or name; its variables are those of LATEST."""
-        request = self._api("GET", "workflow-deployments", id)
-        return self._send(request).parse(WorkflowDeploymentRead)
+        return self._read(WorkflowDeploymentRead, _DEPLOYMENTS, id)
 
     def list_workflow_release_tags(
         self,
@@ -430,8 +406,9 @@ class Client:
     ) -> Page[WorkflowReleaseTagRead]:
         """Return one page of a deployment's release tags; `source` is SYSTEM or USER."""
         query = {"limit": limit, "offset": offset, "ordering": ordering, "source": source}
-        request = self._api("GET", "workflow-deployments", id, "release-tags", query=query)
-        return self._send(request).parse(Page[WorkflowReleaseTagRead])
+        return self._read(
+            Page[WorkflowReleaseTagRead], _DEPLOYMENTS, id, "release-tags", query=query
+        )
 
     def iter_workflow_release_tags(
         self, id: str, *, ordering: str | None = None, source: str | None = None
@@ -441,15 +418,14 @@ class Client:
 
     def retrieve_workflow_release_tag(self, id: str, name: str) -> WorkflowReleaseTagRead:
         """Return one release tag of a deployment."""
-        request = self._api("GET", "workflow-deployments", id, "release-tags", name)
-        return self._send(request).parse(WorkflowReleaseTagRead)
+        return self._read(WorkflowReleaseTagRead, _DEPLOYMENTS, id, "release-tags", name)
 
     def update_workflow_release_tag(
         self, id: str, name: str, *, history_item_id: str | None = None
     ) -> WorkflowReleaseTagRead:
         """Point a release tag to another release, by its id, and return it."""
         body = {"history_item_id": history_item_id}
-        path = ("workflow-deployments", id, "release-tags", name)
+        path = (_DEPLOYMENTS, id, "release-tags", name)
         return self._send(self._api("PATCH", *path, body=body)).parse(WorkflowReleaseTagRead)
 
     def list_workflow_deployment_releases(
@@ -462,8 +438,9 @@ class Client:
     ) -> Page[WorkflowDeploymentRelease]:
         """Return one page of a deployment's releases."""
         query = {"limit": limit, "offset": offset, "ordering": ordering}
-        request = self._api("GET", "workflow-deployments", id, "releases", query=query)
-        return self._send(request).parse(Page[WorkflowDeploymentRelease])
+        return self._read(
+            Page[WorkflowDeploymentRelease], _DEPLOYMENTS, id, "releases", query=query
+        )
 
     def iter_workflow_deployment_releases(
         self, id: str, *, ordering: str | None = None
@@ -475,15 +452,15 @@ class Client:
         self, id: str, release_id_or_release_tag: str
     ) -> WorkflowDeploymentRelease:
         """Return one release, with its own variables, by its id or by a release tag."""
-        path = ("workflow-deployments", id, "releases", release_id_or_release_tag)
-        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentRelease)
+        path = (_DEPLOYMENTS, id, "releases", release_id_or_release_tag)
+        return self._read(WorkflowDeploymentRelease, *path)
 
     def workflow_deployment_history_item_retrieve(
         self, id: str, history_id_or_release_tag: str
     ) -> WorkflowDeploymentHistoryItem:
         """Return a release as a history item, the form that Vellum used before releases."""
-        path = ("workflow-deployments", id, "history", history_id_or_release_tag)
-        return self._send(self._api("GET", *path)).parse(WorkflowDeploymentHistoryItem)
+        path = (_DEPLOYMENTS, id, "history", history_id_or_release_tag)
+        return self._read(WorkflowDeploymentHistoryItem, *path)
 
     def deploy_workflow(
         self,
@@ -537,7 +514,7 @@ class Client:
     def upload_file(
         self, content: bytes, *, filename: str = "upload", cancel: Cancellation | None = None
     ) -> UploadedFileRead:
-        """Upload a file; media inputs name it by the ``src`` of what is returned."""
+        """Upload a file; media inputs refer to it by the ``src`` of the reply."""
         if not isinstance(content, bytes | bytearray | memoryview):
             refuse("content", content, "bytes")
         check_text("filename", filename)
@@ -553,24 +530,26 @@ class Client:
     ) -> UploadedFileRead:
         """Return an uploaded file's address, good for `expiry_seconds` (604800 by default)."""
         query = {"expiry_seconds": expiry_seconds}
-        request = self._api("GET", "uploaded-files", id, query=query)
-        return self._send(request).parse(UploadedFileRead)
+        return self._read(UploadedFileRead, "uploaded-files", id, query=query)
 
     # Identity of the API key
 
     def environment_identity(self) -> EnvironmentRead:
         """Return the environment that the API key belongs to."""
-        return self._send(self._api("GET", "environments", "identity")).parse(EnvironmentRead)
+        return self._read(EnvironmentRead, "environments", "identity")
 
     def workspace_identity(self) -> WorkspaceRead:
         """Return the workspace that the API key belongs to."""
-        return self._send(self._api("GET", "workspaces", "identity")).parse(WorkspaceRead)
+        return self._read(WorkspaceRead, "workspaces", "identity")
 
     def organization_identity(self) -> OrganizationRead:
         """Return the organization that the API key belongs to."""
-        return self._send(self._api("GET", "organizations", "identity")).parse(OrganizationRead)
+        return self._read(OrganizationRead, "organizations", "identity")
 
-    def _api(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
+    def _read(self, model: type[M], *path: str, query: Mapping[str, Any] | None = None) -> M:
+        return self._send(self._api("GET", *path, query=query)).parse(model)
+
+    def _api(self, method: str, *path: str, **parts: Mapping[str, Any] | None) -> Request:
         return build_request(method, self._settings.base_url, path, **parts)
 
     def _predict(self, method: str, *path: str, **parts: Mapping[str, Any]) -> Request:
@@ -580,18 +559,35 @@ class Client:
         self, kind: type[E], request: Request, cancel: Cancellation | None, *, has_end: bool = True
     ) -> EventStream[E]:
         answer = self._send(request._replace(accept="*/*", stream=True), cancel)
-        assert answer.stream is not None  # noqa: S101  # a good answer to such a request has it
+        assert answer.stream is not None  # noqa: S101  # requested by `stream=True`
         return EventStream(answer.stream, kind, has_end=has_end)
 
 
+def client_settings(client: Client, **changes: int) -> ClientSettings:
+    """Return the settings of `client`, with its key and `changes`, for another process."""
+    return replace(client._settings, **changes)  # type: ignore[arg-type]  # noqa: SLF001
+
+
+def open_client(settings: ClientSettings) -> Client:
+    """Return a client with new connections."""
+    client = Client.__new__(Client)
+    client._open(settings)  # noqa: SLF001
+    return client
+
+
+def contains_key(client: Client, text: str) -> bool:
+    """Return whether `text` contains the API key of `client`, plain or escaped."""
+    return stands_in(client._settings.key.get_secret_value(), text)  # noqa: SLF001
+
+
 def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iterator[T]:
-    """Yield the items of all pages; the offset follows from what came, not from a link."""
+    """Yield the items of all pages; the offset is the number of items, not a link."""
     count = 0
     last: Sequence[T] = ()
     for _ in range(_MAX_PAGES):
         current = call(*args, offset=count or None, **options)
         if current.results and current.results == last:
-            msg = f"The server sent the same page twice after {count} items; the rest is unknown"
+            msg = f"The server sent the same page twice after {count} items; the others are unknown"
             raise APIResponseError(msg)
         last = current.results
         yield from current.results
@@ -599,7 +595,7 @@ def _all_pages(call: Callable[..., Page[T]], *args: str, **options: Any) -> Iter
         more = count < current.count if current.count is not None else current.next is not None
         if not current.results or not more:
             return
-    msg = f"The list has no end: {count:,} items in {_MAX_PAGES:,} pages. Ask for larger pages."
+    msg = f"The list has no end: {count:,} items in {_MAX_PAGES:,} pages. Request larger pages."
     raise APIResponseError(msg)
 
 
@@ -607,15 +603,28 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
     items = to_wire(inputs, None) if isinstance(inputs, Mapping) else inputs
     if not isinstance(items, Sequence) or isinstance(items, str | bytes):
         refuse("inputs", inputs, "a dict of values, or a list of typed inputs")
-    found = []
+    wire_inputs = []
     for item in items:
-        if isinstance(item, WorkflowInput):  # a value that was never set stays absent
-            found.append({name: value for name, value in item if name in item.model_fields_set})
+        if isinstance(item, WorkflowInput):  # a value that was not set is not sent
+            wire_inputs.append(
+                {name: value for name, value in item if name in item.model_fields_set}
+            )
         elif isinstance(item, Mapping):
-            found.append(dict(item))
+            wire_inputs.append(dict(item))
         else:
             refuse("inputs", item, "typed inputs, as models or dicts")
-    return found
+    return wire_inputs
+
+
+def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> dict[str, Any]:
+    """Return the body of an execution request; raise TypeError for an option not in `kind`."""
+    for name in options.keys() - kind.__optional_keys__:
+        msg = f"Unexpected keyword argument {name!r}. Available: {', '.join(kind.__annotations__)}"
+        raise TypeError(msg)
+    values = {name: options.get(name) for name in kind.__annotations__}
+    for name in values.keys() & {"metadata", "expand_meta"}:
+        values[name] = _plain(values[name])
+    return {**fields, **values}
 
 
 def _plain(value: object) -> Any:
@@ -625,10 +634,10 @@ def _plain(value: object) -> Any:
 
 
 def _actual(actual: ActualRequest | Mapping[str, Any]) -> dict[str, Any]:
-    """Return an actual as sent, without fields that are None."""
-    given = dict(actual) if isinstance(actual, ActualRequest) else actual
+    """Validate an actual and drop fields that are None."""
+    fields = dict(actual) if isinstance(actual, ActualRequest) else actual
     try:
-        checked = ActualRequest.model_validate(plain(given))
+        checked = ActualRequest.model_validate(plain(fields))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"])

@@ -47,7 +47,7 @@ _SERVER_NEXT = "The server failed; check whether the execution ran before you se
 
 
 def status_error(
-    what: str,
+    label: str,
     status: int,
     body: object,
     *,
@@ -55,9 +55,9 @@ def status_error(
     location: str | None = None,
     wait: float | None = None,
 ) -> APIStatusError:
-    """Return the error for an answer to the request `what` with a status that is not 2xx.
+    """Return the error for an answer to the request `label` with a status other than 2xx.
 
-    `location` is where a redirect points to, `wait` is the server's Retry-After.
+    `location` is the target of a redirect, `wait` the Retry-After in seconds.
     """
     leaf = _LEAVES.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     is_page = isinstance(body, str) and body.lstrip().startswith("<")  # for a browser
@@ -66,7 +66,7 @@ def status_error(
     except RecursionError:
         detail = "(its reason is nested too deeply to print)"
     phrase = _PHRASES.get(status, "(no standard status)")
-    sentences = [f"{what} answered {status} {phrase}{': ' if detail else ''}{detail}."]
+    sentences = [f"{label} answered {status} {phrase}{': ' if detail else ''}{detail}."]
     if location is not None:
         place = _cut(re.split("[?#]", location)[0])  # a query may hold secrets
         sentences.append(
@@ -84,62 +84,62 @@ def status_error(
 
 
 def connection_error(
-    what: str, exc: Exception, mask: SecretMask, *, sent: bool, read: float | None
+    label: str, exc: Exception, mask: SecretMask, *, sent: bool, read: float | None
 ) -> APIConnectionError:
-    """Return the error for `what` when no answer came."""
+    """Return the error for `label` without an answer."""
     outcome = _NOT_SENT_AGAIN if sent else _NOT_SENT
     if isinstance(exc, exceptions.SSLError):
         outcome += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
     if isinstance(exc, exceptions.ConnectTimeoutError) and _timed_out(exc):
-        return APITimeoutError(f"{what} could not connect in time. {outcome}", sent=sent)
+        return APITimeoutError(f"{label} could not connect in time. {outcome}", sent=sent)
     if _timed_out(exc):
         limit = f"within {read:g} s" if read else "in time"
-        return APITimeoutError(f"{what} got no answer {limit}. {outcome}", sent=sent)
-    return APIConnectionError(f"{what} failed: {_cause(exc, mask)}. {outcome}", sent=sent)
+        return APITimeoutError(f"{label} got no answer {limit}. {outcome}", sent=sent)
+    return APIConnectionError(f"{label} failed: {_cause(exc, mask)}. {outcome}", sent=sent)
 
 
-def late_error(what: str, *, sent: bool, total: float) -> APITimeoutError:
-    """Return the error for `what` when its answer was not complete in the whole time."""
-    message = f"{what} could not connect within {total:g} s. Nothing was sent."
+def late_error(label: str, *, sent: bool, total: float) -> APITimeoutError:
+    """Return the error for `label` if its answer exceeds the total time."""
+    message = f"{label} could not connect within {total:g} s. Nothing was sent."
     if sent:
         message = (
-            f"{what} got no complete answer within {total:g} s, the time to connect and the time "
+            f"{label} got no complete answer within {total:g} s, the time to connect and the time "
             f"to read together. {_NOT_SENT_AGAIN} Raise timeout if answers take that long."
         )
     return APITimeoutError(message, sent=sent)
 
 
-def cancelled_error(what: str, *, sent: bool) -> APIConnectionError:
-    """Return the error for `what` when the caller cancelled it."""
+def cancelled_error(label: str, *, sent: bool) -> APIConnectionError:
+    """Return the error for `label` if the caller cancelled it."""
     outcome = "the server may have received it" if sent else "nothing was sent"
-    return APIConnectionError(f"{what} was cancelled; {outcome}.", sent=sent)
+    return APIConnectionError(f"{label} was cancelled; {outcome}.", sent=sent)
 
 
-def too_large_error(what: str, limit: int | None) -> APIResponseError:
-    """Return the error for `what` when its answer is larger than the client reads."""
+def too_large_error(label: str, limit: int | None) -> APIResponseError:
+    """Return the error for `label` if its answer exceeds `limit`."""
     size = f"{(limit or 0) / 1e6:,.6g} MB"
     message = (
-        f"{what} was answered with more than {size}, the most that is read; the rest was dropped. "
-        "Raise max_reply_bytes of the client where an answer is that large."
+        f"{label} was answered with more than {size}, the limit of this client. "
+        "Raise max_reply_bytes for larger answers."
     )
     return APIResponseError(message)
 
 
 def interrupted_error(
-    what: str, exc: Exception, mask: SecretMask, *, read: float | None
+    label: str, exc: Exception, mask: SecretMask, *, read: float | None
 ) -> APIConnectionError:
-    """Return the error for `what` when its answer broke off in the middle."""
+    """Return the error for `label` if its answer was cut off."""
     timed_out, limit = _timed_out(exc), f"for {read:g} s" if read else "in time"
-    reason = f"nothing more arrived {limit}" if timed_out else _cause(exc, mask)
-    message = f"{what} broke off: {reason}. The server may continue it; it was not sent again."
+    reason = f"no data arrived {limit}" if timed_out else _cause(exc, mask)
+    message = f"{label} broke off: {reason}. The server may continue it; it was not sent again."
     return (APITimeoutError if timed_out else APIConnectionError)(message, sent=True)
 
 
-def bad_reply(what: str, status: int, body: bytes, why: str, mask: SecretMask) -> APIResponseError:
+def bad_reply(label: str, status: int, body: bytes, why: str, mask: SecretMask) -> APIResponseError:
     """Return the error for a 2xx answer that does not match the contract."""
     start = mask.hide(body[:4_000])[:200].decode("utf-8", "replace")
     message = (
-        f"{what} answered {status}, but not as the API does ({why}). It begins with {start!r}. "
+        f"{label} answered {status}, but not as the API does ({why}). It begins with {start!r}. "
         "Check that the address is that of a Vellum API."
     )
     error = APIResponseError(message)
@@ -149,7 +149,7 @@ def bad_reply(what: str, status: int, body: bytes, why: str, mask: SecretMask) -
 
 
 def decoded(body: bytes) -> object:
-    """Return `body` as JSON, or as text when it is not JSON."""
+    """Return `body` as JSON, or as text if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -175,38 +175,40 @@ def _detail(body: object) -> str:
 
 
 def _timed_out(exc: BaseException) -> bool:
-    """Return whether it is a timeout; a refused connection is not one, though urllib3 says so."""
+    """Return whether it is a timeout. urllib3 also counts a refused connection as one."""
     timeouts = (exceptions.TimeoutError, TimeoutError)
     return any(
-        isinstance(each, timeouts) and not isinstance(each, exceptions.NewConnectionError)
-        for each in _chain(exc)
+        isinstance(error, timeouts) and not isinstance(error, exceptions.NewConnectionError)
+        for error in _chain(exc)
     )
 
 
 def _cause(exc: BaseException, mask: SecretMask) -> str:
-    """Return the innermost reason in words; it may quote what the server sent."""
-    for each in reversed(_chain(exc)):
-        if isinstance(each, exceptions.NameResolutionError | UnicodeError):
+    """Return the text of the innermost reason, which can quote the server."""
+    for error in reversed(_chain(exc)):
+        if isinstance(error, exceptions.NameResolutionError | UnicodeError):
             return "the host name is unknown"
-        if isinstance(each, OSError) and each.strerror:
-            return each.strerror
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
     text = _cut(mask.hide(str(_chain(exc)[-1]).encode("utf-8", "replace")).decode())
     return text.rstrip(".") or type(exc).__name__
 
 
 def _chain(exc: BaseException) -> list[BaseException]:
     """Return `exc` and the exceptions inside it: as argument, reason, cause or context."""
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
     current: BaseException | None = exc
-    while current is not None and current not in found:
-        found.append(current)
+    while current is not None and current not in chain:
+        chain.append(current)
         inner = [getattr(current, "reason", None), *current.args[::-1]]
         inner += [current.__cause__, current.__context__]
-        current = next((each for each in inner if isinstance(each, BaseException)), None)
-    return found
+        current = next(
+            (argument for argument in inner if isinstance(argument, BaseException)), None
+        )
+    return chain
 
 
 def _cut(text: str) -> str:
-    """Return the start of `text`, without half surrogates, which nothing can print."""
+    """Return the start of `text`, without lone surrogates, which cannot be printed."""
     start = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return start.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The one way to send a request: retries, redirects, limits of time and size; its connections."""
+"""Sending of requests: retries, redirects, limits of time and size, connections."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ _JITTER = 0.25
 CANCELLED, TIMED_OUT = "cancelled", "timed out"
 TOO_LATE = "it was too late to send it"
 _THREAD = threading.local()
-_JOINED = 65536  # bytes; a body up to this is sent with its head: each write may wake threads
+_JOINED = 65536  # bytes; a shorter body is sent in one write with its headers
 _WATCH_INTERVAL = 0.5  # seconds
-_MAX_IDLE = 1000  # connections; a pool makes a place for each at once
+_MAX_IDLE = 1000  # connections; a pool allocates a slot for each
 _NO_RETRIES = Retry(total=False)
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _INHERITED: list[RecordingAdapter] = []
 
 
 class Request(NamedTuple):
-    """What is sent; `what` names it in messages, `stream` leaves a good answer's body unread."""
+    """A request; messages call it `label`. With `stream`, the body of a 2xx answer is not read."""
 
     method: str
     url: str
-    what: str
+    label: str
     data: bytes | None = None
     content_type: str = _JSON
     accept: str = _JSON
@@ -91,9 +91,9 @@ class Request(NamedTuple):
 
 
 class StreamBody(NamedTuple):
-    """A body that is not read yet; `what` is the request."""
+    """Unread body of the answer to the request `label`."""
 
-    what: str
+    label: str
     raw: Any
     call: Call
     read_timeout: float | None
@@ -102,9 +102,9 @@ class StreamBody(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer, its body free of the API key; `stream` is a body that is not read yet."""
+    """An answer. The API key is masked in `content`; `stream` is an unread body."""
 
-    what: str
+    label: str
     status: int
     headers: Mapping[str, str]
     content: bytes
@@ -119,12 +119,12 @@ class Answer(NamedTuple):
         """Return the body as a model, or raise `APIResponseError`."""
         parsed = read_json(model, self.content)
         if isinstance(parsed, str):
-            raise bad_reply(self.what, self.status, self.content, parsed, self.mask)
+            raise bad_reply(self.label, self.status, self.content, parsed, self.mask)
         return parsed
 
 
 class _Failure(NamedTuple):
-    """No usable answer. A value, so that no error carries the request in its context."""
+    """No usable answer. It is a value, so no exception has the request in its context."""
 
     error: APIError
     may_resend: bool = False
@@ -152,7 +152,7 @@ class Session:
         self._begin()
 
     def _begin(self) -> None:
-        """Begin without connections; a fork inherits those of its parent, which go on there."""
+        """Start without connections: those inherited by a fork belong to its parent."""
         self._process = os.getpid()
         self._adapter = RecordingAdapter(self._settings.max_connections)
         self._watchdog = Watchdog(self._total)
@@ -163,13 +163,10 @@ class Session:
         self._adapter.close()
 
     def send(self, request: Request, cancel: Cancellation | None = None) -> Answer:
-        """Send a request until there is a good answer, or an error that no other try may change.
-
-        `cancel` ends it from another thread.
-        """
+        """Send a request, with allowed retries; return a 2xx answer or raise the last error."""
         attempt, redirects, wait = 1, 0, 0.0
         if self._process != os.getpid():
-            _INHERITED.append(self._adapter)  # a thread may have held its locks
+            _INHERITED.append(self._adapter)  # a thread could have held its locks
             self._begin()
         while True:
             self._wait(request, cancel, wait)
@@ -181,38 +178,32 @@ class Session:
                 if target is not None and redirects < _MAX_REDIRECTS:
                     request, redirects, wait = request._replace(url=target), redirects + 1, 0.0
                     continue
-            requested, again = None, isinstance(outcome, _Failure) and outcome.may_resend
+            requested, may_resend = None, isinstance(outcome, _Failure) and outcome.may_resend
             if isinstance(outcome, Answer):
                 requested = retry_after(outcome.headers.get("Retry-After"))
-                again = may_resend_after_status(request.method, outcome.status, requested)
-            if attempt >= self._settings.max_tries or not again:
+                may_resend = may_resend_after_status(request.method, outcome.status, requested)
+            if attempt >= self._settings.max_tries or not may_resend:
                 raise self._error(request, outcome)
             attempt, wait = attempt + 1, pause(attempt, requested)
 
     def _wait(self, request: Request, cancel: Cancellation | None, seconds: float) -> None:
-        """Wait before a try; raise when the call is cancelled or the client is closed."""
+        """Wait before an attempt; raise if the call is cancelled or the client closed."""
         if cancel is None:
             self._closed.wait(seconds)
         elif cancel.wait(seconds):
-            raise cancelled_error(request.what, sent=False)
+            raise cancelled_error(request.label, sent=False)
         if self._closed.is_set():
-            msg = f"{request.what} was not sent: this client is closed. Make a new one."
+            msg = f"{request.label} was not sent: this client is closed. Make a new one."
             raise APIConnectionError(msg, sent=False)
 
     def _attempt(self, request: Request, cancel: Cancellation | None) -> Answer | _Failure:
-        """Send a request once, and read the answer."""
         call = Call(cancel)
         error: Exception | None = None
         self._watchdog.add(call)
         try:
             with call:
-                response = self._adapter.exchange(
-                    request.method,
-                    request.url,
-                    self._headers_of(request),
-                    request.data,
-                    self._timeout,
-                )
+                headers = self._headers_of(request)
+                response = self._adapter.exchange(request, headers, self._timeout)
                 if request.stream and response.status in _GOOD:
                     return self._opened(request, response, call)
                 outcome = self._read(request, response)
@@ -222,35 +213,37 @@ class Session:
             self._watchdog.remove(call)
         cut = call.release()
         if cut == CANCELLED:
-            return _Failure(cancelled_error(request.what, sent=call.sent))
+            return _Failure(cancelled_error(request.label, sent=call.sent))
         if cut == TIMED_OUT:
-            return _Failure(late_error(request.what, sent=call.sent, total=self._total or 0.0))
+            return _Failure(late_error(request.label, sent=call.sent, total=self._total or 0.0))
         return outcome if error is None else self._failed(request, error, sent=call.sent)
 
     def _read(self, request: Request, response: BaseHTTPResponse) -> Answer | _Failure:
-        """Read a whole answer, as far as its size is allowed."""
+        """Read a whole answer up to the allowed size."""
         good, status = response.status in _GOOD, response.status
         limit = self._settings.max_reply_bytes if good else _MAX_ERROR_BYTES
         content = _content(response, limit, cut=not good)
         if content is None:
-            return _Failure(too_large_error(request.what, limit))
+            return _Failure(too_large_error(request.label, limit))
         content = self._mask.hide_in_reply(content) if good else self._mask.hide(content)
-        return Answer(request.what, status, response.headers, content, self._mask)
+        return Answer(request.label, status, response.headers, content, self._mask)
 
     def _opened(self, request: Request, response: BaseHTTPResponse, call: Call) -> Answer:
-        """Return a good answer whose body is still to be read; the call goes on until then."""
+        """Return a 2xx answer with an unread body, which keeps the call open."""
         call.hold()
         read, limit = self._settings.timeout[1], self._settings.max_reply_bytes
-        body = StreamBody(request.what, response, call, read, limit, self._mask)
-        return Answer(request.what, response.status, response.headers, b"", self._mask, body)
+        body = StreamBody(request.label, response, call, read, limit, self._mask)
+        return Answer(request.label, response.status, response.headers, b"", self._mask, body)
 
     def _failed(self, request: Request, exc: Exception, *, sent: bool) -> _Failure:
         read = self._settings.timeout[1]
-        error = connection_error(request.what, exc, self._mask, sent=sent, read=read)
+        error = connection_error(request.label, exc, self._mask, sent=sent, read=read)
         lasting = isinstance(exc, SSLError | LocationValueError | RequestException)
-        # What was sent may have run; what timed out would do so again.
-        again = not sent or (request.method == "GET" and not isinstance(error, APITimeoutError))
-        return _Failure(error, may_resend=again and not lasting)
+        # A request that was sent could have run; a timeout would repeat.
+        may_resend = not sent or (
+            request.method == "GET" and not isinstance(error, APITimeoutError)
+        )
+        return _Failure(error, may_resend=may_resend and not lasting)
 
     def _headers_of(self, request: Request) -> _Headers:
         headers = self._headers.copy()
@@ -265,7 +258,7 @@ class Session:
             return outcome.error
         location = outcome.headers.get("Location") if outcome.status in _REDIRECTS else None
         return status_error(
-            request.what,
+            request.label,
             outcome.status,
             decoded(outcome.content),
             method=request.method,
@@ -275,7 +268,7 @@ class Session:
 
 
 class _Headers(dict[str, str]):
-    """Headers whose `repr` hides the key."""
+    """Headers that hide the key in their `repr`."""
 
     @printed
     def __repr__(self) -> str:
@@ -294,19 +287,19 @@ def build_request(
     query: Mapping[str, object] | None = None,
     body: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Return a request with `body` as JSON; None in `query` or `body` is left out."""
+    """Return a request with `body` as JSON; None in `query` or `body` is omitted."""
     url = full = "/".join([base, "v1", *map(_segment, path)])
     pairs = [(name, _query_value(name, value)) for name, value in (query or {}).items()]
-    if given := [(name, value) for name, value in pairs if value is not None]:
-        full = f"{url}?{urlencode(given)}"
+    if present := [(name, value) for name, value in pairs if value is not None]:
+        full = f"{url}?{urlencode(present)}"
     return Request(method, full, f"{method} {url}", None if body is None else _encoded(body))
 
 
 def may_resend_after_status(method: str, status: int, requested: float | None) -> bool:
-    """Return whether a request that was answered with `status` may be sent again.
+    """Return whether a request is retried after an answer with `status`.
 
-    Nothing ran after a 429, and after a 503 with a time to come back (`requested`); without, it
-    may come from a gateway that lost the server's answer.
+    A 429, and a 503 with Retry-After (`requested`), are sent before an execution starts. A 503
+    without it can be the answer of a gateway that lost the one of the server.
     """
     if method == "GET":
         return status in {429, 502, 503, 504}
@@ -314,7 +307,7 @@ def may_resend_after_status(method: str, status: int, requested: float | None) -
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks to wait, or None."""
+    """Return the seconds in a Retry-After header, or None."""
     if not header:
         return None
     try:
@@ -330,11 +323,8 @@ def retry_after(header: str | None) -> float | None:
 
 
 def pause(attempt: int, requested: float | None = None) -> float:
-    """Return the seconds to wait after the attempt numbered `attempt` (from 1), with jitter.
-
-    Never less than `requested`, the server's Retry-After, of which at most 30 seconds count.
-    """
-    jitter = 1 + _JITTER * random.random()  # noqa: S311  # spreads load, guards nothing
+    """Return the seconds to wait after an attempt (from 1): at least Retry-After, up to 30 s."""
+    jitter = 1 + _JITTER * random.random()  # noqa: S311  # jitter, not a secret
     if requested is not None:
         return min(requested, _LONGEST_PAUSE) * jitter
     return _FIRST_PAUSE * 2.0 ** (attempt - 1) * jitter
@@ -360,18 +350,18 @@ def _query_value(name: str, value: object) -> str | None:
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
     """Return `body` as compact JSON in UTF-8."""
-    given = {name: value for name, value in body.items() if value is not None}
+    fields = {name: value for name, value in body.items() if value is not None}
     try:
-        text = json.dumps(given, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return text.encode()
     except (TypeError, ValueError, RecursionError) as exc:
         reason = str(exc)
-    msg = f"The request cannot be written as JSON, nothing was sent: {reason}"
+    msg = f"The request cannot be written as JSON; nothing was sent: {reason}"
     raise InputError(msg)
 
 
 def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
-    """Read a body, decoded; one that is longer than `limit` is `cut`, or None."""
+    """Read and decode a body. If it exceeds `limit`, return its start (`cut`) or None."""
     most = sys.maxsize if limit is None else limit
     length = raw.length_remaining
     parts, size = [], 0
@@ -391,7 +381,7 @@ def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
 
 
 def _redirect_target(request: Request, answer: Answer) -> str | None:
-    """Return where the same host redirects the request to, or None."""
+    """Return the target of a redirect to the same host, or None."""
     location = answer.headers.get("Location")
     allowed = _REDIRECTS if request.method == "GET" else _KEEP_METHOD
     if answer.status not in allowed or not location:
@@ -400,20 +390,20 @@ def _redirect_target(request: Request, answer: Answer) -> str | None:
         old, new = urlsplit(request.url), urlsplit(urljoin(request.url, location))
     except ValueError:
         return None
-    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
-    safer = (old.scheme, new.scheme) == ("http", "https") and old.netloc == new.netloc
-    if same or (safer and old.port is None):
+    is_same_origin = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    is_upgrade = (old.scheme, new.scheme) == ("http", "https") and old.netloc == new.netloc
+    if is_same_origin or (is_upgrade and old.port is None):
         return new._replace(path=new.path or "/", fragment="").geturl()
     return None
 
 
-# An adapter of `requests` that records what was sent, and can end a call from another thread.
-# urllib3 can do neither. One private method of it is overridden, `_new_conn`; a test fails when it
+# An adapter of `requests` that records whether a request was sent, and can end a call from another
+# thread; urllib3 can do neither. It overrides one private method, `_new_conn`; a test fails if that
 # changes.
 
 
 class Call:
-    """One exchange in one thread: its socket, why it was cut off, whether any byte was `sent`."""
+    """An exchange in a thread: its socket, the reason of its end, whether a byte was `sent`."""
 
     __slots__ = ("_cancel", "_handle", "_held", "_lock", "_over", "_reason", "_socket", "sent")
 
@@ -438,17 +428,19 @@ class Call:
             self.release()
 
     def hold(self) -> None:
-        """Keep the socket after the block, for a body that is read later; then `release` it."""
+        """Leave the socket open after the block, to read the body, until `release`."""
         self._held = True
 
     def connecting(self, sock: socket.socket) -> None:
-        """Record that `sock` is about to connect, and perhaps to be wrapped in TLS."""
+        """Record that `sock` is about to connect, with or without TLS."""
         with self._lock:
             self._begin_step()
-            self._handle = sock.dup()  # TLS detaches `sock`, and makes its own known too late
+            self._handle = (
+                sock.dup()
+            )  # TLS replaces `sock` by a socket that is not accessible in time
 
     def sending(self, sock: socket.socket | None) -> None:
-        """Record that the request leaves through `sock` now."""
+        """Record that the request is sent through `sock` now."""
         with self._lock:
             self._begin_step()
             if self._cancel is not None and not self._cancel.may_send():
@@ -457,7 +449,7 @@ class Call:
             self.sent = True
 
     def cut(self, reason: str = CANCELLED) -> None:
-        """End the call: whatever it waits for fails at once."""
+        """Shut the socket down, so the call fails at once."""
         with self._lock:
             if self._over:
                 return
@@ -469,13 +461,13 @@ class Call:
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def limit_wait(self, seconds: float) -> None:
-        """Set how long the next reads wait for data."""
+        """Set the timeout of the next reads."""
         with self._lock:
             if self._socket is not None:
                 self._socket.settimeout(seconds)
 
     def release(self) -> str:
-        """Drop the socket, which may serve another call; return why it was cut, or ``""``."""
+        """Release the socket for other calls; return the reason of a cut, or ``""``."""
         with self._lock:
             if not self._over and self._cancel is not None:
                 self._cancel.remove_callback(self.cut)
@@ -496,7 +488,7 @@ class Call:
 
 
 class Watchdog:
-    """Cuts calls that take too long, from a thread while there are any; no lock outlives a fork."""
+    """Cuts calls that exceed `seconds`, from a thread, without a lock that a fork could inherit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -504,7 +496,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def add(self, call: Call) -> None:
-        """Cut `call` when its time is up, unless it is removed before."""
+        """Cut `call` at its deadline, unless it is removed before."""
         if self._seconds is None:
             return
         self._deadlines[call] = time.monotonic() + self._seconds
@@ -512,17 +504,17 @@ class Watchdog:
             self._thread = threading.Thread(
                 target=self._watch, name="vellum-nb-timeouts", daemon=True
             )
-            with suppress(RuntimeError):  # while the interpreter ends: then nothing watches
+            with suppress(RuntimeError):  # the interpreter ends
                 self._thread.start()
 
     def remove(self, call: Call) -> None:
-        """Forget `call`."""
+        """Remove `call`."""
         self._deadlines.pop(call, None)
 
     def _watch(self) -> None:
         while True:
             if not self._deadlines:
-                self._thread = None  # `add` starts another now; it may have seen this one alive
+                self._thread = None  # `add`, which could have seen it alive, starts another
             if not self._deadlines:
                 return
             now, wait = time.monotonic(), _WATCH_INTERVAL
@@ -536,7 +528,7 @@ class Watchdog:
 
 
 class _Connection(HTTPConnection):
-    """A connection that records on the `Call` of its thread, and sends short requests at once."""
+    """Connection that reports to the `Call` of its thread and sends short requests in one write."""
 
     _owner: Call | None = None
     _connecting = False
@@ -570,11 +562,13 @@ class _Connection(HTTPConnection):
         if self._owner is not None and not self._connecting:
             self._owner.sending(self.sock)
             if len(data) > _JOINED:
-                self.sock.settimeout(None)  # it is the time to connect; the watchdog has the whole
+                self.sock.settimeout(
+                    None
+                )  # it is the connect timeout; the watchdog limits the total
         super().send(data)
 
     def _new_conn(self) -> socket.socket:
-        """Connect as urllib3 does, but record the socket before it waits."""
+        """Connect like urllib3, but record the socket before it waits."""
         call: Call | None = getattr(_THREAD, "call", None)
         if call is None:
             return super()._new_conn()
@@ -622,10 +616,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class RecordingAdapter(HTTPAdapter):
-    """Sends without retries of its own, over connections that record on the thread's `Call`.
-
-    `requests` finds the pool, proxy and certificates of a host, once; urllib3 then sends faster.
-    """
+    """Adapter that selects pools with `requests`, once per host, and sends with urllib3."""
 
     def __init__(self, connections: int) -> None:
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
@@ -633,15 +624,16 @@ class RecordingAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=min(connections, _MAX_IDLE))
 
     def exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout: Timeout
+        self, request: Request, headers: dict[str, str], timeout: Timeout
     ) -> BaseHTTPResponse:
-        """Send a request; return the answer, whose body is still to be read."""
+        """Send a request; return the answer with an unread body."""
+        url = request.url
         origin = url[: url.find("/", 8)]
         pool, takes_urls = self._routes.get(origin) or self._route(origin)
         answer: BaseHTTPResponse = pool.urlopen(
-            method,
+            request.method,
             url if takes_urls else url[len(origin) :],
-            body=body,
+            body=request.data,
             headers=headers,
             timeout=timeout,
             retries=_NO_RETRIES,
@@ -653,7 +645,7 @@ class RecordingAdapter(HTTPAdapter):
         return answer
 
     def _route(self, origin: str) -> tuple[Any, bool]:
-        """Return the pool for a host, and whether it is a proxy's that is sent whole URLs."""
+        """Return the pool for a host, and whether it is a proxy that expects absolute URLs."""
         request = PreparedRequest()
         request.method, request.url = "GET", f"{origin}/"
         proxies = {} if is_loopback(origin) else get_environ_proxies(origin)
@@ -662,7 +654,7 @@ class RecordingAdapter(HTTPAdapter):
         return self._routes.setdefault(origin, (pool, takes_urls))
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool manager, with our connections."""
+        """Create the pool manager with our connections."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
@@ -675,7 +667,7 @@ class RecordingAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        """Return what separates pools from each other: always the one TLS context."""
+        """Return the key of a pool, always with the shared TLS context."""
         host, options = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
             options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": _tls_context(self._ca)}
@@ -684,7 +676,7 @@ class RecordingAdapter(HTTPAdapter):
 
 @cache
 def _tls_context(ca: str | None) -> ssl.SSLContext:
-    """Return the process's one context for `ca`: loading the certificates costs 8 ms."""
+    """Return the shared context for `ca`; loading the certificates takes 8 ms."""
     place = Path(ca or DEFAULT_CA_BUNDLE_PATH)
     if place.is_dir():
         return ssl.create_default_context(capath=place)

@@ -1,4 +1,4 @@
-"""Settings of a client: its key, its addresses, its timeout, and whether they are safe."""
+"""Settings of a client, and their validation."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _WARNED_HOSTS: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """All settings of a client; another process can make the same client from them.
+    """All settings of a client. Another process can create the same client from them.
 
-    Only a pickle of it holds the key in clear, which is how it travels to a worker.
+    Only its pickle, which is sent to a worker, contains the key in clear.
     """
 
     base_url: str
@@ -63,7 +63,7 @@ def find_key(api_key: str | None) -> SecretStr:
         key, source = os.environ.get("VELLUM_API_KEY", ""), "in VELLUM_API_KEY"
     if not key:
         msg = (
-            "There is no API key: pass api_key=..., set the environment variable VELLUM_API_KEY, "
+            "No API key was given: pass api_key=..., set the environment variable VELLUM_API_KEY, "
             'or enter it with api_key="ask".'
         )
         raise VellumNBError(msg)
@@ -80,10 +80,10 @@ def find_key(api_key: str | None) -> SecretStr:
 
 
 def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
-    """Return the addresses of the API and of its predict host, without a slash at the end.
+    """Return the addresses of the API and of its predict host, without trailing slashes.
 
-    The environment (``VELLUM_API_URL``, ``VELLUM_PREDICT_API_URL``) counts only when no `base_url`
-    is given, so that a key meant for one server never goes to another.
+    The environment (``VELLUM_API_URL``, ``VELLUM_PREDICT_API_URL``) is ignored if `base_url` is
+    given: a key for one server must not be sent to another.
     """
     check_text("base_url", base_url, optional=True)
     check_text("predict_url", predict_url, optional=True)
@@ -96,7 +96,7 @@ def find_urls(base_url: str | None, predict_url: str | None) -> tuple[str, str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether `url` points to this machine."""
+    """Return whether `url` is an address of this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -109,7 +109,7 @@ def is_loopback(url: str) -> bool:
 
 
 def warn_of_plain_http(*urls: str) -> None:
-    """Refuse to send the key in clear to Vellum; warn once a host that is another machine."""
+    """Refuse to send the key in clear to Vellum; warn once per host for other machines."""
     for url in urls:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -127,10 +127,10 @@ def warn_of_plain_http(*urls: str) -> None:
 
 
 def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
-    """Return `timeout` as seconds to connect and seconds to wait for data; None: no limit."""
+    """Return `timeout` as seconds to connect and seconds to wait for data."""
     pair = timeout if isinstance(timeout, tuple) and len(timeout) == 2 else (timeout, timeout)  # noqa: PLR2004
-    given: tuple[Any, Any] = pair
-    for seconds in given:
+    timeouts: tuple[Any, Any] = pair
+    for seconds in timeouts:
         is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
         if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
             msg = f"A timeout of {seconds!r} is not possible; give seconds above 0, or None."
@@ -139,13 +139,13 @@ def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
 
 
 def _checked_url(url: str) -> str:
-    try:  # urlsplit drops line breaks, and accepts ports that cannot be
+    try:  # urlsplit drops line breaks and accepts invalid ports
         parts = urlsplit(url if url.isprintable() and " " not in url else "")
         is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         is_url = False
     if not is_url:
-        visible = url.rpartition("@")[2]  # what stands before it may be a password
+        visible = url.rpartition("@")[2]  # the part before it can contain a password
         msg = f"The address {visible!r} is not an http:// or https:// URL with a host."
         raise VellumNBError(msg)
     if parts.username or parts.password or parts.query or parts.fragment:

@@ -1,4 +1,4 @@
-"""Streams of events: a body that is read as it comes, its lines, and typed events."""
+"""Streams of typed events."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from typing import Generic, Self, TypeVar
 
 from urllib3.exceptions import HTTPError
 
-from vellum_nb.client.failures import (
-    bad_reply,
-    cancelled_error,
-    interrupted_error,
-    too_large_error,
-)
+from vellum_nb.client.failures import bad_reply, cancelled_error, interrupted_error, too_large_error
 from vellum_nb.client.session import StreamBody
 from vellum_nb.errors import APIConnectionError, VellumNBError
 from vellum_nb.escaping import printed
@@ -24,26 +19,25 @@ from vellum_nb.models.base import read_json
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 _CHUNK = 65_536
-_LINGER = 0.5  # seconds that a server may keep the connection open after the last event
+_LINGER = 0.5  # seconds to wait for the end of the connection after the last event
 
 
 class EventStream(Generic[E]):
     """The events of one execution, as they arrive.
 
-    Iterate it once. Leaving the loop closes the connection, and so does `close`, from any thread;
-    as a context manager it is closed in any case. A server may take that as a wish to cancel.
+    It can be iterated once. Leaving the loop or the context, or `close` from any thread, closes the
+    connection; a server can treat that as a cancellation.
 
     Blank lines, a final ``END``, ``data:`` framing and lines that are not events are skipped.
 
     Raises
     ------
     APITimeoutError
-        While iterating: nothing more arrived in time.
+        While iterating, if no data arrives in time.
     APIConnectionError
-        While iterating, after everything that came: it was cut off, cancelled, or ended before the
-        run did.
+        While iterating, after the last event, if the stream is cut off, cancelled, or incomplete.
     APIResponseError
-        While iterating: what came is not a stream of events, or a line is too long.
+        While iterating, if the body is not a stream of events, or a line is too long.
 
     Examples
     --------
@@ -74,7 +68,7 @@ class EventStream(Generic[E]):
 
     @printed
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._body.what}>"
+        return f"<{type(self).__name__} of {self._body.label}>"
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +81,7 @@ class EventStream(Generic[E]):
 
     def __iter__(self) -> Iterator[E]:
         if self._started:
-            msg = f"The events of {self._body.what} can be read only once; keep them in a list."
+            msg = f"The events of {self._body.label} can be read only once; keep them in a list."
             raise VellumNBError(msg)
         self._started = True
         return self._events()
@@ -99,7 +93,7 @@ class EventStream(Generic[E]):
         self._release()
 
     def _release(self) -> None:
-        """Close the connection, unless a thread reads: the cut wakes it, and it does so itself."""
+        """Close the connection. A thread that reads is woken by the cut and closes it itself."""
         if self._reading.acquire(blocking=False):
             try:
                 self._body.call.release()
@@ -108,30 +102,30 @@ class EventStream(Generic[E]):
                 self._reading.release()
 
     def _read(self) -> bytes | APIConnectionError:
-        """Wait for data and return it: nothing at the end, or the error that ended it.
+        """Wait for data and return it, or no bytes at the end, or the error that ended it.
 
-        The error is returned, so that it carries none of the request in its context.
+        The error is returned, not raised: its context would contain the request.
         """
-        what, raw, call, read_timeout = self._body[:4]
+        label, raw, call, read_timeout = self._body[:4]
         data: bytes | APIConnectionError
         with self._reading:
             try:
                 data = raw.read1(_CHUNK, decode_content=True) or b""
             except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
-                data = interrupted_error(what, exc, self._body.mask, read=read_timeout)
+                data = interrupted_error(label, exc, self._body.mask, read=read_timeout)
             if not isinstance(data, bytes) or not data:
                 was_cut = call.release()
                 raw.close()
                 if was_cut and not self._closed:
-                    data = cancelled_error(what, sent=True)
+                    data = cancelled_error(label, sent=True)
             elif raw.closed:
-                call.release()  # all is read: the connection may serve another call now
+                call.release()  # another call can use the connection now
         if self._closed:
             self._release()
         return data
 
     def _events(self) -> Iterator[E]:
-        line, limit = io.BytesIO(), self._body.max_line  # whose repr shows no key that is echoed
+        line, limit = io.BytesIO(), self._body.max_line  # its repr hides an echoed key
         try:
             while self._deadline is None or time.monotonic() <= self._deadline:
                 data = self._read()
@@ -141,7 +135,7 @@ class EventStream(Generic[E]):
                     return
                 yield from self._parsed(_complete_lines(line, data))
                 if limit is not None and line.tell() > limit:
-                    raise too_large_error(self._body.what, limit)
+                    raise too_large_error(self._body.label, limit)
         finally:
             self.close()
 
@@ -157,28 +151,28 @@ class EventStream(Generic[E]):
                 self._start = self._start or text[:4_000]
                 continue
             self._count += 1
-            # The span of the workflow that the event is of: one may run inside of another.
+            # Span of the workflow of the event: workflows can be nested.
             is_own = getattr(event, "name", "").startswith("workflow.")
             root = getattr(event, "span_id", "") if is_own else ""
             self._root = self._root or root
             if event.ends and root == self._root and self._deadline is None:
-                # After the last one the server may linger only for a moment.
+                # Limit the time that the server keeps the connection open.
                 self._deadline = time.monotonic() + _LINGER
                 self._body.call.limit_wait(_LINGER)
             yield event
 
     def _check_end(self, last: bytes | APIConnectionError) -> None:
-        """Raise unless the run's last event came, or the caller closed the stream."""
+        """Raise unless the last event of the run arrived or the caller closed the stream."""
         if self._deadline is not None or self._closed:
             return
         if isinstance(last, APIConnectionError):
             raise last
-        what = self._body.what
+        label = self._body.label
         if self._invalid and not self._count:
             why = f"not a stream of events: {self._reason}"
-            raise bad_reply(what, 200, self._start, why, self._body.mask)
+            raise bad_reply(label, 200, self._start, why, self._body.mask)
         if self._has_end:
-            message = f"{what} ended after {self._count} events, but the run had not ended."
+            message = f"{label} ended after {self._count} events, but the run had not ended."
             if self._invalid:
                 message += f" Lines that are not events: {self._invalid} ({self._reason})."
             message += " The server may continue it; it was not sent again."
@@ -186,12 +180,12 @@ class EventStream(Generic[E]):
 
 
 def _complete_lines(buffer: io.BytesIO, data: bytes) -> list[bytes]:
-    """Add `data`, and take the lines that end in it: at line feeds, no other separators."""
+    """Add `data` and return the lines it completes; only line feeds end lines."""
     buffer.write(data)
     if b"\n" not in data:
         return []
-    *lines, rest = buffer.getvalue().split(b"\n")
+    *lines, remainder = buffer.getvalue().split(b"\n")
     buffer.seek(0)
     buffer.truncate()
-    buffer.write(rest)
+    buffer.write(remainder)
     return lines

@@ -13,7 +13,7 @@ from vellum_nb.comparison.comparison import Comparison, with_judgements
 from vellum_nb.comparison.metrics import Judge, Judgement
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History
+from vellum_nb.history import History, Sweeps
 from vellum_nb.models import Run, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.base import canonical_json
 from vellum_nb.rendering.format import plural
@@ -84,7 +84,7 @@ class JudgeService:
         of_case: dict[str, list[Run]] = {}
         for run in runs:
             of_case.setdefault(run.case_id, []).append(run)
-        planned = iter(self.history.sweeps.cases(done.id))
+        planned = iter(Sweeps(self.history).cases(done.id))
         judgements: list[Judgement] = []
         for at in range(len(rows)):
             own = [] if at in unfit else of_case.get(next(planned).case_id, [])

@@ -1,7 +1,7 @@
-"""The history: every run in SQLite or PostgreSQL, as runs, as a DataFrame, and as files.
+"""The history: runs in SQLite or PostgreSQL, as `Run` objects, DataFrames and files.
 
-Owns sqlite3, psycopg and what is written to disk. Knows neither client nor server. Other rooms
-import from here only; `vellum_nb` exports what is public.
+This package owns sqlite3, psycopg and all files on disk, and is independent of client and server.
+Other packages import from here only; `vellum_nb` exports the public names.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 from vellum_nb.history.backends import parse_location
 from vellum_nb.history.blind import BlindRatings
 from vellum_nb.history.check import HistoryCheck, check_history
+from vellum_nb.history.columns import COLUMN_KINDS, OPTIONAL_COLUMNS
 from vellum_nb.history.export import write_parquet_frame
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
-    OPTIONAL_COLUMNS,
     column,
     frame_of_cells,
     trace_frame,
     unguarded,
     write_csv_frame,
 )
-from vellum_nb.history.history import History
+from vellum_nb.history.history import History, connected
+from vellum_nb.history.internal import (
+    index_for_search,
+    ordered_runs,
+    set_execution_id,
+    set_nodes,
+)
 from vellum_nb.history.leases import Lease, LeaseHeldError, LeaseLostError
 from vellum_nb.history.merge import SyncReport
 from vellum_nb.history.plans import PastRun, SweepLease, Sweeps
@@ -59,17 +64,22 @@ __all__ = [
     "clean",
     "collection_paused",
     "column",
+    "connected",
     "csv_table",
     "format_bytes",
     "frame_of_cells",
     "from_micros",
+    "index_for_search",
     "json_objects",
     "micros",
     "moment",
+    "ordered_runs",
     "parse_location",
     "read_csv",
     "read_jsonl",
     "read_parquet",
+    "set_execution_id",
+    "set_nodes",
     "terminal_line",
     "trace_frame",
     "typed",

@@ -1,4 +1,4 @@
-"""Where a history is and how to open it: a file or memory in SQLite, or a PostgreSQL database."""
+"""Locations and backends of histories: SQLite in a file or in memory, or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from vellum_nb.clock import boot_id, uptime_ns
 from vellum_nb.errors import HistoryError
 from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, SEARCH_INDEX, refuse_old
-from vellum_nb.history.store import DatabaseUrl, insert, not_a_file
+from vellum_nb.history.store import LEASE_S, DatabaseUrl, insert, not_a_file
 from vellum_nb.sqlite import MEMORY, FileFormat, SqliteFile
 from vellum_nb.sqlite import Snapshot as FileSnapshot
 from vellum_nb.sqlite import Transaction as FileTransaction
@@ -34,36 +34,36 @@ Transaction: TypeAlias = "SqliteTransaction | PostgresTransaction"
 Snapshot: TypeAlias = "SqliteSnapshot | PostgresSnapshot"
 Store: TypeAlias = "SqliteStore | PostgresStore"
 Reader: TypeAlias = "Store | Transaction | Snapshot"
-"""Anything that answers a query."""
+"""Object with the method `read`."""
 
-_ANY_URL = re.compile(  # a drive has one letter; a mistyped URL may have a password, too
+_ANY_URL = re.compile(  # includes mistyped URLs, which can contain a password
     r"\s*(?:[a-z][a-z0-9+.-]+:/|(?:file:)?postgres(?:ql)?(?::|//)|(?:.*\s)?password\s*=)",
     re.IGNORECASE,
 )
 FORMAT = FileFormat(
     "history", APPLICATION_ID, MIGRATIONS, HistoryError, refuse_old, derived=SEARCH_INDEX
 )
-_LEASE = 60_000_000  # µs that a lease lasts
-_TIMES = range(-(2**60), 2**60)  # µs since 1970 to which some years can be added
-_JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # takes NaN and infinities
+_LEASE_US = int(LEASE_S * 1e6)
+_TIMES = range(-(2**60), 2**60)  # microseconds, without overflow if years are added
+_JSON5 = ", 2" if sqlite3.sqlite_version_info >= (3, 45) else ""  # accepts NaN and infinity
 
 
 class SqliteDialect:
-    """The SQL that only SQLite understands."""
+    """SQL specific to SQLite."""
 
     name = "sqlite"
     now = "(vnb_boot() + vnb_uptime() / 1000)"
 
     def one_of(self, column: str, name: str) -> str:
-        """Return a term for one of many values, which are bound as one JSON list."""
+        """Return a condition on membership in a JSON list parameter."""
         return f"{column} IN (SELECT value FROM json_each(:{name}))"
 
     def listed(self, values: Iterable[str | int]) -> str:
-        """Return the JSON list."""
+        """Return the value of a JSON list parameter."""
         return json.dumps(list(values))
 
     def member(self, column: str, name: str) -> str:
-        """Return a member of a JSON object; a JSON path cannot express every name."""
+        """Return a member of a JSON object by name, including names not valid in a JSON path."""
         value = f"(SELECT value FROM json_each({column}) WHERE key = :{name})"
         return f"CASE WHEN json_valid({column}{_JSON5}) THEN {value} END"
 
@@ -72,16 +72,16 @@ _DIALECT = SqliteDialect()
 
 
 class SqliteTransaction(FileTransaction):
-    """A write under way."""
+    """An open write transaction."""
 
     dialect: ClassVar[SqliteDialect] = _DIALECT
 
     def serialize(self, name: str) -> None:
-        """Do nothing: SQLite has one writer at a time."""
+        """Return immediately: SQLite serializes writers."""
 
 
 class SqliteSnapshot(FileSnapshot):
-    """One state of the history for several reads."""
+    """A consistent read."""
 
     dialect: ClassVar[SqliteDialect] = _DIALECT
 
@@ -108,11 +108,11 @@ class SqliteStore(SqliteFile):
             self._clock.set_boot(self._boot_time(boot, read_only=read_only))
 
     def prepare_connection(self, connection: sqlite3.Connection) -> None:
-        """Define the database's clock on a connection."""
+        """Define the SQL functions of the clock."""
         self._clock.define(connection)
 
     def _boot_time(self, boot: str, *, read_only: bool) -> int | None:
-        """Return when this boot began by the clock of the history; the first process decides it."""
+        """Return the boot time by the clock of the history, set by the first process."""
         stored = _stored_boot_time(self, boot)
         if stored is not None or read_only:
             return stored
@@ -130,11 +130,11 @@ class SqliteStore(SqliteFile):
 
 
 class _Clock:
-    """The clock of a history: microseconds since 1970.
+    """Clock of a history, in microseconds since the epoch.
 
-    Within one boot of a machine it counts with the machine's uptime, from the same moment in every
-    process, so that setting the wall clock does not change it. Its SQL functions run no Python
-    code: SQLite would turn a Ctrl-C in it into an error.
+    It advances with the uptime of the machine and is independent of changes of the wall clock. All
+    processes share the boot time. The SQL functions call no Python code, because SQLite would turn
+    Ctrl-C in Python code into an error.
     """
 
     def __init__(self) -> None:
@@ -143,33 +143,33 @@ class _Clock:
         self._uptime_ns = uptime_ns if has_boot else time.time_ns
 
     def set_boot(self, boot_time: int | None) -> None:
-        """Set when the machine was booted, in microseconds; None: as the wall clock has it."""
+        """Set the boot time in microseconds; None keeps the boot time of the wall clock."""
         if boot_time is not None:
             self._boot_time[0] = boot_time
 
     def define(self, connection: sqlite3.Connection) -> None:
-        """Define the functions that the SQL of `SqliteDialect.now` calls."""
+        """Define the SQL functions for `SqliteDialect.now`."""
         connection.create_function("vnb_boot", 0, partial(self._boot_time.__getitem__, 0))
         connection.create_function("vnb_uptime", 0, self._uptime_ns)
 
 
 def _boot_time() -> int:
-    """Return when the machine was booted, as the wall clock has it."""
+    """Return the boot time in microseconds, by the wall clock."""
     return (time.time_ns() - uptime_ns()) // 1000
 
 
 def _next_boot_time(transaction: Any) -> int:
-    """Return when a new boot began, so that the clock continues from the newest stored time.
+    """Return a boot time with which the clock continues from the newest stored time.
 
-    That is when a lease was renewed or a run became doubtful. The wall clock may be wrong after a
-    boot, and the time for which the machine was off does not count.
+    The newest time is the last renewal of a lease or start of a doubt. The wall clock can be wrong
+    after a boot, and time while the machine is off does not count.
     """
     sql = (
-        f"SELECT max(value) FROM (SELECT max(expires_at) - {_LEASE} AS value FROM leases "
+        f"SELECT max(value) FROM (SELECT max(expires_at) - {_LEASE_US} AS value FROM leases "
         "UNION ALL SELECT max(doubt_since) FROM runs WHERE doubt IS NOT NULL)"
     )
     ((newest,),) = transaction.read(sql)
-    is_usable = isinstance(newest, int) and newest in _TIMES  # else there is none, or a damaged one
+    is_usable = isinstance(newest, int) and newest in _TIMES  # otherwise missing or damaged
     return newest - uptime_ns() // 1000 if is_usable else _boot_time()
 
 
@@ -183,14 +183,14 @@ def _stored_boot_time(reader: Any, boot: str) -> int | None:
 
 
 def parse_location(path: Any) -> Any:
-    """Return a URL as `DatabaseUrl`, whose password no traceback shows; anything else as it is."""
+    """Convert a URL to `DatabaseUrl`, which hides the password; return other values unchanged."""
     if isinstance(path, str | Path) and _ANY_URL.match(str(path)):
         return DatabaseUrl(str(path).strip())
     return path
 
 
 def open_backend(path: Any, *, read_only: bool = False, fsync: bool = False) -> Store:
-    """Open the history at `path`; with `read_only` it must exist, and is not changed."""
+    """Open the history at `path`. With `read_only`, it must exist and is not changed."""
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
     if not isinstance(location, DatabaseUrl):
         place = existing_file(location) if read_only else file_location(location)
@@ -211,17 +211,17 @@ def open_backend(path: Any, *, read_only: bool = False, fsync: bool = False) -> 
 
 
 def existing_file(path: Any) -> Path:
-    """Return the file of a history that must exist."""
+    """Return the path of an existing history; raise a `HistoryError` if it is missing."""
     location = parse_location(os.environ.get("VELLUM_NB_HISTORY") or None if path is None else path)
-    found = file_location(location)
-    if not isinstance(found, Path) or not os.path.isfile(found):  # noqa: PTH113  (never raises)
-        msg = f"There is no history {found!s:.300}; name its file, such as runs.db"
+    file = file_location(location)
+    if not isinstance(file, Path) or not os.path.isfile(file):  # noqa: PTH113  (never raises)
+        msg = f"There is no history {file!s:.300}; name its file, such as runs.db"
         raise HistoryError(msg)
-    return found
+    return file
 
 
 def file_location(path: object) -> Path | str:
-    """Return the file that `path` names, or `MEMORY`; None is the user's own history."""
+    """Return the file at `path`, by default the history of the user, or `MEMORY`."""
     if isinstance(path, DatabaseUrl):
         raise not_a_file(path)
     if path is None:

@@ -1,4 +1,4 @@
-"""Blind ratings: the plan of each, and every rating, also those that were undone."""
+"""Stored blind ratings: plans, pairs, and ratings, including undone ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ BLIND = tuple(BlindRecord.model_fields)
 PAIR = ("position", "number", "case_id", "first", "second", "same")
 RATING = ("seq", "position", "choice", "a_first", "note", "rated", "undone", "sent")
 _RATINGS = f"SELECT {', '.join(RATING)} FROM blind_ratings WHERE session = :session"
-# The first statement of a write that needs an open session: it locks the session, so that what
-# follows is decided for one process after the other.
+# First statement of writes to an open session: it locks the session for other processes.
 _LOCK = "UPDATE blind SET ended = NULL WHERE id = :session AND ended IS NULL"
 _RENEW_S = 10.0
 _FRAMED = {
@@ -50,18 +49,18 @@ _UNTIL_ENDED = ("preferred", "release_a", "release_b", "seed", "run_a", "run_b")
 
 
 class BlindRatings:
-    """The blind ratings of a history; `vellum_nb.Comparison` documents them for users."""
+    """Blind ratings of a history; see `vellum_nb.Comparison.blind`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     @property
     def on_disk(self) -> bool:
-        """Whether they outlive this process."""
+        """Whether the history is stored beyond this process."""
         return self._store.path != ":memory:"
 
     def add(self, record: BlindRecord, pairs: Iterable[BlindPair]) -> bool:
-        """Store the plan of a blind rating; return False if its generation exists already."""
+        """Store the plan of a blind rating; return False if its generation already exists."""
         blind = record.model_dump() | {"created": micros(record.created), "ended": None}
         rows = [
             {"session": record.id}
@@ -81,24 +80,24 @@ class BlindRatings:
         return self._store.write(change)
 
     def newest(self, signature: str) -> BlindRecord | None:
-        """Return the newest blind rating of this signature."""
-        found = self._select("signature = :key ORDER BY generation DESC LIMIT 1", signature)
-        return found[0] if found else None
+        """Return the newest blind rating with this signature."""
+        records = self._select("signature = :key ORDER BY generation DESC LIMIT 1", signature)
+        return records[0] if records else None
 
     def get(self, session_id: str) -> BlindRecord:
-        """Return a blind rating as it is now."""
-        found = self._select("id = :key", session_id)
-        if not found:
+        """Return the current record of a blind rating."""
+        records = self._select("id = :key", session_id)
+        if not records:
             msg = f"The history has no blind rating {session_id!r}; was the file replaced?"
             raise HistoryError(msg)
-        return found[0]
+        return records[0]
 
     def _select(self, where: str, key: str) -> list[BlindRecord]:
         sql = f"SELECT {', '.join(BLIND)} FROM blind WHERE {where}"
         return [blind_of(row) for row in self._store.read(sql, {"key": key})]
 
     def pairs(self, session_id: str) -> list[BlindPair]:
-        """Return the pairs of a blind rating, in their order."""
+        """Return the pairs of a blind rating in order."""
         sql = (
             f"SELECT {', '.join(PAIR)} FROM blind_pairs WHERE session = :session ORDER BY position"
         )
@@ -106,16 +105,16 @@ class BlindRatings:
         return pairs_of(rows)
 
     def ratings(self, session_id: str) -> list[BlindRating]:
-        """Return the ratings that count, in the order in which they were given."""
+        """Return the ratings that are not undone, oldest first."""
         sql = f"{_RATINGS} AND undone IS NULL ORDER BY seq"
         return [rating_of(row) for row in self._store.read(sql, {"session": session_id})]
 
     def rate(
         self, session_id: str, position: int, choice: BlindChoice, *, a_first: bool, note: str
     ) -> bool:
-        """Store a rating; return False if the pair is rated already, or the session has ended.
+        """Store a rating; return False if the pair is already rated or the session has ended.
 
-        A skipped pair may still be rated, or skipped again, which replaces the earlier skip.
+        A skipped pair can be rated, or skipped again, which replaces the earlier skip.
         """
         row = {"session": session_id, "position": position, "choice": choice}
         row |= {"a_first": int(a_first), "note": clean(note), "rated": _now()}
@@ -139,7 +138,7 @@ class BlindRatings:
         return self._store.write(change)
 
     def undo(self, session_id: str, seq: int) -> BlindRating | None:
-        """Undo the rating `seq` and return it; None if it does not count. The history keeps it."""
+        """Mark the rating `seq` as undone and return it; None if it is already undone."""
         values = {"session": session_id, "seq": seq, "now": _now()}
         sql = "UPDATE blind_ratings SET undone = :now WHERE seq = :seq AND undone IS NULL"
 
@@ -148,17 +147,17 @@ class BlindRatings:
 
         if not self._store.write(change):
             return None
-        found = self._store.read(f"{_RATINGS} AND seq = :seq", values)
-        return rating_of((*found[0][:6], None, found[0][7]))
+        (row,) = self._store.read(f"{_RATINGS} AND seq = :seq", values)
+        return rating_of((*row[:6], None, row[7]))
 
     def end(self, session_id: str) -> None:
-        """Record that the releases were revealed; nothing can be rated from then on."""
+        """Record that the releases were revealed, which ends the rating."""
         sql = "UPDATE blind SET ended = :now WHERE id = :session AND ended IS NULL"
         self._store.write(lambda tx: tx.execute(sql, {"session": session_id, "now": _now()}))
 
     @contextmanager
     def sending(self, session_id: str) -> Iterator[Lease]:
-        """Hold the lease for sending the ratings of a session, renewed until the block ends.
+        """Hold and renew the lease for sending the ratings of a session during the block.
 
         Raises
         ------
@@ -187,10 +186,7 @@ class BlindRatings:
         self._store.write(lambda tx: tx.execute_many(sql, rows))
 
     def frame(self, deployment: str | None = None) -> pd.DataFrame:
-        """Return one row per rating, newest first.
-
-        Which release is which is missing until the rating has ended.
-        """
+        """Return one row per rating, newest first. Releases are missing until the rating ends."""
         where = "1 = 1" if deployment is None else "b.deployment = :deployment"
         sql = (
             f"SELECT {', '.join(_FRAMED.values())} "
@@ -198,14 +194,14 @@ class BlindRatings:
             "JOIN blind_pairs p ON p.session = r.session AND p.position = r.position "
             f"WHERE {where} ORDER BY r.seq DESC"
         )
-        found = self._store.read(sql, {} if deployment is None else {"deployment": deployment})
+        rows = self._store.read(sql, {} if deployment is None else {"deployment": deployment})
         with damaged("A blind rating"):
-            rows = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in found]
-            return frame_of_records(_COLUMNS, rows)
+            records = [_framed(dict(zip(_FRAMED, row, strict=True))) for row in rows]
+            return frame_of_records(_COLUMNS, records)
 
 
 def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of the frame; which release is which only when the rating has ended."""
+    """Return a row of the frame, with releases only if the rating has ended."""
     choice, a_first = row["choice"], bool(row["a_first"])
     hidden: dict[str, Any] = dict.fromkeys(_UNTIL_ENDED)
     if row["ended"] is not None:
@@ -218,7 +214,7 @@ def _framed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renew(lease: Lease, stop: threading.Event) -> None:
-    """Renew a lease every few seconds; after it is lost, its holder learns so before it sends."""
+    """Renew a lease periodically. The holder detects a lost lease before it sends."""
     while not stop.wait(_RENEW_S):
         with suppress(HistoryError):
             lease.renew()

@@ -1,4 +1,4 @@
-"""Check of a history's file: its pages, its rows, and what rows say of each other. Read only."""
+"""Integrity check of a history: pages, rows, and references between rows. Read only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pathlib import Path
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history.backends import FORMAT, SqliteTransaction, existing_file, parse_location
+from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.merge import plans_of
 from vellum_nb.history.rows import (
     DAMAGE,
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     columns,
     large_hashes,
@@ -26,7 +25,7 @@ from vellum_nb.history.schema import APPLICATION_ID, MIGRATIONS, refuse_old
 from vellum_nb.history.writes import format_bytes
 from vellum_nb.sqlite import reading, schema_problem, text_or_bytes
 
-_SHOWN = 20
+_MAX_PROBLEMS_PER_KIND = 20
 _COUNTS = {
     "run(s) without payloads": "FROM runs WHERE seq NOT IN (SELECT seq FROM payloads)",
     "payload(s) without a run": "FROM payloads WHERE seq NOT IN (SELECT seq FROM runs)",
@@ -52,20 +51,20 @@ _STARTED = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HistoryCheck:
-    """What `check_history` found.
+    """Result of `check_history`.
 
     Attributes
     ----------
     path : Path
-        The file.
+        Checked file.
     problems : tuple of str
-        What is broken, a sentence each; at most some twenty of a kind.
+        Descriptions of damage, about twenty of each kind at most.
     notes : tuple of str
-        What is good to know.
+        Further remarks.
     runs : int or None
-        How many runs it has; None where that cannot be read.
+        Number of runs; None if it cannot be read.
     size : int
-        Its bytes, those of its log included.
+        Size in bytes, including the write-ahead log.
     """
 
     path: Path
@@ -76,14 +75,14 @@ class HistoryCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether the history is intact."""
         return not self.problems
 
     @printed
     def __str__(self) -> str:
         runs = "an unknown number of runs" if self.runs is None else f"{self.runs:,} runs"
         lines = [f"{self.path}: {runs}, {format_bytes(self.size)}"]
-        lines += [f"problem: {each}" for each in self.problems] or ["no problem found"]
+        lines += [f"problem: {problem}" for problem in self.problems] or ["no problem found"]
         lines += self.notes
         if self.problems and self.size:
             name = shlex.quote(str(self.path))
@@ -97,14 +96,19 @@ class HistoryCheck:
 
 
 def check_history(path: str | Path | None = None) -> HistoryCheck:
-    """Read every page and every run of a history and report what is broken; nothing is changed.
+    """Read all pages and runs of a history and report damage, without changing the file.
 
-    Others may write to it during that. `path` is the file; default: as for `History`.
+    Other processes can write to the history during the check.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        File to check. Default: as for `History`.
 
     Raises
     ------
     HistoryError
-        There is no such file, it may not be read, or another program keeps it locked.
+        The file does not exist, cannot be read, or is locked by another program.
 
     Examples
     --------
@@ -113,7 +117,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     >>> check_history("runs.db").ok
     True
     """
-    path = parse_location(path)  # before anything can fail: a traceback may show it
+    path = parse_location(path)  # hides the password of a URL from tracebacks
     file = existing_file(path)
     if (names := file.stat().st_nlink) > 1:
         msg = f"The history {file} has {names} names (hard links), each with a log; copy it first"
@@ -124,9 +128,9 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
         with reading(file) as opened:
             opened.text_factory = text_or_bytes
             opened.execute("PRAGMA busy_timeout = 30000")
-            for look in (_unfit, _pages, _relations, _damaged, _damaged_plans):
-                problems += _collected(look(opened))  # damage in one place hides no other
-                if look is _unfit and problems and "SQLite" not in problems[0]:
+            for check in (_unfit, _pages, _relations, _damaged, _damaged_plans):
+                problems += _collected(check(opened))  # continue after an error
+                if check is _unfit and problems and "SQLite" not in problems[0]:
                     runs = 0
                     break
             else:
@@ -135,7 +139,7 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
                     if started := _count(opened, _STARTED):
                         notes.append(
                             f"{started:,} run(s) have been STARTED for more than a day: their "
-                            "answer was not recorded; ws.resume_pending() or ws.history.sync(...) "
+                            "answer was not recorded; ws.resume_pending() or ws.sync(...) "
                             "looks them up"
                         )
         size, log = file.stat().st_size, file.with_name(f"{file.name}-wal")
@@ -148,12 +152,12 @@ def check_history(path: str | Path | None = None) -> HistoryCheck:
     return HistoryCheck(file, tuple(dict.fromkeys(problems)), tuple(notes), runs, size + in_log)
 
 
-def _collected(found: Iterator[str]) -> list[str]:
-    """Return what is found until SQLite cannot read on."""
+def _collected(iterator: Iterator[str]) -> list[str]:
+    """Collect problems until an error of SQLite, which is a problem, too."""
     problems: list[str] = []
     try:
-        for problem in found:
-            problems.append(problem)  # noqa: PERF402  (what was found before an error counts)
+        for problem in iterator:
+            problems.append(problem)  # noqa: PERF402  (keeps problems from before an error)
     except (sqlite3.DatabaseError, *DAMAGE) as exc:
         locked = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in locked:
@@ -178,21 +182,21 @@ def _unfit(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[str]:
-    for (text,) in connection.execute(f"PRAGMA integrity_check({_SHOWN})"):
+    for (text,) in connection.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS_PER_KIND})"):
         if text != "ok":
             yield from (line for line in str(text).splitlines() if "***" not in line)
 
 
 def _relations(connection: sqlite3.Connection) -> Iterator[str]:
-    for what, where in _COUNTS.items():
+    for label, where in _COUNTS.items():
         if count := _count(connection, where):
-            yield f"{count:,} {what}"
+            yield f"{count:,} {label}"
 
 
 def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
     damaged = 0
-    has = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('runs')")}
-    new = {name for name in SCALARS if name not in has}  # the file is of an older version
+    info = connection.execute("SELECT name FROM pragma_table_info('runs')")
+    new = set(SCALARS) - {name for (name,) in info}  # missing from a file of an older version
     selected = ", ".join("NULL" if name in new else columns([name]) for name in WHOLE)
     sql = f"SELECT {selected}, large FROM runs r JOIN payloads p USING (seq) ORDER BY seq"
     for row in connection.execute(sql):
@@ -201,15 +205,15 @@ def _damaged(connection: sqlite3.Connection) -> Iterator[str]:
             large_hashes(row[-1], row[0])
         except DamagedRunError as exc:
             damaged += 1
-            if damaged <= _SHOWN:
+            if damaged <= _MAX_PROBLEMS_PER_KIND:
                 yield str(exc).partition(";")[0]
-    if damaged > _SHOWN:
-        yield f"… and {damaged - _SHOWN:,} more damaged runs"
+    if damaged > _MAX_PROBLEMS_PER_KIND:
+        yield f"… and {damaged - _MAX_PROBLEMS_PER_KIND:,} more damaged runs"
 
 
 def _damaged_plans(connection: sqlite3.Connection) -> Iterator[str]:
     ((version,),) = connection.execute("SELECT * FROM pragma_user_version")
-    if version == len(MIGRATIONS):  # an older file has other columns
+    if version == len(MIGRATIONS):  # columns of older versions differ
         for _, _, problem in plans_of(SqliteTransaction(connection)):
             if problem is not None:
                 yield str(problem).partition(";")[0]

@@ -1,4 +1,4 @@
-"""Exports: CSV, JSON lines and Parquet of one state of the history, in bounded memory."""
+"""Exports of a consistent state of the history to CSV, JSON lines and Parquet."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import warn
 from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
+from vellum_nb.history.columns import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
-    OPTIONAL_COLUMNS,
     PAYLOAD_PREFIXES,
     SHOWN,
     check_width,
@@ -30,8 +29,6 @@ from vellum_nb.history.frames import (
 )
 from vellum_nb.history.progress import progress_line
 from vellum_nb.history.rows import (
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     clean,
     damaged,
@@ -48,12 +45,11 @@ if TYPE_CHECKING:
     from vellum_nb.history.store import Row
 
 JSON_COLUMNS = b"vellum_nb.json"
-"""Where a Parquet file lists its columns that hold JSON text in place of mixed types."""
+"""Metadata key of a Parquet file for the columns of mixed types, stored as JSON text."""
 
-_ROWS, _TEXT = 4_000, 8_000_000  # of a frame: rows, and characters of payloads
-_NAMED = ("deployment", "release_tag", "author")
-_ONLY_IN_LINES = ("output_types", "not_sent", "nodes")  # JSON lines have them, frames do not
-_HEAD = tuple(COLUMN_KINDS).index("latency_s")  # inputs and outputs stand behind it
+_CHUNK_ROWS, _CHUNK_CHARACTERS = 4_000, 8_000_000
+_CHECKED_FILTERS = ("deployment", "release_tag", "author")
+_ONLY_IN_JSON_LINES = ("output_types", "not_sent", "nodes")
 
 Target = str | Path | TextIO
 
@@ -61,28 +57,28 @@ Target = str | Path | TextIO
 def to_csv(store: Store, target: Target, filters: Filters, **options: Any) -> Path | None:
     """Write a CSV; see `vellum_nb.History.to_csv`.
 
-    It is written in the first reading, and once more where older runs bring other columns than
-    the newest. What cannot be written twice is read twice.
+    A file is written while the runs are read, and rewritten if older runs have additional columns.
+    For a stream, the runs are read twice.
     """
 
     def write(file: Any, source: _Source) -> None:
         is_file = isinstance(target, str | Path) and file.seekable()
-        found: list[str] = []
+        present: list[str] = []
         head = source.columns if is_file else None
         for frame in source.frames():
-            is_first, found = not found, _ordered([*frame, *found])
+            is_first, present = not present, _ordered([*frame, *present])
             if is_first and is_file:
-                head = head or found
+                head = head or present
                 file.write(header_line(head))
-            if head is not None and head in (found, source.columns):
+            if head is not None and head in (present, source.columns):
                 file.writelines(csv_lines(frame, head))
-        names = source.names(found)
-        if names != head or not found:
+        names = source.names(present)
+        if names != head or not present:
             if is_file:
                 file.seek(0)
                 file.truncate()
             file.write(header_line(names))
-            for frame in source.frames(is_again=True):
+            for frame in source.frames(is_second=True):
                 file.writelines(csv_lines(frame, names))
 
     return _export(store, target, "to_csv", filters, write, **options)
@@ -92,19 +88,19 @@ def to_jsonl(store: Store, target: Target, filters: Filters, **options: Any) -> 
     """Write JSON lines; see `vellum_nb.History.to_jsonl`."""
 
     def write(file: Any, source: _Source) -> None:
-        found: dict[str, Any] = {}
+        present: dict[str, Any] = {}
         if not (isinstance(target, str | Path) and file.seekable()):
-            source.check()  # what is written into a stream cannot be taken back
+            source.check()  # output to a stream cannot be undone
         for run in source.runs():
-            with damaged(f"Run {run.id!r:.100}"):  # nested deeper than JSON is written
+            with damaged(f"Run {run.id!r:.100}"):  # nested too deeply for JSON
                 values = run.model_dump()
                 if source.columns is not None:
                     flat = _flat(values)
-                    found |= dict.fromkeys(flat)
+                    present |= dict.fromkeys(flat)
                     values = {name: flat.get(name) for name in source.columns}
                 text = json.dumps(values, ensure_ascii=False, default=datetime.isoformat)
             file.write(clean(text) + "\n")
-        source.names(found)
+        source.names(present)
 
     return _export(store, target, "to_jsonl", filters, write, **options)
 
@@ -116,17 +112,17 @@ def to_parquet(store: Store, path: str | Path, filters: Filters, **options: Any)
     def write(file: BinaryIO, source: _Source) -> None:
         samples = _samples(source.frames())
         names = source.names(samples)
-        whole = {name: column(samples.get(name, []), COLUMN_KINDS.get(name)) for name in names}
-        mixed = [name for name, sample in whole.items() if _is_mixed(sample)]
-        parts = (_conformed(frame, whole) for frame in source.frames(is_again=True))
-        _write_parquet(parts, _conformed(None, whole), mixed, file)
+        dtypes = {name: column(samples.get(name, []), COLUMN_KINDS.get(name)) for name in names}
+        mixed = [name for name, sample in dtypes.items() if _is_mixed(sample)]
+        parts = (_conformed(frame, dtypes) for frame in source.frames(is_second=True))
+        _write_parquet(parts, _conformed(None, dtypes), mixed, file)
 
     _export(store, path, "to_parquet", filters, write, **options)
     return Path(path)
 
 
 def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as `to_parquet` writes that of a history."""
+    """Write any DataFrame in the format of `History.to_parquet`."""
     refuse_other_ending(path, "to_parquet")
     mixed = [str(name) for name in frame if _is_mixed(frame[name])]
     replace_file(path, partial(_write_parquet, [frame], frame.iloc[:0], mixed))
@@ -134,7 +130,7 @@ def write_parquet_frame(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def pyarrow(caller: str) -> Any:
-    """Return pyarrow, or raise an error that says that `caller` needs it."""
+    """Import pyarrow; raise a `HistoryError` that names `caller` if it is not installed."""
     try:
         import pyarrow as pa
         import pyarrow.parquet
@@ -146,7 +142,7 @@ def pyarrow(caller: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The runs of an export in one state of the history; may be read several times."""
+    """Runs of an export in a consistent state of the history, for repeated reads."""
 
     snapshot: Snapshot
     selection: Selection
@@ -154,17 +150,17 @@ class _Source:
     progress: Any
     finds_key: Callable[[str], bool]
 
-    def frames(self, *, is_again: bool = False) -> Iterator[pd.DataFrame]:
-        """Yield frames of many short rows, or of few with large values."""
+    def frames(self, *, is_second: bool = False) -> Iterator[pd.DataFrame]:
+        """Yield frames with a limited number of rows and characters."""
         chunk: list[Row] = []
         size = 0
-        self.progress.total *= 1 + is_again
+        self.progress.total *= 1 + is_second
         for rows in chain(query.stream_rows(self.snapshot, self.selection, SHOWN), ([],)):
-            if not is_again:
+            if not is_second:
                 self._refuse_key(rows)
             chunk += rows
             size += sum(len(text) for row in rows for text in row[len(SCALARS) :] if text)
-            if chunk and (not rows or len(chunk) >= _ROWS or size >= _TEXT):
+            if chunk and (not rows or len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_CHARACTERS):
                 yield frame_of_rows(chunk, skip_damaged=self.selection.skip_damaged)
                 self.progress.update(len(chunk))
                 chunk, size = [], 0
@@ -176,13 +172,14 @@ class _Source:
             self.progress.update(len(rows))
 
     def check(self) -> None:
-        """Raise a `HistoryError` if a run would bring the API key into the export."""
+        """Raise a `HistoryError` if the export would contain the API key."""
         for rows in query.stream_rows(self.snapshot, self.selection, WHOLE):
             self._refuse_key(rows)
 
     def _refuse_key(self, rows: Sequence[Row]) -> None:
         """Raise a `HistoryError` if one of `rows`, of `WHOLE` or `SHOWN`, contains the API key."""
-        if not self.finds_key("\n".join([text for row in rows for text in row if _is_text(text)])):
+        texts = [text for row in rows for text in row if isinstance(text, str)]
+        if not self.finds_key("\n".join(texts)):
             return
         for row in rows:
             for name, value in self._values_of(row).items():
@@ -191,16 +188,18 @@ class _Source:
                     raise self._leak(name, row[0])
 
     def _values_of(self, row: Row) -> dict[str, Any]:
-        """Return what is exported of a row of `WHOLE` or `SHOWN`, by column."""
+        """Return the exported values of a row of `WHOLE` or `SHOWN` by column."""
         is_whole = len(row) == len(WHOLE)
         try:
             run = run_of((*row, None)[: len(WHOLE)])
-        except DamagedRunError:  # a frame may show most of it
+        except DamagedRunError:  # a frame can contain most values
             return dict(zip(WHOLE, row, strict=False))
         values = _flat(run.model_dump())
         if self.columns is not None:
             return {name: values.get(name) for name in self.columns}
-        return values | ({name: getattr(run, name) for name in _ONLY_IN_LINES} if is_whole else {})
+        return values | (
+            {name: getattr(run, name) for name in _ONLY_IN_JSON_LINES} if is_whole else {}
+        )
 
     def _leak(self, name: str, run_id: str) -> HistoryError:
         column = "the name of a value" if self.finds_key(name) else name
@@ -211,18 +210,18 @@ class _Source:
             "columns=[...]"
         )
 
-    def names(self, found: Iterable[str]) -> list[str]:
-        """Return the columns to write, of those `found` in the runs; refuse others."""
-        found = list(found)
-        check_width(found)
-        there = _ordered([*(name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS), *found])
-        known = {*there, *COLUMN_KINDS}
-        missing = [name for name in self.columns or () if name not in known]
-        if missing:
-            brought = ", ".join(name for name in there if name not in COLUMN_KINDS) or "none"
-            msg = f"columns: no run that is exported has {missing[0]!r}; their columns: {brought}"
+    def names(self, present: Iterable[str]) -> list[str]:
+        """Return the columns to write; `present` are those of the runs."""
+        present = list(present)
+        check_width(present)
+        required = [name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS]
+        available = _ordered([*required, *present])
+        valid = {*available, *COLUMN_KINDS}
+        if missing := [name for name in self.columns or () if name not in valid]:
+            payloads = ", ".join(name for name in available if name not in COLUMN_KINDS) or "none"
+            msg = f"Column {missing[0]!r} does not exist in this export. Available: {payloads}"
             raise HistoryError(msg)
-        return there if self.columns is None else self.columns
+        return available if self.columns is None else self.columns
 
 
 def _export(
@@ -265,7 +264,6 @@ def _export(
 
 
 def _checked_columns(columns: object) -> list[str] | None:
-    """Return the names of `columns`; refuse those that cannot be columns."""
     if columns is None:
         return None
     if not isinstance(columns, Iterable):
@@ -275,8 +273,8 @@ def _checked_columns(columns: object) -> list[str] | None:
     for name in names:
         prefix, dot, _ = str(name).partition(".")
         if name not in COLUMN_KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
-            known = ", ".join((*COLUMN_KINDS, *(f"{each}.<name>" for each in PAYLOAD_PREFIXES)))
-            msg = f"columns: there is no column {name!r}; there are: {known}"
+            names = [*COLUMN_KINDS, *(f"{prefix}.<name>" for prefix in PAYLOAD_PREFIXES)]
+            msg = f"Unknown column {name!r}. Available: {', '.join(names)}"
             raise HistoryError(msg)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
@@ -287,80 +285,75 @@ def _checked_columns(columns: object) -> list[str] | None:
 
 
 def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> None:
-    """Warn where no run is exported because none has a name that `filters` choose by."""
-    for name in _NAMED:
+    """Warn if the export is empty because of an unknown name in `filters`."""
+    for name in _CHECKED_FILTERS:
         value: Any = filters.get(name)
         names = [value] if isinstance(value, str) else [*(value or ())]
         sql = f"SELECT DISTINCT {name} FROM runs r WHERE deletion IS NULL AND {name} IS NOT NULL"
-        known = sorted(text for (text,) in snapshot.read(sql)) if names else []
-        if names and set(known).isdisjoint(names):
-            more = f" and {len(known) - 20} more" if len(known) > 20 else ""  # noqa: PLR2004
-            there_are = f"; there are: {', '.join(known[:20])}{more}" if known else ""
-            msg = f"{title} has no run: none has {name}={value!r}{there_are}"
+        existing = sorted(text for (text,) in snapshot.read(sql)) if names else []
+        if names and set(existing).isdisjoint(names):
+            more = f" and {len(existing) - 20} more" if len(existing) > 20 else ""  # noqa: PLR2004
+            listed = f". Available: {', '.join(existing[:20])}{more}" if existing else ""
+            msg = f"{title} contains no runs: no run has {name}={value!r}{listed}"
             warn(msg, stacklevel=2)
 
 
 def _ordered(names: Iterable[Any]) -> list[str]:
-    """Return columns in the order of a history's frame; those of one payload stay as they are."""
-    prefixes, known = list(PAYLOAD_PREFIXES), list(COLUMN_KINDS)
+    """Return columns in the order of a frame; the order within a payload is preserved."""
+    prefixes, fixed = list(PAYLOAD_PREFIXES), list(COLUMN_KINDS)
 
     def rank(name: str) -> tuple[int, int]:
         if name in COLUMN_KINDS:
-            return 2 * (known.index(name) > _HEAD), known.index(name)
+            return 0 if name in HEAD else 2, fixed.index(name)
         return 1, prefixes.index(name.partition(".")[0])
 
     return sorted(dict.fromkeys(names), key=rank)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run has for the columns of the frame, structured values as they are."""
+    """Return the values of a run by column of the frame, without encoding structured values."""
     error = run["error"] or {}
     flat = {name: run.get(name) for name in COLUMN_KINDS}
     flat |= {f"error_{name}": error.get(name) for name in ("code", "message")}
     flat["tags"] = run["tags"] or None
     for prefix, payload in PAYLOAD_PREFIXES.items():
-        flat |= {clean(f"{prefix}.{key}"): each for key, each in (run[payload] or {}).items()}
+        flat |= {clean(f"{prefix}.{key}"): value for key, value in (run[payload] or {}).items()}
     return flat
 
 
 def _samples(frames: Iterable[pd.DataFrame]) -> dict[str, list[Any]]:
-    """Return values of each column from which its dtype follows as from all of them."""
-    found: dict[str, list[Any]] = {}
+    """Return values of each column that determine the same dtype as all values."""
+    samples: dict[str, list[Any]] = {}
     rows, rows_with = 0, Counter[str]()
     for frame in frames:
         rows += len(frame)
-        older = {str(name): found.pop(str(name), []) for name in frame}
-        for name, sample in older.items():
+        updated = {str(name): samples.pop(str(name), []) for name in frame}
+        for name, sample in updated.items():
             rows_with[name] += len(frame)
             if COLUMN_KINDS.get(name) == "tag":
-                older[name] = list({*sample, *frame[name].cat.categories})
+                updated[name] = list({*sample, *frame[name].cat.categories})
             elif name not in COLUMN_KINDS:
                 values = [*sample, *values_of(frame[name])]
                 integers = sorted(value for value in values if type(value) is int)
                 of_each_type = dict(zip(map(type, values), values, strict=True)).values()
-                older[name] = [*of_each_type, *integers[:1], *integers[-1:]]
-        found = older | found
-    return {n: each if rows_with[n] == rows else [*each, None] for n, each in found.items()}
+                updated[name] = [*of_each_type, *integers[:1], *integers[-1:]]
+        samples = updated | samples
+    return {n: values if rows_with[n] == rows else [*values, None] for n, values in samples.items()}
 
 
 def _is_mixed(values: pd.Series[Any]) -> bool:
-    """Return whether a column holds other things than texts that fit no dtype."""
     is_object = str(values.dtype) == "object"
     return is_object and not all(isinstance(value, str) for value in values.dropna())
 
 
-def _conformed(frame: pd.DataFrame | None, whole: dict[str, pd.Series[Any]]) -> pd.DataFrame:
-    """Return a part of a frame with the columns and dtypes that the whole has."""
+def _conformed(frame: pd.DataFrame | None, dtypes: dict[str, pd.Series[Any]]) -> pd.DataFrame:
+    """Return a part of a frame, or an empty frame, with the columns and dtypes of the export."""
     import pandas as pd
 
     if frame is None:
-        return pd.DataFrame({name: values.iloc[:0] for name, values in whole.items()})
+        return pd.DataFrame({name: values.iloc[:0] for name, values in dtypes.items()})
     columns: dict[str, Any] = {}
-    for name, sample in whole.items():
+    for name, sample in dtypes.items():
         values = frame[name] if name in frame else column([None] * len(frame), "text")
         if values.dtype != sample.dtype:
             values = pd.Series(values_of(values), dtype=sample.dtype)
@@ -371,13 +364,13 @@ def _conformed(frame: pd.DataFrame | None, whole: dict[str, pd.Series[Any]]) -> 
 def _write_parquet(
     frames: Iterable[pd.DataFrame], empty: pd.DataFrame, mixed: Sequence[str], file: BinaryIO
 ) -> None:
-    """Write each frame as a row group, columns of mixed types as JSON text."""
+    """Write each frame as a row group; columns of mixed types are converted to JSON text."""
     pa = pyarrow("to_parquet")
     texts = {name: column([], "text") for name in mixed}
-    found = pa.Schema.from_pandas(empty.assign(**texts), preserve_index=False)
-    # pandas 2 holds text as objects, and Arrow knows no type of none.
-    fields = [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in found]
-    schema = pa.schema(fields, {**found.metadata, JSON_COLUMNS: json.dumps(mixed).encode()})
+    inferred = pa.Schema.from_pandas(empty.assign(**texts), preserve_index=False)
+    # Arrow infers the type null for empty columns of dtype object, which are text in pandas 2.
+    fields = [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in inferred]
+    schema = pa.schema(fields, {**inferred.metadata, JSON_COLUMNS: json.dumps(mixed).encode()})
     with pa.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for frame in frames:
             part = frame.reset_index(drop=True)

@@ -1,6 +1,6 @@
-"""Rows to pandas, with one dtype a column in one order, and frames to CSV.
+"""Conversion of rows to DataFrames with documented dtypes, and of DataFrames to CSV.
 
-NaN is a missing value. Half a surrogate pair becomes U+FFFD; `History.runs` keeps it.
+NaN counts as a missing value. Lone surrogates are replaced by U+FFFD, except in `History.runs`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.files import refuse_other_ending, replace_text
+from vellum_nb.history.columns import COLUMN_KINDS, FRAMED, HEAD, OPTIONAL_COLUMNS, SCALARS
 from vellum_nb.history.rows import (
     DAMAGE,
-    FRAMED,
-    SCALARS,
     DamagedRunError,
     cell,
     clean,
@@ -32,68 +31,44 @@ from vellum_nb.models import NodeRun, RunState
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEAD = {
-    "execution_id": "text",
-    "release_tag": "tag",
-    "timestamp": "time",
-    "deployment": "text",
-    "state": "state",
-    "latency_s": "float",
-}
-_TAIL = {
-    **dict.fromkeys(("error_code", "error_message", "doubt"), "text"),
-    "quality": "float",
-    **dict.fromkeys(("note", "tags", "case_id", "sweep_id"), "text"),
-    "repeat": "int",
-    **dict.fromkeys(("external_id", "release_id", "environment"), "text"),
-    "finished_at": "time",
-    **dict.fromkeys(("metadata", "previous_execution_id"), "text"),
-    "cost_usd": "float",
-    **dict.fromkeys(("tokens_in", "tokens_out"), "count"),
-    **dict.fromkeys(("model", "author", "id"), "text"),
-}
-COLUMN_KINDS: dict[str, str] = {**_HEAD, **_TAIL}
-"""The columns of every frame, in their order but for inputs and outputs, and their kind."""
-OPTIONAL_COLUMNS = frozenset({"author", "doubt"})
-"""Those that are left out where no run has a value."""
 PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
-"""The prefixes of the columns between those, and the payloads that they come from."""
+"""Payload columns by the prefix of their columns in a frame."""
 SHOWN = (*SCALARS, *FRAMED)
 
 INT64 = range(-(2**63), 2**63)
 EXACT = range(-(2**53), 2**53 + 1)
-NO_TIME = -(2**63)  # is NaT in numpy and pandas
+NO_TIME = -(2**63)  # NaT in numpy and pandas
 _STATES = get_args(RunState)
-TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years that Python knows
-_PANDAS_OF_OBJECT_TEXT = 2
-_MOST_NAMES = 5_000
-_AT_ONCE = 2000  # texts that are parsed as one
+TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # years 1 to 9999
+_LAST_PANDAS_WITH_OBJECT_TEXT = 2
+_MAX_NAMES = 5_000
+_TEXTS_PER_PARSE = 2000
 _STRUCTURED = frozenset({dict, list})
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_BETWEEN = "\0"
+_SEPARATOR = "\0"
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-_CUT = f",{_encode(_BETWEEN)},"
+_SEPARATOR_JSON = f",{_encode(_SEPARATOR)},"
 
 
 def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) -> pd.DataFrame:
-    """Return the frame of rows of `SHOWN`; damaged ones raise, unless they are skipped."""
+    """Build the frame of rows of `SHOWN`; damaged rows raise an error or are skipped."""
     try:
         return _frame(rows)
     except DAMAGE:
-        whole = []
+        valid_rows = []
         for row in rows:
             try:
                 _check_row(row)
-                whole.append(row)
+                valid_rows.append(row)
             except DamagedRunError as exc:
                 if not skip_damaged:
                     raise exc from None
     with damaged("A run"):
-        return _frame(whole)
+        return _frame(valid_rows)
 
 
 def _check_row(row: Sequence[Any]) -> None:
-    """Raise a `DamagedRunError` if a row of `SHOWN` has no place in a frame."""
+    """Raise a `DamagedRunError` if a row of `SHOWN` cannot be converted."""
     run_of((*row, None))
     try:
         _frame([row])
@@ -102,37 +77,39 @@ def _check_row(row: Sequence[Any]) -> None:
 
 
 def _frame(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    found = dict(zip(SHOWN, zip(*rows, strict=True) if rows else ((),) * len(SHOWN), strict=False))
-    for name in ("timestamp", "finished_at"):
-        if not _all_in(TIMES, _given(found[name])):
+    values = zip(*rows, strict=True) if rows else ((),) * len(SHOWN)
+    values_by_name = dict(zip(SHOWN, values, strict=False))
+    for name in (name for name, kind in COLUMN_KINDS.items() if kind == "time"):
+        if not _all_in(TIMES, _present(values_by_name[name])):
             raise ValueError(name)
-    if not set(found["state"]) <= set(_STATES):
+    if not set(values_by_name["state"]) <= set(_STATES):
         raise ValueError(_STATES)
     columns = {
-        name: column(found.pop(name), kind)
+        name: column(values_by_name.pop(name), kind)
         for name, kind in COLUMN_KINDS.items()
-        if name in found and name != "metadata"
+        if name != "metadata"
     }
-    columns["metadata"] = _series(_cells(found.pop("metadata")), "str")
-    ordered = {name: columns[name] for name in _HEAD}
+    columns["metadata"] = _series(_cells(values_by_name.pop("metadata")), "str")
+    ordered = {name: columns[name] for name in HEAD}
     for prefix, name in PAYLOAD_PREFIXES.items():
-        for key, values in _members(found.pop(name)).items():
-            ordered[clean(f"{prefix}.{key}")] = column(values, None)
+        for key, cells in _members(values_by_name.pop(name)).items():
+            ordered[clean(f"{prefix}.{key}")] = column(cells, None)
     empty = {name for name in OPTIONAL_COLUMNS if columns[name].isna().all()}
-    ordered |= {name: columns[name] for name in _TAIL if name not in empty}
+    ordered |= {name: columns[name] for name in COLUMN_KINDS if name not in {*HEAD, *empty}}
     return _data_frame(ordered, len(rows))
 
 
 def frame_of_cells(
     values: Mapping[str, list[Any]], kinds: Mapping[str, str] = COLUMN_KINDS
 ) -> pd.DataFrame:
-    """Return a frame of columns of plain values, None where one is missing, times in µs."""
+    """Build a DataFrame from columns of plain values; timestamps are in microseconds."""
     rows = len(next(iter(values.values()), []))
-    return _data_frame({name: column(each, kinds.get(name)) for name, each in values.items()}, rows)
+    columns = {name: column(cells, kinds.get(name)) for name, cells in values.items()}
+    return _data_frame(columns, rows)
 
 
 def frame_of_records(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a frame of `rows` with these columns, each of its kind; times are µs since 1970."""
+    """Build a DataFrame from `rows`; cast each column to its declared kind."""
     return frame_of_cells({name: [row[name] for row in rows] for name in kinds}, kinds)
 
 
@@ -143,12 +120,12 @@ def _data_frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
 
 
 def is_time(value: object) -> bool:
-    """Return True for microseconds since 1970 in the years that Python knows."""
-    return isinstance(value, int) and value in TIMES  # a range compares another type one by one
+    """Return True for microseconds since the epoch that `datetime` can represent."""
+    return isinstance(value, int) and value in TIMES  # the lookup is slow for other types
 
 
 def column(values: Sequence[Any], kind: str | None) -> Any:
-    """Return a column of this kind; None finds the dtype that fits the values."""
+    """Return a Series of this kind; None infers the dtype from the values."""
     return _MAKERS[kind](values) if kind else _inferred(values)
 
 
@@ -156,30 +133,30 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
     import pandas as pd
 
     if dtype == "str":
-        is_modern = int(pd.__version__.split(".", 1)[0]) > _PANDAS_OF_OBJECT_TEXT
+        is_modern = int(pd.__version__.split(".", 1)[0]) > _LAST_PANDAS_WITH_OBJECT_TEXT
         dtype = "str" if is_modern else "object"
-        if values.count(None) == len(values):  # faster, as most columns of most runs are empty
+        if values.count(None) == len(values):  # faster for empty columns
             return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
     return pd.Series(values, dtype=dtype)
 
 
-def _category(values: Sequence[Any], known: Sequence[str]) -> Any:
+def _category(values: Sequence[Any], first: Sequence[str]) -> Any:
     import pandas as pd
 
-    others = sorted(set(_given(values)) - set(known))
-    return pd.Series(pd.Categorical(values, categories=_series([*known, *others], "str")))
+    categories = [*first, *sorted(set(_present(values)) - set(first))]
+    return pd.Series(pd.Categorical(values, categories=_series(categories, "str")))
 
 
 def _inferred(values: Sequence[Any]) -> Any:
-    there = _given(values)
-    kinds = set(map(type, there))
+    present = _present(values)
+    kinds = set(map(type, present))
     if kinds <= {str}:
         return _series(values, "str")
     if kinds == {bool}:
         return _series(values, "boolean")
-    integers = list(compress(there, map(partial(operator.is_, int), map(type, there))))
+    integers = list(compress(present, map(partial(operator.is_, int), map(type, present))))
     if kinds == {int} and _all_in(INT64, integers):
-        return _series(values, "int64" if len(there) == len(values) else "Int64")
+        return _series(values, "int64" if len(present) == len(values) else "Int64")
     if kinds <= {int, float} and float in kinds and _all_in(EXACT, integers):
         return _series(values, "float64")
     return _series(values, "object")
@@ -199,73 +176,71 @@ _MAKERS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "float": partial(_series, dtype="float64"),
     "int": lambda values: _series([v or 0 for v in values], "int64"),
     "count": partial(_series, dtype="Int64"),
-    "tag": partial(_category, known=()),
-    "state": partial(_category, known=_STATES),
+    "tag": partial(_category, first=()),
+    "state": partial(_category, first=_STATES),
 }
 
 
-def _given(values: Iterable[Any]) -> list[Any]:
+def _present(values: Iterable[Any]) -> list[Any]:
     return list(filter(partial(operator.is_not, None), values))
 
 
-# JSON in bulk: texts are joined to one array, parsed once, and turned over to columns.
+# JSON in bulk: texts are joined to an array, which is parsed once and split into columns.
 
 
 def _cells(texts: Sequence[str | None]) -> list[Any]:
-    """Return `cell` of each JSON text, None without one."""
-    found: list[Any] = []
-    for first in range(0, len(texts), _AT_ONCE):
-        values, has_halves = _parse(texts[first : first + _AT_ONCE], "null")
-        found += _frame_values(values, has_halves=has_halves)
-    return found
+    cells: list[Any] = []
+    for first in range(0, len(texts), _TEXTS_PER_PARSE):
+        values, has_surrogates = _parse(texts[first : first + _TEXTS_PER_PARSE], "null")
+        cells += _frame_values(values, has_surrogates=has_surrogates)
+    return cells
 
 
 def _members(texts: Sequence[str | None]) -> dict[str, list[Any]]:
-    """Return the cells of each name in `texts`, JSON objects, newest first.
+    """Return the cells of JSON objects, given newest first, by name.
 
-    The names come in the order in which the oldest objects have them.
+    Names are in the order of the oldest objects.
     """
     chunks: list[tuple[dict[str, list[Any]], int]] = []
-    for first in range(0, len(texts), _AT_ONCE):
-        objects, has_halves = _parse(texts[first : first + _AT_ONCE], "{}")
-        objects = [{} if each is None else each for each in objects]  # desired may be null
+    for first in range(0, len(texts), _TEXTS_PER_PARSE):
+        objects, has_surrogates = _parse(texts[first : first + _TEXTS_PER_PARSE], "{}")
+        objects = [{} if value is None else value for value in objects]  # of desired outputs
         names = dict.fromkeys(chain.from_iterable(reversed(objects)))
         check_width(names)
         members = {name: list(map(dict.get, objects, repeat(name))) for name in names}
-        cells = {n: _frame_values(each, has_halves=has_halves) for n, each in members.items()}
+        cells = {n: _frame_values(v, has_surrogates=has_surrogates) for n, v in members.items()}
         chunks.append((cells, len(objects)))
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     for name in dict.fromkeys(chain.from_iterable(cells for cells, _ in reversed(chunks))):
-        found[name] = []
+        columns[name] = []
         for cells, size in chunks:
-            found[name] += cells.pop(name) if name in cells else [None] * size
-    return found
+            columns[name] += cells.pop(name) if name in cells else [None] * size
+    return columns
 
 
 def check_width(names: Collection[str]) -> None:
-    """Refuse more columns than a frame can have: runs may each have names of their own."""
-    if len(names) > _MOST_NAMES:
+    """Raise an error for more names than a frame can reasonably have as columns."""
+    if len(names) > _MAX_NAMES:
         msg = (
-            f"These runs have more than {_MOST_NAMES:,} different names of inputs or outputs, too "
+            f"These runs have more than {_MAX_NAMES:,} different names of inputs or outputs, too "
             "many for the columns of a frame; select fewer runs, or read them with history.runs()"
         )
         raise HistoryError(msg)
 
 
 def _parse(texts: Sequence[str | None], missing: str) -> tuple[list[Any], bool]:
-    """Return the values, and whether there may be halves of surrogate pairs in them."""
-    there = [text or missing for text in texts] if None in texts else texts
-    joined = f"[{','.join(there)}]"  # type: ignore[arg-type]
+    """Return the values and whether they can contain lone surrogates."""
+    present = [text or missing for text in texts] if None in texts else texts
+    joined = f"[{','.join(present)}]"  # type: ignore[arg-type]
     values = json.loads(joined)
-    if len(values) != len(there):  # two damaged texts may be one value together
-        values = list(map(json.loads, there))  # type: ignore[arg-type]
+    if len(values) != len(present):  # damaged texts can combine to a valid value
+        values = list(map(json.loads, present))  # type: ignore[arg-type]
     return values, "\\u" in joined and bool(_SURROGATE.search(joined))
 
 
-def _frame_values(values: list[Any], *, has_halves: bool) -> list[Any]:
-    """Return `cell` of each."""
+def _frame_values(values: list[Any], *, has_surrogates: bool) -> list[Any]:
     kinds = set(map(type, values))
-    if has_halves or (float in kinds and any(map(operator.ne, values, values))):  # NaN
+    if has_surrogates or (float in kinds and any(map(operator.ne, values, values))):  # NaN
         return list(map(cell, values))
     if kinds.isdisjoint(_STRUCTURED):
         return values
@@ -278,10 +253,10 @@ def _frame_values(values: list[Any], *, has_halves: bool) -> list[Any]:
 
 
 def _texts(values: list[Any]) -> list[str]:
-    """Return each value as JSON: encoded as one list, and cut where nothing else can be."""
-    both = [_BETWEEN] * (2 * len(values) - 1)
+    """Encode values as JSON, as one list that is split at separators."""
+    both = [_SEPARATOR] * (2 * len(values) - 1)
     both[::2] = values
-    texts = _encode(both)[1:-1].split(_CUT)
+    texts = _encode(both)[1:-1].split(_SEPARATOR_JSON)
     return texts if len(texts) == len(values) else list(map(cell, values))
 
 
@@ -297,7 +272,7 @@ _TRACE = {
 
 
 def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
-    """Return one row per node, in the order in which they began; columns as of `History.trace`."""
+    """Build the frame of `Workspace.trace`: one row per node, in the order of their starts."""
     parents = {node.span_id: node.parent_span_id for node in nodes if node.span_id}
     rows = []
     for node in nodes:
@@ -314,19 +289,19 @@ def trace_frame(nodes: Sequence[NodeRun]) -> pd.DataFrame:
     return frame_of_records(_TRACE, rows)
 
 
-# CSV that preserves types, and that no spreadsheet runs as formulas: text is always quoted, a
-# missing value is nothing at all, numbers and bools stand bare. Text that a spreadsheet would run,
-# and text that starts with an apostrophe, gets an apostrophe in front.
+# CSV that preserves types and contains no formulas: text is quoted, missing values are empty, and
+# numbers and bools are not quoted. An apostrophe is put in front of text that a spreadsheet would
+# execute, and of text that starts with an apostrophe.
 
 _GUARD = "'"
-_WIDE = "\uff1d\uff0b\uff0d\uff20"  # = + - @ as wide as East Asian letters
+_WIDE = "\uff1d\uff0b\uff0d\uff20"  # full-width = + - @
 _DANGEROUS = frozenset({*"=+-@", *_WIDE, "\t", "\r", "\n", _GUARD})
-_PARTS = 8
+_JOINED_PARTS = 8
 _NUMBERS = frozenset({int, float, bool})
 
 
 def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write any frame as `to_csv` writes that of a history."""
+    """Write any DataFrame in the format of `History.to_csv`."""
     refuse_other_ending(path, "to_csv")
     lines = chain([header_line(frame)], csv_lines(frame, [*map(str, frame)]))
     replace_text(path, lambda file: file.writelines(lines))
@@ -334,31 +309,31 @@ def write_csv_frame(frame: pd.DataFrame, path: str | Path) -> Path:
 
 
 def header_line(names: Iterable[Any]) -> str:
-    """Return the first line of a CSV."""
+    """Return the header of a CSV."""
     return ",".join(_quoted(str(name)) for name in names) + "\n"
 
 
 def csv_lines(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a frame, several at once; columns that it does not have are empty."""
+    """Yield groups of CSV lines; missing columns are empty."""
     rows = len(frame)
     parts = [_pattern(frame[name]) if name in frame else ("", ()) for name in names]
     line = ",".join([pattern for pattern, _ in parts]) + "\n"
     filled = [values for pattern, values in parts if pattern]
     lines = list(map(line.__mod__, zip(*filled, strict=True) if filled else repeat((), rows)))
-    step = rows // _PARTS + 1  # one text of them all would need fresh memory each time
+    step = rows // _JOINED_PARTS + 1  # less memory than a single text
     for start in range(0, rows, step):
         yield "".join(lines[start : start + step])
 
 
 def values_of(series: pd.Series[Any]) -> list[Any]:
-    """Return the values of a column, None where one is missing."""
+    """Return the values of a column; missing values are None."""
     if series.hasnans:
         series = series.astype("object").where(series.notna(), None)
     return list(series.tolist())
 
 
 def _pattern(series: pd.Series[Any]) -> tuple[str, Sequence[Any]]:
-    """Return what a column adds to the pattern of a line, and what is put into it, if anything."""
+    """Return the format of a column in a CSV line, and the values to format."""
     if str(series.dtype).startswith("datetime64"):
         import numpy as np
 
@@ -391,7 +366,7 @@ def _text_pattern(values: Sequence[Any], *, has_gaps: bool) -> tuple[str, Sequen
 
 
 def _quoted(text: str) -> str:
-    """Return `text` as a quoted cell, guarded where a spreadsheet would run it."""
+    """Return `text` as a quoted cell, with an apostrophe if a spreadsheet would execute it."""
     guard = _GUARD if text[:1] in _DANGEROUS else ""
     return f'"{guard}{text.replace(chr(34), chr(34) * 2)}"'
 
@@ -403,5 +378,5 @@ def _cell(value: Any) -> str:
 
 
 def unguarded(text: str) -> str:
-    """Return the text of a cell without its guard."""
+    """Return the text of a cell without the protective apostrophe."""
     return text[1:] if text[:1] == _GUARD and text[1:2] in _DANGEROUS else text

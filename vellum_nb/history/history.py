@@ -1,4 +1,4 @@
-"""`History`: every run, in one SQLite file or in PostgreSQL."""
+"""`History`: the public interface to recorded runs, in an SQLite file or in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
-from datetime import date, datetime
+from contextlib import closing
 from functools import partial
 from html import escape
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self, TextIO, Unpack
 
-from vellum_nb.errors import HistoryError, OutOfReachError
+from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import export, merge, query, search, writes
 from vellum_nb.history.backends import (
@@ -25,51 +24,46 @@ from vellum_nb.history.backends import (
     parse_location,
 )
 from vellum_nb.history.blind import BlindRatings
-from vellum_nb.history.frames import trace_frame
 from vellum_nb.history.merge import SyncReport
-from vellum_nb.history.plans import Sweeps
-from vellum_nb.history.query import Filters, Ids, OrderedRuns
+from vellum_nb.history.query import Filters, Ids
 from vellum_nb.history.recorder import Listener, RunRecorder
 from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
-from vellum_nb.models import NodeRun, Run
+from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.run import with_rating
-from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NEWEST = 10
-_LARGE_FILE = 1_000_000  # bytes; below, a size is not of interest and differs between machines
+_LISTED_RUNS = 10  # in the HTML representation
+_LARGE_FILE = 1_000_000  # bytes; the repr omits smaller sizes, which differ between machines
 
 TagEdit = Callable[[list[str]], "Sequence[str] | None"]
 View = Callable[..., Any]
-Sync = Callable[..., SyncReport]
-ReadNodes = Callable[[Run], Sequence[NodeRun]]
 
 
 class History:
     """Every run of a workspace, in one SQLite file or in PostgreSQL.
 
-    Many threads and many processes may use it at once.
+    Threads and processes can share a history.
 
     Parameters
     ----------
     path : str or Path, optional
-        The file, made if it does not exist; ``":memory:"`` holds runs until it is closed;
-        ``"postgresql://user@host/db"`` is one that a team shares (extra ``postgres``). Default:
-        the environment's ``VELLUM_NB_HISTORY``, else ``runs.db`` in the user's data directory.
+        File to open or create. ``":memory:"`` stores runs until the history is closed, and
+        ``"postgresql://user@host/db"`` opens a database shared by a team (extra ``postgres``).
+        Default: the environment variable ``VELLUM_NB_HISTORY``, otherwise ``runs.db`` in the
+        user's data directory.
     fsync : bool, default False
-        Whether each write waits until the disk has it, so that a recorded run survives a power
-        failure, and not only the end of its process. Recording is slower then.
-    view, sync, trace : callable, optional
-        What `view`, `sync` and `trace` call; `vellum_nb.connect` provides them.
+        Whether each write waits for the disk. A recorded run then survives a power failure as
+        well as the end of its process, but recording is slower.
 
     Raises
     ------
     HistoryError
-        The file is damaged, newer than this version, or not a history. It was not changed.
+        The file is damaged, was written by a newer version, or is not a history. It was not
+        changed.
 
     Examples
     --------
@@ -79,79 +73,49 @@ class History:
     <History :memory:: 0 runs>
     """
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        *,
-        fsync: bool = False,
-        view: View | None = None,
-        sync: Sync | None = None,
-        trace: ReadNodes | None = None,
-    ) -> None:
-        path = parse_location(path)  # before anything can fail: a traceback may show it
+    def __init__(self, path: str | Path | None = None, *, fsync: bool = False) -> None:
+        path = parse_location(path)  # hides the password of a URL from tracebacks
         self._recorder = RunRecorder(path, fsync=fsync)
-        self._view, self._sync, self._read_nodes = view, sync, trace
-        self._finds_key = key_finder()
-
-    def with_callbacks(
-        self,
-        *,
-        view: View | None = None,
-        sync: Sync | None = None,
-        trace: ReadNodes | None = None,
-        leaks: Callable[[str], bool] | None = None,
-    ) -> History:
-        """Return the same open history with these callbacks; this one does not change.
-
-        `leaks` is true of a text with the API key: no export with such a text is written.
-        """
-        other = copy.copy(self)
-        vars(other).update(_view=view, _sync=sync, _read_nodes=trace)
-        vars(other).update(_finds_key=key_finder(leaks))
-        return other
+        self._view: View | None = None
+        self._find_key = key_finder()
 
     @property
     def path(self) -> Path | str:
-        """The file, ``":memory:"``, or the URL without its password."""
+        """File, ``":memory:"``, or URL without the password."""
         return self._recorder.opened.path
 
     @property
     def size(self) -> int:
-        """Bytes of the history, without what is still in SQLite's log."""
+        """Size in bytes, without SQLite's write-ahead log."""
         return self._store.size()
 
     @property
     def author(self) -> str | None:
-        """Who runs are recorded for; None: nobody."""
+        """Name of the person for whom runs are recorded, if any."""
         return self._recorder.author
 
     @property
-    def sweeps(self) -> Sweeps:
-        """The sweeps that are stored, for ``ws.sweeps()`` and `vellum_nb.Sweep`."""
-        return Sweeps(self._store, self._recorder)
-
-    @property
     def blind_ratings(self) -> BlindRatings:
-        """The blind ratings that are stored; ``blind_ratings.frame()`` lists them."""
+        """Stored blind ratings; ``blind_ratings.frame()`` lists them."""
         return BlindRatings(self._store)
 
     def begin(self, run: Run) -> Run:
         """Record `run`, with its author, before it is sent.
 
-        When this returns, the row survives the end of this process; with ``History(fsync=True)``
-        also a power failure.
+        Once recorded, the row survives the end of this process; with ``History(fsync=True)`` it
+        also survives a power failure.
 
         Raises
         ------
         HistoryError
-            The history has a run with this id or external id, or cannot be written.
+            The history already has a run with this id or external id, or cannot be written.
         """
         return self._recorder.begin(run)
 
     def finish(self, run: Run) -> None:
-        """Complete the row that `begin` made: state, outputs, error, times, cost and nodes.
+        """Complete the row written by `begin`: state, outputs, error, times, cost and nodes.
 
-        Inputs do not change; notes and tags that were written since stay.
+        Inputs, notes and tags do not change.
 
         Raises
         ------
@@ -159,25 +123,6 @@ class History:
             The run was never begun, has already ended, or is still STARTED.
         """
         self._recorder.finish(run)
-
-    def set_execution_id(self, id: str, execution_id: str) -> None:  # noqa: A002
-        """Set the execution id of a run in doubt: the server is known to execute it."""
-        sql = (
-            "UPDATE runs SET execution_id = :execution, "
-            "doubt = CASE WHEN doubt IS NULL THEN NULL ELSE 'EXECUTED' END "
-            f"WHERE id = :id AND {IN_DOUBT_SQL}"
-        )
-        values = {"execution": clean(execution_id), "id": id}
-        try:
-            self._store.write(lambda transaction: transaction.execute(sql, values))
-        except OutOfReachError:  # the answer will bring it
-            return
-        self._recorder.notify([id])
-
-    def set_nodes(self, id: str, nodes: Sequence[NodeRun]) -> None:  # noqa: A002
-        """Store the trace of the run `id`."""
-        rows = [node.model_dump(mode="json", exclude_defaults=True) for node in nodes]
-        self._update(id, {}, {"nodes": rows or None})
 
     def annotate(
         self,
@@ -189,17 +134,29 @@ class History:
         desired: Mapping[str, Any] | EllipsisType | None = ...,
         author: str | None = None,
     ) -> None:
-        """Set note, tags, quality or desired outputs of the run `id`.
+        """Set note, tags, quality or desired outputs of a run.
 
-        None clears a value; values that are not named do not change. `tags` may be a function of
-        the tags that the run has, as ``lambda tags: [*tags, "seen"]``: what others add at the same
-        time stays. A tag has who rated it: `author`, or who runs are recorded for; one rating an
-        author, see `Run.ratings`.
+        Parameters
+        ----------
+        id : str
+            `Run.id`.
+        note : str, optional
+            New note; None clears it.
+        tags : sequence of str or callable, optional
+            New tags, or a function from the current tags to the new ones, such as
+            ``lambda tags: [*tags, "seen"]``, which preserves concurrent changes. None clears them.
+        quality : float, optional
+            Rating from 0 (bad) to 1 (good); None clears it.
+        desired : mapping, optional
+            Desired outputs by name; None clears them.
+        author : str, optional
+            Name of the rater, by default `History.author`. It is stored with the rating as a tag,
+            one rating per author; see `Run.ratings`.
 
         Raises
         ------
         HistoryError
-            There is no such run, or a value has another type; nothing was changed.
+            The run does not exist or a value has the wrong type. Nothing was changed.
         """
         scalars: dict[str, Any] = {}
         if not isinstance(note, EllipsisType):
@@ -235,21 +192,25 @@ class History:
         Parameters
         ----------
         **filters
-            Joined by "and"; None means all. `deployment`, `release_tag`, `state`, `case_id`,
-            `sweep_id`, `execution_id`, `external_id`, `author` and `ids`: a name or a list of
-            them, `ids` also runs or a frame of them. `since` (inclusive) and `until` (exclusive): a
-            datetime or an ISO text, UTC when no zone is given. `search`: words, as in `search`.
-            `limit`: how many. `skip_damaged`: leave out runs whose row is damaged; else they raise.
+            Conditions that all apply; None means no condition.
+
+            - `deployment`, `release_tag`, `state`, `case_id`, `sweep_id`, `execution_id`,
+              `external_id`, `author`, `ids`: a value or a list of values. `ids` also accepts
+              runs or a frame with the column `id`.
+            - `since` (inclusive), `until` (exclusive): datetime or ISO text, UTC by default.
+            - `search`: words, as in `search`.
+            - `limit`: maximum number of runs.
+            - `skip_damaged`: skip damaged rows instead of raising an error.
         """
         return query.read_runs(*self._selected(filters))
 
     def frame(self, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return runs as a DataFrame, newest first, one row per run; arguments as in `runs`.
 
-        Text is ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
-        `release_tag` category, tokens ``Int64``. Columns ``input.<name>`` and ``output.<name>``
-        hold text, numbers and bools as themselves and everything else as canonical JSON; where runs
-        were corrected, ``desired.<name>`` too.
+        Dtypes: text ``str``, times ``datetime64[us, UTC]``, figures ``float64``, `state` and
+        `release_tag` category, tokens ``Int64``. The columns ``input.<name>``, ``output.<name>``
+        and, for corrected runs, ``desired.<name>`` contain scalars unchanged and structured values
+        as canonical JSON text.
         """
         return query.read_frame(*self._selected(filters))
 
@@ -258,21 +219,21 @@ class History:
     ) -> Iterator[pd.DataFrame]:
         """Yield the runs of `frame`, newest first, in frames of at most `chunk_rows` rows.
 
-        Only one of them is in memory at a time, and nothing is locked between them: a run that is
-        recorded in between is left out; one that changes is returned in its state at that moment.
-        Each frame has the columns and dtypes of its own runs.
+        Only one frame is in memory at a time, and the history is not locked between frames. Runs
+        recorded during the scan are skipped; changed runs are returned in their current state.
+        Columns and dtypes of a frame depend on its runs.
         """
         yield from query.scan_frames(*self._selected(filters), chunk_rows)
 
     def search(self, text: str, **filters: Unpack[Filters]) -> pd.DataFrame:
-        """Return the runs in which all words of `text` are found, newest first.
+        """Return the runs that contain all words of `text`, newest first.
 
-        The frame is that of `frame`, and its last column `match` shows where: the column and the
-        words around. A search first indexes the runs that are new since the last one.
+        The result is a frame as in `frame` with an additional last column `match`: the matching
+        column and an excerpt. New runs are indexed before the search.
 
-        Each word matches the beginning of a word in inputs, outputs, error, note or tags:
-        ``refund`` finds "refunds". ``"in quotes"`` finds whole words that follow each other. Case
-        and accents do not matter. Scripts without spaces are found anywhere. `filters` as in
+        A word matches the beginning of a word in inputs, outputs, error, note or tags: ``refund``
+        finds "refunds". ``"in quotes"`` finds a phrase of complete words. Case and accents are
+        ignored. Text in a script without spaces matches at any position. `filters` are those of
         `runs`.
 
         Examples
@@ -284,93 +245,21 @@ class History:
         ['input.ticket: May I have a refund?']
         """
         words = _checked(str, "text", text)
-        found = self.frame(**{**filters, "search": words})
-        found["match"] = search.match_column(words, found)
-        return found
+        frame = self.frame(**{**filters, "search": words})
+        frame["match"] = search.match_column(words, frame)
+        return frame
 
     def count(self, **filters: Unpack[Filters]) -> int:
-        """Return the number of runs; arguments as in `runs`."""
+        """Return the number of runs that match `filters`, which are those of `runs`."""
         return query.count(*self._selected(filters))
 
-    def page(
-        self,
-        *,
-        offset: int = 0,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        **filters: Unpack[Filters],
-    ) -> list[Run]:
-        """Return runs from `offset` on, in any order; for tables.
-
-        `order_by` is a column of the frame, ``input.<name>`` and ``output.<name>`` among them;
-        runs without a value come last. Unless `whole`, of a large value there are only the first
-        1,000 characters. `filters` as in `runs`; `limit` is 100 by default.
-        """
-        offset, limit = max(0, offset), filters.get("limit", 100)
-        most = None if limit is None else offset + limit
-        store, selection = self._selected({**filters, "limit": most})
-        numbers = query.ordered_numbers(store, selection, order_by, descending=descending)
-        rows = query.rows_at(store, numbers[offset:], whole=whole)
-        return query.runs_of(rows, skip_damaged=selection.skip_damaged)
-
-    def ordered(
-        self,
-        *,
-        order_by: str = "timestamp",
-        descending: bool = True,
-        whole: bool = True,
-        on_start: Callable[[Callable[[], None]], None] | None = None,
-        **filters: Unpack[Filters],
-    ) -> OrderedRuns:
-        """Return runs in an order that is determined once; for tables. Arguments as in `page`.
-
-        `on_start` is called with a function that cancels the query from another thread; it then
-        raises a HistoryError here.
-        """
-        store, selection = self._selected(filters)
-        with store.snapshot() as snapshot:
-            if on_start is not None:
-                on_start(snapshot.cancel)
-            numbers = query.ordered_numbers(snapshot, selection, order_by, descending=descending)
-        return OrderedRuns(store, numbers, whole=whole)
-
-    def index_for_search(self, on_progress: Callable[[int, int], None]) -> None:
-        """Bring the search index up to date, as `search` does by itself; for tables."""
-        search.catch_up(self._store, on_progress)
-
     def release_tags(self, deployment: str) -> dict[str, int]:
-        """Return the release tags of the runs of `deployment`, and how many runs each has."""
+        """Return the number of runs of `deployment` by release tag."""
         sql = (
             "SELECT release_tag, count(*) FROM runs WHERE deployment = :deployment "
             "AND deletion IS NULL GROUP BY release_tag ORDER BY release_tag"
         )
         return dict(self._store.read(sql, {"deployment": deployment}))
-
-    def trace(self, run: Run | str) -> pd.DataFrame:
-        """Return the nodes of a run, or of the run with this id, in the order they began.
-
-        Columns: `name`, `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`,
-        `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0: in the workflow itself). Nodes that are
-        not in the history are read from Vellum once and stored.
-        """
-        return trace_frame(self.nodes(run))
-
-    def nodes(self, run: Run | str) -> Sequence[NodeRun]:
-        """Return what `trace` shows; `HistoryError` where no workspace can read what is missing."""
-        run = run if isinstance(run, Run) else self.get(run)
-        nodes: Sequence[NodeRun] = run.nodes
-        if not nodes:
-            with suppress(HistoryError):  # it is not here
-                nodes = self.get(run.id).nodes
-        if not nodes:
-            if self._read_nodes is None:
-                msg = f"The nodes of run {run.id} are not in the history: use ws.trace(run)"
-                raise HistoryError(msg)
-            nodes = self._read_nodes(run)
-            if nodes and run.state != "STARTED" and self.count(ids=[run.id]):
-                self.set_nodes(run.id, nodes)
-        return nodes
 
     def to_csv(
         self,
@@ -380,27 +269,29 @@ class History:
         progress: bool | None = None,
         **filters: Unpack[Filters],
     ) -> Path | None:
-        r"""Write the frame as CSV that `vellum_nb.read_csv` reads back to the same frame.
+        r"""Export runs to CSV. `vellum_nb.read_csv` restores an identical DataFrame.
 
-        The file has the runs that were there when the export began, and replaces an old one when it
-        is complete. Exports need little memory, however many runs there are.
+        The export contains the runs at the time of the call and replaces an existing file only
+        when it is complete. Memory use does not depend on the number of runs.
 
         Parameters
         ----------
         path : str, Path or text file
-            Where to; an open file is written to and stays open, and None is returned.
+            Destination. An open file stays open, and None is returned.
         columns : str or sequence of str, optional
-            Which columns, in this order. Default: all, as in `frame`.
+            Columns to write, in this order. Default: all, as in `frame`.
         progress : bool, optional
-            Whether to show the progress on standard error. Default: where it takes long.
+            Whether to show the progress on standard error. Default: only for long exports.
         **filters
-            Which runs; as in `runs`. A deployment, release tag or author that no run has warns.
+            Runs to export, as in `runs`. Names of deployments, release tags or authors that do not
+            occur cause a warning.
 
         Raises
         ------
         HistoryError
-            The file cannot be written, is named after another format (``.jsonl``, ``.parquet``),
-            would contain the API key, or there is no such column. The old file stays.
+            The file cannot be written, has the suffix of another format (``.jsonl``,
+            ``.parquet``) or would contain the API key, or a column does not exist. An existing
+            file is not changed.
 
         Examples
         --------
@@ -410,8 +301,8 @@ class History:
         >>> path.read_text()
         '"release_tag","state"\n'
         """
-        path = parse_location(path)  # before anything can fail: a traceback may show it
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        path = parse_location(path)  # hides the password of a URL from tracebacks
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_csv(self._store, path, filters, **options)
 
     def to_jsonl(
@@ -422,14 +313,14 @@ class History:
         progress: bool | None = None,
         **filters: Unpack[Filters],
     ) -> Path | None:
-        """Write one run per line, as JSON that ``Run.model_validate_json`` reads back.
+        """Export runs as JSON lines, which ``Run.model_validate_json`` and `read_jsonl` read.
 
-        With `columns`, a line is an object of these columns in this order, with null where the
-        run has no value, and structured values as they are. `vellum_nb.read_jsonl` reads both to
-        the same frame. All else is as in `to_csv`.
+        With `columns`, a line is an object with these columns in this order; missing values are
+        null, and structured values are nested JSON. `vellum_nb.read_jsonl` restores an identical
+        DataFrame. Parameters and errors are those of `to_csv`.
         """
         path = parse_location(path)
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_jsonl(self._store, path, filters, **options)
 
     def to_parquet(
@@ -440,20 +331,24 @@ class History:
         progress: bool | None = None,
         **filters: Unpack[Filters],
     ) -> Path:
-        """Write the frame as Parquet; needs pyarrow, from the extra ``parquet``.
+        """Export runs to Parquet; needs pyarrow, from the extra ``parquet``.
 
-        A column of mixed types is written as JSON text, which `vellum_nb.read_parquet` reads back
-        to the same values; other columns are the same in any reader. All else is as in `to_csv`.
+        Columns of mixed types are stored as JSON text, which `vellum_nb.read_parquet` converts
+        back. Parameters and errors are those of `to_csv`.
         """
         path = parse_location(path)
-        options = {"columns": columns, "progress": progress, "finds_key": self._finds_key}
+        options = {"columns": columns, "progress": progress, "finds_key": self._find_key}
         return export.to_parquet(self._store, path, filters, **options)
 
     def delete(self, ids: Ids, *, why: str = "") -> writes.Deletion:
-        """Delete the runs with these ids.
+        """Delete runs. `undelete` restores them until `vacuum` is called.
 
-        Runs may be given as well, or a frame of them with its column `id`; an empty one deletes
-        nothing. `undelete` restores them until `vacuum` is called. `why` is for `deletions`.
+        Parameters
+        ----------
+        ids : str, Run, sequence or DataFrame
+            Ids, runs, or a frame with the column `id`. An empty sequence deletes no runs.
+        why : str
+            Reason, for `deletions`.
         """
         try:
             return writes.delete(self._store, ids, _checked(str, "why", why))
@@ -461,10 +356,7 @@ class History:
             self._recorder.notify_bulk()
 
     def undelete(self, deletion: writes.Deletion | int | None = None) -> writes.Restored:
-        """Restore the runs of a deletion: the last one, or the one of this number.
-
-        A deletion that deleted nothing restores nothing.
-        """
+        """Restore the runs of a deletion, given as the object or its number; default: the last."""
         if isinstance(deletion, writes.Deletion):
             if deletion.number is None:
                 return writes.Restored(None)
@@ -475,28 +367,29 @@ class History:
             self._recorder.notify_bulk()
 
     def deletions(self) -> pd.DataFrame:
-        """Return one row for each deletion that `undelete` can restore, newest first.
+        """Return one row per deletion that `undelete` can restore, newest first.
 
-        Columns: `deletion` (its number), `deleted_at`, `runs`, `deployments`, `first` and `last`
-        (when its runs were sent), `why`.
+        Columns: `deletion` (number), `deleted_at`, `runs`, `deployments`, `first` and `last`
+        (timestamps of the oldest and newest run), `why`.
         """
         return writes.deletions(self._store)
 
     def vacuum(self) -> writes.Vacuumed:
-        """Remove deletions for good, drop values that no run needs, and make the file smaller.
+        """Remove deleted runs and unused values permanently and shrink the file.
 
-        Other processes may have the history open; it waits for writers. It needs as much free
-        space as the history has; on a server only the owner of the tables gets space back.
+        Other processes can have the history open; writers are waited for. The disk needs as much
+        free space as the size of the history. On a server, only the owner of the tables can
+        reclaim space.
         """
         return writes.vacuum(self._store)
 
     def backup(self, path: str | Path) -> Path:
-        """Copy the history, while others may write to it, to a new file that its owner can read.
+        """Copy the open history to a new file with permissions for its owner only.
 
-        Use it instead of a copy of the open file. A history in PostgreSQL is backed up by
-        ``pg_dump``.
+        Other processes can write during the backup. Do not copy an open file in another way. Use
+        ``pg_dump`` for a history in PostgreSQL.
         """
-        path = parse_location(path)  # before anything can fail: a traceback may show it
+        path = parse_location(path)  # hides the password of a URL from tracebacks
         target = file_location(path or "")
         copy_to = getattr(self._recorder.opened, "backup", None)
         if copy_to is None:
@@ -509,18 +402,21 @@ class History:
         return target
 
     def merge(self, other: str | Path | History | Iterable[Run]) -> SyncReport:
-        """Merge another history into this one; merging again changes nothing.
+        """Merge another history, including sweeps and blind ratings, into this one.
 
-        The same run is found by its id, then by execution id and external id. One that is STARTED
-        here and has ended there is completed. Notes and tags are combined, a rating that differs
-        becomes a line of the note. A run that differs otherwise does not change here, and is
-        reported; so is a damaged row. Sweeps and blind ratings are merged, too.
+        Runs are matched by id, then by execution id and external id. A STARTED run is completed
+        if it has ended in `other`. Notes and tags are combined; a different rating becomes a line
+        of the note. Other differences and damaged rows are reported, and the run in this history
+        does not change. A second merge has no effect.
 
-        `other` is a file, a URL or a History, which is only read; a ``.jsonl`` export of runs; or a
-        list of runs, of which those that have ended are added in one transaction and those that
-        are STARTED are counted as running.
+        Parameters
+        ----------
+        other : str, Path, History or iterable of Run
+            History to read: a file, a URL, an open history or a ``.jsonl`` export; or runs. In a
+            list of runs, those that have ended are merged in one transaction, and STARTED ones
+            are counted as running.
         """
-        other = parse_location(other)  # before anything can fail: a traceback may show it
+        other = parse_location(other)  # hides the password of a URL from tracebacks
         changed: Sequence[str] = ()
         try:
             if isinstance(other, str | Path) and str(other).lower().endswith(".jsonl"):
@@ -536,34 +432,8 @@ class History:
         self._recorder.notify(changed)
         return report
 
-    def sync(
-        self,
-        deployment: str,
-        *,
-        since: datetime | date | str | None = None,
-        until: datetime | date | str | None = None,
-        limit: int | None = None,
-    ) -> SyncReport:
-        """Import executions of `deployment` that were made elsewhere into this history.
-
-        They have release, cost, tokens, duration and rating. Runs that are STARTED here are
-        completed; existing values do not change: importing again adds nothing. `since` and `until`
-        are when they began, as in `runs`; `limit`: how many of the newest.
-
-        Raises
-        ------
-        HistoryError
-            This history has no workspace to read from.
-        NotFoundError
-            There is no such deployment; the message lists the existing ones.
-        """
-        if self._sync is None:
-            msg = "This history has no workspace to read from: use vnb.connect(...).history.sync()"
-            raise HistoryError(msg)
-        return self._sync(self, deployment, since=since, until=until, limit=limit)
-
     def view(self, **options: Any) -> Any:
-        """Return the interactive table; `options` are filters and those of the table."""
+        """Return an interactive table; `options` are filters and options of `HistoryView`."""
         if self._view is None:
             msg = "This history has no interactive table: use vnb.connect(...).history, or frame()"
             raise HistoryError(msg)
@@ -574,15 +444,26 @@ class History:
     ) -> Callable[[], None]:
         """Call `callback` with each run that begins, ends or is annotated.
 
-        `on_bulk_change` is called once after each call that adds or removes many runs: `delete`,
-        `undelete`, `merge`, `sync`. Both are called after the commit, in the thread that wrote.
-        An error in one becomes a warning: it must not stop a run. Returns a
-        function that unsubscribes.
+        Callbacks run after the commit, in the thread of the write. An exception in a callback is
+        reported as a warning.
+
+        Parameters
+        ----------
+        callback : callable
+            Function of a run.
+        on_bulk_change : callable, optional
+            Function without arguments, called once after each `delete`, `undelete`, `merge` or
+            `vellum_nb.Workspace.sync`.
+
+        Returns
+        -------
+        callable
+            Function that unsubscribes.
         """
         return self._recorder.subscribe(callback, on_bulk_change)
 
     def close(self) -> None:
-        """Close the file. Closing it again does nothing."""
+        """Close the history; a second call has no effect."""
         self._recorder.close()
 
     def __enter__(self) -> Self:
@@ -593,7 +474,7 @@ class History:
 
     @printed
     def __repr__(self) -> str:
-        if "_recorder" not in vars(self):  # as a traceback shows it when it could not be opened
+        if "_recorder" not in vars(self):  # in a traceback, after opening failed
             return "<History: not open>"
         if self._recorder.opened.closed:
             return f"<History {self.path}: closed>"
@@ -610,7 +491,9 @@ class History:
 
         names = ["execution_id", "release_tag", "timestamp", "deployment", "state", "latency_s"]
         try:
-            runs = self.page(limit=_NEWEST, whole=False, skip_damaged=True)
+            store, selection = self._selected({"limit": _LISTED_RUNS})
+            numbers = query.ordered_numbers(store, selection, "timestamp", descending=True)
+            runs = query.runs_of(query.rows_at(store, numbers, whole=False), skip_damaged=True)
         except HistoryError as exc:
             return f"<p>{escape(repr(self) if self._recorder.opened.closed else str(exc))}</p>"
         if not runs:
@@ -621,7 +504,7 @@ class History:
 
     @property
     def _store(self) -> Store:
-        """The open store, after runs that waited for its server were merged into it."""
+        """The open store, with pending runs merged."""
         return self._recorder.store
 
     def _selected(self, filters: Filters) -> tuple[Store, query.Selection]:
@@ -634,7 +517,7 @@ class History:
         def change(transaction: Transaction) -> None:
             if not writes.update_run(transaction, run_id, scalars, payloads):
                 raise writes.unknown_run(transaction, run_id)
-            sql = "SELECT tags FROM runs WHERE id = :id"  # nobody else changes them now
+            sql = "SELECT tags FROM runs WHERE id = :id"  # locked by the update above
             for edit in edits:
                 ((text,),) = transaction.read(sql, {"id": run_id})
                 with damaged(f"Run {run_id!r:.100}"):
@@ -646,25 +529,40 @@ class History:
         self._recorder.notify([run_id])
 
 
+def recorder_of(history: History) -> RunRecorder:
+    """Return the recorder of `history`, through which the package reads and writes."""
+    return history._recorder  # noqa: SLF001
+
+
+def connected(history: History, *, view: View, leaks: Callable[[str], bool]) -> History:
+    """Return a `History` on the same open store with the callbacks of a workspace.
+
+    `leaks` returns True for text that contains the API key: an export of it is refused.
+    """
+    copied = copy.copy(history)
+    copied._view, copied._find_key = view, key_finder(leaks)  # noqa: SLF001
+    return copied
+
+
 def _checked(kind: type[Any], name: str, value: Any) -> Any:
     if not isinstance(value, kind):
-        what = {"str": "text", "Mapping": "a dict"}.get(kind.__name__, "a list of texts")
-        msg = f"{name}={value!r:.60} is not {what}"
+        type_name = {"str": "text", "Mapping": "a dict"}.get(kind.__name__, "a list of texts")
+        msg = f"{name}={value!r:.60} is not {type_name}"
         raise HistoryError(msg)
     return value
 
 
 def _tags(tags: Any) -> list[str]:
-    some = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
-    return [_checked(str, "tags", each) for each in some]
+    values = [tags] if isinstance(tags, str) else _checked(Iterable, "tags", tags or ())
+    return [_checked(str, "tags", tag) for tag in values]
 
 
 def _checked_runs(runs: Any) -> list[Run]:
-    some = list(runs) if isinstance(runs, Iterable) else [runs]
-    if wrong := [each for each in some if not isinstance(each, Run)]:
+    values = list(runs) if isinstance(runs, Iterable) else [runs]
+    if invalid := [value for value in values if not isinstance(value, Run)]:
         msg = (
             "merge needs another history (its file, its URL or a History) or a list of Run, "
-            f"not {wrong[0]!r:.100}"
+            f"not {invalid[0]!r:.100}"
         )
         raise HistoryError(msg)
-    return some
+    return values

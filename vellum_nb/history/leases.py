@@ -1,8 +1,8 @@
-"""Leases: the right of one process to do what two must not do at once, such as drive a sweep.
+"""Leases: at most one process acts on a resource at a time, such as a sweep.
 
-A lease lasts a minute by the database's clock and is renewed by every write under it. The first
-statement of such a write renews the lease if the token is still this process's, and nothing is
-written otherwise. On one Linux machine the lease of a process that has ended is free at once.
+A lease lasts a minute by the database's clock. Every write under it first renews the lease, and
+fails without an effect if the token of this process is no longer stored. On one Linux machine, the
+lease of a terminated process is free immediately.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ from vellum_nb.clock import Deadline, boot_id, uptime
 from vellum_nb.errors import HistoryError, OutOfReachError
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.rows import DAMAGE
-from vellum_nb.history.store import Row
+from vellum_nb.history.store import LEASE_S, Row
 
 T = TypeVar("T")
 
-LENGTH_S = 60.0
-"""Seconds after which a lease that was not renewed is free."""
-_MARGIN_S = 15.0  # before its end nothing is sent any more: connecting takes up to 10 s
-_LENGTH = int(LENGTH_S * 1e6)
+_MARGIN_S = 15.0  # no requests are sent during the last seconds: connecting takes up to 10 s
+_LENGTH_US = int(LEASE_S * 1e6)
 _PROC = Path("/proc")
 
 
 class LeaseLostError(HistoryError):
-    """Another process holds the lease now, or it was released; nothing was written."""
+    """The lease was released or acquired by another process. No change was written."""
 
 
 class LeaseHeldError(HistoryError):
@@ -45,9 +43,9 @@ class LeaseHeldError(HistoryError):
 
 
 class Lease:
-    """A lease under `name`, which this process holds after `acquire`.
+    """A lease named `name`, which this process holds after `acquire`.
 
-    `deadline` is until when its holder may act without renewing it, by a clock that counts
+    The holder can act without renewal until `deadline`, measured by a clock that includes
     suspension.
     """
 
@@ -62,11 +60,16 @@ class Lease:
         *,
         acts_elsewhere: bool = False,
     ) -> None:
-        """Take the lease for this process.
+        """Acquire the lease for this process.
 
-        `prepare` is called in the same transaction with the moment until which an earlier holder
-        may have acted, in microseconds by the database's clock, or None if it released the lease.
-        That is the end of its lease if it `acts_elsewhere`, in processes that may outlive it.
+        Parameters
+        ----------
+        prepare : callable, optional
+            Function called in the same transaction with the last time at which an earlier holder
+            could act, in microseconds by the database's clock, or None if it released the lease.
+        acts_elsewhere : bool, default False
+            Whether processes that can outlive this one act for it. An earlier holder of this kind
+            could act until its lease expired.
 
         Raises
         ------
@@ -81,7 +84,7 @@ class Lease:
             f"WHERE leases.expires_at <= {now} OR leases.token = :dead RETURNING token"
         )
         holder = _this_process() | ({"acts_elsewhere": True} if acts_elsewhere else {})
-        row = {"name": self.name, "token": self.token, "length": _LENGTH}
+        row = {"name": self.name, "token": self.token, "length": _LENGTH_US}
         row["holder"] = json.dumps(holder)
 
         def take(tx: Transaction) -> None:
@@ -94,11 +97,11 @@ class Lease:
 
         began = uptime()
         self._store.write(take)
-        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+        self.deadline = Deadline.after(LEASE_S - _MARGIN_S, since=began)
 
     @property
     def may_send(self) -> bool:
-        """True while no other process can hold the lease."""
+        """True until another process could hold the lease."""
         return self.deadline.left > 0
 
     def write(self, change: Callable[[Transaction], T]) -> T:
@@ -109,13 +112,13 @@ class Lease:
         LeaseLostError
             This process no longer holds the lease.
         OutOfReachError
-            The database cannot be reached; a commit under way may have been made.
+            The database cannot be reached. The transaction may have been committed.
         """
         sql = (
             f"UPDATE leases SET expires_at = {self._store.dialect.now} + :length "
             "WHERE sweep = :name AND token = :token"
         )
-        values = {"name": self.name, "token": self.token, "length": _LENGTH}
+        values = {"name": self.name, "token": self.token, "length": _LENGTH_US}
 
         def fenced(tx: Transaction) -> T:
             if not tx.execute(sql, values):
@@ -124,11 +127,11 @@ class Lease:
 
         began = uptime()
         result = self._store.write(fenced)
-        self.deadline = Deadline.after(LENGTH_S - _MARGIN_S, since=began)
+        self.deadline = Deadline.after(LEASE_S - _MARGIN_S, since=began)
         return result
 
     def renew(self) -> bool:
-        """Hold the lease for another minute; return False if the database cannot be reached.
+        """Renew the lease; return False if the database cannot be reached.
 
         Raises
         ------
@@ -142,7 +145,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Free the lease; does nothing if another process holds it."""
+        """Release the lease, unless another process holds it."""
         sql = "DELETE FROM leases WHERE sweep = :name AND token = :token"
         values = {"name": self.name, "token": self.token}
         self.deadline = Deadline.after(0.0)
@@ -151,7 +154,7 @@ class Lease:
 
 
 def _acted_until(reader: Reader, lease: Row) -> int:
-    """Return until when the holder of a lease that it has lost may have acted."""
+    """Return the last time at which the holder of a lost lease could act."""
     _, holder, expires_at, _ = lease
     if _parsed(holder).get("acts_elsewhere"):
         return int(expires_at)
@@ -159,7 +162,7 @@ def _acted_until(reader: Reader, lease: Row) -> int:
 
 
 def leases(reader: Reader, name: str) -> list[Row]:
-    """Return token, holder, end, and whether that has come, of the lease `name`."""
+    """Return token, holder, expiry, and whether it has passed, for the lease `name`."""
     sql = (
         "SELECT token, holder, expires_at, "
         f"CASE WHEN expires_at <= {reader.dialect.now} THEN 1 ELSE 0 END "
@@ -169,11 +172,11 @@ def leases(reader: Reader, name: str) -> list[Row]:
 
 
 def held_message(name: str, rows: Sequence[Row]) -> str:
-    """Return why the lease `name`, which has these rows, cannot be used by this process."""
-    kind, is_other, rest = name.partition(":")
+    """Return the message for a lease `name` that this process cannot use."""
+    kind, is_no_sweep, owner_id = name.partition(":")
     noun, advice = f"Sweep {name}", ", or start another with restart=True"
-    if is_other:
-        noun, advice = f"{kind.capitalize()} {rest[:8]}", ""
+    if is_no_sweep:
+        noun, advice = f"{kind.capitalize()} {owner_id[:8]}", ""
     if not rows:
         return f"{noun} is no longer driven by this process: its lease was released; resume it"
     holder = _holder_name(rows[0][1])
@@ -184,17 +187,17 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
 
 
 def _holder_name(holder: str) -> str:
-    known = _parsed(holder)
-    is_mine = known | _this_process() == known
-    return "this process" if is_mine else f"process {known.get('pid')} on {known.get('host')}"
+    process = _parsed(holder)
+    is_mine = process | _this_process() == process
+    return "this process" if is_mine else f"process {process.get('pid')} on {process.get('host')}"
 
 
 def has_ended(holder: str) -> bool:
-    """Return whether the holder of a lease is known to have ended: a process of this machine."""
-    known = _parsed(holder)
-    if _machine() is None or known.get("machine") != _machine():
+    """Return True if the holder of a lease is a terminated process of this machine."""
+    process = _parsed(holder)
+    if _machine() is None or process.get("machine") != _machine():
         return False
-    pid = known.get("pid")
+    pid = process.get("pid")
     if not isinstance(pid, int):  # damaged
         return False
     try:
@@ -206,8 +209,8 @@ def has_ended(holder: str) -> bool:
 
 def _parsed(holder: str) -> dict[str, object]:
     with suppress(*DAMAGE):
-        found = json.loads(holder)
-        return found if isinstance(found, dict) else {}
+        process = json.loads(holder)
+        return process if isinstance(process, dict) else {}
     return {}
 
 
@@ -217,7 +220,7 @@ def _this_process() -> dict[str, object]:
 
 @cache
 def _machine() -> str | None:
-    """Return what no other machine, boot or container has; None if the system has no such id."""
+    """Return an id of this machine, boot and container, or None if it cannot be determined."""
     boot = boot_id()
     try:
         return boot and f"{boot.split()[0]} {(_PROC / 'self/ns/pid').readlink()}"

@@ -1,7 +1,7 @@
-"""Merge: runs, sweeps and blind ratings of another history, or a list of runs, come into this one.
+"""Merge runs, sweeps and blind ratings of another history, or a list of runs, into a history.
 
-What is known stays, what it lacks is added. A batch of runs is one transaction, so that a merge
-that was interrupted is finished by the next one.
+Existing values do not change; missing values are added. Each batch of runs is one transaction:
+after an interruption, the next merge completes the work.
 """
 
 from __future__ import annotations
@@ -19,13 +19,10 @@ from vellum_nb.escaping import printed
 from vellum_nb.history import writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.blind import BLIND, PAIR, RATING, blind_of, pairs_of, rating_of
+from vellum_nb.history.columns import COLUMNS, ENDED, PAYLOADS, SCALARS, WHOLE
 from vellum_nb.history.plan_rows import CASE, REUSED, SWEEP, cases_of, sweep_of
 from vellum_nb.history.read_files import runs_of_jsonl
 from vellum_nb.history.rows import (
-    ENDED,
-    PAYLOADS,
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     columns,
     copy_large,
@@ -44,20 +41,22 @@ from vellum_nb.models.run import continued_case_id
 Values = dict[str, Any]
 _sorted_json = partial(json.dumps, sort_keys=True)
 
-_BATCH, _BATCH_TEXT = 250, 16_000_000  # runs of a transaction, and characters
-_LATE = ("execution_id", "cost_usd", "tokens_in", "tokens_out", "model", "author", "nodes")
-_OF_PEOPLE = ("quality", "note", "tags", "desired")
-_END = ("state", "error_code", "error_message", "doubt")
-_KEYS = ("id", "execution_id", "external_id")
-_ROWS = (
+_BATCH_RUNS, _BATCH_CHARACTERS = 250, 16_000_000  # of a transaction
+_LATE_COLUMNS = (*(name for name, column in COLUMNS.items() if column.is_late), "nodes")
+_ANNOTATIONS = (*(n for n, column in COLUMNS.items() if column.set_by == "annotate"), "desired")
+_END_COLUMNS = ("state", "error_code", "error_message", "doubt")
+_ID_COLUMNS = ("id", "execution_id", "external_id")
+_SELECT_ROWS = (
     f"SELECT {columns((*WHOLE, 'large'))}, r.deletion "
     "FROM runs r LEFT JOIN payloads p ON p.seq = r.seq WHERE "
 )
-_FACTS = tuple(
-    name for name in WHOLE if name not in {*_LATE, *_OF_PEOPLE, "id", "external_id", "tag_moved"}
+_COMPARED_COLUMNS = tuple(
+    name
+    for name in WHOLE
+    if name not in {*_LATE_COLUMNS, *_ANNOTATIONS, "id", "external_id", "tag_moved"}
 )
-_SAME_EXECUTION = ("state", "outputs")  # one that was read from Vellum has times of its own
-_TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # column of the owner, others, order
+_SAME_EXECUTION = ("state", "outputs")  # the times of an imported execution differ
+_TABLES: Mapping[str, tuple[str, Sequence[str], str]] = {  # owner's column, columns, order
     "sweeps": ("id", SWEEP, "seq"),
     "sweep_cases": ("sweep", CASE, "position"),
     "sweep_reused": ("sweep", REUSED, "position"),
@@ -70,7 +69,7 @@ _CHILDREN = {"sweeps": ("sweep_cases", "sweep_reused"), "blind": ("blind_pairs",
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A run that is another one there: its id here, and the fields that differ."""
+    """A run that differs in the other history: its id in this one, and the fields."""
 
     id: str
     fields: tuple[str, ...]
@@ -78,23 +77,28 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SyncReport:
-    """What a synchronisation or a merge did.
+    """Result of `History.merge` or `vellum_nb.Workspace.sync`.
 
     Attributes
     ----------
-    added, completed, updated, known : int
-        Runs that were not here; that were STARTED or in doubt here and have an answer now; that
-        got what was missing, such as a rating, a cost or a trace; that were here as they are.
+    added : int
+        Number of new runs.
+    completed : int
+        Number of STARTED runs and runs in doubt that received an answer.
+    updated : int
+        Number of runs with added values, such as a rating, a cost or a trace.
+    known : int
+        Number of unchanged runs.
     running : int
-        Executions that have not ended; the next synchronisation takes them.
+        Number of executions that have not ended; a later synchronisation imports them.
     deleted : int
-        Runs that were deleted here, and stay so until a vacuum.
+        Number of runs that are deleted in this history, and remain so.
     sweeps, blind, ratings : int
-        Sweeps, blind ratings and single ratings of them that were not here.
+        Number of new sweeps, blind ratings, and single ratings of these.
     conflicts : tuple of Conflict
-        Runs that differ here and there: the `id`, and which `fields`. Ours stay.
+        Runs that differ: `id` and `fields`. They do not change in this history.
     unreadable : tuple of str
-        Ids of damaged runs and sweeps there, which were left out.
+        Ids of damaged runs and sweeps in the other history, which are skipped.
     """
 
     added: int = 0
@@ -125,13 +129,13 @@ class SyncReport:
             f"{self.added:,} added, {self.completed:,} completed, {self.updated:,} updated, "
             f"{self.known:,} already here"
         )
-        text += "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+        text += "".join(f", {count:,} {label}" for label, count in counts.items() if count)
         if self.unreadable:
             named = writes.cut_list(self.unreadable)
             text += f"; {len(self.unreadable):,} damaged and left out: {named}"
         if self.conflicts:
-            those = [f"{each.id} ({', '.join(each.fields)})" for each in self.conflicts]
-            text += f"; {len(those):,} differ, ours stay: {writes.cut_list(those)}"
+            differing = [f"{run.id} ({', '.join(run.fields)})" for run in self.conflicts]
+            text += f"; {len(differing):,} differ, ours stay: {writes.cut_list(differing)}"
         return text
 
     @printed
@@ -139,24 +143,24 @@ class SyncReport:
         return f"<SyncReport: {self}>"
 
 
-def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, list[str]]:
-    """Merge another history, which is only read, a JSON lines export, or a list of runs.
+def merge(store: Store, source: Reader | Path | list[Run]) -> tuple[SyncReport, list[str]]:
+    """Merge another history, a JSON lines export, or a list of runs into `store`.
 
-    A list is merged in one transaction; its runs that are STARTED are counted as running. Return
-    the report, and the ids of runs that were here and changed.
+    A list is merged in one transaction, and its STARTED runs are counted as running. Return the
+    report and the ids of changed runs.
     """
     unreadable: list[str] = []
     counts: Counter[str] = Counter()
     conflicts: list[Conflict] = []
     renamed: dict[str, str] = {}
     changed: list[str] = []
-    if isinstance(other, list):
-        batches: Iterable[list[Run]] = [[run for run in other if run.state != "STARTED"]]
-        counts["running"] = sum(run.state == "STARTED" for run in other)
-    elif isinstance(other, Path):
-        batches = _batches((run, 0) for run in runs_of_jsonl(other))
+    if isinstance(source, list):
+        batches: Iterable[list[Run]] = [[run for run in source if run.state != "STARTED"]]
+        counts["running"] = sum(run.state == "STARTED" for run in source)
+    elif isinstance(source, Path):
+        batches = _batches((run, 0) for run in runs_of_jsonl(source))
     else:
-        batches = _batches(_readable_runs(other, unreadable))
+        batches = _batches(_readable_runs(source, unreadable))
     for batch in batches:
         merged = store.write(partial(_merge_runs, batch))
         for run, (outcome, run_id, fields) in zip(batch, merged, strict=True):
@@ -164,54 +168,50 @@ def merge(store: Store, other: Reader | Path | list[Run]) -> tuple[SyncReport, l
             conflicts += [Conflict(run_id, fields)] if fields else []
             renamed |= {run.id: run_id} if run.id != run_id else {}
             changed += [run_id] if outcome in {"completed", "updated"} else []
-    if not isinstance(other, list | Path):
-        for owner, plan in _readable_plans(other, unreadable):
-            counts += store.write(partial(_merge_plan, other, renamed, owner, plan))
+    if not isinstance(source, list | Path):
+        for owner, plan, problem in plans_of(source):
+            if problem is None:
+                counts += store.write(partial(_merge_plan, source, renamed, owner, plan))
+            else:
+                unreadable.append(str(plan["id"]))
     report = SyncReport(**counts, conflicts=tuple(conflicts), unreadable=tuple(unreadable))
     return report, changed
 
 
 def _batches(runs: Iterable[tuple[Run, int]]) -> Iterator[list[Run]]:
-    """Yield runs for one transaction each; a run comes with its number of characters."""
+    """Group runs, given with their number of characters, into batches for one transaction."""
     batch: list[Run] = []
     size = 0
-    for run, letters in runs:
+    for run, characters in runs:
         batch.append(run)
-        size += letters
-        if len(batch) >= _BATCH or size >= _BATCH_TEXT:
+        size += characters
+        if len(batch) >= _BATCH_RUNS or size >= _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def _readable_runs(other: Reader, unreadable: list[str]) -> Iterator[tuple[Run, int]]:
-    """Yield the runs of another history, oldest row first; note the ids of damaged ones."""
+def _readable_runs(source: Reader, unreadable: list[str]) -> Iterator[tuple[Run, int]]:
+    """Yield the runs of another history in the order of rows; collect ids of damaged ones."""
     keys = (
         "SELECT seq, id FROM runs WHERE seq > :last AND deletion IS NULL ORDER BY seq LIMIT :most"
     )
     last = -(2**62)
-    while found := other.read(keys, {"last": last, "most": _BATCH}):
-        last = found[-1][0]
-        for seq, run_id in found:
-            try:  # each by itself: the text of one may not even be UTF-8
-                for row in other.read(f"{_ROWS} r.seq = :seq", {"seq": seq}):
-                    whole = restore_large(other, [row[:-1]], WHOLE)[0]
-                    yield run_of(whole), sum(len(text) for text in whole if isinstance(text, str))
-            except HistoryError:  # damaged, or a large value of it is missing
+    while rows := source.read(keys, {"last": last, "most": _BATCH_RUNS}):
+        last = rows[-1][0]
+        for seq, run_id in rows:
+            try:  # one query per run: a damaged text may not be UTF-8
+                for row in source.read(f"{_SELECT_ROWS} r.seq = :seq", {"seq": seq}):
+                    restored = restore_large(source, [row[:-1]], WHOLE)[0]
+                    size = sum(len(text) for text in restored if isinstance(text, str))
+                    yield run_of(restored), size
+            except HistoryError:  # damaged, or without one of its large values
                 unreadable.append(str(run_id))
 
 
-def _readable_plans(other: Reader, unreadable: list[str]) -> Iterator[tuple[str, Values]]:
-    for owner, plan, problem in plans_of(other):
-        if problem is None:
-            yield owner, plan
-        else:
-            unreadable.append(str(plan["id"]))
-
-
 def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]]:
-    """Yield table and row of each sweep and blind rating, and an error if it is damaged."""
+    """Yield table and row of each sweep and blind rating, with an error if it is damaged."""
     for owner, check in (("sweeps", _check_sweep), ("blind", _check_blind)):
         for plan in _rows_of(reader, owner):
             problem = None
@@ -222,24 +222,22 @@ def plans_of(reader: Reader) -> Iterator[tuple[str, Values, HistoryError | None]
             yield owner, plan, problem
 
 
-def _check_sweep(other: Reader, plan: Values) -> None:
-    """Raise a HistoryError if a row of a sweep is damaged."""
+def _check_sweep(source: Reader, plan: Values) -> None:
     sweep_of([*plan.values()])
-    cases = [[*row.values()] for row in _rows_of(other, "sweep_cases", plan["id"])]
+    cases = [[*row.values()] for row in _rows_of(source, "sweep_cases", plan["id"])]
     for row in cases:
         large_hashes(row[-1], plan["id"])
     cases_of([row[:-1] for row in cases], plan["id"], len(cases))
 
 
-def _check_blind(other: Reader, plan: Values) -> None:
-    """Raise a HistoryError if a row of a blind rating is damaged."""
+def _check_blind(source: Reader, plan: Values) -> None:
     blind_of([*plan.values()])
-    pairs_of([[*row.values()] for row in _rows_of(other, "blind_pairs", plan["id"])])
-    for row in _rows_of(other, "blind_ratings", plan["id"]):
+    pairs_of([[*row.values()] for row in _rows_of(source, "blind_pairs", plan["id"])])
+    for row in _rows_of(source, "blind_ratings", plan["id"]):
         rating_of([*row.values()])
 
 
-_Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id here, fields that differ
+_Merged = tuple[str, str, tuple[str, ...]]  # field of SyncReport, id, differing fields
 
 
 def _merge_runs(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
@@ -248,30 +246,31 @@ def _merge_runs(runs: Sequence[Run], tx: Transaction) -> list[_Merged]:
 
 def _merge_run(tx: Transaction, run: Run) -> _Merged:
     theirs: Values = scalar_row(run) | payload_row(run)
-    where = " OR ".join(f"r.{name} = :{name}" for name in _KEYS)
-    rows = tx.read(_ROWS + where, {name: theirs[name] for name in _KEYS})
-    same = [
-        dict(zip(WHOLE, each, strict=True)) | {"deletion": row[-1]}
-        for row, each in zip(
+    where = " OR ".join(f"r.{name} = :{name}" for name in _ID_COLUMNS)
+    rows = tx.read(_SELECT_ROWS + where, {name: theirs[name] for name in _ID_COLUMNS})
+    candidates = [
+        dict(zip(WHOLE, restored, strict=True)) | {"deletion": row[-1]}
+        for row, restored in zip(
             rows, restore_large(tx, [row[:-1] for row in rows], WHOLE, "mark"), strict=True
         )
     ]
-    ours = _known(same, theirs)
+    ours = _same_run(candidates, theirs)
     if ours is None:
-        is_used = any(row["external_id"] == theirs["external_id"] for row in same)
+        is_used = any(row["external_id"] == theirs["external_id"] for row in candidates)
         writes.insert_run(tx, run.model_copy(update={"external_id": None}) if is_used else run)
         return "added", theirs["id"], ()
     if ours["deletion"] is not None:
-        if _completes(ours, theirs):  # its answer comes back with it
+        if _completes(ours, theirs):  # restoring the run restores the answer
             writes.complete_run(tx, run.model_copy(update={"id": ours["id"]}))
         return "deleted", ours["id"], ()
     try:
         run_of([ours[name] for name in WHOLE])
-    except DamagedRunError:  # check_history lists it
+    except DamagedRunError:  # reported by check_history
         return "known", ours["id"], ()
     overruled = _overruled(ours, theirs)
-    changes = _late(ours, theirs) | _people(ours, theirs, [line for _, line in overruled])
-    changes |= _place_in_sweep(same, ours, theirs)
+    changes = _late_values(ours, theirs)
+    changes |= _annotations(ours, theirs, [line for _, line in overruled])
+    changes |= _place_in_sweep(candidates, ours, theirs)
     changes = {name: value for name, value in changes.items() if ours[name] != value}
     completes = _completes(ours, theirs)
     fields = () if completes else _conflicts(ours, theirs, [name for name, _ in overruled])
@@ -281,10 +280,10 @@ def _merge_run(tx: Transaction, run: Run) -> _Merged:
     return "completed" if completes else "updated", run_id, fields
 
 
-def _known(same: Sequence[Values], theirs: Values) -> Values | None:
-    """Return which of the rows that share an id with a run is that run."""
-    for name in _KEYS:
-        rows = [row for row in same if row[name] == theirs[name] is not None]
+def _same_run(candidates: Sequence[Values], theirs: Values) -> Values | None:
+    """Return the row of the same run among the rows that share an id with it."""
+    for name in _ID_COLUMNS:
+        rows = [row for row in candidates if row[name] == theirs[name] is not None]
         for row in sorted(rows, key=lambda row: row["deletion"] is not None):
             if name != "external_id" or _is_same(row, theirs):
                 return row
@@ -292,17 +291,20 @@ def _known(same: Sequence[Values], theirs: Values) -> Values | None:
 
 
 def _is_same(ours: Values, theirs: Values) -> bool:
-    """Return whether two runs of one external id are one: a refused one never was an execution."""
+    """Return True if two runs with the same external id are one run.
+
+    A refused request with this external id is a different run.
+    """
     both = (ours, theirs)
     never_executed = any(row["state"] == "FAILED" and row["doubt"] is None for row in both)
     if never_executed or all(row["execution_id"] is not None for row in both):
         return False
     is_refused = any(row["doubt"] == "EXECUTED" for row in both)
-    is_own = ours["external_id"] != ours["id"]  # it may be that of another run of the user's
+    is_chosen = ours["external_id"] != ours["id"]  # users can choose an id twice
     # Vellum does not report the execution that an imported one continues.
     previous = next(filter(None, (row["previous_execution_id"] for row in both)), None)
     ids = ({row["case_id"], continued_case_id(row["case_id"], previous)} for row in both)
-    return not set.isdisjoint(*ids) if is_refused and is_own else True
+    return not set.isdisjoint(*ids) if is_refused and is_chosen else True
 
 
 def _is_in_doubt(row: Values) -> bool:
@@ -310,7 +312,7 @@ def _is_in_doubt(row: Values) -> bool:
 
 
 def _completes(ours: Values, theirs: Values) -> bool:
-    """Return whether theirs settles what is open here."""
+    """Return True if theirs has the answer that ours lacks."""
     if ours["state"] == "STARTED":
         return bool(theirs["state"] != "STARTED")
     return (
@@ -320,30 +322,32 @@ def _completes(ours: Values, theirs: Values) -> bool:
     )
 
 
-def _late(ours: Values, theirs: Values) -> Values:
-    """Return what our run lacks: an answer, or what is known of it later."""
-    changes = {name: theirs[name] for name in _LATE if ours[name] is None}
+def _late_values(ours: Values, theirs: Values) -> Values:
+    """Return values missing from our run: the answer, and columns that are set later."""
+    changes = {name: theirs[name] for name in _LATE_COLUMNS if ours[name] is None}
     moved = max(ours["tag_moved"], theirs["tag_moved"])
     if _completes(ours, theirs):
-        there = {name: theirs[name] for name in (*ENDED, "nodes") if theirs[name] is not None}
-        has_none = theirs["state"] != "FULFILLED" and theirs["outputs"] == "{}"
-        names = _END if has_none else (*_END, "outputs", "output_types")  # what came so far stays
-        changes |= there | {name: theirs[name] for name in names}
+        answer = {name: theirs[name] for name in (*ENDED, "nodes") if theirs[name] is not None}
+        names: tuple[str, ...] = (*_END_COLUMNS, "outputs", "output_types")
+        if theirs["state"] != "FULFILLED" and theirs["outputs"] == "{}":  # keep partial outputs
+            names = _END_COLUMNS
+        changes |= answer | {name: theirs[name] for name in names}
         moved |= int(len({ours["release_id"], theirs["release_id"]} - {None}) > 1)
     return changes | {"tag_moved": moved}
 
 
-def _place_in_sweep(same: Sequence[Values], ours: Values, theirs: Values) -> Values:
-    """Return the place in a sweep that a run has there, where ours was read from Vellum."""
+def _place_in_sweep(candidates: Sequence[Values], ours: Values, theirs: Values) -> Values:
+    """Return ids and place in the sweep for our run if it was imported without a sweep."""
     external_id = theirs["external_id"]
-    is_used = external_id and any(r["external_id"] == external_id for r in same if r is not ours)
+    is_used = external_id and any(
+        r["external_id"] == external_id for r in candidates if r is not ours
+    )
     if ours["id"] == theirs["id"] or ours["sweep_id"] or not theirs["sweep_id"] or is_used:
         return {}
     return {n: theirs[n] for n in ("id", "external_id", "sweep_id", "repeat", "case_id")}
 
 
 def _change(tx: Transaction, run_id: str, changes: Values) -> str:
-    """Change columns of a run; return its id, which may be one of them."""
     scalars = {name: value for name, value in changes.items() if name in SCALARS and name != "id"}
     payloads = {n: v and json.loads(v) for n, v in changes.items() if n in PAYLOADS}
     writes.update_run(tx, run_id, scalars, payloads)
@@ -356,27 +360,27 @@ def _change(tx: Transaction, run_id: str, changes: Values) -> str:
 def _conflicts(ours: Values, theirs: Values, overruled: Sequence[str]) -> tuple[str, ...]:
     if "STARTED" in (ours["state"], theirs["state"]):
         return ()
-    late = [n for n in _LATE if ours[n] is not None and theirs[n] is not None]
-    names = (*_FACTS, *late) if ours["id"] == theirs["id"] else _SAME_EXECUTION
-    found = []
+    late = [n for n in _LATE_COLUMNS if ours[n] is not None and theirs[n] is not None]
+    names = (*_COMPARED_COLUMNS, *late) if ours["id"] == theirs["id"] else _SAME_EXECUTION
+    differing = []
     for name in names:
         both = [ours[name], theirs[name]]
         if name in PAYLOADS and None not in both:
             both = [_sorted_json(json.loads(text)) for text in both]
-        found += [name] if both[0] != both[1] else []
-    return tuple(dict.fromkeys([*found, *overruled]))
+        differing += [name] if both[0] != both[1] else []
+    return tuple(dict.fromkeys([*differing, *overruled]))
 
 
-def _people(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
-    """Return quality, note, tags and desired outputs of both; ours where they differ."""
-    mine, others = (json.loads(row["desired"] or "{}") or {} for row in (ours, theirs))
+def _annotations(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
+    """Combine quality, note, tags and desired outputs of both; ours take precedence."""
+    our_desired, their_desired = (json.loads(r["desired"] or "{}") or {} for r in (ours, theirs))
     changes = {}
     if ours["quality"] is None:
         changes["quality"] = theirs["quality"]
     if ours["desired"] is None:
         changes["desired"] = theirs["desired"]
-    elif others.keys() - mine.keys():
-        changes["desired"] = encoded(others | mine, "desired", ours["id"])
+    elif their_desired.keys() - our_desired.keys():
+        changes["desired"] = encoded(their_desired | our_desired, "desired", ours["id"])
     if theirs["tags"]:
         both = [*json.loads(ours["tags"] or "[]"), *json.loads(theirs["tags"])]
         changes["tags"] = tags_text(list(dict.fromkeys(both)))
@@ -386,39 +390,39 @@ def _people(ours: Values, theirs: Values, overruled: Sequence[str]) -> Values:
 
 
 def _overruled(ours: Values, theirs: Values) -> list[tuple[str, str]]:
-    """Return what theirs rates otherwise than ours: the field, and a line for the note."""
-    found = []
+    """Return field and note line for each rating that differs from ours."""
+    overruled = []
     if None not in (ours["quality"], theirs["quality"]) and ours["quality"] != theirs["quality"]:
-        found.append(("quality", f"merged: quality {theirs['quality']}"))
-    mine = json.loads(ours["desired"] or "{}") or {}
+        overruled.append(("quality", f"merged: quality {theirs['quality']}"))
+    our_desired = json.loads(ours["desired"] or "{}") or {}
     for name, value in json.loads(theirs["desired"] or "{}").items():
-        if name in mine and _sorted_json(mine[name]) != _sorted_json(value):
+        if name in our_desired and _sorted_json(our_desired[name]) != _sorted_json(value):
             line = f"merged: desired.{_sorted_json(name)} {_sorted_json(value)}"
-            found.append(("desired", line))
-    return found
+            overruled.append(("desired", line))
+    return overruled
 
 
 def _joined_lines(ours: str | None, theirs: str | None) -> str | None:
     if not ours or not theirs:
         return ours or theirs or (theirs if ours is None else ours)
-    mine, others = ours.splitlines(), theirs.splitlines()
-    if set(mine) <= set(others):
+    our_lines, their_lines = ours.splitlines(), theirs.splitlines()
+    if set(our_lines) <= set(their_lines):
         return theirs
-    return "\n".join([ours, *(line for line in others if line not in mine)])
+    return "\n".join([ours, *(line for line in their_lines if line not in our_lines)])
 
 
 def _merge_plan(
-    other: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
+    source: Reader, renamed: Mapping[str, str], owner: str, plan: Values, tx: Transaction
 ) -> Counter[str]:
-    """Merge a sweep or a blind rating; return how many of them and of its ratings were not here."""
+    """Merge a sweep or a blind rating; return the numbers of added plans and ratings."""
     counts = Counter({owner: _add_plan(tx, owner, plan)})
     for table, (column, _, _) in _TABLES.items():
         if table in _CHILDREN[owner]:
-            runs = [name for each, name in writes.REFERENCES if each == table]
-            for row in _rows_of(other, table, plan["id"]):
-                copy_large(tx, other, large_hashes(row.get("large"), plan["id"]))
-                here = {name: renamed.get(row[name], row[name]) for name in runs}
-                _add(tx, table, {column: plan["id"], **row, **here})
+            run_columns = [name for child, name in writes.REFERENCES if child == table]
+            for row in _rows_of(source, table, plan["id"]):
+                copy_large(tx, source, large_hashes(row.get("large"), plan["id"]))
+                run_ids = {name: renamed.get(row[name], row[name]) for name in run_columns}
+                _add(tx, table, {column: plan["id"], **row, **run_ids})
     if owner == "sweeps":
         sql = (
             "UPDATE sweeps SET round = CASE WHEN round < :round THEN :round ELSE round END, "
@@ -429,12 +433,12 @@ def _merge_plan(
     else:
         sql = "UPDATE blind SET ended = :ended WHERE id = :id AND ended IS NULL"
         tx.execute(sql, {"ended": plan["ended"], "id": plan["id"]})
-        counts["ratings"] = _merge_ratings(tx, other, plan["id"])
+        counts["ratings"] = _merge_ratings(tx, source, plan["id"])
     return counts
 
 
 def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
-    """Insert a plan unless it is here; it gets the next generation if another one has its own."""
+    """Insert a plan if its id is new, with the next free generation; return True if inserted."""
     while not _add(tx, owner, plan):
         if tx.read(f"SELECT 1 FROM {owner} WHERE id = :id", plan):
             return False
@@ -443,15 +447,15 @@ def _add_plan(tx: Transaction, owner: str, plan: Values) -> bool:
     return True
 
 
-def _merge_ratings(tx: Transaction, other: Reader, session: str) -> int:
-    """Merge ratings; one of a pair that is rated here is stored as one that was undone."""
+def _merge_ratings(tx: Transaction, source: Reader, session: str) -> int:
+    """Merge ratings; a second rating of a pair is stored as undone."""
     ours = {_rating_key(row): row for row in _rows_of(tx, "blind_ratings", session)}
-    theirs = {_rating_key(row): row for row in _rows_of(other, "blind_ratings", session)}
+    theirs = {_rating_key(row): row for row in _rows_of(source, "blind_ratings", session)}
     sql = (
         "UPDATE blind_ratings SET undone = coalesce(undone, :undone), "
         "sent = coalesce(sent, :sent) WHERE seq = :seq"
     )
-    for key in ours.keys() & theirs.keys():  # undone or sent since
+    for key in ours.keys() & theirs.keys():  # undone or sent in the meantime
         tx.execute(sql, {**theirs[key], "seq": ours[key]["seq"]})
     rated = {row["position"] for row in _rows_of(tx, "blind_ratings", session) if _counts(row)}
     new = [row for key, row in theirs.items() if key not in ours]
@@ -472,7 +476,6 @@ def _counts(rating: Values) -> bool:
 
 
 def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Values]:
-    """Return the rows of a table, all or those that belong to `owner`."""
     column, names, order = _TABLES[table]
     where = "" if owner is None else f"WHERE {column} = :owner"
     sql = f"SELECT {', '.join(names)} FROM {table} {where} ORDER BY {order}"
@@ -481,5 +484,4 @@ def _rows_of(reader: Reader, table: str, owner: str | None = None) -> list[Value
 
 
 def _add(tx: Transaction, table: str, row: Values) -> bool:
-    """Insert a row unless it is there; return whether it was not."""
     return tx.execute(f"{insert(table, row)} ON CONFLICT DO NOTHING", row) > 0

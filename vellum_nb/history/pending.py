@@ -1,4 +1,4 @@
-"""Pending runs: a local history for the time in which the PostgreSQL server cannot be reached."""
+"""Pending runs: a local history used while the PostgreSQL server cannot be reached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORTEST_PAUSE_S = 0.05
 
 
 class PendingRuns:
-    """The runs that wait for the server of the history at `url`, which has no password."""
+    """Runs to merge into the history at `url`, given without a password."""
 
     def __init__(self, url: str) -> None:
         from platformdirs import user_data_path
@@ -32,11 +32,11 @@ class PendingRuns:
         self._lock = threading.RLock()
         self._store: SqliteStore | None = None
         self.may_have_runs = self.path.exists()
-        """Whether runs may wait here."""
+        """Whether the local history can contain runs."""
         self._next_try = 0.0
 
     def record(self, begun: Sequence[Run], ended: Sequence[Run]) -> None:
-        """Record runs locally; an ended one whose beginning is on the server is stored whole."""
+        """Record runs locally. An ended run that began on the server is stored completely."""
 
         def change(transaction: Transaction) -> None:
             for run in ended:
@@ -56,27 +56,27 @@ class PendingRuns:
             warn(msg, stacklevel=5)
 
     def has(self, run_id: str) -> bool:
-        """Return True if a run waits here."""
+        """Return True if the local history contains the run."""
         with self._lock:
             sql = "SELECT 1 FROM runs WHERE id = :id"
             return self.path.exists() and bool(self._open().read(sql, {"id": clean(run_id)}))
 
     def merge_into(self, store: Store) -> bool:
-        """Merge pending runs into `store`, unless its server is still away; return whether any.
+        """Merge pending runs into `store` if its server can be reached; return True if merged.
 
-        Other processes that record pending runs wait, so that none is removed unmerged.
+        Other processes that record pending runs are blocked during the merge.
         """
-        if not self.may_have_runs:  # without the lock, which a fork may find held
+        if not self.may_have_runs:  # without the lock, which can be held during a fork
             return False
         with self._lock:
             began = time.monotonic()
             if began < self._next_try:
                 return False
             try:
-                store.write(lambda transaction: transaction.read("SELECT 1"))  # does not wait
+                store.write(lambda transaction: transaction.read("SELECT 1"))  # does not block
                 merged = self._open().write(partial(_merge, store))
             except OutOfReachError:
-                now = time.monotonic()  # a server that answers at once is tried again soon
+                now = time.monotonic()  # the pause is as long as the failed attempt
                 self._next_try = now + max(_SHORTEST_PAUSE_S, now - began)
                 return False
             except HistoryError as exc:
@@ -101,9 +101,9 @@ class PendingRuns:
 
 
 def _merge(store: Store, transaction: Transaction) -> bool:
-    """Merge what waits into `store`; what it did not take stays in the file."""
-    waiting = {run_id for (run_id,) in transaction.read("SELECT id FROM runs")}
-    if not waiting:
+    """Merge the local runs into `store`; conflicting runs remain in the local file."""
+    pending_ids = {run_id for (run_id,) in transaction.read("SELECT id FROM runs")}
+    if not pending_ids:
         return False
     report, _ = merge(store, transaction)
     if report.unreadable:
@@ -111,13 +111,13 @@ def _merge(store: Store, transaction: Transaction) -> bool:
     refused = {conflict.id for conflict in report.conflicts}
     if refused:
         warn(f"Merged runs that were pending: {report}", stacklevel=8)
-    if not refused <= waiting:  # known there by other ids
+    if not refused <= pending_ids:  # the runs have other ids on the server
         return True
-    taken = {"ids": transaction.dialect.listed(waiting - refused)}
-    chosen = transaction.dialect.one_of("id", "ids")
-    sql = f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {chosen})"
-    transaction.execute(sql, taken)
-    transaction.execute(f"DELETE FROM runs WHERE {chosen}", taken)
+    merged = {"ids": transaction.dialect.listed(pending_ids - refused)}
+    condition = transaction.dialect.one_of("id", "ids")
+    sql = f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {condition})"
+    transaction.execute(sql, merged)
+    transaction.execute(f"DELETE FROM runs WHERE {condition}", merged)
     if not refused:
         transaction.execute("DELETE FROM large_values")
     return True

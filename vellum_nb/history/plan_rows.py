@@ -1,4 +1,4 @@
-"""A sweep and its cases as rows, and back."""
+"""Conversion of sweeps and their cases to rows and back."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ REUSED = ("position", "release_tag", "repeat", "run")
 
 
 def column_value(value: Any) -> Any:
-    """Return a field of a sweep as its column holds it."""
+    """Return the value of a field of a sweep as stored in its column."""
     if isinstance(value, datetime):
         return micros(value)
-    if isinstance(value, dict) and any(isinstance(each, datetime) for each in value.values()):
-        value = {name: micros(each) for name, each in value.items()}
+    if isinstance(value, dict) and any(isinstance(item, datetime) for item in value.values()):
+        value = {name: micros(time) for name, time in value.items()}
     return json.dumps(value) if isinstance(value, dict | tuple) else value
 
 
 def sweep_of(row: Sequence[Any]) -> SweepRecord:
     """Return the sweep of a row of `SWEEP`; raise a `HistoryError` if it is damaged."""
-    found = dict(zip(SWEEP, row, strict=True))
+    fields = dict(zip(SWEEP, row, strict=True))
     with damaged(f"Sweep {row[0]!r:.100}"):
         for name in ("release_tags", "releases", "options"):
-            found[name] = json.loads(found[name])
-        order, checked = found["case_order"], json.loads(found["checked"] or "{}")
-        found["case_order"] = None if order is None else tuple(json.loads(order))
-        found["notes"] = tuple(json.loads(found["notes"] or "[]"))
-        found["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
-        found["created"] = from_micros(found["created"])
-        found["ended"] = None if found["ended"] is None else from_micros(found["ended"])
-        sweep = SweepRecord(**found | {"release_tags": tuple(found["release_tags"])})
+            fields[name] = json.loads(fields[name])
+        order, checked = fields["case_order"], json.loads(fields["checked"] or "{}")
+        fields["case_order"] = None if order is None else tuple(json.loads(order))
+        fields["notes"] = tuple(json.loads(fields["notes"] or "[]"))
+        fields["checked"] = {tag: from_micros(at) for tag, at in checked.items()}
+        fields["created"] = from_micros(fields["created"])
+        fields["ended"] = None if fields["ended"] is None else from_micros(fields["ended"])
+        sweep = SweepRecord(**fields | {"release_tags": tuple(fields["release_tags"])})
         _check_numbers(sweep)
     return sweep
 
 
 def _check_numbers(sweep: SweepRecord) -> None:
-    """Raise a ValueError if the numbers of a sweep cannot be, so that nothing counts up to them."""
+    """Raise a ValueError for impossible numbers, which could cause very long loops."""
     fits = sweep.cases >= 0 and sweep.repeats > 0
     fits = fits and 0 <= sweep.round <= most_rounds(sweep.planned)
     order = sweep.case_order

@@ -1,4 +1,4 @@
-"""Plans of sweeps: cases, runs, leases, and cost."""
+"""Stored sweeps: plans, cases, leases, states and costs of their runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vellum_nb.escaping import warn
 from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
+from vellum_nb.history.history import History, recorder_of
 from vellum_nb.history.leases import Lease, has_ended, leases
 from vellum_nb.history.plan_rows import (
     CASE,
@@ -51,10 +52,10 @@ from vellum_nb.models.sweeps import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_ASKED_AGAIN = frozenset({"REJECTED", "FAILED", "CUT_OFF"})  # a judge's runs without a verdict
-_RECENT = 2_000
-_AT_ONCE = 2_000  # ids in a query
-_OWN_RUNS = "SELECT id FROM runs WHERE sweep_id = :sweep"
+_RETRIED_JUDGEMENTS = frozenset({"REJECTED", "FAILED", "CUT_OFF"})
+_PAST_RUNS = 2_000
+_IDS_PER_QUERY = 2_000
+_RUN_IDS = "SELECT id FROM runs WHERE sweep_id = :sweep"
 _ID, _TIME = SHOWN.index("id"), SHOWN.index("timestamp")
 _STATE = "CASE WHEN state = 'STARTED' AND deletion IS NOT NULL THEN 'CANCELLED' ELSE state END"
 _PLANNED_STATE = (
@@ -63,7 +64,7 @@ _PLANNED_STATE = (
     "WHEN state <> 'STARTED' AND doubt IS NOT NULL THEN 'IN_DOUBT' "
     "WHEN state = 'CANCELLED' AND deletion IS NULL THEN 'CUT_OFF' ELSE state END"
 )
-# Of a judge's run: one that was deleted, or whose tag moved, is judged again as the next attempt.
+# A judge repeats deleted runs and runs on a tag that moved, as the next attempt.
 _JUDGED_STATE = (
     "CASE WHEN deletion IS NOT NULL OR (tag_moved = 1 AND state <> 'STARTED' AND doubt IS NULL) "
     f"THEN 'CUT_OFF' ELSE {_PLANNED_STATE} END"
@@ -72,7 +73,7 @@ _LAST_SEEN = "CASE WHEN finished_at > timestamp THEN finished_at ELSE timestamp 
 
 
 class PastRun(NamedTuple):
-    """What a run took and cost."""
+    """Latency and cost of a fulfilled run."""
 
     release_tag: str
     release_id: str | None
@@ -81,10 +82,7 @@ class PastRun(NamedTuple):
 
 
 class SweepLease(Lease):
-    """The lease of a sweep: every write of its driver is made under it, or has no effect.
-
-    `Sweeps.acquire` takes it.
-    """
+    """Lease of a sweep, acquired by `Sweeps.acquire`. It fences every write by the driver."""
 
     def __init__(self, store: Store, sweep: SweepRecord, recorder: RunRecorder) -> None:
         super().__init__(store, sweep.lease_name)
@@ -99,35 +97,35 @@ class SweepLease(Lease):
         ended: Sequence[Run] = (),
         sent_within_s: float = 0.0,
     ) -> list[Run] | None:
-        """Record what the driver of the sweep did, in one transaction.
+        """Record changes by the driver of the sweep in one transaction.
 
         Parameters
         ----------
         begun : sequence of Run
-            Runs that are about to be sent.
+            Runs about to be sent.
         resent : sequence of Run
-            Runs in doubt that are about to be sent again: they are STARTED, without a doubt.
+            Runs in doubt about to be sent again. They become STARTED, without a doubt.
         doubted : sequence of Run
-            STARTED or CANCELLED runs that may have been executed; `Run.doubt` is why.
+            STARTED or CANCELLED runs that may have been executed, with `Run.doubt` set.
         sent_within_s : float, default 0
-            Seconds within which those in `doubted` may still be sent: their doubt begins then.
+            Seconds during which runs in `doubted` can still be sent. Their doubt begins afterwards.
         ended : sequence of Run
-            Runs that ended. One whose row is missing is added; a row that ended otherwise stays.
+            Runs that ended. Missing rows are inserted; rows that have already ended do not change.
 
         Returns
         -------
         list of Run
-            The stored runs of those in `begun` whose id or external id was there already, and of
-            those in `resent` that have ended since, such as by `History.sync`. They belong to this
-            sweep now, and must not be sent. None if the database cannot be reached: what ended
-            waits in a local file, and `doubted` is not recorded.
+            Stored runs that must not be sent and now belong to this sweep: those of `begun` whose
+            id or external id already existed, and those of `resent` that have ended in the
+            meantime, for example by `Workspace.sync`. None if the database cannot be reached:
+            `ended` is then written to a local file, and `doubted` is not recorded.
 
         Raises
         ------
         LeaseLostError
-            Another process drives the sweep; nothing was written.
+            Another process drives the sweep. No change was written.
         OutOfReachError
-            The database cannot be reached, so that nothing in `begun` and `resent` may be sent.
+            The database cannot be reached. Runs in `begun` and `resent` must not be sent.
         """
         begun = [self._recorder.with_author(run) for run in begun]
         doubts = [(run, sent_within_s) for run in doubted]
@@ -144,14 +142,14 @@ class SweepLease(Lease):
         return query.runs_with_ids(self._store, stored_ids) if stored_ids else []
 
     def _keep(self, ended: Sequence[Run], *, is_sending: bool) -> None:
-        """Keep what ended in a local file; raise if something is about to be sent."""
+        """Record ended runs in a local file; raise an error if runs are about to be sent."""
         if is_sending:
             msg = f"The history {self._store.path} cannot be reached: nothing is sent until it can"
             raise OutOfReachError(msg)
         self._recorder.keep_ended(ended)
 
     def withdraw(self, runs: Sequence[Run]) -> None:
-        """Remove runs that were begun and never sent."""
+        """Remove runs that were recorded but not sent."""
         dialect = self._store.dialect
         where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
         values = {"ids": dialect.listed([run.id for run in runs])}
@@ -160,14 +158,13 @@ class SweepLease(Lease):
             tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
             tx.execute(f"DELETE FROM runs {where}", values)
 
-        with suppress(OutOfReachError):  # they are looked up by the next one who resumes
+        with suppress(OutOfReachError):  # the next driver looks them up
             self.write(change)
 
     def keep_answers(self, runs: Sequence[Run]) -> None:
-        """Keep answers that came to a driver which has lost its lease.
+        """Record answers received after the lease was lost, like imported executions.
 
-        They are recorded like those of executions made elsewhere: a row in doubt is completed, one
-        that has ended stays.
+        Rows in doubt are completed; rows that have ended do not change.
         """
         self._recorder.keep_answers([run for run in runs if not run.in_doubt])
 
@@ -181,7 +178,7 @@ class SweepLease(Lease):
                 raise _no_sweep(self._sweep_id)
 
     def update_cases(self, cases: Iterable[SweepCase]) -> None:
-        """Store what is expected of the cases of the sweep, and their labels, as they are now."""
+        """Update the expected values and labels of the cases of the sweep."""
         sql = (
             "UPDATE sweep_cases SET expected = :expected, labels = :labels "
             "WHERE sweep = :sweep AND position = :position"
@@ -190,7 +187,7 @@ class SweepLease(Lease):
         self.write(lambda tx: tx.execute_many(sql, rows))
 
     def add_reused(self, reused: Mapping[Place, str]) -> None:
-        """Record which run replaces which planned one; a place that has one does not change."""
+        """Record the runs that replace planned ones; existing entries do not change."""
         self.write(partial(_insert_reused, self._sweep_id, reused))
 
     def mark_others(self, release_tag: str, release_id: str, *, since: datetime) -> None:
@@ -198,14 +195,14 @@ class SweepLease(Lease):
 
         The tag may have moved before they were sent.
         """
-        # Those under way are sent again on the release of now, or attributed by Vellum.
+        # STARTED runs are sent again on the current release, or Vellum reports their release.
         where = "release_id <> :release AND timestamp >= :since AND state <> 'STARTED'"
         self._mark(release_tag, where, release=release_id, since=micros(since))
 
     def mark_moved(
         self, release_tag: str, release_id: str, *, since: datetime, until: datetime
     ) -> None:
-        """Mark runs that began on a release between `since` and `until`, and those under way."""
+        """Set `tag_moved` on STARTED runs and on runs of a release sent in this period."""
         where = (
             "(state = 'STARTED' OR (release_id = :release AND timestamp >= :since)) "
             "AND timestamp <= :until"
@@ -237,7 +234,7 @@ def _record(
     doubts: Sequence[tuple[Run, float]],
     ended: Sequence[Run],
 ) -> list[str]:
-    """Record runs of a sweep; return the ids of those that are stored and must not be sent."""
+    """Record runs of a sweep; return the ids of stored runs that must not be sent."""
     for run in ended:
         writes.end(tx, run)
     for run, sent_within_s in doubts:
@@ -250,10 +247,11 @@ def _record(
 
 
 class Sweeps:
-    """The sweeps of a history, for `vellum_nb.Workspace.sweep`, which documents them for users."""
+    """The stored sweeps of a history, for `vellum_nb.Workspace.sweep`."""
 
-    def __init__(self, store: Store, recorder: RunRecorder) -> None:
-        self._store, self._recorder = store, recorder
+    def __init__(self, history: History) -> None:
+        self._recorder = recorder_of(history)
+        self._store = self._recorder.store
 
     def add(
         self,
@@ -264,8 +262,8 @@ class Sweeps:
     ) -> bool:
         """Store the plan of a sweep; `reused` maps planned runs to the runs that replace them.
 
-        Returns False, and stores nothing, if there is a sweep of the same signature and generation:
-        another process was quicker.
+        Return False if another process has already stored a sweep with the same signature and
+        generation.
         """
         row = {name: column_value(getattr(sweep, name)) for name in SWEEP}
         rows = [case_row(case) for case in cases]
@@ -273,8 +271,8 @@ class Sweeps:
         def change(tx: Transaction) -> bool:
             if not tx.execute(f"{insert('sweeps', SWEEP)} ON CONFLICT DO NOTHING", row):
                 return False
-            for each in rows:
-                case = {"sweep": sweep.id, **each}
+            for row_of_case in rows:
+                case = {"sweep": sweep.id, **row_of_case}
                 case["large"] = extract_large(tx, case, ("inputs",))
                 tx.execute(insert("sweep_cases", ("sweep", *CASE)), case)
             _insert_reused(sweep.id, reused or {}, tx)
@@ -283,7 +281,7 @@ class Sweeps:
         return self._store.write(change)
 
     def learn(self, sweep: SweepRecord) -> None:
-        """Store workspace, environment and releases of a sweep, if they were not known before."""
+        """Fill in missing values of workspace, environment and releases of a sweep."""
         sql = (
             "UPDATE sweeps SET workspace = coalesce(workspace, :workspace), "
             "environment = coalesce(environment, :environment), releases = :releases "
@@ -293,8 +291,8 @@ class Sweeps:
         def change(tx: Transaction) -> None:
             for (text,) in tx.read("SELECT releases FROM sweeps WHERE id = :id", {"id": sweep.id}):
                 with damaged(f"Sweep {sweep.id!r:.100}"):
-                    known = {tag: release for tag, release in json.loads(text).items() if release}
-                releases = column_value({**sweep.releases, **known})
+                    stored = {tag: release for tag, release in json.loads(text).items() if release}
+                releases = column_value({**sweep.releases, **stored})
                 row = {"workspace": sweep.workspace, "environment": sweep.environment}
                 tx.execute(sql, {**row, "releases": releases, "id": sweep.id})
 
@@ -302,20 +300,20 @@ class Sweeps:
 
     @property
     def identity(self) -> object:
-        """What two open histories have in common that are the same file or database."""
+        """Key shared by all open histories on the same file or database."""
         return self._store.identity
 
     def every(self, start: str = "") -> list[SweepRecord]:
-        """Return every sweep whose id begins so, newest first."""
+        """Return the sweeps with an id that starts with `start`, newest first."""
         values = {"start": start, "length": len(start)}
         return self._select("substr(id, 1, :length) = :start", values)
 
     def of_plan(self, signature: str) -> list[SweepRecord]:
-        """Return the sweeps of a signature, newest first."""
+        """Return the sweeps with this signature, newest first."""
         return self._select("signature = :signature", {"signature": signature})
 
     def ordered(self, deployment: str) -> list[tuple[SweepRecord, list[str]]]:
-        """Return the sweeps of a deployment whose order was drawn, and the ids of their cases."""
+        """Return the sweeps of a deployment with a random case order, and their case ids."""
         where = "deployment = :deployment AND case_order IS NOT NULL"
         sweeps = self._select(where, {"deployment": deployment})
         return [(sweep, _case_ids(self._store, sweep.id)) for sweep in sweeps]
@@ -332,15 +330,25 @@ class Sweeps:
     def acquire(
         self, sweep: SweepRecord, *, adopt: bool = True, acts_elsewhere: bool = False
     ) -> SweepLease:
-        """Take the lease of a sweep for this process, and adopt runs that belong to it.
+        """Acquire the lease of a sweep for this process, and adopt runs that belong to it.
 
-        In the same transaction, runs that an earlier driver began and never ended become doubtful,
-        since the last moment at which it may have sent them; those that it cancelled are STARTED
-        again, until they are looked up; with `adopt`, runs of the history that
-        have the id of a planned run become runs of this sweep. `acts_elsewhere` says that other
-        processes send them, which may outlive this one.
+        In the same transaction, unfinished runs of an earlier driver are marked as in doubt, since
+        the last time it could have sent them. Cancelled runs in doubt become STARTED until they
+        are looked up.
 
-        Raises `HistoryError` if another process drives the sweep, or there is no such sweep.
+        Parameters
+        ----------
+        sweep : SweepRecord
+            Sweep to drive.
+        adopt : bool, default True
+            Whether stored runs with the external id of a planned run become runs of this sweep.
+        acts_elsewhere : bool, default False
+            Whether other processes, which can outlive this one, send the runs.
+
+        Raises
+        ------
+        HistoryError
+            Another process drives the sweep, or the sweep does not exist.
         """
 
         def prepare(tx: Transaction, sent_until: int | None) -> None:
@@ -369,7 +377,7 @@ class Sweeps:
         return lease
 
     def held(self) -> set[str]:
-        """Return the ids of the sweeps that a process drives now."""
+        """Return the ids of the sweeps with a current lease of a live process."""
         sql = (
             "SELECT s.id, l.holder FROM leases l JOIN sweeps s "
             "ON s.id = l.sweep OR (s.judge = l.sweep AND s.ended IS NULL) "
@@ -378,18 +386,18 @@ class Sweeps:
         return {sweep_id for sweep_id, holder in self._store.read(sql) if not has_ended(holder)}
 
     def lost(self, sweep: SweepRecord) -> datetime | None:
-        """Return the last sign of a driver that ended without releasing its lease."""
+        """Return the last activity of a driver that ended without releasing its lease."""
         for _, holder, _, is_expired in leases(self._store, sweep.lease_name):
             if is_expired or has_ended(holder):
                 return self.last_seen(sweep.id) or sweep.created
         return None
 
     def states(self, sweep_id: str) -> dict[str, str]:
-        """Return the state of each run of a sweep that was begun, by its id; deleted ones too.
+        """Return the states of all begun runs of a sweep by id, including deleted runs.
 
-        STARTED: it has no answer, and is looked up; one that was cancelled here as well. IN_DOUBT:
-        it failed without an answer, and may have been executed. CUT_OFF: its execution was
-        cancelled, so that it has no answer. A deleted run that was never answered is CANCELLED.
+        STARTED: unanswered or cancelled here, to be looked up. IN_DOUBT: failed without an answer,
+        possibly executed. CUT_OFF: the execution was cancelled. CANCELLED: deleted without an
+        answer.
         """
         sql = "SELECT 1 FROM sweeps WHERE id = :sweep AND judge IS NOT NULL"
         is_judge = self._store.read(sql, {"sweep": sweep_id})
@@ -398,13 +406,13 @@ class Sweeps:
         return dict(self._store.read(sql, {"sweep": sweep_id}))
 
     def judgements(self, sweep: SweepRecord) -> tuple[dict[str, str], dict[Place, str]]:
-        """Return states by run id and answers by place for a judge's planned runs."""
+        """Return states by run id and answers by place for the planned runs of a judge."""
         stored = _judgements(self._store, sweep)
         answers = {run.place: run.id for run in stored if run.state == "FULFILLED"}
         return {run.planned_id: run.state for run in stored}, answers
 
     def begun(self, sweep_id: str) -> int:
-        """Return how many runs a sweep has begun, without those that a judge adopted ended."""
+        """Return the number of runs begun by a sweep, without ended runs adopted by a judge."""
         sql = (
             "SELECT count(*) FROM runs r JOIN sweeps s ON s.id = r.sweep_id "
             "WHERE s.id = :sweep AND "
@@ -413,9 +421,9 @@ class Sweeps:
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
     def doubts(self, sweep_id: str) -> dict[str, tuple[DoubtKind, float]]:
-        """Return the doubt of each run of a sweep, and for how many seconds it has lasted.
+        """Return kind and age in seconds of the doubts of a sweep, by run id.
 
-        Negative seconds are those within which the run may still be sent, by another process.
+        A negative age is the time during which another process can still send the run.
         """
         now = self._store.dialect.now
         sql = (
@@ -426,12 +434,12 @@ class Sweeps:
         return {run_id: (kind, age / 1e6) for run_id, kind, age in rows}
 
     def ids_in_doubt(self) -> list[str]:
-        """Return the ids of all runs in doubt, of sweeps and others."""
+        """Return the ids of all runs in doubt, within and outside sweeps."""
         sql = f"SELECT id FROM runs WHERE {IN_DOUBT_SQL} AND deletion IS NULL"
         return [run_id for (run_id,) in self._store.read(sql)]
 
     def begin_doubt(self, run_id: str) -> None:
-        """Note that a run which is STARTED may never get an answer, so that its doubt ages."""
+        """Start the doubt of a STARTED run."""
         sql = (
             f"UPDATE runs SET doubt = 'SENT', doubt_since = {self._store.dialect.now} "
             "WHERE id = :id AND state = 'STARTED' AND doubt IS NULL"
@@ -439,15 +447,15 @@ class Sweeps:
         self._store.write(lambda tx: tx.execute(sql, {"id": run_id}))
 
     def doubt_age(self, run_id: str) -> float:
-        """Return for how many seconds a run has been in doubt; 0 if it is not known."""
+        """Return the age of the doubt of a run in seconds, or 0 if unknown."""
         now = self._store.dialect.now
         sql = f"SELECT {now} - doubt_since FROM runs WHERE id = :id AND doubt_since IS NOT NULL"
         ages = [age / 1e6 for (age,) in self._store.read(sql, {"id": run_id})]
         return max(0.0, *ages) if ages else 0.0
 
     def tallies(self) -> dict[str, Counter[str]]:
-        """Return of each sweep how many runs are in which state, reused ones too."""
-        own = (
+        """Return run counts by state for each sweep, including reused runs."""
+        planned = (
             f"SELECT sweep_id, {_STATE}, count(*) FROM runs WHERE sweep_id IS NOT NULL "
             "GROUP BY 1, 2"
         )
@@ -455,14 +463,14 @@ class Sweeps:
             "SELECT u.sweep, r.state, count(*) FROM sweep_reused u JOIN runs r ON r.id = u.run "
             "WHERE r.deletion IS NULL GROUP BY u.sweep, r.state"
         )
-        found: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str]] = {}
         with self._store.snapshot() as snapshot:
-            for sweep_id, state, number in (*snapshot.read(own), *snapshot.read(reused)):
-                found.setdefault(sweep_id, Counter())[state] += number
-        return found
+            for sweep_id, state, number in (*snapshot.read(planned), *snapshot.read(reused)):
+                counts.setdefault(sweep_id, Counter())[state] += number
+        return counts
 
     def deleted(self, sweep_id: str) -> int:
-        """Return how many runs of a sweep, own or reused ones, were deleted."""
+        """Return the number of deleted runs of a sweep, including reused runs."""
         sql = (
             "SELECT count(*) FROM runs WHERE deletion IS NOT NULL AND (sweep_id = :sweep "
             "OR id IN (SELECT run FROM sweep_reused WHERE sweep = :sweep))"
@@ -470,20 +478,20 @@ class Sweeps:
         return int(self._store.read(sql, {"sweep": sweep_id})[0][0])
 
     def last_seen(self, sweep_id: str) -> datetime | None:
-        """Return when a run of the sweep last began or ended."""
+        """Return the latest start or end of a run of the sweep."""
         sql = f"SELECT max({_LAST_SEEN}) FROM runs WHERE sweep_id = :sweep"
         last = self._store.read(sql, {"sweep": sweep_id})[0][0]
-        return from_micros(last) if is_time(last) else None  # another number is damaged
+        return from_micros(last) if is_time(last) else None  # damaged if not a time
 
     def spent(self, sweep_id: str) -> list[tuple[str, float | None, float | None]]:
-        """Return release tag, cost and seconds of each run, in the order in which they began."""
+        """Return release tag, cost and latency of the runs of a sweep, oldest first."""
         sql = (
             "SELECT release_tag, cost_usd, latency_s FROM runs WHERE sweep_id = :sweep ORDER BY seq"
         )
         return [(tag, cost, s) for tag, cost, s in self._store.read(sql, {"sweep": sweep_id})]
 
     def seconds(self, sweep_id: str) -> float:
-        """Return for how long any run of the sweep was under way."""
+        """Return the time in seconds during which at least one run was executing."""
         sql = (
             "SELECT timestamp, finished_at FROM runs WHERE sweep_id = :sweep "
             "AND finished_at IS NOT NULL ORDER BY timestamp"
@@ -497,16 +505,16 @@ class Sweeps:
         return total / 1e6
 
     def frame(self, sweep_id: str, *, exclude: Collection[str] = ()) -> pd.DataFrame:
-        """Return the runs of a sweep as a frame, newest first, without those of `exclude`.
+        """Return the runs of a sweep as a frame, newest first, without the ids in `exclude`.
 
-        A reused run appears as the planned one that it replaces.
+        A reused run has the release tag and the repeat of the planned run that it replaces.
         """
         places = {run: place for place, run in self.reused(sweep_id).items()}
-        own = query.select({"sweep_id": sweep_id}, self._store)
-        others = query.select({"ids": list(places)}, self._store)
+        planned = query.select({"sweep_id": sweep_id}, self._store)
+        reused = query.select({"ids": list(places)}, self._store)
         with self._store.snapshot() as snapshot:
-            rows = query.read_rows(snapshot, own, SHOWN, missing="mark")
-            for row in query.read_rows(snapshot, others, SHOWN, missing="mark") if places else ():
+            rows = query.read_rows(snapshot, planned, SHOWN, missing="mark")
+            for row in query.read_rows(snapshot, reused, SHOWN, missing="mark") if places else ():
                 changed = dict(zip(SHOWN, row, strict=True))
                 place = places[changed["id"]]
                 changed |= {"release_tag": place.release_tag, "repeat": place.repeat}
@@ -515,21 +523,21 @@ class Sweeps:
         return frame_of_rows(sorted(rows, key=itemgetter(_TIME), reverse=True))
 
     def past(self, deployment: str) -> list[PastRun]:
-        """Return what the latest fulfilled runs of a deployment took and cost, some thousands."""
+        """Return latency and cost of the newest fulfilled runs of a deployment."""
         sql = (
             "SELECT release_tag, release_id, latency_s, cost_usd FROM runs "
             "WHERE deployment = :deployment AND deletion IS NULL AND state = 'FULFILLED' "
             "AND latency_s IS NOT NULL ORDER BY timestamp DESC, seq DESC LIMIT :most"
         )
-        rows = self._store.read(sql, {"deployment": deployment, "most": _RECENT})
+        rows = self._store.read(sql, {"deployment": deployment, "most": _PAST_RUNS})
         return [PastRun(*row) for row in rows]
 
     def reusable(
         self, deployment: str, release_id: str, case_ids: Iterable[str], judge: str | None = None
     ) -> dict[str, list[str]]:
-        """Return fulfilled runs on one release: case id to run ids, newest first.
+        """Return the ids of fulfilled runs on one release by case id, newest first.
 
-        Those of a `judge` are left out: each is the answer of one planned run.
+        Runs of the judge `judge` are excluded: each answers one planned run.
         """
         dialect = self._store.dialect
         sql = (
@@ -540,13 +548,13 @@ class Sweeps:
             "ORDER BY timestamp DESC, seq DESC"
         )
         values = {"deployment": deployment, "release": release_id, "judge": judge}
-        found: dict[str, list[str]] = {}
-        for case_id, run in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
-            found.setdefault(case_id, []).append(run)
-        return found
+        run_ids: dict[str, list[str]] = {}
+        for case_id, run_id in self._store.read(sql, values | {"ids": dialect.listed(case_ids)}):
+            run_ids.setdefault(case_id, []).append(run_id)
+        return run_ids
 
     def reused(self, sweep_id: str) -> dict[Place, str]:
-        """Return which run replaces which planned one; deleted ones replace none."""
+        """Return the ids of runs that replace planned runs, by place, without deleted runs."""
         sql = (
             "SELECT u.position, u.release_tag, u.repeat, u.run FROM sweep_reused u "
             "JOIN runs r ON r.id = u.run "
@@ -585,18 +593,18 @@ def _case_ids(reader: Reader, sweep_id: str) -> list[str]:
 
 
 def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
-    """Make stored runs of other origin that have the external id of a planned run those runs."""
+    """Move stored runs with the external id of a planned run into the sweep."""
     sql = (
         "SELECT case_id, previous_execution_id FROM sweep_cases WHERE sweep = :id ORDER BY position"
     )
     cases = tx.read(sql, {"id": sweep.id})
-    own = {run_id for (run_id,) in tx.read(_OWN_RUNS, {"sweep": sweep.id})}
+    run_ids = {run_id for (run_id,) in tx.read(_RUN_IDS, {"sweep": sweep.id})}
     sql = (
         f"SELECT id, external_id FROM runs WHERE {tx.dialect.one_of('external_id', 'ids')} "
         "AND (sweep_id IS NULL OR sweep_id <> :sweep)"
     )
-    remaining = planned_ids(sweep, own)
-    while planned := dict(islice(remaining, _AT_ONCE)):
+    remaining = planned_ids(sweep, run_ids)
+    while planned := dict(islice(remaining, _IDS_PER_QUERY)):
         values = {"sweep": sweep.id, "ids": tx.dialect.listed(planned)}
         for stored_id, external_id in tx.read(sql, values):
             place = planned[external_id]
@@ -608,7 +616,7 @@ def _adopt_all(tx: Transaction, sweep: SweepRecord) -> None:
 
 
 class _Judgement(NamedTuple):
-    """A stored run that has the id of a judge's planned run."""
+    """A stored run with the id of a planned run of a judge."""
 
     planned_id: str
     place: Place
@@ -618,7 +626,7 @@ class _Judgement(NamedTuple):
 
 
 def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
-    """Return the stored runs of a judge's planned runs, attempt after attempt."""
+    """Return the stored attempts of the planned runs of a judge."""
     sql = (
         f"SELECT external_id, id, sweep_id, {_JUDGED_STATE} FROM runs "
         f"WHERE {reader.dialect.one_of('external_id', 'ids')}"
@@ -630,13 +638,13 @@ def _judgements(reader: Reader, sweep: SweepRecord) -> list[_Judgement]:
         rows = reader.read(sql, {"ids": reader.dialect.listed(ids)})
         runs = [_Judgement(name, ids[name], *row) for name, *row in rows]
         stored += runs
-        places = [run.place for run in runs if run.state in _ASKED_AGAIN]
+        places = [run.place for run in runs if run.state in _RETRIED_JUDGEMENTS]
         attempt += 1
     return stored
 
 
 def _adopt_judgements(tx: Transaction, sweep: SweepRecord) -> None:
-    """Have answers of earlier sweeps of a judge stand for planned runs; adopt its other runs."""
+    """Reuse answers of earlier sweeps of a judge; move its unanswered runs into this sweep."""
     runs = [] if sweep.judge is None else _judgements(tx, sweep)
     runs = [run for run in runs if run.sweep_id != sweep.id]
     answers = {run.place: run.id for run in runs if run.state == "FULFILLED"}

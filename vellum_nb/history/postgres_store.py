@@ -1,8 +1,9 @@
-"""A history in PostgreSQL: connections, transactions, and our SQL and values as it takes them.
+"""Histories in PostgreSQL: connections, transactions, and conversion of SQL and values.
 
-PostgreSQL's texts hold no NUL: code point 0 is stored as 1 1, and 1 as 1 2, which preserves their
-order. NaN is stored as NULL and -0.0 as 0.0, as in SQLite. The password is passed to libpq and
-stored in no variable; errors of connecting come without their cause, whose frames contain it.
+PostgreSQL text cannot contain NUL: code point 0 is stored as 1 1, and 1 as 1 2, which preserves the
+order. NaN is stored as NULL and -0.0 as 0.0, as in SQLite. The password is passed to libpq and is
+not stored in a variable. Connection errors are raised without a cause, as its frames contain the
+password.
 """
 
 from __future__ import annotations
@@ -28,66 +29,65 @@ from vellum_nb.sqlite import Converting, Link, survive_forks
 T = TypeVar("T")
 _Link: TypeAlias = "Link[psycopg.Connection[Any]]"
 
-_WAIT_S = 30  # for a lock
+_LOCK_TIMEOUT_S = 30
 _SETTINGS = (
-    f"SET lock_timeout = '{_WAIT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
+    f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'; SET idle_in_transaction_session_timeout = '60s'; "
     "SET extra_float_digits = 3; SET client_min_messages = warning; "
-    "SELECT set_config('search_path', quote_ident(current_schema()), false)"  # no other's tables
+    "SELECT set_config('search_path', quote_ident(current_schema()), false)"  # ignore other schemas
 )
 _READ_ONLY = (
     "; SET default_transaction_read_only = on"
-    "; SET plan_cache_mode = force_custom_plan"  # one for any words would suit few of them
+    "; SET plan_cache_mode = force_custom_plan"  # a generic plan is slow for most searches
 )
-_FSYNC = "; SET synchronous_commit = on"  # whatever the server's default is
+_FSYNC = "; SET synchronous_commit = on"
 _LONG_READ = "; SET idle_in_transaction_session_timeout = 0"
-_POOLED = f"SET LOCAL lock_timeout = '{_WAIT_S}s'"
+_POOLED = f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'"
 _CONNECT_DEFAULTS = {
-    "client_encoding": "utf8",  # whatever PGCLIENTENCODING is
+    "client_encoding": "utf8",  # overrides PGCLIENTENCODING
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "tcp_user_timeout": 30_000,
 }
 _TRIES = 3
 _RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
-_OF_THE_VALUES = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
-"""Classes of errors that come again, however long one waits. All others are the server's."""
+_PERMANENT_ERRORS = frozenset({"", "0A", "21", "22", "23", "54", "P0"})
+"""Classes of errors caused by the statement or its values; a retry fails again."""
 _ADVICE = {
     "25006": "the server accepts no writes (it is a standby, or read-only); connect to the primary",
     "3F000": "the schema does not exist; make it, or leave it out of the URL",
     "42501": "the user may not do that; grant the rights on its schema and tables",
     "42P01": "one of its tables does not exist; restore it from the server's backup",
     "53100": "the server's disk is full; free some space and try again",
-    "55P03": f"another program has locked it for more than {_WAIT_S} s; end that program",
+    "55P03": f"another program has locked it for more than {_LOCK_TIMEOUT_S} s; end that program",
     "57014": "the server ended the statement; if it took too long, raise the user's "
     "statement_timeout, or add ?options=-cstatement_timeout%3D0 to the URL",
 }
-_MARKS = re.compile(r"'[^']*'|::|:([a-z_]\w*)|(%)")
+_PARAMETERS = re.compile(r"'[^']*'|::|:([a-z_]\w*)|(%)")
 
 
 @lru_cache(maxsize=1024)
 def _translated(sql: str) -> str:
-    """Return `sql` with psycopg's placeholders."""
-    return _MARKS.sub(
-        lambda found: f"%({found[1]})s" if found[1] else found[0].replace("%", "%%"), sql
+    return _PARAMETERS.sub(
+        lambda match: f"%({match[1]})s" if match[1] else match[0].replace("%", "%%"), sql
     )
 
 
 class PostgresDialect:
-    """The SQL that only PostgreSQL understands."""
+    """SQL specific to PostgreSQL."""
 
     name = "postgresql"
     now = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
     def one_of(self, column: str, name: str) -> str:
-        """Return a term for one of many values, which are bound as one array."""
+        """Return a condition on membership in an array parameter."""
         return f"{column} = ANY(:{name})"
 
     def listed(self, values: Iterable[str | int]) -> list[str | int]:
-        """Return the array."""
+        """Return the value of an array parameter."""
         return list(values)
 
     def member(self, column: str, name: str) -> str:
-        """Return a member of a JSON object: numbers before texts."""
+        """Return a sort key for a member of a JSON object; numbers sort before texts."""
         number = (
             "CASE jsonb_typeof(m) WHEN 'number' THEN CAST(m #>> '{}' AS DOUBLE PRECISION) "
             "WHEN 'boolean' THEN CASE WHEN m = 'true' THEN 1 ELSE 0 END END"
@@ -104,7 +104,7 @@ _DIALECT = PostgresDialect()
 
 
 class PostgresTransaction:
-    """A transaction under way."""
+    """An open transaction."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
@@ -116,41 +116,41 @@ class PostgresTransaction:
         return self._connection.execute(_translated(sql), parameters or {}).fetchall()
 
     def execute(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Execute a statement; return how many rows it changed."""
+        """Execute a statement; return the number of changed rows."""
         return self._connection.execute(_translated(sql), parameters or {}).rowcount
 
     def execute_many(self, sql: str, rows: Iterable[Parameters]) -> None:
-        """Execute a statement once for each of `rows`."""
+        """Execute a statement once per row of parameters."""
         listed = list(rows)
         if listed:
             self._connection.cursor().executemany(_translated(sql), listed)
 
     def serialize(self, name: str) -> None:
-        """Wait until no other transaction that called this with the same name is under way."""
+        """Wait for other transactions that called this method with the same name."""
         sql = "SELECT pg_advisory_xact_lock(1986949736, hashtext(current_schema() || :name))"
         self.read(sql, {"name": name})
 
 
 class PostgresSnapshot(PostgresTransaction):
-    """One state of the history, on a connection of its own."""
+    """A consistent read on a separate connection."""
 
     def stream(
         self, sql: str, parameters: Parameters | None = None, *, rows: int = 1000
     ) -> Iterator[list[Row]]:
-        """Yield the rows of a query, which wait on the server."""
+        """Yield the rows of a query in batches, from a server-side cursor."""
         with self._connection.cursor(name=f"vnb_{uuid.uuid4().hex}") as cursor:
             cursor.execute(_translated(sql), parameters or {})
             while batch := cursor.fetchmany(rows):
                 yield batch
 
     def cancel(self) -> None:
-        """End the query under way, from another thread; it raises there."""
+        """Cancel the running query from another thread."""
         with suppress(psycopg.Error):
             self._connection.cancel()
 
 
 class PostgresStore:
-    """An open history in PostgreSQL; has the methods of `SqliteStore`."""
+    """An open history in PostgreSQL, with the methods of `SqliteStore`."""
 
     dialect: ClassVar[PostgresDialect] = _DIALECT
 
@@ -165,7 +165,7 @@ class PostgresStore:
         survive_forks(self)
 
     def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Return all rows of a query; a connection that was lost is opened again."""
+        """Return all rows of a query. A lost connection is reopened."""
         with self._reader.lock, self._errors(self._reader):
             try:
                 return PostgresTransaction(self._reader.open()).read(sql, parameters)
@@ -175,9 +175,9 @@ class PostgresStore:
             return PostgresTransaction(self._reader.open()).read(sql, parameters)
 
     def write(self, change: Callable[[Any], T]) -> T:
-        """Call `change` in one transaction, commit it, and return what it returned.
+        """Call `change` in one transaction, commit, and return the result.
 
-        It is called again where the connection was lost before the commit, or after a deadlock.
+        The call is repeated if the connection was lost before the commit, or after a deadlock.
         """
         link = self._writer
         with link.lock:
@@ -185,13 +185,13 @@ class PostgresStore:
                 msg = f"A write to the history {self.path} began within another write"
                 raise HistoryError(msg)
             with self._errors(link):
-                for left in reversed(range(_TRIES)):
+                for remaining in reversed(range(_TRIES)):
                     self._is_committing = False
                     try:
                         return self._write_once(link, change)
                     except psycopg.Error as exc:
                         is_lost = _is_lost(link) and not self._is_committing
-                        if not left or not (is_lost or exc.sqlstate in _RETRIED):
+                        if not remaining or not (is_lost or exc.sqlstate in _RETRIED):
                             raise
         raise AssertionError
 
@@ -203,7 +203,7 @@ class PostgresStore:
             if connection.prepare_threshold is None:  # behind a pooler
                 connection.execute(_POOLED)
             result = change(PostgresTransaction(connection))
-            self._is_committing = True  # what is lost from here on may be committed
+            self._is_committing = True  # the commit may succeed even if the connection is lost
             connection.execute("COMMIT")
         finally:
             link.in_write = False
@@ -212,24 +212,24 @@ class PostgresStore:
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """Hold one state of the history, on a connection of its own; no writer waits for it."""
+        """Provide a consistent read on a separate connection; writers do not wait for it."""
         link = self._link(_SETTINGS + _READ_ONLY + _LONG_READ)
         try:
             with self._errors(link):
                 connection = link.open()
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                connection.execute("SELECT 1")  # the state is that of the first read
+                connection.execute("SELECT 1")  # the first query determines the snapshot
                 yield PostgresSnapshot(connection)
         finally:
             link.close()
 
     @property
     def identity(self) -> object:
-        """What all stores of the same database have in common."""
+        """Key shared by all stores on the same database."""
         return self.path
 
     def size(self) -> int:
-        """Return the bytes of its tables and indexes."""
+        """Return the size of tables and indexes in bytes."""
         sql = (
             "SELECT CAST(coalesce(sum(pg_total_relation_size(c.oid)), 0) AS BIGINT) "
             "FROM pg_class c WHERE c.relkind = 'r' "
@@ -238,12 +238,12 @@ class PostgresStore:
         return int(self.read(sql, {"tables": list(TABLES)})[0][0])
 
     def vacuum(self) -> None:
-        """Give unused space back to the server's disk, where the user owns the tables."""
+        """Return unused space to the server's disk; requires ownership of the tables."""
         with self._writer.lock, self._errors(self._writer):
             self._writer.open().execute(f"VACUUM (FULL) {', '.join(TABLES)}")
 
     def close(self) -> None:
-        """Close the connections; does nothing the second time. Waits for what is under way."""
+        """Close the connections after running statements; a second call has no effect."""
         self.closed = True
         self._reader.close()
         self._writer.close()
@@ -253,14 +253,14 @@ class PostgresStore:
             self.close()
 
     def links(self) -> list[_Link]:
-        """Return the connections that a fork must not find in use."""
+        """Return the connections to lock during a fork."""
         return [self._writer, self._reader]
 
     def before_fork(self) -> None:
-        """Do nothing: the child leaves what it inherits alone."""
+        """Keep connections open: the child process does not use them."""
 
     def after_fork(self) -> None:
-        """Start again in the child; closing what it inherits would end the parent's sessions."""
+        """Discard inherited connections; closing them would end the sessions of the parent."""
         for link in self.links():
             link.renew()
 
@@ -268,7 +268,6 @@ class PostgresStore:
         return Link(lambda: _connect(self._url, settings), lambda connection: connection.closed)
 
     def _errors(self, link: _Link) -> Converting:
-        """Raise psycopg's errors as ours."""
         if self.closed:
             msg = f"The history {self.path} was closed; open it again with History(...)"
             raise HistoryError(msg)
@@ -282,7 +281,7 @@ class PostgresStore:
             msg = f"The connection to the history {self.path} was lost; try again ({text})"
             return OutOfReachError(msg)
         state = exc.sqlstate or ""
-        kind = HistoryError if state[:2] in _OF_THE_VALUES else OutOfReachError
+        kind = HistoryError if state[:2] in _PERMANENT_ERRORS else OutOfReachError
         advice = _ADVICE.get(state, "PostgreSQL refused the statement")
         return kind(f"The history {self.path} cannot be used: {advice} ({text})")
 
@@ -292,7 +291,7 @@ def _is_lost(link: _Link) -> bool:
 
 
 def _roll_back(connection: psycopg.Connection[Any]) -> None:
-    """End the transaction that may be under way, or the connection where that is impossible."""
+    """Roll back an open transaction; close the connection if that fails."""
     try:
         if connection.info.transaction_status != TransactionStatus.IDLE:
             connection.execute("ROLLBACK")
@@ -303,13 +302,13 @@ def _roll_back(connection: psycopg.Connection[Any]) -> None:
 def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
     """Open a connection; `settings` are SQL.
 
-    Behind a pooler that assigns a session to each transaction (PgBouncer), others would meet
-    what is set or prepared: there neither is done.
+    Behind a pooler that assigns sessions to transactions (PgBouncer), settings and prepared
+    statements would affect other clients, so neither is used.
     """
     raw = _attempt(url, settings)
     if isinstance(raw, psycopg.Error | OSError):
         problem = url.masked(" ".join(f"{raw}".split()))
-        del raw  # its `pgconn` has the password
+        del raw  # `pgconn` contains the password
         advice = (
             "check that its server runs, and that host, database and user are right; a password "
             "is looked for in the URL, PGPASSWORD and ~/.pgpass"
@@ -328,7 +327,7 @@ def _connect(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any]:
 
 
 def _attempt(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any] | BaseException:
-    """Return a connection, or the exception without frames: those of psycopg hold the password."""
+    """Return a connection, or the exception without traceback, which contains the password."""
     defaults: dict[str, Any] = {
         name: value for name, value in _CONNECT_DEFAULTS.items() if f"{name}=" not in url.public
     }
@@ -346,7 +345,7 @@ def _attempt(url: DatabaseUrl, settings: str) -> psycopg.Connection[Any] | BaseE
 
 
 def _prepare(transaction: PostgresTransaction) -> None:
-    """Make or migrate the tables; of several processes one does it."""
+    """Create or migrate the tables, in one process at a time."""
     transaction.serialize("schema")
     sql = "SELECT to_regclass(quote_ident(current_schema()) || '.vnb_version') IS NOT NULL"
     version = 0
@@ -356,7 +355,7 @@ def _prepare(transaction: PostgresTransaction) -> None:
         "SELECT string_agg(tablename, ', ') FROM pg_tables "
         "WHERE schemaname = current_schema() AND tablename = ANY(:tables)"
     )
-    ((others,),) = transaction.read(sql, {"tables": list(TABLES)})
+    ((existing_tables,),) = transaction.read(sql, {"tables": list(TABLES)})
     ((encoding,),) = transaction.read("SHOW server_encoding")
     reason = ""
     if encoding != "UTF8":
@@ -366,10 +365,10 @@ def _prepare(transaction: PostgresTransaction) -> None:
         )
     elif version > len(MIGRATIONS):
         reason = f"it was written by a newer vellum_nb (version {version}); upgrade to read it"
-    elif version == 0 and others:
+    elif version == 0 and existing_tables:
         reason = (
-            f"its schema already has tables of these names ({others}), of another program or of a "
-            "version before the first release; use another schema or database"
+            f"its schema already has tables of these names ({existing_tables}), of another program "
+            "or of a version before the first release; use another schema or database"
         )
     if reason:
         msg = f"The history cannot be used: {reason}"
@@ -396,7 +395,7 @@ class _Float(FloatDumper):
 
 class _Loader(TextLoader):
     def load(self, data: Buffer) -> str | bytes:
-        found = super().load(data)
-        if not isinstance(found, str) or "\x01" not in found:
-            return found
-        return found.replace("\x01\x01", "\0").replace("\x01\x02", "\x01")
+        text = super().load(data)
+        if not isinstance(text, str) or "\x01" not in text:
+            return text
+        return text.replace("\x01\x01", "\0").replace("\x01\x02", "\x01")

@@ -1,4 +1,4 @@
-"""Progress lines on standard error, in a terminal and in a notebook."""
+"""Progress bars on standard error, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 _LINE = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
-_PATIENCE_S = 1.5  # what takes less needs no line
+_DELAY_S = 1.5  # short operations show no progress bar
 
 
 @contextmanager
 def progress_line(title: str, total: int | None, *, show: bool | None = None) -> Iterator[Any]:
-    """Yield a line of tqdm; `show` is whether to display it, None: when it takes long."""
-    options = {"disable": show is False, "delay": 0 if show else _PATIENCE_S}
+    """Yield a tqdm bar; by default it is shown only if the operation takes long."""
+    options = {"disable": show is False, "delay": 0 if show else _DELAY_S}
     line = terminal_line(total=total, desc=title, file=sys.stderr, bar_format=_LINE, **options)
     with closing(line):
         yield line
 
 
 def terminal_line(**options: Any) -> Any:
-    """Return a line of tqdm without the thread and the locks that a bar of processes needs."""
+    """Return a tqdm bar without monitor thread and process locks."""
     from tqdm import tqdm
 
     class Line(tqdm):  # type: ignore[type-arg]
-        """Without a monitor."""
+        """tqdm bar without the monitor thread."""
 
         monitor_interval = 0
 

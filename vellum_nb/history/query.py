@@ -1,4 +1,4 @@
-"""Filters and orders as SQL, and rows, runs and frames of what they select."""
+"""Filters and sorting as SQL; selected runs as rows, `Run` objects and frames."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, TypedD
 from vellum_nb.errors import HistoryError
 from vellum_nb.history import search
 from vellum_nb.history.backends import Dialect, Reader, Snapshot, Store
+from vellum_nb.history.columns import SCALARS, WHOLE
 from vellum_nb.history.frames import PAYLOAD_PREFIXES, SHOWN, frame_of_rows
 from vellum_nb.history.rows import (
-    SCALARS,
-    WHOLE,
     DamagedRunError,
     clean,
     columns,
@@ -34,11 +33,11 @@ NEWEST_FIRST = "r.timestamp DESC, r.seq DESC"
 JOINED = "FROM runs r JOIN payloads p ON p.seq = r.seq"
 
 Ids: TypeAlias = "str | Run | Iterable[str] | Iterable[Run] | pd.DataFrame"
-"""Which runs: their ids, themselves, or a frame of them."""
+"""Ids, runs, or a frame with the column `id`."""
 
 
 class Filters(TypedDict, total=False):
-    """Which runs, joined by "and"; None, like leaving it out, means all. See `History.runs`."""
+    """Conditions that all apply; None means no condition. See `History.runs`."""
 
     deployment: str | Sequence[str] | None
     release_tag: str | Sequence[str] | None
@@ -57,13 +56,13 @@ class Filters(TypedDict, total=False):
 
 
 _STATES = get_args(RunState)
-_STREAMED = 200  # rows that are fetched at a time
-_FEW = 8  # rows with large values that are in memory at a time
+_ROWS_PER_BATCH = 200
+_LARGE_ROWS_PER_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which runs: a WHERE clause over ``runs r``, what it binds, and how many of the newest."""
+    """A WHERE clause on ``runs r`` with parameters, and the maximum number of newest runs."""
 
     where: str
     parameters: dict[str, Any]
@@ -80,8 +79,8 @@ def select(filters: Filters, store: Store) -> Selection:
     """Return the selection of `filters`; raise a TypeError for an unknown filter."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
-        known = ", ".join(Filters.__annotations__)
-        msg = f"There is no filter {', '.join(unknown)}; there are: {known}"
+        names = ", ".join(Filters.__annotations__)
+        msg = f"Unknown filter {', '.join(unknown)}. Available: {names}"
         raise TypeError(msg)
     terms = ["r.deletion IS NULL"]
     bound: dict[str, Any] = {}
@@ -105,14 +104,14 @@ def select(filters: Filters, store: Store) -> Selection:
     if limit is not None:
         is_number = isinstance(limit, SupportsIndex) and not isinstance(limit, bool)
         if not is_number or int(limit) < 0:
-            msg = f"limit={limit!r:.100} is not a number of runs; give one from 0, or None for all"
+            msg = f"limit must be a number of runs, 0 or more, or None for all, not {limit!r:.100}"
             raise HistoryError(msg)
         limit = min(int(limit), 2**63 - 1)
     return Selection(" AND ".join(terms), bound, limit, bool(filters.get("skip_damaged")))
 
 
 def ids_of(value: Any) -> Any:
-    """Return the ids where runs are given in their place: a frame of them, a list, or one."""
+    """Return the ids of runs given as a frame, a list, a run or an id."""
     names = getattr(value, "columns", None)
     if names is not None:
         if "id" not in names:
@@ -123,19 +122,19 @@ def ids_of(value: Any) -> Any:
         return [value.id]
     if isinstance(value, str) or not isinstance(value, Iterable):
         return value
-    return [each.id if isinstance(each, Run) else each for each in value]
+    return [item.id if isinstance(item, Run) else item for item in value]
 
 
 def _names(name: str, value: Any) -> list[str]:
     value = ids_of(value) if name == "ids" else value
     is_list = isinstance(value, Iterable) and not isinstance(value, str)
     is_list = is_list and getattr(value, "ndim", 1) == 1  # iterating a table yields its columns
-    values = [_text(name, each) for each in (value if is_list else [value])]
-    unknown = [each for each in values if name == "state" and each not in _STATES]
+    values = [_text(name, text) for text in (value if is_list else [value])]
+    unknown = [text for text in values if name == "state" and text not in _STATES]
     if unknown:
-        msg = f"There is no state {unknown[0]!r:.100}; there are: {', '.join(_STATES)}"
+        msg = f"Unknown state {unknown[0]!r:.100}. Available: {', '.join(_STATES)}"
         raise HistoryError(msg)
-    return [clean(each) for each in values]
+    return [clean(text) for text in values]
 
 
 def _text(name: str, value: object) -> str:
@@ -146,7 +145,7 @@ def _text(name: str, value: object) -> str:
 
 
 def moment(name: str, value: datetime | date | str) -> int:
-    """Return a time in µs since 1970; `name` is the argument, for the message."""
+    """Convert the argument `name` to microseconds since the epoch."""
     if isinstance(value, datetime) and value == value:  # noqa: PLR0124  (NaT is not itself)
         return micros(value)
     try:
@@ -171,23 +170,23 @@ def read_rows(
 def stream_rows(
     snapshot: Snapshot, selection: Selection, names: Sequence[str]
 ) -> Iterator[list[Row]]:
-    """Yield the same a few hundred at a time, few where they have large values."""
+    """Yield rows in batches, smaller ones if they have large values."""
     sql = selection.sql(columns((*names, "large")), JOINED)
-    for rows in snapshot.stream(sql, selection.parameters, rows=_STREAMED):
-        step = _FEW if any(row[-1] for row in rows) else len(rows)
+    for rows in snapshot.stream(sql, selection.parameters, rows=_ROWS_PER_BATCH):
+        step = _LARGE_ROWS_PER_BATCH if any(row[-1] for row in rows) else len(rows)
         for first in range(0, len(rows), step):
             yield restore_large(snapshot, rows[first : first + step], names, "mark")
 
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking at each of many new values again and again."""
-    collects = gc.isenabled()
+    """Disable garbage collection while many objects are allocated."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collects:
+        if was_enabled:
             gc.enable()
 
 
@@ -198,7 +197,7 @@ def read_runs(reader: Reader, selection: Selection) -> list[Run]:
 
 
 def runs_with_ids(reader: Reader, run_ids: Iterable[str]) -> list[Run]:
-    """Return the runs with these ids, deleted ones too."""
+    """Return the runs with these ids, including deleted runs."""
     sql = (
         f"SELECT {columns((*WHOLE, 'large'))} {JOINED} WHERE {reader.dialect.one_of('r.id', 'ids')}"
     )
@@ -207,15 +206,15 @@ def runs_with_ids(reader: Reader, run_ids: Iterable[str]) -> list[Run]:
 
 
 def runs_of(rows: Iterable[Row], *, skip_damaged: bool) -> list[Run]:
-    """Return the runs of rows of `WHOLE`; a damaged one raises, or is left out."""
-    found: list[Run] = []
+    """Return the runs of rows of `WHOLE`; damaged rows raise an error or are skipped."""
+    runs: list[Run] = []
     for row in rows:
         try:
-            found.append(run_of(row))
+            runs.append(run_of(row))
         except DamagedRunError:
             if not skip_damaged:
                 raise
-    return found
+    return runs
 
 
 @collection_paused()
@@ -226,18 +225,15 @@ def read_frame(reader: Reader, selection: Selection) -> pd.DataFrame:
 
 
 def scan_frames(reader: Reader, selection: Selection, rows: object) -> Iterator[pd.DataFrame]:
-    """Yield the same in frames of at most `rows` rows; nothing is locked between two of them.
-
-    Which runs these are is determined first: runs that are recorded later are left out.
-    """
+    """Yield frames of at most `rows` rows of the runs selected at the start, without a lock."""
     if not isinstance(rows, int) or rows < 1:
-        msg = f"chunk_rows={rows!r:.100} is not a number of rows; give one from 1"
+        msg = f"chunk_rows must be a number of rows, 1 or more, not {rows!r:.100}"
         raise HistoryError(msg)
     numbers = array("q", ordered_numbers(reader, selection, "timestamp", descending=True))
     for first in range(0, len(numbers), rows):
-        found = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
-        if found:
-            yield frame_of_rows(found, skip_damaged=selection.skip_damaged)
+        chunk = rows_at(reader, numbers[first : first + rows], SHOWN, whole=True)
+        if chunk:
+            yield frame_of_rows(chunk, skip_damaged=selection.skip_damaged)
 
 
 def count(reader: Reader, selection: Selection) -> int:
@@ -245,15 +241,15 @@ def count(reader: Reader, selection: Selection) -> int:
     if selection.limit is None:
         sql = f"SELECT count(*) FROM runs r WHERE {selection.where}"
     else:
-        few = f"SELECT 1 FROM runs r WHERE {selection.where} LIMIT {selection.limit}"
-        sql = f"SELECT count(*) FROM ({few}) AS few"
+        limited = f"SELECT 1 FROM runs r WHERE {selection.where} LIMIT {selection.limit}"
+        sql = f"SELECT count(*) FROM ({limited}) AS limited"
     return int(reader.read(sql, selection.parameters)[0][0])
 
 
 def ordered_numbers(
     reader: Reader, selection: Selection, order_by: str, *, descending: bool
 ) -> list[int]:
-    """Return the row numbers of runs in any order; missing values come last."""
+    """Return the row numbers of the selected runs, sorted, with missing values last."""
     terms, source, key = _order(order_by, reader.dialect, descending=descending)
     sql = f"SELECT r.seq {source} WHERE {selection.where} ORDER BY {terms}"
     if selection.limit is not None:
@@ -264,24 +260,24 @@ def ordered_numbers(
 def rows_at(
     reader: Reader, numbers: Sequence[int], names: Sequence[str] = WHOLE, *, whole: bool
 ) -> list[Row]:
-    """Return rows of the columns `names` by their numbers, in this order, without deleted ones.
+    """Return the columns `names` of rows in the order of `numbers`, without deleted runs.
 
-    Unless `whole`, large values stay cut short.
+    Large values are cut unless `whole`.
     """
     dialect = reader.dialect
     sql = (
         f"SELECT r.seq, {columns((*names, 'large'))} {JOINED} "
         f"WHERE r.deletion IS NULL AND {dialect.one_of('r.seq', 'seqs')}"
     )
-    found = {seq: rest for seq, *rest in reader.read(sql, {"seqs": dialect.listed(numbers)})}
-    rows = [tuple(found[seq]) for seq in numbers if seq in found]
+    by_seq = {seq: row for seq, *row in reader.read(sql, {"seqs": dialect.listed(numbers)})}
+    rows = [tuple(by_seq[seq]) for seq in numbers if seq in by_seq]
     return restore_large(reader, rows, names, "mark") if whole else [row[:-1] for row in rows]
 
 
 class OrderedRuns:
-    """Runs in an order that was determined once, of which any range is then read quickly.
+    """Runs sorted once, for fast reads of any range.
 
-    Runs that were recorded later are not in it; those that were deleted since are left out.
+    Runs recorded or deleted after sorting are missing.
     """
 
     def __init__(self, reader: Reader, numbers: Iterable[int], *, whole: bool) -> None:
@@ -293,13 +289,13 @@ class OrderedRuns:
         return len(self._numbers)
 
     def runs(self, *, offset: int, limit: int) -> list[Run]:
-        """Return `limit` runs from `offset` on, without damaged ones."""
-        some = self._numbers[max(0, offset) : max(0, offset) + limit]
-        return runs_of(rows_at(self._reader, some, whole=self._whole), skip_damaged=True)
+        """Return up to `limit` runs from `offset`, without damaged ones."""
+        numbers = self._numbers[max(0, offset) : max(0, offset) + limit]
+        return runs_of(rows_at(self._reader, numbers, whole=self._whole), skip_damaged=True)
 
 
 def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, str, dict[str, str]]:
-    """Return ORDER BY terms, the FROM that they need, and what they bind."""
+    """Return ORDER BY terms, the FROM clause, and parameters."""
     direction = "DESC" if descending else "ASC"
     if order_by == "timestamp":
         return f"r.timestamp {direction}, r.seq {direction}", "FROM runs r", {}
@@ -308,8 +304,8 @@ def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, s
         return f"{columns((order_by,))} {direction} NULLS LAST, {NEWEST_FIRST}", source, {}
     prefix, _, name = clean(str(order_by)).partition(".")
     if prefix not in PAYLOAD_PREFIXES or not name:
-        known = (*SCALARS, "metadata", *(f"{each}.<name>" for each in PAYLOAD_PREFIXES))
-        msg = f"Runs cannot be sorted by {order_by!r:.100}; there are: {', '.join(known)}"
+        names = (*SCALARS, "metadata", *(f"{prefix}.<name>" for prefix in PAYLOAD_PREFIXES))
+        msg = f"Unknown column {order_by!r:.100} to sort by. Available: {', '.join(names)}"
         raise HistoryError(msg)
     key = dialect.member(f"p.{PAYLOAD_PREFIXES[prefix]}", "sort_key")
     return f"{key} {direction} NULLS LAST, {NEWEST_FIRST}", JOINED, {"sort_key": name}

@@ -1,4 +1,4 @@
-"""Exported files back to frames: equal to the one that was written, values and dtypes."""
+"""Readers of exported files, which restore DataFrames with identical values and dtypes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.history.backends import parse_location
+from vellum_nb.history.columns import COLUMN_KINDS, FRAMED
 from vellum_nb.history.export import JSON_COLUMNS, pyarrow
 from vellum_nb.history.frames import (
-    COLUMN_KINDS,
     check_width,
     column,
     frame_of_cells,
@@ -25,7 +25,7 @@ from vellum_nb.history.frames import (
     unguarded,
     values_of,
 )
-from vellum_nb.history.rows import FRAMED, cell, micros, payload_row, scalar_row, tags_text
+from vellum_nb.history.rows import cell, micros, payload_row, scalar_row, tags_text
 from vellum_nb.history.schema import second_version_of
 from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run, case_id
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LINES = "JSON lines of a history"
-_MOST_CELLS = 100_000_000  # of a Parquet file, which may be very small
-_MOST_CSV_CELLS = 10_000_000  # more take minutes and gigabytes
-_MOST_CSV_ROWS = 1_048_576  # of a spreadsheet
-Cell: TypeAlias = tuple[str, bool]  # its text, and whether it was quoted
-Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons where 1,5 is a number
+_MAX_PARQUET_CELLS = 100_000_000  # compressed files can be very small
+_MAX_CSV_CELLS = 10_000_000  # larger files take minutes and gigabytes
+_MAX_CSV_ROWS = 1_048_576  # limit of spreadsheets
+Cell: TypeAlias = tuple[str, bool]  # text, whether it was quoted
+Separator: TypeAlias = Literal[",", ";", "\t"]  # semicolons with decimal commas
 _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
     for mark in get_args(Separator)
@@ -51,18 +51,19 @@ _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read a CSV of a history: the frame is equal to the one that was written.
+    """Read a CSV written by `History.to_csv` into an identical DataFrame.
 
-    Columns, dtypes and values are the same; text stays distinct from numbers, ``""`` from missing.
-    The apostrophe that `History.to_csv` puts before text like ``=1+1`` is removed. A file that a
-    spreadsheet saved again is read too, as far as it preserved the types: also one whose cells are
-    separated by semicolons or tabs, with decimal commas. A file of more than 10,000,000 cells or
-    1,048,576 rows is refused: Parquet holds as many as you like.
+    Columns, dtypes and values are restored, including the difference between text and numbers and
+    between ``""`` and missing values. The apostrophe in front of text like ``=1+1`` is removed.
+    Files saved by a spreadsheet can be read if it preserved the types, also with semicolons or
+    tabs as separators and with decimal commas. The limit is 10,000,000 cells or 1,048,576 rows; use
+    Parquet for larger tables.
 
     Raises
     ------
     HistoryError
-        The file cannot be read, is too large, or is not such a CSV; the row is named.
+        The file cannot be read, is too large, or has a different format. The message contains the
+        row.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     >>> len(vnb.read_csv(path))
     0
     """
-    path = parse_location(path)  # before anything can fail: a traceback may show it
+    path = parse_location(path)  # hides the password of a URL from tracebacks
     with _errors(path, "a CSV of a history"):
         separator, names, rows = csv_table(Path(path).read_bytes())
         repeated = {name for name, count in Counter(names).items() if count > 1}
@@ -107,7 +108,7 @@ def _value(text: str, kind: str | None, was_quoted: bool, *, has_commas: bool) -
 
 
 def typed(text: str, *, decimal_comma: bool = False) -> Any:
-    """Return the value of a cell without quotes, which spreadsheets drop when they save."""
+    """Return the value of a cell without quotes, as saved by a spreadsheet."""
     if text in _BOOLS:
         return _BOOLS[text]
     if _INTEGER.match(text):
@@ -117,7 +118,7 @@ def typed(text: str, *, decimal_comma: bool = False) -> Any:
 
 
 def csv_table(content: bytes) -> tuple[Separator, list[str], Iterator[list[Cell]]]:
-    """Return the separator, the names of the columns, and rows of cells: text, whether quoted."""
+    """Return the separator, the column names, and the rows of cells of a CSV."""
     text = content.decode(
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     )
@@ -128,7 +129,7 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], Iterator[list[Cell]
 
 
 def _full_rows(lines: Iterable[tuple[int, list[Cell]]], width: int) -> Iterator[list[Cell]]:
-    """Yield the rows that are not empty; raise a `ValueError` for another number of cells."""
+    """Yield rows that are not empty; raise a `ValueError` for a wrong number of cells."""
     count = 0
     for number, row in lines:
         if row == [("", False)]:  # an empty line
@@ -137,30 +138,30 @@ def _full_rows(lines: Iterable[tuple[int, list[Cell]]], width: int) -> Iterator[
             msg = f"row {number} has {len(row)} cells, the header has {width}"
             raise ValueError(msg)
         count += 1
-        if count > _MOST_CSV_ROWS or count * width > _MOST_CSV_CELLS:
-            size = f"{_MOST_CSV_ROWS:,} rows or {_MOST_CSV_CELLS:,} cells"
+        if count > _MAX_CSV_ROWS or count * width > _MAX_CSV_CELLS:
+            size = f"{_MAX_CSV_ROWS:,} rows or {_MAX_CSV_CELLS:,} cells"
             msg = f"it has more than {size}; split it, or use Parquet"
             raise ValueError(msg)
         yield row
 
 
 def _separator_of(text: str) -> Separator:
-    """Return what separates the cells of the first line: what gives it the most cells."""
+    """Return the separator with which the first line has the most cells."""
     counts: dict[Separator, int] = {}
     for mark in _CELLS:
-        with suppress(ValueError):  # another separator stands between quoted cells
+        with suppress(ValueError):  # wrong separator between quoted cells
             counts[mark] = len(next(split(text, mark), (1, []))[1])
     return max(counts, key=counts.__getitem__, default=",")
 
 
 def split(text: str, separator: Separator = ",") -> Iterator[tuple[int, list[Cell]]]:
-    """Yield the number of each row and its cells; raise a `ValueError` if the quotes do not fit."""
+    """Yield the number and the cells of each row; raise a `ValueError` for invalid quotes."""
     pattern = _CELLS[separator]
     row: list[Cell] = []
     at, number = 0, 1
     while at < len(text) or row:
         line = None if row else _UNQUOTED_LINE.match(text, at)
-        if line is not None:  # most lines of large files, without a look at each cell
+        if line is not None:  # fast path without quotes
             first = number + len(text[at : line.start(1)].splitlines())
             if line[1]:
                 yield first, [(cell, False) for cell in line[1].split(separator)]
@@ -182,10 +183,10 @@ def split(text: str, separator: Separator = ",") -> Iterator[tuple[int, list[Cel
 
 
 def read_jsonl(path: str | Path) -> pd.DataFrame:
-    """Read JSON lines of a history: the frame is equal to the one that was exported.
+    """Read JSON lines written by `History.to_jsonl` into an identical DataFrame.
 
-    The lines are whole runs, or the columns that were chosen. A file without a line has the
-    columns that every frame has. Errors are those of `read_csv`.
+    Lines contain complete runs or selected columns. An empty file returns an empty frame with the
+    standard columns. Errors are those of `read_csv`.
     """
     path = parse_location(path)
     with _errors(path, _LINES):
@@ -209,13 +210,13 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
 
 
 def runs_of_jsonl(path: Path) -> Iterator[Run]:
-    """Yield the runs of a file that `History.to_jsonl` wrote, one line at a time."""
+    """Yield the runs of a file written by `History.to_jsonl`."""
     with _errors(path, _LINES):
         for number, line in enumerate(_objects(path), 1):
             yield _run(line, number)
 
 
-def _errors(path: str | Path | DatabaseUrl, what: str) -> Converting:
+def _errors(path: str | Path | DatabaseUrl, file_format: str) -> Converting:
     if isinstance(path, DatabaseUrl):
         raise not_a_file(path)
 
@@ -227,23 +228,22 @@ def _errors(path: str | Path | DatabaseUrl, what: str) -> Converting:
         if isinstance(exc, UnicodeDecodeError):
             advice = "save it as 'CSV UTF-8' and try again"
             return HistoryError(f"{path} is not UTF-8 at byte {exc.start}; {advice}")
-        return HistoryError(f"{path} is not {what}: {exc!s:.300}")  # pyarrow's are of many kinds
+        return HistoryError(f"{path} is not {file_format}: {exc!s:.300}")
 
     return Converting(convert)
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
-    """Read a Parquet file of a history: the frame is equal to the one that was exported.
+    """Read a Parquet file written by `History.to_parquet` into an identical DataFrame.
 
-    It is what ``pandas.read_parquet`` reads, but for columns of mixed types, which are JSON text
-    in the file and the values themselves here. Needs pyarrow, from the extra ``parquet``. Errors
-    are those of `read_csv`.
+    Unlike ``pandas.read_parquet``, this function converts columns of mixed types, stored as JSON
+    text, back to values. Needs pyarrow, from the extra ``parquet``. Errors are those of `read_csv`.
     """
     path = parse_location(path)
     pa = pyarrow("read_parquet")
     with _errors(path, "a Parquet file of a history"), Path(path).open("rb") as file:
         parquet = pa.parquet.ParquetFile(file)
-        if (cells := parquet.metadata.num_rows * parquet.metadata.num_columns) > _MOST_CELLS:
+        if (cells := parquet.metadata.num_rows * parquet.metadata.num_columns) > _MAX_PARQUET_CELLS:
             msg = f"it has {cells:,} cells, too many for memory; read it with DuckDB or pyarrow"
             raise ValueError(msg)
         check_width(parquet.schema_arrow.names)
@@ -253,7 +253,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
             values = [None if text is None else json.loads(text) for text in values_of(frame[name])]
             frame[name] = column(values, None).astype("object")
         for name in frame.columns if frame.empty else ():
-            if COLUMN_KINDS.get(name) in {"tag", "state"}:  # without rows Arrow keeps no categories
+            if COLUMN_KINDS.get(name) in {"tag", "state"}:  # Arrow drops empty categories
                 frame[name] = column([], COLUMN_KINDS[name])
     return frame
 
@@ -264,19 +264,19 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line but empty ones; raise a `ValueError` for another value."""
+    """Yield the JSON object of each non-empty line; raise a `ValueError` for other values."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError) as exc:
             msg = f"line {number}: {exc}"
             raise ValueError(msg) from exc
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             msg = f"line {number} is not a JSON object"
             raise ValueError(msg)  # noqa: TRY004  (a wrong file, not a wrong argument)
-        yield found
+        yield value
 
 
 def _run(line: dict[str, Any], number: int) -> Run:

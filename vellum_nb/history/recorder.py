@@ -1,4 +1,4 @@
-"""`RunRecorder`: writes runs to an open history, or to a local file while its server is away."""
+"""`RunRecorder`: writes runs to a history, or to a local file if its server is unreachable."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BulkListener = Callable[[], None]
 
 
 class RunRecorder:
-    """The open store of a history, runs that wait for its server, and who listens to changes.
+    """The open store of a history, pending runs, and subscriptions to changes.
 
     Attributes
     ----------
     opened : SqliteStore or PostgresStore
-        The store, without regard to runs that wait for it.
+        Store, possibly without pending runs.
     author : str or None
-        The person for whom runs are recorded.
+        Name of the person for whom runs are recorded.
     """
 
     def __init__(self, path: Any, *, fsync: bool = False) -> None:
@@ -36,15 +36,17 @@ class RunRecorder:
         self.author = writes.author_here(is_shared=is_shared)
         self._pending = PendingRuns(str(self.opened.path)) if is_shared else None
         self._listeners: list[tuple[Listener, BulkListener | None]] = []
-        if self._pending is not None:
-            self._pending.merge_into(self.opened)
+        self._merge_pending()
 
     @property
     def store(self) -> Store:
-        """The open store, after runs that waited for its server were merged into it."""
+        """The open store, after pending runs have been merged."""
+        self._merge_pending()
+        return self.opened
+
+    def _merge_pending(self) -> None:
         if self._pending is not None and self._pending.merge_into(self.opened):
             self.notify_bulk()
-        return self.opened
 
     def close(self) -> None:
         """Close the store and the local file."""
@@ -53,25 +55,25 @@ class RunRecorder:
         self.opened.close()
 
     def begin(self, run: Run) -> Run:
-        """Record a run that is about to be sent; return it with its author."""
+        """Record a run about to be sent; return it with its author."""
         run = self.with_author(run)
         self._write(partial(writes.begin, run=run), begun=(run,))
         return run
 
     def finish(self, run: Run) -> None:
-        """Complete the row of a run that was begun, on the server or in the local file."""
+        """Complete the row of a run, on the server or in the local file."""
         try:
             problem = self._write(partial(writes.finish, run=run), ended=(run,))
         except HistoryError:
             if self._pending is None or not self._pending.has(run.id):
                 raise
-            self._pending.record((), (run,))  # its beginning could not be merged
+            self._pending.record((), (run,))  # the row could not be merged
             return
-        if problem is not None:  # it was deleted; its answer comes back with it
+        if problem is not None:  # the run was deleted; restoring it restores the answer
             raise problem
 
     def keep_answers(self, runs: Sequence[Run]) -> None:
-        """Record answers as those of executions made elsewhere: they complete rows in doubt."""
+        """Record answers like imported executions: rows in doubt are completed."""
         try:
             _, changed = merge.merge(self.store, list(runs))
         except OutOfReachError:
@@ -80,12 +82,12 @@ class RunRecorder:
         self.notify(changed)
 
     def keep_ended(self, runs: Sequence[Run]) -> None:
-        """Record runs that ended in the local file, until the server is back.
+        """Record ended runs in the local file.
 
         Raises
         ------
         OutOfReachError
-            The history has no such file: it is one itself.
+            The history is itself a file.
         """
         if self._pending is None:
             msg = f"The history {self.opened.path} cannot be reached"
@@ -93,15 +95,12 @@ class RunRecorder:
         self._pending.record((), runs)
 
     def is_away(self) -> bool:
-        """Return True if runs wait for the server, and it cannot be reached yet."""
-        if self._pending is None:
-            return False
-        if self._pending.merge_into(self.opened):
-            self.notify_bulk()
-        return self._pending.may_have_runs
+        """Return True if pending runs exist and the server cannot be reached."""
+        self._merge_pending()
+        return self._pending is not None and self._pending.may_have_runs
 
     def with_author(self, run: Run) -> Run:
-        """Return `run` with the person for whom runs are recorded, unless it names one."""
+        """Set the default author of `run` if it has no author."""
         if self.author is None or run.author is not None:
             return run
         return run.model_copy(update={"author": self.author})
@@ -109,7 +108,7 @@ class RunRecorder:
     def subscribe(
         self, callback: Listener, on_bulk_change: BulkListener | None
     ) -> Callable[[], None]:
-        """Call `callback` with each run that changes; return a function that ends that."""
+        """Call `callback` with each changed run; return a function that unsubscribes."""
         entry = (callback, on_bulk_change)
         self._listeners.append(entry)
 
@@ -120,7 +119,7 @@ class RunRecorder:
         return unsubscribe
 
     def notify(self, run_ids: Iterable[str]) -> None:
-        """Call the listeners with runs that changed; those deleted since are skipped."""
+        """Call the listeners with changed runs; deleted runs are skipped."""
         for run_id in run_ids if self._listeners else ():
             try:
                 selection = query.select({"ids": [run_id]}, self.opened)
@@ -132,7 +131,7 @@ class RunRecorder:
                     _call(partial(callback, run), f"{callback!r} failed for run {run.id}")
 
     def notify_bulk(self) -> None:
-        """Call the listeners after many runs were added or removed."""
+        """Call the listeners after a bulk change."""
         for _, callback in list(self._listeners):
             if callback is not None:
                 _call(callback, f"{callback!r} failed")
@@ -144,9 +143,9 @@ class RunRecorder:
         begun: Sequence[Run] = (),
         ended: Sequence[Run] = (),
     ) -> HistoryError | None:
-        """Write runs; while the server is away or runs wait for it, they wait in a local file."""
+        """Write runs to the store, or to the local file if runs are pending."""
         store, pending = self.store, self._pending
-        if pending is not None and pending.may_have_runs:  # a run ends where it began
+        if pending is not None and pending.may_have_runs:  # preserves the order of writes
             pending.record(begun, ended)
             return None
         try:
@@ -163,5 +162,5 @@ class RunRecorder:
 def _call(callback: Callable[[], None], failed: str) -> None:
     try:
         callback()
-    except Exception as exc:  # noqa: BLE001 - whatever it is, the run goes on
+    except Exception as exc:  # noqa: BLE001 - a callback must not stop the run
         warn(f"{failed}: {exc!r}", RuntimeWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""A run as rows of `runs` and `payloads`, large values apart, and back to the same values."""
+"""Conversion of runs to rows of `runs`, `payloads` and `large_values`, and back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
 from vellum_nb.errors import HistoryError, VellumNBError
 from vellum_nb.escaping import warn
+from vellum_nb.history.columns import COLUMNS, PAYLOADS, SCALARS, WHOLE, Kind
 from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run, canonical_json
 from vellum_nb.sqlite import Converting
@@ -21,46 +22,22 @@ from vellum_nb.sqlite import Converting
 if TYPE_CHECKING:
     from vellum_nb.history.backends import Reader, Transaction
 
-SCALARS = (
-    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id"),
-    *("environment", "timestamp", "finished_at", "latency_s", "state", "error_code"),
-    *("error_message", "case_id", "sweep_id", "repeat", "previous_execution_id", "quality"),
-    *(
-        "note",
-        "tags",
-        "cost_usd",
-        "tokens_in",
-        "tokens_out",
-        "model",
-        "tag_moved",
-        "author",
-        "doubt",
-    ),
-)
-FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
-"""The payload columns that a frame shows."""
-PAYLOADS = (*FRAMED, "nodes")
-WHOLE = (*SCALARS, *PAYLOADS)
-ENDED = (
-    *("execution_id", "release_id", "environment", "finished_at", "latency_s", "state"),
-    *("error_code", "error_message", "doubt", "cost_usd", "tokens_in", "tokens_out", "model"),
-)
-"""The columns that finishing a run sets."""
-
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
     MemoryError,
 )
-"""What Python raises for values of a stored row that do not fit: pydantic's errors are some."""
+"""Exceptions of Python and pydantic for invalid values in a stored row."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MOST = 2**63
-_INTEGERS = ("repeat", "tokens_in", "tokens_out")
-_TEXTS = (
-    *("id", "execution_id", "external_id", "deployment", "release_tag", "release_id", "author"),
-    *("environment", "state", "case_id", "sweep_id", "previous_execution_id", "note", "model"),
-)
+_MAX_INTEGER = 2**63
+_NAMES_BY_KIND = {
+    kind: [name for name in SCALARS if COLUMNS[name].kind == kind and name != "tags"]
+    for kind in get_args(Kind)
+}
+_INTEGERS = (*_NAMES_BY_KIND["int"], *_NAMES_BY_KIND["count"])
+_TEXTS = (*_NAMES_BY_KIND["text"], *_NAMES_BY_KIND["tag"], *_NAMES_BY_KIND["state"])
+_TIMES = _NAMES_BY_KIND["time"]
 _FIELDS = set(Run.model_fields)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -68,7 +45,7 @@ _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_
 
 
 class DamagedRunError(HistoryError):
-    """A row that cannot be read as a run; `run_id` names it."""
+    """A damaged row, with the `run_id` of its run."""
 
     def __init__(self, run_id: str, reason: str) -> None:
         super().__init__(
@@ -79,7 +56,7 @@ class DamagedRunError(HistoryError):
 
 
 def damaged(subject: str) -> Converting:
-    """Context for the use of stored rows: what does not fit raises a HistoryError."""
+    """Translate exceptions caused by invalid values in stored rows to `HistoryError`."""
 
     def convert(exc: Exception) -> HistoryError | None:
         if isinstance(exc, VellumNBError) or not isinstance(exc, DAMAGE):
@@ -91,36 +68,33 @@ def damaged(subject: str) -> Converting:
 
 
 def columns(names: Iterable[str]) -> str:
-    """Return these columns for a SELECT from ``runs r`` and ``payloads p``."""
+    """Return qualified column names for a SELECT from ``runs r`` and ``payloads p``."""
     return ", ".join(f"{'r' if name in SCALARS else 'p'}.{name}" for name in names)
 
 
 def micros(moment: datetime) -> int:
-    """Return microseconds since 1970; a time without a zone counts as UTC."""
+    """Return microseconds since the epoch; a time without a zone is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_micros(count: int) -> datetime:
-    """Return the time in UTC that `micros` counted."""
+    """Return the time in UTC for microseconds since the epoch."""
     return _EPOCH + count * _MICROSECOND
 
 
 def clean(text: str) -> str:
-    """Return `text` with a replacement character for each half of a surrogate pair.
-
-    Such halves cannot be written as UTF-8, which files and Arrow need.
-    """
+    """Replace lone surrogates, which cannot be encoded as UTF-8, by U+FFFD."""
     try:
-        text.encode()  # faster than a search for them
+        text.encode()  # faster than a regular expression
     except UnicodeEncodeError:
         return _SURROGATES.sub("\ufffd", text)
     return text
 
 
 def cell(value: Any) -> Any:
-    """Return what a frame shows of a JSON value: scalars as they are, the rest as JSON text."""
+    """Return the cell of a frame for a JSON value: a scalar, or canonical JSON text."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, float):
@@ -134,26 +108,26 @@ def cell(value: Any) -> Any:
 
 
 def scalar_row(run: Run, names: Sequence[str] = SCALARS) -> dict[str, Any]:
-    """Return the row of `runs` for `run`, or some columns of it."""
+    """Return the row of `runs` for `run`, or the columns `names` of it."""
     row: dict[str, Any] = dict(zip(names, map(vars(run).get, names), strict=True))
     if not "".join(filter(None, map(row.get, _TEXTS))).isascii():
         row |= {name: clean(row[name]) for name in _TEXTS if row.get(name)}
     for name in _INTEGERS:
-        if not -_MOST <= (row.get(name) or 0) < _MOST:
-            row[name] = None  # fits no database; the run must not be lost for it
+        if not -_MAX_INTEGER <= (row.get(name) or 0) < _MAX_INTEGER:
+            row[name] = None  # too large for a database; the run must be stored
     if run.error is not None:
         row |= {"error_code": clean(run.error.code), "error_message": clean(run.error.message)}
-    row["tag_moved"] = int(run.tag_moved)
-    if "timestamp" in row:
-        row["timestamp"] = micros(run.timestamp)
+    for name in _TIMES:
+        if row.get(name) is not None:
+            row[name] = micros(row[name])
+    if "tags" in row:
         row["tags"] = tags_text(run.tags)
-    if run.finished_at is not None:
-        row["finished_at"] = micros(run.finished_at)
+    row["tag_moved"] = int(run.tag_moved)
     return row
 
 
 def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | None]:
-    """Return the row of `payloads` for `run`, or some columns of it."""
+    """Return the row of `payloads` for `run`, or the columns `names` of it."""
     row: dict[str, Any] = dict(zip(names, map(vars(run).get, names), strict=True))
     if "nodes" in row:
         nodes = [node.model_dump(mode="json", exclude_defaults=True) for node in run.nodes]
@@ -161,42 +135,41 @@ def payload_row(run: Run, names: Sequence[str] = PAYLOADS) -> dict[str, str | No
     for name, value in row.items():
         if value:
             row[name] = encoded(value, name, run.id)
-        elif value is not None:  # most payloads of most runs
+        elif value is not None:  # fast path for empty payloads
             row[name] = "{}" if isinstance(value, dict) else "[]"
     return row
 
 
 def tags_text(tags: Sequence[str]) -> str | None:
-    """Return the tags as JSON, None where there are none."""
+    """Return the tags as JSON, or None without tags."""
     return clean(json.dumps(list(tags), ensure_ascii=False)) if tags else None
 
 
 def run_of(row: Sequence[Any]) -> Run:
-    """Return the run of a row of `WHOLE`; raise a `DamagedRunError` where it is not one."""
-    found = dict(zip(WHOLE, row, strict=True))
+    """Return the run of a row of `WHOLE`; raise a `DamagedRunError` if the row is damaged."""
+    fields = dict(zip(WHOLE, row, strict=True))
     try:
-        found["timestamp"] = from_micros(found["timestamp"])
-        if found["finished_at"] is not None:
-            found["finished_at"] = from_micros(found["finished_at"])
+        for name in _TIMES:
+            fields[name] = None if fields[name] is None else from_micros(fields[name])
         for name in PAYLOADS:
-            found[name] = None if found[name] is None else json.loads(found[name])
-        found["tags"] = json.loads(found["tags"] or "[]")
-        found["nodes"] = found["nodes"] or ()
-        code, message = found.pop("error_code"), found.pop("error_message")
+            fields[name] = None if fields[name] is None else json.loads(fields[name])
+        fields["tags"] = json.loads(fields["tags"] or "[]")
+        fields["nodes"] = fields["nodes"] or ()
+        code, message = fields.pop("error_code"), fields.pop("error_message")
         if code is not None:
-            found["error"] = {"code": code, "message": message or ""}
-        run = Run.model_validate(found)
+            fields["error"] = {"code": code, "message": message or ""}
+        run = Run.model_validate(fields)
     except ValidationError as exc:
-        where = ", ".join(str(each["loc"][0]) for each in exc.errors() if each["loc"])
-        raise DamagedRunError(row[0], where or "its values do not fit") from exc
+        names = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
+        raise DamagedRunError(row[0], names or "its values do not fit") from exc
     except DAMAGE as exc:
         raise DamagedRunError(row[0], f"{exc!s:.100}") from exc
-    object.__setattr__(run, "__pydantic_fields_set__", _FIELDS)  # one for all: a set takes 2 kB
+    object.__setattr__(run, "__pydantic_fields_set__", _FIELDS)  # shared: each set would take 2 kB
     return run
 
 
 def encoded(value: Any, name: str, run_id: str) -> str | None:
-    """Return `value` as the JSON text of the column `name`; None stays None."""
+    """Encode the value of the column `name` as JSON; None stays None."""
     if value is None:
         return None
     try:
@@ -209,16 +182,15 @@ def encoded(value: Any, name: str, run_id: str) -> str | None:
     return text
 
 
-# Large values, an image or a long document, are stored once by their hash, next to the rows. In
-# its place the payload holds the first `EXCERPT` characters, and the column `large` names each:
-# [column, path, hash]. A text with half a surrogate pair or a NUL, which not every database can
-# hold, stays in its row.
+# Large values, such as images and long documents, are stored once, by their hash. The payload
+# contains an excerpt instead, and the column `large` lists [column, path, hash] for each value.
+# Texts with lone surrogates or NUL stay in the payload, as some databases cannot store them.
 
-LARGE = 32_768
-EXCERPT = 1_000
+LARGE = 32_768  # characters
+EXCERPT = 1_000  # characters
 _WITH_LARGE = ("inputs", "outputs", "desired", "nodes")
-_DAMAGED = "{"  # stands for a payload that cannot be read: who reads its row as a run names it
-_AT_ONCE = 100  # that many large values are in memory at a time
+_DAMAGED = "{"  # invalid JSON: `run_of` reports the damaged payload
+_ROWS_PER_QUERY = 100  # limits the number of large values in memory
 _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
 Path = list[str | int]
 
@@ -226,25 +198,25 @@ Path = list[str | int]
 def extract_large(
     transaction: Transaction, texts: dict[str, str | None], names: Sequence[str] = _WITH_LARGE
 ) -> str | None:
-    """Store the large values of the JSON `texts` of a row, which change; return its `large`."""
+    """Store large values of the JSON `texts`, cut them in place, and return the column `large`."""
     places: list[tuple[str, Path, str]] = []
     for name in names:
         text = texts.get(name)
         if text is not None and len(text) >= LARGE:
-            whole = json.loads(text)
-            for path, value in _large_in(whole):
-                found = hashlib.sha256(value.encode()).hexdigest()
-                _store(transaction, found, value)
-                places.append((name, path, found))
-                _put(whole, path, value[:EXCERPT])
-            texts[name] = encoded(whole, name, "")
+            payload = json.loads(text)
+            for path, value in _large_in(payload):
+                digest = hashlib.sha256(value.encode()).hexdigest()
+                _store(transaction, digest, value)
+                places.append((name, path, digest))
+                _put(payload, path, value[:EXCERPT])
+            texts[name] = encoded(payload, name, "")
     return json.dumps(places) if places else None
 
 
 def merge_large(
     run_id: str, new: str | None, old: str | None, written: Container[str]
 ) -> str | None:
-    """Return `large` after the columns `written` changed: `new`, and the rest of `old`."""
+    """Return `large` after the columns `written` changed: `new` and other entries of `old`."""
     if old is None:
         return new
     places = [place for place in _parsed(old, run_id) if place[0] not in written]
@@ -253,18 +225,18 @@ def merge_large(
 
 
 def large_hashes(large: str | None, run_id: str) -> set[str]:
-    """Return which values a column `large` names; raise a `DamagedRunError` where it is damaged."""
-    return {found for _, _, found in _parsed(large or "[]", run_id)}
+    """Return the hashes in a column `large`; raise a `DamagedRunError` if it is damaged."""
+    return {digest for _, _, digest in _parsed(large or "[]", run_id)}
 
 
 def copy_large(transaction: Transaction, source: Reader, hashes: Iterable[str]) -> None:
     """Copy values of another history, one at a time."""
-    for found in hashes:
-        known = {"hash": found}
-        if not transaction.read("SELECT 1 FROM large_values WHERE hash = :hash", known):
+    for digest in hashes:
+        values = {"hash": digest}
+        if not transaction.read("SELECT 1 FROM large_values WHERE hash = :hash", values):
             sql = "SELECT value FROM large_values WHERE hash = :hash"
-            for (value,) in source.read(sql, known):
-                _store(transaction, found, value)
+            for (value,) in source.read(sql, values):
+                _store(transaction, digest, value)
 
 
 def restore_large(
@@ -273,24 +245,23 @@ def restore_large(
     names: Sequence[str],
     missing: Literal["raise", "mark"] = "raise",
 ) -> list[Row]:
-    """Return rows of the columns `names`, of which each ends with its `large`, without that.
+    """Restore large values in rows of the columns `names` and `large`; drop `large`.
 
-    Large values are back in their places. One that is not in the history raises a `HistoryError`,
-    or with ``"mark"`` reads as None, with a warning.
+    A missing value raises a `HistoryError`; with ``"mark"``, it is read as None, with a warning.
     """
-    found = [row[:-1] for row in rows]
+    restored = [row[:-1] for row in rows]
     at = [i for i, row in enumerate(rows) if row[-1] is not None]
     lost: list[str] = []
-    for start in range(0, len(at), _AT_ONCE):
-        places = {i: _places(rows[i][-1], names) for i in at[start : start + _AT_ONCE]}
-        hashes = {place[2] for some in places.values() for place in some}
+    for start in range(0, len(at), _ROWS_PER_QUERY):
+        places = {i: _places(rows[i][-1], names) for i in at[start : start + _ROWS_PER_QUERY]}
+        hashes = {place[2] for row_places in places.values() for place in row_places}
         sql = (
             f"SELECT hash, value FROM large_values WHERE {reader.dialect.one_of('hash', 'hashes')}"
         )
         values = dict(reader.read(sql, {"hashes": reader.dialect.listed(hashes)}))
-        for i, some in places.items():
-            row = dict(zip(names, found[i], strict=True))
-            absent = [place for place in some if place[2] and place[2] not in values]
+        for i, row_places in places.items():
+            row = dict(zip(names, restored[i], strict=True))
+            absent = [place for place in row_places if place[2] and place[2] not in values]
             lost += [".".join(map(str, (name, *path))) for name, path, _ in absent]
             if absent and missing == "raise":
                 msg = (
@@ -299,24 +270,24 @@ def restore_large(
                     "is a missing value"
                 )
                 raise HistoryError(msg)
-            found[i] = _filled(row, some, values)
+            restored[i] = _filled(row, row_places, values)
     if lost:
         msg = f"{len(lost)} large value(s) are missing from the history; read as missing values"
         warn(msg, stacklevel=4)
-    return found
+    return restored
 
 
 def _places(large: str, names: Sequence[str]) -> list[Any]:
-    """Return the places of a column `large` that are in the columns `names`."""
+    """Return the entries of a column `large` for the columns `names`."""
     try:
         return [place for place in _parsed(large, "") if place[0] in names]
-    except DamagedRunError:  # no value is known by a hash that is empty
+    except DamagedRunError:  # an empty hash marks the columns as damaged
         return [(name, [], "") for name in names if name in _WITH_LARGE]
 
 
 def _parsed(large: str, run_id: str) -> list[tuple[str, Path, str]]:
     try:
-        return [(str(name), list(path), str(found)) for name, path, found in json.loads(large)]
+        return [(str(name), list(path), str(digest)) for name, path, digest in json.loads(large)]
     except DAMAGE as exc:
         raise DamagedRunError(run_id, "large") from exc
 
@@ -324,24 +295,24 @@ def _parsed(large: str, run_id: str) -> list[tuple[str, Path, str]]:
 def _filled(row: dict[str, Any], places: Sequence[Any], values: Mapping[str, str]) -> Row:
     for name in dict.fromkeys(name for name, _, _ in places if row.get(name) is not None):
         try:
-            whole = json.loads(row[name])
-            for column, path, found in places:
+            payload = json.loads(row[name])
+            for column, path, digest in places:
                 if column == name:
-                    _put(whole, path, values.get(found))
-            row[name] = encoded(whole, name, "")
+                    _put(payload, path, values.get(digest))
+            row[name] = encoded(payload, name, "")
         except (HistoryError, *DAMAGE):
             row[name] = _DAMAGED
     return tuple(row.values())
 
 
-def _store(transaction: Transaction, found: str, value: str) -> None:
+def _store(transaction: Transaction, digest: str, value: str) -> None:
     sql = insert("large_values", ("hash", "size", "value")) + " ON CONFLICT DO NOTHING"
-    transaction.execute(sql, {"hash": found, "size": len(value.encode()), "value": value})
+    transaction.execute(sql, {"hash": digest, "size": len(value.encode()), "value": value})
 
 
-def _large_in(whole: Any) -> list[tuple[Path, str]]:
-    found: list[tuple[Path, str]] = []
-    inner: list[tuple[Path, Any]] = [([], whole)]
+def _large_in(payload: Any) -> list[tuple[Path, str]]:
+    large: list[tuple[Path, str]] = []
+    inner: list[tuple[Path, Any]] = [([], payload)]
     while inner:
         path, item = inner.pop()
         members = item.items() if isinstance(item, dict) else enumerate(item)
@@ -349,11 +320,11 @@ def _large_in(whole: Any) -> list[tuple[Path, str]]:
             if isinstance(value, dict | list):
                 inner.append(([*path, key], value))
             elif isinstance(value, str) and len(value) >= LARGE and not _NOT_TEXT.search(value):
-                found.append(([*path, key], value))
-    return found
+                large.append(([*path, key], value))
+    return large
 
 
-def _put(whole: Any, path: Sequence[str | int], value: str | None) -> None:
+def _put(payload: Any, path: Sequence[str | int], value: str | None) -> None:
     for key in path[:-1]:
-        whole = whole[key]
-    whole[path[-1]] = value
+        payload = payload[key]
+    payload[path[-1]] = value

@@ -1,8 +1,8 @@
-"""The schema of a history, version 3, defined once for SQLite and PostgreSQL.
+"""Schema of a history for SQLite and PostgreSQL.
 
-`MIGRATIONS` is append only: version n is what its first n functions make. Times are microseconds
-since 1970 in UTC. Payloads are JSON text in a table of their own, so that lists of runs read only
-narrow rows. A deleted run stays in its row, with the number of its deletion, until `vacuum`.
+`MIGRATIONS` is append only: the first n functions create version n. Timestamps are microseconds
+since the epoch in UTC. Payloads are JSON text in a separate table, so lists of runs read narrow
+rows only. A deleted run keeps its row, with the number of the deletion, until `vacuum`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from vellum_nb.history.columns import COLUMNS
 from vellum_nb.models.blind import blind_signature
 from vellum_nb.models.run import continued_case_id
 from vellum_nb.models.sweeps import signature
 
 APPLICATION_ID = 0x766E6231  # "vnb1"
-_UNRELEASED_ID = 0x766E6268  # the seven versions before the first release
+_UNRELEASED_ID = 0x766E6268  # seven versions before the first release
 
-# NUMBER (a key that the database counts up), COUNTER (one that never comes again) and the other
-# types are replaced by what they are in each database.
+# The types are replaced by those of the database. NUMBER is an automatic key; keys of type COUNTER
+# are not reused.
 _TABLES = """
 CREATE TABLE runs (
     seq NUMBER,
@@ -113,15 +115,15 @@ CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE search_due (number NUMBER, seq INTEGER NOT NULL);
 CREATE INDEX search_due_of_run ON search_due (seq);
 """
-# `search.py` makes the tables of its index at the first search: they are derived.
+# `search.py` creates the tables of its index during the first search.
 SEARCH_INDEX = (
     "CREATE VIRTUAL TABLE search_words USING fts5 "  # noqa: ISC004
     "(words, content='', columnsize=0, tokenize='ascii')",
     "CREATE TABLE search_rows (number INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER UNIQUE)",
 )
-"""The statements that make the index in SQLite."""
+"""Statements that create the search index in SQLite."""
 
-# A member of a JSON object in a text; NULL where the text is not JSON that PostgreSQL accepts.
+# Member of a JSON object in a text, or NULL if PostgreSQL cannot parse the text.
 _MEMBER = """
 CREATE FUNCTION vnb_member(document TEXT, name TEXT) RETURNS JSONB
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -138,35 +140,34 @@ _POSTGRESQL = {
     "COUNTER": _IDENTITY,
     "INTEGER": "BIGINT",
     "REAL": "DOUBLE PRECISION",
-    "TEXT": 'TEXT COLLATE "C"',  # orders are those of SQLite
+    "TEXT": 'TEXT COLLATE "C"',  # same order as in SQLite
 }
 
 TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 
 def make_first_version(transaction: Any) -> None:
-    """Make the tables of version 1."""
+    """Create the tables of version 1."""
     _execute_all(transaction, _TABLES)
     if transaction.dialect.name != "sqlite":
         transaction.execute(_MEMBER)
 
 
 def _execute_all(transaction: Any, statements: str) -> None:
-    """Execute statements with the types of this database."""
     is_sqlite = transaction.dialect.name == "sqlite"
     types = _SQLITE if is_sqlite else _POSTGRESQL
     names = re.compile(rf"\b({'|'.join(types)})\b")
     for statement in statements.strip().removesuffix(";").split(";\n"):
-        sql = names.sub(lambda found: types[found[0]], statement)
+        sql = names.sub(lambda match: types[match[0]], statement)
         is_strict = is_sqlite and statement.startswith("CREATE TABLE")
         transaction.execute(sql + " STRICT" * is_strict)
 
 
-# Version 2: a run that was sent and has no recorded answer is marked (`doubt`), since when by the
-# database's clock. The sweeps, and the blind ratings, of one plan are numbered (`generation`):
-# the unique index lets one process insert each. `case_order` is the order in which the cases of a
-# sweep are run, `checked` when each release tag was seen last on its planned release, `judge` what
-# the ids of a judge's runs, and the name of its lease, derive from.
+# Version 2: `doubt` marks runs that were sent and have no recorded answer, `doubt_since` is the
+# start of the doubt by the database's clock. `generation` numbers the sweeps and blind ratings with
+# the same plan; the unique index lets only one process insert each. `case_order` is the execution
+# order of cases, `checked` the last time at which each release tag pointed to the planned release,
+# and `judge` the base of the run ids and the lease name of a judge.
 _SECOND = """
 ALTER TABLE runs ADD COLUMN doubt TEXT;
 ALTER TABLE runs ADD COLUMN doubt_since INTEGER;
@@ -188,7 +189,7 @@ _REFUSED = frozenset({"HTTP_400", "HTTP_409", "HTTP_422"})
 
 
 def second_version_of(state: str, code: str | None, message: str | None) -> tuple[str, str | None]:
-    """Return state and doubt of a run of version 1, which had its doubt in the error's text."""
+    """Return state and doubt of a run of version 1, which stored the doubt in the error."""
     code = code or ""
     if state == "REJECTED" and code == "WORKFLOW_CANCELLED":
         return "CANCELLED", None
@@ -220,7 +221,7 @@ def _mark_doubts(transaction: Any) -> None:
 
 
 def make_second_version(transaction: Any) -> None:
-    """Add the columns of version 2, and mark and number what version 1 has."""
+    """Add the columns of version 2 and fill them for existing rows."""
     _execute_all(transaction, _SECOND)
     _mark_doubts(transaction)
     generations: Counter[str] = Counter()
@@ -249,8 +250,7 @@ def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) 
             random.Random(stored.get("seed", 0)).shuffle(positions)  # noqa: S311 - no secret
             order = json.dumps(positions)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        # damaged: `sweep_of` names it
-        pass
+        pass  # damaged: reported by `sweep_of`
     generations[plan] += 1
     fields = {"plan": plan, "number": generations[plan], "case_order": order, "id": sweep_id}
     sql = (
@@ -260,8 +260,8 @@ def _identify_sweep(transaction: Any, sweep_id: str, generations: Counter[str]) 
     transaction.execute(sql, fields)
 
 
-# Version 3: the notes of the plan of a sweep, and the execution that a case of it continues. The
-# `case_id` of a run that continues an execution depends on that execution.
+# Version 3: notes of the plan of a sweep, and the execution continued by a case. The `case_id` of a
+# run that continues an execution depends on that execution.
 _THIRD = """
 ALTER TABLE sweeps ADD COLUMN notes TEXT;
 ALTER TABLE sweep_cases ADD COLUMN previous_execution_id TEXT
@@ -269,7 +269,7 @@ ALTER TABLE sweep_cases ADD COLUMN previous_execution_id TEXT
 
 
 def make_third_version(transaction: Any) -> None:
-    """Add the columns of version 3, and give each conversation cases of its own."""
+    """Add the columns of version 3 and assign separate cases to each conversation."""
     _execute_all(transaction, _THIRD)
     sql = (
         "SELECT seq, case_id, previous_execution_id FROM runs "
@@ -278,29 +278,29 @@ def make_third_version(transaction: Any) -> None:
     rows = [
         {"seq": seq, "case_id": continued_case_id(case_id, previous)}
         for seq, case_id, previous in transaction.read(sql)
-        if isinstance(case_id, str) and isinstance(previous, str)  # else damaged
+        if isinstance(case_id, str) and isinstance(previous, str)  # otherwise damaged
     ]
     transaction.execute_many("UPDATE runs SET case_id = :case_id WHERE seq = :seq", rows)
     _give_blind_pairs_their_cases(transaction)
 
 
 def _give_blind_pairs_their_cases(transaction: Any) -> None:
-    """Rewrite the cases of blind ratings of conversations, so that they are found again."""
+    """Update the case ids in blind ratings of conversations."""
     sql = "SELECT id, deployment, first, second, question, signature FROM blind ORDER BY seq"
     pairs = (
         "SELECT p.position, p.case_id, r.case_id FROM blind_pairs p LEFT JOIN runs r "
         "ON r.id = p.first AND r.previous_execution_id IS NOT NULL WHERE p.session = :id"
     )
     for session, deployment, first, second, question, old in transaction.read(sql):
-        found = transaction.read(pairs, {"id": session})
-        cases = [case for _, case, _ in found]
-        cases_now = [new or case for _, case, new in found]
+        stored_pairs = transaction.read(pairs, {"id": session})
+        cases = [case for _, case, _ in stored_pairs]
+        cases_now = [new or case for _, case, new in stored_pairs]
         plan = (deployment, first, second, question)
         if not all(isinstance(text, str) for text in (*plan, *cases, *cases_now)):
             continue  # damaged
         if old != blind_signature(deployment, first, second, question, cases):
             continue
-        rows = [{"id": session, "at": at, "new": new} for at, _, new in found if new]
+        rows = [{"id": session, "at": at, "new": new} for at, _, new in stored_pairs if new]
         sql = "UPDATE blind_pairs SET case_id = :new WHERE session = :id AND position = :at"
         transaction.execute_many(sql, rows)
         plan_now = blind_signature(deployment, first, second, question, cases_now)
@@ -308,15 +308,28 @@ def _give_blind_pairs_their_cases(transaction: Any) -> None:
         transaction.execute(sql, {"id": session, "plan": plan_now})
 
 
-MIGRATIONS: Sequence[Callable[[Any], None]] = (
+def add_columns(transaction: Any, *, version: int) -> None:
+    """Add the columns that `COLUMNS` declares for this version."""
+    for name, column in COLUMNS.items():
+        if column.version == version:
+            sql_type = {"text": "TEXT", "tag": "TEXT", "float": "REAL"}.get(column.kind, "INTEGER")
+            _execute_all(transaction, f"ALTER TABLE runs ADD COLUMN {name} {sql_type}")
+
+
+_WRITTEN: Sequence[Callable[[Any], None]] = (
     make_first_version,
     make_second_version,
     make_third_version,
 )
+_NEWEST = max(column.version for column in COLUMNS.values())
+MIGRATIONS: Sequence[Callable[[Any], None]] = (
+    *_WRITTEN,
+    *(partial(add_columns, version=n) for n in range(len(_WRITTEN) + 1, _NEWEST + 1)),
+)
 
 
 def refuse_old(application_id: int) -> str | None:
-    """Return why a file made before the first release cannot be used, or None."""
+    """Return the reason for refusing a file made before the first release, or None."""
     if application_id != _UNRELEASED_ID:
         return None
     return (

@@ -1,8 +1,12 @@
 """Full-text search: normalised text in FTS5 (SQLite) or tsvector (PostgreSQL).
 
-Recording a run does not touch the index: a search catches up first, in small transactions. A
-change of a run that is indexed is noted in `search_due`. Runs that the index does not know are
+Recording a run does not update the index: each search first indexes new runs, in small
+transactions. The table `search_due` lists changes of indexed runs. Runs outside the index are
 compared by the same words. An index of another normaliser or Unicode version is rebuilt.
+
+The tokenizers of FTS5 do not replace the normaliser: neither ``unicode61`` nor ``trigram`` finds
+``strasse`` in "Straße", ``fish`` in "ﬁsh", "京都" in "東京都" or an emoji next to a letter, and
+PostgreSQL and the marking of matches in tables need the same words.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 Condition: TypeAlias = "tuple[str, dict[str, Any]]"  # SQL that is true or false of a run `r`
 
-_BATCH, _AT_ONCE = 500, 100
+_BATCH, _LOADED_TEXTS = 500, 100  # runs per transaction; runs with texts in memory
 _SEARCHED_COLUMNS = ("input.", "output.", "error_", "note", "tags")
 _SETTING = "search"
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
@@ -40,9 +44,9 @@ _NAMES = ("seq", "state", "inputs", "outputs", "error_code", "error_message", "n
 
 
 class _Fts5:
-    """SQLite's FTS5 without the texts themselves; `search_rows` gives each document a number."""
+    """Contentless FTS5 table in SQLite; `search_rows` assigns a number to each document."""
 
-    known = "search_rows"
+    row_table = "search_rows"
     exists = "SELECT 1 FROM sqlite_master WHERE name = 'search_rows'"
     clear = (
         "INSERT INTO search_words (search_words) VALUES ('delete-all')",
@@ -59,7 +63,7 @@ class _Fts5:
 
     @classmethod
     def remove_orphans(cls, tx: Transaction) -> None:
-        """Remove all documents: FTS5 without the texts cannot remove single ones."""
+        """Remove all documents: a contentless FTS5 table cannot remove single ones."""
         for statement in cls.clear:
             tx.execute(statement)
         tx.execute("DELETE FROM settings WHERE name = :name", {"name": _SETTING})
@@ -75,13 +79,13 @@ class _Fts5:
 
 
 class _Tsvector:
-    """PostgreSQL's tsvector under a GIN index; no parser of PostgreSQL reads the words.
+    """Column of type tsvector in PostgreSQL with a GIN index, without PostgreSQL's parser.
 
-    A long document takes several rows, because a tsvector stores 255 places of a word, up to
-    16,383, and is at most 1 MB. Each row begins with the last words of the one before.
+    Long documents are split into rows, because a tsvector is limited to 1 MB, 255 positions per
+    word, and positions up to 16,383. Rows overlap by the length of the longest phrase.
     """
 
-    known = "search_words"
+    row_table = "search_words"
     exists = "SELECT 1 WHERE has_table_privilege(to_regclass('search_words'), 'SELECT')"
     clear = ("DELETE FROM search_words",)
     make = (
@@ -89,7 +93,7 @@ class _Tsvector:
         "(seq BIGINT, part BIGINT, words TSVECTOR, PRIMARY KEY (seq, part))",
         "CREATE INDEX search_words_index ON search_words USING gin (words)",
     )
-    _words = 250  # of a row
+    _words_per_row = 250
 
     @classmethod
     def add(cls, tx: Transaction, seq: int, text: str) -> None:
@@ -97,17 +101,17 @@ class _Tsvector:
             "INSERT INTO search_words (seq, part, words) "
             "VALUES (:seq, :part, CAST(:words AS TSVECTOR)) ON CONFLICT DO NOTHING"
         )
-        words, step = text.split(), cls._words - LONGEST_PHRASE
+        words, step = text.split(), cls._words_per_row - LONGEST_PHRASE
         starts = range(0, max(1, len(words) - LONGEST_PHRASE), step)
-        parts = [cls._vector(words[start : start + cls._words]) for start in starts]
+        parts = [cls._vector(words[start : start + cls._words_per_row]) for start in starts]
         rows = [{"seq": seq, "part": part, "words": text} for part, text in enumerate(parts)]
         tx.execute_many(sql, rows)
 
     @staticmethod
     def remove_orphans(tx: Transaction) -> None:
-        """Remove the documents of runs whose rows were removed."""
-        here = "SELECT 1 FROM runs r WHERE r.seq = search_words.seq"
-        tx.execute(f"DELETE FROM search_words WHERE NOT EXISTS ({here})")
+        """Remove the documents of removed runs."""
+        run = "SELECT 1 FROM runs r WHERE r.seq = search_words.seq"
+        tx.execute(f"DELETE FROM search_words WHERE NOT EXISTS ({run})")
 
     @staticmethod
     def condition(search: Search) -> Condition:
@@ -133,16 +137,16 @@ _INDEXES: dict[str, _Index] = {"sqlite": _Fts5, "postgresql": _Tsvector}
 
 
 def condition(store: Store, text: str) -> Condition:
-    """Return the SQL that is true of a run `r` that a search finds, and its parameters.
+    """Return an SQL condition on a run `r` that is true if it matches, and its parameters.
 
-    The index catches up first, with a progress line where that takes long; where it cannot, a
-    warning says so and every run is compared.
+    New runs are indexed first, with a progress line if this takes long. If the index cannot be
+    written, a warning is issued and all runs are compared.
     """
     search = Search.of(text)
     if not search.terms:
         return "FALSE", {}
     index = _INDEXES[store.dialect.name]
-    _indexed_upto(store, index)  # raises when nothing can be read
+    _indexed_upto(store, index)  # raises an error if the history cannot be read
     try:
         with progress_line("Indexing runs for the search", None) as line:
 
@@ -159,16 +163,17 @@ def condition(store: Store, text: str) -> Condition:
     where = f"FROM runs r WHERE {'TRUE' if upto is None else new} ORDER BY r.seq"
     new_rows = store.read(f"SELECT r.seq {where}", {} if upto is None else {"upto": upto})
     texts = _texts_of(store, [seq for (seq,) in new_rows])
-    rest = [seq for seq, _, *each in texts if search.matches_document(document(*each))]
+    matching = [seq for seq, _, *values in texts if search.matches_document(document(*values))]
     sql, parameters = ("FALSE", {}) if upto is None else index.condition(search)
-    others = store.dialect.one_of("r.seq", "search_rest")
-    return f"({sql} OR {others})", parameters | {"search_rest": store.dialect.listed(rest)}
+    unindexed = store.dialect.one_of("r.seq", "search_unindexed")
+    parameters["search_unindexed"] = store.dialect.listed(matching)
+    return f"({sql} OR {unindexed})", parameters
 
 
 def catch_up(store: Store, on_progress: Callable[[int, int], object] | None = None) -> None:
-    """Index the runs that are not indexed, in small transactions.
+    """Index new runs in small transactions.
 
-    `on_progress` is called with the number of runs indexed by this call, and of those to index.
+    `on_progress` is called with the number of indexed runs and the total of this call.
     """
     index = _INDEXES[store.dialect.name]
     if _indexed_upto(store, index) is None:
@@ -182,25 +187,25 @@ def catch_up(store: Store, on_progress: Callable[[int, int], object] | None = No
             on_progress(done, done + max(0, newest - max(seq for seq, _, _ in batch)))
 
 
-def mark_changed(tx: Transaction, run_id: str) -> None:
-    """Note that a run changed, so that the next search indexes it again."""
-    tx.execute("INSERT INTO search_due (seq) SELECT seq FROM runs WHERE id = :id", {"id": run_id})
+def mark_changed(tx: Transaction, *run_ids: str) -> None:
+    """Have the next search index changed runs again."""
+    where = tx.dialect.one_of("id", "ids")
+    sql = f"INSERT INTO search_due (seq) SELECT seq FROM runs WHERE {where}"
+    tx.execute(sql, {"ids": tx.dialect.listed(run_ids)})
 
 
 def clear(tx: Transaction) -> None:
-    """Leave no word in the index of runs whose rows were removed for good."""
+    """Remove permanently removed runs from the index."""
     index = _INDEXES[tx.dialect.name]
     if tx.read(index.exists):
         index.remove_orphans(tx)
 
 
 def _indexed_upto(reader: Reader, index: _Index) -> int | None:
-    """Return the last row in the index; None without an index of this version."""
-    found = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
-    version, _, upto = str(found[0][0] if found else "").rpartition(" ")
-    is_usable = (
-        version == VERSION and _NUMBER.fullmatch(upto) and int(upto) in INT64
-    )  # else made again
+    """Return the last indexed row, or None without an index of this version."""
+    rows = reader.read("SELECT value FROM settings WHERE name = :name", {"name": _SETTING})
+    version, _, upto = str(rows[0][0] if rows else "").rpartition(" ")
+    is_usable = version == VERSION and _NUMBER.fullmatch(upto) and int(upto) in INT64
     return int(upto) if is_usable and reader.read(index.exists) else None
 
 
@@ -217,12 +222,12 @@ def _rebuild(index: _Index, tx: Transaction) -> None:
     tx.execute(sql, {"name": _SETTING, "value": f"{VERSION} 0"})
 
 
-# Number of the run, number of its last change (or 0), and document (None: it is STARTED).
+# Number of the run, number of its last change or 0, and document or None for a STARTED run.
 _Batch: TypeAlias = "list[tuple[int, int, str | None]]"
 
 
 def _next_batch(store: Store, upto: int) -> _Batch:
-    """Return runs that changed since they were indexed, and the next ones that were not."""
+    """Return the next changed and new runs to index."""
     changed = (
         "SELECT d.seq, max(d.number) FROM search_due d JOIN runs r ON r.seq = d.seq "
         "WHERE r.state <> 'STARTED' AND d.seq <= :upto GROUP BY d.seq ORDER BY d.seq LIMIT :most"
@@ -240,16 +245,16 @@ def _next_batch(store: Store, upto: int) -> _Batch:
 
 
 def _texts_of(store: Store, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-    """Yield number, state and texts of runs, large values in place."""
-    for start in range(0, len(seqs), _AT_ONCE):
-        some = store.dialect.listed(seqs[start : start + _AT_ONCE])
+    """Yield number, state and texts of runs, including large values."""
+    for start in range(0, len(seqs), _LOADED_TEXTS):
+        batch = store.dialect.listed(seqs[start : start + _LOADED_TEXTS])
         sql = f"{_TEXTS} WHERE {store.dialect.one_of('r.seq', 'seqs')}"
-        for row in store.read(sql, {"seqs": some}):
+        for row in store.read(sql, {"seqs": batch}):
             yield restore_large(store, [row], _NAMES, missing="mark")[0] if row[-1] else row[:-1]
 
 
 def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:
-    """Add documents, unless another process has added some since they were read."""
+    """Add documents, unless another process has updated the index in the meantime."""
     newest = max(upto, *(seq for seq, _, _ in batch))
     sql = "UPDATE settings SET value = :value WHERE name = :name AND value = :old"
     states = {"value": f"{VERSION} {newest}", "old": f"{VERSION} {upto}"}
@@ -257,7 +262,7 @@ def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:
         return
     for seq, number, text in batch:
         if number:
-            tx.execute(f"DELETE FROM {index.known} WHERE seq = :seq", {"seq": seq})
+            tx.execute(f"DELETE FROM {index.row_table} WHERE seq = :seq", {"seq": seq})
             sql = "DELETE FROM search_due WHERE seq = :seq AND number <= :number"
             tx.execute(sql, {"seq": seq, "number": number})
         if text is None:
@@ -267,13 +272,13 @@ def _add(index: _Index, upto: int, batch: _Batch, tx: Transaction) -> None:
 
 
 def match_column(text: str, frame: pd.DataFrame) -> list[str]:
-    """Return for each row of a history frame which column matches a search, and an excerpt."""
+    """Return the first matching column and an excerpt for each row of a history frame."""
     search = Search.of(text)
-    found = [""] * len(frame)
+    matches = [""] * len(frame)
     for name in (str(name) for name in frame if str(name).startswith(_SEARCHED_COLUMNS)):
         values = zip(frame[name].tolist(), frame[name].isna().tolist(), strict=True)
         for at, (value, is_missing) in enumerate(values):
-            if not found[at] and not is_missing:
+            if not matches[at] and not is_missing:
                 excerpt = search.excerpt(value if isinstance(value, str) else json.dumps(value))
-                found[at] = f"{name}: {excerpt}" if excerpt is not None else ""
-    return found
+                matches[at] = f"{name}: {excerpt}" if excerpt is not None else ""
+    return matches

@@ -1,52 +1,30 @@
-"""What both databases share: one SQL text with named parameters (``:name``), and their errors."""
+"""SQL and locations shared by both databases; parameters are named (``:name``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from vellum_nb.errors import HistoryError
 
 _SCHEMES = ("postgresql://", "postgres://")
+LEASE_S = 60.0
+"""Seconds until a lease expires if it is not renewed."""
 _SECRET = ("password", "sslpassword")
-_ROWS = (8, 4, 1)  # of one INSERT: few different statements, which are prepared once
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Mapping[str, Any]
 
 
 def insert(table: str, names: Iterable[str]) -> str:
-    """Return an INSERT of one row, whose values are bound by `names`."""
+    """Return an INSERT of one row with parameters `names`."""
     listed = list(names)
     values = ", ".join(f":{name}" for name in listed)
     return f"INSERT INTO {table} ({', '.join(listed)}) VALUES ({values})"
 
 
-def insert_rows(
-    table: str, names: Sequence[str], rows: Sequence[Parameters], suffix: str = ""
-) -> Iterator[tuple[str, Parameters]]:
-    """Yield statements that insert `rows`, several with each, and their parameters."""
-    start = 0
-    while start < len(rows):
-        size = next(size for size in _ROWS if start + size <= len(rows))
-        sql, numbered = _insert_several(table, tuple(names), size)
-        values = (map(row.get, names) for row in rows[start : start + size])
-        yield sql + suffix, dict(zip(numbered, chain.from_iterable(values), strict=True))
-        start += size
-
-
-@lru_cache(maxsize=64)
-def _insert_several(table: str, names: tuple[str, ...], size: int) -> tuple[str, list[str]]:
-    numbered = [[f"{name}_{number}" for name in names] for number in range(size)]
-    rows = (f"({', '.join(f':{name}' for name in row)})" for row in numbered)
-    sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join(rows)}"
-    return sql, list(chain.from_iterable(numbered))
-
-
 class DatabaseUrl:
-    """The URL of a PostgreSQL database; its password is in no `repr`."""
+    """URL of a PostgreSQL database, with a `repr` without the password."""
 
     __slots__ = ("_secrets", "is_valid", "public")
 
@@ -54,7 +32,7 @@ class DatabaseUrl:
         self._secrets: dict[str, str] = {}
         self.public = "postgresql://…"
         self.is_valid = False
-        """Whether it could be parsed; what could not may have its password anywhere."""
+        """Whether the URL could be parsed."""
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -74,11 +52,11 @@ class DatabaseUrl:
         self.public = f"postgresql://{user}{at}{hosts}{parts.path}{'?' * bool(query)}{query}"
 
     def secrets(self) -> dict[str, Any]:
-        """Return what libpq needs in addition to `public`; do not store it in a variable."""
+        """Return the secret parameters of libpq; do not store them in a variable."""
         return dict(self._secrets)
 
     def masked(self, text: str) -> str:
-        """Return `text` without the password, should it contain it."""
+        """Replace the password in `text`."""
         for secret in self._secrets.values():
             text = text.replace(secret, "[secret]") if secret else text
         return text
@@ -91,6 +69,6 @@ class DatabaseUrl:
 
 
 def not_a_file(url: DatabaseUrl) -> HistoryError:
-    """Return the error for a database where a file is needed."""
+    """Return the error for a database URL instead of a file."""
     msg = f"{url} is a database, not a file; name a file (PostgreSQL has tools of its own for it)"
     return HistoryError(msg)

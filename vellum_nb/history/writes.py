@@ -1,6 +1,6 @@
-"""Writes: a run begins, ends, is annotated, deleted and restored. Each is one transaction.
+"""Writes to runs: begin, end, annotate, delete, restore. Each is one transaction.
 
-An answer is never overwritten: only a row that is STARTED or in doubt is completed.
+Only rows that are STARTED or in doubt are completed: an answer is never overwritten.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import search
 from vellum_nb.history.backends import Reader, Store, Transaction
+from vellum_nb.history.columns import ENDED, PAYLOADS, SCALARS
 from vellum_nb.history.frames import frame_of_records, is_time
 from vellum_nb.history.query import Ids, ids_of
 from vellum_nb.history.rows import (
-    ENDED,
-    PAYLOADS,
-    SCALARS,
     clean,
     damaged,
     encoded,
@@ -34,7 +32,7 @@ from vellum_nb.history.rows import (
     payload_row,
     scalar_row,
 )
-from vellum_nb.history.store import Row, insert_rows
+from vellum_nb.history.store import Row, insert
 from vellum_nb.models import Run
 from vellum_nb.models.sweeps import IN_DOUBT_SQL
 
@@ -43,10 +41,10 @@ if TYPE_CHECKING:
 
 REFERENCES = (("sweep_reused", "run"), ("blind_pairs", "first"), ("blind_pairs", "second"))
 """Columns of other tables that hold ids of runs."""
-_NAMED = 3
+_LISTED_NAMES = 3
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
-_SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # ends that settle a doubt
-_DELETIONS = {  # columns of `deletions`, and what they hold
+_SETTLED = frozenset({"FULFILLED", "REJECTED", "CANCELLED"})  # settle a doubt
+_DELETIONS = {  # kinds of the columns of `deletions`
     "deletion": "int",
     "deleted_at": "time",
     "runs": "int",
@@ -61,7 +59,8 @@ def _settings(names: Sequence[str]) -> str:
     return ", ".join(f"{name} = :{name}" for name in names)
 
 
-_STORED_PAYLOADS = (*PAYLOADS, "large", "seq")
+_INSERT_RUN = f"{insert('runs', SCALARS)} ON CONFLICT DO NOTHING RETURNING seq"
+_INSERT_PAYLOAD = insert("payloads", (*PAYLOADS, "large", "seq"))
 _FINISH_RUN = (
     f"UPDATE runs SET {_settings(ENDED)}, "
     "doubt_since = CASE WHEN CAST(:doubt AS TEXT) IS NULL THEN NULL "
@@ -75,26 +74,26 @@ _ENDED_PAYLOADS = ("outputs", "output_types", "nodes")
 
 
 def author_here(*, is_shared: bool) -> str | None:
-    """Return ``VELLUM_NB_AUTHOR``, else, where a team shares the history, the user's name."""
+    """Return ``VELLUM_NB_AUTHOR`` or, for a shared history, the name of the user."""
     named = os.environ.get("VELLUM_NB_AUTHOR")
     if named is not None or not is_shared:
-        return (named or "").strip() or None  # empty: nobody
+        return (named or "").strip() or None
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may have no name for its user
+    except (OSError, KeyError, ImportError):  # in a container, the user may be unnamed
         return None
 
 
 class Completion(Enum):
-    """What completing the row of a run did."""
+    """Outcome of completing the row of a run."""
 
-    COMPLETED = "its answer is recorded"
-    ENDED = "it had ended otherwise, and stays as it is"
-    MISSING = "there is no such row"
+    COMPLETED = "the answer is recorded"
+    ENDED = "the run had already ended"
+    MISSING = "the row does not exist"
 
 
 def finish(transaction: Transaction, run: Run) -> HistoryError | None:
-    """Complete the row of `run`, which must be STARTED; return the error if it was deleted."""
+    """Complete the row of `run`, which must be STARTED; return an error if it was deleted."""
     if run.state == "STARTED":
         msg = f"Run {run.id} is still STARTED: finish it with the state that it ended in"
         raise HistoryError(msg)
@@ -113,70 +112,68 @@ def finish(transaction: Transaction, run: Run) -> HistoryError | None:
 
 
 def begin(transaction: Transaction, run: Run) -> None:
-    """Add the rows of `run`, whose ids must be new."""
+    """Insert the rows of `run`; its ids must be new."""
     if not insert_run(transaction, run):
         raise _duplicate(transaction, run)
 
 
 def end(transaction: Transaction, run: Run) -> None:
-    """Complete the row of `run`, or add it if it is missing; a row that has an answer stays."""
+    """Complete or insert the row of `run`; a row with an answer does not change."""
     completion = complete_run(transaction, run)
     if completion is Completion.MISSING and not insert_run(transaction, run):
-        adopt_run(transaction, run)  # a row that was imported
+        adopt_run(transaction, run)  # the stored run was imported
         completion = complete_run(transaction, run)
     if completion is Completion.ENDED and run.state in _ANSWERS:
         complete_run(transaction, run, where="state IN ('FAILED', 'CANCELLED')")
 
 
 def insert_run(transaction: Transaction, run: Run) -> bool:
-    """Add the rows of `run`; return False where its id or external id exists."""
+    """Insert the rows of `run`; return False if its id or external id exists."""
     return not insert_runs(transaction, [run])
 
 
 def insert_runs(transaction: Transaction, runs: Sequence[Run]) -> list[Run]:
-    """Add the rows of `runs`; return those whose id or external id exists."""
-    rows = list(map(scalar_row, runs))
-    suffix = " ON CONFLICT DO NOTHING RETURNING id, seq"
-    numbers: dict[str, int] = {}
-    for sql, values in insert_rows("runs", SCALARS, rows, suffix):
-        numbers.update(transaction.read(sql, values))
-    added = [(run, row["id"]) for run, row in zip(runs, rows, strict=True) if row["id"] in numbers]
-    payloads = []
-    for run, run_id in added:
-        texts = payload_row(run)
-        places = extract_large(transaction, texts)
-        payloads.append({**texts, "large": places, "seq": numbers[run_id]})
+    """Insert the rows of `runs`; return the runs with an existing id or external id."""
+    existing, new_ids = [], []
+    for run in runs:
+        row = scalar_row(run)
+        inserted = transaction.read(_INSERT_RUN, row)
+        if not inserted:
+            existing.append(run)
+            continue
+        new_ids.append(row["id"])
+        payload: dict[str, Any] = payload_row(run)
+        payload |= {"large": extract_large(transaction, payload), "seq": inserted[0][0]}
+        transaction.execute(_INSERT_PAYLOAD, payload)
         if run.doubt is not None:
-            transaction.execute(_doubt_since(transaction), {"id": run_id})
-        if transaction.dialect.name == "postgresql":  # a smaller number may be committed later
-            search.mark_changed(transaction, run_id)
-    for sql, values in insert_rows("payloads", _STORED_PAYLOADS, payloads):
-        transaction.execute(sql, values)
-    return [run for run, row in zip(runs, rows, strict=True) if row["id"] not in numbers]
+            transaction.execute(_doubt_since(transaction), {"id": row["id"]})
+    if transaction.dialect.name == "postgresql":  # a smaller `seq` can be committed later
+        search.mark_changed(transaction, *new_ids)
+    return existing
 
 
 def complete_run(transaction: Transaction, run: Run, *, where: str = IN_DOUBT_SQL) -> Completion:
-    """Complete the row of `run`: one that is STARTED, or by an answer one for which `where` holds.
+    """Complete the row of `run` if it is STARTED or, by an answer, if it fulfils `where`.
 
-    A row in doubt is completed by an answer, whatever ended it. A deleted row is completed as
-    well, so that restoring it restores the answer.
+    An answer completes any row in doubt. Deleted rows are completed, too: restoring them restores
+    the answer.
     """
     payloads = payload_row(run, _ENDED_PAYLOADS)
     scalars = scalar_row(run, _ENDED_SCALARS)
     now = transaction.dialect.now
-    found = transaction.read(_FINISH_RUN.format("state = 'STARTED'", now=now), scalars)
-    if not found and run.doubt is None and run.state in _SETTLED:
-        found = transaction.read(_FINISH_RUN.format(where, now=now), scalars)
+    rows = transaction.read(_FINISH_RUN.format("state = 'STARTED'", now=now), scalars)
+    if not rows and run.doubt is None and run.state in _SETTLED:
+        rows = transaction.read(_FINISH_RUN.format(where, now=now), scalars)
         search.mark_changed(transaction, clean(run.id))
-    if not found:
+    if not rows:
         exists = transaction.read("SELECT 1 FROM runs WHERE id = :id", {"id": clean(run.id)})
         return Completion.ENDED if exists else Completion.MISSING
-    _set_payloads(transaction, run.id, found[0][0], payloads)
+    _set_payloads(transaction, run.id, rows[0][0], payloads)
     return Completion.COMPLETED
 
 
 def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> None:
-    """Store why it is doubtful whether a run was executed, since when, and what cancelled it."""
+    """Mark a STARTED run as in doubt, with state, error and start of the doubt."""
     sql = (
         f"UPDATE runs SET {_settings(_DOUBTED)}, doubt_since = coalesce(doubt_since, "
         f"{transaction.dialect.now} + :delay) WHERE id = :id AND state = 'STARTED'"
@@ -186,7 +183,7 @@ def doubt(transaction: Transaction, run: Run, sent_within_s: float = 0.0) -> Non
 
 
 def adopt_run(transaction: Transaction, run: Run) -> None:
-    """Make the stored run with the external id of `run` that planned run of its sweep."""
+    """Move the stored run with the external id of `run` into its sweep."""
     sql = "SELECT id FROM runs WHERE external_id = :id"
     for (stored_id,) in transaction.read(sql, {"id": clean(run.id)}):
         fields = {"sweep_id": run.sweep_id, "repeat": run.repeat, "case_id": run.case_id}
@@ -196,7 +193,7 @@ def adopt_run(transaction: Transaction, run: Run) -> None:
 
 
 def resend(transaction: Transaction, run: Run) -> bool:
-    """Make a run in doubt one that is about to be sent again; return False if none was."""
+    """Reset a run in doubt that is about to be sent again; return False if it is not in doubt."""
     sql = (
         "UPDATE runs SET state = 'STARTED', doubt = NULL, doubt_since = NULL, finished_at = NULL, "
         "error_code = NULL, error_message = NULL, release_id = :release, timestamp = :sent "
@@ -207,7 +204,7 @@ def resend(transaction: Transaction, run: Run) -> bool:
 
 
 def _doubt_since(transaction: Transaction) -> str:
-    """Return the statement that dates the doubt of a run, or drops the date of a settled one."""
+    """Return a statement that sets the start of a doubt, or clears it for a settled one."""
     return (
         "UPDATE runs SET doubt_since = CASE WHEN doubt IS NULL THEN NULL "
         f"ELSE coalesce(doubt_since, {transaction.dialect.now}) END WHERE id = :id"
@@ -217,7 +214,7 @@ def _doubt_since(transaction: Transaction) -> str:
 def rename_run(
     transaction: Transaction, run_id: str, new_id: str, scalars: Mapping[str, Any] | None = None
 ) -> None:
-    """Give a run another id, wherever it is referred to, and set columns of it."""
+    """Change the id of a run and all references to it, and set columns."""
     for table, name in (("runs", "id"), *REFERENCES):
         sql = f"UPDATE {table} SET {name} = :new WHERE {name} = :old"
         transaction.execute(sql, {"new": new_id, "old": run_id})
@@ -232,14 +229,14 @@ def update_run(
     """Set columns of a run; `payloads` are plain JSON values. Return False for an unknown id."""
     settings = _settings(list(scalars)) or "id = id"
     sql = f"UPDATE runs SET {settings} WHERE id = :id AND deletion IS NULL RETURNING seq"
-    found = transaction.read(sql, {**scalars, "id": run_id})
-    if not found:
+    rows = transaction.read(sql, {**scalars, "id": run_id})
+    if not rows:
         return False
     if "doubt" in scalars:
         transaction.execute(_doubt_since(transaction), {"id": run_id})
     texts = {name: encoded(value, name, run_id) for name, value in payloads.items()}
     if texts:
-        _set_payloads(transaction, run_id, found[0][0], texts)
+        _set_payloads(transaction, run_id, rows[0][0], texts)
     search.mark_changed(transaction, run_id)
     return True
 
@@ -255,13 +252,13 @@ def _set_payloads(tx: Transaction, run_id: str, seq: int, texts: dict[str, str |
 
 
 def unknown_run(reader: Reader, run_id: str) -> HistoryError:
-    """Return the error for an id that no run has."""
+    """Return the error for the id of a deleted or unknown run."""
     sql = (
         "SELECT d.number, d.deleted_at FROM runs r JOIN deletions d ON d.number = r.deletion "
         "WHERE r.id = :id"
     )
     for number, at in reader.read(sql, {"id": run_id}):
-        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if is_time(at) else ""  # else damaged
+        when = f" on {from_micros(at):%Y-%m-%d %H:%M} UTC" if is_time(at) else ""  # damaged
         return HistoryError(
             f"Run {run_id} was deleted{when}; history.undelete({number}) restores it"
         )
@@ -276,32 +273,32 @@ def _duplicate(reader: Reader, run: Run) -> HistoryError:
         value = clean(value) if isinstance(value, str) else value
         sql = f"SELECT id, state, deletion FROM runs WHERE {name} = :value"
         for run_id, state, deletion in reader.read(sql, {"value": value}):
-            way = "choose another one"
+            advice = "choose another one"
             if deletion is not None:
-                way = f"it was deleted: undelete({deletion}) restores it, vacuum() removes it"
+                advice = f"it was deleted: undelete({deletion}) restores it, vacuum() removes it"
             return HistoryError(
                 f"The history already has a run with the {name} {value!r:.200}: {run_id}, "
-                f"{state}; it must be unique, {way}"
+                f"{state}; it must be unique, {advice}"
             )
     return HistoryError(f"Run {run.id} cannot be recorded: the database refused its row")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Deletion:
-    """What `History.delete` deleted.
+    """Result of `History.delete`.
 
     Attributes
     ----------
     number : int or None
-        For `History.undelete`; None where no run had these ids.
+        Number for `History.undelete`; None if no run has these ids.
     runs : int
-        How many.
+        Number of deleted runs.
     ids : tuple of str
-        Their ids.
+        Ids of the deleted runs.
     deployments : tuple of str
-        Of the runs.
+        Deployments of the runs.
     first, last : datetime or None
-        When the oldest and the newest of them were sent.
+        Timestamps of the oldest and the newest run.
     """
 
     number: int | None = None
@@ -325,14 +322,14 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Restored:
-    """What `History.undelete` restored.
+    """Result of `History.undelete`.
 
     Attributes
     ----------
     number : int or None
-        The deletion; None where there was nothing to restore.
+        Number of the deletion; None if it was empty.
     runs : tuple of str
-        The ids of the runs that are back.
+        Ids of the restored runs.
     """
 
     number: int | None
@@ -350,13 +347,13 @@ def _counted(runs: int) -> str:
 
 
 def delete(store: Store, ids: Ids, why: str) -> Deletion:
-    """Mark the runs with these ids as deleted; no id deletes nothing."""
+    """Mark the runs with these ids as deleted."""
     names = ids_of([ids] if isinstance(ids, str) else ids)
     if not isinstance(names, list) or not all(n and isinstance(n, str) for n in names):
         msg = f"delete needs runs, their ids or a frame of them, not {ids!r:.100}"
         raise HistoryError(msg)
     chosen = f"deletion IS NULL AND {store.dialect.one_of('id', 'ids')}"
-    bound = {"ids": store.dialect.listed([clean(each) for each in names])}
+    bound = {"ids": store.dialect.listed([clean(name) for name in names])}
 
     def change(tx: Transaction) -> tuple[int, list[Row]]:
         tx.serialize("deletions")
@@ -382,63 +379,63 @@ def delete(store: Store, ids: Ids, why: str) -> Deletion:
 
 
 def undelete(store: Store, number: int | None) -> Restored:
-    """Restore the runs of a deletion: the last one, or that of this number."""
-    known = [n for (n,) in store.read("SELECT number FROM deletions ORDER BY number")]
-    if not known:
+    """Restore the runs of a deletion, by default the last one."""
+    numbers = [n for (n,) in store.read("SELECT number FROM deletions ORDER BY number")]
+    if not numbers:
         msg = "There is nothing to restore: no run was deleted since the last vacuum"
         raise HistoryError(msg)
-    number = known[-1] if number is None else number
-    if isinstance(number, bool) or number not in known:
-        listed = ", ".join(map(str, known[-20:]))
+    number = numbers[-1] if number is None else number
+    if isinstance(number, bool) or number not in numbers:
+        listed = ", ".join(map(str, numbers[-20:]))
         msg = f"There is no deletion {number!r:.100}; history.deletions() lists them: {listed}"
         raise HistoryError(msg)
 
     def change(tx: Transaction) -> list[Row]:
         tx.serialize("deletions")
         sql = "UPDATE runs SET deletion = NULL WHERE deletion = :number RETURNING id, timestamp"
-        back = tx.read(sql, {"number": number})
+        rows = tx.read(sql, {"number": number})
         tx.execute("DELETE FROM deletions WHERE number = :number", {"number": number})
-        return back
+        return rows
 
-    back = sorted(store.write(change), key=lambda row: row[1])
-    return Restored(number, tuple(run_id for run_id, _ in back))
+    rows = sorted(store.write(change), key=lambda row: row[1])
+    return Restored(number, tuple(run_id for run_id, _ in rows))
 
 
 def deletions(reader: Reader) -> pd.DataFrame:
-    """Return one row for each deletion that can be undone, newest first."""
+    """Return one row per deletion, newest first."""
     rows = reader.read(
         "SELECT d.number, d.deleted_at, count(*), min(r.timestamp), max(r.timestamp), "
         "nullif(d.why, '') "
         "FROM deletions d JOIN runs r ON r.deletion = d.number "
         "GROUP BY d.number, d.deleted_at, d.why ORDER BY d.number DESC"
     )
-    named: dict[int, list[str]] = {}
+    deployments: dict[int, list[str]] = {}
     sql = (
         "SELECT DISTINCT deletion, deployment FROM runs WHERE deletion IS NOT NULL "
         "ORDER BY deletion, deployment"
     )
     for number, deployment in reader.read(sql):
-        named.setdefault(number, []).append(deployment)
+        deployments.setdefault(number, []).append(deployment)
     names = ("deletion", "deleted_at", "runs", "first", "last", "why")
     with damaged("A deletion"):
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        return frame_of_records(
-            _DELETIONS, [row | {"deployments": ", ".join(named[row["deletion"]])} for row in found]
-        )
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        for record in records:
+            record["deployments"] = ", ".join(deployments[record["deletion"]])
+        return frame_of_records(_DELETIONS, records)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Vacuumed:
-    """What `History.vacuum` did.
+    """Result of `History.vacuum`.
 
     Attributes
     ----------
     forgotten : int
-        Deleted runs that cannot be restored any more.
+        Number of permanently removed runs.
     dropped : int
-        Large values that no run needed any more.
+        Number of removed large values.
     before, after : int
-        Bytes of the history.
+        Size of the history in bytes.
     """
 
     forgotten: int
@@ -455,7 +452,7 @@ class Vacuumed:
 
 
 def vacuum(store: Store) -> Vacuumed:
-    """Forget deletions, drop what no run needs, and give the space back."""
+    """Remove deleted runs and unused values permanently and return the space to the disk."""
     before = store.size()
     forgotten, dropped = store.write(_forget)
     store.vacuum()
@@ -463,9 +460,9 @@ def vacuum(store: Store) -> Vacuumed:
 
 
 def _forget(tx: Transaction) -> tuple[int, int]:
-    """Remove deleted runs and large values without a run; return how many of each."""
+    """Remove deleted runs and unused large values; return the number of each."""
     tx.serialize("deletions")
-    if tx.dialect.name == "postgresql":  # others may be about to refer to a value
+    if tx.dialect.name == "postgresql":  # another transaction may insert a reference
         tx.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
     sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
     tx.execute(sql)
@@ -478,20 +475,20 @@ def _forget(tx: Transaction) -> tuple[int, int]:
     for sql in (runs, "SELECT large, sweep FROM sweep_cases WHERE {}"):
         rows = tx.read(sql.format("large IS NOT NULL"))
         needed.update(*(large_hashes(text, owner) for text, owner in rows))
-    unused = {found for (found,) in tx.read("SELECT hash FROM large_values")} - needed
+    unused = {digest for (digest,) in tx.read("SELECT hash FROM large_values")} - needed
     sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
     tx.execute(sql, {"hashes": tx.dialect.listed(unused)})
     return forgotten, len(unused)
 
 
 def cut_list(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    """Return the first names and the number of remaining ones."""
+    more = len(names) - _LISTED_NAMES
+    return ", ".join(names[:_LISTED_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes as text, such as ``3.4 MB``."""
+    """Format a number of bytes, such as ``3.4 MB``."""
     value, units = float(size), ["bytes", "kB", "MB", "GB"]
     while round(value, 1) >= 1_000 and len(units) > 1:  # noqa: PLR2004
         value /= 1_000

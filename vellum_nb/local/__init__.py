@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from vellum_nb.local.faults import Faults
+from vellum_nb.local.isolation.process import Isolation
 from vellum_nb.local.refusals import Reject
 from vellum_nb.local.server import LocalServer
-from vellum_nb.local.types import (
-    Audio,
-    ChatHistory,
-    Document,
-    Image,
-    SearchResults,
-    State,
-    Video,
-)
+from vellum_nb.local.types import Audio, ChatHistory, Document, Image, SearchResults, State, Video
 
 __all__ = [
     "Audio",
@@ -21,6 +14,7 @@ __all__ = [
     "Document",
     "Faults",
     "Image",
+    "Isolation",
     "LocalServer",
     "Reject",
     "SearchResults",

@@ -1,4 +1,4 @@
-"""Faults that a local server makes on purpose: which, how often, where."""
+"""Fault injection of a local server."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ _RATES = (*_STATUSES, "reset_before", "reset_after", "truncated_body", "truncate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong, for tests and for teaching; without any argument nothing does.
+    """Faults to inject, for tests and teaching.
 
-    The shares are those of all requests that match `paths`; a request meets one fault at most.
-    The same seed and the same order of requests give the same faults.
+    Rates are shares of the requests that match `paths`; a request has at most one fault. The same
+    seed and order of requests give the same faults.
 
     Parameters
     ----------
     latency_s : float
-        Seconds that every request waits before anything else.
+        Delay of every request, in seconds.
     rate_429, rate_500, rate_502, rate_503 : float
-        The share, 0 to 1, that is answered with this status and not executed. 429 and 503 carry
-        ``Retry-After``.
+        Share, 0 to 1, that is answered with this status and not executed. 429 and 503 have a
+        ``Retry-After`` header.
     retry_after_s : float
-        What ``Retry-After`` says, in seconds.
+        Value of ``Retry-After``, in seconds.
     reset_before, reset_after : float
-        The share whose connection is reset: before the request is executed, or after it, before
-        the answer.
+        Share of connections that are reset before the execution, or between execution and answer.
     truncated_body, truncated_stream : float
-        The share whose answer, or stream, is cut off half-way.
+        Share of answers, or streams, that are cut off half-way.
     drip_s : float
-        Seconds between pieces of 16 bytes, for every answer.
+        Seconds between pieces of 16 bytes of every answer.
     paths : str
         A pattern such as ``/v1/execute-workflow*``.
     seed : int
-        Of the dice.
+        Seed of the random generator.
 
     Examples
     --------
@@ -67,8 +66,8 @@ class Faults:
         for name in (*_RATES, "latency_s", "retry_after_s", "drip_s"):
             value, is_rate = getattr(self, name), name in _RATES
             if not 0 <= value <= (1 if is_rate else sys.float_info.max):
-                what = "a share between 0 and 1" if is_rate else "seconds from 0 on"
-                msg = f"Faults: {name} is {value!r}; give {what}"
+                expected = "a share between 0 and 1" if is_rate else "seconds from 0 on"
+                msg = f"Faults: {name} is {value!r}; give {expected}"
                 raise VellumNBError(msg)
         total = sum(getattr(self, name) for name in _RATES)
         if total > 1 + 1e-9:
@@ -83,20 +82,20 @@ class Faults:
 
 
 class FaultBox:
-    """The faults of one server, and its dice; threads may share it."""
+    """Faults of a server and their random generator; thread-safe."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self._lock = threading.Lock()
         self.set(faults)
 
     def set(self, faults: Faults | None) -> None:
-        """Change what goes wrong, and restart the dice from its seed."""
+        """Replace the faults and reset the random generator."""
         with self._lock:
             self.faults = faults
             self._dice = random.Random(faults.seed if faults else 0)  # noqa: S311 - no secret
 
     def draw(self, path: str) -> tuple[str, Faults] | None:
-        """Return what a request for `path` meets: the name of a share, or ``""``, and the rest."""
+        """Draw the fault of a request (``""``: only delays); None if `path` does not match."""
         with self._lock:
             faults = self.faults
             if faults is None or not fnmatch.fnmatchcase(path, faults.paths):

@@ -1,7 +1,7 @@
 """Ledger of a local server: executions, their events, actuals and uploaded files, in SQLite.
 
-With a folder they are in the file ``executions.db`` and survive a killed process: a call that
-returned is committed. Without one they are in a temporary file that goes with the ledger.
+With a folder, they are in ``executions.db``; every call is committed when it returns, so they
+survive a killed process. Without a folder, they are in a temporary file.
 """
 
 from __future__ import annotations
@@ -23,14 +23,7 @@ from pydantic import BaseModel, Field, StrictBool, TypeAdapter, ValidationError
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.sources import lock_folder
-from vellum_nb.local.engine.events import (
-    Event,
-    Usage,
-    from_json,
-    new_id,
-    parse_events,
-    to_json,
-)
+from vellum_nb.local.engine.events import Event, Usage, from_json, new_id, parse_events, to_json
 from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import WorkflowEventError, WorkflowInput, WorkflowOutput
 from vellum_nb.sqlite import TEMPORARY, FileFormat, SqliteFile, Transaction
@@ -67,11 +60,11 @@ _UPDATE = (
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRecord:
-    """One execution. Replaced, never changed.
+    """An execution.
 
-    `status` is PENDING (waits for its turn), INITIATED, STREAMING, FULFILLED or REJECTED; `tag`
-    the release tag of the request; `state` the workflow's final state; `parent` the context of the
-    node that asked for it, if it runs inside another execution.
+    `status` is PENDING (queued), INITIATED, STREAMING, FULFILLED or REJECTED; `tag` is the release
+    tag of the request; `state` the final state of the workflow; `parent` the context of the node
+    that requested it, for an execution inside another one.
     """
 
     execution_id: str
@@ -117,10 +110,9 @@ EVERYTHING = Where("1")
 
 
 class EventLog:
-    """The events of an execution as a compressed JSON list, which grows with each event.
+    """Events of an execution, as a compressed JSON list.
 
-    Each event repeats where it belongs, which compresses well. Typed outputs are left out: their
-    values are in the body, and the types of the last ones in the record.
+    Typed outputs are omitted: their values are in the body, the final types in the record.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -138,14 +130,14 @@ class EventLog:
         self.size += len(text)
 
     def content(self) -> bytearray:
-        """Return the whole list; no event can be added afterwards."""
+        """Finish and return the list."""
         self._content += self._compressor.compress(b"]" if self.size else b"[]")
         self._content += self._compressor.flush()
         return self._content
 
 
 class Ledger:
-    """Every execution of a server. Any thread may use it."""
+    """Executions of a server; thread-safe."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = TEMPORARY if folder is None else folder / "executions.db"
@@ -153,17 +145,17 @@ class Ledger:
         self._lock: sqlite3.Connection | None = None
         self.store = SqliteFile(self._path, _FORMAT)
         self.identity = str(uuid.UUID(bytes=self.secret("identity")[:16], version=4))
-        """Id of what it remembers: another one after a restart that has forgotten everything."""
+        """Id of the stored executions; a server without a folder has a new one after a restart."""
 
     def hold(self) -> None:
-        """Keep other servers off the folder, until `close`."""
+        """Lock the folder against other servers until `close`."""
         if self._folder is not None and self._lock is None:
             self._lock = lock_folder(self._folder)
             if self.store.closed:
                 self.store = SqliteFile(self._path, _FORMAT)
 
     def close(self) -> None:
-        """Close the file, until `hold`. Without a folder all stays as it is."""
+        """Close the file until `hold`; without a folder, do nothing."""
         if self._folder is not None:
             self.store.close()
             if self._lock is not None:
@@ -171,7 +163,7 @@ class Ledger:
                 self._lock = None
 
     def begin(self, record: ExecutionRecord) -> None:
-        """Record a new execution, and use up its external id."""
+        """Record a new execution with a unique external id."""
         try:
             row = _row_of(record)
         except RecursionError:
@@ -182,22 +174,19 @@ class Ledger:
             raise Refused(400, f"{used}; it must be unique in the workspace")
 
     def update(self, record: ExecutionRecord) -> None:
-        """Store an execution as it is now, unless it has ended."""
+        """Update an execution, unless it has ended."""
         update = f"{_UPDATE} AND state NOT IN ('FULFILLED', 'REJECTED')"
         self.store.write(lambda tx: tx.execute(update, _row_of(record)))
 
     def finish(self, record: ExecutionRecord, events: EventLog) -> None:
-        """Store an execution that has ended, with all its events."""
+        """Store the end of an execution, with all its events."""
         content = events.content()
         update = _UPDATE.replace("SET", "SET events = :events,")
-        # The row is made when its turn has come: many large ones may wait.
+        # The row is built inside the transaction: many large ones can wait for it.
         self.store.write(lambda tx: tx.execute(update, {**_row_of(record), "events": content}))
 
     def reject_running(self, message: str) -> int:
-        """Reject the executions that no server runs any more; return how many there were.
-
-        To be called when a server starts: what has not ended then ran in one that was killed.
-        """
+        """Reject unfinished executions of a killed server; return their number."""
         error = WorkflowEventError(message=message, code="WORKFLOW_CANCELLED")
 
         def reject(tx: Transaction) -> int:
@@ -212,7 +201,7 @@ class Ledger:
         try:
             return self.store.write(reject)
         except (ValueError, KeyError, TypeError) as exc:
-            msg = f"The executions in {self._path} cannot be read ({exc}) and were left as they are"
+            msg = f"The executions in {self._path} cannot be read ({exc}) and were not changed"
             raise VellumNBError(msg) from exc
 
     def record(self, execution_id: str) -> ExecutionRecord | None:
@@ -232,10 +221,7 @@ class Ledger:
         limit: int = 100,
         offset: int = 0,
     ) -> tuple[int, list[ExecutionRecord]]:
-        """Return how many executions of a deployment there are, and one page of them.
-
-        `where` and `ordering` come from `parse_filters` and `parse_ordering`.
-        """
+        """Return the number of executions of a deployment, and a page of them."""
         condition = f"FROM executions WHERE deployment_id = :deployment AND ({where.sql})"
         values = {**where.values, "deployment": deployment_id}
         count: int = self.store.read(f"SELECT count(*) {condition}", values)[0][0]
@@ -246,13 +232,13 @@ class Ledger:
         return count, [_record_of(text) for (text,) in rows]
 
     def events(self, execution_id: str) -> list[Event]:
-        """Return the events of an execution that has ended; none before."""
-        found = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
-        content = zlib.decompress(found[0]) if found and found[0] else b"[]"
+        """Return the events of an execution that has ended."""
+        row = self._find("SELECT events FROM executions WHERE execution_id = :id", execution_id)
+        content = zlib.decompress(row[0]) if row and row[0] else b"[]"
         return parse_events(json.loads(content))
 
     def add_actuals(self, execution_id: str, actuals: Sequence[Mapping[str, Any]]) -> None:
-        """Store actuals of an execution, all or none; each has a `timestamp`."""
+        """Store actuals of an execution, with a `timestamp` each, in one transaction."""
         rows = [
             {"id": execution_id, "timestamp": micros(a["timestamp"]), "body": to_json(a)}
             for a in actuals
@@ -263,17 +249,17 @@ class Ledger:
         self.store.write(lambda tx: tx.execute_many(insert, rows))
 
     def latest_actual(self, execution_id: str) -> dict[str, Any] | None:
-        """Return the newest actual of an execution; of two at one time, the later submitted."""
+        """Return the newest actual of an execution, by timestamp and submission."""
         latest = "ORDER BY timestamp DESC, number DESC LIMIT 1"
-        found = self._find(
+        row = self._find(
             f"SELECT body FROM actuals WHERE execution_id = :id {latest}", execution_id
         )
-        return dict(json.loads(found[0])) if found else None
+        return dict(json.loads(row[0])) if row else None
 
     def add_file(
         self, name: str, content: bytes, *, media_type: str = "", id_: str | None = None
     ) -> str:
-        """Store a file, under a new id or in place of another; return the id."""
+        """Store a file under a new or existing id; return the id."""
         id_ = id_ or new_id()
         row = {"id": id_, "name": storable(name), "type": storable(media_type), "content": content}
         insert = "INSERT OR REPLACE INTO files VALUES (:id, :name, :type, :content)"
@@ -286,13 +272,13 @@ class Ledger:
         return None if row is None else StoredFile(*row)
 
     def secret(self, name: str) -> bytes:
-        """Return 32 random bytes, the same for the same name as long as the ledger is kept."""
+        """Return 32 random bytes that are stored under `name`."""
         row = {"name": name, "value": secrets.token_bytes(32)}
         self.store.write(
             lambda tx: tx.execute("INSERT OR IGNORE INTO secrets VALUES (:name, :value)", row)
         )
-        found = self._find("SELECT value FROM secrets WHERE name = :id", name)
-        return b"" if found is None else bytes(found[0])
+        stored = self._find("SELECT value FROM secrets WHERE name = :id", name)
+        return b"" if stored is None else bytes(stored[0])
 
     def _one(self, column: str, value: str) -> ExecutionRecord | None:
         row = self._find(f"SELECT record FROM executions WHERE {column} = :id", value)
@@ -309,7 +295,7 @@ def micros(when: datetime) -> int:
 
 
 def storable(text: str) -> str:
-    """Return `text` as SQLite can take it: half a surrogate pair becomes its escape."""
+    """Return `text` for SQLite, with lone surrogates escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -409,7 +395,7 @@ def parse_filters(filters: str | None) -> Where:
             raise _bad(msg)
         if isinstance(node, _Condition):
             return _condition(node, values)
-        parts = [read(each, depth + 1) for each in node.conditions]
+        parts = [read(condition, depth + 1) for condition in node.conditions]
         sql = f" {node.combinator or 'AND'} ".join(parts) or "1"
         return f"NOT ({sql})" if node.negated else f"({sql})"
 
@@ -423,18 +409,18 @@ def parse_ordering(ordering: str | None) -> str:
     return ", ".join(f"{name} DESC" if is_reversed else name for name, is_reversed in columns)
 
 
-def ordering_keys(ordering: str | None, known: Collection[str]) -> list[tuple[str, bool]]:
-    """Return the keys of an ordering, each with whether it is reversed by a leading minus."""
+def ordering_keys(ordering: str | None, available: Collection[str]) -> list[tuple[str, bool]]:
+    """Return the keys of an ordering, with True for a leading minus."""
     parts = [part.strip() for part in (ordering or "").split(",") if part.strip()]
     for part in parts:
-        if part.removeprefix("-") not in known:
-            names = ", ".join(f"{name}, -{name}" for name in known)
-            raise Refused(400, f"ordering: {part!r:.60} is not known; use {names}")
+        if part.removeprefix("-") not in available:
+            names = ", ".join(f"{name}, -{name}" for name in available)
+            raise Refused(400, f"ordering: {part!r:.60} is unknown; use {names}")
     return [(part.removeprefix("-"), part.startswith("-")) for part in parts]
 
 
 def _condition(condition: _Condition, values: dict[str, str | int]) -> str:
-    """Return a condition as SQL; its parameters are added to `values`."""
+    """Return a condition as SQL and add its parameters to `values`."""
     name, operator = condition.lhs_variable.value, condition.operator
     value = condition.rhs_variable.value
 
@@ -461,7 +447,6 @@ def _condition(condition: _Condition, values: dict[str, str | int]) -> str:
 
 
 def _comparable(name: str, operator: str, value: Any) -> str | int:
-    """Return `value` as SQLite compares it with the column `name`."""
     if name == "metadata" and operator == "contains" and isinstance(value, str):
         return metadata_text(value)[1:-1]
     if name == "metadata" and operator in _EQUAL and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""``%%vellum_deploy``: a cell as a release, with its text as the source."""
+"""``%%vellum_deploy``: release of the code in a cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import is_sdk_class
+from vellum_nb.local.deployments.registry import CellCode
 from vellum_nb.local.deployments.sources import undefined_names
+from vellum_nb.local.isolation.process import Isolation
 
 if TYPE_CHECKING:
     from vellum_nb.local import LocalServer
@@ -20,7 +22,7 @@ NAME = "vellum_deploy"
 
 
 def offer(server: LocalServer) -> None:
-    """Register the magic for `server` where this process is an IPython session."""
+    """Register the magic for `server` in an IPython session."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None:
@@ -34,21 +36,21 @@ def register(shell: Any, server: Callable[[], LocalServer]) -> None:
 
     parser: Any = MagicArgumentParser(  # type: ignore[no-untyped-call]
         prog=f"%%{NAME}",
-        description="Run the cell, and deploy the function or Workflows SDK class that it defines "
-        "on a local server, with the cell's text as its source. It is loaded from there once more, "
-        "so that no other cell changes the release.",
+        description="Run the cell and deploy the function or Workflows SDK class that it defines "
+        "on a local server. The release is loaded from the text of the cell, so other cells cannot "
+        "change it.",
         add_help=False,
     )
     add, several = parser.add_argument, {"action": "append", "default": []}
     add("name", metavar="NAME", help="the deployment's name")
-    add("--tag", **several, metavar="TAG", help="a release tag; may be repeated")
-    add("--description", metavar="TEXT", help="what is new in this release")
+    add("--tag", **several, metavar="TAG", help="a release tag; can be repeated")
+    add("--description", metavar="TEXT", help="description of the release")
     add("--label", metavar="TEXT", help="the label of the deployment")
-    add("--target", metavar="NAME", help="which function or class; default: the last one")
+    add("--target", metavar="NAME", help="function or class to deploy; default: the last one")
     isolations = {"choices": ["kernel", "process"], "default": "kernel"}
-    add("--isolation", **isolations, help="process: each run gets a process of its own")
-    add("--memory-limit", type=int, metavar="BYTES", help="of such a process")
-    add("--env", **several, metavar="VARIABLE", help="a variable that such a process gets")
+    add("--isolation", **isolations, help="process: run in a separate process")
+    add("--memory-limit", type=int, metavar="BYTES", help="limit of bytes of the process")
+    add("--env", **several, metavar="VARIABLE", help="environment variable to pass to the process")
     add("--server", metavar="VARIABLE", help="the LocalServer; default: the connected one")
 
     def vellum_deploy(line: str, cell: str) -> None:
@@ -95,10 +97,14 @@ def _deploy(
     if not isinstance(on, LocalServer):
         msg = f"--server {args.server}: that is not a LocalServer of this notebook"
         raise VellumNBError(msg)
-    more = ("description", "label", "isolation", "memory_limit", "env")
-    options: dict[str, Any] = {key: getattr(args, key) for key in more}
     release = on.deploy(
-        target, name=args.name, release_tags=args.tag, entry=entry, source=cell, **options
+        CellCode(target, cell),
+        name=args.name,
+        release_tags=args.tag,
+        description=args.description,
+        label=args.label,
+        entry=entry,
+        isolation=Isolation(args.isolation, memory_limit=args.memory_limit, env=args.env),
     )
     version = release.workflow_version
     inputs, outputs = (
@@ -107,13 +113,13 @@ def _deploy(
     )
     tags = ", ".join(tag.name for tag in release.release_tags)
     result = f"{inputs or 'no inputs'} → {outputs or 'outputs not declared'}"
-    print(f"{args.name} ({tags}): {result}")  # noqa: T201 - it is the output of the cell
+    print(f"{args.name} ({tags}): {result}")  # noqa: T201 - output of the cell
     if missing:
         print(f"{needs} be loaded again after a restart; put it into the cell")  # noqa: T201
 
 
 def _target(name: str | None, tree: ast.Module, names: dict[str, Any]) -> tuple[str, Any]:
-    """Return a name and what it means: the last function or SDK class, unless one is given."""
+    """Return name and value of the target; default: the last function or SDK class."""
     functions = ast.FunctionDef | ast.AsyncFunctionDef
     for node in () if name else tree.body:
         if isinstance(node, functions) or (
@@ -121,9 +127,9 @@ def _target(name: str | None, tree: ast.Module, names: dict[str, Any]) -> tuple[
         ):
             name = node.name
     if name is None:
-        msg = "The cell defines no function and no Workflow class; name what to deploy by --target"
+        msg = "The cell defines no function and no Workflow class; name the target with --target"
         raise VellumNBError(msg)
     if name not in names:
-        msg = f"There is no {name!r} after the cell has run; --target takes a name it defines"
+        msg = f"There is no {name!r} after the cell has run; give --target a name that it defines"
         raise VellumNBError(msg)
     return name, names[name]

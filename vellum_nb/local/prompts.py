@@ -1,6 +1,6 @@
-"""Prompts of prompt nodes, answered by a model behind an OpenAI-compatible address.
+"""Prompts of prompt nodes, answered by an OpenAI-compatible endpoint.
 
-The openai client, which takes a second to import, is imported with the first call.
+The import of the openai client takes a second, so it is deferred to the first call.
 
 Source: https://docs.vellum.ai/developers/client-sdk/ad-hoc/adhoc-execute-prompt-stream
 """
@@ -26,7 +26,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.engine.events import Rejection, Usage
+from vellum_nb.models import ExpandMeta
 from vellum_nb.models.base import Model
+from vellum_nb.models.media import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -35,7 +37,7 @@ Json = Mapping[str, Any]
 _NO_MODEL = (
     "No model answers prompts on this local server. Write: "
     'server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2"), with the address of '
-    "any OpenAI-compatible endpoint; api_key=... where it needs one"
+    "any OpenAI-compatible endpoint, and api_key=... if it needs one"
 )
 _LONGEST_MESSAGE = 600
 _LETTERS_PER_TOKEN = 4  # as a rule of thumb
@@ -49,18 +51,17 @@ _CODES = {
 }
 _CLIENT_ERRORS = range(400, 500)
 _FINISHED = {"stop": "STOP", "length": "LENGTH", "tool_calls": "STOP", "function_call": "STOP"}
-_DECLARED = ("model", "messages", "stream")  # the rest goes along as it is
+_DECLARED = ("model", "messages", "stream")  # other fields are passed unchanged
 _ROLES = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION": "tool"}
-_MEDIA = frozenset({"IMAGE", "AUDIO", "VIDEO", "DOCUMENT"})
 _RESERVED = frozenset({"messages", "model", "stream", "stream_options", "json_schema", "json_mode"})
 _NEUTRAL = {"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
 _MILLION = 1_000_000
-_MOST_NODES = 10_000  # nodes; a node asks right after it used a model
+_MOST_NODES = 10_000  # usage is read right after the call of the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """An address that speaks OpenAI's ``/chat/completions``; see `LocalServer.models`."""
+    """OpenAI-compatible endpoint; see `LocalServer.models`."""
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
@@ -99,7 +100,7 @@ class Provider:
     def used(
         self, model: str, tokens_in: int, tokens_out: int, *, estimated: bool = False
     ) -> Usage:
-        """Return what a call used, with its cost when the price is known."""
+        """Return the usage of a call, with its cost if the price is known."""
         cost = None
         if price := self.prices.get(model):
             cost = (price[0] * tokens_in + price[1] * tokens_out) / _MILLION
@@ -107,7 +108,7 @@ class Provider:
 
 
 class Models:
-    """The provider of one local server, and what the latest nodes used; threads may share it."""
+    """Provider of a local server, and usage of its latest nodes; thread-safe."""
 
     def __init__(self) -> None:
         self.provider: Provider | None = None
@@ -115,31 +116,28 @@ class Models:
         self._used: OrderedDict[str, tuple[Usage, ...]] = OrderedDict()
 
     def add_usage(self, span_id: str, usage: Usage) -> None:
-        """Add one call of a model by the node with this span."""
+        """Add a model call of the node with this span."""
         with self._lock:
             self._used[span_id] = (*self._used.pop(span_id, ()), usage)
             if len(self._used) > _MOST_NODES:
                 self._used.popitem(last=False)
 
     def usage_of(self, span_id: str) -> tuple[Usage, ...]:
-        """Return the calls of the node with this span."""
+        """Return the model calls of the node with this span."""
         with self._lock:
             return self._used.get(span_id, ())
 
 
 class PromptSettings(Model):
-    """How to call the model."""
+    """Settings of the model call."""
 
     timeout: float | None = None
     stream_enabled: bool | None = None
 
 
-class ExpandPromptMeta(Model):
-    """Which figures the answer has."""
+class ExpandPromptMeta(ExpandMeta):
+    """Figures to include in the answer."""
 
-    cost: bool | None = None
-    model_name: bool | None = None
-    usage: bool | None = None
     finish_reason: bool | None = None
 
 
@@ -160,8 +158,8 @@ class ExecutePromptRequest(Model):
 class PromptEvent(Model):
     """An event of a prompt.
 
-    `state` is INITIATED, then STREAMING with `output` and `output_index` for each chunk, at the
-    end FULFILLED with `outputs` or REJECTED with `error`.
+    `state` is INITIATED, STREAMING with `output` and `output_index` per chunk, then FULFILLED with
+    `outputs` or REJECTED with `error`.
     """
 
     state: Literal["INITIATED", "STREAMING", "FULFILLED", "REJECTED"]
@@ -176,14 +174,14 @@ class PromptEvent(Model):
 async def prompt_events(
     models: Models, body: ExecutePromptRequest, *, stream: bool
 ) -> AsyncIterator[PromptEvent]:
-    """Call the model and yield what happens; the last event is FULFILLED or REJECTED."""
+    """Call the model and yield events; the last one is FULFILLED or REJECTED."""
     id_ = str(uuid.uuid4())
     key = models.provider and models.provider.api_key
     try:
         async for event in _events(models, body, stream=stream):
             yield PromptEvent(execution_id=id_, **event)
     except Rejection as exc:
-        # Without the key, which the model may repeat, before it is cut to a part of it.
+        # Mask the key, which the model can echo, before the message is truncated.
         message = exc.message.replace(key, "***") if key else exc.message
         error = {"code": exc.code, "message": message[:_LONGEST_MESSAGE]}
         yield PromptEvent(execution_id=id_, state="REJECTED", error=error)
@@ -243,7 +241,7 @@ def _figures(expand: ExpandPromptMeta, answer: _Answer, used: Usage) -> dict[str
 async def _completion(
     provider: Provider, request: Json, *, time_limit: float | None
 ) -> AsyncIterator[_Answer]:
-    """Send `request` and give the answer; leaving the block stops the model."""
+    """Send `request` and yield the answer; leaving the block stops the model."""
     import openai
 
     seconds = time_limit or provider.timeout
@@ -253,12 +251,12 @@ async def _completion(
         async with _client(provider, seconds, answer) as client:
             create: Any = client.chat.completions.create
             declared = {name: request[name] for name in _DECLARED if name in request}
-            rest = {name: value for name, value in request.items() if name not in declared}
-            # What the environment says about OpenAI does not go to other endpoints.
+            other_fields = {name: value for name, value in request.items() if name not in declared}
+            # Do not send OpenAI settings of the environment to other endpoints.
             left_out = ["OpenAI-Organization", "OpenAI-Project"]
             left_out += [] if provider.api_key else ["Authorization"]
             headers = dict.fromkeys(left_out, openai.Omit())
-            answer.source = await create(**declared, extra_body=rest, extra_headers=headers)
+            answer.source = await create(**declared, extra_body=other_fields, extra_headers=headers)
             yield answer
             return
     except openai.APIStatusError as exc:
@@ -302,7 +300,7 @@ def _client(provider: Provider, seconds: float, answer: _Answer) -> AsyncOpenAI:
 
 
 class _Limited:
-    """A body that ends after ``[DONE]``, and fails when it is too long."""
+    """Body that ends after ``[DONE]``, with a size limit."""
 
     def __init__(self, stream: Any, answer: _Answer) -> None:
         self.stream = stream
@@ -326,19 +324,19 @@ class _Limited:
 
 
 class _Answer:
-    """The answer of a model, streamed or whole; it is complete when `texts` has ended."""
+    """Answer of a model, streamed or whole; complete after `texts` has ended."""
 
     def __init__(self) -> None:
-        self.source: Any = None  # what the openai client gives
+        self.source: Any = None  # result of the openai client
         self.is_complete = False
-        self.finish_reason: str | None = None  # Vellum's word; None when it was cut off
-        self.counts: Any = None  # openai's CompletionUsage, where the model counted
+        self.finish_reason: str | None = None  # Vellum's name; None for an incomplete answer
+        self.counts: Any = None  # openai's CompletionUsage, if the model reports it
         self.length = 0
         self._texts: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
 
     async def texts(self) -> AsyncIterator[str]:
-        """Yield the pieces of the text as they come."""
+        """Yield the pieces of the text as they arrive."""
         if hasattr(self.source, "__aiter__"):
             async for chunk in self.source:
                 yield self._added(chunk)
@@ -349,8 +347,8 @@ class _Answer:
             self.finish_reason = self.finish_reason or "UNKNOWN"
 
     def outputs(self) -> list[dict[str, Any]]:
-        """Return the outputs as Vellum types them: the text, then the function calls."""
-        found = []
+        """Return the typed outputs: the text, then the function calls."""
+        calls = []
         for _, call in sorted(self._calls.items()):
             text = call["arguments"] or "{}"
             try:
@@ -362,12 +360,12 @@ class _Answer:
                 msg = f"The model called {name!r} with arguments that are not a JSON object: {text}"
                 raise Rejection(msg, "PROVIDER_ERROR")
             value = {**call, "arguments": arguments, "id": call["id"] or None}
-            found.append({"type": "FUNCTION_CALL", "value": value})
+            calls.append({"type": "FUNCTION_CALL", "value": value})
         text = "".join(self._texts)
-        return [{"type": "STRING", "value": text}] * (bool(text) or not found) + found
+        return [{"type": "STRING", "value": text}] * (bool(text) or not calls) + calls
 
     def usage(self, provider: Provider, model: str, length: int) -> Usage:
-        """Return the tokens and cost of the call; estimated when the model did not count."""
+        """Return tokens and cost of the call, estimated if the model does not report them."""
         counts = self.counts
         if counts is not None:
             return provider.used(model, counts.prompt_tokens or 0, counts.completion_tokens or 0)
@@ -395,31 +393,31 @@ class _Answer:
                     piece = getattr(part.function, key) or ""
                     call[key] += piece
                     self.length += len(piece)
-        except (AttributeError, TypeError):  # the client does not check what it gives
+        except (AttributeError, TypeError):  # the client does not validate answers
             msg = f"The model's answer is not a completion: {chunk!r}"
             raise Rejection(msg, "PROVIDER_ERROR") from None
         return text
 
 
 def _error_text(error: Any) -> str:
-    """Return the sentence in a model's error, whatever its shape."""
+    """Return the message in a model's error of any shape."""
     if isinstance(error, Mapping):
         texts = (error.get(key) for key in ("message", "detail", "error"))
-        return next((_error_text(each) for each in texts if each), json.dumps(dict(error)))
+        return next((_error_text(text) for text in texts if text), json.dumps(dict(error)))
     return str(error)
 
 
-# The request: from blocks and parameters to that of ``/chat/completions``
+# The request for ``/chat/completions``
 
 
 def compiled_messages(
     blocks: Sequence[Json], values: Sequence[Json], variables: Sequence[Json]
 ) -> list[dict[str, Any]]:
-    """Return the messages of a prompt with variables and templates filled in."""
+    """Return the messages of a prompt, with rendered variables and templates."""
     inputs = {
-        str(key): {"key": key, "type": each.get("type", "JSON"), "value": each.get("value")}
-        for each in values
-        for key in [each.get("key", each.get("name"))]
+        str(key): {"key": key, "type": value.get("type", "JSON"), "value": value.get("value")}
+        for value in values
+        for key in [value.get("key", value.get("name"))]
     }
     names = {v.get("id"): v.get("key") for v in variables}
     filled = [b for block in blocks for b in _filled(block, inputs, names)]
@@ -433,9 +431,9 @@ def compiled_messages(
 
 
 def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, Any]]:
-    """Return the blocks with variables and templates filled in by the Workflows SDK itself."""
+    """Render variables and templates of the blocks with the Workflows SDK."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the SDK warns about on import is not ours
+        warnings.simplefilter("ignore")  # warnings of the SDK on import
         from vellum.client.types.number_input import NumberInput
         from vellum.client.types.prompt_exec_config import PromptExecConfig
         from vellum.client.types.prompt_request_input import PromptRequestInput
@@ -446,10 +444,10 @@ def _compiled(blocks: Sequence[Json], inputs: Sequence[Json]) -> list[dict[str, 
     config = {"ml_model": "", "input_variables": [], "parameters": {}, "blocks": list(blocks)}
     try:
         values = [
-            NumberInput(name=str(each["key"]), value=each["value"])
-            if each["type"] == "NUMBER"
-            else adapter.validate_python(dict(each))
-            for each in inputs
+            NumberInput(name=str(item["key"]), value=item["value"])
+            if item["type"] == "NUMBER"
+            else adapter.validate_python(dict(item))
+            for item in inputs
         ]
         parsed = PromptExecConfig.model_validate(config).blocks
         compiled = compile_prompt_blocks(parsed, values, [])
@@ -472,8 +470,8 @@ def chat_request(
 ) -> dict[str, Any]:
     """Return the request for the model.
 
-    Vellum's parameters have OpenAI's names; those that change nothing are left out, for not
-    every server knows each. What `custom_parameters` adds goes along as it is.
+    Vellum's parameters have OpenAI's names. Neutral values are omitted, as some servers reject
+    them; `custom_parameters` are passed unchanged.
     """
     request: dict[str, Any] = {"model": model, "messages": list(messages)}
     custom = parameters.get("custom_parameters")
@@ -497,29 +495,25 @@ def chat_request(
 
 
 def _tools(functions: Sequence[Json]) -> dict[str, Any]:
-    known = [f for f in functions if f.get("name") and f.get("state") != "DISABLED"]
+    enabled = [f for f in functions if f.get("name") and f.get("state") != "DISABLED"]
     names = ("name", "description", "parameters", "strict")
     tools = [
         {"type": "function", "function": {n: f[n] for n in names if f.get(n) is not None}}
-        for f in known
+        for f in enabled
     ]
     request: dict[str, Any] = {"tools": tools} if tools else {}
-    forced = next((f["name"] for f in known if f.get("forced")), None)
+    forced = next((f["name"] for f in enabled if f.get("forced")), None)
     if forced is not None:
         request["tool_choice"] = {"type": "function", "function": {"name": forced}}
     return request
 
 
 def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -> list[Json]:
-    """Return the blocks of the variable `block`, where the SDK compiles no such variable.
-
-    It knows no variables of media, and fails on messages of a chat history. A variable may be
-    named by its id.
-    """
+    """Replace variables that the SDK cannot compile (media, chat histories) by blocks."""
     children = block.get("blocks")
     if isinstance(children, Sequence) and not isinstance(children, str):
-        found = [_filled(c, inputs, names) for c in children if isinstance(c, Mapping)]
-        return [{**block, "blocks": [each for some in found for each in some]}]
+        nested = [_filled(c, inputs, names) for c in children if isinstance(c, Mapping)]
+        return [{**block, "blocks": [child for group in nested for child in group]}]
     if block.get("block_type") != "VARIABLE":
         return [block]
     name = block.get("input_variable")
@@ -528,13 +522,13 @@ def _filled(block: Json, inputs: Mapping[str, Json], names: Mapping[Any, Any]) -
     value = sent.get("value")
     if sent.get("type") == "CHAT_HISTORY" and isinstance(value, list):
         return [_turn(message) for message in value if isinstance(message, Mapping)]
-    if sent.get("type") in _MEDIA and isinstance(value, Mapping):
+    if sent.get("type") in MEDIA_TYPES and isinstance(value, Mapping):
         return [{**value, "block_type": sent["type"]}]
     return [{**block, "input_variable": name}]
 
 
 def _turn(message: Json) -> Json:
-    """Return a message of a chat history as a block; its content may be its text alone."""
+    """Convert a message of a chat history, with `content` or only `text`, to a block."""
     content = message.get("content") or {"type": "STRING", "value": message.get("text")}
     items: Any = [content]
     if isinstance(content, Mapping) and content.get("type") == "ARRAY":
@@ -560,7 +554,7 @@ def _turn(message: Json) -> Json:
 
 
 def _messages(blocks: Sequence[Json]) -> list[dict[str, Any]]:
-    """Return compiled blocks as messages; those outside of any message become one of the user."""
+    """Convert compiled blocks to messages; blocks outside of messages become a user message."""
     messages: list[dict[str, Any]] = []
     for is_loose, group in groupby(blocks, lambda block: block.get("block_type") == "VALUE"):
         if is_loose:
@@ -605,7 +599,7 @@ def _values(blocks: Iterable[Json]) -> Iterable[Json]:
 
 
 def _content(values: Iterable[Json]) -> str | list[dict[str, Any]]:
-    """Return text where that is all there is: not every server knows lists of parts."""
+    """Return only text if possible, as some servers reject lists of parts."""
     parts = [_part(value) for value in values]
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
@@ -615,7 +609,7 @@ def _content(values: Iterable[Json]) -> str | list[dict[str, Any]]:
 def _part(value: Json) -> dict[str, Any]:
     kind: str = value["type"]
     content: Any = value.get("value")
-    if kind not in _MEDIA:
+    if kind not in MEDIA_TYPES:
         text = (content or "") if kind == "STRING" else json.dumps(content, ensure_ascii=False)
         return {"type": "text", "text": text}
     source = content.get("src") if isinstance(content, Mapping) else None

@@ -1,12 +1,12 @@
-"""The ways in which the local server, or a workflow in it, says no."""
+"""Exceptions for refused requests and rejected runs."""
 
 from __future__ import annotations
 
 from vellum_nb.errors import VellumNBError
 
 
-class Reject(Exception):  # noqa: N818 - the verb reads as what it does
-    """Raise it in a callable to reject the run with ``USER_DEFINED_ERROR``.
+class Reject(Exception):  # noqa: N818 - a verb, as in `raise Reject`
+    """Rejects the run of a callable with ``USER_DEFINED_ERROR``.
 
     Examples
     --------
@@ -17,8 +17,8 @@ class Reject(Exception):  # noqa: N818 - the verb reads as what it does
     """
 
 
-class Refused(VellumNBError):  # noqa: N818 - it is what happened to the request
-    """A request that is answered with a status other than 200, or a deploy that makes no sense."""
+class Refused(VellumNBError):  # noqa: N818 - the outcome of a request
+    """A request with a status other than 200, or an invalid deploy."""
 
     def __init__(self, status_code: int, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(detail)
@@ -28,7 +28,7 @@ class Refused(VellumNBError):  # noqa: N818 - it is what happened to the request
 
 
 class StoreError(Refused):
-    """The local server's files cannot be read or written: a full disk, a damaged file."""
+    """Files of the local server cannot be read or written."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(507, detail)

@@ -1,4 +1,4 @@
-"""`LocalServer`: the local API in a thread, and what is deployed on it."""
+"""`LocalServer`: the local API in a thread, and its deployments."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
-from vellum_nb.local.deployments.registry import Declared, Registry, Target, build, release_read
+from vellum_nb.local.deployments.registry import Registry, Target, build, release_read
 from vellum_nb.local.engine.executions import Limits
 from vellum_nb.local.faults import FaultBox, Faults
-from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import isolation_options, stop_servers
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT, Isolation, IsolationKind
+from vellum_nb.local.isolation.workflow_server import process_options, stop_servers
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.models import WorkflowDeploymentRelease
@@ -31,35 +32,34 @@ _PARTS = frozenset({"fastapi", "uvicorn", "starlette", "multipart", "python_mult
 
 
 class LocalServer:
-    """Vellum's API on 127.0.0.1, executing Python callables and Workflows SDK classes.
+    """Vellum's API on 127.0.0.1, for Python callables and Workflows SDK classes.
 
     Parameters
     ----------
     port : int, default 0
-        0 takes a free one at each start.
+        0 selects a free port at each start.
     api_key : str, optional
-        Default: a new random one.
+        Default: random.
     data : str or Path, optional
-        A folder that keeps deployments, releases, tags and executions over a restart.
+        Folder for deployments, releases, tags and executions, so they survive a restart.
     timeout : float or None, default 60
-        Seconds after which a run is rejected; None is never.
+        Seconds after which a run is rejected.
     samples : bool, default False
-        Whether the sample deployments are there from the start.
+        Whether to deploy the samples.
     body_limit : int, default 32 MiB
-        The largest request body.
+        Limit of a request body.
     request_timeout : float, default 10
-        Seconds in which the head of a request must have come; its body, and a client that does
-        not read its answer, have six times as long. What takes longer is closed.
+        Seconds to receive the head of a request. Its body must arrive, and its answer be read,
+        within six times that; otherwise the connection is closed.
     concurrency, queue : int, default 64 and 256
-        How many executions run at once, and how many more wait for their turn. What comes on top
-        is refused with 429.
+        Limits of executions that run and that wait. Further requests get 429.
     grace : float, default 0.2
-        Seconds that `stop` gives to executions that run, before it rejects them.
+        Seconds that `stop` waits for running executions before it rejects them.
     faults : Faults, optional
-        What goes wrong on purpose. Default: nothing.
+        Faults to inject.
     memory_limit : int or None, default 2 GiB
-        Bytes of address space of each run in a process of its own, where `deploy` gives no other.
-        None is no limit. It is not available on Windows.
+        Default limit of bytes of address space for runs in a process or container. It is not
+        available on Windows.
 
     Examples
     --------
@@ -95,8 +95,8 @@ class LocalServer:
         elif not request_timeout > 0:
             problem = f"request_timeout={request_timeout!r}: give seconds above 0"
         elif concurrency < 1 or queue < 0 or not grace >= 0:
-            given = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
-            problem = f"{given}: concurrency is 1 or more, queue and grace are 0 or more"
+            values = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
+            problem = f"{values}: concurrency is 1 or more, queue and grace are 0 or more"
         if problem:
             raise VellumNBError(problem)
         self._api_key = api_key or secrets.token_urlsafe(24)
@@ -122,7 +122,7 @@ class LocalServer:
         Raises
         ------
         VellumNBError
-            When the server is not running.
+            If the server is not running.
         """
         serving = self._serving
         if serving is None:
@@ -132,12 +132,12 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """The key that clients must send."""
+        """The API key for clients."""
         return self._api_key
 
     @property
     def faults(self) -> Faults | None:
-        """What goes wrong on purpose; it can be set while the server runs."""
+        """The injected faults; they can be set while the server runs."""
         return self._faults.faults
 
     @faults.setter
@@ -145,10 +145,10 @@ class LocalServer:
         self._faults.set(faults)
 
     def start(self) -> Self:
-        """Serve in a thread of this process; a running server goes on."""
+        """Serve in a thread of this process, unless the server is running."""
         with self._lock:
             if self._serving is None or not self._serving.is_answering:
-                self.stop()  # what an interrupt left
+                self.stop()  # clean up after an interrupt
                 try:
                     self._serving = self._begin()
                     self._serving.start()
@@ -159,7 +159,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Reject what runs, close every connection, end the thread. The deployments stay."""
+        """Reject running executions, close the connections and end the thread."""
         with self._lock:
             if self._serving is not None:
                 self._serving.stop()
@@ -176,11 +176,11 @@ class LocalServer:
         Parameters
         ----------
         ready : callable, optional
-            Called once when the server answers.
+            Called once after the start.
         """
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-        before = {each: signal.signal(each, signal.default_int_handler) for each in numbers}
+        before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
         try:
             with self:
                 if ready is not None:
@@ -202,20 +202,20 @@ class LocalServer:
         prices: Mapping[str, tuple[float, float]] | None = None,
         timeout: float = 120.0,
     ) -> None:
-        """Have an OpenAI-compatible endpoint answer the prompts of prompt nodes.
+        """Set the OpenAI-compatible endpoint that answers prompt nodes.
 
         Parameters
         ----------
         base_url : str
-            What stands before ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
+            Address without ``/chat/completions``, such as ``http://127.0.0.1:11434/v1``.
         api_key : str, optional
-            The endpoint's key. It is never shown.
+            Key of the endpoint.
         model : str, optional
-            Answers every prompt. Default: the model that the prompt node names.
+            Model for all prompts. Default: the model of the prompt node.
         prices : mapping, optional
-            Model to US dollars for a million tokens in and a million tokens out.
+            Model to US dollars per million input tokens and per million output tokens.
         timeout : float, default 120
-            Seconds without a sign of life after which a call is given up.
+            Seconds to wait for data.
 
         Examples
         --------
@@ -225,9 +225,9 @@ class LocalServer:
         if find_spec("openai") is None:
             msg = 'Models are called with the openai client: pip install "vellum-nb[models]"'
             raise VellumNBError(msg)
-        known = dict(prices or {})
+        price_table = dict(prices or {})
         self._models.provider = Provider(
-            base_url=base_url, api_key=api_key, model=model, prices=known, timeout=timeout
+            base_url=base_url, api_key=api_key, model=model, prices=price_table, timeout=timeout
         )
 
     def deploy(
@@ -240,73 +240,49 @@ class LocalServer:
         label: str | None = None,
         release_id: str | None = None,
         entry: str | None = None,
-        isolation: Literal["kernel", "process", "container", "environment"] = "kernel",
-        memory_limit: int | None = None,
-        env: Sequence[str] = (),
-        source: str | None = None,
-        declared: Declared | None = None,
-        image: str | None = None,
-        python: str | Path | None = None,
+        isolation: IsolationKind | Isolation = "kernel",
     ) -> WorkflowDeploymentRelease:
-        """Make a new release of `target`; LATEST and `release_tags` move to it.
+        """Create a release of `target` and move LATEST and `release_tags` to it.
 
         Parameters
         ----------
         target : callable, Workflows SDK class, Path or mapping
-            A callable's signature gives the input variables. A project folder (as ``vellum
-            workflows pull`` makes it), a ``.py`` file or files (path to bytes) are copied: the
-            release stays what it is, and a restart with `data` finds it again.
+            The signature of a callable defines the input variables. A project folder (such as one
+            from ``vellum workflows pull``), a ``.py`` file or a mapping from path to bytes is
+            copied, so the release never changes and survives a restart of a server with `data`.
         name, label : str, optional
-            The deployment, and how it is shown. Default: the function's, class's or folder's name
-            with hyphens.
+            Name and label of the deployment. Default: derived from the function, class or folder.
         release_tags : sequence of str
-            Tags to put on the new release.
+            Tags of the new release.
         description : str, optional
-            What is new in this release.
+            Description of the release.
         release_id : str, optional
-            A UUID that makes the same code the same release in every process. Default: a new one.
+            UUID of the release, to have the same one in every process. Default: random.
         entry : str, optional
-            Which function or class of source, as ``name`` or ``module:name``. Default: the only
-            one of ``workflow.py``.
-        isolation : {"kernel", "process", "container", "environment"}
-            ``"process"``: each run of source gets a process of its own, which a time limit or
-            cancelling ends for certain; a crash rejects the run. ``"container"``,
-            ``"environment"``: a Workflows SDK project runs in Vellum's workflow server, in a
-            container of an image or in another Python environment.
-        memory_limit : int, optional
-            Bytes of address space of such a process, about 200 MiB of which are Python's own.
-            Default: the server's.
-        env : sequence of str
-            Environment variables that such a process gets; it gets no keys but these.
-        source : str, optional
-            The text of a module that defines `target`, where it is nowhere on disk: a cell. The
-            release is loaded from it, unless it uses names that it neither defines nor imports.
-        declared : Declared, optional
-            What source declares, where it is known: it is not imported before its first run then.
-        image, python : str or Path, optional
-            ``name:tag`` for ``"container"``, by default what ``vellum.lock.json`` or
-            ``pyproject.toml`` of the project names; the Python for ``"environment"``.
+            Function or class in the source, as ``name`` or ``module:name``. Default: the only one
+            in ``workflow.py``.
+        isolation : {"kernel", "process", "container", "environment"} or Isolation
+            A kind of isolation, or an `Isolation` with a memory limit, environment variables, an
+            image or a Python executable.
 
         Raises
         ------
         VellumNBError
-            When the name, a tag, the signature or the source will not do; the message says why.
+            If the name, a tag, the signature, the source or the isolation is invalid.
 
         Examples
         --------
-        >>> text = "def shout(text: str) -> str: return text.upper()"
-        >>> exec(text)
-        >>> release = LocalServer().deploy(shout, source=text, isolation="process")
+        >>> files = {"workflow.py": b"def shout(text: str) -> str: return text.upper()"}
+        >>> release = LocalServer().deploy(files, isolation=Isolation("process"))
         >>> release.workflow_version.input_variables[0].key
         'text'
         """
-        if isolation in {"process", "container"} and memory_limit is None:
-            memory_limit = self._memory_limit
-        process = isolation_options(
-            isolation, target, memory_limit=memory_limit, env=env, image=image, python=python
-        )
-        parts = target, self._registry.snapshots, process
-        release = build(*parts, entry=entry, source=source, declared=declared)
+        if not isinstance(isolation, Isolation):
+            isolation = Isolation(isolation)
+        if isolation.kind in {"process", "container"} and isolation.memory_limit is None:
+            isolation = replace(isolation, memory_limit=self._memory_limit)
+        process = process_options(isolation, target)
+        release = build(target, self._registry.snapshots, process, entry=entry)
         names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
             release, release_tags=release_tags, release_id=release_id, **names
@@ -314,14 +290,14 @@ class LocalServer:
         return release_read(deployment, release)
 
     def move_tag(self, name: str, tag: str, release: str) -> WorkflowDeploymentRelease:
-        """Put the tag `tag` of the deployment `name` on another release; a new tag is made.
+        """Move or create the tag `tag` of the deployment `name`.
 
         Parameters
         ----------
         name, tag : str
             The deployment and the tag.
         release : str
-            A release's id, or a tag that is on it.
+            Id of the release, or one of its tags.
         """
         deployment = self._registry.move_tag(name, tag, release)
         return release_read(deployment, deployment.release(tag))

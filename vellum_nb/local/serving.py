@@ -1,4 +1,4 @@
-"""All between the socket and the routes: the thread, connections, access, limits, faults."""
+"""Serving of the routes: thread, connections, access control, limits, faults."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes import code, deployments, execute, executions, files
 from vellum_nb.local.routes.common import JSON, State
 
-_GRACE = 2  # seconds for answers that are on their way when the server stops
+_GRACE = 2  # seconds to finish answers when the server stops
 _STOP = 10.0
-_KEPT_ALIVE = 7  # seconds: clients that use httpx, as Vellum's, open a new connection after 5
-_UNREAD = 6  # times the time limit of a head: how long a body, or an answer's reader, may take
+_KEPT_ALIVE = 7  # seconds; httpx, which Vellum's client uses, closes idle connections after 5
+_UNREAD = 6  # times the time limit of a head: limit to send a body or read an answer
 _HOST = re.compile(
     r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
 )
-# Each address of a file has a token of its own, and a workflow server has no key to ask with.
+# Addresses of files contain a token, and workflow servers do not have the key.
 _OPEN = ("/openapi.json", "/files/", "/vembda-public/")
-_DRAINED = 8  # times the limit: read and discarded, so that the client receives the answer
+_DRAINED = 8  # times the limit: bytes read and discarded before the answer is sent
 _HELD = 16  # times the limit: bytes of unfinished bodies, of all clients together
 _PIECE = 16
 _ABRUPT = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
@@ -51,7 +51,7 @@ _MOST_PROBLEMS = 5
 
 
 class Serving:
-    """Serves a registry from `start` to `stop`; another `stop` ends what was interrupted."""
+    """Serves a registry from `start` to `stop`. After an interrupted `stop`, call it again."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Serving:
         self._grace = limits.grace
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        own: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
-        new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **own)
+        address: dict[str, Any] = {"url": f"http://127.0.0.1:{self.port}", "api_key": api_key}
+        new_context = partial(RunContext, timeout=limits.timeout, usage=models.usage_of, **address)
         self.executions = Executions(ledger, limits, new_context)
         app = create_app(State(registry, self.executions, ledger, datetime.now(UTC), models))
         unread = _UNREAD * limits.request_timeout
@@ -83,7 +83,7 @@ class Serving:
         self._is_ending = False
 
     def start(self) -> None:
-        """Begin; it answers when this returns."""
+        """Start the thread and wait until it accepts requests."""
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
@@ -93,11 +93,11 @@ class Serving:
 
     @property
     def is_answering(self) -> bool:
-        """Whether it was started, and not stopped."""
+        """Whether it was started and not stopped."""
         return self._server.started and self._thread.is_alive() and not self._is_ending
 
     def stop(self) -> None:
-        """Let end what soon ends, reject the rest, close all connections, end the thread."""
+        """Wait briefly for runs, reject the others, close the connections, end the thread."""
         self._is_ending = True
         if self._loop is not None:
             with suppress(RuntimeError):  # it has ended
@@ -121,7 +121,7 @@ class Serving:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that ends at once: its undocumented `main_loop` looks for it every 0.1 s only."""
+    """uvicorn that stops at once; its own undocumented `main_loop` polls every 0.1 s."""
 
     def __init__(self, app: Faulty) -> None:
         config = uvicorn.Config(
@@ -145,10 +145,10 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.ended.wait()
-        await asyncio.sleep(0.02)  # for connections that are just accepted: they are closed, too
+        await asyncio.sleep(0.02)  # to also close connections accepted at this moment
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Shut down, and abort the connections that uvicorn leaves open after the grace period."""
+        """Shut down, and abort connections that are open after the grace period."""
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -156,7 +156,7 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
-    """Return a listening socket; naming the protocol lets asyncio set TCP_NODELAY."""
+    """Return a bound socket; the explicit protocol lets asyncio set TCP_NODELAY."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -169,10 +169,7 @@ def _listen(port: int) -> socket.socket:
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed when it waits too long for its client.
-
-    The class is not documented: `tests/local/test_limits.py` fails when it changes.
-    """
+    """Connection with a timeout for slow clients; a test checks its undocumented base class."""
 
     faulty: Faulty
     timer: asyncio.TimerHandle | None = None
@@ -187,7 +184,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for a request, and until then for the last answer to be read."""
+        """Start the timer for the next request, or for the client to read the last answer."""
         if self.timer is not None:
             self.timer.cancel()
         if seconds is not None:
@@ -211,7 +208,7 @@ class _Connection(H11Protocol):
         await self.faulty({**scope, "transport": self.transport}, receive, timed)
 
 
-# The application, and what stands before it
+# The application, and its middleware
 
 
 def create_app(state: State) -> FastAPI:
@@ -223,8 +220,8 @@ def create_app(state: State) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
-        separate_input_output_schemas=False,  # answers leave out what is not set
-        # The guard checks the key before anything is read; this is for the OpenAPI document.
+        separate_input_output_schemas=False,  # unset fields are omitted in answers
+        # Only for the OpenAPI document: the guard checks the key before it reads the body.
         dependencies=[Security(APIKeyHeader(name="X-API-KEY", auto_error=False))],
     )
     app.state.served = state
@@ -236,7 +233,7 @@ def create_app(state: State) -> FastAPI:
 
 
 async def _failure(request: Request, exc: Exception) -> Response:
-    """Return any failure as its status, its headers and a detail."""
+    """Convert an exception to a status, headers and a detail."""
     status = 500
     headers: dict[str, str] = {}
     detail = f"The local server failed: {type(exc).__name__}. Please report this."
@@ -263,7 +260,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 @dataclass(eq=False, repr=False)
 class Guard:
-    """Access control and limits: this machine's names only, no foreign page, the key.
+    """Access control and limits.
 
     Any web page can reach a port of this machine: a foreign ``Host`` or ``Origin`` is refused.
     """
@@ -276,7 +273,7 @@ class Guard:
     _reading: set[asyncio.Timeout] = field(default_factory=set)
 
     def stop_reading(self) -> None:
-        """Give up the bodies that have not come: the server stops."""
+        """Abort reading of bodies, to stop the server."""
         for limit in self._reading:
             limit.reschedule(0)
 
@@ -295,7 +292,7 @@ class Guard:
             return
 
         async def replayed() -> Message:
-            """Return the body once, and then what the connection gives."""
+            """Return the body, then the next messages of the connection."""
             return waiting.pop() if waiting else await receive()
 
         if waiting[0]["type"] == "http.request":
@@ -311,15 +308,15 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") != f"http://{host}":
             raise Refused(403, "Requests from other web pages are refused")
-        given = headers.get(b"x-api-key", headers.get(b"x_api_key", b""))
-        if scope["path"].startswith(_OPEN) or hmac.compare_digest(given, self._api_key):
+        sent_key = headers.get(b"x-api-key", headers.get(b"x_api_key", b""))
+        if scope["path"].startswith(_OPEN) or hmac.compare_digest(sent_key, self._api_key):
             return
-        if not given:
+        if not sent_key:
             raise Refused(403, "Authentication credentials were not provided.")
         raise Refused(403, "The API key is wrong; the server shows its own when it starts.")
 
     async def _body(self, receive: Receive) -> Message:
-        """Return the whole body, or that the client hung up."""
+        """Return the whole body, or the message of a disconnect."""
         parts: list[bytes] = []
         size, more = 0, True
         limit = asyncio.timeout(self._timeout)
@@ -336,10 +333,10 @@ class Guard:
                         parts.append(part)
                         self._held += len(part)
                     if self._held > self._limit * _HELD:
-                        msg = "Too many large bodies come at once; try again later"
+                        msg = "Too many large bodies arrive at once; try again later"
                         raise Refused(429, msg, retry_after=RETRY_AFTER)
         except TimeoutError:
-            raise Refused(408, f"The body did not come within {self._timeout:g} s") from None
+            raise Refused(408, f"The body did not arrive within {self._timeout:g} s") from None
         finally:
             self._reading.discard(limit)
             self._held -= sum(map(len, parts))
@@ -350,9 +347,9 @@ class Guard:
 
 @dataclass(eq=False)
 class Faulty:
-    """An application some of whose answers are spoiled on purpose.
+    """Middleware that injects faults.
 
-    `timeout`: seconds in which the whole head of a request must have come.
+    `timeout` is the time limit in seconds for the head of a request.
     """
 
     _app: ASGIApp
@@ -414,8 +411,10 @@ class _SpoiledSend:
             size = _PIECE if self._drip_s else max(1, len(body))
             for start in range(0, len(body) or 1, size):
                 await asyncio.sleep(self._drip_s)
-                rest = more or start + size < len(body)
-                await self._send({**message, "body": body[start : start + size], "more_body": rest})
+                more_follows = more or start + size < len(body)
+                await self._send(
+                    {**message, "body": body[start : start + size], "more_body": more_follows}
+                )
 
     def reset(self) -> None:
         """Hang up with a reset, as a crashed server does."""

@@ -1,4 +1,4 @@
-"""Types that say which Vellum type a parameter or a result of a callable has."""
+"""Annotations for parameters and results of callables with a Vellum type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 @dataclass(frozen=True)
 class VellumType:
-    """Marks an annotated type as one of Vellum's, such as `CHAT_HISTORY`.
+    """Vellum's type of an annotated type, such as `CHAT_HISTORY`.
 
     Examples
     --------
@@ -20,10 +20,10 @@ class VellumType:
 
 
 class State(dict[str, Any]):
-    """Marks the parameter that holds what a conversation remembers; it is no input variable.
+    """Parameter for the state of a conversation, which is not an input variable.
 
-    It begins as what the execution named by ``previous_execution_id`` left in its state, or
-    empty. What the callable puts in it, as far as JSON knows it, is stored when the run succeeds.
+    It starts with the final state of the execution ``previous_execution_id``, or empty. Its JSON
+    values are stored if the run succeeds.
 
     Examples
     --------

@@ -32,13 +32,7 @@ from vellum_nb.models.run import (
     case_id,
     new_run_id,
 )
-from vellum_nb.models.trace import (
-    NodeRun,
-    nodes_of_spans,
-    nodes_of_stream,
-    totals,
-    usage_totals,
-)
+from vellum_nb.models.trace import NodeRun, nodes_of_spans, nodes_of_stream, totals, usage_totals
 
 __all__ = [
     "ActualRequest",

@@ -1,4 +1,4 @@
-"""What models and replies share: frozen models, lenient JSON, the secret that no text may show."""
+"""Base of all models: frozen models, lenient JSON, masking of the API key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _canonical = json.JSONEncoder(
 
 
 def utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; one without a zone counts as UTC."""
+    """Convert `moment` to UTC; a naive datetime is taken as UTC."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -37,11 +37,11 @@ def utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, AfterValidator(utc)]
-"""A time in a reply, in UTC, so that times can be compared with each other."""
+"""Timestamp in a reply, converted to UTC."""
 
 
 class Model(BaseModel):
-    """A frozen pydantic model that ignores fields it does not know."""
+    """Frozen pydantic model that ignores unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=()
@@ -49,7 +49,7 @@ class Model(BaseModel):
 
 
 class Reply(Model):
-    """A model of something a server sends: null counts as absent where there is a default."""
+    """Model of a reply. A null is replaced by the default of its field, if it has one."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -61,15 +61,22 @@ class Reply(Model):
 
 
 def validated(kind: type[M], value: object) -> M | None:
-    """Return `value` as a `kind`, or None when it does not validate."""
+    """Validate `value` as a `kind`; return None if it is invalid."""
     try:
         return kind.model_validate(value)
     except ValidationError:
         return None
 
 
+def first_problem(exc: ValidationError) -> str:
+    """Return the place and message of the first error, without the invalid value."""
+    error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(step) for step in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])
+
+
 def read_json(kind: type[M], body: bytes) -> M | str:
-    """Return JSON as a `kind`, or why it is not one."""
+    """Parse JSON as a `kind`; return the reason if it is invalid."""
     try:
         return kind.model_validate_json(body)
     except ValidationError:
@@ -77,13 +84,11 @@ def read_json(kind: type[M], body: bytes) -> M | str:
     try:
         return kind.model_validate_json(repaired)
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(step) for step in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+        return first_problem(exc)
 
 
 def _repaired(body: bytes) -> bytes:
-    """Return JSON without the byte order mark and half surrogates that Python tolerates."""
+    """Remove a byte order mark and lone surrogates from JSON."""
     try:
         value = json.loads(body.decode("utf-8-sig", "replace"))
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
@@ -94,15 +99,8 @@ def _repaired(body: bytes) -> bytes:
 def canonical_json(value: object) -> str:
     """Return `value` as JSON with sorted keys, no spaces and plain Unicode.
 
-    Equal values give equal text in every process; histories depend on it, so changing this
-    changes every `case_id`.
-
-    Raises
-    ------
-    ValueError
-        For NaN, infinities and circular structures.
-    TypeError
-        For values that JSON does not know.
+    Equal values give equal text in every process. A change of this function changes the `case_id`
+    of every stored run. NaN, infinity and circular structures raise ValueError.
 
     Examples
     --------
@@ -112,24 +110,24 @@ def canonical_json(value: object) -> str:
     return _canonical(value)
 
 
-# Masking of a secret in texts that come from outside, as it is or escaped
+# Masking of a secret in text of servers, plain or escaped
 
 HIDDEN = "[API key]"
 _LONG = 16
-"""A shorter secret may be a part of other words, so it is masked as a whole word only."""
+"""Characters. A shorter secret is masked only as a separate word: others may contain it."""
 _SHORTEST = 8
-"""A shorter secret is not looked for in exports: it may be an ordinary word."""
+"""Characters. Exports are not searched for a shorter secret, which could be any word."""
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
 _ESCAPES = (b"\\u00", b"&#", *(b"%%%d" % digit for digit in range(2, 8)))
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` stand for
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` represent
 _NAMED = rb"((?:key|token|secret|credentials?|authorization|bearer)[^A-Za-z0-9]{1,5}(?:is )?)"
 
 
 class SecretMask:
-    r"""Finds a secret in texts: plain, in another case, or as JSON, HTML and URLs escape it.
+    r"""Finds a secret in text: plain, in another case, or escaped for JSON, HTML or URLs.
 
-    A secret of 16 characters or more is masked wherever it stands. A shorter one is masked as a
-    whole word; one of letters alone, such as ``demo``, only after ``key``, ``token`` and the like.
+    A secret of 16 characters or more is always masked, a shorter one only as a separate word. If
+    it has only letters, such as ``demo``, it is masked after ``key``, ``token`` and the like.
 
     Examples
     --------
@@ -144,11 +142,11 @@ class SecretMask:
         self._lowered = secret.lower().encode()
 
     def hide(self, content: bytes) -> bytes:
-        """Return an error's text without the secret."""
+        """Mask the secret in the text of an error."""
         return self._pattern.sub(self._replaced, content)
 
     def hide_in_reply(self, content: bytes) -> bytes:
-        """Return a reply without the secret; a short one may be an ordinary word in it."""
+        """Mask the secret in a reply, unless it is short and could be an ordinary word."""
         if len(self._secret) < _LONG:
             return content
         if self._lowered in content.lower() or _ASCII_ESCAPE.search(content):
@@ -191,10 +189,7 @@ def stands_in(secret: str, text: str) -> bool:
 
 
 def key_finder(leaks: Callable[[str], bool] | None = None) -> Callable[[str], bool]:
-    """Return a function that is true of a text with the API key.
-
-    That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``.
-    """
+    """Return a predicate for text that contains an API key: by `leaks`, or ``VELLUM_API_KEY``."""
 
     def finds_key(text: str) -> bool:
         is_known = leaks is not None and leaks(text)
@@ -204,7 +199,7 @@ def key_finder(leaks: Callable[[str], bool] | None = None) -> Callable[[str], bo
 
 
 def _any_form(letter: str) -> bytes:
-    """Return a pattern for one character, as it is or escaped."""
+    """Return a pattern for one character, plain or escaped."""
     codes = {ord(letter.lower()), ord(letter.upper())}
     forms = {re.escape(letter), re.escape(escape(letter)), *(rf"&#0*{code};" for code in codes)}
     forms |= {rf"\\+u00{code:02x}" for code in codes} | {rf"%{code:02x}" for code in codes}

@@ -1,4 +1,4 @@
-"""A blind rating as it is planned and stored: two releases, their runs by case, the ratings."""
+"""Records of a blind rating: two releases, the pairs of runs, the ratings."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Literal
 from vellum_nb.models.base import Model, canonical_json
 
 BlindChoice = Literal["first", "second", "tie", "skip"]
-"""Which release's answer was better; "skip" leaves it open."""
+"""The release with the better answer; "skip" leaves it open."""
 
 
 class BlindRecord(Model):
-    """A blind rating of two releases as the history keeps it; `first` is the baseline."""
+    """Stored blind rating of two releases; `first` is the baseline."""
 
     id: str
     deployment: str
     first: str
     second: str
-    seed: int  # of the order of the two in each case
+    seed: int  # decides which release is A in a case
     question: str
     signature: str
     created: datetime
-    ended: datetime | None = None  # when it was revealed which release is which
+    ended: datetime | None = None  # when the names of the releases were revealed
     generation: int = 1  # among the ratings of the same signature
 
 
 @dataclass(frozen=True, slots=True)
 class BlindPair:
-    """Two runs of one case that are compared; `first` and `second` are their ids."""
+    """Two runs of one case; `first` and `second` are their ids."""
 
     position: int  # among the pairs, from 0
     number: int  # of the case in its comparison
     case_id: str
     first: str
     second: str
-    same: bool  # the outputs are equal, so that the pair is not rated
+    same: bool  # equal outputs are not rated
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class BlindRating:
     seq: int  # the order of the ratings
     position: int
     choice: BlindChoice
-    a_first: bool  # the first release stood under A
+    a_first: bool  # the first release was shown as A
     note: str
     rated: datetime
     undone: datetime | None = None
@@ -56,9 +56,9 @@ class BlindRating:
 
 
 def a_is_first(seed: int, case_id: str) -> bool:
-    """Return whether the first release stands under A in this case.
+    """Return whether the first release is shown as A in this case.
 
-    It follows from the seed and the case alone, so that a later kernel shows the same order.
+    It depends only on the seed and the case, so a later kernel shows the same order.
 
     Examples
     --------
@@ -71,6 +71,6 @@ def a_is_first(seed: int, case_id: str) -> bool:
 def blind_signature(
     deployment: str, first: str, second: str, question: str, case_ids: Sequence[str]
 ) -> str:
-    """Return what two blind ratings have in common that are the same work."""
+    """Return the identity of a blind rating: ratings with the same plan share it."""
     plan = [deployment, sorted((first, second)), question, sorted(case_ids)]
     return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Explicit checks of arguments where a wrong kind does harm: ids, names, limits, series."""
+"""Checks of arguments: ids, names, limits, lists of texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST = 60
 
 
 def describe(name: str, value: object) -> str:
-    """Return a short `repr` of an argument; only its type where it may be or hold a secret."""
+    """Return a short `repr` of an argument, or only its type if it could contain a secret."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  (a foreign repr may raise anything)
@@ -25,7 +25,7 @@ def describe(name: str, value: object) -> str:
 def refuse(
     name: str, value: object, expected: str, error: type[VellumNBError] = InputError
 ) -> NoReturn:
-    """Raise the error for an argument of a wrong kind: its name, its value, what to give.
+    """Raise `error` for an invalid argument, with its name, its value and the expected kind.
 
     Examples
     --------
@@ -38,13 +38,9 @@ def refuse(
 
 
 def check_text(
-    name: str,
-    value: object,
-    *,
-    optional: bool = False,
-    error: type[VellumNBError] = InputError,
+    name: str, value: object, *, optional: bool = False, error: type[VellumNBError] = InputError
 ) -> None:
-    """Raise `error` unless `value` is a text, or None where it is `optional`."""
+    """Raise `error` unless `value` is a str, or None and `optional`."""
     if not (isinstance(value, str) or (optional and value is None)):
         refuse(name, value, "a text or None" if optional else "a text", error)
 
@@ -57,7 +53,7 @@ def check_integer(
     optional: bool = False,
     error: type[VellumNBError] = InputError,
 ) -> None:
-    """Raise `error` unless `value` is an integer of at least `least`; True and False are none."""
+    """Raise `error` unless `value` is an integer, but not a bool, of at least `least`."""
     if optional and value is None:
         return
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
@@ -67,11 +63,11 @@ def check_integer(
 
 
 def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:
-    """Return a series of texts as a list; a single text or a table is refused."""
+    """Return `values` as a list of texts; refuse a single text and a table."""
     is_table = getattr(values, "ndim", 1) != 1
     if not isinstance(values, Iterable) or isinstance(values, str | bytes) or is_table:
         refuse(name, values, "a list of texts", error)
-    found = list(values)
-    for each in found:
-        check_text(name, each, error=error)
-    return found
+    texts = list(values)
+    for text in texts:
+        check_text(name, text, error=error)
+    return texts

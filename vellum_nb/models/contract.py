@@ -1,6 +1,6 @@
-"""Vellum's workflow API as on the wire: requests, replies and events.
+"""Vellum's workflow API on the wire: requests, replies and events.
 
-What a server adds is ignored; unknown kinds stay as they are.
+Unknown fields are ignored; unknown types and states are accepted.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ExecuteWorkflowRequest(Model):
 
 
 class WorkflowOutput(Reply):
-    """One typed output. An unknown `type` or a missing `value` stays as it is."""
+    """Typed output. An unknown `type` or a missing `value` is accepted."""
 
     id: str = ""
     name: str
@@ -103,7 +103,7 @@ Amount = Annotated[float | None, AfterValidator(_sane)]
 
 
 class MlModelUsage(Reply):
-    """What one model used; None where the server does not report it."""
+    """Usage of one model; None for a figure that the server does not report."""
 
     output_token_count: Count = None
     input_token_count: Count = None
@@ -115,7 +115,7 @@ class MlModelUsage(Reply):
 
 
 class MlModelUsageWrapper(Reply):
-    """What the model of a name used."""
+    """Usage of the model with a name."""
 
     ml_model_name: str = ""
     ml_model_usage: MlModelUsage = MlModelUsage()
@@ -129,7 +129,7 @@ class Price(Reply):
 
 
 class PromptNodeExecutionMeta(Reply):
-    """What a prompt node used, as far as `ExpandMeta` requested it."""
+    """Usage and cost of a prompt node, as requested by `ExpandMeta`."""
 
     usage: MlModelUsage | None = None
     cost: Price | None = None
@@ -137,7 +137,7 @@ class PromptNodeExecutionMeta(Reply):
 
 
 class WorkflowExecutionUsageResult(Reply):
-    """What an execution, or one span of it, used; it may be calculated later, or not at all."""
+    """Usage and cost of an execution or a span. The server can calculate it later or never."""
 
     usage: tuple[MlModelUsageWrapper, ...] | None = None
     cost: tuple[Price, ...] | None = None
@@ -163,8 +163,8 @@ class VellumCodeResourceDefinition(Reply):
 class ParentContext(Reply):
     """The parent of an execution or event; its fields follow from `type`.
 
-    WORKFLOW_RELEASE_TAG names the release that ran; WORKFLOW and WORKFLOW_NODE are what an event
-    is inside of; API_REQUEST and the like are the origin.
+    WORKFLOW_RELEASE_TAG names the executed release; WORKFLOW and WORKFLOW_NODE contain the event;
+    API_REQUEST and the like are the origin.
     """
 
     type: str = ""
@@ -217,8 +217,8 @@ class WorkflowEvent(Reply):
     @property
     def definition(self) -> VellumCodeResourceDefinition:
         """The workflow or the node of the event."""
-        found = self.body.get("node_definition") or self.body.get("workflow_definition")
-        return validated(VellumCodeResourceDefinition, found) or VellumCodeResourceDefinition()
+        definition = self.body.get("node_definition") or self.body.get("workflow_definition")
+        return validated(VellumCodeResourceDefinition, definition) or VellumCodeResourceDefinition()
 
     @property
     def output_name(self) -> str | None:
@@ -227,14 +227,14 @@ class WorkflowEvent(Reply):
 
     @property
     def delta(self) -> Any:
-        """What the output `output_name` grows by; None where it begins or is complete."""
+        """The text or value added to `output_name`; None in its first and last event."""
         return self._output.get("delta")
 
     @property
     def outputs(self) -> Mapping[str, Any]:
         """The outputs by name, in a fulfilled event."""
-        found = self.body.get("outputs")
-        return found if isinstance(found, Mapping) else {}
+        outputs = self.body.get("outputs")
+        return outputs if isinstance(outputs, Mapping) else {}
 
     @property
     def error(self) -> WorkflowEventError | None:
@@ -243,19 +243,19 @@ class WorkflowEvent(Reply):
 
     @property
     def ends(self) -> bool:
-        """Whether it ends a workflow: the whole execution, or a workflow inside of it."""
+        """Whether it ends the execution, or a workflow inside it."""
         return self.name in _EVENT_ENDS
 
     @property
     def _output(self) -> Mapping[str, Any]:
-        found = self.body.get("output")
-        return found if isinstance(found, Mapping) else {}
+        output = self.body.get("output")
+        return output if isinstance(output, Mapping) else {}
 
 
 class SpanAttributes(Reply):
-    """What a span is of; `node_id` and `filepath` of a node, `workflow_id` of a workflow.
+    """Subject of a span: a node (`node_id`, `filepath`) or a workflow (`workflow_id`).
 
-    `kind`, such as PROMPT, is what our local server adds.
+    `kind`, such as PROMPT, is an addition of our local server.
     """
 
     label: str = ""
@@ -303,7 +303,7 @@ class CheckWorkflowExecutionStatusResponse(Reply):
 
 
 class ActualRequest(Model):
-    """A rating of an output: its quality, and what it should have been.
+    """Rating of an output: its quality and the desired value.
 
     Name the output by `output_key` (its name) or `output_id`. `quality` is from 0 to 1.
     """
@@ -318,7 +318,7 @@ class ActualRequest(Model):
 
 
 class WorkflowExecutionActual(Reply):
-    """A rating of an output: `output` is what it should have been."""
+    """Rating of an output; `output` is the desired one."""
 
     output: WorkflowOutput | None = None
     timestamp: Moment | None = None
@@ -327,7 +327,7 @@ class WorkflowExecutionActual(Reply):
 
 
 class MetricResult(Reply):
-    """What an online evaluation found."""
+    """Result of an online evaluation."""
 
     outputs: tuple[WorkflowOutput, ...] = ()
     label: str = ""
@@ -448,7 +448,7 @@ class VellumVariable(Reply):
     @field_validator("json_schema", mode="before")
     @classmethod
     def _schema_or_none(cls, value: Any) -> Any:
-        """Take ``true``, the schema that allows everything, for no schema."""
+        """Replace ``true``, the schema that allows everything, by None."""
         return value if isinstance(value, Mapping) else None
 
     @property
@@ -458,7 +458,7 @@ class VellumVariable(Reply):
 
     @property
     def is_required(self) -> bool:
-        """Whether a value must be given: `required` is not False and there is no default."""
+        """Whether a value is required: `required` is not False and no default exists."""
         return self.required is not False and self.default is None
 
 
@@ -540,7 +540,7 @@ class WorkflowVersion(Reply):
     output_variables: tuple[VellumVariable, ...] = ()
     dependencies: tuple[Mapping[str, Any], ...] | None = None
     container_image: str | None = None
-    """Of a release of the local server that runs in a container: the digest of its image."""
+    """Digest of the image, for a release of the local server that runs in a container."""
 
 
 class ReleaseDeployment(Reply):
@@ -624,7 +624,7 @@ class WorkflowResultEventOutputData(Reply):
 
 
 class WorkflowResultEvent(Reply):
-    """The progress of a workflow: `outputs` come with FULFILLED, `error` with REJECTED."""
+    """Progress of a workflow, with `outputs` if FULFILLED or `error` if REJECTED."""
 
     id: str = ""
     state: str
@@ -643,15 +643,15 @@ class WorkflowNodeResultData(Reply):
 
     @property
     def execution_meta(self) -> PromptNodeExecutionMeta | None:
-        """What a prompt node used, where it was requested and is known."""
+        """Usage of a prompt node, if requested and available."""
         return validated(PromptNodeExecutionMeta, (self.data or {}).get("execution_meta"))
 
 
 class WorkflowNodeResultEvent(Reply):
     """The progress of one node: `state` is INITIATED, STREAMING, FULFILLED or REJECTED.
 
-    `node_name` and `parent_span_id` (the node it is inside of, or the execution) are what our
-    local server adds; Vellum names nodes by `node_id` alone.
+    `node_name` and `parent_span_id` (of the outer node or the execution) are additions of our
+    local server; Vellum identifies nodes only by `node_id`.
     """
 
     id: str = ""
@@ -701,8 +701,10 @@ class WorkflowStreamEvent(Reply):
     @field_validator("data", mode="before")
     @classmethod
     def _by_type(cls, value: Any, info: ValidationInfo) -> Any:
-        own = info.data.get("type") == "WORKFLOW"
-        return (WorkflowResultEvent if own else WorkflowNodeResultEvent).model_validate(value)
+        is_workflow = info.data.get("type") == "WORKFLOW"
+        return (WorkflowResultEvent if is_workflow else WorkflowNodeResultEvent).model_validate(
+            value
+        )
 
     @property
     def state(self) -> str:

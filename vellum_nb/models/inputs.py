@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
+from vellum_nb.models.types import TYPES, value_type
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -42,15 +43,11 @@ _MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
 def plain(value: object) -> Any:
-    """Return `value` as the plain JSON value that is sent.
+    """Convert `value` to the plain JSON value that is sent.
 
     Paths and bytes become ``{"src": "data:..."}``, ``(role, text)`` pairs become messages, NumPy
-    and pandas scalars become numbers, dataclasses and pydantic models become dicts.
-
-    Raises
-    ------
-    InputError
-        For NaN and for what JSON does not know.
+    and pandas scalars become numbers, dataclasses and pydantic models become dicts. NaN and values
+    that JSON cannot represent raise an `InputError`.
 
     Examples
     --------
@@ -69,7 +66,7 @@ def is_pair(value: object) -> bool:
 
 
 def format_value(value: object) -> str:
-    """Return `value` as messages show it: its kind and a short `repr`."""
+    """Format `value` for a message: its kind and a short `repr`."""
     if value is None:
         return "None"
     try:
@@ -179,19 +176,13 @@ _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
 
 # Chat messages
 
-_PARTS = ("STRING", "FUNCTION_CALL", *MEDIA_TYPES)
-
 
 def chat_messages(value: object) -> list[dict[str, Any]]:
     """Return `value` as a list of messages.
 
     A message is a ``(role, text)`` pair or a dict with ``role`` and ``text`` or ``content``.
-    ``content`` may be text, a typed value, or a list of both.
-
-    Raises
-    ------
-    InputError
-        Names the first message that is not one, by its place.
+    ``content`` is text, a typed value, or a list of both. An `InputError` names the first invalid
+    message.
     """
     if not isinstance(value, list | tuple) or is_pair(value):
         msg = f"{format_value(value)} is not a list of messages; give [('user', 'text'), ...]"
@@ -200,7 +191,7 @@ def chat_messages(value: object) -> list[dict[str, Any]]:
 
 
 def is_chat(value: object) -> bool:
-    """Return whether `value` is surely a list of messages."""
+    """Return whether `value` is certainly a list of messages."""
     if not isinstance(value, list | tuple) or not value:
         return False
     return all((isinstance(item, tuple) and is_pair(item)) or _has_role(item) for item in value)
@@ -221,15 +212,15 @@ def _message(item: object, number: int) -> dict[str, Any]:
         raise InputError(msg)
     role = item.get("role")
     if not isinstance(role, str) or role.upper() not in ROLES:
-        given = repr(role)
-        msg = f"message {number} has the role {given:.60}; it must be one of {', '.join(ROLES)}"
+        role_text = repr(role)
+        msg = f"message {number} has the role {role_text:.60}; it must be one of {', '.join(ROLES)}"
         raise InputError(msg)
     text = item.get("text")
     if text is not None and not isinstance(text, str):
         msg = f"message {number} has {format_value(text)} as its text; text is expected"
         raise InputError(msg)
-    rest = {key: each for key, each in item.items() if key not in {"role", "content"}}
-    return {"role": role.upper(), **plain(rest), **_content(item.get("content"), number)}
+    other_fields = {key: field for key, field in item.items() if key not in {"role", "content"}}
+    return {"role": role.upper(), **plain(other_fields), **_content(item.get("content"), number)}
 
 
 def _content(content: object, number: int) -> dict[str, Any]:
@@ -240,13 +231,15 @@ def _content(content: object, number: int) -> dict[str, Any]:
     if isinstance(content, list | tuple):
         content = {"type": "ARRAY", "value": content}
     try:
-        return {"content": _part(content, (*_PARTS, "ARRAY"))}
+        return {"content": _part(content, "ARRAY")}
     except InputError as exc:
         msg = f"message {number}: {exc}"
         raise InputError(msg) from None
 
 
-def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+def _part(part: object, *more: str) -> dict[str, Any]:
+    """Return the content of a message, or a part of it, of one of the types of chats or `more`."""
+    allowed = [*(name for name, type_ in TYPES.items() if type_.in_chat), *more]
     if isinstance(part, str):
         part = {"type": "STRING", "value": part}
     kind = part.get("type") if isinstance(part, Mapping) else None
@@ -260,7 +253,7 @@ def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(value, list | tuple):
             msg = f"its content is an ARRAY of {format_value(value)}; a list is expected"
             raise InputError(msg)
-        return {"type": kind, "value": [_part(item, _PARTS) for item in value]}
+        return {"type": kind, "value": [_part(item) for item in value]}
     if kind == "STRING" and not isinstance(value, str):
         msg = f"its content is a STRING of {format_value(value)}; text is expected"
         raise InputError(msg)
@@ -269,20 +262,6 @@ def _part(part: object, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 # Typed inputs
 
-_KINDS = {
-    "STRING": "text",
-    "NUMBER": "number",
-    "CHAT_HISTORY": "chat",
-    **{name: name.lower() for name in MEDIA_TYPES},
-}
-_WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
-_PYTHON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "STRING": (str, "text"),
-    "NUMBER": ((int, float), "a number"),
-    "ARRAY": (list, "a list"),
-    "SEARCH_RESULTS": (list, "a list"),
-    "FUNCTION_CALL": (dict, "a dict"),
-}
 _EXPECTED = {  # of a kind of field; of others "a number" and the like
     "text": "text",
     "bool": "True or False",
@@ -300,21 +279,10 @@ def to_wire(
     *,
     where: str = "the deployment",
 ) -> list[WorkflowInput]:
-    """Return `values` as typed inputs for `variables`.
+    """Convert `values`, by name, to typed inputs for `variables`; None infers their types.
 
-    Parameters
-    ----------
-    values
-        Input name to natural Python value. An optional input may be None or absent.
-    variables
-        The input variables of the release; None infers the types from the values.
-    where
-        Deployment and release tag, for messages.
-
-    Raises
-    ------
-    InputError
-        Lists every problem: unknown and missing names, wrong types, values outside the schema.
+    Optional inputs can be None or absent. An `InputError` lists all unknown and missing names,
+    wrong types and values outside the schema; `where` is the deployment and release tag in it.
 
     Examples
     --------
@@ -336,8 +304,8 @@ def to_wire(
             continue
         if value is not None or _takes_none(variable):
             inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
-    known, what = [variable.key for variable in variables], f"an input of {where}; its inputs"
-    problems += [unknown_name(str(name), known, what) for name in values if name not in known]
+    names, expected = [variable.key for variable in variables], f"an input of {where}; its inputs"
+    problems += [unknown_name(str(name), names, expected) for name in values if name not in names]
     if problems:
         msg = f"The inputs do not fit {where}; nothing was sent:"
         raise InputError(msg, problems)
@@ -345,7 +313,7 @@ def to_wire(
 
 
 def value_problem(value: object, variable: VellumVariable) -> str | None:
-    """Return what is wrong with `value` for `variable` as a plain sentence, or None."""
+    """Return the problem of `value` for `variable` as a sentence, or None."""
     try:
         _checked(value, variable)
     except InputError as exc:
@@ -373,7 +341,7 @@ def field_kind(variable: VellumVariable) -> str:
         return "enum"
     if variable.type == "JSON" and schema.get("type") == "boolean":
         return "bool"
-    return _KINDS.get(variable.type, "json")
+    return value_type(variable.type).field
 
 
 def infer_type(value: object) -> str:
@@ -398,7 +366,7 @@ def infer_type(value: object) -> str:
 
 
 def _inferred(value: object) -> str:
-    """Infer a type; a value that has none is reported when it is checked."""
+    """Infer a type. A value that cannot be sent is reported when it is checked."""
     try:
         return infer_type(value)
     except InputError:
@@ -406,23 +374,23 @@ def _inferred(value: object) -> str:
 
 
 def wire_type(variable: VellumVariable) -> str:
-    """Return the type to send: the contract has no inputs of the other types, JSON carries them."""
-    return variable.type if variable.type in _KINDS else "JSON"
+    """Return the type to send: JSON, if the contract lacks inputs of this type."""
+    return variable.type if value_type(variable.type).is_input else "JSON"
 
 
 def _takes_none(variable: VellumVariable) -> bool:
     return wire_type(variable) == "JSON" and _schema_problem(None, variable) is None
 
 
-def unknown_name(name: str, known: Collection[str], what: str) -> InputProblem:
-    """Return the problem of a name that is not among the known ones, of which one may be meant."""
-    close = get_close_matches(name, known, n=1)
+def unknown_name(name: str, available: Collection[str], expected: str) -> InputProblem:
+    """Return the problem of an unknown name, with the most similar known one as a hint."""
+    close = get_close_matches(name, available, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return InputProblem(name, f"is not {what}: {', '.join(known) or 'none'}.{hint}")
+    return InputProblem(name, f"is not {expected}: {', '.join(available) or 'none'}.{hint}")
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:
-    """Return `value` as it is sent."""
+    """Check `value` and convert it for sending."""
     if value is None:
         if variable.is_required and not _takes_none(variable):
             kind = field_kind(variable)
@@ -437,21 +405,21 @@ def _checked(value: object, variable: VellumVariable) -> Any:
 
 
 def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
-    if not variable.json_schema or variable.type not in _WITH_SCHEMA:
+    if not variable.json_schema or not value_type(variable.type).has_schema:
         return None
     return schema_problem(value, variable.json_schema)
 
 
 def _converted(value: object, kind: str) -> Any:
-    """Return `value` as an input of the type `kind` carries it."""
+    """Convert `value` to an input of type `kind`."""
     if kind == "CHAT_HISTORY":
         return chat_messages(value)
     if kind in MEDIA_TYPES:
         return plain(media_dict(value, kind))
     sent = plain(value)
-    types, expected = _PYTHON_TYPES.get(kind, (object, ""))
-    if not isinstance(sent, types) or (kind == "NUMBER" and isinstance(sent, bool)):
-        msg = f"{format_value(value)} is given; {expected} is expected"
+    type_ = value_type(kind)
+    if not isinstance(sent, type_.python) or (kind == "NUMBER" and isinstance(sent, bool)):
+        msg = f"{format_value(value)} is given; {type_.expected} is expected"
         raise InputError(msg)
     return sent
 
@@ -474,8 +442,8 @@ _NAMES = {
 def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return why `value` does not fit `schema`, or None.
 
-    A schema that is itself wrong, or that points elsewhere, allows everything: the server
-    decides then. Nothing is ever fetched.
+    An invalid schema, or one with external references, allows everything: the server decides.
+    References are never fetched.
 
     Examples
     --------
@@ -483,22 +451,22 @@ def schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     '200 is more than the maximum of 72'
     """
     check = _checker(json.dumps(schema, sort_keys=True, default=str))
-    found = check(value) if check else []
-    if not found:
+    errors = check(value) if check else []
+    if not errors:
         return None
-    more = f"; and {len(found) - _AT_MOST} more" if len(found) > _AT_MOST else ""
-    return "; ".join(_sentence(error) for error in found[:_AT_MOST]) + more
+    more = f"; and {len(errors) - _AT_MOST} more" if len(errors) > _AT_MOST else ""
+    return "; ".join(_sentence(error) for error in errors[:_AT_MOST]) + more
 
 
 @lru_cache(maxsize=256)
 def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
-    """Return what finds the errors of a value; None for a schema that is wrong. Made once each."""
-    import jsonschema  # slow to load, and most inputs have no schema
+    """Return a function that lists the errors of a value, or None for an invalid schema."""
+    import jsonschema  # slow to load, and most inputs need none of it
     import referencing
     from referencing.exceptions import Unresolvable
 
     nothing_fetched: referencing.Registry[Any] = referencing.Registry()
-    # A pattern of a stranger can take for ever (`^(a+)+$`): the server checks those.
+    # Untrusted patterns such as `^(a+)+$` can take forever: only the server checks them.
     checks = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator, dict.fromkeys(_UNCHECKED, lambda *_: ())
     )
@@ -510,10 +478,10 @@ def _checker(schema: str) -> Callable[[Any], list[ValidationError]] | None:
 
     def check(value: Any) -> list[ValidationError]:
         try:
-            found = list(validator.iter_errors(value))
+            errors = list(validator.iter_errors(value))
         except (Unresolvable, RecursionError, OverflowError, re.error):
             return []
-        return sorted(found, key=lambda error: [str(step) for step in error.path])
+        return sorted(errors, key=lambda error: [str(step) for step in error.path])
 
     return check
 

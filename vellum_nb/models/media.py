@@ -12,9 +12,9 @@ from vellum_nb.errors import InputError
 
 MEDIA_TYPES = ("IMAGE", "AUDIO", "VIDEO", "DOCUMENT")
 DATA_URL_LIMIT = 4 * 2**20
-"""Characters of a data URL; what is longer is uploaded before it is sent."""
+"""Characters of a data URL; a longer one is uploaded instead."""
 ADDRESSES = ("data:", "http://", "https://", "vellum:uploaded-file:")
-"""How the text of an image, audio, a video or a document begins."""
+"""Prefixes of the address of an image, audio, a video or a document."""
 _OF_ANY_TYPE = frozenset({"application/octet-stream", "application/ogg", "application/mp4"})
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -35,13 +35,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 
 def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
-    """Return `value` as the object sent for an input of type `type_` (None: any of them).
-
-    Raises
-    ------
-    InputError
-        When `value` is no file, no address, or a file of another kind.
-    """
+    """Return `value` as the object sent for an input of type `type_` (None: any of them)."""
     if not isinstance(value, Mapping):
         return {"src": _src(value, type_)}
     src, metadata = value.get("src"), value.get("metadata")
@@ -58,7 +52,7 @@ def media_dict(value: object, type_: str | None = None) -> dict[str, Any]:
 
 
 def media_type_of(value: object) -> str | None:
-    """Return which of the media types `value` surely is, or None."""
+    """Return the media type of `value`, or None if it is uncertain."""
     if isinstance(value, bytes | bytearray):
         return _type_of_mime(_sniffed(bytes(value)) or "application/octet-stream")
     if isinstance(value, Path):

@@ -1,4 +1,4 @@
-"""A run: its request, what cancels it, and one execution as the history keeps it."""
+"""A run: its request, its cancellation, and the execution stored in the history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vellum_nb.models.trace import NodeRun
 
 RunState = Literal["STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"]
 DoubtKind = Literal["SENT", "EXECUTED"]
-"""Why a run without a recorded answer may have been executed: it was sent, or is known to run."""
+"""Reason for the doubt about a run without a recorded answer: sent, or known to be executed."""
 
 _RATING = re.compile(r"rating@(.+):(0(?:\.\d+)?|1)", re.DOTALL)
 
@@ -42,7 +42,7 @@ def case_id(inputs: Mapping[str, Any], previous_execution_id: str | None = None)
 
 
 def continued_case_id(first: str, previous_execution_id: str | None) -> str:
-    """Return the id of the case `first` where it continues an execution."""
+    """Return the id of the case `first` that continues an execution."""
     return _digest(f"{first}/{previous_execution_id}") if previous_execution_id else first
 
 
@@ -51,10 +51,12 @@ def _digest(text: str) -> str:
 
 
 def with_rating(tags: Sequence[str], author: str, quality: float | None) -> list[str]:
-    """Return tags with what `author` rates, in the place of an earlier rating; None: nothing."""
-    found = ((tag, _RATING.fullmatch(tag)) for tag in tags)
-    others = [tag for tag, match in found if match is None or match[1] != author]
-    return others if quality is None else [*others, f"rating@{author}:{round(quality, 4):g}"]
+    """Replace the rating by `author` in `tags`; None removes it."""
+    matches = ((tag, _RATING.fullmatch(tag)) for tag in tags)
+    other_tags = [tag for tag, match in matches if match is None or match[1] != author]
+    return (
+        other_tags if quality is None else [*other_tags, f"rating@{author}:{round(quality, 4):g}"]
+    )
 
 
 def new_run_id() -> str:
@@ -63,10 +65,10 @@ def new_run_id() -> str:
 
 
 class RunRequest(Model):
-    """What is to be run: one case on one release tag.
+    """Request for a run of one case on one release tag.
 
-    `inputs` is the whole case in natural Python values; `not_sent` names those that are stored
-    with the run and not sent, None all that the release does not know.
+    `inputs` are all values of the case. Those in `not_sent` are stored with the run, but not sent;
+    None selects all that the release does not have.
     """
 
     deployment: str
@@ -79,15 +81,15 @@ class RunRequest(Model):
 
 
 class Cancellation:
-    """Ends the calls that it is passed to.
+    """Cancels the calls that it is passed to.
 
-    Pass one to any number of calls; `cancel()` from any thread ends them all at once, those that
-    wait for an answer too. It stays cancelled.
+    `cancel()` can be called from any thread, and ends all of these calls at once, even if they
+    wait for an answer. It cannot be undone.
 
     Parameters
     ----------
     may_send : callable, optional
-        Asked immediately before a request leaves; if it returns False, the request is not sent.
+        Called immediately before a request is sent; if it returns False, nothing is sent.
 
     Examples
     --------
@@ -111,7 +113,7 @@ class Cancellation:
         return self._event.is_set()
 
     def cancel(self) -> None:
-        """Cancel; runs every callback that is registered. Calling it again does nothing."""
+        """Cancel the calls and run every registered callback, once."""
         with self._lock:
             if self._event.is_set():
                 return
@@ -122,11 +124,11 @@ class Cancellation:
                 callback()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for `seconds`, or until it is cancelled; return `cancelled`."""
+        """Wait for `seconds` or the cancellation; return `cancelled`."""
         return self._event.wait(seconds)
 
     def add_callback(self, callback: Callable[[], object]) -> None:
-        """Have `callback` run on `cancel`; at once if it is cancelled already."""
+        """Run `callback` on `cancel`, or now if already cancelled."""
         with self._lock:
             self._callbacks[callback] = None
             cancelled = self._event.is_set()
@@ -135,15 +137,15 @@ class Cancellation:
                 callback()
 
     def remove_callback(self, callback: Callable[[], object]) -> None:
-        """Forget a callback."""
+        """Remove a callback."""
         with self._lock:
             self._callbacks.pop(callback, None)
 
 
 class RunError(Model):
-    """Why a run has no outputs.
+    """Error of a run.
 
-    `code` is Vellum's, or one of ours: CONNECTION, TIMEOUT, HTTP_404, BAD_RESPONSE, CANCELLED.
+    `code` is Vellum's, or one of CONNECTION, TIMEOUT, HTTP_404, BAD_RESPONSE and CANCELLED.
     """
 
     code: str
@@ -151,22 +153,22 @@ class RunError(Model):
 
 
 class Run(Model):
-    """One execution, as the history stores it.
+    """One execution, as stored in the history.
 
     A rejected run is a value, not an exception: see `state` and `error`.
 
     Attributes
     ----------
     id : str
-        Ours; the history's primary key.
+        Primary key of the history.
     execution_id : str or None
-        Vellum's; None while no answer came.
+        Id on the server; None before its answer.
     timestamp, finished_at : datetime
         UTC; when the request was sent, when its answer arrived.
     latency_s : float or None
-        Seconds between them, by a monotonic clock.
+        Seconds between the two, by a monotonic clock.
     state : {"STARTED", "FULFILLED", "REJECTED", "FAILED", "CANCELLED"}
-        STARTED: recorded, no answer yet. FAILED: no usable answer came.
+        STARTED: recorded, no answer yet. FAILED: no usable answer.
     inputs, outputs : dict
         Name to Python value (plain JSON values).
     output_types : dict
@@ -176,14 +178,14 @@ class Run(Model):
     tag_moved : bool
         Whether the release tag pointed at another release after the call than before.
     desired : dict or None
-        Output name to what it should have been, as rated.
+        Output name to the desired value, from a rating.
     nodes : tuple of NodeRun
-        The trace, where it was read: `vellum_nb.Workspace.trace` reads it.
+        The trace, after `vellum_nb.Workspace.trace` has fetched it.
     author : str or None
-        Who ran it: ``VELLUM_NB_AUTHOR``, else, in a history on a server, the user's name here.
+        ``VELLUM_NB_AUTHOR``, or the user name on this machine for a history on a server.
     doubt : {"SENT", "EXECUTED"} or None
-        Why a run without an answer may still get one: it was sent, or the server is known to
-        execute it. `History.sync` and `vellum_nb.Workspace.resume_pending` complete such runs.
+        Reason to expect a later answer: the run was sent, or the server is known to execute it.
+        `vellum_nb.Workspace.sync` and `resume_pending` complete such runs.
     """
 
     id: str
@@ -222,19 +224,19 @@ class Run(Model):
 
     @property
     def in_doubt(self) -> bool:
-        """True if the run was sent, or may be, and has no recorded answer."""
+        """True if the run has or could have been sent and its answer is not recorded."""
         return self.state == "STARTED" or self.doubt is not None
 
     @property
     def ratings(self) -> dict[str, float]:
-        """Author to quality, of the ratings that have an author; `tags` hold them."""
-        found = [_RATING.fullmatch(tag) for tag in self.tags]
-        return {each[1]: float(each[2]) for each in reversed(found) if each}
+        """Quality by author, from the ratings in `tags`."""
+        matches = [_RATING.fullmatch(tag) for tag in self.tags]
+        return {match[1]: float(match[2]) for match in reversed(matches) if match}
 
     @printed
     def __repr__(self) -> str:
-        what = self.error.code if self.error else ", ".join(self.outputs)
-        return f"<Run {self.deployment} {self.release_tag}: {self.state} ({what})>"
+        result = self.error.code if self.error else ", ".join(self.outputs)
+        return f"<Run {self.deployment} {self.release_tag}: {self.state} ({result})>"
 
     __str__ = __repr__
 
@@ -245,8 +247,8 @@ class Run(Model):
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for name, value in self.outputs.items()
         ]
-        # Jupyter sets tables right-aligned, code on a ground of its own and broken within words;
-        # other front ends do not wrap it at all.
+        # Jupyter aligns tables to the right and breaks code within words, on another background;
+        # other front ends do not wrap it.
         cell = '<td style="text-align: left">'
         wrapped = "white-space: pre-wrap; overflow-wrap: anywhere; word-break: normal"
         plain = f' style="background: none; {wrapped}"'

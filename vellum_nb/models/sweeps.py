@@ -1,4 +1,4 @@
-"""A sweep as it is planned and stored: cases, release tags, repeats, and the ids of its runs."""
+"""Records of a sweep: cases, release tags, repeats, and the ids of its runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic import Field
 from vellum_nb.models.base import Model, canonical_json
 
 MOST_RUNS = 2_000_000
-"""Planned runs of a sweep: a larger number in a history is damaged, and would be counted up to."""
+"""Limit of planned runs of a sweep; a larger number in a history is taken as damage."""
 IN_DOUBT_SQL = "(state = 'STARTED' OR doubt IS NOT NULL)"
-"""True of a row of `runs` that was sent, or may be, and has no recorded answer."""
+"""True for a row of `runs` that could have been sent and lacks a recorded answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class SweepCase:
 
 
 class SweepRecord(Model):
-    """A sweep as the history keeps it."""
+    """Stored sweep."""
 
     id: str
     deployment: str
@@ -43,37 +43,37 @@ class SweepRecord(Model):
     cases: int
     signature: str
     created: datetime
-    round: int = 0  # how often failed runs were repeated, each time under new ids
+    round: int = 0  # repetitions of failed runs, each under new ids
     ended: datetime | None = None  # None while a planned run is missing
-    why: str | None = None  # why it stopped before its end
-    releases: dict[str, str | None] = Field(default_factory=dict)  # by tag, as it was planned
+    why: str | None = None  # reason to stop before the end
+    releases: dict[str, str | None] = Field(default_factory=dict)  # planned release id by tag
     options: dict[str, Any] = Field(default_factory=dict)  # limits, concurrency, cost
     generation: int = 1  # among the sweeps of the same signature
-    case_order: tuple[int, ...] | None = None  # positions as they are run; None: as given
+    case_order: tuple[int, ...] | None = None  # positions in order of execution; None: ascending
     checked: dict[str, datetime] = Field(default_factory=dict)  # tag: last seen on its release
-    judge: str | None = None  # what the ids of its runs derive from, if it is a judge's
+    judge: str | None = None  # base of the run ids of a sweep by a judge
     notes: tuple[str, ...] = ()  # of its plan, on the cases and releases
     case_ids: tuple[str, ...] = ()  # of a judge's sweep; read with it, not stored
     lost: datetime | None = None  # last sign of a driver that died; read, not stored
 
     @property
     def planned(self) -> int:
-        """How many runs there are to be."""
+        """Number of planned runs."""
         return self.cases * len(self.release_tags) * self.repeats
 
     @property
     def lease_name(self) -> str:
-        """The name of the lease of its driver: all sweeps of a judge share one."""
+        """Name of the lease of its driver; all sweeps of a judge share one."""
         return self.judge or self.id
 
     def order(self) -> Sequence[int]:
-        """Return the positions of the cases in the order in which they are run."""
+        """Return the positions of the cases in order of execution."""
         return range(self.cases) if self.case_order is None else self.case_order
 
     def places(self) -> Iterator[Place]:
-        """Yield every planned run: all tags of a case together, repeat after repeat.
+        """Yield the planned runs: by repeat, case and tag.
 
-        Where it may stop early, all repeats of a case as well.
+        A sweep that can stop early runs all repeats of a case together: by case, repeat and tag.
         """
         outer = (range(self.repeats), self.order())
         if self.options.get("stop_when"):
@@ -87,7 +87,7 @@ class SweepRecord(Model):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One planned run of a sweep: this case, on this release tag, for this time."""
+    """A planned run of a sweep: its case, release tag and repeat."""
 
     position: int
     release_tag: str
@@ -95,15 +95,15 @@ class Place:
 
 
 ATTEMPTS = 3
-"""How often a planned run whose execution is cut off is made in one session."""
+"""Limit of attempts per session at a planned run that the server cancels."""
 
 
 def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 0) -> str:  # noqa: A002  (the field's word)
-    """Return the id of a planned run, which is its external id too.
+    """Return the id, and external id, of a planned run.
 
-    It follows from the plan alone, or for a judge's from the judge and what is judged, so that all
-    processes send the same run under the same id. An execution that was cut off has no answer: its
-    run is made again as the next `attempt`.
+    It is derived from the plan, or from the judge and the judged answer, so all processes send the
+    same run under the same id. If the server cancelled an execution, its run is sent as the next
+    `attempt`.
 
     Examples
     --------
@@ -130,9 +130,9 @@ def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 
 def planned_ids(
     sweep: SweepRecord, begun: Container[str] = frozenset()
 ) -> Iterator[tuple[str, Place]]:
-    """Yield every id that a planned run may have in the history, and the run.
+    """Yield every possible id of every planned run, with the run.
 
-    Those are the ids of a session's attempts, and of the next one after those in `begun`.
+    These are the ids of the attempts of a session, and of the next attempt after those in `begun`.
     """
     for place in sweep.places():
         for number in range(sweep.round + 1):
@@ -144,16 +144,16 @@ def planned_ids(
 
 
 def most_rounds(planned: int) -> int:
-    """Return how often the failed runs of a sweep may run again: all attempts are counted."""
+    """Return the limit of repetitions of failed runs; every attempt counts."""
     return max(1_000, MOST_RUNS // max(1, planned))
 
 
 def signature(
     deployment: str, release_tags: Sequence[str], repeats: int, case_ids: Sequence[str]
 ) -> str:
-    """Return the identity of a plan: what two sweeps have in common that are the same work.
+    """Return the identity of a plan.
 
-    Workspace and environment, which a key may not be allowed to read, are compared apart.
+    Workspace and environment, which some keys cannot read, are compared separately.
     """
     plan = [deployment, list(release_tags), repeats, list(case_ids)]
     return hashlib.sha256(canonical_json(plan).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The nodes of a run: from the events of a stream or from spans, and what they cost together."""
+"""Nodes of a run, from a stream or from spans, and their total cost."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class NodeRun(Model):
-    """One execution of one node.
+    """An execution of a node.
 
     Attributes
     ----------
     name : str
         The node's name.
     span_id, parent_span_id : str or None
-        Its own span, and the span of what it ran in: the workflow, or a node with nodes inside.
+        Its span, and that of its parent: the workflow, or a node that contains nodes.
     state : str
         INITIATED (it has not ended), STREAMING, FULFILLED or REJECTED.
     start, end : datetime or None
         UTC.
     error : str or None
-        Why it was rejected.
+        Reason of the rejection.
     model, tokens_in, tokens_out, cost_usd
-        Of a prompt node; None where the server does not report it.
+        Of a prompt node, if the server reports it.
     outputs_hash : str or None
-        Equal for equal outputs, in any order; None where they are not known.
+        Hash of the outputs, independent of their order; None if they are unknown.
     calls : tuple of dict
         The function calls in its outputs: `name` and `arguments`.
     is_named : bool
-        False where a stream has no names: the name is its kind and the beginning of its id.
+        False if the stream lacks names: the name is then the kind and the start of the id.
     """
 
     name: str
@@ -66,34 +66,34 @@ class NodeRun(Model):
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from start to end; None while one of the two is unknown."""
+        """Seconds from start to end; None if one of them is unknown."""
         if self.start is None or self.end is None:
             return None
         return (self.end - self.start).total_seconds()
 
 
 def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...]:
-    """Return the nodes that the NODE events of a stream report, in the order they began."""
-    found: dict[str, NodeRun] = {}
+    """Return the nodes from the NODE events of a stream, by start."""
+    nodes: dict[str, NodeRun] = {}
     for event in events:
         if event.type == "NODE" and isinstance(event.data, WorkflowNodeResultEvent):
             key = event.data.node_result_id or event.data.node_id
-            if key not in found:
+            if key not in nodes:
                 parent = event.data.parent_span_id or event.data.source_execution_id
-                found[key] = NodeRun(
+                nodes[key] = NodeRun(
                     name="",
                     span_id=key,
                     parent_span_id=parent or event.execution_id,
                     start=event.data.ts,
                 )
-            found[key] = _grown(found[key], event.data)
-    return tuple(found.values())
+            nodes[key] = _grown(nodes[key], event.data)
+    return tuple(nodes.values())
 
 
 def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
-    """Return the nodes that spans report, in the order they began.
+    """Return the nodes from spans, by start.
 
-    The parent of a node inside a workflow of another node is that other node.
+    The parent of a node in a nested workflow is the node that runs this workflow.
     """
     by_id = {span.span_id: span for span in spans}
     nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
@@ -101,24 +101,24 @@ def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
 
 
 def function_calls(value: Any) -> tuple[dict[str, Any], ...]:
-    """Return the function calls in a value, however deep: `name` and `arguments` of each."""
-    found, todo = [], [value]
-    while todo:
-        each = todo.pop()
-        if isinstance(each, Mapping):
-            call = each.get("value")
-            if each.get("type") == "FUNCTION_CALL" and isinstance(call, Mapping):
-                found.append({"name": call.get("name"), "arguments": call.get("arguments")})
-            each = list(each.values())
-        if isinstance(each, list | tuple):
-            todo += reversed(each)
-    return tuple(found)
+    """Return `name` and `arguments` of all function calls in a value, at any depth."""
+    calls, remaining = [], [value]
+    while remaining:
+        item = remaining.pop()
+        if isinstance(item, Mapping):
+            content = item.get("value")
+            if item.get("type") == "FUNCTION_CALL" and isinstance(content, Mapping):
+                calls.append({"name": content.get("name"), "arguments": content.get("arguments")})
+            item = list(item.values())
+        if isinstance(item, list | tuple):
+            remaining += reversed(item)
+    return tuple(calls)
 
 
 def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
     """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
 
-    A figure that no node has becomes None. Several models are joined by a comma.
+    A figure is None if all nodes lack it. The names of several models are joined by a comma.
     """
     return {
         "cost_usd": _total((node.cost_usd for node in nodes), math.fsum),
@@ -130,18 +130,18 @@ def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
 
 def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict[str, Any]:
     """Return the same figures as `totals`, from the usage results of an execution."""
-    used = [each for result in results or () for each in result.usage or ()]
-    costs = [each for result in results or () for each in result.cost or ()]
+    used = [entry for result in results or () for entry in result.usage or ()]
+    costs = [entry for result in results or () for entry in result.cost or ()]
     return {
         "cost_usd": _total((price.value for price in costs), math.fsum),
-        "tokens_in": _total(each.ml_model_usage.input_token_count for each in used),
-        "tokens_out": _total(each.ml_model_usage.output_token_count for each in used),
-        "model": _models(each.ml_model_name for each in used),
+        "tokens_in": _total(entry.ml_model_usage.input_token_count for entry in used),
+        "tokens_out": _total(entry.ml_model_usage.output_token_count for entry in used),
+        "model": _models(entry.ml_model_name for entry in used),
     }
 
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
-    """Return `node` with the data of one more of its events."""
+    """Update `node` with one of its events."""
     kind = (data.data and data.data.type) or node.kind
     news: dict[str, Any] = {
         "name": _name(data, kind) or node.name,
@@ -151,7 +151,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
     }
     if data.state in _ENDS:
         news["end"] = data.ts
-        news |= _answer([each.get("value") for each in data.output_values])
+        news |= _answer([output.get("value") for output in data.output_values])
     if data.error is not None:
         news["error"] = data.error.message or data.error.code
     if data.data is not None and data.data.execution_meta is not None:
@@ -160,7 +160,7 @@ def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
 
 
 def _name(data: WorkflowNodeResultEvent, kind: str) -> str:
-    """Return what to call a node: as the server does, or by its kind and the start of its id."""
+    """Return the name of a node, or its kind and the start of its id."""
     if data.node_name:
         return data.node_name
     output = ((data.data and data.data.data) or {}).get("output")
@@ -171,19 +171,19 @@ def _name(data: WorkflowNodeResultEvent, kind: str) -> str:
 
 def _spent(meta: PromptNodeExecutionMeta) -> dict[str, Any]:
     usage = meta.usage
-    found = {
+    figures = {
         "model": meta.model_name,
         "tokens_in": usage and usage.input_token_count,
         "tokens_out": usage and usage.output_token_count,
         "cost_usd": meta.cost and meta.cost.value,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _answer(outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return what is kept of a node's outputs; spans order them, and type them, otherwise."""
+    """Return the hash and the calls of a node's outputs, independent of their order and types."""
     try:
-        text = repr(sorted(json.dumps(_untyped(each), sort_keys=True) for each in outputs))
+        text = repr(sorted(json.dumps(_untyped(output), sort_keys=True) for output in outputs))
     except (TypeError, ValueError, RecursionError):
         text = ""
     hash_ = hashlib.sha256(text.encode()).hexdigest()[:16] if outputs and text else None
@@ -191,13 +191,13 @@ def _answer(outputs: Sequence[Any]) -> dict[str, Any]:
 
 
 def _untyped(value: Any) -> Any:
-    """Return a value without the types around it and in it, and 1.0 as 1."""
+    """Remove types from a value, at any depth, and write 1.0 as 1."""
     if isinstance(value, Mapping):
         if value.keys() == {"type", "value"}:
             return _untyped(value["value"])
-        return {name: _untyped(each) for name, each in value.items()}
+        return {name: _untyped(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_untyped(each) for each in value]
+        return [_untyped(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -221,7 +221,7 @@ def _node(span: VellumSpan, by_id: dict[str, VellumSpan]) -> NodeRun:
 
 
 def _parent(span: VellumSpan, by_id: dict[str, VellumSpan]) -> str | None:
-    """Return the node that `span` ran in, or the span of the whole execution."""
+    """Return the node that contains `span`, or the span of the execution."""
     seen = {span.span_id}
     parent = span.parent_span_id
     while parent in by_id and by_id[parent].name.startswith("workflow"):
@@ -234,8 +234,8 @@ def _parent(span: VellumSpan, by_id: dict[str, VellumSpan]) -> str | None:
 
 
 def _total(figures: Iterable[Any], add: Callable[[list[Any]], Any] = sum) -> Any:
-    known = [figure for figure in figures if figure is not None]
-    return add(known) if known else None
+    present = [figure for figure in figures if figure is not None]
+    return add(present) if present else None
 
 
 def _models(names: Iterable[str | None]) -> str | None:

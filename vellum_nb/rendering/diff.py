@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from vellum_nb.escaping import printable, printed
 from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
+from vellum_nb.models.types import value_type
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -51,13 +52,9 @@ _TOTAL = 100_000  # characters of HTML of all pieces together
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
 _ROWS = 100  # rows shown as HTML
-_TYPED = {"CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "FUNCTION_CALL", "ERROR"}
-_NOUNS = {"CHAT_HISTORY": "turn", "ARRAY": "item", "SEARCH_RESULTS": "result"}
-_OWN = {"CHAT_HISTORY": "text", "ARRAY": "value", "SEARCH_RESULTS": "text"}  # goes without saying
 _KEYS = ("id", "key", "name", "label")  # what an item of a list is often known by
 _IDS = ("id", "key")  # what has another one of these is another thing
 _SHAPES = {"turn": "role", "typed": "type"}  # what distinguishes the items of a kind
-_ITEM = {"CHAT_HISTORY": "turn", "ARRAY": "typed", "SEARCH_RESULTS": "hit"}  # kinds of items
 _PLAIN = re.compile(r"[^\W\d][\w-]*\Z")
 _GLIMPSE = 80  # characters of an item that moved
 _LABEL = 60  # characters of a role or a document's name
@@ -323,7 +320,7 @@ class Difference:
             return "an error instead of an answer" if self.kind == "ERROR" else "no error any more"
         if self.changes[0].path == ():
             return _of_one(self.changes[0])
-        noun = _NOUNS.get(self.kind, "field")
+        noun = value_type(self.kind).part_noun or "field"
         changes = [change for change in self.changes if change.kind != "move"]
         if noun != "field" and isinstance(self.old, list) and isinstance(self.new, list):
             parts = {
@@ -353,7 +350,7 @@ class Difference:
 
     def _is_one_line(self) -> bool:
         """Return whether the whole value, marked, reads better than a list of changes."""
-        if not self.changes or self.changes[0].path == () or self.kind in _TYPED:
+        if not self.changes or self.changes[0].path == () or value_type(self.kind).has_parts:
             return False
         texts = (json_text(self.old), json_text(self.new))
         are_short = all("\n" not in text and text[:1] in "[{" for text in texts)
@@ -414,7 +411,7 @@ def _changes(old: Any, new: Any, kind: str, path: Path) -> Iterator[Change]:
             if key not in new:
                 yield Change("delete", (*path, key), value, MISSING)
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple):
-        yield from _list_changes(old, new, _ITEM.get(kind, "JSON"), path)
+        yield from _list_changes(old, new, value_type(kind).part, path)
     elif not same_value(old, new):
         yield Change("change", path, old, new)
 
@@ -546,7 +543,7 @@ def _row_of(found: Difference, change: Change) -> Row:
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the rest
         glimpse = textwrap.shorten(text[: 4 * _GLIMPSE], _GLIMPSE, placeholder="…") or "…"
-        noun = _NOUNS.get(kind) if len(change.path) == 1 else None
+        noun = value_type(kind).part_noun if len(change.path) == 1 else ""
         place = f"{noun} {change.moved_from + 1}" if noun else f"[{change.moved_from}]"
         return Row(label, [Op("equal", glimpse)], f"moved from {place}")
     if isinstance(change.old, str) and isinstance(change.new, str):
@@ -561,7 +558,7 @@ def _row_of(found: Difference, change: Change) -> Row:
 
 def _text(change: Change, value: Any, kind: str) -> str:
     """Return `value`, which stands at the end of the change's path, as its type says."""
-    if len(change.path) == 1 and kind in _NOUNS:
+    if len(change.path) == 1 and value_type(kind).part_noun:
         text = value_text([value], kind)
         role = value.get("role", "?") if isinstance(value, Mapping) else None
         return text.removeprefix(f"{role}: ") or '""'
@@ -572,7 +569,7 @@ def _text(change: Change, value: Any, kind: str) -> str:
 
 def _label(found: Difference, change: Change) -> str:
     path, kind = change.path, found.kind
-    noun = _NOUNS.get(kind)
+    noun = value_type(kind).part_noun
     if not noun or not path or not isinstance(path[0], int):
         return _path_text(path)
     root = found.old if change.kind == "delete" and len(path) == 1 else found.new
@@ -584,7 +581,7 @@ def _label(found: Difference, change: Change) -> str:
         document = document.get("label") if isinstance(document, Mapping) else document
         name = f" ({str(document)[:_LABEL]})" if document else ""
     rest = [part for part in path[1:] if part != "content" or kind != "CHAT_HISTORY"]
-    if rest and rest[0] in {_OWN[kind], "value"}:
+    if rest and rest[0] in {value_type(kind).part_value, "value"}:
         rest = rest[1:]
     return f"{noun} {path[0] + 1}{name}{f' {_path_text(rest)}' if rest else ''}"
 

@@ -272,7 +272,7 @@ class Sweep:
         """
         import pandas as pd
 
-        record, sweeps = self.record, self._history.sweeps
+        record, sweeps = self.record, Sweeps(self._history)
         frame = sweeps.frame(self.id, exclude=self._superseded())
         cases = sweeps.cases(self.id)
         by_case_id = {case.case_id: case for case in reversed(cases)}
@@ -357,7 +357,7 @@ class Sweep:
         moved = f"; moved during the sweep: {', '.join(now.moved)}" if now.moved else ""
         note = ""
         with suppress(HistoryError):  # it was closed: what is known can still be shown
-            if deleted := self._history.sweeps.deleted(self.id):
+            if deleted := Sweeps(self._history).deleted(self.id):
                 note = f"; {deleted} deleted, see history.deletions()"
         return (
             f"<Sweep of {self.record.deployment} on {', '.join(self.record.release_tags)}: "
@@ -378,7 +378,7 @@ class Sweep:
         `look_up`: those that ended in doubt are among them, and have not ended yet. `expected` is
         what a run on each release tag is expected to cost.
         """
-        record, sweeps = self.record, self._history.sweeps
+        record, sweeps = self.record, Sweeps(self._history)
         counter = Counter(record.release_tags, record.cases * record.repeats, expected)
         states, reused = sweeps.states(record.id), sweeps.reused(record.id)
         in_doubt: list[PlannedRun] = []
@@ -409,7 +409,7 @@ class Sweep:
                 self._lease = None  # a fork has none of its parent's
                 is_new = self.plan is not None and not (self.plan.resumes or self.plan.ended)
                 adopt = not is_new or self._last_driver is not None
-                self._lease = self._history.sweeps.acquire(
+                self._lease = Sweeps(self._history).acquire(
                     self.record,
                     adopt=adopt,
                     acts_elsewhere=self._options.executor is not None,
@@ -429,7 +429,7 @@ class Sweep:
                 raise
 
     def _new_driver(self, lease: SweepLease, *, retry: bool) -> Driver | None:
-        options, sweeps, prepare = self._options, self._history.sweeps, self._worker.prepare
+        options, sweeps, prepare = self._options, Sweeps(self._history), self._worker.prepare
         past = sweeps.past(self.record.deployment)
         expected = _expected_costs(past, self.record.release_tags)
         states, reused, in_doubt = self._read(look_up=True, expected=expected)
@@ -495,7 +495,7 @@ class Sweep:
     def _new_stop_rule(self, states: Mapping[str, str], reused: Mapping[Place, str]) -> StopRule:
         """Return what stops the sweep early, with the runs that have ended before."""
         planned = list(planned_runs(self.record, states, reused))
-        cases = self._history.sweeps.cases(self.id)
+        cases = Sweeps(self._history).cases(self.id)
         rule = StopRule(self.record, cases, self._options, planned)
         ended = [run.run_id for run in planned if run.state not in {None, "STARTED", "IN_DOUBT"}]
         rule.reason(self._history.runs(ids=ended) if ended else ())
@@ -575,10 +575,10 @@ class Sweep:
 
     def _reused(self) -> dict[str, Place]:
         """Return which planned run each reused run of the history replaces."""
-        return {run: place for place, run in self._history.sweeps.reused(self.id).items()}
+        return {run: place for place, run in Sweeps(self._history).reused(self.id).items()}
 
     def _superseded(self) -> set[str]:
-        record, states = self.record, self._history.sweeps.states(self.id)
+        record, states = self.record, Sweeps(self._history).states(self.id)
         is_plain = not record.round and record.judge is None and "CUT_OFF" not in states.values()
         return set() if is_plain else superseded(record, states)
 

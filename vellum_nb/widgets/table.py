@@ -17,7 +17,13 @@ import traitlets
 
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import OPTIONAL_COLUMNS, History, OrderedRuns
+from vellum_nb.history import (
+    OPTIONAL_COLUMNS,
+    History,
+    OrderedRuns,
+    index_for_search,
+    ordered_runs,
+)
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import lookup_text, plural
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
@@ -74,7 +80,8 @@ class HistorySource:
         self._outputs: dict[str, None] = {}
         self._deployments: set[str] = set()
         self._optional: set[str] = set()
-        self._meet(history.page(limit=_SAMPLE, whole=False, skip_damaged=True, **self._filters))
+        newest = ordered_runs(history, whole=False, limit=_SAMPLE, **self._filters)
+        self._meet(newest.runs(offset=0, limit=_SAMPLE))
 
     @property
     def known(self) -> list[str]:
@@ -149,11 +156,11 @@ class HistorySource:
         order: dict[str, Any] = {"order_by": query["order_by"], "descending": query["descending"]}
         order["whole"] = "search" in filters  # a match may be far into a large value
         if query["order_by"] == "timestamp":
-            where: dict[str, Any] = {"offset": offset, "limit": limit, "skip_damaged": True}
-            return self.history.page(**where, **order, **filters)
+            runs = ordered_runs(self.history, limit=offset + limit, **order, **filters)
+            return runs.runs(offset=offset, limit=limit)
         key = repr((sorted(filters.items()), order))
         if again or self._ordered is None or self._ordered[0] != key:
-            self._ordered = key, self.history.ordered(on_start=on_start, **order, **filters)
+            self._ordered = key, ordered_runs(self.history, on_start=on_start, **order, **filters)
         return self._ordered[1].runs(offset=offset, limit=limit)
 
     def forget_order(self) -> None:
@@ -384,7 +391,7 @@ class HistoryView(TableView):
         with suppress(_ReplacedError):
             self._refuse_replaced(window)
             if query["search"].strip():
-                self._source.history.index_for_search(partial(self._on_progress, window))
+                index_for_search(self._source.history, partial(self._on_progress, window))
             answer = self._read(query, window, again=again)
             self._refuse_replaced(window)
             self.send(answer)

@@ -13,7 +13,7 @@ from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
 from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.errors import APIError, InputError, NotFoundError
-from vellum_nb.history import History, micros, moment
+from vellum_nb.history import History, Sweeps, micros, moment
 from vellum_nb.models import Run, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
@@ -157,8 +157,8 @@ def _runs_and_cases(
         runs = history.runs(deployment=deployment, release_tag=tags, since=since)
         case_ids = {each.case_id for each in runs}
         sweeps = dict.fromkeys(each.sweep_id for each in runs if each.sweep_id)
-        cases = [case for each in sweeps for case in history.sweeps.cases(each)]
-        records = (record for each in sweeps for record in history.sweeps.every(each))
+        cases = [case for each in sweeps for case in Sweeps(history).cases(each)]
+        records = (record for each in sweeps for record in Sweeps(history).every(each))
         notes = [note for record in records for note in record.notes]
         return runs, [case for case in cases if case.case_id in case_ids], notes
     if sweep.record.deployment != deployment:
@@ -166,7 +166,7 @@ def _runs_and_cases(
         raise InputError(msg)
     begin = None if since is None else moment("since", since)
     runs = [run for run in sweep.runs() if begin is None or micros(run.timestamp) >= begin]
-    return runs, history.sweeps.cases(sweep.id), sweep.notes
+    return runs, Sweeps(history).cases(sweep.id), sweep.notes
 
 
 def known_release(

@@ -13,7 +13,7 @@ from typing import Any
 
 from vellum_nb.client import Client
 from vellum_nb.errors import APIError, HistoryError, InputError, InputProblem
-from vellum_nb.history import History, SyncReport, from_micros, micros, moment
+from vellum_nb.history import History, SyncReport, from_micros, micros, moment, set_nodes
 from vellum_nb.models import (
     ActualRequest,
     NodeRun,
@@ -33,8 +33,21 @@ _MOST_PAGES = 1_000
 _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 
 
-def nodes_of(client: Client, run: Run) -> Sequence[NodeRun]:
-    """Read the nodes of `run`; `HistoryError` where it has no execution id."""
+def read_nodes(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
+    """Return the nodes of `run` from the history, or fetch them from Vellum and store them."""
+    if run.nodes:
+        return run.nodes
+    stored_runs = history.runs(ids=[run.id], skip_damaged=True)
+    if stored_runs and stored_runs[0].nodes:
+        return stored_runs[0].nodes
+    nodes = _fetch_nodes(client, run)
+    if nodes and stored_runs and run.state != "STARTED":
+        set_nodes(history, run.id, nodes)
+    return nodes
+
+
+def _fetch_nodes(client: Client, run: Run) -> Sequence[NodeRun]:
+    """Fetch the nodes of `run`; raise a `HistoryError` if it has no execution id."""
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
@@ -142,7 +155,7 @@ def find_run(history: History, run: Run | str) -> Run:
             return found[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
-        "ws.history.sync(deployment) imports runs that were made elsewhere"
+        "ws.sync(deployment) imports runs that were made elsewhere"
     )
     raise HistoryError(msg)
 

@@ -22,6 +22,7 @@ from vellum_nb.errors import (
     VellumNBError,
 )
 from vellum_nb.escaping import printed
+from vellum_nb.history import Sweeps
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.workspace.lookup import NoLookupError, ended, run_fields
 from vellum_nb.workspace.runner import (
@@ -41,7 +42,7 @@ class RunStream:
     Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block closes the
     connection: the run is then recorded as CANCELLED with what had come. If the connection is lost
     midway, the loop raises, and the run is recorded as FAILED with what had come. Both are in
-    doubt: the server may have ended the execution, and ``ws.history.sync(deployment)`` or
+    doubt: the server may have ended the execution, and ``ws.sync(deployment)`` or
     `Workspace.resume_pending` records how.
 
     Attributes
@@ -180,7 +181,7 @@ class PendingRun:
     """A submitted run; made by `Workspace.submit` and `Workspace.resume_pending`.
 
     Its row in the history stays as it is, STARTED for a run that was just submitted, until its end
-    is recorded: by `status`, `wait`, `History.sync`, or `Workspace.resume_pending` in a later
+    is recorded: by `status`, `wait`, `Workspace.sync`, or `Workspace.resume_pending` in a later
     kernel.
 
     Attributes
@@ -302,7 +303,7 @@ def resume_pending(runner: Runner) -> list[PendingRun]:
     here = None
     with suppress(APIStatusError):  # this key may not know
         here = runner.client.environment_identity().name
-    sweeps = runner.history.sweeps
+    sweeps = Sweeps(runner.history)
     held, ids = sweeps.held(), sweeps.ids_in_doubt()
     runs = [
         run

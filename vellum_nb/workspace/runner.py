@@ -22,6 +22,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from vellum_nb.client import Client
+from vellum_nb.client.client import client_settings
 from vellum_nb.clock import uptime
 from vellum_nb.errors import (
     APIConnectionError,
@@ -34,7 +35,7 @@ from vellum_nb.errors import (
     InputProblem,
     VellumNBError,
 )
-from vellum_nb.history import History
+from vellum_nb.history import History, Sweeps, set_execution_id
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -51,7 +52,8 @@ from vellum_nb.models import (
 )
 from vellum_nb.models.contract import WorkflowNodeResultEvent, WorkflowResultEventOutputData
 from vellum_nb.models.inputs import format_value, plain, to_wire
-from vellum_nb.models.media import DATA_URL_LIMIT, MEDIA_TYPES
+from vellum_nb.models.media import DATA_URL_LIMIT
+from vellum_nb.models.types import value_type
 from vellum_nb.sweep.retry_policy import LOOKUP_S, cancelled, doubt_after, lookup_pause, run_error
 from vellum_nb.workspace.lookup import (
     Lookup,
@@ -66,7 +68,6 @@ Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
-_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 META = {"usage": True, "cost": True, "model_name": True}
 
 
@@ -188,7 +189,7 @@ class Runner:
         """Record the execution id of a run in doubt, the first time that it is known."""
         if run.execution_id is not None or not execution_id:
             return run
-        _retry_once(partial(self.history.set_execution_id, run.id, execution_id))
+        _retry_once(partial(set_execution_id, self.history, run.id, execution_id))
         doubt = run.doubt and "EXECUTED"
         return run.model_copy(update={"execution_id": execution_id, "doubt": doubt})
 
@@ -255,7 +256,7 @@ class Runner:
         run = self.history.get(run.id)
         if not run.in_doubt:
             return run
-        if self.is_driven(run, self.history.sweeps.held()):
+        if self.is_driven(run, Sweeps(self.history).held()):
             msg = f"Run {run.id} is under way: its answer is recorded when it arrives"
             raise VellumNBError(msg)
         try:
@@ -272,9 +273,9 @@ class Runner:
         self, deployment_id: str | None, run: Run, *, cancel: Cancellation | None = None
     ) -> Run:
         """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
-        self.history.sweeps.begin_doubt(run.id)
-        began = uptime() - self.history.sweeps.doubt_age(run.id)
-        _, read = self.client.settings(max_connections=1, max_tries=1).timeout
+        Sweeps(self.history).begin_doubt(run.id)
+        began = uptime() - Sweeps(self.history).doubt_age(run.id)
+        _, read = client_settings(self.client).timeout
         longest, cancel = read or LOOKUP_S, cancel or Cancellation()
         while True:
             try:
@@ -336,7 +337,7 @@ def _note_on(run: Run) -> str:
     if run.doubt == "EXECUTED" and run.external_id != run.id:
         verb = f"may be the execution that has the external id {run.external_id!r:.80}"
     return (
-        f"{note}. It {verb}: ws.history.sync({run.deployment!r}) or ws.resume_pending() "
+        f"{note}. It {verb}: ws.sync({run.deployment!r}) or ws.resume_pending() "
         "completes it when the server lists its execution."
     )
 
@@ -549,7 +550,7 @@ class Uploads:
         fields = [dict(item) for item in inputs]
         return [
             each | {"value": self._replaced(each["value"], cancel)}
-            if each["type"] in _WITH_FILES
+            if value_type(each["type"]).has_files
             else each
             for each in fields
         ]

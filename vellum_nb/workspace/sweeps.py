@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.client import Client, ClientSettings
+from vellum_nb.client.client import client_settings, contains_key, open_client
 from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.metrics import Metrics
@@ -80,7 +81,7 @@ Compare = Callable[..., Comparison]  # of a sweep, with options
 @lru_cache(maxsize=8)
 def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noqa: ARG001
     """Return this process's session: connections do not survive a fork."""
-    client = Client.of(settings)
+    client = open_client(settings)
     return client, Uploads(client)
 
 
@@ -197,7 +198,7 @@ class SweepWorker:
         self._runner, self._history, self._sweep = runner, runner.history, sweep
         self._cases, self._releases = cases, dict(releases or {})
         self._is_fresh = releases is not None
-        _, read = runner.client.settings(max_connections=1, max_tries=1).timeout
+        _, read = client_settings(runner.client).timeout
         self.read_timeout_s = read or LOOKUP_S
         self._doubts: Mapping[str, tuple[DoubtKind, float]] = {}
         self._types: dict[str, Mapping[str, str] | None] = {}
@@ -266,12 +267,12 @@ class SweepWorker:
             raise VellumNBError(msg)
         last_seen = self._read_releases(lease)
         attempt = SweepAttempt(
-            client.settings(max_connections=options.at_once, max_tries=1),
+            client_settings(client, max_connections=options.at_once, max_tries=1),
             self._runner.lookup.deployment_id(sweep.deployment),
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
-        own = Client.of(attempt.settings)
+        own = open_client(attempt.settings)
         attempt.session = own, Uploads(own)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         began = datetime.now(UTC)  # before any run
@@ -291,10 +292,10 @@ class SweepWorker:
         if not self._is_fresh:
             resolve = partial(self._runner.resolve, sweep.deployment)
             self._releases = {tag: resolve(tag) for tag in sweep.release_tags}
-            self._cases = self._cases or self._history.sweeps.cases(sweep.id)
+            self._cases = self._cases or Sweeps(self._history).cases(sweep.id)
             checked_cases(stored_table(self._cases), self._releases, sweep.deployment)
-        self._doubts = self._history.sweeps.doubts(sweep.id)
-        checked = self._history.sweeps.every(sweep.id)[0].checked
+        self._doubts = Sweeps(self._history).doubts(sweep.id)
+        checked = Sweeps(self._history).every(sweep.id)[0].checked
         for tag, release in self._releases.items():
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
@@ -319,7 +320,7 @@ class SweepWorker:
         """Return the live view of the sweep."""
         from vellum_nb.widgets.sweep_view import SweepView
 
-        cases = self._cases or self._history.sweeps.cases(sweep.id)
+        cases = self._cases or Sweeps(self._history).cases(sweep.id)
         numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
         tags = {tag: release.release_tags for tag, release in self._releases.items() if release}
         same = {tag: tuple(o.name for o in own if o.name != tag) for tag, own in tags.items()}
@@ -327,7 +328,7 @@ class SweepWorker:
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""
-        refuse_key(str(path), self._runner.client.leaks, [frame])
+        refuse_key(str(path), partial(contains_key, self._runner.client), [frame])
         return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
@@ -357,7 +358,8 @@ class SweepWorker:
         runs are marked that began since; at the end again, for those that were about to be recorded
         then.
         """
-        client = Client.of(self._runner.client.settings(max_connections=1, max_tries=_TRIES))
+        settings = client_settings(self._runner.client, max_connections=1, max_tries=_TRIES)
+        client = open_client(settings)
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:
@@ -423,7 +425,7 @@ def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
         workspace=_workspace_id(runner.client),
         judge=judge,
     )
-    sweeps = runner.history.sweeps
+    sweeps = Sweeps(runner.history)
     make_plan = partial(plan_sweep, new, found, sweeps, options, notes=notes, restart=restart)
     planned = make_plan(reuse=reuse and dry_run)
     if dry_run:
@@ -483,7 +485,7 @@ def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
     """Return a sweep of the history, with other limits; where it is under way, they apply now."""
-    sweeps = runner.history.sweeps
+    sweeps = Sweeps(runner.history)
     record = find_sweep(sweeps, sweep_id)
     unknown = record.options.keys() - {each.name for each in fields(SweepOptions)}
     if unknown:
@@ -538,7 +540,7 @@ def _store(
 
 def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
     """Look up runs of these cases and releases whose answer never came."""
-    releases, held = set(new.releases.values()) - {None}, runner.history.sweeps.held()
+    releases, held = set(new.releases.values()) - {None}, Sweeps(runner.history).held()
     found = runner.history.runs(
         deployment=new.deployment,
         case_id=[case.case_id for case in cases],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from uuid import UUID
 
 from vellum_nb.client import Client
+from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.cases import Case
@@ -23,7 +24,7 @@ from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
 from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.errors import APIError, HistoryError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History, parse_location
+from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
 from vellum_nb.models import (
     Cancellation,
     Run,
@@ -43,7 +44,7 @@ from vellum_nb.workspace.comparing import (
     same_releases,
     stored_comparison,
 )
-from vellum_nb.workspace.executions import find_run, nodes_of, rate_run, synchronise
+from vellum_nb.workspace.executions import find_run, rate_run, read_nodes, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
 from vellum_nb.workspace.lookup import (
@@ -104,12 +105,9 @@ class Workspace:
         self.server = server
         self._keep_open = keep_open
         self._lookup = Lookup(client)
-        self.history = history.with_callbacks(
-            view=self._view_history,
-            sync=partial(synchronise, client, self._lookup),
-            trace=partial(nodes_of, client),
-            leaks=client.leaks,
-        )
+        leaks = partial(contains_key, client)
+        self.history = connected(history, view=self._view_history, leaks=leaks)
+        self._nodes = partial(read_nodes, client, self.history)
         self._runner = Runner(client, self.history, self._lookup)
         known = partial(known_release, self._runner)
         self._judges = JudgeService(self.history, self._sweep_judge, known)
@@ -237,7 +235,7 @@ class Workspace:
             count=count,
             stream=stream,
             rate=self._rate_or_clear,
-            trace=self.history.nodes,
+            trace=self._nodes,
             look_up=self._runner.look_up,
             cases=partial(self.sweep, deployment),
         )
@@ -270,7 +268,7 @@ class Workspace:
         The release tag is resolved to its release first, the inputs are checked against that
         release's variables, and the run is in the history before it is sent. After an `APIError`
         it is FAILED there, after an interrupt CANCELLED. If it may have been executed it is in
-        doubt (`Run.doubt`): ``ws.history.sync(deployment)`` and `resume_pending` complete it with
+        doubt (`Run.doubt`): ``ws.sync(deployment)`` and `resume_pending` complete it with
         state, outputs and cost. `HistoryError`: it could not be recorded.
 
         Parameters
@@ -415,11 +413,43 @@ class Workspace:
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
-        """Return the nodes of a run, one row per node, in the order in which they began.
+        """Return the nodes of a run, in the order in which they began.
 
-        As `History.trace`, for a run as in `rate`: read from Vellum once, then stored.
+        Nodes that are not in the history are read from Vellum once and stored. Columns: `name`,
+        `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`, `tokens_in`, `tokens_out`,
+        `cost_usd`, `depth` (0: in the workflow itself). `run` is as in `rate`.
         """
-        return self.history.trace(find_run(self.history, run))
+        return trace_frame(self._nodes(find_run(self.history, run)))
+
+    def sync(
+        self,
+        deployment: str,
+        *,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+        limit: int | None = None,
+    ) -> SyncReport:
+        """Import executions of `deployment` that were made elsewhere into the history.
+
+        The imported runs have release, cost, tokens, duration and rating. STARTED runs are
+        completed; existing values do not change, and a second import adds nothing.
+
+        Parameters
+        ----------
+        since, until : datetime, date or str, optional
+            When the executions began; `since` is inclusive, `until` exclusive, UTC by default.
+        limit : int, optional
+            Import only this many of the newest executions.
+        """
+        return synchronise(
+            self.client,
+            self._lookup,
+            self.history,
+            deployment,
+            since=since,
+            until=until,
+            limit=limit,
+        )
 
     @overload
     def sweep(
@@ -588,7 +618,7 @@ class Workspace:
         ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
         `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
         """
-        return sweeps_frame(self.history.sweeps, deployment)
+        return sweeps_frame(Sweeps(self.history), deployment)
 
     def open_sweep(self, sweep_id: str, **options: Unpack[SweepArguments]) -> Sweep:
         """Return a sweep of this history, to look at or to resume.
@@ -797,7 +827,7 @@ p = 1.00 · noise floor unknown>
             when = None if sweep is None else sweep.record.created.astimezone()
             callbacks = Callbacks(
                 rate=self._rate_or_clear,
-                trace=self.history.nodes,
+                trace=self._nodes,
                 fail=self._name_failure,
                 replay=replay,
                 blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
@@ -816,7 +846,7 @@ p = 1.00 · noise floor unknown>
                 if rows
                 else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
             ),
-            leaks=self.client.leaks,
+            leaks=partial(contains_key, self.client),
             grid=grid,
             blind=partial(views.view_blind, rate=rate_blind),
             history=self.history,

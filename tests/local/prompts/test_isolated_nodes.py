@@ -4,6 +4,8 @@ import pytest
 from execution_kit import FLOW_HEAD
 from openai_kit import GREET, says
 
+from vellum_nb.local import Isolation
+
 pytestmark = pytest.mark.slow
 FAIL = f"""{FLOW_HEAD}
 class Fail(BaseNode):
@@ -28,7 +30,7 @@ def run(server, asking, tmp_path):
         (folder / "display" / "__init__.py").write_text("raise OSError('this is for the editor')")
         (folder / "__init__.py").write_text("from .display import *\n")
         (folder / "workflow.py").write_text(text)
-        server.deploy(folder, isolation="process", **options)
+        server.deploy(folder, isolation=Isolation("process", **options))
         inputs = [{"name": "text", "type": "STRING", "value": "Ada"}]
         api = asking(server)
         reply = api.send(workflow_deployment_name=name, inputs=inputs).json()

@@ -185,7 +185,7 @@ def test_filters_given_in_code_are_chips_that_can_be_taken_away(history, record,
     assert ids(page.rows()) == ["run-1", "run-0"]
     page.send(kind="drop_filter", name="deployment")
     assert "no filter 'deployment'" in page.view.error
-    with pytest.raises(TypeError, match=r"no filter tag; there are: .*release_tag"):
+    with pytest.raises(TypeError, match="Unknown filter tag. Available: .*release_tag"):
         HistoryView(history, side_by_side=side_by_side_html, tag="v1")
 
 

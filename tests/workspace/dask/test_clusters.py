@@ -15,6 +15,7 @@ import pytest
 from counting_server import KEY, check_all_once
 from distributed import Client, Status
 
+from vellum_nb.client.client import client_settings
 from vellum_nb.errors import InputError
 from vellum_nb.sweep.executors import sealed
 from vellum_nb.workspace.sweeps import SweepAttempt
@@ -182,7 +183,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
         pages["dump"] = str(client.sync(made.scheduler.get_cluster_state, exclude=[]))
         server.held = False
         assert sweep.wait(60).state == "done"
-        attempt = SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id")
+        attempt = SweepAttempt(client_settings(ws.client, max_connections=2, max_tries=1), "id")
         broken = client.submit(sealed(attempt, "no task"), key="vellum_nb_call-broken")
         error = broken.exception(timeout=60)
         pages |= crawled(dashboards(made))
@@ -202,7 +203,7 @@ def test_the_key_is_on_no_page_and_in_no_log(cluster, server, ws, until, capfd):
 
 def test_the_pickle_holds_the_key_and_no_repr_of_it_does(ws):
     """It travels to the workers, who send it: TLS is what keeps it on the way."""
-    attempt = SweepAttempt(ws.client.settings(max_connections=2, max_tries=1), "id")
+    attempt = SweepAttempt(client_settings(ws.client, max_connections=2, max_tries=1), "id")
     wire, task = pickle.dumps(attempt), sealed(attempt, "no task")
     assert KEY.encode() in wire
     assert KEY.encode() in cloudpickle.dumps(task)

@@ -39,22 +39,22 @@ class Kind:
     """Kind of value that an annotation declares."""
 
     type: str  # Vellum's
-    schema: Mapping[str, Any] | None  # where that says more than the type
+    schema: Mapping[str, Any] | None  # if it adds to the type
     optional: bool  # whether None is allowed
     description: str = ""
     default: Any = ABSENT  # of a `Field` in the annotation
-    adapter: TypeAdapter[Any] | None = None  # converts JSON to it; None where pydantic cannot
-    problem: str = ""  # why there is no adapter
+    adapter: TypeAdapter[Any] | None = None  # converts JSON; None if pydantic cannot
+    problem: str = ""  # reason of a missing adapter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a callable: its variable, and how its value is made."""
+    """A parameter of a callable: its variable, and the conversion of its value."""
 
     variable: VellumVariable
     kind: Kind
     positional: bool = False
-    fallback: Any = ABSENT  # passed when the input is absent; ABSENT: nothing is passed
+    fallback: Any = ABSENT  # argument for an absent input; ABSENT: none
 
 
 def kind_of(annotation: Any) -> Kind:
@@ -62,21 +62,23 @@ def kind_of(annotation: Any) -> Kind:
     core, metadata, optional = _unwrapped(annotation)
     marker, description = "", ""
     default: Any = ABSENT
-    rest = []
+    other_metadata = []
     for item in metadata:
         if isinstance(item, VellumType):
             marker = item.name
         elif isinstance(item, str):
             description = item
         else:
-            rest.append(item)
+            other_metadata.append(item)
         if isinstance(item, FieldInfo):
             description = item.description or description
             value = item.get_default(call_default_factory=True)
             default = ABSENT if value in (PydanticUndefined, ...) else value
     kind = Kind(marker or "JSON", None, optional, description, default)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(core, *rest)] if rest else core)
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            Annotated[(core, *other_metadata)] if other_metadata else core
+        )
         schema = _tidy(adapter.json_schema())
         json.dumps(schema, allow_nan=False)
     except (PydanticUserError, ValueError, TypeError) as exc:
@@ -92,7 +94,7 @@ def kind_of(annotation: Any) -> Kind:
 def input_parameter(
     id_: str, key: str, kind: Kind, default: Any, *, description: str = "", positional: bool = False
 ) -> Parameter:
-    """Return the parameter for an input of `kind`; its own default is `kind`'s if ABSENT."""
+    """Return the parameter for an input of `kind`, whose default applies if `default` is ABSENT."""
     if default is ABSENT or isinstance(default, FieldInfo):
         default = kind.default
     optional = kind.optional or default is None
@@ -129,15 +131,15 @@ def inputs_of(target: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def state_of(target: Callable[..., Any]) -> str | None:
-    """Return the name of the parameter of `target` that is its `State`, if it has one."""
-    found = [name for name, hint in _hints(target).items() if hint is State and name != "return"]
-    if not found:
+    """Return the name of the `State` parameter of `target`, or None."""
+    names = [name for name, hint in _hints(target).items() if hint is State and name != "return"]
+    if not names:
         return None
-    parameter = inspect.signature(target).parameters[found[0]]
-    if len(found) > 1 or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        msg = f"{name_of(target)} must have one state, which can be passed by name: {found[0]}"
+    parameter = inspect.signature(target).parameters[names[0]]
+    if len(names) > 1 or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        msg = f"{name_of(target)} must have one state, which can be passed by name: {names[0]}"
         raise Refused(400, msg)
-    return found[0]
+    return names[0]
 
 
 def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:
@@ -145,25 +147,29 @@ def outputs_of(target: Callable[..., Any]) -> tuple[VellumVariable, ...]:
     returned = _hints(target).get("return", ABSENT)
     declared: dict[str, Any] = {}
     if get_origin(returned) in _STREAMS:
-        yielded, *rest = get_args(returned) or (Any,)
-        returned = rest[1] if get_origin(returned) is Generator and len(rest) > 1 else None
+        yielded, *sent_and_returned = get_args(returned) or (Any,)
+        returned = (
+            sent_and_returned[1]
+            if get_origin(returned) is Generator and len(sent_and_returned) > 1
+            else None
+        )
         names = get_args(yielded)[:1] if get_origin(yielded) is tuple else ()
         if yielded is str:
             declared["output"] = str
         elif names and get_origin(names[0]) is Literal:
             declared.update(dict.fromkeys(get_args(names[0]), str))
     declared.update(_fields(returned))
-    found = []
+    variables = []
     for name, annotation in declared.items():
         kind = kind_of(annotation)
         if kind.type == "JSON" and (kind.schema or {}).get("type") == "string":
             kind = dataclasses.replace(kind, type="STRING")
-        found.append(variable(variable_id("output", name), name, kind))
-    return tuple(found)
+        variables.append(variable(variable_id("output", name), name, kind))
+    return tuple(variables)
 
 
 def variable(id_: str, key: str, kind: Kind, description: str = "", **more: Any) -> VellumVariable:
-    """Return the variable for an output of `kind`, or, with more fields, for an input."""
+    """Return the variable for an output of `kind`, or, with `more` fields, for an input."""
     text = inspect.cleandoc(kind.description or description)
     return VellumVariable(
         id=id_,
@@ -202,12 +208,12 @@ def parameter_descriptions(doc: str | None) -> dict[str, str]:
 
 
 def variable_id(direction: str, key: str) -> str:
-    """Return the id of a variable: the same in every release."""
+    """Return the id of a variable, which is the same in every release."""
     return str(uuid.uuid5(_ID_SPACE, f"{direction}:{key}"))
 
 
 def _typed_default(kind: Kind, default: Any) -> dict[str, Any] | None:
-    """Return a default as a variable carries it; None where JSON cannot carry it."""
+    """Return a default for a variable; None if JSON cannot represent it."""
     if default is ABSENT or default is None:
         return None
     try:
@@ -216,12 +222,12 @@ def _typed_default(kind: Kind, default: Any) -> dict[str, Any] | None:
             value = kind.adapter.dump_python(default, mode="json", warnings=False)
         json.dumps(value, allow_nan=False)
     except (PydanticSerializationError, ValueError, TypeError):
-        return None  # the code still has it; it only cannot be shown
+        return None  # the code has it, but it cannot be displayed
     return {"type": kind.type, "value": value}
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:
-    """Take `Annotated` and ``| None`` off, however they are nested."""
+    """Remove `Annotated` and ``| None``, at any depth."""
     metadata: list[Any] = []
     optional = False
     while True:
@@ -237,7 +243,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, list[Any], bool]:
 
 
 def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with its root in place, without what the variable has elsewhere."""
+    """Inline the root of a schema, and remove properties stored in the variable."""
     schema = dict(raw)
     definitions = schema.get("$defs", {})
     while (ref := schema.pop("$ref", None)) is not None:
@@ -265,10 +271,10 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     return hints_of(function, name_of(target))
 
 
-def hints_of(owner: Any, name: str, known: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the annotations of a function or class; `known` are names that they may use."""
+def hints_of(owner: Any, name: str, namespace: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the annotations of a function or class, evaluated with `namespace`."""
     try:
-        return typing.get_type_hints(owner, localns=known, include_extras=True)
+        return typing.get_type_hints(owner, localns=namespace, include_extras=True)
     except (NameError, TypeError, SyntaxError, AttributeError) as exc:
         raise Refused(400, f"an annotation of {name} cannot be read: {exc}") from exc
 
@@ -283,11 +289,13 @@ def _parameter(parameter: inspect.Parameter, hint: Any, described: str, where: s
         raise Refused(400, msg)
     default = parameter.default
     if hint is ABSENT:
-        known = {str: str, bool: bool, int: float, float: float}
-        hint = known.get(type(default), Any)
+        types_of_defaults = {str: str, bool: bool, int: float, float: float}
+        hint = types_of_defaults.get(type(default), Any)
     kind = kind_of(Annotated[hint, default] if isinstance(default, FieldInfo) else hint)
     if kind.adapter is None:
-        raise Refused(400, f"the parameter {name} of {where} cannot come as JSON: {kind.problem}")
+        raise Refused(
+            400, f"the parameter {name} of {where} cannot be read from JSON: {kind.problem}"
+        )
     return input_parameter(
         variable_id("input", name),
         name,
@@ -299,7 +307,7 @@ def _parameter(parameter: inspect.Parameter, hint: Any, described: str, where: s
 
 
 def _fields(returned: Any) -> Mapping[str, Any]:
-    """Return the outputs that a return annotation declares; none where only a run knows them."""
+    """Return the outputs declared by a return annotation; empty if they are unknown."""
     kind = get_origin(returned) or returned
     if returned in (ABSENT, None, type(None), Any):
         return {}

@@ -72,7 +72,7 @@ class Workflow:
         self.description = summary_of(target)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> FunctionExecution:
-        """Check the inputs and return the run; nothing has run yet."""
+        """Check the inputs and return the run, which has not started."""
         name, module = name_of(self.target), module_of(self.target)
         if context.trigger not in (None, "manual"):
             raise Refused(400, f"{name} has no trigger {context.trigger!r:.160}; leave it out")
@@ -85,26 +85,26 @@ class Workflow:
         if self._state is not None:
             state = kwargs[self._state] = State(copy.deepcopy(dict(context.state or {})))
         workflow, node = (
-            code_definition(variable_id(what, f"{module}:{name}"), name, module)
-            for what in ("workflow", "node")
+            code_definition(variable_id(kind, f"{module}:{name}"), name, module)
+            for kind in ("workflow", "node")
         )
-        given = values_by_name(inputs)
-        first = initiated(context, workflow, given)
+        values = values_by_name(inputs)
+        first = initiated(context, workflow, values)
         return FunctionExecution(
             functools.partial(self.target, *args, **kwargs),
             {variable.key: variable for variable in self.output_variables},
             first,
-            first.node_initiated(node, "CODE_EXECUTION", given),
+            first.node_initiated(node, "CODE_EXECUTION", values),
             state,
         )
 
 
 @dataclass
 class FunctionExecution:
-    """Runs a callable once; `cancel` from any thread ends it where Python can end it.
+    """A run of a callable; `cancel` can be called from any thread.
 
-    An async callable is cancelled at its next ``await``, a generator at its next ``yield``. Any
-    other callable runs on to its end, and nobody waits for it any more.
+    An async callable is cancelled at its next ``await``, a generator at its next ``yield``. Python
+    cannot stop other callables.
     """
 
     _call: Callable[[], Any]
@@ -119,13 +119,13 @@ class FunctionExecution:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cancel(self) -> None:
-        """End the run as soon as Python can."""
+        """Cancel the run as soon as possible."""
         with self._lock:
             self._cancelled.set()
             self._abort()
 
     def events(self) -> Iterator[Event]:
-        """Run, and yield what happens as it happens; raises a `Rejection` when it fails."""
+        """Run and yield events; raise a `Rejection` if it fails."""
         try:
             yield from self._events()
         except (Rejection, GeneratorExit):
@@ -136,7 +136,7 @@ class FunctionExecution:
         except InputError as exc:
             message = str(exc)[:1].upper() + str(exc)[1:]
             raise Rejection(message, "INVALID_OUTPUTS") from None
-        except BaseException as exc:  # noqa: BLE001 - whatever a callable raises rejects its run
+        except BaseException as exc:  # noqa: BLE001 - any exception rejects the run
             frames = "".join(traceback.format_tb(exc.__traceback__))
             message = describe_exception(exc)
             stacktrace = f"Traceback (most recent call last):\n{own_frames(frames)}\n{message}"
@@ -165,7 +165,7 @@ class FunctionExecution:
         yield self._workflow.fulfilled(outputs, state)
 
     def _run(self) -> Iterator[Any]:
-        """Call it, and yield what it yields; what it returns is in `_returned` then."""
+        """Call it and yield its items; store its result in `_returned`."""
         if self._cancelled.is_set():
             raise asyncio.CancelledError
         result: Any = self._call()
@@ -192,13 +192,13 @@ class FunctionExecution:
         try:
             async for item in stream:
                 self._arrived.append(item)
-                loop.stop()  # so that `_awaited` yields it before the next one is made
+                loop.stop()  # `_awaited` yields it before the next one
                 await asyncio.sleep(0)
         finally:
             await stream.aclose()
 
     def _awaited(self, work: Awaitable[Any]) -> Generator[Any, None, Any]:
-        """Run `work` as one task on an event loop of this thread, stopping for each item."""
+        """Run `work` as a task on an event loop of this thread, which stops for each item."""
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             task = asyncio.ensure_future(work, loop=loop)
@@ -220,7 +220,6 @@ class FunctionExecution:
     def _ended(
         self, texts: Mapping[str, Sequence[str]]
     ) -> tuple[list[WorkflowOutput], dict[str, Any] | None]:
-        """Return the outputs and the final state."""
         values: dict[str, Any] = {name: "".join(parts) for name, parts in texts.items()}
         if self._returned is not None or not texts:
             values |= _named(self._returned)
@@ -242,7 +241,6 @@ class FunctionExecution:
 
 
 def _named(returned: Any) -> dict[str, Any]:
-    """Return the values of a returned object by output name."""
     if isinstance(returned, Mapping):
         _check_names(returned, "The returned dict has the key {!r}; outputs are named by text")
         return dict(returned)
@@ -277,25 +275,24 @@ def _typed(name: str, value: Any, declared: str | None) -> tuple[str, Any]:
     return type_, wire_value(plain, type_)
 
 
-def _plain(name: str, value: Any, what: str) -> Any:
-    """Return `value` as plain JSON."""
+def _plain(name: str, value: Any, noun: str) -> Any:
     try:
         plain = to_jsonable_python(value, fallback=_foreign, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).removeprefix("Error calling function `<unknown>`: ")
-        msg = f"The {what} {name!r} is {_preview(value)}, which JSON cannot represent: {reason}"
+        msg = f"The {noun} {name!r} is {_preview(value)}, which JSON cannot represent: {reason}"
         raise Rejection(msg, "INVALID_OUTPUTS") from exc
     where = non_finite_path(plain, name)
     if where:
         msg = (
-            f"The {what} {where} is not a finite number (NaN or infinite): JSON cannot represent it"
+            f"The {noun} {where} is not a finite number (NaN or infinite): JSON cannot represent it"
         )
         raise Rejection(msg, "INVALID_OUTPUTS")
     return plain
 
 
 def _foreign(value: Any) -> Any:
-    """Return NumPy and pandas values as Python's; they are recognised by their methods."""
+    """Convert NumPy and pandas values, recognised by their methods, to Python values."""
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return value.to_dict(orient="records")
     if hasattr(value, "dtype") and hasattr(value, "tolist"):

@@ -1,4 +1,4 @@
-"""Loads the code of a release: an import, or the modules of a snapshot."""
+"""Loading of the code of a release, from a module or a snapshot."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def code_of(target: Any) -> Code:
 
 
 def import_path(target: Callable[..., Any]) -> str:
-    """Return ``module:qualname`` if importing it gives `target` again, else an empty string."""
+    """Return ``module:qualname`` of `target`, or an empty string if it cannot be imported."""
     module = getattr(target, "__module__", None) or ""
     name = getattr(target, "__qualname__", "")
     if module == "__main__" or module not in sys.modules or not name:
@@ -67,17 +67,17 @@ def imported(code: str) -> Code:
         return code_of(attrgetter(name)(importlib.import_module(module)))
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
-    except BaseException as exc:  # a module may raise anything when it is imported
+    except BaseException as exc:  # an import can raise anything
         _raise_interrupt(exc)
         msg = f"{code} cannot be imported ({describe_exception(exc)})"
         raise CodeUnavailableError(msg) from exc
 
 
 def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
-    """Import a module of a snapshot and return the workflow in it, with its place.
+    """Import a module of a snapshot; return the place of the workflow, and its code.
 
-    `entry` is ``name``, ``module:name``, ``module:`` or empty. Without a name it is the one
-    workflow that the module defines: a Workflows SDK class before functions.
+    `entry` is ``name``, ``module:name``, ``module:`` or empty. The default is the only Workflows
+    SDK class, or the only function, of the module.
     """
     where, _, name = entry.rpartition(":")
     if not where:  # workflow.py, or the only module of a folder without one
@@ -94,26 +94,26 @@ def load(snapshot: Snapshot, entry: str) -> tuple[str, Code]:
         raise
     except Refused as exc:
         raise CodeUnavailableError(exc.detail) from exc
-    except BaseException as exc:  # a module may raise anything when it is imported
+    except BaseException as exc:  # an import can raise anything
         _raise_interrupt(exc)
         msg = f"{where}.py cannot be imported ({_import_problem(exc, snapshot)})"
         raise CodeUnavailableError(msg) from exc
 
 
 def _raise_interrupt(exc: BaseException) -> None:
-    """Raise `exc` again if it is the user's interrupt, which only the main thread receives."""
+    """Re-raise `exc` if it is an interrupt by the user, in the main thread."""
     is_main = threading.current_thread() is threading.main_thread()
     if isinstance(exc, KeyboardInterrupt) and is_main:
         raise exc
 
 
 def _make_package(snapshot: Snapshot) -> None:
-    """Make the package of a snapshot known, unless it is; `sys.path` stays as it is."""
+    """Register the package of a snapshot without changing `sys.path`."""
     name, init = snapshot.package, snapshot.folder / "__init__.py"
     places = [str(snapshot.folder)]
     if list(getattr(sys.modules.get(name), "__path__", ())) == places:
         return
-    _forget(name)  # in a process with two servers, it may be that of the other one's folder
+    _forget(name)  # another server of this process can have registered it
     spec: ModuleSpec | None = ModuleSpec(name, None, is_package=True)
     if init.is_file():
         spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=places)
@@ -123,8 +123,8 @@ def _make_package(snapshot: Snapshot) -> None:
         from vellum_nb.local.sdk.workflow import leave_out_of_ids
 
         leave_out_of_ids(name)
-        # What `vellum workflows pull` writes imports its display folder, which is for Vellum's
-        # editor alone and needs `vellum_ee`.
+        # Pulled projects import their display folder, which is for Vellum's editor and needs
+        # `vellum_ee`.
         sys.modules[f"{name}.display"] = ModuleType(f"{name}.display")
     sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
@@ -142,17 +142,17 @@ def _forget(package: str) -> None:
 
 
 def _only_workflow(module: ModuleType, where: str) -> str:
-    own = {
+    members = {
         key: value
         for key, value in vars(module).items()
         if getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
     }
-    classes = [key for key, value in own.items() if is_sdk_class(value)]
-    found = classes or [key for key, value in own.items() if inspect.isroutine(value)]
-    if len(found) == 1:
-        return found[0]
-    what = f"defines {', '.join(found)}" if found else "defines no function or Workflow class"
-    raise Refused(400, f"{where}.py {what}; name the one to run with entry='{where}:name'")
+    classes = [key for key, value in members.items() if is_sdk_class(value)]
+    names = classes or [key for key, value in members.items() if inspect.isroutine(value)]
+    if len(names) == 1:
+        return names[0]
+    problem = f"defines {', '.join(names)}" if names else "defines no function or Workflow class"
+    raise Refused(400, f"{where}.py {problem}; name the one to run with entry='{where}:name'")
 
 
 def _import_problem(exc: BaseException, snapshot: Snapshot) -> str:

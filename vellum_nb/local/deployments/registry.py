@@ -1,6 +1,6 @@
-"""Deployments, their immutable releases and release tags: built, kept, exported.
+"""Deployments, their immutable releases and release tags.
 
-They are in memory and, given a folder, in ``registry.db``.
+They are stored in memory and, with a folder, in ``registry.db``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter
 
@@ -41,7 +41,6 @@ from vellum_nb.models import contract
 from vellum_nb.sqlite import FileFormat, SqliteFile
 
 LATEST = "LATEST"
-Target = Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes]
 _MAX_LENGTH = 150
 _NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -50,7 +49,7 @@ _TAG = re.compile(r"(?!.*\.\.)\w(?:[\w.-]*\w)?")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A release tag: the release it points at, and since when."""
+    """A release tag, its release, and the time of its last move."""
 
     name: str
     release_id: str
@@ -64,14 +63,35 @@ class Tag:
 
 @dataclass(frozen=True)
 class Declared:
-    """Variables of source that are known, so that it is not imported before its first run."""
+    """Declared variables of source, which is then not imported before its first run."""
 
     input_variables: tuple[contract.VellumVariable, ...]
     output_variables: tuple[contract.VellumVariable, ...]
     summary: str = ""
 
 
-# In the registry it is a name; the context of the validation is the server's `Snapshots`.
+@dataclass(frozen=True)
+class DeclaredProject:
+    """A project with declared variables, deployed without importing it."""
+
+    project: os.PathLike[str] | Mapping[str, bytes]
+    declared: Declared
+
+
+@dataclass(frozen=True)
+class CellCode:
+    """A callable or Workflows SDK class that was defined in a cell, with the text of the cell."""
+
+    target: Callable[..., Any] | type
+    source: str
+
+
+Target: TypeAlias = (
+    Callable[..., Any] | type | os.PathLike[str] | Mapping[str, bytes] | DeclaredProject | CellCode
+)
+
+
+# Stored by name; the validation context is the `Snapshots` of the server.
 _StoredSnapshot = Annotated[
     Snapshot | None,
     PlainSerializer(lambda snapshot: snapshot and snapshot.package),
@@ -81,11 +101,10 @@ _StoredSnapshot = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Release(Declared):
-    """One release: its code with its variables.
+    """A release: its code with its variables.
 
-    `name` is the deployment's if none is given. `code` is ``module:qualname``: in the snapshot if
-    there is one, else where the callable can be imported again; or empty. With `process`, each run
-    gets a process of its own.
+    `name` is the default name of the deployment. `code` is ``module:qualname`` in the snapshot, or
+    in an importable module, or empty. With `process`, runs are isolated.
     """
 
     name: str
@@ -101,7 +120,7 @@ class Release(Declared):
     description: str = ""
 
     def workflow(self) -> Code:
-        """Return the code, imported again after a restart."""
+        """Return the code; load it after a restart."""
         if not self.loaded:
             code: Code
             if self.snapshot is None:
@@ -116,13 +135,13 @@ class Release(Declared):
                 msg = f"{self.code} has other input variables now"
                 raise CodeUnavailableError(msg)
             self.loaded.append(code)
-        found: Code = self.loaded[0]
-        return found
+        loaded_code: Code = self.loaded[0]
+        return loaded_code
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment with all its releases, oldest first, and its tags. Replaced, never changed."""
+    """A deployment with its releases, oldest first, and its tags."""
 
     name: str
     label: str
@@ -139,16 +158,16 @@ class Deployment:
     def tag(self, name: str) -> Tag:
         """Return a release tag."""
         if name not in self.tags:
-            known = ", ".join(self.tags)
-            raise Refused(404, f"{self.name} has no release tag {name!r:.160}; it has: {known}")
+            available = ", ".join(self.tags)
+            raise Refused(404, f"{self.name} has no release tag {name!r:.160}; it has: {available}")
         return self.tags[name]
 
     def release(self, tag_or_id: str) -> Release:
         """Return the release with this tag or id."""
         release = self.find_release(tag_or_id)
         if release is None:
-            known = ", ".join(self.tags)
-            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {known}"
+            available = ", ".join(self.tags)
+            msg = f"{self.name} has no release {tag_or_id!r:.160}; its release tags: {available}"
             raise Refused(404, msg)
         return release
 
@@ -170,29 +189,31 @@ def build(
     process: ProcessOptions | None,
     *,
     entry: str | None = None,
-    source: str | None = None,
-    declared: Declared | None = None,
 ) -> Release:
-    """Return a release of `target`; see `LocalServer.deploy`."""
+    """Build a release of `target`; see `LocalServer.deploy`."""
+    declared = None
+    if isinstance(target, DeclaredProject):
+        declared, target = target.declared, target.project
     if isinstance(target, Mapping):
         files, name = check_files(target, "The project"), ""
     elif isinstance(target, os.PathLike):
         path = Path(target).expanduser().resolve()
         files, name = read_source(path), path.name if path.is_dir() else ""
+    elif isinstance(target, CellCode):
+        name = name_of(target.target)
+        entry = f"{MODULE}:{entry or name}"
+        files = {f"{MODULE}.py": target.source.encode()}
+        if undefined_names(target.source) and process is None:
+            return _of_code(code_of(target.target), name, entry, snapshot=snapshots.add(files))
     else:
         name = name_of(target)
-        if source is None:
-            if process is not None:
-                msg = (
-                    f"{name} cannot run in a process of its own: its source is not known. "
-                    "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
-                )
-                raise Refused(400, msg)
-            return _of_code(code_of(target), name, import_path(target))
-        entry = f"{MODULE}:{entry or name}"
-        files = {f"{MODULE}.py": source.encode()}
-        if undefined_names(source) and process is None:
-            return _of_code(code_of(target), name, entry, snapshot=snapshots.add(files))
+        if process is not None:
+            msg = (
+                f"{name} cannot run in a process of its own: its source is not available. "
+                "Deploy the Path of its file or folder, or the cell with %%vellum_deploy"
+            )
+            raise Refused(400, msg)
+        return _of_code(code_of(target), name, import_path(target))
     return _from_source(snapshots.add(files), entry or "", process, name, declared)
 
 
@@ -236,20 +257,20 @@ def source_of(deployment: Deployment, release: Release) -> Mapping[str, str]:
             "folder, a .py file, or a cell with %%vellum_deploy"
         )
         raise Refused(400, msg) from exc
-    return {f"{MODULE}.py": textwrap.dedent(text)}  # as a file or a cell would be called
+    return {f"{MODULE}.py": textwrap.dedent(text)}  # the name of a file or a cell
 
 
 class Registry:
-    """Every deployment of a server. Any thread may use it.
+    """Deployments of a server; thread-safe.
 
-    Readers get frozen deployments; a change replaces them, one at a time.
+    Deployments are frozen; a change replaces them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = None if folder is None else folder / "registry.db"
         self.snapshots = Snapshots(None if folder is None else folder / "sources")
         self._lock = threading.RLock()
-        self._stored: dict[str, bytes] = {}  # each deployment, by name, as it is in the file
+        self._stored: dict[str, bytes] = {}  # content of the file, by name of the deployment
         self._deployments: dict[str, Deployment] = {}
         if self._path is not None:
             self._read(self._path)
@@ -259,17 +280,17 @@ class Registry:
         return list(self._deployments.values())
 
     def folders(self) -> list[Path]:
-        """Return the folders of all snapshots that releases run from."""
+        """Return the folders of the snapshots of all releases."""
         releases = (r for d in self._deployments.values() for r in d.releases)
         return [release.snapshot.folder for release in releases if release.snapshot]
 
     def get(self, id_or_name: str) -> Deployment:
         """Return a deployment by its id or name."""
-        found = self._deployments.values()
-        deployment = next((d for d in found if id_or_name in {d.id, d.name}), None)
+        deployments = self._deployments.values()
+        deployment = next((d for d in deployments if id_or_name in {d.id, d.name}), None)
         if deployment is None:
-            names = ", ".join(each.name for each in found) or "none"
-            raise Refused(404, f"No deployment {id_or_name!r:.160} exists; there are: {names}")
+            names = ", ".join(d.name for d in deployments) or "none"
+            raise Refused(404, f"No deployment {id_or_name!r:.160} exists. Available: {names}")
         return deployment
 
     def deploy(
@@ -282,7 +303,7 @@ class Registry:
         label: str | None,
         release_id: str | None = None,
     ) -> tuple[Deployment, Release]:
-        """Add a release; LATEST and `release_tags` move to it."""
+        """Add a release and move LATEST and `release_tags` to it."""
         name = _own_name(release) if name is None else name
         _check(name, _NAME, "the name of a deployment: letters, digits, spaces and _ - .")
         tags = _checked_tags(release_tags)
@@ -305,11 +326,11 @@ class Registry:
             return self._deployments[name], release
 
     def move_tag(self, name: str, tag: str, release: str) -> Deployment:
-        """Put `tag` on the release with the tag or id `release`."""
+        """Move `tag` to the release with the tag or id `release`."""
         with self._lock:
             deployment = self.get(name)
-            found = deployment.release(release)
-            new = deployment.tagged(found, *_checked_tags([tag]), at=datetime.now(UTC))
+            target = deployment.release(release)
+            new = deployment.tagged(target, *_checked_tags([tag]), at=datetime.now(UTC))
             self._save(new)
             return new
 
@@ -365,10 +386,10 @@ def _checked_tags(tags: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
+def _check(text: str, pattern: re.Pattern[str], expected: str) -> None:
     if len(text) > _MAX_LENGTH or not pattern.fullmatch(text) or _uuid(text):
         limits = f"1 to {_MAX_LENGTH}, with a letter or digit at both ends, and not a UUID"
-        raise Refused(400, f"{text!r:.60} cannot be {what}, {limits}")
+        raise Refused(400, f"{text!r:.60} cannot be {expected}, {limits}")
 
 
 def _uuid(text: str) -> str | None:
@@ -377,7 +398,7 @@ def _uuid(text: str) -> str | None:
     return None
 
 
-# Releases and release tags as the contract has them
+# Releases and release tags in the contract
 
 SPACE = uuid.UUID("0f0e3a3c-8a7c-4a5e-9c11-5d1f2b6c7e10")
 ENVIRONMENT = contract.ReleaseEnvironment(
@@ -386,9 +407,9 @@ ENVIRONMENT = contract.ReleaseEnvironment(
 
 
 def release_read(deployment: Deployment, release: Release) -> contract.WorkflowDeploymentRelease:
-    """Return a release with the tags that are on it now."""
+    """Return a release with its current tags."""
     process = release.process
-    image = {}  # an addition of ours, of releases that run in a container
+    image = {}  # our addition for releases in a container
     if process is not None and process.isolation == "container":
         image = {"container_image": process.digest}
     return contract.WorkflowDeploymentRelease(

@@ -26,7 +26,7 @@ from vellum_nb.local.refusals import Refused
 MODULE = "workflow"
 _PREFIX = "vellum_nb_source_"
 _TEMPORARY_PREFIX = "vellum_nb-sources-"
-_TOO_YOUNG_S = 60.0  # a temporary folder that may not have its lock yet
+_TOO_YOUNG_S = 60.0  # a new temporary folder is locked within this time
 MAX_FILES = 2_000
 MAX_BYTES = 32 * 1024 * 1024
 _MAX_FOLDERS = 50  # within each other
@@ -35,46 +35,46 @@ _ALWAYS_DEFINED = frozenset({*dir(builtins), "__name__", "__file__", "__doc__", 
 
 
 class CodeUnavailableError(Exception):
-    """The code of a release cannot be loaded any more: it is missing, or was changed."""
+    """The code of a release is missing or was changed."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable copy of source files in a folder that is named by their content."""
+    """Immutable copy of source files, in a folder named by their hash."""
 
     folder: Path
 
     @property
     def package(self) -> str:
-        """The package in which its modules are loaded."""
+        """Name of the package of its modules."""
         return self.folder.name
 
     @cached_property
     def uses_sdk(self) -> bool:
-        """Whether a module of it mentions the Workflows SDK."""
+        """Whether a module mentions the Workflows SDK."""
         files = self.files().items()
         return any(b"vellum.workflows" in text for name, text in files if name.endswith(".py"))
 
     def files(self) -> dict[str, bytes]:
-        """Return its files: path to content; a `CodeUnavailableError` if they are not as added."""
+        """Return its files by path; raise `CodeUnavailableError` if they were changed."""
         if not self.folder.is_dir():
             msg = f"its source {self.package} is missing"
             raise CodeUnavailableError(msg)
-        found = (path for path in _files_in(self.folder) if path.is_file())
-        files = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in found}
+        paths = (path for path in _files_in(self.folder) if path.is_file())
+        files = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
         if _name(files) != self.package:
             msg = f"its source {self.package} was changed on disk; a release never changes"
             raise CodeUnavailableError(msg)
         return files
 
     def texts(self) -> Mapping[str, str]:
-        """Return its text files: path to text, sorted by path."""
+        """Return its text files by path, sorted."""
         files = sorted(self.files().items())
         return {path: text.decode("utf-8", "replace") for path, text in files if b"\0" not in text}
 
 
 class Snapshots:
-    """Snapshots in a folder; without one in a temporary folder that goes with this object."""
+    """Snapshots in a folder; default: a temporary one, removed with this object."""
 
     def __init__(self, folder: Path | None = None) -> None:
         if folder is None:
@@ -84,7 +84,7 @@ class Snapshots:
         self._folder = folder.resolve()
 
     def add(self, files: Mapping[str, bytes]) -> Snapshot:
-        """Return the snapshot of `files` (path to content), made when it is missing."""
+        """Create the snapshot of `files` (path to content) unless it exists; return it."""
         snapshot = self.get(_name(files))
         if not snapshot.folder.exists():
             _write(files, snapshot.folder)
@@ -92,7 +92,7 @@ class Snapshots:
         return snapshot
 
     def get(self, name: str) -> Snapshot:
-        """Return the snapshot called `name`, whether it exists or not."""
+        """Return the snapshot `name`, which need not exist."""
         return Snapshot(self._folder / PurePosixPath(name).name)
 
 
@@ -108,12 +108,12 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
         made.replace(folder)
     except OSError as exc:
         shutil.rmtree(made, ignore_errors=True)
-        if not folder.exists():  # else another thread or process was first
+        if not folder.exists():  # another thread or process can be first
             raise Refused(400, f"The source cannot be stored: {exc.strerror}") from exc
 
 
 def lock_folder(folder: Path) -> sqlite3.Connection:
-    """Lock a folder; the system unlocks it when the process ends, however it ends."""
+    """Lock a folder; the system unlocks it when the process ends."""
     path = folder / "server.lock"
     path.touch(mode=0o600)
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -130,18 +130,18 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
 
 
 def _remove(folder: Path, lock: sqlite3.Connection, process: int) -> None:
-    if process == os.getpid():  # a fork of it may end earlier
+    if process == os.getpid():  # not in a fork
         lock.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(owner: int) -> None:
-    """Remove the temporary folders of this user's killed processes, whose locks are free."""
+    """Remove temporary folders of killed processes of this user, which are not locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(OSError, VellumNBError):  # it is in use
-            found = folder.lstat()
-            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == owner
-            if is_ours and found.st_mtime < time.time() - _TOO_YOUNG_S:
+            status = folder.lstat()
+            is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == owner
+            if is_ours and status.st_mtime < time.time() - _TOO_YOUNG_S:
                 _remove(folder, lock_folder(folder), os.getpid())
 
 
@@ -152,17 +152,17 @@ def module_of(target: object) -> str:
 
 def local_module(module: str) -> str:
     """Return the name of a module, without the package of its snapshot."""
-    package, _, rest = module.partition(".")
-    return rest if package.startswith(_PREFIX) else module
+    package, _, local_name = module.partition(".")
+    return local_name if package.startswith(_PREFIX) else module
 
 
 def strip_packages(text: str) -> str:
-    """Return `text` with the modules of snapshots in it named as `local_module` names them."""
+    """Remove the packages of snapshots from module names in `text`."""
     return re.sub(rf"\b{_PREFIX}\w+\.", "", text)
 
 
 def undefined_names(source: str) -> list[str]:
-    """Return the names that a module of this text uses, but neither defines nor imports."""
+    """Return the names that a module uses, but neither defines nor imports."""
     try:
         module = symtable.symtable(source, "<cell>", "exec")
     except SyntaxError as exc:
@@ -180,7 +180,7 @@ def undefined_names(source: str) -> list[str]:
 def read_source(path: Path) -> dict[str, bytes]:
     """Return the files of a project folder, or a ``.py`` file as ``workflow.py``.
 
-    Hidden files, caches and virtual environments are left out.
+    Hidden files, caches and virtual environments are skipped.
     """
     try:
         if path.is_dir():
@@ -189,18 +189,18 @@ def read_source(path: Path) -> dict[str, bytes]:
             return {f"{MODULE}.py": path.read_bytes()}
     except OSError as exc:
         raise Refused(400, f"The source {str(path)!r} cannot be read: {exc}") from exc
-    what = "is not a .py file" if path.exists() else "does not exist"
-    raise Refused(400, f"{str(path)!r} {what}; deploy a project folder or a .py file")
+    problem = "is not a .py file" if path.exists() else "does not exist"
+    raise Refused(400, f"{str(path)!r} {problem}; deploy a project folder or a .py file")
 
 
-def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
-    """Return the files of a project, without those that are left out."""
+def check_files(files: Mapping[str, bytes], label: str) -> dict[str, bytes]:
+    """Return the files of a project, without skipped ones."""
     counted: dict[str, bytes] = {}
     for name, content in files.items():
         path = PurePosixPath(name)
         is_outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
         if is_outside or not path.parts:
-            raise Refused(400, f"{name!r:.160} is not a path within {what}")
+            raise Refused(400, f"{name!r:.160} is not a path within {label}")
         if len(path.parts) > _MAX_FOLDERS + 1:
             msg = f"{name!r:.160} is in more than {_MAX_FOLDERS} folders; move the file up"
             raise Refused(400, msg)
@@ -209,14 +209,14 @@ def check_files(files: Mapping[str, bytes], what: str) -> dict[str, bytes]:
         if all(map(_counts, path.parts)):
             counted[path.as_posix()] = content
     if len(counted) > MAX_FILES or sum(map(len, counted.values())) > MAX_BYTES:
-        raise _too_much(what)
+        raise _too_much(label)
     if not any(name.endswith(".py") for name in counted):
-        raise Refused(400, f"{what} holds no .py file")
+        raise Refused(400, f"{label} holds no .py file")
     return counted
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    what = f"The folder {folder.name}"
+    label = f"The folder {folder.name}"
     paths = {
         path.relative_to(folder).as_posix(): path
         for path in itertools.islice(_files_in(folder), MAX_FILES + 1)
@@ -226,17 +226,17 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             msg = f"{name} is a link to a folder or out of {folder.name}; only files are copied"
             raise Refused(400, msg)
     if len(paths) > MAX_FILES or sum(path.stat().st_size for path in paths.values()) > MAX_BYTES:
-        raise _too_much(what)
-    return check_files({name: path.read_bytes() for name, path in paths.items()}, what)
+        raise _too_much(label)
+    return check_files({name: path.read_bytes() for name, path in paths.items()}, label)
 
 
-def _too_much(what: str) -> Refused:
-    msg = f"{what} has more than {MAX_FILES:,} files or 32 MiB; "
+def _too_much(label: str) -> Refused:
+    msg = f"{label} has more than {MAX_FILES:,} files or 32 MiB; "
     return Refused(400, f"{msg}deploy a folder that holds the workflow alone")
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files that count, in order, and links to folders."""
+    """Yield the files, without skipped ones, and links to folders, in order."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(filter(_counts, folders))
         yield from (path for name in folders if (path := Path(where, name)).is_symlink())

@@ -1,7 +1,7 @@
-"""Event model of an execution: the events, what builds them, and the code that yields them.
+"""Event model of an execution: events, their construction, and protocols for code.
 
-Every kind of code (callable, Workflows SDK class, child process) yields its run as these events;
-streams, status, spans and the ledger are made from them and from nothing else.
+Every kind of code (callable, Workflows SDK class, child process) yields these events. Streams,
+status, spans and the ledger are derived only from them.
 
 Source: https://docs.vellum.ai/developers/client-sdk/workflows/execute-workflow-stream
 """
@@ -34,7 +34,7 @@ NODE_STREAMING = "node.execution.streaming"
 NODE_FULFILLED = "node.execution.fulfilled"
 NODE_REJECTED = "node.execution.rejected"
 
-# Error code of an event (Vellum's SDK) -> error code of the execution, where they differ.
+# Error code of an event (Vellum's SDK) -> error code of the execution, if it differs.
 _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
     {
         "INVALID_WORKFLOW": "WORKFLOW_INITIALIZATION",
@@ -46,7 +46,7 @@ _EXECUTION_CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 MOST_LEVELS = 200
-"""Lists and objects within each other in the JSON of a request."""
+"""Limit of nesting in the JSON of a request."""
 _FRAME = re.compile(r'  File "(?P<file>[^"]*)"(?P<rest>.*)')
 _OURS = re.compile(r"[\\/]vellum_nb[\\/]local[\\/](callables|engine|isolation|sdk)[\\/]|^<frozen")
 _LIBRARY = re.compile(r"[\\/](site-packages|dist-packages|python\d\.\d+|Lib)[\\/]|^<unknown")
@@ -59,9 +59,9 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Usage of one model call; `cost_usd` is None where the price is not known.
+    """Usage of a model call; `cost_usd` is None if the price is unknown.
 
-    `estimated`: the model did not count; the tokens are estimated from the length of the text.
+    With `estimated`, tokens are estimated from the length of the text.
     """
 
     model: str
@@ -72,9 +72,9 @@ class Usage:
 
     @staticmethod
     def total(usage: Sequence[Usage], figure: str) -> float | None:
-        """Return the sum of a figure; None where it is not known of all."""
-        found = [getattr(each, figure) for each in usage]
-        return None if None in found else sum(found)
+        """Return the sum of a figure; None if a value is unknown."""
+        figures = [getattr(entry, figure) for entry in usage]
+        return None if None in figures else sum(figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class Event:
     trace_id: str
     body: Mapping[str, Any]
     parent: Mapping[str, Any] | None = None
-    outputs: tuple[WorkflowOutput, ...] = ()  # streaming: the one it carries; fulfilled: all
+    outputs: tuple[WorkflowOutput, ...] = ()  # streaming: one; fulfilled: all
     kind: str = ""  # of a node: PROMPT, TEMPLATING and so on, as node results name them
     usage: tuple[Usage, ...] = ()  # of a fulfilled prompt node
-    execution_ids: tuple[str, ...] = ()  # of a node that has ended: what ran inside it, in order
+    execution_ids: tuple[str, ...] = ()  # of an ended node: executions inside it, in order
     source_execution_id: str | None = None  # of a node inside another: the inner workflow's
     id: str = field(default_factory=new_id)
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -134,13 +134,12 @@ class Event:
         return self._next("rejected", {"error": error, "stacktrace": why.stacktrace})
 
     def _next(
-        self, what: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
+        self, state: str, body: Mapping[str, Any], outputs: tuple[WorkflowOutput, ...] = ()
     ) -> Event:
-        """Return another event of the same workflow or node."""
         subject = self.name.partition(".")[0]
         definition = f"{subject}_definition"
         return Event(
-            name=f"{subject}.execution.{what}",
+            name=f"{subject}.execution.{state}",
             span_id=self.span_id,
             trace_id=self.trace_id,
             body={definition: self.body.get(definition, {}), **body},
@@ -151,7 +150,7 @@ class Event:
         )
 
     def envelope(self) -> dict[str, Any]:
-        """Return it as ``execute-stream`` and spans carry it."""
+        """Return the event in the form of ``execute-stream`` and spans."""
         return {
             "name": self.name,
             "body": dict(self.body),
@@ -166,7 +165,7 @@ class Event:
 
 
 class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error of ours
-    """Raised by an execution's events to end it as REJECTED; `code` is one of those of events."""
+    """Raised by the events of an execution to reject it; `code` is an error code of events."""
 
     def __init__(self, message: str, code: str, stacktrace: str | None = None) -> None:
         super().__init__(message, code, stacktrace)
@@ -176,13 +175,13 @@ class Rejection(Exception):  # noqa: N818 - the outcome of a run, not an error o
 
 
 def not_loaded(reason: object) -> Rejection:
-    """Return the rejection of a run whose release has no code any more."""
+    """Return the rejection of a run of a release without code."""
     message = f"The code of this release is not loaded: {reason}. Deploy it again to run it."
     return Rejection(message, "INVALID_WORKFLOW")
 
 
 def no_usage(_span_id: str) -> tuple[Usage, ...]:
-    """Return no usage: that of nodes which run elsewhere is not known here."""
+    """Return no usage, for nodes that run in another process."""
     return ()
 
 
@@ -206,15 +205,14 @@ class Execution(Protocol):
     """One run that has not started yet."""
 
     def events(self) -> Iterator[Event]:
-        """Run in the thread that iterates, and yield the events.
+        """Run in the iterating thread and yield the events.
 
-        It ends with the workflow's *fulfilled* or *rejected* event, or by raising a `Rejection`,
-        for which the engine makes the missing events; anyhow after `cancel`, whose end the engine
-        makes. The iterator is always drained.
+        The last event is *fulfilled* or *rejected*. The engine adds the missing events after a
+        `Rejection` or a cancellation. The iterator is always drained.
         """
 
     def cancel(self) -> None:
-        """End it as soon as possible; from any thread, at any time, any number of times."""
+        """End it as soon as possible. Can be called from any thread, at any time, repeatedly."""
 
 
 class Code(Protocol):
@@ -230,28 +228,28 @@ class Code(Protocol):
 
     @property
     def description(self) -> str:
-        """The first sentence of its documentation."""
+        """The summary of its docstring."""
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> Execution:
-        """Check the inputs and return the run; nothing has run yet."""
+        """Check the inputs and return the run, which has not started."""
 
 
 def initiated(
     context: RunContext, definition: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> Event:
-    """Return the event of the start of a workflow; its other events are made from it."""
+    """Return the start event of a workflow, from which its other events are derived."""
     body = {"workflow_definition": definition, "inputs": dict(inputs), "trigger": None}
     return Event(WORKFLOW_INITIATED, context.execution_id, context.trace_id, body, context.parent)
 
 
 def code_definition(id_: str, name: str, module: str = "") -> dict[str, Any]:
-    """Return the definition of a workflow or node, as events carry it."""
+    """Return the definition of a workflow or node for events."""
     return {"id": id_, "name": name, "module": module.split(".") if module else []}
 
 
 def values_by_name(typed: Iterable[WorkflowInput | WorkflowOutput]) -> dict[str, Any]:
     """Return typed values by name."""
-    return {each.name: each.value for each in typed}
+    return {item.name: item.value for item in typed}
 
 
 def event_error(event: Event) -> dict[str, Any]:
@@ -275,9 +273,9 @@ def describe_exception(exc: BaseException) -> str:
 
 
 def own_frames(text: str, *, libraries: bool = True) -> str:
-    """Return a stack trace, or what was printed, without our own frames.
+    """Remove our frames from a stack trace or printed text.
 
-    Files are shown by name: folders, and the packages in which releases are loaded, are not shown.
+    Paths are reduced to file names, and packages of releases are removed.
     """
     lines: list[str] = []
     is_own = True
@@ -317,7 +315,6 @@ def from_json(text: bytes | str) -> Any:
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects are nested in more than `levels` levels."""
     containers = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         if not containers:
@@ -340,16 +337,16 @@ def _finite(text: str) -> float:
 
 
 def parse_events(raw: Any) -> list[Event]:
-    """Return the events of a list that was read from the JSON of `to_json`."""
+    """Parse events from the JSON of `to_json`."""
     return list(_EVENTS.validate_python(raw))
 
 
 def _plain(value: Any) -> Any:
-    """Return a model, dataclass, time or mapping as JSON has it, one level deep."""
+    """Convert the top level of a model, dataclass, time or mapping for JSON."""
     if isinstance(value, BaseModel):
         return dict(value)
     if is_dataclass(value):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
+        return {field_.name: getattr(value, field_.name) for field_ in fields(value)}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):

@@ -38,18 +38,14 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowEventError
 
 RETRY_AFTER = 1
-"""Seconds until a request that came when all places were taken may be repeated."""
+"""Seconds to wait after a request was refused because of the load."""
 _MOST_BYTES = 128 * 1024 * 1024  # of the events of one run, as JSON
 _BATCH = 100  # events that a reader gets at once
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server; see `LocalServer`. A `timeout` of None is no limit.
-
-    At its timeout a run is rejected with ``WORKFLOW_TIMEOUT``. The thread of a plain callable goes
-    on to its end, as Python cannot stop it.
-    """
+    """Limits of a server; see `LocalServer`."""
 
     timeout: float | None = None
     concurrency: int = 64
@@ -61,12 +57,11 @@ class Limits:
 
 @dataclass(eq=False, repr=False)
 class LiveExecution:
-    """One execution between its request and its end, in a thread of its own.
+    """An execution from its request to its end, in its own thread.
 
-    Its thread publishes events; the event loop reads them. It ends once: with the last event that
-    is published or a rejection, whichever comes first; what comes afterwards is dropped.
-    `prepare` is called first in the thread: it checks all that can be refused, and returns the
-    run. An `inner` one is part of another execution, which waits for it.
+    The thread publishes events, which the event loop reads. The first end event or rejection ends
+    it; later events are dropped. The thread first calls `prepare`, which checks the request and
+    returns the run. An `inner` one is part of another execution, which waits for it.
     """
 
     record: ExecutionRecord
@@ -96,8 +91,8 @@ class LiveExecution:
             self._begin()
         except Rejection as why:
             self._reject(why)
-        except BaseException as exc:  # noqa: BLE001 - it is raised again where it is waited for
-            if self._claim_end():  # before it was recorded: as if it had never been
+        except BaseException as exc:  # noqa: BLE001 - raised again for those who wait
+            if self._claim_end():  # not recorded
                 self._close(exc)
         else:
             self._post(self._wake)
@@ -106,7 +101,7 @@ class LiveExecution:
                 self._reject(self._run_code(self._execution))
 
     def _run_code(self, execution: Execution) -> Rejection:
-        """Publish the events of the code; return the rejection that counts if it has no end."""
+        """Publish the events of the code; return a rejection for a run without an end event."""
         try:
             if self.record.status == "PENDING":
                 with self._lock:
@@ -117,50 +112,49 @@ class LiveExecution:
                 self._publish(event)
         except Rejection as why:
             return why
-        except BaseException as exc:  # noqa: BLE001 - whatever happens here rejects this run alone
+        except BaseException as exc:  # noqa: BLE001 - rejects only this run
             message = f"The code of the run failed: {describe_exception(exc)}"
             return Rejection(message, "INTERNAL_ERROR")
         return Rejection("The code ended without an outcome", "INTERNAL_ERROR")
 
     def _begin(self) -> None:
-        """Record it, unless it is recorded; from any thread."""
+        """Record it once; can be called from any thread."""
         with self._lock:
             if not self._recorded:
                 self._ledger.begin(self.record)
                 self._recorded = True
 
     def _claim_end(self) -> bool:
-        """Return whether the caller is the one that ends it."""
+        """Return True to the first caller, which then ends it."""
         with self._lock:
             is_first, self._ending = not self._ending, True
         return is_first
 
     def _post(self, function: Callable[[], None]) -> None:
-        """Have the event loop call a function."""
-        with suppress(RuntimeError):  # the loop is closed: the server stopped, and nobody waits
+        with suppress(RuntimeError):  # the server stopped and the loop is closed
             self._loop.call_soon_threadsafe(function)
 
     def start(self, timeout: float | None) -> None:
-        """Let it run, for at most `timeout` seconds; on the event loop."""
+        """Start the run with a time limit; call it on the event loop."""
         if timeout is not None:
             why = f"The run took longer than {timeout:g} seconds"
             self._clock = self._loop.call_later(timeout, self.cancel, why, "WORKFLOW_TIMEOUT")
         self._turn.set()
 
     def cancel(self, message: str, code: str = "WORKFLOW_CANCELLED") -> asyncio.Future[None]:
-        """End it, unless it has ended, in a thread: the event loop does not wait for the ledger."""
+        """Reject it, unless it has ended, in a thread to not block the event loop."""
         return self._loop.run_in_executor(None, self._reject, Rejection(message, code))
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
-        """Note that its node with this span runs another execution."""
+        """Record that the node with this span runs another execution."""
         self._inner_ids.setdefault(span_id, []).append(execution_id)
 
     def so_far(self) -> Sequence[Event]:
-        """Return the events so far; from any thread."""
+        """Return the events so far; can be called from any thread."""
         return tuple(self._events)
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
-        """Yield every event from the first to the last, those together that came together."""
+        """Yield all events, in batches."""
         seen = 0
 
         def is_news() -> bool:
@@ -175,7 +169,7 @@ class LiveExecution:
             yield batch
 
     async def recorded(self) -> None:
-        """Wait until it is recorded; raises when it is refused."""
+        """Wait until it is recorded; raise if it is refused."""
         await self._until(lambda: self._recorded or self._over)
         if self._refusal is not None:
             raise self._refusal
@@ -185,7 +179,7 @@ class LiveExecution:
         await self._until(lambda: self._over)
 
     async def result(self) -> ExecutionRecord:
-        """Return how it ended; raises as `recorded` does."""
+        """Wait for the end and return the record; raise if it is refused."""
         await self.ended()
         await self.recorded()
         return self.record
@@ -224,21 +218,20 @@ class LiveExecution:
             self._end(self._closing_events(why))
 
     def _end(self, events: Sequence[Event]) -> None:
-        """Record the end, and then show it."""
         try:
             self._begin()
             for event in events:
                 self._log.add(event)
             record = _ended(self.record, [*self._events, *events])
             self._ledger.finish(record, self._log)
-        except BaseException as exc:  # noqa: BLE001 - those who wait must get it
+        except BaseException as exc:  # noqa: BLE001 - raised for those who wait
             if not self._recorded:
                 self._close(exc)
                 return
             why = f"Its end could not be recorded: {describe_exception(exc)}"
             events = self._closing_events(Rejection(why, "INTERNAL_ERROR"))
             record = _ended(self.record, [*self._events, *events])
-            with suppress(Exception):  # perhaps one of its events was what could not be recorded
+            with suppress(Exception):  # an event could be the reason of the failure
                 self._ledger.finish(record, EventLog(events))
         self._close(record, events)
 
@@ -270,7 +263,7 @@ class LiveExecution:
         return replace(event, execution_ids=event.execution_ids or tuple(inner))
 
     def _closing_events(self, why: Rejection) -> list[Event]:
-        """Return the events that end it, and its open nodes, where its code does not."""
+        """Return the missing end events of it and its open nodes."""
         record, past = self.record, self._events
         first = []
         if not past:
@@ -285,10 +278,7 @@ class LiveExecution:
 
 @dataclass(eq=False, repr=False)
 class Executions:
-    """The executions of a running server; on its event loop, but for `join`.
-
-    `_new_context` makes the context of a run from what is the run's own.
-    """
+    """Executions of a running server. Except for `join`, use it on the event loop only."""
 
     _ledger: Ledger
     _limits: Limits
@@ -302,16 +292,16 @@ class Executions:
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     async def begin(self, request: ExecutionRequest) -> LiveExecution:
-        """Begin an execution; it is recorded when this returns."""
+        """Start an execution and wait until it is recorded."""
         live = self.start(request)
         await live.recorded()
         return live
 
     def start(self, request: ExecutionRequest) -> LiveExecution:
-        """Begin an execution that may still be refused: its result then raises as `begin` does."""
+        """Start an execution; its `result` raises if it is refused."""
         record, outer = request.record, None
         context = record.parent
-        while context is not None and outer is None:  # it may come from a node of another one
+        while context is not None and outer is None:  # the outer execution, if a node sent it
             outer = self._live.get(context["span_id"])
             context = context.get("parent")
         parent = release_context(record)
@@ -326,15 +316,12 @@ class Executions:
         return self._live.get(execution_id)
 
     def record(self, execution_id: str) -> ExecutionRecord | None:
-        """Return an execution as it is now."""
+        """Return the current state of an execution."""
         live = self._live.get(execution_id)
         return self._ledger.record(execution_id) if live is None else live.record
 
     def has_room(self, *, inner: bool = False) -> bool:
-        """Return whether an execution that came now could run at once.
-
-        An inner one always can: the one that waits for it has had its turn.
-        """
+        """Return whether a new execution, or an inner one of another, could run at once."""
         if self._closed:
             raise Refused(503, "The local server is stopping")
         if inner or self._running < self._limits.concurrency:
@@ -353,7 +340,7 @@ class Executions:
         *,
         inner: bool = False,
     ) -> LiveExecution:
-        """Run an execution when its turn comes; see `LiveExecution`."""
+        """Run or queue an execution; see `LiveExecution`."""
         at_once = self.has_room(inner=inner)
         record = record if at_once else replace(record, status="PENDING")
         live = LiveExecution(record, self._ledger, prepare, self._ended, parent, inner)
@@ -372,17 +359,17 @@ class Executions:
         return live
 
     async def close(self, message: str) -> None:
-        """Let runs end within the grace, and reject the others."""
+        """Wait for runs within the grace period, then reject the others."""
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.grace):
                 for live in list(self._live.values()):
                     await live.ended()
-        self._waiting.clear()  # they do not begin while others are cancelled
+        self._waiting.clear()  # do not start them while others are cancelled
         await asyncio.gather(*(live.cancel(message) for live in list(self._live.values())))
 
     def join(self, seconds: float) -> None:
-        """Wait at most `seconds` in all for the threads of runs; from any thread."""
+        """Wait at most `seconds` for the threads of all runs; can be called from any thread."""
         until = time.monotonic() + seconds
         for thread in list(self._threads):
             if thread is not threading.current_thread():
@@ -402,7 +389,7 @@ class Executions:
                 self._start(self._waiting.popleft())
 
     def _prepare(self, request: ExecutionRequest, parent: Mapping[str, Any]) -> Execution:
-        """Check the request and return the run; in the run's thread."""
+        """Check the request and return the run; called in its thread."""
         record = request.record
         previous = self._ledger.record(record.previous_execution_id or "")
         context = self._new_context(
@@ -422,7 +409,6 @@ class Executions:
 
 
 def _ended(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
-    """Return an execution as it is after `events`, the last of which ended it."""
     last = events[-1]
     usage = tuple(used for event in events for used in event.usage)
     record = replace(record, end=last.timestamp, usage=usage)
@@ -433,7 +419,7 @@ def _ended(record: ExecutionRecord, events: Sequence[Event]) -> ExecutionRecord:
 
 
 def _open_nodes(events: Sequence[Event]) -> list[Event]:
-    """Return the first events of the nodes that have not ended, the innermost first."""
+    """Return the start events of the nodes that have not ended, the innermost first."""
     running: dict[str, Event] = {}
     for event in events:
         if event.name == NODE_INITIATED:

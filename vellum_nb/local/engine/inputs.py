@@ -1,4 +1,4 @@
-"""Typed inputs: checked against input variables, converted to the values that code takes."""
+"""Validation of typed inputs, and their conversion to arguments."""
 
 from __future__ import annotations
 
@@ -10,99 +10,49 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from vellum_nb.local.callables.signature import ABSENT, Kind, Parameter, variable_id
 from vellum_nb.local.engine.events import NODE_INITIATED, WORKFLOW_INITIATED, Event, Execution
 from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
-from vellum_nb.models.inputs import schema_problem
+from vellum_nb.models.base import first_problem
+from vellum_nb.models.inputs import schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
+from vellum_nb.models.types import value_type
 
-WIRE_TYPES = frozenset({"STRING", "NUMBER", "JSON", "CHAT_HISTORY", *MEDIA_TYPES})
 _UPLOAD_PREFIX = "vellum:uploaded-file:"
-_TYPES_WITH_FILES = frozenset({*MEDIA_TYPES, "CHAT_HISTORY"})
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _UNKNOWN_MEDIA = "application/octet-stream"
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _Media(_Open):
-    src: Annotated[str, Field(min_length=1)]
-    metadata: dict[str, Any] | None = None
-
-
-class _Content(_Open):
-    type: Literal["STRING", "FUNCTION_CALL", "ARRAY", "AUDIO", "VIDEO", "IMAGE", "DOCUMENT"]
-    value: Any
-
-
-class _Message(_Open):
-    role: Literal["SYSTEM", "ASSISTANT", "USER", "FUNCTION"]
-    text: str | None = None
-    content: _Content | None = None
-    source: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _ResultDocument(_Open):
-    label: str
-    id: str | None = None
-    external_id: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _SearchResult(_Open):
-    text: str
-    score: float
-    keywords: list[str] = Field(default_factory=list)
-    document: _ResultDocument
-    meta: dict[str, Any] | None = None
-
-
-# Type -> the shape that the contract gives its values, and how a message names it.
-_SHAPES: dict[str, tuple[TypeAdapter[Any], str]] = {
-    "STRING": (TypeAdapter(str), "text"),
-    "NUMBER": (TypeAdapter(float), "a number"),
-    "CHAT_HISTORY": (TypeAdapter(list[_Message]), "a list of messages with role and text"),
-    "SEARCH_RESULTS": (
-        TypeAdapter(list[_SearchResult]),
-        "a list of results with text, score and document",
-    ),
-    **dict.fromkeys(MEDIA_TYPES, (TypeAdapter(_Media), 'an object with "src"')),
-}
-
-
 def wire_problem(value: Any, type_: str) -> str:
-    """Return why `value` is not a valid value of `type_`, or an empty string."""
-    if type_ not in _SHAPES:
+    """Return the reason why `value` is invalid for `type_`, or an empty string."""
+    properties = value_type(type_)
+    if properties.shape is None:
         return ""
-    shape, expected = _SHAPES[type_]
+    expected = properties.expected_output
     if isinstance(value, float) and not math.isfinite(value):
         return f"{expected} is expected; JSON has no {value}"
     try:
-        shape.validate_python(value, strict=True)
+        properties.shape.validate_python(value, strict=True)
     except ValidationError as exc:
-        error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{expected} is expected: {_place(error['loc'])}{error['msg']}"
+        return f"{expected} is expected: {first_problem(exc)}"
     return ""
 
 
 def wire_value(value: Any, type_: str) -> Any:
-    """Return a valid `value` with the keys that the contract requires."""
+    """Add required keys of the contract to a valid `value`."""
     if type_ == "SEARCH_RESULTS":
         return [{"keywords": [], **result} for result in value]
     return value
 
 
 def non_finite_path(value: Any, path: str) -> str:
-    """Return where `value`, which is at `path`, holds NaN or infinity; empty when nowhere."""
+    """Return the path of the first NaN or infinity in `value`, or an empty string."""
     if isinstance(value, float):
         return "" if math.isfinite(value) else path
     items: Any = ()
@@ -110,22 +60,24 @@ def non_finite_path(value: Any, path: str) -> str:
         items = value.items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)
-    return next((found for k, v in items if (found := non_finite_path(v, f"{path}.{k}"))), "")
+    return next(
+        (inner_path for k, v in items if (inner_path := non_finite_path(v, f"{path}.{k}"))), ""
+    )
 
 
 def bind_inputs(
     parameters: Mapping[str, Parameter], inputs: Sequence[WorkflowInput]
 ) -> dict[str, Any]:
-    """Return the values of `parameters` by name; absent ones without a fallback are left out."""
+    """Return the values of `parameters` by name, without absent ones that lack a fallback."""
     problems: list[str] = []
     values: dict[str, Any] = {}
-    for given in inputs:
+    for sent in inputs:
         try:
-            if given.name in values:
-                problems.append(f"Input {given.name!r:.160} is given more than once")
-            values[given.name] = _value(given, parameters)
+            if sent.name in values:
+                problems.append(f"Input {sent.name!r:.160} is given more than once")
+            values[sent.name] = _value(sent, parameters)
         except Refused as exc:
-            values.setdefault(given.name, None)
+            values.setdefault(sent.name, None)
             problems.append(exc.detail)
     problems += [
         f"Missing required input variable: {key!r}"
@@ -134,12 +86,12 @@ def bind_inputs(
     ]
     if problems:
         raise Refused(400, "; ".join(problems))
-    found = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
-    return {key: value for key, value in found.items() if key in values or value is not ABSENT}
+    bound = {key: values.get(key, parameter.fallback) for key, parameter in parameters.items()}
+    return {key: value for key, value in bound.items() if key in values or value is not ABSENT}
 
 
 def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowInput]) -> None:
-    """Check inputs against variables alone, for code that is not in this process."""
+    """Check inputs only against variables, for code in another process."""
     bind_inputs(
         {
             v.key: Parameter(v, Kind(v.type, v.json_schema, optional=not v.required))
@@ -149,20 +101,20 @@ def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowI
     )
 
 
-def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
-    parameter = parameters.get(given.name)
+def _value(sent: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
+    parameter = parameters.get(sent.name)
     if parameter is None:
-        known = ", ".join(parameters) or "none"
-        raise Refused(400, f"Unknown input variable {given.name!r:.160}; known are: {known}")
-    variable, value = parameter.variable, given.value
+        available = ", ".join(parameters) or "none"
+        raise Refused(400, f"Unknown input variable {sent.name!r:.160}. Available: {available}")
+    variable, value = parameter.variable, sent.value
     schema = variable.json_schema or {}
-    expected = variable.type if variable.type in WIRE_TYPES else "JSON"
-    if schema.get("type") == "boolean" and given.type == "NUMBER" and value in (0, 1):
+    expected = wire_type(variable)
+    if schema.get("type") == "boolean" and sent.type == "NUMBER" and value in (0, 1):
         value = bool(value)  # nodes of Vellum's SDK send booleans as numbers
-    elif given.type == "JSON" and (expected in MEDIA_TYPES or value == []):
+    elif sent.type == "JSON" and (expected in MEDIA_TYPES or value == []):
         pass  # and they send media and empty histories as JSON
-    elif given.type != expected:
-        msg = f"Input {given.name!r} has the type {given.type}; {expected} is expected"
+    elif sent.type != expected:
+        msg = f"Input {sent.name!r} has the type {sent.type}; {expected} is expected"
         raise Refused(400, msg)
     if value is None and parameter.kind.optional:
         return None
@@ -170,12 +122,11 @@ def _value(given: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     if not problem and parameter.kind.adapter is None:
         problem = schema_problem(value, schema) or ""
     if problem:
-        raise Refused(400, f"Input {given.name!r}: {problem}")
+        raise Refused(400, f"Input {sent.name!r}: {problem}")
     return _converted(value, parameter)
 
 
 def _converted(value: Any, parameter: Parameter) -> Any:
-    """Return a JSON value as what the annotation of a parameter says."""
     adapter, variable = parameter.kind.adapter, parameter.variable
     if adapter is None:
         return value
@@ -185,11 +136,11 @@ def _converted(value: Any, parameter: Parameter) -> Any:
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as exc:
-        found = exc.errors(include_url=False, include_input=False, include_context=False)
-        reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in found[:3])
+        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+        reasons = "; ".join(f"{_place(error['loc'])}{error['msg']}" for error in errors[:3])
         is_scalar = isinstance(value, str | int | float)
-        given = f" (given: {json.dumps(value):.80})" if is_scalar else ""
-        raise Refused(400, f"Input {variable.key!r}: {reasons}{given}") from None
+        sent = f" (given: {json.dumps(value):.80})" if is_scalar else ""
+        raise Refused(400, f"Input {variable.key!r}: {reasons}{sent}") from None
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
@@ -197,7 +148,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def media_type(file: StoredFile) -> str:
-    """Return the media type of a file: as it was sent, or by its name."""
+    """Return the media type of a file, or guess it from its name."""
     if _MEDIA_TYPE.fullmatch(file.media_type) and file.media_type != _UNKNOWN_MEDIA:
         return file.media_type
     return mimetypes.guess_type(file.name)[0] or _UNKNOWN_MEDIA
@@ -206,7 +157,7 @@ def media_type(file: StoredFile) -> str:
 def resolve_uploads(
     inputs: Sequence[WorkflowInput], ledger: Ledger
 ) -> tuple[Sequence[WorkflowInput], Mapping[str, str]]:
-    """Return `inputs` with uploaded files as data URLs, and the address of each of those."""
+    """Replace uploaded files in `inputs` by data URLs; return also their addresses."""
     contents: dict[str, str] = {}
 
     def content_of(name: str, src: str) -> str:
@@ -221,17 +172,17 @@ def resolve_uploads(
         return contents.get(src, src)
 
     resolved = [
-        each.model_copy(update={"value": _replaced(each.value, partial(content_of, each.name))})
-        if each.type in _TYPES_WITH_FILES
-        else each
-        for each in inputs
+        item.model_copy(update={"value": _replaced(item.value, partial(content_of, item.name))})
+        if value_type(item.type).has_files
+        else item
+        for item in inputs
     ]
     return resolved, {content: address for address, content in contents.items()}
 
 
 @dataclass
 class ExecutionWithUploads:
-    """An execution whose events carry the addresses of uploaded files, not their content."""
+    """Execution that replaces the content of uploaded files in events by their addresses."""
 
     execution: Execution
     addresses: Mapping[str, str]
@@ -250,7 +201,6 @@ class ExecutionWithUploads:
 
 
 def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
-    """Return `value` with the replacement of every ``src`` in it."""
     if isinstance(value, list):
         return [_replaced(item, replacement) for item in value]
     if not isinstance(value, Mapping):
@@ -264,9 +214,9 @@ def _replaced(value: Any, replacement: Callable[[str], str]) -> Any:
 
 
 def typed_output(declared: Mapping[str, VellumVariable], name: str, value: Any) -> WorkflowOutput:
-    """Return an output with its declared type, or the type that its value has.
+    """Return an output with its declared type, or with that of its value if it does not fit.
 
-    The Workflows SDK enforces no annotation: a value may not fit the type that is declared.
+    The Workflows SDK does not enforce annotations.
     """
     variable = declared.get(name)
     type_ = variable.type if variable is not None else "JSON"

@@ -1,4 +1,4 @@
-"""Execution requests: their bodies, what they address, and the contexts they come from."""
+"""Execution requests: bodies, addressed releases and parent contexts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic import AfterValidator, ConfigDict, Field
 from vellum_nb.local.deployments.registry import LATEST, Deployment, Registry, Release
 from vellum_nb.local.deployments.sources import local_module
 from vellum_nb.local.engine.events import new_id, to_json
-from vellum_nb.local.engine.inputs import WIRE_TYPES
 from vellum_nb.local.ledger import ExecutionRecord, storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 from vellum_nb.models.base import Model
 from vellum_nb.models.contract import ExecuteWorkflowRequest, ParentContext
+from vellum_nb.models.inputs import wire_type
 
 _MAX_DEPTH = 50  # contexts inside each other
 _CONTEXTS: Mapping[Any, tuple[str, ...]] = {  # type -> fields that it must have
@@ -55,8 +55,6 @@ Metadata = Annotated[Mapping[str, Any], AfterValidator(_check_metadata)]
 
 
 class _Bounded(Model):
-    """What every request to execute may say, with limits."""
-
     release_tag: ShortText | None = None
     external_id: ShortText | None = None
     metadata: Metadata | None = None
@@ -93,7 +91,7 @@ class DeploymentExecuteStreamRequest(_Bounded):
 
 
 class ExecutionRequest(NamedTuple):
-    """A request to execute a release: the new execution, and what it runs."""
+    """Request to execute a release: the new execution and its code."""
 
     record: ExecutionRecord
     release: Release
@@ -121,7 +119,7 @@ def parse_stream_request(
 ) -> ExecutionRequest:
     """Return the request of a body with plain values; the input variables give their types."""
     release, fields = _release_and_fields(deployment, body)
-    types = {v.key: v.type for v in release.input_variables if v.type in WIRE_TYPES}
+    types = {variable.key: wire_type(variable) for variable in release.input_variables}
     inputs = tuple(
         WorkflowInput(name=name, type=types.get(name, "JSON"), value=value)
         for name, value in body.inputs.items()
@@ -190,24 +188,24 @@ def release_context(record: ExecutionRecord) -> dict[str, Any]:
     }
 
 
-def outer_context(given: Any) -> dict[str, Any] | None:
-    """Return the context of the node that runs a workflow, as nodes of Vellum's SDK send it.
+def outer_context(sent: Any) -> dict[str, Any] | None:
+    """Return the context of the outer node, as sent by nodes of Vellum's SDK.
 
-    None if the contract does not know it: readers of the contract are strict about it.
+    None if it does not match the contract, which clients validate strictly.
     """
-    depth, context = 0, given
+    depth, context = 0, sent
     while isinstance(context, dict):
         depth, context = depth + 1, context.get("parent")
         if depth > _MAX_DEPTH:
             msg = "It would run inside of too many other workflows; does its deployment run itself?"
             raise Refused(400, msg)
     with suppress(ValueError, TypeError, LookupError, AttributeError):
-        return _known_context(given) if given["type"] == "WORKFLOW_NODE" else None
+        return _known_context(sent) if sent["type"] == "WORKFLOW_NODE" else None
     return None
 
 
 def _known_context(context: Any) -> dict[str, Any] | None:
-    """Return a context with the fields of its type; raises if they are not as the contract says."""
+    """Return a context with the fields of its type; raise if they do not match the contract."""
     if not isinstance(context, dict):
         return None
     kind = context["type"]
@@ -226,5 +224,5 @@ def _known_context(context: Any) -> dict[str, Any] | None:
 
 
 def derived_id(*parts: str) -> str:
-    """Return a UUID that is the same for the same parts."""
+    """Return a UUID derived from `parts`."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, storable("\n".join(parts))))

@@ -30,17 +30,7 @@ _RECEIVED = 4  # descriptors of a request: status, jobs, events, output
 
 
 class ForkServer:
-    """Client of a fork server, which it starts. Any thread may use it.
-
-    Parameters
-    ----------
-    path : sequence of str
-        `sys.path` of the fork server.
-    modules : sequence of str
-        Modules that it imports before it forks.
-    environment : mapping
-        Its environment variables, and those of its children.
-    """
+    """Client of a fork server with this `sys.path`, these imports and environment; thread-safe."""
 
     def __init__(
         self, path: Sequence[str], modules: Sequence[str], environment: Mapping[str, str]
@@ -66,15 +56,8 @@ class ForkServer:
     def fork(self, jobs: int, events: int, output: int) -> tuple[int, int]:
         """Fork a process that reads a pickled job from `jobs` and runs it.
 
-        Returns
-        -------
-        tuple of int
-            The process id, and the descriptor that `read_number` reads the exit status from.
-
-        Raises
-        ------
-        OSError
-            If the fork server has ended.
+        Return the process id, and a descriptor for `read_number` to read the exit status from;
+        raise OSError if the fork server has ended.
         """
         status, writer = os.pipe()
         try:

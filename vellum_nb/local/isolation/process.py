@@ -1,7 +1,7 @@
-"""Code that runs in a process of its own, forked by a `ForkServer`.
+"""Code that runs in a separate process, forked by a `ForkServer`.
 
-The fork server has imported this module and with it what runs need, so a process starts in
-milliseconds. The process writes its events as JSON lines.
+The fork server has imported all dependencies, so a process starts in milliseconds. The process
+writes its events as JSON lines.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local.deployments.loading import load
@@ -42,14 +42,16 @@ from vellum_nb.local.isolation.fork_server import ForkServer, read_number
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
 
+IsolationKind: TypeAlias = Literal["kernel", "process", "container", "environment"]
+_KINDS = get_args(IsolationKind)
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
-"""Bytes of address space of a run in a process of its own."""
+"""Bytes of address space of a run in a separate process."""
 _LEAST_MEMORY = 256 * 1024**2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DESCRIBE_S = 60.0
 SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes of the end of its output that are kept
+_OUTPUT = 64 * 1024  # bytes of the end of its output
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off
@@ -58,52 +60,97 @@ PASSED_ON = frozenset({
     "PATH", "SHELL", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP", "TMP", "TMPDIR", "TZ", "USER",
     "USERNAME", "VIRTUAL_ENV",
 })
-"""The environment variables that every child gets."""
+"""Environment variables passed to every child."""
 # fmt: on
 _INTERPRETER = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONUTF8")
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessOptions:
-    """Options of the process of each run, or of the workflow server of a release."""
+class Isolation:
+    """Isolation of a release on a `LocalServer`.
 
-    memory_limit: int | None = None  # bytes of address space, some 200 MiB of Python's included
-    env: tuple[str, ...] = ()  # names of environment variables that are passed on
-    isolation: str = "process"  # or where Vellum's workflow server runs: container, environment
+    Parameters
+    ----------
+    kind : {"kernel", "process", "container", "environment"}
+        ``"kernel"``: each run is a thread of this process. ``"process"``: each run is a forked
+        process, so a time limit or a cancellation always ends it, and a crash rejects it.
+        ``"container"``, ``"environment"``: a Workflows SDK project runs in Vellum's workflow
+        server, in a container or in another Python environment.
+    memory_limit : int, optional
+        Bytes of address space, including about 200 MiB for Python itself. Default: the
+        `memory_limit` of the server; unlimited for ``"environment"``.
+    env : sequence of str
+        Names of environment variables to pass to the code. It receives no other keys.
+    image : str, optional
+        ``name:tag`` of the container image. Default: the image that the project names in
+        ``vellum.lock.json`` or ``pyproject.toml``.
+    python : str or Path, optional
+        Python executable of the environment.
+
+    Raises
+    ------
+    VellumNBError
+        If an option is invalid, or has no effect with this kind of isolation.
+
+    Examples
+    --------
+    >>> Isolation("process", memory_limit=2**30, env=["STRIPE_KEY"]).env
+    ('STRIPE_KEY',)
+    """
+
+    kind: IsolationKind
+    _: KW_ONLY
+    memory_limit: int | None = None
+    env: Sequence[str] = ()
+    image: str | None = None
+    python: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if problem := self._unsuitable() or self._invalid():
+            raise Refused(400, problem)
+        object.__setattr__(self, "env", tuple(self.env))
+
+    def _unsuitable(self) -> str:
+        """Describe an option that this kind of isolation does not have."""
+        kind = self.kind
+        if kind not in _KINDS:
+            return f"Unknown isolation {kind!r:.40}. Available: {', '.join(_KINDS)}"
+        if kind == "kernel" and (self.memory_limit is not None or self.env):
+            return 'memory_limit and env need isolation "process", "container" or "environment"'
+        if self.image is not None and kind != "container":
+            return f'image needs isolation "container", not {kind!r}'
+        if self.python is not None and kind != "environment":
+            return f'python needs isolation "environment", not {kind!r}'
+        return ""
+
+    def _invalid(self) -> str:
+        if self.kind != "kernel" and os.name == "nt":
+            return f"isolation {self.kind!r} is not available on Windows, which cannot fork"
+        if isinstance(self.env, str) or not all(_NAME.fullmatch(name) for name in self.env):
+            return f"env must be a list of names of environment variables, not {self.env!r:.60}"
+        if self.memory_limit is not None and self.memory_limit < _LEAST_MEMORY:
+            return (
+                f"memory_limit={self.memory_limit} is too small: it is in bytes, and Python itself "
+                f"needs a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
+            )
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOptions:
+    """Resolved and stored options of an `Isolation`."""
+
+    memory_limit: int | None = None  # bytes of address space
+    env: tuple[str, ...] = ()  # names of environment variables to pass on
+    isolation: str = "process"  # or container, environment
     digest: str | None = None  # of the image
     python: str | None = None
-
-
-def process_options(
-    isolation: str, *, memory_limit: int | None, env: Sequence[str]
-) -> ProcessOptions | None:
-    """Return the options of a process, or None when runs stay in the kernel's process."""
-    available = ("kernel", "process", "container", "environment")
-    problem = ""
-    if isolation == "kernel":
-        if memory_limit is None and not env:
-            return None
-        problem = 'memory_limit and env are for runs in a process: add isolation="process"'
-    elif isolation not in available:
-        problem = f"Unknown isolation {isolation!r:.40}. Available: {', '.join(available)}"
-    elif os.name == "nt":
-        problem = f"isolation={isolation!r} needs a system that can fork, which Windows cannot"
-    elif isinstance(env, str) or not all(_NAME.fullmatch(name) for name in env):
-        problem = f"env is a list of names of environment variables, not {env!r:.60}"
-    elif memory_limit is not None and memory_limit < _LEAST_MEMORY:
-        problem = (
-            f"memory_limit={memory_limit} is too small: it is in bytes, and Python itself needs "
-            f"a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
-        )
-    if problem:
-        raise Refused(400, problem)
-    return ProcessOptions(memory_limit, tuple(env), isolation)
 
 
 def describe_in_process(
     snapshot: Snapshot, entry: str, options: ProcessOptions
 ) -> tuple[str, Any, Any, str]:
-    """Import the source in a process; return its place, its variables and its description."""
+    """Import the source in a process; return its place, variables and description."""
     try:
         child = _Child(snapshot, entry, options)
     except OSError as exc:
@@ -128,7 +175,7 @@ def describe_in_process(
 
 @dataclass
 class ProcessExecution:
-    """One run in a process; `cancel` ends it with all that it started."""
+    """A run in a process; `cancel` ends the process and its children."""
 
     snapshot: Snapshot
     entry: str
@@ -139,7 +186,7 @@ class ProcessExecution:
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._cancelled.set()
         if self._child is not None:
             self._child.kill()
@@ -173,16 +220,13 @@ class ProcessExecution:
             message = f"No process could be started for the run: {exc}"
             raise Rejection(message, "INTERNAL_ERROR") from exc
         self._child = child
-        if self._cancelled.is_set():  # since it was looked at
+        if self._cancelled.is_set():  # meanwhile
             child.kill()
         return child
 
 
 class _Child:
-    """A process that does one job: to run the code, or, without a context, to describe it.
-
-    It leads a process group; its own child processes end with it.
-    """
+    """Process group that runs the code, or, without a context, describes it."""
 
     def __init__(
         self,
@@ -243,13 +287,13 @@ class _Child:
         self._signal(signal.SIGKILL)
         with self._lock:
             self._is_over = True
-        os.close(self._jobs)  # one that got no job ends, too
+        os.close(self._jobs)  # also ends a process without a job
         try:
             status = read_number(self._status)
         except OSError:  # the fork server was killed
             status = -signal.SIGKILL
         os.close(self._status)
-        self._listener.join(1.0)  # a process that left the group may hold the pipe
+        self._listener.join(1.0)  # a process that left the group can hold the pipe
         printed = own_frames(self._output.decode(errors="replace").strip())[-_ERROR_CHARS:]
         if status >= 0:
             return f"ended by itself with exit status {status}", printed
@@ -276,7 +320,7 @@ class _Child:
 
 
 def passed_on(*names: str) -> dict[str, str]:
-    """Return the environment variables of a child, which are free of keys, and those in `names`."""
+    """Return environment variables without keys, and those in `names`, for a child."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -309,7 +353,7 @@ _fork_servers: dict[tuple[int, bool], ForkServer] = {}  # by process id and use 
 
 
 def _message(line: bytes) -> tuple[str, Any]:
-    """Return the kind and the content of a line, which is validated: the workflow can write it."""
+    """Return kind and content of a line. It is untrusted: the workflow can write it."""
     try:
         ((kind, content),) = json.loads(line).items()
         if kind == "event":
@@ -327,11 +371,7 @@ def _message(line: bytes) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """Job of a child, which unpickles it.
-
-    Output of the workflow goes to a pipe of its own. When the server ends, so do the process and
-    its group.
-    """
+    """Job that a child unpickles; its process group ends with the server."""
 
     snapshot: Snapshot
     entry: str
@@ -343,7 +383,7 @@ class Job:
     folder: str
 
     def run(self, events: int, sentinel: int) -> NoReturn:
-        """Do the job and end the process; `sentinel` is closed when the server is gone."""
+        """Do the job and end the process; `sentinel` is closed at the end of the server."""
         os.register_at_fork(after_in_child=lambda: os.close(events))  # a copy would hold it open
         writer = os.fdopen(events, "wb")
 
@@ -357,12 +397,12 @@ class Job:
             self._set_up()
             self._do(send)
             status = 0
-        except BaseException:  # noqa: BLE001 - its traceback is the reason that the run gets
+        except BaseException:  # noqa: BLE001 - the reason of the rejection
             traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)  # threads that the workflow left behind do not hold it up
+            os._exit(status)  # do not wait for threads of the workflow
 
     def _set_up(self) -> None:
         import resource
@@ -376,7 +416,7 @@ class Job:
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
         faulthandler.enable(2)
-        with suppress(OSError):  # the server's folder may be gone
+        with suppress(OSError):  # the folder can be missing
             os.chdir(self.folder)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if self.memory_limit is not None:
@@ -414,7 +454,7 @@ class Job:
         return replace(event, body={**event.body, "error": {**error, "message": message}})
 
     def _with_limit(self, message: str, stacktrace: str | None) -> str:
-        """Return the message of an error, with the limit when memory ran out."""
+        """Add the limit to the message of an out-of-memory error."""
         if self.memory_limit is None or "MemoryError" not in f"{message}{stacktrace}":
             return message
         limit = f"its memory_limit of {self.memory_limit:,} bytes"

@@ -1,7 +1,7 @@
-"""Code that runs in Vellum's workflow server: in a container, or in another Python environment.
+"""Code that runs in Vellum's workflow server, in a container or another Python environment.
 
-The workflow server is what every custom image of Vellum contains. It is spoken to over HTTP only.
-One is started for each release, at its first use, and stopped with the local server.
+Every custom image of Vellum contains this server, which is used over HTTP. One is started per
+release, on first use, and stopped with the local server.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from vellum_nb.local.engine.inputs import check_inputs
 from vellum_nb.local.isolation.process import (
     DESCRIBE_S,
     SLOW_IMPORT,
+    Isolation,
     ProcessExecution,
     ProcessOptions,
     describe_in_process,
     passed_on,
-    process_options,
 )
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator
@@ -55,7 +55,7 @@ _STOP_S = 5.0
 _CANCEL_S = 15.0
 _HEALTH_S = 5.0
 _THREADS = 72
-_UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of everything around it
+_UNLIMITED_MB = 1_000_000  # the workflow server counts the memory of all processes
 _DOCKER_HOST = "host.docker.internal"
 _GATEWAYS = {  # default network of docker and of podman -> template of its gateway
     "bridge": "{{(index .IPAM.Config 0).Gateway}}",
@@ -66,57 +66,57 @@ _DOCKER_SETTING = re.compile(
     "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
 )
 """Environment variables of docker and podman without keys."""
-# Runs a command until it ends or stdin, which this process holds open, is closed. Its group ends
-# with it, and so does what `clean_up` ends; the folder stays only for what its log says of a crash.
+# Runs a command until it ends or stdin, held open by this process, is closed; then ends its group
+# and runs `clean_up`. After a crash, the folder with the log is not removed.
 _SUPERVISE = """
 end() {{ {clean_up}; kill -9 0; }}
 {{ {limit}; "$@" </dev/null; end; }} & cat >/dev/null; rm -rf {folder}; end
 """
 
 
-def isolation_options(
-    isolation: str,
-    target: object,
-    *,
-    memory_limit: int | None = None,
-    env: Sequence[str] = (),
-    image: str | None = None,
-    python: str | os.PathLike[str] | None = None,
-) -> ProcessOptions | None:
-    """Return the options of a release of `target`; see `LocalServer.deploy`."""
-    options = process_options(isolation, memory_limit=memory_limit, env=env)
-    if options is None or isolation == "process":
+def process_options(isolation: Isolation, target: object) -> ProcessOptions | None:
+    """Resolve the isolation of `target`; return None if it runs in the kernel's process."""
+    if isolation.kind == "kernel":
+        return None
+    options = ProcessOptions(isolation.memory_limit, tuple(isolation.env), isolation.kind)
+    if isolation.kind == "process":
         return options
-    if isolation == "container":
+    if isolation.kind == "container":
+        image = isolation.image
         if image is None and isinstance(target, os.PathLike):
             image = image_of_project(Path(target).expanduser().resolve())
         if image:
             return replace(options, digest=_digest(_docker(), image))
         msg = (
-            'isolation="container" needs an image: give image="name:tag", or name it in '
-            "pyproject.toml or vellum.lock.json (container_image_name)"
+            'isolation "container" needs an image: give Isolation("container", image="name:tag"), '
+            "or name it in pyproject.toml or vellum.lock.json (container_image_name)"
         )
         raise Refused(400, msg)
+    return replace(options, python=_python_with_server(isolation.python))
+
+
+def _python_with_server(python: str | os.PathLike[str] | None) -> str:
+    """Return the path of `python`, an interpreter that can import the workflow server."""
     program = shutil.which(str(python)) if python else None
     if program is None:
         msg = (
-            'isolation="environment" needs python="/path/to/python" of that environment; '
+            'isolation "environment" needs Isolation("environment", python="/path/to/python"); '
             f"{str(python)!r:.200} is not a program"
         )
         raise Refused(400, msg)
     check = [program, "-c", "import workflow_server, gunicorn"]
-    done = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
-    if done.returncode:
+    process = subprocess.run(check, capture_output=True, check=False, env=passed_on())  # noqa: S603
+    if process.returncode:
         msg = (
-            f"isolation={isolation!r} needs Vellum's workflow server in {program}: "
+            f"Isolation needs Vellum's workflow server in {program}: "
             "pip install vellum-workflow-server there"
         )
         raise Refused(400, msg)
-    return replace(options, python=program)
+    return program
 
 
 def image_of_project(path: Path) -> str | None:
-    """Return the image that a project names: in `vellum.lock.json`, else in `pyproject.toml`."""
+    """Return the image of a project, from `vellum.lock.json` or `pyproject.toml`."""
     for folder in (path, path.parent):
         for name in ("vellum.lock.json", "pyproject.toml"):
             with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
@@ -131,14 +131,14 @@ def image_of_project(path: Path) -> str | None:
 
 
 def image_name(config: Mapping[str, Any]) -> str | None:
-    """Return ``name:tag`` of a workflow's or runner's config; a missing tag is `latest`."""
+    """Return ``name:tag`` from the config of a workflow or runner; default tag: `latest`."""
     name, tag = config.get("container_image_name"), config.get("container_image_tag")
     return f"{name}:{tag or 'latest'}" if name else None
 
 
 @dataclass(frozen=True)
 class IsolatedCode:
-    """A workflow of a snapshot that runs elsewhere; none of it is imported here."""
+    """A workflow of a snapshot that runs in another process, and is never imported in this one."""
 
     snapshot: Snapshot
     entry: str
@@ -151,7 +151,7 @@ class IsolatedCode:
     def described(
         cls, snapshot: Snapshot, entry: str, options: ProcessOptions
     ) -> tuple[str, IsolatedCode]:
-        """Have the code read where it runs; return its place and the code with its variables."""
+        """Describe code in its environment; return its place and the code with its variables."""
         describe = describe_in_process if options.isolation == "process" else _describe_in_server
         try:
             place, *variables, description = describe(snapshot, entry, options)
@@ -159,14 +159,14 @@ class IsolatedCode:
         except Rejection as exc:
             raise CodeUnavailableError(exc.message) from exc
         except (ValueError, KeyError, TypeError) as exc:
-            msg = f"the workflow server answered with something unknown ({type(exc).__name__})"
+            msg = f"the workflow server gave an invalid answer ({type(exc).__name__})"
             raise CodeUnavailableError(msg) from exc
         return place, cls(snapshot, place, options, inputs, outputs, description)
 
     def begin(
         self, inputs: Sequence[WorkflowInput], context: RunContext
     ) -> ProcessExecution | ServerExecution:
-        """Check the inputs and return the run; nothing has run yet."""
+        """Check the inputs and return the run, which has not started."""
         check_inputs(self.input_variables, inputs)
         if self.options.isolation == "process":
             return ProcessExecution(self.snapshot, self.entry, self.options, inputs, context)
@@ -187,7 +187,7 @@ def _describe_in_server(
     except Rejection as exc:
         if not isinstance(exc.__cause__, TimeoutError):
             raise
-        stop_servers([snapshot.folder])  # its next runs would be forks of what hangs
+        stop_servers([snapshot.folder])  # its next runs would be forks of a process that hangs
         raise CodeUnavailableError(SLOW_IMPORT) from exc
     place = f"{_MODULE}:{config['workflow_raw_data']['definition']['name']}"
     return place, config["input_variables"], config["output_variables"], ""
@@ -195,7 +195,7 @@ def _describe_in_server(
 
 @dataclass
 class ServerExecution:
-    """One run in a workflow server, which asks every 5 s whether the run is cancelled."""
+    """A run in a workflow server, which polls every 5 s for a cancellation."""
 
     code: IsolatedCode
     inputs: Sequence[WorkflowInput]
@@ -204,23 +204,23 @@ class ServerExecution:
     _until: float = math.inf
 
     def cancel(self) -> None:
-        """End the run soon: hang up if the server does not."""
+        """End the run soon; disconnect if the server does not."""
         self._until = min(self._until, time.monotonic() + _CANCEL_S)
 
     def events(self) -> Iterator[Event]:
-        """Run, and yield the events; a crash or a refusal of the server is a `Rejection`."""
+        """Run and yield the events; raise a `Rejection` if the server crashes or refuses."""
         outputs = {variable.key: variable for variable in self.code.output_variables}
         translator = EventTranslator(outputs, self.context, lambda m: m.partition(".")[2] or m)
         server = _server_of(self.code.snapshot.folder, self.code.options)
         failure: Rejection | None = None
         with server.request("/workflow/stream", self._body(server)) as answer:
-            # To the END: one that hangs up earlier has the server do work, in a thread, of which
-            # the next run gets a part that hangs, as each run is a fork of the server.
+            # Read to END: after a disconnect, a thread of the server continues, and the next run,
+            # a fork of the server, could inherit a lock and hang.
             for line in answer:
                 if time.monotonic() > self._until:
                     return
                 if not line.startswith(b"{"):
-                    continue  # WAITING, while nothing happens, or END
+                    continue  # WAITING or END
                 event = json.loads(line)
                 if event["name"].startswith("vembda."):
                     failure = _failure(event["body"], self.code.options) or failure
@@ -237,7 +237,7 @@ class ServerExecution:
         return {
             "files": dict(self.files),
             "module": _MODULE,
-            "inputs": [each.model_dump(mode="json") for each in self.inputs],
+            "inputs": [item.model_dump(mode="json") for item in self.inputs],
             "state": None if context.state is None else dict(context.state),
             "execution_id": context.execution_id,
             "workflow_span_id": context.execution_id,
@@ -259,7 +259,6 @@ class ServerExecution:
 
 
 def _failure(body: Mapping[str, Any], options: ProcessOptions) -> Rejection | None:
-    """Return why the server itself ended a run."""
     if body.get("timed_out"):
         return Rejection("The run took longer than the workflow server allows", "WORKFLOW_TIMEOUT")
     if not body.get("exit_code"):
@@ -280,7 +279,6 @@ _servers: dict[tuple[Path, ProcessOptions], _Server] = {}
 
 
 def _server_of(folder: Path, options: ProcessOptions) -> _Server:
-    """Return the server of a release, started if none is running."""
     key = (folder, options)
     with _lock:
         server = _servers.get(key)
@@ -293,7 +291,7 @@ def _server_of(folder: Path, options: ProcessOptions) -> _Server:
 
 
 def stop_servers(folders: Sequence[Path]) -> None:
-    """Stop the servers of the snapshots in `folders`; they start again when they are needed."""
+    """Stop the servers of the snapshots in `folders`; they are started again on demand."""
     with _lock:
         servers = [_servers.pop(key) for key in list(_servers) if key[0] in folders]
     for server in servers:
@@ -301,11 +299,7 @@ def stop_servers(folders: Sequence[Path]) -> None:
 
 
 class _Server:
-    """A running workflow server.
-
-    In a Python environment it listens at a socket in a folder of this user's only; in a container
-    it is published on 127.0.0.1 only.
-    """
+    """A running workflow server, reachable only on 127.0.0.1 or a socket of this user."""
 
     def __init__(self, options: ProcessOptions) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="vellum_nb-server-"))
@@ -333,7 +327,7 @@ class _Server:
         folder = shlex.quote(str(self._folder))
         script = _SUPERVISE.format(limit=limit, clean_up=clean_up, folder=folder)
         with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - what the user named
+            self._process = subprocess.Popen(  # noqa: S603 - named by the user
                 ["/bin/sh", "-c", script, "vellum_nb", *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -345,7 +339,6 @@ class _Server:
         self._is_ready = False
 
     def _in_container(self, options: ProcessOptions, settings: Mapping[str, str]) -> list[str]:
-        """Return the command that runs the server in a container."""
         return [
             *(self._docker, "run", "--rm", "--name", self._name, "--label", "vellum-nb"),
             *("--publish", f"127.0.0.1::{_PORT}"),
@@ -414,14 +407,14 @@ class _Server:
         return self._process.poll() is None
 
     def rejection(self, message: str) -> Rejection:
-        """Return the rejection of a run, with the last output of the server."""
+        """Return a rejection with the last output of the server."""
         with suppress(OSError):
             log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
             return Rejection(message, "NODE_EXECUTION", log or None)
         return Rejection(message, "NODE_EXECUTION")
 
     def url_from_inside(self, url: str) -> str:
-        """Return the address of the local server as the workflow server reaches it."""
+        """Return the address of the local server for the workflow server."""
         if not self._docker:
             return url
         port = int(url.rpartition(":")[2])
@@ -445,10 +438,7 @@ class _Server:
 
 
 def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
-    """Forward connections from the bridge of containers to the local server on loopback.
-
-    None where there is no bridge: Docker Desktop reaches loopback itself.
-    """
+    """Forward connections from the bridge of containers to loopback; None without a bridge."""
 
     class Forwarding(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -469,13 +459,13 @@ def _relay(docker: str, port: int) -> socketserver.ThreadingTCPServer | None:
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
-    """Copy what comes until the end; the thread that copies the other way then ends, too."""
+    """Copy data until the end, then end the thread of the other direction."""
     with suppress(OSError):
         while part := source.recv(65536):
             target.sendall(part)
-    for connected, way in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
+    for connected, direction in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
         with suppress(OSError):
-            connected.shutdown(way)
+            connected.shutdown(direction)
 
 
 def _docker() -> str:
@@ -483,14 +473,14 @@ def _docker() -> str:
         if program := shutil.which(name):
             return program
     msg = (
-        'isolation="container" needs docker or podman, and neither is on the PATH: install one, '
-        'or run in a Python environment with isolation="environment", python=...'
+        'isolation "container" needs docker or podman, and neither is on the PATH: install one, '
+        'or use Isolation("environment", python=...)'
     )
     raise Refused(400, msg)
 
 
 def _digest(docker: str, image: str) -> str:
-    """Return the digest of an image, which is pulled if it is not here."""
+    """Return the digest of an image; pull it if it is missing."""
     form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
     inspect = ("image", "inspect", "--format", form, "--", image)
     with suppress(Rejection):
@@ -504,14 +494,13 @@ def _digest(docker: str, image: str) -> str:
 
 
 def _call(docker: str, *arguments: str) -> str:
-    """Return the output of a docker command."""
     try:
-        done = subprocess.run(  # noqa: S603 - docker's own command
+        process = subprocess.run(  # noqa: S603 - docker's own command
             [docker, *arguments], capture_output=True, text=True, check=False, timeout=600
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise Rejection(str(exc), "NODE_EXECUTION") from exc
-    if done.returncode:
-        message = done.stderr.strip()[-600:] or f"{arguments[0]} failed"
+    if process.returncode:
+        message = process.stderr.strip()[-600:] or f"{arguments[0]} failed"
         raise Rejection(message, "NODE_EXECUTION")
-    return done.stdout
+    return process.stdout

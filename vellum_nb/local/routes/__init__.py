@@ -1,1 +1,1 @@
-"""The API over HTTP: routes, their bodies and views, what stands before them."""
+"""The API over HTTP: routes, their bodies and views."""

@@ -1,7 +1,7 @@
-"""The routes that exchange code: `pull` and `push`, as the official command line uses them.
+"""Routes that exchange code: `pull` and `push` of the official command line.
 
-A pushed project is kept as a sandbox, and with a deployment config released as well. What comes
-with the code (module name, cases of `sandbox.py`, container image) is stored beside it.
+A pushed project is stored as a sandbox and, with a deployment config, released. Its module name,
+cases of `sandbox.py` and container image are stored with it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from vellum_nb.local.deployments.sources import (
     check_files,
 )
 from vellum_nb.local.engine.events import to_json
-from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT
-from vellum_nb.local.isolation.workflow_server import image_name, isolation_options
+from vellum_nb.local.isolation.process import DEFAULT_MEMORY_LIMIT, Isolation
+from vellum_nb.local.isolation.workflow_server import image_name, process_options
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes.common import Id, Served, new_router
@@ -55,14 +55,14 @@ _PULLED: dict[int | str, dict[str, Any]] = {
             "application/zip": {"schema": {"type": "string", "format": "binary"}},
             "text/plain": {"schema": {"type": "string"}},
         },
-        "description": "The files, as an archive or, where text/plain is accepted, as one text.",
+        "description": "The files, as an archive or, if text/plain is accepted, as one text.",
     }
 }
 Json = Mapping[str, Any]
 
 
 class PullOptions(BaseModel):
-    """What goes into the answer."""
+    """Options of a pull."""
 
     release_tag: Annotated[str | None, Field(min_length=1, description="Default: LATEST.")] = None
     exclude_code: bool = False
@@ -71,12 +71,12 @@ class PullOptions(BaseModel):
     include_sandbox: Annotated[
         bool, Field(description="Adds the cases of a pushed project as dataset.json.")
     ] = False
-    strict: Annotated[bool, Field(description="Changes nothing here.")] = False
-    version: Annotated[str | None, Field(description="Changes nothing here.")] = None
+    strict: Annotated[bool, Field(description="Ignored.")] = False
+    version: Annotated[str | None, Field(description="Ignored.")] = None
 
 
 class Pushed(Model):
-    """What a push says beside the code."""
+    """Stored metadata of a push."""
 
     module: str
     snapshot: str
@@ -87,7 +87,7 @@ class Pushed(Model):
 
 
 class DeploymentConfig(Model):
-    """How to release a pushed project."""
+    """Options to release a pushed project."""
 
     name: str | None = None
     label: str | None = None
@@ -108,7 +108,7 @@ class WorkflowPushResponse(Model):
 def pull(
     request: Request, state: Served, id_: Id, options: Annotated[PullOptions, Query()]
 ) -> Response:
-    """Pull the code of a release, by the deployment's id or name, or of a sandbox by its id."""
+    """Pull the code of a release, by id or name of the deployment, or of a sandbox."""
     pushed = _pushed(state.ledger, id_)
     extra: dict[str, str] = {}
     if pushed is not None:
@@ -141,7 +141,7 @@ def _indented(content: Json) -> str:
 
 
 def _zip(files: Mapping[str, str]) -> bytes:
-    """Return an archive, the same bytes for the same files."""
+    """Return an archive with reproducible bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, text in sorted(files.items()):
@@ -151,20 +151,20 @@ def _zip(files: Mapping[str, str]) -> bytes:
 
 
 class ExecConfig(Model):
-    """What matters here of how a project runs."""
+    """Relevant part of the execution config of a project."""
 
     runner_config: dict[str, Any] | None = None
 
 
 class Row(TypedDict, total=False):
-    """A case of a project; its other fields are stored as they are."""
+    """A case of a project; other fields are stored unchanged."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     mocks: list[dict[str, Any]] | None
 
 
 class Dataset(RootModel[list[Row]]):
-    """The cases of a project; FastAPI takes a bare list for a field that is sent many times."""
+    """Cases of a project; FastAPI treats a bare list as a repeated form field."""
 
 
 @router.post("/v1/workflows/push")
@@ -177,7 +177,7 @@ def push(
     deployment_config: Annotated[JsonText[DeploymentConfig] | None, Form()] = None,
     dataset: Annotated[JsonText[Dataset] | None, Form()] = None,
     dry_run: Annotated[bool, Form(description="Store nothing, return the differences.")] = False,
-    strict: Annotated[bool, Form(description="Changes nothing here.")] = False,  # noqa: ARG001
+    strict: Annotated[bool, Form(description="Ignored.")] = False,  # noqa: ARG001
 ) -> WorkflowPushResponse:
     """Store the code of a project as a sandbox and, with a deployment config, release it."""
     config = deployment_config
@@ -191,7 +191,7 @@ def push(
         diffs = _differences(_sandbox_texts(state.registry, old), files) if old else None
         return WorkflowPushResponse(workflow_sandbox_id=sandbox_id, proposed_diffs=diffs)
     rows = dataset.root if dataset else []
-    for row in rows:  # node ids of mocks are made from the module's name
+    for row in rows:  # node ids of mocks depend on the module name
         row["mocks"] = [{"module": module, **mock} for mock in row.get("mocks") or ()]
     pushed = Pushed(
         module=module,
@@ -214,11 +214,12 @@ def push(
 def _deployed(
     registry: Registry, files: Mapping[str, bytes], pushed: Pushed, config: DeploymentConfig
 ) -> tuple[Deployment, Release]:
-    """Release the code: in the image that the project names, else in the kernel."""
+    """Release the code, in the image of the project or in the kernel."""
     process = None
     if image := image_name(pushed.runner_config):
         limit = DEFAULT_MEMORY_LIMIT
-        process = isolation_options("container", files, memory_limit=limit, image=image)
+        isolation = Isolation("container", memory_limit=limit, image=image)
+        process = process_options(isolation, files)
     return registry.deploy(
         build(files, registry.snapshots, process),
         name=config.name or pushed.module.rpartition(".")[2].replace("_", "-"),
@@ -229,14 +230,14 @@ def _deployed(
 
 
 def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
-    """Return the files of a tar.gz; links and special files are left out."""
+    """Return the regular files of a tar.gz."""
     files: dict[str, bytes] = {}
     size = 0
     msg = f"The artifact has more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes"
     try:
         with gzip.open(artifact.file) as reader:
             unpacked = reader.read(2 * MAX_BYTES)
-        if len(unpacked) == 2 * MAX_BYTES:  # in headers: tarfile would read them as a whole
+        if len(unpacked) == 2 * MAX_BYTES:  # headers count: tarfile reads them into memory
             raise Refused(400, msg)
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             for member in archive:
@@ -252,19 +253,18 @@ def _unpacked(artifact: UploadFile, module: str) -> dict[str, bytes]:
 
 
 def _differences(before: Mapping[str, str], files: Mapping[str, bytes]) -> Json | None:
-    """Return what a push changes, as unified diffs by path; None when nothing."""
+    """Return the changes of a push as unified diffs by path, or None."""
     after = {path: content.decode("utf-8", "replace") for path, content in files.items()}
-    found: dict[str, list[str]] = {}
+    diffs: dict[str, list[str]] = {}
     for path in sorted({*before, *after}):
         old, new = (texts.get(path, "").splitlines() for texts in (before, after))
         if before.get(path) != after.get(path):
             diff = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}", lineterm="")
-            found[path] = list(diff)
-    return found or None
+            diffs[path] = list(diff)
+    return diffs or None
 
 
 def _pushed(ledger: Ledger, id_: str) -> Pushed | None:
-    """Return what was pushed for a sandbox or a release."""
     file = ledger.file(f"push-{id_}")
     return None if file is None else Pushed.model_validate_json(file.content)
 

@@ -1,4 +1,4 @@
-"""What all routes share: the state they serve, strict JSON bodies, replies, pages of lists."""
+"""Common parts of all routes: state, strict JSON bodies, replies, pages of lists."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M", bound=BaseModel)
 LARGEST_PAGE = 1000
-_HANG_UP_DELAY = 0.02  # seconds: a run that ends within them is not worth cancelling
+_HANG_UP_DELAY = 0.02  # seconds; a shorter run is not cancelled
 
-Limit = Annotated[int, Query(ge=1, description="How many results a page holds: at most 1000.")]
-Offset = Annotated[int, Query(ge=0, description="How many results come before this page.")]
+Limit = Annotated[int, Query(ge=1, description="Results per page, at most 1000.")]
+Offset = Annotated[int, Query(ge=0, description="Number of results to skip.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,21 @@ class State:
     models: Models
 
     def execution(self, execution_id: str) -> ExecutionRecord:
-        """Return an execution as it is now."""
+        """Return the current state of an execution."""
         record = self.executions.record(execution_id)
         if record is None:
-            what = f"No execution {execution_id!r:.60} is here"
-            raise Refused(404, f"{what}; without data= a local server forgets them when it stops")
+            problem = f"No execution {execution_id!r:.60} is here"
+            raise Refused(
+                404, f"{problem}; without data= a local server forgets them when it stops"
+            )
         return record
 
     def release_of(self, record: ExecutionRecord) -> Release | None:
-        """Return the release that an execution ran; None when its deployment is unknown here."""
-        found = (d for d in self.registry.all() if d.id == record.deployment_id)
-        return next((deployment.find_release(record.release_id) for deployment in found), None)
+        """Return the release of an execution, or None if its deployment is unknown."""
+        deployments = (d for d in self.registry.all() if d.id == record.deployment_id)
+        return next(
+            (deployment.find_release(record.release_id) for deployment in deployments), None
+        )
 
 
 async def _state(request: Request) -> State:
@@ -80,7 +84,7 @@ Named = Annotated[Deployment, Depends(_named)]
 
 
 def _without_nulls(content: Any) -> Any:
-    """Leave out null fields, which count as absent."""
+    """Remove null fields, which count as absent."""
     if not isinstance(content, Mapping):
         return content
     return {key: value for key, value in content.items() if value is not None}
@@ -90,7 +94,7 @@ Body = Annotated[M, BeforeValidator(_without_nulls)]
 
 
 class _StrictRequest(Request):
-    """A request whose JSON has no NaN, no infinity, and a limited depth."""
+    """Request that refuses NaN, infinity and deep nesting in JSON."""
 
     async def json(self) -> Any:
         try:
@@ -100,7 +104,7 @@ class _StrictRequest(Request):
 
 
 class _Route(APIRoute):
-    """A route with strict JSON bodies, whose answers hold the fields that were set."""
+    """Route with strict JSON bodies, and without unset fields in answers."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "response_model_exclude_unset": True})
@@ -120,11 +124,11 @@ class Failure(BaseModel):
     detail: str
 
 
-_FAILURE = "Any failure; `detail` says what to do."
+_FAILURE = "Any failure; `detail` is the reason."
 
 
 def new_router() -> APIRouter:
-    """Return a router whose bodies are strict JSON and whose failures have one shape."""
+    """Return a router with strict JSON bodies and a common body of failures."""
     return APIRouter(
         route_class=_Route,
         default_response_class=JSON,
@@ -134,7 +138,7 @@ def new_router() -> APIRouter:
 
 @contextmanager
 def on_hang_up(receive: Receive, callback: Callable[[], object]) -> Iterator[None]:
-    """Call `callback` if the client hangs up while the block runs; the body was received."""
+    """Call `callback` if the client disconnects during the block; the body must be read."""
     watches: list[asyncio.Task[object]] = []
 
     def watch() -> None:
@@ -162,13 +166,13 @@ class JSON(JSONResponse):
 
 
 class Lines(StreamingResponse, JSONResponse):
-    """A stream of JSON lines; for FastAPI's document it is JSON, with a model."""
+    """Stream of JSON lines; FastAPI documents it as JSON with a model."""
 
     media_type = "application/x-ndjson"
 
 
 def lines_of(model: Any) -> dict[str, Any]:
-    """Return the options of a route that streams lines of a model; its failures are JSON."""
+    """Return the options of a route that streams lines of a model."""
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
     return {
         "response_class": Lines,
@@ -190,8 +194,6 @@ def json_line(content: Any) -> bytes:
 
 @dataclass
 class _Paging:
-    """The query of a list, and the page that it asks for."""
-
     request: Request
     limit: Limit = 100
     offset: Offset = 0
@@ -205,10 +207,10 @@ class _Paging:
         *,
         ordering: str | None = None,
     ) -> Page[R]:
-        """Return the page of `items` in the order of the query, or else in `ordering`."""
-        found = list(items)
+        """Return the page of `items`, ordered by the query or by `ordering`."""
+        ordered = list(items)
         for name, is_reversed in reversed(ordering_keys(self.ordering or ordering, keys)):
-            found.sort(key=keys[name], reverse=is_reversed)
+            ordered.sort(key=keys[name], reverse=is_reversed)
         limit = min(self.limit, LARGEST_PAGE)
         start, end = self.offset, self.offset + limit
 
@@ -216,10 +218,10 @@ class _Paging:
             return str(self.request.url.include_query_params(limit=limit, offset=offset))
 
         return Page(
-            count=len(found),
-            next=address(end) if end < len(found) else None,
+            count=len(ordered),
+            next=address(end) if end < len(ordered) else None,
             previous=address(max(0, start - limit)) if start > 0 else None,
-            results=tuple(map(show, found[start:end])),
+            results=tuple(map(show, ordered[start:end])),
         )
 
 

@@ -1,4 +1,4 @@
-"""The routes of deployments, releases, release tags, and of identity."""
+"""Routes of deployments, releases, release tags and identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = new_router()
 
 
 class ReleaseTagUpdate(BaseModel):
-    """Body of PATCH release-tags: the release that the tag is put on."""
+    """Body of PATCH release-tags: the new release of the tag."""
 
     history_item_id: uuid.UUID | None = None
 
@@ -38,10 +38,13 @@ async def list_workflow_deployments(
     status: Literal["ACTIVE", "ARCHIVED", "PENDING_DELETION"] | None = None,
 ) -> contract.Page[contract.SlimWorkflowDeployment]:
     """List the deployments; orderings: created, name; default: newest first."""
-    found = state.registry.all() if status in {None, "ACTIVE"} else []
+    deployments = state.registry.all() if status in {None, "ACTIVE"} else []
     keys = {"created": lambda d: d.created, "name": lambda d: d.name}
     return paging.page(
-        found, keys, lambda d: contract.SlimWorkflowDeployment(**_slim(d)), ordering="-created"
+        deployments,
+        keys,
+        lambda d: contract.SlimWorkflowDeployment(**_slim(d)),
+        ordering="-created",
     )
 
 
@@ -58,7 +61,7 @@ async def retrieve_workflow_deployment(deployment: Named) -> contract.WorkflowDe
 async def list_workflow_release_tags(
     deployment: Named, paging: Paging, source: Literal["SYSTEM", "USER"] | None = None
 ) -> contract.Page[contract.WorkflowReleaseTagRead]:
-    """List the release tags; orderings: name, created (when the tag was put where it is)."""
+    """List the release tags; orderings: name, created (time of the last move)."""
     tags = [tag for tag in deployment.tags.values() if source in {None, tag.source}]
     keys = {"name": lambda tag: tag.name, "created": lambda tag: tag.moved}
     return paging.page(tags, keys, lambda tag: tag_read(deployment, tag))
@@ -76,7 +79,7 @@ async def retrieve_workflow_release_tag(
 def update_workflow_release_tag(
     state: Served, deployment: Named, name: str, body: Body[ReleaseTagUpdate] = _NO_UPDATE
 ) -> contract.WorkflowReleaseTagRead:
-    """Put a release tag on another release; without one it stays where it is."""
+    """Move a release tag to another release, if given."""
     if deployment.tag(name).source == "SYSTEM":
         raise Refused(400, f"{name} always is the newest release; it cannot be moved")
     if body.history_item_id is not None:
@@ -130,7 +133,7 @@ async def environment_identity() -> contract.EnvironmentRead:
 
 @router.get("/v1/workspaces/identity")
 async def workspace_identity(state: Served) -> contract.WorkspaceRead:
-    """Retrieve the workspace of the key; another id means that executions were forgotten."""
+    """Retrieve the workspace of the key; a changed id means that executions were lost."""
     id_, created = state.ledger.identity, state.started
     return contract.WorkspaceRead(
         id=id_, name="local", label="Local", created=created, display_config=None

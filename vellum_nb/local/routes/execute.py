@@ -1,4 +1,4 @@
-"""The routes that execute workflows and prompts: requests, streams, status."""
+"""Routes that execute workflows and prompts: requests, streams, status."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from vellum_nb.local.routes.common import (
     on_hang_up,
 )
 from vellum_nb.models import ExpandMeta, contract
+from vellum_nb.models.types import value_type
 
 router = new_router()
 _HUNG_UP = "The client hung up"
@@ -43,16 +44,11 @@ _PIECE = 256 * 1024  # bytes
 _NO_VALUES = DeploymentExecuteStreamRequest()
 _Json = dict[str, Any]
 _STATES = frozenset({"INITIATED", "STREAMING", "FULFILLED", "REJECTED"})
-# The contract has no other types while a workflow streams; the last event has all outputs.
-_STREAMED = frozenset(
-    {"STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "FUNCTION_CALL"}
-) | {"ERROR"}
-_NODE_TYPES = _STREAMED | {"THINKING"}
 
 
 @router.post("/v1/execute-workflow", response_model=contract.ExecuteWorkflowResponse)
 async def execute_workflow(request: Request, state: Served, body: Body[ExecuteBody]) -> JSON:
-    """Run a release and answer when it has ended; a client that hangs up cancels the run."""
+    """Run a release and answer at its end; a disconnect cancels the run."""
     live = state.executions.start(parse_request(state.registry, body))
     with on_hang_up(request.receive, lambda: live.cancel(_HUNG_UP)):
         record = await live.result()
@@ -75,7 +71,7 @@ async def execute_workflow_stream(
 async def execute_workflow_async(
     state: Served, body: Body[ExecuteBody]
 ) -> contract.ExecuteWorkflowAsyncResponse:
-    """Begin to run a release and answer at once."""
+    """Start a run of a release and answer at once."""
     live = await state.executions.begin(parse_request(state.registry, body))
     return contract.ExecuteWorkflowAsyncResponse(execution_id=live.record.execution_id)
 
@@ -108,15 +104,15 @@ async def execute_stream(
 def _streamed(live: LiveExecution, lines: Callable[[Event], Iterator[dict[str, Any]]]) -> Response:
     async def chunks() -> AsyncIterator[bytes]:
         async for batch in live.batches():
-            text = b"".join(json_line(each) for event in batch for each in lines(event))
-            for start in range(0, len(text), _PIECE):  # each is copied on its way
+            text = b"".join(json_line(line) for event in batch for line in lines(event))
+            for start in range(0, len(text), _PIECE):  # every piece is copied
                 yield text[start : start + _PIECE]
 
-    # In the background: after the end, or once the client has hung up, which cancels the run.
+    # The background task runs after the end or a disconnect, which cancels the run.
     return Lines(chunks(), background=BackgroundTask(live.cancel, _HUNG_UP))
 
 
-# What prompt nodes of the Workflows SDK call
+# Routes for prompt nodes of the Workflows SDK
 
 
 @router.post("/v1/ad-hoc/execute-prompt")
@@ -130,12 +126,12 @@ async def adhoc_execute_prompt(
 
     task = asyncio.ensure_future(last())
     try:
-        with on_hang_up(request.receive, task.cancel):  # then the model stops
+        with on_hang_up(request.receive, task.cancel):  # stops the model
             return await task
     except asyncio.CancelledError:
         if not task.cancelled():
             raise
-        raise Refused(408, _HUNG_UP) from None  # nobody receives it
+        raise Refused(408, _HUNG_UP) from None  # the client has disconnected
 
 
 @router.post("/v1/ad-hoc/execute-prompt-stream", **lines_of(PromptEvent))
@@ -152,7 +148,7 @@ async def adhoc_execute_prompt_stream(state: Served, body: Body[ExecutePromptReq
 @router.post("/v1/execute-prompt")
 @router.post("/v1/execute-prompt-stream")
 async def execute_prompt() -> PromptEvent:
-    """Refuse a prompt deployment: a local server has none."""
+    """Refuse a prompt deployment, which a local server cannot have."""
     msg = (
         "The local server has no prompt deployments; use an InlinePromptNode, whose prompt is part "
         "of the workflow"
@@ -165,9 +161,9 @@ async def execute_prompt() -> PromptEvent:
 
 
 class WorkflowStream:
-    """Makes the lines of one execution from its events.
+    """Converts the events of an execution to lines.
 
-    The text of an output is streamed whole: what its events left out is one more delta.
+    The text of an output is complete: text without an event is sent as another delta.
     """
 
     def __init__(self, record: ExecutionRecord, body: ExecuteWorkflowStreamRequest) -> None:
@@ -192,8 +188,8 @@ class WorkflowStream:
         fields = dict.fromkeys(("output", "error", "outputs", "inputs"))
         data = {"id": self._id, "state": state, "ts": event.timestamp.isoformat(), **fields}
         if state == "INITIATED":
-            found = self._record.inputs
-            inputs = [{"id": variable_id("input", each.name), **dict(each)} for each in found]
+            values = self._record.inputs
+            inputs = [{"id": variable_id("input", value.name), **dict(value)} for value in values]
             yield {**data, "inputs": inputs}
         elif state == "STREAMING":
             yield from ({**data, "output": output} for output in self._outputs(event))
@@ -203,10 +199,9 @@ class WorkflowStream:
             yield {**data, "error": event_error(event)}
 
     def _outputs(self, event: Event) -> Iterator[_Json]:
-        """Return the progress of the output that an event carries."""
         part = event.body.get("output", {})
         output = next(iter(event.outputs), None)
-        if output is None or output.type not in _STREAMED:
+        if output is None or value_type(output.type).streams != "workflow":
             return
         progress = dict.fromkeys(("node_id", "delta", "value"))
         progress |= {"id": output.id, "name": output.name, "type": output.type}
@@ -230,7 +225,7 @@ def _state(event: Event) -> str:
 
 
 def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> _Json | None:
-    """Return the data of a NODE event; None for events that have none, such as logs."""
+    """Return the data of a NODE event; None for other events, such as logs."""
     state = _state(event)
     if state not in _STATES:
         return None
@@ -270,7 +265,7 @@ def node_data(event: Event, record: ExecutionRecord, expand: ExpandMeta) -> _Jso
 
 
 def _outer_span(event: Event, record: ExecutionRecord) -> str:
-    """Return the span of the node that a node is inside of, or of the execution."""
+    """Return the span of the outer node, or of the execution."""
     parent = event.parent
     while isinstance(parent, Mapping) and parent.get("span_id") != record.execution_id:
         if parent.get("type") == "WORKFLOW_NODE":
@@ -296,25 +291,30 @@ def _streaming(event: Event) -> _Json:
 
 
 def _values(event: Event) -> list[_Json]:
-    """Return the outputs of a node, with the types that a node's output can have."""
-    found = [(o.id, o.name, o.type, o.value) for o in event.outputs]
-    if not found:
-        outputs = (event.body.get("outputs") or {}).items()
-        found = [(_id(event, name), name, plain_type(value), value) for name, value in outputs]
+    outputs = [(o.id, o.name, o.type, o.value) for o in event.outputs]
+    if not outputs:
+        values_of_event = (event.body.get("outputs") or {}).items()
+        outputs = [
+            (_id(event, name), name, plain_type(value), value) for name, value in values_of_event
+        ]
     return [
-        {"id": id_, "name": name, "type": type_ if type_ in _NODE_TYPES else "JSON", "value": value}
-        for id_, name, type_, value in found
+        {
+            "id": id_,
+            "name": name,
+            "type": type_ if value_type(type_).streams != "none" else "JSON",
+            "value": value,
+        }
+        for id_, name, type_, value in outputs
     ]
 
 
 def _result(event: Event, values: Sequence[_Json], expand: ExpandMeta) -> _Json | None:
-    """Return the result of a node by its kind."""
-    by_name = {each["name"]: each["value"] for each in values}
+    by_name = {item["name"]: item["value"] for item in values}
     first = {"id": _id(event, "output"), "name": "output", "type": "JSON", "value": None}
     first.update(values[0] if values else {})
     type_ = "JSON" if first["type"] == "THINKING" else first["type"]
     output = {"output": {"id": first["id"], "type": type_, "value": first["value"]}}
-    text = next((each["value"] for each in values if each["type"] == "STRING"), None)
+    text = next((item["value"] for item in values if item["type"] == "STRING"), None)
     ports: Sequence[_Json] = event.body.get("invoked_ports") or ({},)
 
     def named(*names: str) -> _Json:
@@ -371,7 +371,7 @@ def _meta(event: Event, expand: ExpandMeta) -> _Json | None:
 
 
 def _id(event: Event, name: str) -> str:
-    """Return the id of an input or output of a node: the same in every run."""
+    """Return the id of an input or output of a node, which is the same in every run."""
     node = (event.body.get("node_definition") or {}).get("id", "")
     text = f"{node}\n{name}".encode("utf-8", "replace").decode()
     return str(uuid.uuid5(uuid.NAMESPACE_OID, text))

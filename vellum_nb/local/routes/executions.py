@@ -1,4 +1,4 @@
-"""The routes that show executions as spans, details and states, and that take actuals."""
+"""Routes of executions (spans, details, states) and of actuals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vellum_nb.models import contract
 router = new_router()
 _EVENTS = "/v1/workflow-deployments/{id}/execution-events"
 _INSIDE = frozenset({"WORKFLOW", "WORKFLOW_NODE"})
-_MOST_ANCESTORS = 1000  # executions that continue each other, until the last one is the root
+_MOST_ANCESTORS = 1000  # limit of executions in a conversation
 _Json = dict[str, Any]
 
 
@@ -44,7 +44,7 @@ class ExecutionEvents(BaseModel):
 
 
 class SubmittedActual(contract.ActualRequest):
-    """One actual: what an output should have been, or how good it was."""
+    """An actual: the desired output, or the quality of the output."""
 
     model_config = ConfigDict(strict=True)
 
@@ -79,8 +79,10 @@ def list_workflow_deployment_event_executions(
     )
     latest = state.ledger.latest_actual
     results = [
-        slim_execution(each, deployment.find_release(each.release_id), latest(each.execution_id))
-        for each in records
+        slim_execution(
+            record, deployment.find_release(record.release_id), latest(record.execution_id)
+        )
+        for record in records
     ]
     return JSON({"count": count, "results": results})
 
@@ -109,7 +111,7 @@ def retrieve_workflow_execution_detail(
     prev_span_id: Annotated[str | None, Query(description="Only spans after this one.")] = None,
     span_limit: Annotated[int | None, Query(ge=1, description="Default: all spans.")] = None,
 ) -> JSON:
-    """Retrieve an execution by its id alone, with its spans."""
+    """Retrieve an execution by its id, with its spans."""
     record = state.execution(execution_id)
     spans = spans_of(_events(state, execution_id))
     if prev_span_id is not None:
@@ -150,13 +152,13 @@ def retrieve_state(state: Served, span_id: str) -> JSON:
     "/vembda-public/cancel-workflow-execution-status/{execution_id}", include_in_schema=False
 )
 async def cancel_status(state: Served, execution_id: str) -> dict[str, bool]:
-    """Answer a workflow server that asks whether it is to stop a run."""
+    """Tell a workflow server whether a run is cancelled."""
     return {"cancelled": state.executions.live(execution_id) is None}
 
 
 @router.post("/v1/submit-workflow-execution-actuals")
 def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) -> dict[str, Any]:
-    """Store how good outputs were, and what they should have been."""
+    """Store the quality of outputs, and desired outputs."""
     record = _rated(state, body)
     ids = _output_ids(record, state.release_of(record))
     actuals: list[_Json] = []
@@ -173,21 +175,20 @@ def submit_workflow_execution_actuals(state: Served, body: Body[SubmitActuals]) 
 
 
 def _events(state: State, execution_id: str) -> Sequence[Event]:
-    """Return the events of an execution, those so far if it has not ended."""
     live = state.executions.live(execution_id)
     return state.ledger.events(execution_id) if live is None else live.so_far()
 
 
-# Executions as the contract has them
+# Executions in the contract
 
 
 def slim_execution(record: ExecutionRecord, release: Release | None, latest: _Json | None) -> _Json:
-    """Return an execution as lists have it."""
-    found: _Json = {**_common(record, release), "latest_actual": None, "metric_results": []}
+    """Return an execution for a list."""
+    execution: _Json = {**_common(record, release), "latest_actual": None, "metric_results": []}
     if latest is not None:
         name = str(latest["output_key"])
         ids = _output_ids(record, release)
-        found["latest_actual"] = {
+        execution["latest_actual"] = {
             "output": {
                 "id": ids.get(name) or derived_id(record.release_id, name),
                 "name": name,
@@ -198,11 +199,11 @@ def slim_execution(record: ExecutionRecord, release: Release | None, latest: _Js
             "quality": latest.get("quality"),
             "metadata": latest.get("metadata"),
         }
-    return found
+    return execution
 
 
 def _common(record: ExecutionRecord, release: Release | None) -> _Json:
-    ids = {each.key: each.id for each in release.input_variables} if release else {}
+    ids = {item.key: item.id for item in release.input_variables} if release else {}
     usage = usage_body(record.usage)
     results = usage and [{"usage": usage["usage"], "cost": usage["cost"] or None, "error": None}]
     return {
@@ -210,8 +211,8 @@ def _common(record: ExecutionRecord, release: Release | None) -> _Json:
         "start": record.start,
         "end": record.end,
         "inputs": [
-            {"id": ids.get(each.name) or derived_id(each.name, each.type), **dict(each)}
-            for each in record.inputs
+            {"id": ids.get(item.name) or derived_id(item.name, item.type), **dict(item)}
+            for item in record.inputs
         ],
         "outputs": record.outputs,
         "error": record.error,
@@ -221,18 +222,17 @@ def _common(record: ExecutionRecord, release: Release | None) -> _Json:
 
 
 def _output_ids(record: ExecutionRecord, release: Release | None) -> dict[str, str]:
-    """Return the ids of outputs by name: the ones they came with, or those of their variables."""
-    ids = {each.key: each.id for each in release.output_variables} if release else {}
-    return ids | {each.name: each.id for each in record.outputs}
+    ids = {item.key: item.id for item in release.output_variables} if release else {}
+    return ids | {item.name: item.id for item in record.outputs}
 
 
 # Spans
 
 
 def spans_of(events: Sequence[Event]) -> list[_Json]:
-    """Return the spans in the order in which they began, as plain JSON.
+    """Return the spans as plain JSON, by start.
 
-    A span that never ended, as its execution was ended first, ends with its last event.
+    A span without an end event ends with its last event.
     """
     groups: dict[str, list[Event]] = {}
     for event in events:
@@ -243,13 +243,13 @@ def spans_of(events: Sequence[Event]) -> list[_Json]:
 def _span(events: Sequence[Event]) -> _Json:
     first = events[0]
     kind = "node" if first.name.startswith("node.") else "workflow"
-    found = first.body.get(f"{kind}_definition")
-    definition = found if isinstance(found, Mapping) else {}
+    definition_field = first.body.get(f"{kind}_definition")
+    definition = definition_field if isinstance(definition_field, Mapping) else {}
     id_ = str(definition.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, first.span_id))
     attributes: _Json = {"label": str(definition.get("name") or kind), f"{kind}_id": id_}
-    if kind == "node":  # its kind is an addition of ours
+    if kind == "node":  # our addition
         attributes |= {"filepath": None, "kind": next((e.kind for e in events if e.kind), None)}
-    parent = first.parent or {}  # what started the whole execution is no span of it
+    parent = first.parent or {}  # the origin of the execution is not one of its spans
     return {
         "name": f"{kind}.execution",
         "events": [event.envelope() for event in events],
@@ -263,9 +263,9 @@ def _span(events: Sequence[Event]) -> _Json:
 
 
 def usage_body(usage: Sequence[Usage]) -> _Json | None:
-    """Return the tokens and cost of model calls as the contract has them; None without any call.
+    """Return tokens and cost of model calls in the form of the contract; None without calls.
 
-    The cost is left out when the price of one of the models is unknown.
+    The cost is omitted if the price of a model is unknown.
     """
     if not usage:
         return None
@@ -276,11 +276,11 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
             {
                 "ml_model_name": model,
                 "ml_model_usage": {
-                    "input_token_count": Usage.total(own, "tokens_in"),
-                    "output_token_count": Usage.total(own, "tokens_out"),
+                    "input_token_count": Usage.total(calls, "tokens_in"),
+                    "output_token_count": Usage.total(calls, "tokens_out"),
                 },
             }
-            for model, own in by_model.items()
+            for model, calls in by_model.items()
         ],
         "cost": [] if cost is None else [{"value": cost, "unit": "USD"}],
     }
@@ -290,29 +290,28 @@ def usage_body(usage: Sequence[Usage]) -> _Json | None:
 
 
 def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
-    """Return the execution that actuals belong to."""
     id_, external_id = body.execution_id, body.external_id
     if id_:
-        found = state.execution(id_)
+        record = state.execution(id_)
     elif external_id is None:
         raise Refused(400, "Give either execution_id or external_id")
     elif (by_external_id := state.ledger.by_external_id(external_id)) is None:
         raise Refused(404, f"No execution has the external_id {external_id!r:.160}")
     else:
-        found = by_external_id
-    if external_id not in {None, found.external_id}:
+        record = by_external_id
+    if external_id not in {None, record.external_id}:
         raise Refused(400, f"The execution {id_} does not have that external_id")
-    return found
+    return record
 
 
 def _name_problem(actual: SubmittedActual, name: str | None, ids: Mapping[str, str]) -> str:
-    key, id_, known = actual.output_key, actual.output_id, ", ".join(ids) or "none"
+    key, id_, available = actual.output_key, actual.output_id, ", ".join(ids) or "none"
     if key is None and id_ is None:
         return "give output_key or output_id"
     if key is not None and key not in ids:
-        return f"there is no output {key!r:.160}; there are: {known}"
+        return f"unknown output {key!r:.160}. Available: {available}"
     if id_ is not None and id_ not in ids.values():
-        return f"no output has the id {id_!r:.60}; there are: {known}"
+        return f"no output has the id {id_!r:.60}. Available: {available}"
     if id_ is not None and name is not None and ids[name] != id_:
         return f"output_id belongs to another output than {name!r}"
     return ""

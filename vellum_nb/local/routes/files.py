@@ -1,4 +1,4 @@
-"""The routes of uploaded files, whose addresses open them for a while."""
+"""Routes of uploaded files, which have signed addresses that expire."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def retrieve_uploaded_file(
         str | None, Query(description="1 to 2592000; all else is the default, 604800.")
     ] = None,
 ) -> UploadedFileRead:
-    """Retrieve a file's address, which opens it for a while."""
+    """Retrieve the address of a file, which expires."""
     _file(state, id_)
     valid = re.fullmatch("[0-9]{1,7}", expiry_seconds or "")
     seconds = int(valid[0]) if valid else 0
@@ -49,14 +49,14 @@ def retrieve_uploaded_file(
 
 @router.put("/v1/uploaded-files/{id}")
 def update_uploaded_file(request: Request, state: Served, id_: Id, file: Sent) -> UploadedFileRead:
-    """Put another file in the place of one."""
+    """Replace a file."""
     _file(state, id_)
     return _read(request, state, _stored(state, file, id_))
 
 
 @router.get("/files/{id}", include_in_schema=False)
 def uploaded_file(state: Served, id_: Id, expires: int = 0, token: str = "") -> Response:
-    """Serve the content of a file to those who have its signed address."""
+    """Serve the content of a file at its signed address."""
     valid = hmac.compare_digest(
         _signature(state.ledger, id_, expires).encode(), token.encode("utf-8", "replace")
     )
@@ -94,6 +94,6 @@ def _read(
 
 
 def _signature(ledger: Ledger, id_: str, expires: int) -> str:
-    """Return the token that opens the file `id_` until `expires` (seconds since 1970)."""
+    """Return the token for the file `id_` until `expires` (seconds since 1970)."""
     secret = ledger.secret("uploads")
     return hmac.new(secret, f"{id_}\n{expires}".encode(), "sha256").hexdigest()

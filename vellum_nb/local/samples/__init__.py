@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from vellum_nb.local.deployments.registry import Declared
+from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
@@ -22,7 +22,7 @@ from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, t
 _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
 _ID_SPACE = uuid.UUID("0d7be9c4-6f6e-4f0e-8b0e-2f6a3f5b7a10")
-_EDITION = 1  # to be raised whenever a sample answers differently
+_EDITION = 1  # increase it if the answers of a sample change
 _SDK_SAMPLE = "feedback-digest"
 
 # Per deployment its releases, oldest first: callable (None: the project), tags, what changed.
@@ -51,50 +51,49 @@ _SAMPLES: dict[str, tuple[tuple[Callable[..., Any] | None, tuple[str, ...], str]
 def names() -> tuple[str, ...]:
     """Return the names of the sample deployments.
 
-    ``feedback-digest`` is a Workflows SDK project, and there with the extra ``sdk`` only.
+    ``feedback-digest`` is a Workflows SDK project, which needs the extra ``sdk``.
     """
-    has_sdk = importlib.util.find_spec("vellum") is not None  # which imports nothing
+    has_sdk = importlib.util.find_spec("vellum") is not None  # without importing it
     return tuple(name for name in _SAMPLES if has_sdk or name != _SDK_SAMPLE)
 
 
 def cases(name: str) -> Path:
     """Return the CSV file with the labelled cases of a sample.
 
-    Columns named like an input hold its value (JSON text for structured ones); columns
-    `expected.…` hold what a good answer has; `label` is the kind of case.
+    Columns with the name of an input contain its value (JSON if structured), columns `expected.…`
+    the expected output, and `label` the kind of case.
     """
     if name not in _SAMPLES:
-        msg = f"there is no sample {name!r}; there are: {', '.join(_SAMPLES)}"
+        msg = f"unknown sample {name!r}; available: {', '.join(_SAMPLES)}"
         raise KeyError(msg)
     return _DATA / f"{name}.csv"
 
 
 def project_files(tag: str) -> Mapping[str, bytes]:
     """Return the files of a release of ``feedback-digest``: v2 replaces some of v1's."""
-    folders = [_PROJECT / each for each in ("v1", "v2") if each <= tag]
+    folders = [_PROJECT / release for release in ("v1", "v2") if release <= tag]
     return {path.name: path.read_bytes() for folder in folders for path in folder.glob("*.py")}
 
 
 def declared(tag: str) -> Declared:
-    """Return the variables of a release of ``feedback-digest``.
+    """Return the stored variables of a release of ``feedback-digest``.
 
-    They are stored, so that nothing imports the SDK, which takes seconds, before the first run.
+    The SDK, which takes seconds to import, is therefore not imported before the first run.
     """
     return TypeAdapter(Declared).validate_json((_PROJECT / f"{tag}.json").read_bytes())
 
 
 def deploy_samples(server: Any) -> None:
-    """Deploy every release of every sample on `server`, a `LocalServer`, oldest first, with tags.
+    """Deploy all releases of the samples on `server`, a `LocalServer`, oldest first.
 
-    A deployment that exists is left as it is. A release has the same id in every process.
+    Existing deployments are not changed. A release has the same id in every process.
     """
-    for name in [each for each in names() if each not in server.names()]:
+    for name in [sample for sample in names() if sample not in server.names()]:
         for target, tags, description in _SAMPLES[name]:
             server.deploy(
-                target or project_files(tags[0]),
+                target or DeclaredProject(project_files(tags[0]), declared(tags[0])),
                 name=name,
                 release_tags=tags,
                 description=description,
                 release_id=str(uuid.uuid5(_ID_SPACE, f"{_EDITION}/{name}/{tags[0]}")),
-                declared=None if target else declared(tags[0]),
             )

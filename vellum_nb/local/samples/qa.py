@@ -19,8 +19,8 @@ from vellum_nb.local.types import ChatHistory, SearchResults
 _HANDBOOK = Path(__file__).parent / "data" / "handbook.json"
 _K1, _B = 1.2, 0.6  # the usual BM25 settings: saturation of repeats, weight of length
 _SYNONYM_WEIGHT = 0.7
-_LONG = 4  # letters of a word that v1 counts
-_UNKNOWN_WEIGHT = 0.6  # a word that no article holds says less than one that some hold
+_LONG = 4  # minimum of letters of a word in v1
+_UNKNOWN_WEIGHT = 0.6  # weight of a word that is in none of the articles
 
 
 class _Article(NamedTuple):
@@ -31,11 +31,11 @@ class _Article(NamedTuple):
 class _Hit(NamedTuple):
     article: _Article
     score: float
-    best: tuple[str, ...] = ()  # its sentences, the nearest first
+    best: tuple[str, ...] = ()  # its sentences, best first
 
 
 class _Index:
-    """BM25 over the stems of the articles; words of the question may stand for their synonyms."""
+    """BM25 over the stems of the articles, with synonyms of the words of the question."""
 
     def __init__(self, articles: Sequence[_Article], synonyms: Mapping[str, Sequence[str]]) -> None:
         self.articles = articles
@@ -47,10 +47,10 @@ class _Index:
     def search(self, question: str) -> list[_Hit]:
         """Rank the articles for a question, each with its sentences, best first."""
         query: dict[str, float] = {}
-        for first, *others in self._groups(question):
+        for first, *synonyms in self._groups(question):
             query[first] = 1.0
-            for other in others:
-                query.setdefault(other, _SYNONYM_WEIGHT)
+            for synonym in synonyms:
+                query.setdefault(synonym, _SYNONYM_WEIGHT)
 
         def nearness(sentence: str) -> float:
             held = set(stems(sentence))
@@ -63,22 +63,22 @@ class _Index:
         return sorted(hits, key=lambda hit: -hit.score)
 
     def coverage(self, question: str, hit: _Hit) -> float:
-        """Return which share of the question, weighed by rarity, the article speaks about."""
+        """Return the share of the question, weighted by rarity, that the article covers."""
         bag = Counter(stems(f"{hit.article.title} {hit.article.text}"))
         weights: list[tuple[float, bool]] = []
         for group in self._groups(question):
-            known = [self._idf(term) for term in group if term in self._spread]
-            rarity = max(known) if known else _UNKNOWN_WEIGHT * self._idf(group[0])
+            rarities = [self._idf(term) for term in group if term in self._spread]
+            rarity = max(rarities) if rarities else _UNKNOWN_WEIGHT * self._idf(group[0])
             weights.append((rarity, any(term in bag for term in group)))
-        whole = sum(weight for weight, _ in weights)
-        return sum(weight for weight, is_held in weights if is_held) / whole if whole else 0.0
+        total = sum(weight for weight, _ in weights)
+        return sum(weight for weight, is_held in weights if is_held) / total if total else 0.0
 
     def _groups(self, question: str) -> list[list[str]]:
         return [[term, *self.synonyms.get(term, ())] for term in dict.fromkeys(stems(question))]
 
     def _idf(self, term: str) -> float:
-        found = self._spread[term]
-        return math.log(1 + (len(self._bags) - found + 0.5) / (found + 0.5))
+        count = self._spread[term]
+        return math.log(1 + (len(self._bags) - count + 0.5) / (count + 0.5))
 
     def _score(self, query: Mapping[str, float], bag: Counter[str]) -> float:
         length = 1 - _B + _B * bag.total() / (self._mean or 1)
@@ -94,14 +94,16 @@ def _handbook() -> _Index:
     data: dict[str, Any] = json.loads(_HANDBOOK.read_text(encoding="utf-8"))
     articles = [_Article(item["title"], item["text"]) for item in data["articles"]]
     synonyms = data["synonyms"].items()
-    return _Index(articles, {stem(word): [*map(stem, others)] for word, others in synonyms})
+    return _Index(
+        articles, {stem(word): [*map(stem, alternatives)] for word, alternatives in synonyms}
+    )
 
 
 _MAX_SOURCES = 3
 _EMPTY = "the question is empty; ask something in words"
 _ABSTAINED = "I could not find this in the documents."
-_SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must speak about
-_SHORT = 3  # a question of so few meaningful words leans on the conversation
+_SURE_V2, _SURE_V3 = 0.35, 0.62  # share of the question that the best article must cover
+_SHORT = 3  # words; a shorter question refers to the conversation
 _POINTING = {"it", "its", "that", "this", "they", "them", "those", "these", "ones", "and"}
 
 Question = Annotated[str, field("what you want to know", long=False)]
@@ -125,8 +127,11 @@ class Answer(TypedDict):
 def docs_qa_v1(question: Question, *, documents: Documents = None) -> Answer:
     """Show the beginning of the article that shares most words with the question."""
     query = {word for word in words(not_empty(question, _EMPTY)) if len(word) >= _LONG}
-    texts = [(each, set(words(f"{each.title} {each.text}"))) for each in _index(documents).articles]
-    hits = [_Hit(each, len(query & held) / max(1, len(query))) for each, held in texts]
+    texts = [
+        (article, set(words(f"{article.title} {article.text}")))
+        for article in _index(documents).articles
+    ]
+    hits = [_Hit(article, len(query & held) / max(1, len(query))) for article, held in texts]
     hits.sort(key=lambda hit: -hit.score)
     answer = " ".join(sentences(hits[0].article.text)[:_MAX_SOURCES])
     return _answer(answer, hits, hits[0].score)
@@ -154,8 +159,8 @@ def docs_qa_v3(
     sure = index.coverage(query, hits[0])
     if sure < _SURE_V3:
         return _answer(_ABSTAINED, hits, sure)
-    first, *others = hits[0].best[:_MAX_SOURCES]
-    points = "".join(f"\n- {other}" for other in others)
+    first, *further = hits[0].best[:_MAX_SOURCES]
+    points = "".join(f"\n- {sentence}" for sentence in further)
     more = f"\n\nSee also:\n{points}" if points else ""
     return _answer(f"**{first}**{more}\n\n*Source: {hits[0].article.title}*", hits, sure)
 

@@ -1,7 +1,7 @@
 """`summarise`: two releases that shorten a text and stream the summary.
 
-v2 ranks sentences by how much they share with the others (TextRank), prefers figures and requests,
-and avoids saying a thing twice (MMR). Texts that begin with their point are better served by v1.
+v2 ranks sentences by similarity to the others (TextRank), prefers figures and requests, and avoids
+repetition (MMR). v1 is better for texts that begin with their point.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pydantic import Field
 from vellum_nb.local.samples.text import field, not_empty, stems, words
 from vellum_nb.local.samples.text import sentences as split
 
-_MOST_SENTENCES = 100  # of a very long text only the first are ranked
+_MOST_SENTENCES = 100  # limit of ranked sentences
 _EMPTY = "the text is empty; nothing to summarise"
 _ROUNDS, _DAMPING = 15, 0.85
-_NOVELTY = 0.4  # how much a sentence loses for repeating one already chosen
+_NOVELTY = 0.4  # penalty of a sentence similar to a selected one
 _BULLET_WORDS = 12
 _CUES = {"must", "please", "never", "cause", "therefore", "decided", "shown", "ask", "until"}
 _CUE_BONUS = 1.5  # for a sentence that asks, decides or concludes, or names a figure
@@ -47,35 +47,38 @@ def summarise_v1(text: Text, *, sentences: Length = 3) -> Summary:
     """Keep the first sentences."""
     chosen = split(not_empty(text, _EMPTY))[: int(sentences)]
     yield from _streamed(" ".join(chosen))
-    return {"bullets": chosen, "word_count": sum(len(words(each)) for each in chosen)}
+    return {"bullets": chosen, "word_count": sum(len(words(sentence)) for sentence in chosen)}
 
 
 def summarise_v2(text: Text, *, sentences: Length = 3, style: Style = "paragraph") -> Summary:
     """Keep the sentences that share most with the others, in their order, without repetition."""
-    found = split(not_empty(text, _EMPTY))[:_MOST_SENTENCES]
-    chosen = [found[place] for place in _choose(found, count=int(sentences))]
+    all_sentences = split(not_empty(text, _EMPTY))[:_MOST_SENTENCES]
+    chosen = [all_sentences[place] for place in _choose(all_sentences, count=int(sentences))]
     bullets = style == "bullets"
     yield from _streamed("\n".join(f"- {s}" for s in chosen) if bullets else " ".join(chosen))
     short: list[str] = []
     for sentence in chosen:
         parts = sentence.rstrip(".").split()
-        rest = "…" if len(parts) > _BULLET_WORDS else ""
-        short.append(" ".join(parts[:_BULLET_WORDS]) + rest)
-    return {"bullets": short, "word_count": sum(len(words(each)) for each in chosen)}
+        ellipsis = "…" if len(parts) > _BULLET_WORDS else ""
+        short.append(" ".join(parts[:_BULLET_WORDS]) + ellipsis)
+    return {
+        "bullets": short,
+        "word_count": sum(len(words(sentence_text)) for sentence_text in chosen),
+    }
 
 
 def _streamed(summary: str) -> Iterator[Chunk]:
     return (("summary", piece) for piece in re.split(r"(?=[ \n])", summary))
 
 
-def _choose(found: Sequence[str], *, count: int) -> list[int]:
-    bags = [Counter(stems(sentence)) for sentence in found]
+def _choose(sentences: Sequence[str], *, count: int) -> list[int]:
+    bags = [Counter(stems(sentence)) for sentence in sentences]
     alike = np.array([[0.0 if a is b else _likeness(a, b) for b in bags] for a in bags])
     out = alike.sum(axis=1)
     rank = np.ones(len(bags))
     for _ in range(_ROUNDS):
         rank = 1 - _DAMPING + _DAMPING * alike @ (rank / np.where(out, out, 1.0))
-    for place, sentence in enumerate(found):
+    for place, sentence in enumerate(sentences):
         terms = words(sentence)
         if not _CUES.isdisjoint(terms) or any(word.isdigit() for word in terms):
             rank[place] *= _CUE_BONUS
@@ -85,8 +88,8 @@ def _choose(found: Sequence[str], *, count: int) -> list[int]:
         repeated = max(alike[place, chosen], default=0.0) * _NOVELTY
         return rank[place] * (1 - min(1.0, repeated)), -place
 
-    while len(chosen) < min(count, len(found)):
-        chosen.append(max(set(range(len(found))) - {*chosen}, key=worth))
+    while len(chosen) < min(count, len(sentences)):
+        chosen.append(max(set(range(len(sentences))) - {*chosen}, key=worth))
     return sorted(chosen)
 
 

@@ -26,17 +26,17 @@ _BOUNDARY = re.compile(
     r"|\n\s*\n|(?<=[\u3002\uff01\uff1f])"
 )
 _ABBREVIATIONS = ("e.g.", "i.e.", "dr.", "mr.", "mrs.", "ms.", "no.", "approx.", "vs.", "st.")
-_SHORTEST = 3  # letters that a stem keeps
+_SHORTEST = 3  # minimum of letters of a stem
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s")
 
 
 def field(description: str, *, long: bool) -> Any:
-    """Return the field of a text that a form shows in one line, or in several when it is `long`."""
+    """Return the field of a text input, multi-line in a form if `long`."""
     return Field(description=description, json_schema_extra={"x-multiline": long})
 
 
 def not_empty(text: str, message: str, *, wordless: bool = False) -> str:
-    """Return `text`; reject the run with `message` where it is blank, or, as a rule, wordless."""
+    """Return `text`; reject the run with `message` if it is blank or, by default, has no words."""
     if not (text.strip() if wordless else words(text)):
         raise Reject(message)
     return text
@@ -49,7 +49,7 @@ def words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Cut the common English endings, so that `charged` and `charges` meet."""
+    """Remove common English suffixes: `charged` and `charges` have the same stem."""
     if len(word) <= _SHORTEST or not word.isascii():
         return word
     fitting = (s for s in _SUFFIXES if word.endswith(s) and len(word) - len(s) >= _SHORTEST)
@@ -63,19 +63,19 @@ def stem(word: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """Return the stems of the words of `text` that carry meaning."""
+    """Return the stems of the words of `text`, without stop words."""
     return [stem(word) for word in words(text) if word not in STOP_WORDS]
 
 
 def sentences(text: str) -> list[str]:
     """Split `text` into sentences: at full stops, question marks and empty lines."""
-    found: list[str] = []
+    result: list[str] = []
     for piece in _BOUNDARY.split(text):
         part = " ".join(piece.split())
         if not part:
             continue
-        if found and found[-1].lower().endswith(_ABBREVIATIONS):
-            found[-1] = f"{found[-1]} {part}"
+        if result and result[-1].lower().endswith(_ABBREVIATIONS):
+            result[-1] = f"{result[-1]} {part}"
         else:
-            found.append(part)
-    return found
+            result.append(part)
+    return result

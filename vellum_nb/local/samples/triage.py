@@ -17,7 +17,7 @@ from pydantic import Field
 from vellum_nb.local.samples.text import field, not_empty, stems, words
 
 _TRAINING = Path(__file__).parent / "data" / "triage-training.csv"
-_SURE_ENOUGH = 0.8  # below it a person reads the ticket
+_SURE_ENOUGH = 0.8  # probability; below it, a person reads the ticket
 _RUSH_HOURS = 4
 _HIGH_POINTS = 3
 _checked = partial(not_empty, message="the ticket is empty; nothing to sort", wordless=True)
@@ -148,7 +148,7 @@ def ticket_triage_v1(ticket: Ticket, *, sla_hours: SlaHours = 24) -> Triage:
 def ticket_triage_v2(
     ticket: Ticket, *, sla_hours: SlaHours = 24, customer_tier: Tier = "free", vip: Vip = False
 ) -> Triage:
-    """Sort a ticket with a trained classifier and answer with what it says."""
+    """Sort a ticket with a trained classifier and answer by its category."""
     chances = _model_v2().probabilities(_checked(ticket))
     category = max(chances, key=lambda name: chances[name])
     hours, points = _urgency(sla_hours, customer_tier, vip=vip)
@@ -165,20 +165,20 @@ def ticket_triage_v3(
     vip: Vip = False,
     context: Context = None,
 ) -> Triage:
-    """Sort a ticket without its private data, in more languages, and pass on what is doubtful."""
+    """Sort a redacted ticket, in more languages; leave doubtful ones to a person."""
     safe, mails = _E_MAIL.subn("[e-mail]", _checked(ticket))
     safe, numbers = _LONG_NUMBER.subn("[number]", safe)
     removed = ["e-mail address"] * bool(mails) + ["number"] * bool(numbers)
     note = f" We took a {' and a '.join(removed)} out of your message." if removed else ""
-    known = context or {}
+    facts = context or {}
     chances = _model_v3().probabilities(safe)
-    category = "outage" if known.get("open_incident") else max(chances, key=lambda c: chances[c])
-    invoices = known.get("invoices")
+    category = "outage" if facts.get("open_incident") else max(chances, key=lambda c: chances[c])
+    invoices = facts.get("invoices")
     number = f" {invoices[-1]}" if isinstance(invoices, list) and invoices else ""
     hours, points = _urgency(sla_hours, customer_tier, vip=vip)
     answer = _answer(category, safe + number, _word_tags(safe), hours, points)
     answer["tags"] += ["redacted"] * bool(removed)
-    if chances[category] < _SURE_ENOUGH and not known.get("open_incident"):
+    if chances[category] < _SURE_ENOUGH and not facts.get("open_incident"):
         reply = (
             f"Thanks for writing. A colleague reads your message and answers within {hours} hours."
         )
@@ -188,10 +188,10 @@ def ticket_triage_v3(
 
 
 def _answer(category: str, ticket: str, tags: list[str], hours: int, points: int) -> Triage:
-    """Return thanks, an apology that names the issues, what happens next, and a pointer."""
-    found = [issue for issue in _ISSUES if re.search(issue.pattern, ticket, re.IGNORECASE)]
-    points += _BASE_POINTS.get(category, 0) + sum(issue.weight for issue in found)
-    names = [issue.tag for issue in found if issue.weight >= 0]
+    """Return a reply with thanks, an apology for the issues, the next action, and a pointer."""
+    issues = [issue for issue in _ISSUES if re.search(issue.pattern, ticket, re.IGNORECASE)]
+    points += _BASE_POINTS.get(category, 0) + sum(issue.weight for issue in issues)
+    names = [issue.tag for issue in issues if issue.weight >= 0]
     amount = f" of {match.group()}" if (match := _AMOUNT.search(ticket)) else ""
     about = f"{amount} ({match.group()})" if (match := _INVOICE.search(ticket)) else amount
     in_time = f"within {hours} hour{'s' if hours != 1 else ''}"
@@ -208,7 +208,7 @@ def _answer(category: str, ticket: str, tags: list[str], hours: int, points: int
         action = f"The second charge{about} will be back on your {place} within 5 working days."
     elif category == "billing" and "wrong-invoice" in names:
         action = f"A corrected invoice{about.removeprefix(amount)} reaches you {in_time}."
-    apologies = [issue.apology for issue in found if issue.apology]
+    apologies = [issue.apology for issue in issues if issue.apology]
     sorry = f"We are sorry that {' and that '.join(apologies[:2])}. " if apologies else ""
     return {
         "category": category,
@@ -223,7 +223,7 @@ def _word_tags(ticket: str) -> list[str]:
 
 
 def _urgency(sla_hours: float, tier: str, *, vip: bool) -> tuple[int, int]:
-    """Return in how many hours an answer is due, and how much the customer adds to the points."""
+    """Return the hours until an answer is due, and the points for the customer."""
     limit = 4 if vip else 8 if tier == "enterprise" else 72
     points = int(vip) + int(tier == "enterprise") + int(sla_hours <= _RUSH_HOURS)
     return max(1, round(min(sla_hours, limit))), points
@@ -245,7 +245,7 @@ class _Model:
         self._priors = {label: math.log(size / sizes.total()) for label, size in sizes.items()}
 
     def probabilities(self, text: str) -> dict[str, float]:
-        """Return the probability of each label; long texts are tempered, words unseen ignored."""
+        """Return the probability of each label; long texts are tempered, unknown words ignored."""
         seen = [feature for feature in self._features(text) if feature in self._known]
         calm = max(1.0, math.sqrt(len(seen) / 4))
         scores: dict[str, float] = {}
@@ -255,8 +255,8 @@ class _Model:
             scores[label] = (prior + sum(math.log((counts[f] + 0.5) / size) for f in seen)) / calm
         best = max(scores.values())
         weights = {label: math.exp(score - best) for label, score in scores.items()}
-        whole = sum(weights.values())
-        return {label: weight / whole for label, weight in weights.items()}
+        total = sum(weights.values())
+        return {label: weight / total for label, weight in weights.items()}
 
 
 def _with_pairs(text: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Translates the JSON events of the Workflows SDK to ours, with the keys of the contract.
+"""Translation of JSON events of the Workflows SDK to ours, with the keys of the contract.
 
-Nothing of the SDK is imported here: Vellum's workflow server sends the same events.
+It does not import the SDK: Vellum's workflow server sends the same events.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ _LINK = re.compile(r"\n\n(?:During handling|The above exception)[^\n]*\n\n")
 
 @dataclass
 class EventTranslator:
-    """Translates the events of one run; `module` is called for each module name in them.
+    """Translates the events of a run; `module` converts module names.
 
-    Nodes inside maps and inline workflows are translated too, with the outer node as their parent;
-    the workflows that hold them are left out, as are snapshots of the state.
+    Nodes in maps and inline workflows get the outer node as their parent. Events of inner workflows
+    and snapshots of the state are dropped.
     """
 
     outputs: Mapping[str, VellumVariable]
     context: RunContext
     module: Callable[[str], str] = local_module
-    rejection: Rejection | None = None  # where the SDK says otherwise
-    _complete: set[str] = field(default_factory=set)  # outputs whose value was streamed
+    rejection: Rejection | None = None  # overrides the outcome of the SDK
+    _complete: set[str] = field(default_factory=set)  # outputs with a streamed value
     _inner: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by span of a node
     _has_ended: bool = False
 
     def translate(self, raw: Mapping[str, Any]) -> Iterator[Event]:
-        """Yield the events of an event of the SDK.
+        """Translate an event of the SDK.
 
-        We add to it `kind`, of a node, and `non_finite`, where outputs are not what JSON carries.
+        Our additions to it are `kind` of a node, and `non_finite`, the path of a NaN in outputs.
         """
         name, span = raw["name"], raw["span_id"]
         if self._has_ended:
@@ -67,7 +67,7 @@ class EventTranslator:
             yield from self._workflow(raw)
         elif name == names.WORKFLOW_INITIATED and raw.get("parent"):
             inputs = raw["body"].get("inputs") or {}
-            place = inputs.get("index")  # of an item of a map, whose workflows come in no order
+            place = inputs.get("index")  # of an item of a map, which has no order
             inner = self._inner.setdefault(raw["parent"]["span_id"], [])
             inner.append((place if isinstance(place, int) else len(inner), span))
 
@@ -155,7 +155,7 @@ class EventTranslator:
         return {"id": str(raw["id"]), "name": raw["name"], "module": module.split(".")}
 
     def _without_inner(self, parent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Return a parent context without workflows that are inside a node."""
+        """Remove workflows inside a node from a parent context."""
         if parent is None:
             return None
         outer = parent.get("parent")
@@ -170,12 +170,12 @@ class EventTranslator:
 
 
 def own_stacktrace(stacktrace: str | None) -> str | None:
-    """Return the frames of the workflow in a stack trace; None when none is in it."""
+    """Return the frames of the workflow in a stack trace, or None."""
     text = (stacktrace or "").rstrip()
     links = ["", *_LINK.findall(text)]
-    found = ""
+    result = ""
     blocks = (own_frames(block, libraries=False) for block in _LINK.split(text))
     for link, block in zip(links, blocks, strict=True):
         if '  File "' in block:
-            found = f"{found}{link if found else ''}{block}"
-    return found or None
+            result = f"{result}{link if result else ''}{block}"
+    return result or None

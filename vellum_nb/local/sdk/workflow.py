@@ -1,4 +1,4 @@
-"""A Workflows SDK class as code that a release runs: its variables, and one run of it."""
+"""Workflows SDK classes as code of a release: variables and runs."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ from vellum_nb.local.ledger import storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models.types import value_type
 
 _SPAN = re.compile(r".*:span:([^:]*):.*")
-_NOWHERE = "http://127.0.0.1:9"  # a run without a server must not end up in the cloud
-_WITH_SCHEMA = frozenset({"STRING", "NUMBER", "JSON"})
+_NOWHERE = "http://127.0.0.1:9"  # a run without a server must not call the cloud
 _NODE_KINDS = {
     "BaseInlinePromptNode": "PROMPT",
     "BasePromptDeploymentNode": "PROMPT",
@@ -95,15 +95,14 @@ _NODE_KINDS = {
     "GuardrailNode": "METRIC",
 }
 
-# The SDK logs what a node raises; the run's events carry it, and stderr is the notebook's.
+# The SDK logs exceptions of nodes, which the events contain; keep them out of the notebook.
 logging.getLogger("vellum").addHandler(logging.NullHandler())
 
 
 class SdkWorkflow:
     """A subclass of ``BaseWorkflow`` with the variables of its Inputs and Outputs.
 
-    The SDK accepts every value for every annotation, so inputs are checked here, as those of
-    callables are.
+    The SDK does not check inputs against annotations, so they are checked here.
     """
 
     def __init__(self, target: type[BaseWorkflow[Any, Any]]) -> None:
@@ -116,17 +115,17 @@ class SdkWorkflow:
         self.description = summary(target.__doc__)
 
     def begin(self, inputs: Sequence[WorkflowInput], context: RunContext) -> SdkExecution:
-        """Check the inputs and return the run; nothing has run yet.
+        """Check the inputs and return the run, which has not started.
 
-        With a trigger in `context` the inputs are the trigger's attributes, which the SDK checks.
+        With a trigger in `context`, the inputs are its attributes, which the SDK checks.
         """
         arguments: dict[str, Any] = {"node_output_mocks": _node_mocks(self.target, context.mocks)}
         if context.trigger in (None, "manual"):
             arguments["inputs"] = bind_inputs(self._parameters, inputs)
         else:
             try:
-                given = values_by_name(inputs)
-                arguments["trigger"] = self.target.deserialize_trigger(context.trigger, given)
+                values = values_by_name(inputs)
+                arguments["trigger"] = self.target.deserialize_trigger(context.trigger, values)
             except WorkflowInitializationException as exc:
                 raise Refused(400, exc.message) from exc
         outputs = {variable.key: variable for variable in self.output_variables}
@@ -135,10 +134,9 @@ class SdkWorkflow:
 
 @dataclass
 class SdkExecution:
-    """Runs a workflow once; `cancel` from any thread rejects it within a tenth of a second.
+    """A run of a workflow. `cancel`, from any thread, rejects it within 0.1 s.
 
-    A node that is at work goes on to its end, as Python cannot stop it, but nobody waits for it,
-    and its requests to the server are cut off.
+    Python cannot stop a node that is running, but its requests to the server are cut off.
     """
 
     target: type[BaseWorkflow[Any, Any]]
@@ -149,17 +147,17 @@ class SdkExecution:
     def __post_init__(self) -> None:
         self._translator = EventTranslator(self.outputs, self.context)
         self._cancelled = threading.Event()
-        # The SDK keeps the context of a run by thread: that of an earlier run is not ours.
+        # The SDK stores the context of a run by thread: discard that of an earlier run.
         set_execution_context(ExecutionContext())
         self._local = LocalContext(self.context)
 
     def cancel(self) -> None:
-        """End the run."""
+        """Cancel the run."""
         self._cancelled.set()
         self._local.cut()
 
     def events(self) -> Iterator[Event]:
-        """Run, in the thread that iterates, and yield the events."""
+        """Run in the iterating thread and yield the events."""
         if self._cancelled.is_set():
             return
         try:
@@ -193,7 +191,7 @@ class SdkExecution:
                 execution_id=UUID(context.execution_id),
                 cancel_signal=self._cancelled,
             )
-            for event in stream:  # drained to its end: that is when the SDK's threads end
+            for event in stream:  # drained, so the threads of the SDK end
                 spans.add(str(event.span_id))
                 yield from self._translator.translate(_as_json(event))
             if not self._cancelled.is_set():
@@ -204,10 +202,7 @@ class SdkExecution:
 
 
 class LocalContext(WorkflowContext):
-    """Context of the nodes of one run, whose Vellum client calls the local server.
-
-    A connection ends with its request, so that nothing is left open.
-    """
+    """Context of the nodes of a run; its Vellum client calls the local server."""
 
     def __init__(self, context: RunContext) -> None:
         parent: Any = None
@@ -222,7 +217,7 @@ class LocalContext(WorkflowContext):
 
     @cached_property
     def vellum_client(self) -> Vellum:
-        """The client that nodes use."""
+        """The client for nodes."""
         url = self._run.url or _NOWHERE
         hooks: Any = {"request": [lambda request: request.extensions.update(trace=self._traced)]}
         http = httpx.Client(
@@ -236,7 +231,7 @@ class LocalContext(WorkflowContext):
         return Vellum(api_key=self._run.api_key, environment=environment, httpx_client=http)
 
     def cut(self) -> None:
-        """End every request that a node waits for, or begins; from any thread."""
+        """Cut off current and future requests of nodes; can be called from any thread."""
         self._is_cut = True
         for connected in list(self._sockets):
             with suppress(OSError):
@@ -251,12 +246,12 @@ class LocalContext(WorkflowContext):
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Return one context for all: each new one would read the certificates of the system."""
+    """Return a shared context; creating one loads the certificates of the system."""
     return ssl.create_default_context()
 
 
 def _as_json(event: Any) -> dict[str, Any]:
-    """Return an event of the SDK as JSON, without the values of a node that JSON cannot carry."""
+    """Return an event of the SDK as JSON, without values of nodes that JSON cannot represent."""
     raw: dict[str, Any]
     is_node = event.name.startswith("node.")
     try:
@@ -275,17 +270,13 @@ def _as_json(event: Any) -> dict[str, Any]:
         raw["non_finite"] = next(filter(None, places), "")
     if is_node:
         bases = event.node_definition.__mro__
-        own = (b for b in bases if b.__module__.startswith("vellum.workflows.nodes."))
-        raw["kind"] = next((k for b in own if (k := _NODE_KINDS.get(b.__name__))), "")
+        sdk_bases = (b for b in bases if b.__module__.startswith("vellum.workflows.nodes."))
+        raw["kind"] = next((k for b in sdk_bases if (k := _NODE_KINDS.get(b.__name__))), "")
     return raw
 
 
 def _stored(state: Mapping[str, Any], kind: type[BaseState]) -> BaseState:
-    """Return the state of an earlier execution.
-
-    What the state class does not know any more is left out; what does not fit its annotation comes
-    as it was stored.
-    """
+    """Return a stored state, without unknown fields, converted to the annotations if possible."""
     values: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(kind).items():
         if name in state and name != "meta":
@@ -296,10 +287,10 @@ def _stored(state: Mapping[str, Any], kind: type[BaseState]) -> BaseState:
 
 
 def _filled(inputs: type[BaseInputs], values: Mapping[str, Any]) -> BaseInputs:
-    """Return the inputs with `values`, which are checked and complete.
+    """Create the inputs from checked, complete `values`.
 
-    The SDK's own way refuses None for ``Optional`` in ``Annotated`` or behind ``from __future__
-    import annotations``, and leaves out what a base class declares.
+    The SDK itself refuses None for ``Optional`` in ``Annotated`` or with ``from __future__ import
+    annotations``, and ignores inputs of base classes.
     """
     if inputs.__init__ is not BaseInputs.__init__:
         return inputs(**values)
@@ -310,7 +301,7 @@ def _filled(inputs: type[BaseInputs], values: Mapping[str, Any]) -> BaseInputs:
 
 
 def _forget(spans: set[str]) -> None:
-    """Remove what the SDK would hold for ever about each span, some 3 kB a run."""
+    """Remove data that the SDK stores about spans forever, some 3 kB per run."""
     contexts: dict[str, Any] = getattr(monitoring_context_store, "_contexts", {})
     for key in list(contexts):
         if _SPAN.sub(r"\1", key) in spans:
@@ -320,10 +311,10 @@ def _forget(spans: set[str]) -> None:
 def _node_mocks(
     workflow: type[BaseWorkflow[Any, Any]], mocks: Sequence[Mapping[str, Any]]
 ) -> list[MockNodeExecution] | None:
-    """Return mocks, in the form that a push gives them, as the SDK's own.
+    """Convert mocks from the form of a push to that of the SDK.
 
-    `node_id` is a node's id in this release, or in the project that was pushed, whose module is
-    then in `module`: the SDK makes ids from module paths.
+    `node_id` is the id of a node in this release, or in the pushed project with the module
+    `module`: the SDK derives ids from module paths.
     """
     if not mocks:
         return None
@@ -355,8 +346,10 @@ def _normalized_mock(
                 "when_condition": condition,
                 "then_outputs": mock.get("then_outputs") or {},
             }
-    known = ", ".join(sorted({node.__name__ for node in nodes}))
-    msg = f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}; there are: {known}"
+    available = ", ".join(sorted({node.__name__ for node in nodes}))
+    msg = (
+        f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}. Available: {available}"
+    )
     raise Refused(400, msg)
 
 
@@ -364,10 +357,10 @@ def _normalized_mock(
 
 
 def _inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
-    """Return the inputs of `workflow` in the order in which they are written, bases first."""
+    """Return the inputs of `workflow` in order of definition, base classes first."""
     inputs = workflow.get_inputs_class()
     hints = hints_of(inputs, inputs.__qualname__, dict(LOCAL_NS))
-    names: dict[str, None] = {}  # iterating the class gives them in no order
+    names: dict[str, None] = {}  # iteration of the class has no order
     for base in reversed(inputs.__mro__):
         names.update(dict.fromkeys(vars(base).get("__annotations__", {})))
     return tuple(
@@ -376,16 +369,18 @@ def _inputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[Parameter, ...]:
 
 
 def _outputs_of(workflow: type[BaseWorkflow[Any, Any]]) -> tuple[VellumVariable, ...]:
-    """Return the output variables of `workflow`, in the order in which they are written."""
-    found: dict[str, VellumVariable] = {}
+    """Return the output variables of `workflow` in order of definition."""
+    variables: dict[str, VellumVariable] = {}
     for reference in workflow.Outputs:
         kind = _as_vellum_has_it(kind_of(_annotation(reference)), reference)
         id_ = str(workflow.__output_ids__[reference.name])
-        found[reference.name] = variable(id_, reference.name, kind)
+        variables[reference.name] = variable(id_, reference.name, kind)
     names: dict[str, None] = {}
     for base in reversed(workflow.Outputs.__mro__):
         names.update(dict.fromkeys([*vars(base).get("__annotations__", {}), *vars(base)]))
-    return tuple(found[name] for name in (*names, *(found.keys() - names)) if name in found)
+    return tuple(
+        variables[name] for name in (*names, *(variables.keys() - names)) if name in variables
+    )
 
 
 def _parameter(inputs: type[BaseInputs], name: str, hint: Any) -> Parameter:
@@ -408,77 +403,75 @@ def _annotation(reference: BaseDescriptor[Any]) -> Any:
 
 
 def _as_vellum_has_it(kind: Kind, reference: BaseDescriptor[Any]) -> Kind:
-    """Return `kind` with the type that the SDK gives, and its schema where that adds to it."""
+    """Return `kind` with the type from the SDK, and its schema if that type can have one."""
     type_ = kind.type
     with suppress(ValueError, RecursionError):  # the SDK knows no type for some unions
         type_ = str(primitive_type_to_vellum_variable_type(reference))
-    return replace(kind, type=type_, schema=kind.schema if type_ in _WITH_SCHEMA else None)
+    return replace(kind, type=type_, schema=kind.schema if value_type(type_).has_schema else None)
 
 
 # Patches of the SDK: shared inputs, stable ids, nodes that end their thread
 
 
 class _Namespace(BaseWorkflowFinder):
-    """Finder for the SDK: a package's name is only where a project happens to be loaded."""
+    """Finder that removes the package of a snapshot from ids and messages of the SDK."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find nothing: the modules are ordinary files."""
+        """Return None: modules are ordinary files."""
 
     def format_error_message(self, error_message: str) -> str:
-        """Return the message with the project's own module names."""
+        """Remove the package from a message."""
         return error_message.replace(f"{self.namespace}.", "")
 
     def virtual_open(self, file_path: str) -> StringIO | None:  # noqa: ARG002 - the SDK names it
-        """Open nothing: the files are ordinary ones."""
+        """Return None: files are ordinary files."""
         return None
 
 
 class _UsersOfInputs(type(BaseWorkflow)):  # type: ignore[misc]
-    """The type of a class that is equal to every workflow with certain inputs."""
+    """Metaclass of a class that equals every workflow with certain inputs."""
 
     inputs: type[BaseInputs]
 
-    def __eq__(cls, other: object) -> bool:
-        is_workflow = isinstance(other, type) and issubclass(other, BaseWorkflow)
-        return cls is other or (is_workflow and issubclass(other.get_inputs_class(), cls.inputs))  # type: ignore[attr-defined]
+    def __eq__(cls, value: object) -> bool:
+        is_workflow = isinstance(value, type) and issubclass(value, BaseWorkflow)
+        return cls is value or (is_workflow and issubclass(value.get_inputs_class(), cls.inputs))  # type: ignore[attr-defined]
 
     __hash__ = type.__hash__
 
 
 def leave_out_of_ids(package: str) -> None:
-    """Have the SDK make ids as if the modules of `package` were at the top.
+    """Make the SDK ignore `package` in module paths, from which it derives ids.
 
-    The SDK makes the ids of nodes, inputs and outputs from module paths, and each release of a
-    project is loaded as a package of its own name. Call it before the project is imported.
+    Each release of a project is loaded as a separate package. Call it before the import.
     """
     if not any(getattr(finder, "namespace", "") == package for finder in sys.meta_path):
         sys.meta_path.append(_Namespace(package))
 
 
 def with_inner(workflow: type[BaseWorkflow[Any, Any]]) -> list[type[BaseWorkflow[Any, Any]]]:
-    """Return `workflow` and the workflows in its nodes, however deep, each once."""
-    found = [workflow]
-    for outer in found:  # it grows
+    """Return `workflow` and the distinct workflows in its nodes, at any depth."""
+    workflows = [workflow]
+    for outer in workflows:  # it grows
         for node in outer.get_all_nodes():
             inner = [reference.instance for reference in node]
-            found += [
-                each
-                for each in dict.fromkeys(i for i in inner if isinstance(i, type))
-                if issubclass(each, BaseWorkflow) and each not in found
+            workflows += [
+                kind
+                for kind in dict.fromkeys(i for i in inner if isinstance(i, type))
+                if issubclass(kind, BaseWorkflow) and kind not in workflows
             ]
-    return found
+    return workflows
 
 
 def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
-    """Make the inputs of `workflow`, and of those inside it, resolve in all that have the same.
+    """Make inputs resolve in all workflows that share them, including inner ones.
 
-    The SDK resolves ``Inputs.text`` only in the workflow that ``Inputs.__parent_class__`` names,
-    which is the first one: a second release in the same notebook would miss its inputs, and a
-    second map those of ``MapNode.SubworkflowInputs``. The ids of the inputs are made from that
-    first workflow's id and stay as they are.
+    The SDK resolves ``Inputs.text`` only in ``Inputs.__parent_class__``, the first workflow with
+    these inputs: a second release in the same notebook would miss its inputs, and a second map
+    those of ``MapNode.SubworkflowInputs``. The ids of the inputs do not change.
     """
     for inner in with_inner(workflow):
         for inputs in inner.get_inputs_class().__mro__:
@@ -495,10 +488,10 @@ def share_inputs(workflow: type[BaseWorkflow[Any, Any]]) -> None:
 
 
 def fail_with_nodes(workflow: type[BaseWorkflow[Any, Any]]) -> None:
-    """Have the nodes of `workflow` fail when they raise something that is not an ``Exception``.
+    """Make nodes of `workflow` fail if they raise a BaseException.
 
-    The SDK catches an ``Exception`` and nothing else: after ``sys.exit()`` in a node, or a
-    cancelled call of asyncio, it would wait for ever for a thread that has ended.
+    The SDK catches only ``Exception``: after ``sys.exit()`` or ``CancelledError`` in a node, it
+    would wait forever for a thread that has ended.
     """
     for inner in with_inner(workflow):
         for base in {base for node in inner.get_all_nodes() for base in node.__mro__}:
