@@ -2,7 +2,7 @@
 
 Each comparison goes through the figures that reports show. Coverage is the share of 95 % intervals
 that hold the true mean or difference, of those that are shown; rates are how often releases that do
-not differ are called different at 5 %; `known` is how many differences have an interval. Exits
+not differ are called different at 5 %; `shown` is how many differences have an interval. Exits
 with 1 where an interval holds less than 93 %, or a rate is above 6 %.
 """
 
@@ -133,14 +133,14 @@ SCENARIOS = {
     "pass or fail, 3 repeats": Scenario(passes(0.7, 3), 0.2),
     "numbers": Scenario(numbers, 0.5),
     "numbers, 3 repeats": Scenario(repeated, 0.5),
-    "numbers, 2 repeats, else alike": Scenario(coins, 0.5),
+    "numbers, 2 repeats, repeat noise only": Scenario(coins, 0.5),
     "numbers, 6 of 10 tied": Scenario(tied, 0.5),
     "scores in quarters": Scenario(parts, 0.1),
     "seconds, skewed": Scenario(skewed, 0.3),
     "seconds, longer by a long tail": Scenario(slower, 1.0),
     "numbers, 1 of 5 missing": Scenario(missing, 0.5),
-    "numbers in clusters, which are named": Scenario(grouped, 0.5, is_clustered=True),
-    "pass or fail in clusters, which are named": Scenario(grouped_passes, 0.2, is_clustered=True),
+    "numbers in named clusters": Scenario(grouped, 0.5, is_clustered=True),
+    "pass or fail in named clusters": Scenario(grouped_passes, 0.2, is_clustered=True),
 }
 
 
@@ -227,7 +227,7 @@ def simulate(title: str, number: int, times: int, seed: int = 0) -> dict[str, fl
         known = not math.isnan(rate.low) and not scenario.is_clustered
         count("win rate", is_known=known, holds=rate.low <= 0.5 <= rate.high)
     rates = {name: hits[name] / total[name] for name in total if total[name]}
-    return rates | {"known": total["delta"] / times}
+    return rates | {"shown": total["delta"] / times}
 
 
 def defects(found: dict[str, float], margin: float = 0.0) -> list[str]:
@@ -244,7 +244,7 @@ def main() -> int:
     options.add_argument("--only", default="", help="part of a scenario's name")
     options.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     given = options.parse_args()
-    names = (*INTERVALS, "known", *RATES)
+    names = (*INTERVALS, "shown", *RATES)
     sys.stdout.write(f"| figures | n | {' | '.join(names)} |\n|---|---{'|---' * len(names)}|\n")
     bad = 0
     for title in SCENARIOS:

@@ -1,6 +1,6 @@
-"""A PostgreSQL server to try a team's history on: in a temporary folder, for this machine only.
+"""Temporary PostgreSQL server to try a team's history.
 
-For the notebook next to it, the tests and the benchmarks; a team has a server of its own.
+Used by the notebook next to it, the tests and the benchmarks. A team uses its own server.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["TryoutPostgres"]
 _USER = "vnb"
 _DEFAULT = "runs"
 _MISSING = (
-    "PostgreSQL's server is not installed here: its programs initdb and postgres were looked for "
-    "on the PATH and in /usr/lib/postgresql. Install it, for example with "
+    "PostgreSQL's server is not installed: initdb and postgres are neither on the PATH nor in "
+    "/usr/lib/postgresql. Install it, for example with "
     "'sudo apt-get install postgresql' or 'brew install postgresql'"
 )
 
 
 class TryoutPostgres:
-    """A PostgreSQL server on a free port of 127.0.0.1, in a temporary folder.
+    """PostgreSQL server on a free port of 127.0.0.1, in a temporary folder.
 
-    Anyone on this machine may use it without a password: it is for trying out. Root may not run
-    PostgreSQL, so there it runs as the user ``postgres`` that Debian's package makes.
+    Anyone on this machine can use it without a password, so do not store real data in it. Root
+    cannot run PostgreSQL: it runs as the user ``postgres``, which Debian's package creates.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class TryoutPostgres:
     Raises
     ------
     RuntimeError
-        The server is not installed, or did not start; the message has its log.
+        If the server is not installed or does not start; the message contains its log.
 
     Examples
     --------
@@ -67,11 +67,11 @@ class TryoutPostgres:
             raise
 
     def url(self, database: str = _DEFAULT, user: str = _USER) -> str:
-        """Return what `vellum_nb.connect` takes as ``history``."""
+        """Return the URL to pass to `vellum_nb.connect` as ``history``."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, on the same port and with its data."""
+        """Start the server on the same port with its data."""
         options = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         log = self.folder / "log"
         self._call(
@@ -85,11 +85,11 @@ class TryoutPostgres:
         )
 
     def stop(self) -> None:
-        """Stop it at once, without waiting for its clients, as a broken machine would."""
+        """Stop the server immediately without waiting for clients, as a crash would."""
         self._call("pg_ctl", "stop", "-m", "immediate")
 
     def close(self) -> None:
-        """Stop it and delete its folder; does nothing the second time."""
+        """Stop the server and delete its folder; idempotent."""
         if (self.data / "postmaster.pid").exists():
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
