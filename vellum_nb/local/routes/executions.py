@@ -152,7 +152,7 @@ def retrieve_state(state: Served, span_id: str) -> JSON:
     "/vembda-public/cancel-workflow-execution-status/{execution_id}", include_in_schema=False
 )
 async def cancel_status(state: Served, execution_id: str) -> dict[str, bool]:
-    """Tell a workflow server whether a run is cancelled."""
+    """Return to a workflow server whether a run is cancelled."""
     return {"cancelled": state.executions.live(execution_id) is None}
 
 
