@@ -26,7 +26,6 @@ def declared(monkeypatch):
         python=list,
         expected="a list of rows",
         shape=TypeAdapter(list[dict[str, str]]),
-        expected_output="a list of rows",
         is_input=True,
         has_parts=True,
         part_noun="row",

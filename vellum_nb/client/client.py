@@ -291,7 +291,7 @@ class Client:
         """Execute a deployment and return all events of it and its nodes as they arrive.
 
         `inputs` are natural values by name, sent without types. `trigger` is the name or id of
-        the trigger to simulate.
+        the trigger of the execution.
         """
         body = _execution_body(ReleaseOptions, options, inputs=_plain(inputs), trigger=trigger)
         path = (_DEPLOYMENTS, id, "execute-stream")

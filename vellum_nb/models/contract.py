@@ -94,7 +94,7 @@ class ExecuteWorkflowResponse(Reply):
 
 
 def _sane(figure: N | None) -> N | None:
-    """Return a figure that can be added up; None for NaN and for what no bill has."""
+    """Return a figure, or None if it is NaN or implausibly large."""
     return figure if figure is not None and abs(figure) < _BEYOND else None
 
 

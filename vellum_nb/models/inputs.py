@@ -114,7 +114,6 @@ def _unwrapped(value: object) -> object:
 
 
 def _from_array(value: Any) -> object:
-    """Return a NumPy scalar or array (or a pandas series) as Python values."""
     if value.dtype.kind in "Mm":
         return str(value) if getattr(value, "ndim", 0) == 0 else [str(item) for item in value]
     return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
@@ -390,7 +389,6 @@ def unknown_name(name: str, available: Collection[str], expected: str) -> InputP
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:
-    """Check `value` and convert it for sending."""
     if value is None:
         if variable.is_required and not _takes_none(variable):
             kind = field_kind(variable)
@@ -411,7 +409,6 @@ def _schema_problem(value: Any, variable: VellumVariable) -> str | None:
 
 
 def _converted(value: object, kind: str) -> Any:
-    """Convert `value` to an input of type `kind`."""
     if kind == "CHAT_HISTORY":
         return chat_messages(value)
     if kind in MEDIA_TYPES:

@@ -130,10 +130,7 @@ def planned_id(sweep: SweepRecord, place: Place, round: int = 0, attempt: int = 
 def planned_ids(
     sweep: SweepRecord, begun: Container[str] = frozenset()
 ) -> Iterator[tuple[str, Place]]:
-    """Yield every possible id of every planned run, with the run.
-
-    These are the ids of the attempts of a session, and of the next attempt after those in `begun`.
-    """
+    """Yield the ids of all attempts of a session, and of the next ones after `begun`."""
     for place in sweep.places():
         for number in range(sweep.round + 1):
             run_id, attempt = "", 0

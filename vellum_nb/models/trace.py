@@ -91,10 +91,7 @@ def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...
 
 
 def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
-    """Return the nodes from spans, by start.
-
-    The parent of a node in a nested workflow is the node that runs this workflow.
-    """
+    """Return the nodes from spans, by start; nodes in nested workflows have an outer node."""
     by_id = {span.span_id: span for span in spans}
     nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
     return tuple(sorted(nodes, key=lambda node: node.start or _LATEST))
@@ -116,10 +113,7 @@ def function_calls(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def totals(nodes: Sequence[NodeRun]) -> dict[str, Any]:
-    """Return `cost_usd`, `tokens_in`, `tokens_out` and `model` over all nodes.
-
-    A figure is None if all nodes lack it. The names of several models are joined by a comma.
-    """
+    """Return total `cost_usd`, `tokens_in`, `tokens_out` and `model`, None if all nodes lack it."""
     return {
         "cost_usd": _total((node.cost_usd for node in nodes), math.fsum),
         "tokens_in": _total(node.tokens_in for node in nodes),
@@ -141,7 +135,6 @@ def usage_totals(results: Sequence[WorkflowExecutionUsageResult] | None) -> dict
 
 
 def _grown(node: NodeRun, data: WorkflowNodeResultEvent) -> NodeRun:
-    """Update `node` with one of its events."""
     kind = (data.data and data.data.type) or node.kind
     news: dict[str, Any] = {
         "name": _name(data, kind) or node.name,

@@ -58,7 +58,6 @@ class ValueType:
     python: type | tuple[type, ...] = object  # Python values accepted as an input
     expected: str = "a JSON value"  # name of such a value in messages
     shape: TypeAdapter[Any] | None = None  # schema of values in the contract
-    expected_output: str = ""  # name of such a value in messages
     is_input: bool = False  # inputs of this type exist; a variable of another type is sent as JSON
     has_schema: bool = False  # the JSON schema of a variable applies
     has_files: bool = False  # values can contain files, which are uploaded
@@ -76,7 +75,6 @@ TYPES: dict[str, ValueType] = {
         python=str,
         expected="text",
         shape=TypeAdapter(str),
-        expected_output="text",
         is_input=True,
         has_schema=True,
         in_chat=True,
@@ -86,7 +84,6 @@ TYPES: dict[str, ValueType] = {
         python=(int, float),
         expected="a number",
         shape=TypeAdapter(float),
-        expected_output="a number",
         is_input=True,
         has_schema=True,
     ),
@@ -94,7 +91,7 @@ TYPES: dict[str, ValueType] = {
     "CHAT_HISTORY": ValueType(
         field="chat",
         shape=TypeAdapter(list[_Message]),
-        expected_output="a list of messages with role and text",
+        expected="a list of messages with role and text",
         is_input=True,
         has_files=True,
         has_parts=True,
@@ -104,9 +101,8 @@ TYPES: dict[str, ValueType] = {
     ),
     "SEARCH_RESULTS": ValueType(
         python=list,
-        expected="a list",
+        expected="a list of results with text, score and document",
         shape=TypeAdapter(list[_SearchResult]),
-        expected_output="a list of results with text, score and document",
         has_parts=True,
         part="hit",
         part_noun="result",
@@ -127,7 +123,7 @@ TYPES: dict[str, ValueType] = {
         name: ValueType(
             field=name.lower(),
             shape=TypeAdapter(_Media),
-            expected_output='an object with "src"',
+            expected='an object with "src"',
             is_input=True,
             has_files=True,
             in_chat=True,
@@ -140,11 +136,5 @@ _UNKNOWN = ValueType(streams="none")
 
 
 def value_type(name: str) -> ValueType:
-    """Return the properties of a type; those of a type that is not declared resemble JSON.
-
-    Examples
-    --------
-    >>> value_type("NUMBER").expected, value_type("SOMETHING_NEW").field
-    ('a number', 'json')
-    """
+    """Return the properties of a type; an undeclared type resembles JSON."""
     return TYPES.get(name, _UNKNOWN)

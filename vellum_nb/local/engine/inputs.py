@@ -34,7 +34,7 @@ def wire_problem(value: Any, type_: str) -> str:
     properties = value_type(type_)
     if properties.shape is None:
         return ""
-    expected = properties.expected_output
+    expected = properties.expected
     if isinstance(value, float) and not math.isfinite(value):
         return f"{expected} is expected; JSON has no {value}"
     try:

@@ -76,18 +76,12 @@ def project_files(tag: str) -> Mapping[str, bytes]:
 
 
 def declared(tag: str) -> Declared:
-    """Return the stored variables of a release of ``feedback-digest``.
-
-    The SDK, which takes seconds to import, is therefore not imported before the first run.
-    """
+    """Return the stored variables of a release of ``feedback-digest``, without the slow SDK."""
     return TypeAdapter(Declared).validate_json((_PROJECT / f"{tag}.json").read_bytes())
 
 
 def deploy_samples(server: Any) -> None:
-    """Deploy all releases of the samples on `server`, a `LocalServer`, oldest first.
-
-    Existing deployments are not changed. A release has the same id in every process.
-    """
+    """Deploy all releases of missing samples on `server`, with the same ids in every process."""
     for name in [sample for sample in names() if sample not in server.names()]:
         for target, tags, description in _SAMPLES[name]:
             server.deploy(
