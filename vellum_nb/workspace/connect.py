@@ -83,7 +83,7 @@ def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
 
         if isinstance(target, LocalServer):
             return target.start(), None
-    is_url = isinstance(parse_location(target), DatabaseUrl)  # it may have a password in it
+    is_url = isinstance(parse_location(target), DatabaseUrl)  # it can contain a password
     name = "a URL that does not begin with http:// or https://" if is_url else repr(target)
     msg = f'Cannot connect to {name}; give "vellum", "local", a URL or a LocalServer'
     if is_url:

@@ -48,7 +48,7 @@ def read_nodes(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
 
 
 def _fetch_nodes(client: Client, run: Run) -> Sequence[NodeRun]:
-    """Fetch the nodes of `run`; raise a `HistoryError` if it has no execution id."""
+    """Fetch the nodes of `run`; raise a `HistoryError` without an execution id."""
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)

@@ -191,7 +191,7 @@ def listed_execution(
 def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
     """Return the fields of the run for the outcome of an execution.
 
-    An aborted execution has no answer: its run is CANCELLED, and no longer in doubt.
+    The run of an aborted execution is CANCELLED without an answer, and no longer in doubt.
     """
     if state == "FULFILLED":
         values = {output.name: (output.value, output.type) for output in outputs}
@@ -234,7 +234,7 @@ def case_of(
     inputs = {item.name: item.value for item in execution.inputs}
     try:
         return case_id(inputs, previous_execution_id)
-    except ValueError:  # canonical JSON has no NaN
+    except ValueError:  # canonical JSON excludes NaN
         return case_id({"": json.dumps(inputs, sort_keys=True)}, previous_execution_id)
 
 

@@ -64,7 +64,7 @@ from vellum_nb.workspace.lookup import (
     run_fields,
 )
 
-Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
+Inputs = Sequence[Any]  # WorkflowInput, or dicts with its fields
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})

@@ -166,7 +166,7 @@ class Workspace:
         """Return the cases of a pushed project, for use with `sweep`.
 
         One row per `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
-        `mocks`, if any, with which ``sweep(..., mocks=True)`` replaces nodes.
+        `mocks` if there are any, which replace nodes in ``sweep(..., mocks=True)``.
         """
         texts = self._lookup.code(deployment, release_tag, include_sandbox=True)
         return cases_frame(texts, f"{deployment} {release_tag}")
@@ -267,7 +267,7 @@ class Workspace:
             Your id for the run, unique in the workspace (default: the run's own), and a dict.
             Vellum and the history store both.
         previous_execution_id : str or UUID, optional
-            The execution whose state this one continues.
+            The execution to continue.
         expand_meta : bool, default False
             Whether to request the usage of prompt nodes: `cost_usd`, `tokens_in`, `tokens_out`,
             `model` and `nodes`. The run is then sent as a stream.
