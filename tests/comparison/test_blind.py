@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import report_kit
+from actions_kit import SomeActions
 from report_kit import failed, run
 
-from vellum_nb.comparison.comparison import Services
 from vellum_nb.errors import APIConnectionError, HistoryError, InputError
 from vellum_nb.history import History, blind
 from vellum_nb.models import Run, case_id
@@ -21,8 +21,8 @@ def made(at: int, tag: str, **fields: Any) -> Run:
 
 def compared(history: History, number: int = 6, tags: tuple[str, ...] = ("v1", "v2"), *more: Run):
     runs = [made(at, tag) for at in range(number) for tag in tags]
-    services = Services(history=history)
-    return report_kit.compared(*runs, *more, tags=tags, services=services)
+    actions = SomeActions(history=history)
+    return report_kit.compared(*runs, *more, tags=tags, actions=actions)
 
 
 def test_the_order_is_shuffled_for_each_case_and_follows_from_the_seed(history):
@@ -205,7 +205,7 @@ def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):
 
 
 def test_a_choice_that_there_is_not_is_refused(history):
-    with pytest.raises(InputError, match="not a rating; there are: A, B, tie, skip"):
+    with pytest.raises(InputError, match="not a rating; available: A, B, tie, skip"):
         compared(history).blind().rate("C")
     with pytest.raises(HistoryError, match="no blind rating 'x'"):
         history.blind_ratings.get("x")

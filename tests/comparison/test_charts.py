@@ -89,11 +89,11 @@ def test_a_label_has_a_frontier_for_each_value_and_named_failures_have_intervals
         ("a", "v1, n = 6", "on the frontier"), ("a", "v2, n = 6", "beaten"),
         ("b", "v1, n = 6", "on the frontier"), ("b", "v2, n = 6", "on the frontier"),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="no case has a label 'no'; there are: topic"):
+    with pytest.raises(InputError, match="no case has a label 'no'; available: topic"):
         priced(v1=0.01).chart("frontier", label="no")
     with pytest.raises(InputError, match="cost_usd and value .expand_meta=True records"):
         compared().chart("frontier")
-    with pytest.raises(InputError, match="no metric 'no'; there are: value, cost_usd, latency_s"):
+    with pytest.raises(InputError, match="no metric 'no'; available: value, cost_usd, latency_s"):
         compared().chart("frontier", x="no")
     tags = ("failure:rude",)
     cmp = of_runs(run("v1", "a"), run("v2", "a", tags=tags), run("v1", "b"), run("v2", "b"))
@@ -126,7 +126,7 @@ def test_names_are_drawn_as_text_and_what_cannot_be_drawn_is_reported():
     text = compared(1, ("v1", "<script>x</script>\x1b\ufffe\ud800")).chart("metric").svg()
     assert "<script" not in text
     assert "&lt;script" in text
-    with pytest.raises(InputError, match="no chart 'pie'; there are: 'metric'"):
+    with pytest.raises(InputError, match="no chart 'pie'; available: 'metric'"):
         compared().chart("pie")
     with pytest.raises(InputError, match="only the release v1"):
         compared(tags=("v1",)).chart("wins")

@@ -2,7 +2,7 @@
 
 from runs_kit import html_of
 
-from vellum_nb.comparison.report import CodeDiff
+from vellum_nb.rendering.code_diff import CodeDiff
 
 
 def diff(before, after):

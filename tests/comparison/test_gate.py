@@ -112,7 +112,7 @@ def test_lower_is_better_for_latency_and_each_metric_is_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "speed"}, "this comparison has no metric 'speed'; there are: exact"),
+        ({"metric": "speed"}, "this comparison has no metric 'speed'; available: exact"),
         ({"release": "v9"}, "'v9' is not among those compared"),
         ({"release": "v1"}, "v1 is the baseline"),
         (

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from actions_kit import SomeActions
 from report_kit import compared, run, wanted
 
 import vellum_nb as vnb
-from vellum_nb.comparison.comparison import Services
 from vellum_nb.models import RunError
 from vellum_nb.models.base import stands_in
 
@@ -31,8 +31,8 @@ PLACES = {
 def with_key(**fields):
     text = fields.pop("text", "a")
     runs = [run("v1", text), run("v2", text, **fields)]
-    services = Services(leaks=lambda found: stands_in(KEY, found))
-    return compared(*runs, cases=wanted({text: "yes"}), metrics="exact", services=services)
+    actions = SomeActions(leaks=lambda found: stands_in(KEY, found))
+    return compared(*runs, cases=wanted({text: "yes"}), metrics="exact", actions=actions)
 
 
 @pytest.mark.parametrize("place", PLACES)

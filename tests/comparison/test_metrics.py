@@ -111,7 +111,7 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("accuracy", "there is no metric 'accuracy'; there are: "),
+        ("accuracy", "there is no metric 'accuracy'; available: "),
         (m.contains, "vnb.metrics.contains has required arguments"),
         ([m.exact(), m.exact()], "2 metrics are called exact"),
         ([3], "fn=3 does not fit: give a function"),
@@ -156,7 +156,7 @@ def test_an_output_that_no_run_has_is_a_slip_and_never_the_same(metric):
     with pytest.warns(UserWarning, match="failed on 3 of 3 runs, see cmp.errors"):
         found = compared(*runs, failed("v2", state="REJECTED"), metrics=metric)
     assert found.result("v2").error == 1
-    message = "no run has an output called 'reply'; there are: answer, n"
+    message = "no run has an output called 'reply'; available: answer, n"
     assert set(found.errors()["message"]) == {message}
     with pytest.raises(vnb.RegressionError, match="nothing could be compared"):
         found.assert_no_regressions()

@@ -1,5 +1,7 @@
 """`vnb.compare`: the rows of a DataFrame side by side."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,9 +106,23 @@ def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
         (lambda f: f, {"deployment": "other"}, "no runs of 'other'; it has: ticket-triage"),
         (lambda f: pd.concat([f, f.assign(deployment="x")]), {}, "give deployment="),
+        (lambda f: f, {"deployment": ["echo"]}, "deployment.*a text or None"),
         (lambda f: f, {"baseline": "v9"}, "'v9' is not among those compared"),
     ],
 )
 def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):
     with pytest.raises(InputError, match=message):
         vnb.compare(change(ws.history.frame()), **options)
+
+
+@pytest.mark.parametrize("compare", [vnb.compare, vnb.Workspace.compare, vnb.Sweep.compare])
+def test_the_signature_lists_the_shared_options_with_their_defaults(compare):
+    options = inspect.signature(compare).parameters
+    assert options["alpha"].default == 0.05
+    assert options["progress"].default is True
+    assert "options" not in options
+
+
+def test_an_unknown_option_is_named(ws):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'metric'"):
+        vnb.compare(ws.history.frame(), metric="exact")

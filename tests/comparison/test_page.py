@@ -6,12 +6,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from actions_kit import SomeActions
 from report_kit import compared, failed, judged, run, wanted
 from runs_kit import HOSTILE, html_of
 from scipy.stats import binomtest
 
 from vellum_nb import HistoryError, read_csv
-from vellum_nb.comparison.comparison import Services
 from vellum_nb.comparison.statistics import mean_interval, paired, share_interval
 from vellum_nb.models import NodeRun, RunError
 
@@ -195,13 +195,13 @@ def test_a_report_replaces_its_own_tables_and_no_neighbouring_file_unless_asked(
 def test_the_code_of_releases_is_folded_in_reports_and_read_once():
     read = []
 
-    def code(tag, release_id):
+    def code(_, tag, release_id):
         read.append(release_id)
         return {"v1": {"a.py": "x = 1\n"}, "v2": {"a.py": "x = '<script>'\n"}}.get(tag)
 
     tags = ("v1", "v2", "v3", "v4")
     runs = [*map(run, tags[:3]), run("v4", release_id=None)]
-    cmp = compared(*runs, tags=tags, services=Services(code=code))
+    cmp = compared(*runs, tags=tags, actions=SomeActions(code=code, leaks=lambda _: False))
     repr(cmp), html_of(cmp), str(cmp)
     assert read == []
     html, markdown = cmp.to_html(), cmp.to_markdown()

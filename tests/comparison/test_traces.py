@@ -73,7 +73,7 @@ def test_a_function_call_is_found_in_outputs_and_nodes(fields, arguments, value)
 def test_a_node_that_no_run_has_is_named_with_those_that_there_are():
     runs = [traced("a", "b", tag=tag) for tag in ("v1", "v2")]
     found = compared(*runs, metrics=[m.node_count("a"), m.nodes(["b", "misspelt"])])
-    note = "No run has a node 'misspelt'; there are: a, b"
+    note = "No run has a node 'misspelt'; available: a, b"
     assert found.figures.notes == (note,)
     assert note in str(found)
     assert "No run has" not in compared(*runs, metrics=m.node_count("b")).to_html()

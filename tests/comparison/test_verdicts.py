@@ -172,7 +172,7 @@ def test_a_result_without_a_metric_counts_answers_only():
 
 
 def test_the_baseline_has_no_result():
-    with pytest.raises(InputError, match="v1 is the baseline; others are: v2"):
+    with pytest.raises(InputError, match="v1 is the baseline; available: v2"):
         compared([1], [1]).result("v1")
 
 
@@ -221,9 +221,9 @@ def test_regressions_come_worst_first_and_unstable_cases_latency_and_cost_are_kn
     assert found.regressions("length", release="v2")["input.text"].tolist() == [2]
     assert found.improvements()["input.text"].tolist() == [2]
     assert found.regressions().columns.tolist() == found.frame().columns.tolist()
-    with pytest.raises(InputError, match="no metric 'cost'; there are: value, length"):
+    with pytest.raises(InputError, match="no metric 'cost'; available: value, length"):
         found.regressions("cost")
-    with pytest.raises(InputError, match="v1 is the baseline; others are: v2, v3"):
+    with pytest.raises(InputError, match="v1 is the baseline; available: v2, v3"):
         found.regressions(release="v1")
     found = compared([[1, 1], [1, 2]], [[3, 3], [4, 4]])
     assert found.unstable()["input.text"].tolist() == [1]

@@ -10,6 +10,7 @@ from typing import Any
 import axe_playwright_python
 import comm
 import pytest
+from actions_kit import SomeActions
 from playwright.sync_api import Page, expect
 from view_kit import known, run
 from wire_kit import Page as Kernel
@@ -19,7 +20,7 @@ import vellum_nb
 from vellum_nb import History
 from vellum_nb.comparison import compare_runs
 from vellum_nb.comparison.failures import with_failure, without_failure
-from vellum_nb.widgets.grid import Callbacks, ComparisonView
+from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.markup import asset, script
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.table import HistoryView
@@ -207,10 +208,13 @@ def grid(blank, monkeypatch):
     labels = {"constructor": "odd", "__proto__": "even"}  # names that every object of a page has
     cases = [replace(each, labels=labels) for each in known(*range(41))]
     comparison = compare_runs(runs, deployment="triage", release_tags=TAGS, cases=cases)
-    callbacks = Callbacks(
-        rate=lambda each, *_: each, replay=lambda *_: run(40, "b"), fail=named_failure
+    actions = SomeActions(
+        rate=lambda each, **_: each,
+        run_case=lambda *_: run(40, "b"),
+        name_failure=named_failure,
+        trace=lambda _: (),
     )
-    view = ComparisonView(comparison, callbacks)
+    view = ComparisonView(comparison, actions)
     live = Live(blank, view.table, '<div class="vnb-grid-view"><div id="el"></div></div>')
     live.whole = view  # type: ignore[attr-defined]
     yield live

@@ -12,7 +12,6 @@ from runs_kit import bundle_of, later_run
 import vellum_nb as vnb
 from vellum_nb import History, errors
 from vellum_nb.comparison.judging import JudgePlan
-from vellum_nb.comparison.report import CodeDiff
 from vellum_nb.escaping import printable
 from vellum_nb.history import Sweeps
 from vellum_nb.history.check import HistoryCheck
@@ -20,6 +19,7 @@ from vellum_nb.history.merge import Conflict, SyncReport
 from vellum_nb.history.writes import Deletion, Restored
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.rendering.code_diff import CodeDiff
 from vellum_nb.rendering.diff import difference
 from vellum_nb.sweep import SweepPlan
 from vellum_nb.sweep.plan import TagPlan

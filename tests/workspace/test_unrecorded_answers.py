@@ -30,7 +30,7 @@ def test_the_error_brings_the_run_that_could_not_be_recorded(ws):
         ws.run("lose", {"text": "tea"})
     assert caught.value.run.state == "FULFILLED"
     assert caught.value.run.outputs == {"output": "paid for tea"}
-    assert "the error's `run` holds what came" in caught.value.__notes__[0]
+    assert "the error's `run` has its answer" in caught.value.__notes__[0]
 
 
 def test_the_form_shows_the_answer_and_that_it_could_not_be_recorded(ws):

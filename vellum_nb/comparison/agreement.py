@@ -1,4 +1,4 @@
-"""Agreement: verdicts of a judge against people's ratings, and of people among each other."""
+"""Agreement of judges with people's ratings, and of people with each other."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_RATED, _KAPPA = 30, 0.4  # rated runs, and the lower bound of kappa, of a judge that is checked
-_PASS = 0.5  # the rating from which an answer passes
+_RATED, _KAPPA = 30, 0.4  # least rated runs and lower bound of kappa for a checked judge
+_PASS = 0.5  # smallest passing rating
 _TWO = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Agreement:
-    """How far two or more agree on which answers pass; every figure has its 95 % interval and n.
+    """Agreement of two or more raters on the answers that pass. Figures have a 95 % interval and n.
 
     Attributes
     ----------
     title : str
-        Who is compared.
+        The raters.
     n : int
-        How many runs all figures are of, but sensitivity and specificity.
+        Number of runs behind all figures except sensitivity and specificity.
     agreement : Estimate
-        The share of runs on which all agree: `mean`, `low`, `high`, `n`.
+        Share of runs with agreement: `mean`, `low`, `high`, `n`.
     kappa, alpha : Estimate or None
-        Cohen's kappa of two; Krippendorff's alpha (nominal) of more.
+        Cohen's kappa for two raters, Krippendorff's alpha (nominal) for more.
     sensitivity, specificity : Estimate or None
-        Of what people passed the share that the judge passes; of what they failed, that it fails.
+        Share of the answers passed by people that the judge passes, and of those failed by people
+        that it fails.
     confusion : DataFrame or None
-        Of two, how many runs each passed and failed.
+        For two raters, the number of runs by both verdicts.
     problem, noise : str
-        Why the judge does not count as checked; how often its verdicts on one answer differ.
+        The reason why the judge is not checked; how often its verdicts on one answer differ.
     """
 
     title: str
@@ -67,13 +68,13 @@ class Agreement:
 
     @property
     def figures(self) -> dict[str, Estimate]:
-        """Name to figure, of those that there are."""
+        """The available figures by name."""
         names = ("agreement", "sensitivity", "specificity", "kappa", "alpha")
-        return {name: found for name in names if (found := getattr(self, name)) is not None}
+        return {n: estimate for n in names if (estimate := getattr(self, n)) is not None}
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per run on which they disagree: its case, and the figure of each."""
-        return frame_of_cells({clean(name): each for name, each in self.disagreements.items()})
+        """Return one row per run with disagreement: its case, and all figures."""
+        return frame_of_cells({clean(n): column for n, column in self.disagreements.items()})
 
     @property
     def line(self) -> str:
@@ -82,7 +83,7 @@ class Agreement:
         return f"{self.title}: {' · '.join(parts)}"
 
     def _words(self) -> dict[str, str]:
-        return {name: _words(name, found) for name, found in self.figures.items()}
+        return {name: _words(name, value) for name, value in self.figures.items()}
 
     @printed
     def __repr__(self) -> str:
@@ -93,17 +94,17 @@ class Agreement:
         return render("agreement.html.j2", check=self, figures=self._words())
 
 
-def _words(name: str, found: Estimate) -> str:
+def _words(name: str, value: Estimate) -> str:
     text = partial(figure, digits=2) if name in {"kappa", "alpha"} else percent
-    if math.isnan(found.mean):
-        return f"not enough data (n = {found.n:,})"
-    return f"{text(found.mean)} (95 %: {text(found.low)} to {text(found.high)}, n = {found.n:,})"
+    if math.isnan(value.mean):
+        return f"not enough data (n = {value.n:,})"
+    return f"{text(value.mean)} (95 %: {text(value.low)} to {text(value.high)}, n = {value.n:,})"
 
 
 def judge_check(
     runs: Sequence[tuple[Run, Case, str]], figures: Sequence[Sequence[float]], judge: Judge
 ) -> Agreement:
-    """Compare a judge with people; `figures` are the rating and the judge's figure of each run."""
+    """Compare a judge with people; `figures` has rating and judge's figure of each run."""
     name = f"metric.{judge.name}"
     rows = [
         _row(*of, {"quality": rating, name: value})
@@ -157,13 +158,13 @@ def _agreement(
     verdicts: Sequence[tuple[bool, ...]],
     names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what every agreement has; `verdicts` are whether a run passes with each of `names`.
+    """Return the common fields of an agreement.
 
-    Those are columns of `rows`, to who that is.
+    `names` maps columns of `rows` to raters; `verdicts` has whether each of them passes each run.
     """
     import pandas as pd
 
-    unlike = [row for row, own in zip(rows, verdicts, strict=True) if len(set(own)) > 1]
+    unlike = [row for row, votes in zip(rows, verdicts, strict=True) if len(set(votes)) > 1]
     columns = ("case_id", "release", *names, "id")
     made: dict[str, Any] = {
         "title": title,

@@ -1,4 +1,4 @@
-"""Bisection: which release changed the answer to one case first, by binary search over releases."""
+"""Bisection: a binary search for the release that changed the answer to one case."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_UNSTABLE = 5  # runs of a release whose runs disagree
+_UNSTABLE = 5  # runs per release if they disagree
 _NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that may have changed the answer."""
+    """A release that could have changed the answer."""
 
     release_id: str
-    release_tag: str | None  # on which it can be run
+    release_tag: str | None  # None if it cannot be run
     created: datetime | None
 
     @property
     def name(self) -> str:
-        """Its name: its tag, or its id."""
+        """Its tag, or its id."""
         return self.release_tag or self.release_id
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The runs of one release, and what `check` returned of each."""
+    """The runs of one release, and the result of `check` for each."""
 
     candidate: Candidate
     runs: tuple[Run, ...]
@@ -49,19 +49,19 @@ class Tested:
     @property
     def agrees(self) -> bool:
         """Whether `check` returned the same for all runs."""
-        return all(same_value(self.values[0], other) for other in self.values)
+        return all(same_value(self.values[0], value) for value in self.values)
 
     @property
     def value(self) -> Any:
-        """What more than half of the runs gave, or `_NOTHING`."""
+        """Result of more than half of the runs, or `_NOTHING`."""
         for value in self.values:
-            if 2 * sum(same_value(value, other) for other in self.values) > len(self.values):
+            if 2 * sum(same_value(value, v) for v in self.values) > len(self.values):
                 return value
         return _NOTHING
 
 
 class Bisection:
-    """What `vellum_nb.Workspace.bisect` found.
+    """Result of `vellum_nb.Workspace.bisect`.
 
     Attributes
     ----------
@@ -70,16 +70,16 @@ class Bisection:
     inputs : dict
         The case.
     first_changed : str
-        The first release that changed the answer, by its release tag.
+        Release tag of the first release that changed the answer.
     last_same : str
-        The last release that did not.
+        Release tag of the last release that did not.
     between : tuple of str
-        Ids of releases between the two that could not be tried: no release tag points at them.
-        The answer may have changed on any of them.
+        Ids of releases between the two without a release tag, which cannot be run. Any of them
+        could have changed the answer.
     runs : tuple of Run
-        The runs that were looked at, oldest release first.
+        The compared runs, oldest release first.
     reused : int
-        How many of the runs the history had already.
+        Number of runs that were in the history.
     """
 
     def __init__(
@@ -90,43 +90,43 @@ class Bisection:
         releases: Sequence[Candidate],
         tested: Sequence[Tested],
         edge: tuple[Candidate, Candidate],
-        known: frozenset[str],
+        stored_ids: frozenset[str],
     ) -> None:
         self.deployment = deployment
         self.inputs = inputs
         self.last_same, self.first_changed = edge[0].name, edge[1].name
-        places = [releases.index(each) for each in edge]
-        self.between = tuple(each.release_id for each in releases[places[0] + 1 : places[1]])
+        first, last = map(releases.index, edge)
+        self.between = tuple(release.release_id for release in releases[first + 1 : last])
         self._number = len(releases)
-        self._tested = sorted(tested, key=lambda each: releases.index(each.candidate))
-        self._known = known
-        self.runs = tuple(run for each in self._tested for run in each.runs)
-        self.reused = sum(run.id in known for run in self.runs)
+        self._tested = sorted(tested, key=lambda test: releases.index(test.candidate))
+        self._stored_ids = stored_ids
+        self.runs = tuple(run for test in self._tested for run in test.runs)
+        self.reused = sum(run.id in stored_ids for run in self.runs)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per run that was looked at, oldest release first.
+        """Return one row per run, oldest release first.
 
-        Columns: `release_tag`, `release_id`, `created` (UTC), `value` (what `check` returned, as
-        text), `changed` (whether the release differs from the oldest), `reused` (whether the
-        history had the run already), `state`, `latency_s`, `id`.
+        Columns: `release_tag`, `release_id`, `created` (UTC), `value` (result of `check`, as text),
+        `changed` (differs from the oldest release), `reused` (was in the history), `state`,
+        `latency_s`, `id`.
         """
         import pandas as pd
 
         oldest = self._tested[0].value
         rows = [
             {
-                "release_tag": each.candidate.release_tag,
-                "release_id": each.candidate.release_id,
-                "created": each.candidate.created,
+                "release_tag": test.candidate.release_tag,
+                "release_id": test.candidate.release_id,
+                "created": test.candidate.created,
                 "value": value_line(value),
-                "changed": not same_value(each.value, oldest),
-                "reused": run.id in self._known,
+                "changed": not same_value(test.value, oldest),
+                "reused": run.id in self._stored_ids,
                 "state": run.state,
                 "latency_s": run.latency_s,
                 "id": run.id,
             }
-            for each in self._tested
-            for run, value in zip(each.runs, each.values, strict=True)
+            for test in self._tested
+            for run, value in zip(test.runs, test.values, strict=True)
         ]
         frame = pd.DataFrame(rows)
         frame["created"] = pd.to_datetime(frame["created"], utc=True).astype("datetime64[us, UTC]")
@@ -153,10 +153,10 @@ class Bisection:
 
 
 Check: TypeAlias = Callable[[Run], Any]
-"""A function of a run; what it returns is what changes, or does not."""
+"""A function of a run; bisection searches for a change of its result."""
 
 RunsOf: TypeAlias = Callable[[Candidate, int], Sequence[Run]]
-"""Returns so many runs of the case on a release, those there are already first."""
+"""A function that returns a number of runs of the case on a release, stored runs first."""
 
 
 def bisected(
@@ -167,21 +167,21 @@ def bisected(
     check: Check | None,
     runs_of: RunsOf,
     repeats: int | None,
-    known: frozenset[str],
+    stored_ids: frozenset[str],
     can_try: Callable[[Candidate], bool],
 ) -> Bisection:
     """Find the first of `releases`, oldest first, that changed the answer.
 
-    `runs_of` returns runs of the case on a release, `known` are the ids of those that the history
-    had; `can_try` is whether there are, or can be, runs on a release. Without `check` state,
-    outputs and error count; without `repeats` one run, and more where runs disagree.
+    `runs_of` returns runs of the case on a release, `stored_ids` are the ids of stored runs, and
+    `can_try` is true for a release that has or can have runs. The default `check` compares outputs
+    and errors; the default `repeats` is one, and more if runs disagree.
     """
-    usable = [each for each in releases if can_try(each)]
+    usable = [release for release in releases if can_try(release)]
     if len(usable) < 2:  # noqa: PLR2004  (an oldest and a newest)
-        others = ". Add release tags to the others in Vellum" if len(usable) < len(releases) else ""
+        hint = ". Add release tags to the others in Vellum" if len(usable) < len(releases) else ""
         msg = (
             f"Only {len(usable)} of {plural(len(releases), 'release')} of {deployment} can be run, "
-            f"and a change lies between two{others}"
+            f"and a change lies between two{hint}"
         )
         raise VellumNBError(msg)
     everything: Check = lambda run: error_text(run) if run.error else run.outputs  # noqa: E731
@@ -191,11 +191,13 @@ def bisected(
         search.times = _UNSTABLE
         edge = search.edge(usable)
     tested = list(search.tested.values())
-    return Bisection(deployment, inputs, releases=releases, tested=tested, edge=edge, known=known)
+    return Bisection(
+        deployment, inputs, releases=releases, tested=tested, edge=edge, stored_ids=stored_ids
+    )
 
 
 class _Search:
-    """Binary search; remembers what each release answered."""
+    """Binary search that caches the answer of each release."""
 
     def __init__(self, deployment: str, check: Check, runs_of: RunsOf, repeats: int | None) -> None:
         self._deployment = deployment
@@ -215,36 +217,36 @@ class _Search:
                 "check=..., or first=... and last=... between which it changed"
             )
             raise VellumNBError(msg)
-        places = range(len(usable) - 1)  # the newest is known to differ
+        places = range(len(usable) - 1)  # the newest differs
         changed = bisect_left(
             places, 1, lo=1, key=lambda at: not same_value(self._answer(usable[at]), old)
         )
         return usable[changed - 1], usable[changed]
 
     def is_stable(self, edge: Sequence[Candidate]) -> bool:
-        """Return whether another run on both sides of the change gives the same as the first."""
+        """Return whether a second run on both sides of the change confirms the first."""
         self.times = max(self.times, 2)
-        values = [self._answer(each) for each in edge]
-        agree = all(self.tested[each.release_id].agrees for each in edge)
+        values = [self._answer(candidate) for candidate in edge]
+        agree = all(self.tested[candidate.release_id].agrees for candidate in edge)
         return agree and not same_value(*values)
 
     def _answer(self, candidate: Candidate) -> Any:
-        found = self.tested.get(candidate.release_id)
-        if found is None or len(found.runs) < self.times:
-            found = self._tested(candidate, self.times)
-            if self._adapts and not found.agrees and len(found.runs) < _UNSTABLE:
-                found = self._tested(candidate, _UNSTABLE)
-            self.tested[candidate.release_id] = found
-        if found.value is _NOTHING:
-            different = list(dict.fromkeys(map(value_line, found.values)))
+        tested = self.tested.get(candidate.release_id)
+        if tested is None or len(tested.runs) < self.times:
+            tested = self._tested(candidate, self.times)
+            if self._adapts and not tested.agrees and len(tested.runs) < _UNSTABLE:
+                tested = self._tested(candidate, _UNSTABLE)
+            self.tested[candidate.release_id] = tested
+        if tested.value is _NOTHING:
+            different = list(dict.fromkeys(map(value_line, tested.values)))
             msg = (
-                f"{len(found.runs)} runs of {self._deployment} on {candidate.name} disagree, and "
+                f"{len(tested.runs)} runs of {self._deployment} on {candidate.name} disagree, and "
                 "none of their answers is that of more than half "
                 f"({', '.join(map(format_value, different[:3]))}): give a check=... of what "
                 "matters, or more repeats=..."
             )
             raise VellumNBError(msg)
-        return found.value
+        return tested.value
 
     def _tested(self, candidate: Candidate, times: int) -> Tested:
         runs = tuple(self._runs_of(candidate, times))

@@ -37,7 +37,7 @@ QUESTION = "Which answer would you rather send?"
 State = Literal["empty", "asking", "ready", "ended"]
 Choice = Literal["A", "B", "tie", "skip"]
 SendRating = Callable[[Run, float, Mapping[str, Any]], object]
-"""Called with a run, its quality and the metadata of the actuals."""
+"""Function of a run, its quality and the metadata of the actuals."""
 
 _CHOICES: tuple[Choice, ...] = ("A", "B", "tie", "skip")
 _QUALITY = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5)}
@@ -47,18 +47,18 @@ _TWO = 2
 
 
 def checked_pair(
-    known: Sequence[str], baseline: str, pair: Sequence[str] | None
+    releases: Sequence[str], baseline: str, pair: Sequence[str] | None
 ) -> tuple[str, str]:
-    """Return the two releases, the baseline first."""
-    chosen = tuple(known if pair is None else [pair] if isinstance(pair, str) else pair)
-    if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(known):
+    """Return the two releases to rate, the baseline first."""
+    chosen = tuple(releases if pair is None else [pair] if isinstance(pair, str) else pair)
+    if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(releases):
         first, second = chosen
         return (second, first) if second == baseline else (first, second)
-    choose = f"compare a second one with {baseline}"
-    if len(known) >= _TWO:
-        choose = f"give pair=({known[0]!r}, {known[1]!r}) or two others of: {', '.join(known)}"
-    what = "only one" if len(known) < _TWO else f"{len(known)} releases"
-    msg = f"a blind rating is of two releases, and this comparison has {what}: {choose}"
+    choose, names = f"compare a second one with {baseline}", ", ".join(releases)
+    count = "only one" if len(releases) < _TWO else f"{len(releases)} releases"
+    if len(releases) >= _TWO:
+        choose = f"give pair=({releases[0]!r}, {releases[1]!r}) or two others of: {names}"
+    msg = f"a blind rating is of two releases, and this comparison has {count}: {choose}"
     if pair is not None:
         msg = f"pair={pair!r} does not fit: {choose}"
     raise InputError(msg)
@@ -66,29 +66,29 @@ def checked_pair(
 
 @dataclass(frozen=True, slots=True)
 class BlindResult:
-    """Which of two releases was preferred, by a person who did not know which is which."""
+    """How often a blind rater preferred each of two releases."""
 
     first: str  # the baseline
     second: str
-    wins: int  # cases in which the second was preferred
+    wins: int  # cases with the second preferred
     losses: int
-    ties: int  # that were rated so
-    same: int  # ties that are not asked: the outputs are the same on both
+    ties: int  # rated as ties
+    same: int  # ties by identical outputs, not presented
     skipped: int
-    unrated: int  # not asked
-    rate: Estimate  # how often the second was preferred, ties left out; p is the sign test's
-    a_first: int  # rated cases in which the first stood under A
-    preferred_a: int  # cases in which A was preferred, whichever that was
-    test: Sequential  # in the order of the ratings: it holds however often one looked and stopped
+    unrated: int  # not presented
+    rate: Estimate  # share of cases with the second preferred, without ties; p of the sign test
+    a_first: int  # rated cases with the first release as A
+    preferred_a: int  # cases with A preferred
+    test: Sequential  # in the order of the ratings; valid at any time
 
     @property
     def rated(self) -> int:
-        """In how many cases a person chose."""
+        """Number of cases with a choice."""
         return self.wins + self.losses + self.ties
 
     @property
     def p(self) -> float:
-        """The p value of the sign test; of a rating that ended early, that of `test`."""
+        """P value of the sign test, or of `test` if the rating ended early."""
         fixed = None if self.unrated else self.rate.p
         return 1 / self.test.evidence if fixed is None else fixed
 
@@ -107,7 +107,7 @@ class BlindResult:
         )
 
     def row(self) -> dict[str, Any]:
-        """Return it as a row of figures."""
+        """Return it as one row."""
         names = ("first", "second", "wins", "losses")
         return {name: getattr(self, name) for name in names} | {
             "ties": self.ties + self.same,
@@ -124,26 +124,26 @@ class BlindResult:
 
 
 def _letter(rating: BlindRating | None) -> Choice | None:
-    """Return a rating as it was given, in letters."""
+    """Return a rating as the letter that was chosen."""
     if rating is None or rating.choice in {"tie", "skip"}:
         return rating and rating.choice  # type: ignore[return-value]
     return "A" if (rating.choice == "first") == rating.a_first else "B"
 
 
 class BlindSession:
-    """One blind rating: the pairs of a comparison, and the ratings so far.
+    """Blind rating of two releases: the pairs of a comparison, and the ratings so far.
 
-    Nothing that is shown of it reveals which release is which before `finish`.
+    It does not reveal which release is which before `finish`.
 
     Attributes
     ----------
     record : BlindRecord
-        What is rated.
+        Deployment, releases, question and seed.
     pairs : list of BlindPair
-        The cases that were answered on both.
+        The cases with an answer on both releases.
     total, same, missing : int
-        How many cases there are to rate; with the same outputs on both, so that they are ties
-        without asking; without an answer on both, or whose runs are deleted.
+        Number of cases to rate; with identical outputs, which are ties; without an answer on both
+        releases, or with deleted runs.
     is_kept : bool
         Whether ratings outlive the kernel.
     """
@@ -152,13 +152,13 @@ class BlindSession:
         self.record = record
         self._ratings = ratings
         self._runs: dict[str, Run] = {
-            each.id: each for case in cases for tries in case.tries.values() for each in tries
+            run.id: run for case in cases for repeats in case.tries.values() for run in repeats
         }
         self.pairs = ratings.pairs(record.id)
         self._askable = [
-            each.position
-            for each in self.pairs
-            if not each.same and each.first in self._runs and each.second in self._runs
+            pair.position
+            for pair in self.pairs
+            if not pair.same and pair.first in self._runs and pair.second in self._runs
         ]
         self.total = len(self._askable)
         self.same = sum(pair.same for pair in self.pairs)
@@ -172,7 +172,7 @@ class BlindSession:
 
     @property
     def state(self) -> State:
-        """``empty``, ``rating``, ``rated`` or ``ended``."""
+        """``empty``, ``asking``, ``ready`` or ``ended``."""
         if self.record.ended is not None:
             return "ended"
         if self.current is not None:
@@ -181,19 +181,19 @@ class BlindSession:
 
     @property
     def current(self) -> BlindPair | None:
-        """The pair that is asked now."""
+        """The pair to rate now."""
         fresh = next((at for at in self._askable if at not in self._rated), None)
         at = next(iter(self._again), None) if fresh is None else fresh
         return None if at is None else self.pairs[at]
 
     @property
     def rated(self) -> int:
-        """How many cases are rated."""
-        return sum(each.choice != "skip" for each in self._rated.values())
+        """Number of rated cases."""
+        return sum(rating.choice != "skip" for rating in self._rated.values())
 
     @property
     def skipped(self) -> int:
-        """How many cases were skipped."""
+        """Number of skipped cases."""
         return len(self._rated) - self.rated
 
     @property
@@ -203,7 +203,7 @@ class BlindSession:
 
     @property
     def note(self) -> str:
-        """The note of the pair that is asked now, where it was rated or skipped before."""
+        """The note on the current pair from an earlier rating or skip."""
         pair = self.current
         if pair is None:
             return ""
@@ -227,28 +227,26 @@ class BlindSession:
 
     @property
     def is_decided(self) -> bool:
-        """Whether one release is preferred, by a test that holds however often one looks."""
+        """Whether one release is preferred, by a test that is valid at any time."""
         return self._test().side != 0
 
     def _test(self) -> Sequential:
-        """Return the test of the ratings, in the order in which they were given."""
-        order = sorted(self._rated.values(), key=lambda each: each.seq)
-        values = [{"first": -1.0, "second": 1.0}.get(each.choice, 0.0) for each in order]
+        """Return the test of the ratings in their order."""
+        order = sorted(self._rated.values(), key=lambda rating: rating.seq)
+        values = [{"first": -1.0, "second": 1.0}.get(rating.choice, 0.0) for rating in order]
         return sequential_test(values, left=self.total - len(values))
 
     def rate(self, choice: Choice, *, note: str = "") -> bool:
-        """Record which answer is better; return whether it counts.
-
-        It does not where another kernel rated the case first.
+        """Record which answer is better; return False if another kernel rated the case first.
 
         Raises
         ------
         InputError
-            There is nothing to rate, or the choice is not A, B, tie or skip.
+            All cases are rated, or the choice is not A, B, tie or skip.
         """
         pair = self.current
         if choice not in _CHOICES:
-            msg = f"{choice!r} is not a rating; there are: {', '.join(_CHOICES)}"
+            msg = f"{choice!r} is not a rating; available: {', '.join(_CHOICES)}"
             raise InputError(msg)
         if pair is None or self.record.ended is not None:
             msg = "there is nothing left to rate here; finish() shows the results"
@@ -257,19 +255,19 @@ class BlindSession:
         side: BlindChoice = "first" if (choice == "A") == a_first else "second"
         rating: BlindChoice = choice if choice in {"tie", "skip"} else side
         self._drafts[pair.position] = note  # until it is stored
-        done = self._ratings.rate(
+        is_new = self._ratings.rate(
             self.record.id, pair.position, rating, a_first=a_first, note=note.strip()
         )
         if self._again[:1] == [pair.position]:
             self._again.pop(0)
         self._drafts.pop(pair.position, None)
         self.refresh()
-        return done
+        return is_new
 
     def undo(self) -> bool:
-        """Take back the last rating; return whether there was one.
+        """Undo the last rating of this session; return whether there was one.
 
-        It is the last that this session knows: never what another kernel rated since.
+        Later ratings by other kernels are not affected.
         """
         last = self._last
         undone = None if last is None else self._ratings.undo(self.record.id, last.seq)
@@ -281,69 +279,66 @@ class BlindSession:
         return undone is not None
 
     def ask_skipped(self) -> None:
-        """Ask once more what was skipped."""
-        self._again = [at for at, each in self._rated.items() if each.choice == "skip"]
+        """Present the skipped cases again."""
+        self._again = [at for at, rating in self._rated.items() if rating.choice == "skip"]
 
     def finish(self) -> BlindResult:
-        """End it and say which release is which; what is not rated by now is left out."""
+        """End the rating and reveal the releases. Unrated cases are ignored."""
         self._ratings.end(self.record.id)
         self.refresh()
         return self.outcome()
 
     def outcome(self) -> BlindResult:
-        """Return what came of it.
+        """Return the result.
 
         Raises
         ------
         InputError
-            It has not ended: results so far would influence the rest.
+            The rating has not ended: early results would influence later ratings.
         """
         if self.record.ended is None:
-            left = self.total - len(self._rated)
-            what = f"{left:,} of {self.total:,} cases are not rated" if left else "it is not shown"
-            msg = f"{what} yet; results are available at the end, and finish() ends the rating now"
+            remaining = self.total - len(self._rated)
+            state = f"{remaining:,} of {self.total:,} cases are not rated yet"
+            state = state if remaining else "the rating has not ended yet"
+            msg = f"{state}; results are available at the end, and finish() ends the rating now"
             raise InputError(msg)
-        found = Counter(each.choice for each in self._rated.values())
-        rated = [each for each in self._rated.values() if each.choice != "skip"]
+        counts = Counter(rating.choice for rating in self._rated.values())
+        rated = [rating for rating in self._rated.values() if rating.choice != "skip"]
         return BlindResult(
             first=self.record.first,
             second=self.record.second,
-            wins=found["second"],
-            losses=found["first"],
-            ties=found["tie"],
+            wins=counts["second"],
+            losses=counts["first"],
+            ties=counts["tie"],
             same=self.same,
-            skipped=found["skip"],
+            skipped=counts["skip"],
             unrated=len(self.pairs) - self.same - len(self._rated),
-            rate=win_rate(found["second"], found["first"]),
-            a_first=sum(each.a_first for each in rated),
-            preferred_a=sum(_letter(each) == "A" for each in rated),
+            rate=win_rate(counts["second"], counts["first"]),
+            a_first=sum(rating.a_first for rating in rated),
+            preferred_a=sum(_letter(rating) == "A" for rating in rated),
             test=self._test(),
         )
 
     def results(self) -> pd.DataFrame:
         """Return one row per case.
 
-        `choice` is A, B, tie, skip, "same outputs" (not asked) or missing (not rated).
+        `choice` is A, B, tie, skip, "same outputs" (not presented) or missing (not rated).
         `preferred`, `release_a` and `release_b` are missing until the rating has ended.
         """
         ratings = [self._rated.get(pair.position) for pair in self.pairs]
         rows = [self._row(*both) for both in zip(self.pairs, ratings, strict=True)]
         names = ("case_id", "choice", *_HIDDEN, "note")
         frame = frame_of_cells({name: [row[name] for row in rows] for name in names})
-        frame["rated"] = column([micros(each.rated) if each else None for each in ratings], "time")
+        times = [micros(rating.rated) if rating else None for rating in ratings]
+        frame["rated"] = column(times, "time")
         return frame
 
     def summary(self) -> pd.DataFrame:
-        """Return the outcome in one row.
+        """Return the result in one row; raises as `outcome`.
 
-        `win_rate` is how often `second` was preferred to `first`, ties left out, with its exact
-        95 % interval in ``.low`` and ``.high``; `p` is the sign test's, and that of `p_at_any_time`
-        where cases were left unrated.
-
-        Raises
-        ------
-        InputError
-            The rating has not ended: results so far would influence the rest.
+        `win_rate` is the share of cases with `second` preferred to `first`, without ties, and its
+        exact 95 % interval is in ``.low`` and ``.high``. `p` is that of the sign test. Use
+        `p_at_any_time` if cases are unrated.
         """
         import pandas as pd
 
@@ -351,7 +346,7 @@ class BlindSession:
         return pd.DataFrame([row])
 
     def _row(self, pair: BlindPair, rating: BlindRating | None) -> dict[str, Any]:
-        """Return one case; which release it was is missing until the rating has ended."""
+        """Return one case; the releases are missing until the rating has ended."""
         row: dict[str, Any] = dict.fromkeys(_HIDDEN) | {
             "case_id": pair.case_id,
             "choice": "same outputs" if pair.same else _letter(rating),
@@ -365,9 +360,9 @@ class BlindSession:
         return row
 
     def send(self, rate: SendRating) -> tuple[int, list[str]]:
-        """Send the ratings as actuals that were not sent; return how many, and the problems.
+        """Send unsent ratings as actuals; return the number sent, and the problems.
 
-        The better answer gets quality 1, the other 0, both one half for a tie. Only one process
+        The better answer gets quality 1, the other 0, and both get 0.5 for a tie. Only one process
         sends at a time. Stops at the first connection error.
         """
         self.outcome()
@@ -378,7 +373,7 @@ class BlindSession:
             if not self.unsent:
                 return 0, []
             with self._ratings.sending(self.record.id) as lease:
-                self.refresh()  # another process may have sent some
+                self.refresh()  # excludes those sent by another process
                 for rating in self._unsent():
                     lease.write(lambda _: None)  # raises if another process sends meanwhile
                     problem = self._send_one(rating, rate)
@@ -392,28 +387,28 @@ class BlindSession:
 
     @property
     def unsent(self) -> int:
-        """How many ratings were not sent as actuals."""
+        """Number of ratings not sent as actuals."""
         return len(self._unsent())
 
     def _unsent(self) -> list[BlindRating]:
         return [e for e in self._rated.values() if e.choice != "skip" and e.sent is None]
 
     def refresh(self) -> None:
-        """Read the stored ratings: another kernel may have rated."""
+        """Read the stored ratings, including those of other kernels."""
         self.record = self._ratings.get(self.record.id)
-        found = self._ratings.ratings(self.record.id)
+        ratings = self._ratings.ratings(self.record.id)
         current: dict[int, BlindRating] = {}
-        for each in found:
-            known = current.get(each.position)
-            if known is None or known.choice == "skip":
-                current.pop(each.position, None)
-                current[each.position] = each
+        for rating in ratings:
+            earlier = current.get(rating.position)
+            if earlier is None or earlier.choice == "skip":
+                current.pop(rating.position, None)
+                current[rating.position] = rating
         self._rated = current
-        self._last = found[-1] if found else None
+        self._last = ratings[-1] if ratings else None
         self._again = [at for at in self._again if at in current and current[at].choice == "skip"]
 
     def _send_one(self, rating: BlindRating, rate: SendRating) -> str | None:
-        """Send a rating and record that it was sent; return why the server refused it, or None."""
+        """Send a rating and mark it as sent; return the reason if the server refused it."""
         pair = self.pairs[rating.position]
         about = {"source": "blind rating", "session": self.record.id, "seed": self.record.seed}
         if rating.note:
@@ -443,13 +438,15 @@ def begin_blind_session(
     seed: int | None,
     restart: bool,
 ) -> BlindSession:
-    """Return the newest session, or begin one if `restart`, or if it has another `seed`.
+    """Return the newest session; begin another with `restart` or a different `seed`.
 
-    If another process begins one at the same time, that one is returned. Without `seed` one is
-    drawn.
+    A session that another process begins at the same time is returned instead. The default seed is
+    random.
     """
-    given: object = seed
-    if given is not None and not (isinstance(given, int) and abs(given) < _MOST):
+    unchecked_seed: object = seed
+    if unchecked_seed is not None and not (
+        isinstance(unchecked_seed, int) and abs(unchecked_seed) < _MOST
+    ):
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)
     signature = blind_signature(deployment, *pair, question, [p.case_id for p in pairs])
@@ -474,12 +471,12 @@ def begin_blind_session(
 
 
 def _pairs_of(cases: Sequence[Case], first: str, second: str) -> list[BlindPair]:
-    """Return the cases that were answered on both, each with the two runs that count."""
-    found: list[BlindPair] = []
+    """Return the cases with an answer on both, each with the two runs that represent it."""
+    pairs: list[BlindPair] = []
     for case in cases:
-        one, other = case.answer(first), case.answer(second)
-        if one is not None and other is not None:
-            same = same_answer(one, other)
-            ids = case.number, case.case_id, one.id, other.id
-            found.append(BlindPair(len(found), *ids, same))
-    return found
+        first_run, second_run = case.answer(first), case.answer(second)
+        if first_run is not None and second_run is not None:
+            is_same = same_answer(first_run, second_run)
+            ids = case.number, case.case_id, first_run.id, second_run.id
+            pairs.append(BlindPair(len(pairs), *ids, is_same))
+    return pairs

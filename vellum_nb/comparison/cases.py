@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from vellum_nb.errors import InputError
+from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
 from vellum_nb.models.checks import check_text
-from vellum_nb.models.inputs import format_value
+from vellum_nb.models.inputs import format_value, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import same_value, value_key
 
@@ -31,12 +31,12 @@ _NOTHING: Any = object()
 
 
 def is_answer(run: Run | None) -> bool:
-    """Return whether there is a run with an answer: FULFILLED or REJECTED."""
+    """Return whether a run has an answer: FULFILLED or REJECTED."""
     return run is not None and run.state in {"FULFILLED", "REJECTED"}
 
 
 def error_text(run: Run | None) -> str:
-    """Return code and message of the error of a run, if there is one."""
+    """Return code and message of the error of a run, or ""."""
     if run is None or run.error is None:
         return ""
     return ": ".join(filter(None, (run.error.code, run.error.message)))
@@ -56,17 +56,17 @@ class Case:
     Attributes
     ----------
     number : int
-        Its place among the cases, from 1.
+        Position among the cases, starting at 1.
     case_id : str
-        The identity of the inputs.
+        Hash of the inputs.
     baseline : str
-        The release the others are compared with.
+        The release that the others are compared with.
     tries : dict
-        Release to all its runs of this case, oldest first; a release without any is absent.
+        All runs of this case by release, oldest first, without empty releases.
     expected : dict
-        Output name to what it should be, where that is known.
+        Expected value by output.
     labels : dict
-        The other columns of the table of cases.
+        Other columns of the table of cases.
     """
 
     case_id: str
@@ -87,18 +87,18 @@ class Case:
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The inputs themselves."""
+        """The inputs."""
         if self.planned_inputs is not None:
             return self.planned_inputs
         return next((tries[0].inputs for tries in self.tries.values() if tries), {})
 
     @property
     def runs(self) -> dict[str, Run]:
-        """Release to the run that counts; a release without any run is absent."""
+        """The run that represents each release, without empty releases."""
         return {release: run for release in self.tries if (run := self.counting(release))}
 
     def counting(self, release: str) -> Run | None:
-        """Return the run that counts: the newest with an answer, else the newest."""
+        """Return the run that represents a release: the newest answer, or the newest run."""
         tries = self.tries.get(release, ())
         return next(filter(is_answer, reversed(tries)), tries[-1] if tries else None)
 
@@ -107,35 +107,35 @@ class Case:
         return list(filter(is_answer, self.tries.get(release, ())))
 
     def answer(self, release: str) -> Run | None:
-        """Return the run that counts if it has an answer: FULFILLED or REJECTED."""
+        """Return the run that represents a release if it has an answer."""
         run = self.counting(release)
         return run if is_answer(run) else None
 
     def status(self, release: str) -> Status:
-        """Return whether the answer differs from the baseline's; missing without both."""
-        base, other = self.answer(self.baseline), self.answer(release)
-        if base is None or other is None:
+        """Return whether the answer differs from the baseline's; "missing" without both."""
+        base, answer = self.answer(self.baseline), self.answer(release)
+        if base is None or answer is None:
             return "missing"
-        return "same" if same_answer(base, other) else "differs"
+        return "same" if same_answer(base, answer) else "differs"
 
     def repeats(self, release: str) -> tuple[int, int]:
-        """Return how many answers on `release` differ from the one that counts, of how many."""
+        """Return the number of answers on `release` that differ from the newest, and of all."""
         answers = self.answers(release)
-        return sum(not same_answer(each, answers[-1]) for each in answers), len(answers)
+        return sum(not same_answer(answer, answers[-1]) for answer in answers), len(answers)
 
     @property
     def is_unstable(self) -> bool:
-        """Whether repeats on one release brought different answers."""
+        """Whether repeats on one release have different answers."""
         return any(self.repeats(release)[0] for release in self.tries)
 
     def checks(self, release: str) -> dict[str, bool]:
-        """Return for each expected output whether the run that counts met it; {}: no answer."""
+        """Return whether each expected output was met; empty without an answer."""
         run = self.answer(release)
         return {} if run is None else checks(run.outputs, self.expected)
 
 
 def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, bool]:
-    """Return for each output with a known expected value whether it is that value.
+    """Return whether each output has its expected value.
 
     >>> checks({"category": "billing"}, {"category": "billing", "priority": "high"})
     {'category': True, 'priority': False}
@@ -149,17 +149,17 @@ def checks(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str,
 class Columns:
     """The columns of a comparison."""
 
-    of_tag: dict[str, tuple[str, ...]]  # one each, but of a tag that moved, the oldest first
-    moved: tuple[str, ...]  # tags that pointed at several releases of one environment
-    runs: list[tuple[str, Run]]  # each run with its column
+    of_tag: dict[str, tuple[str, ...]]  # several for a tag that moved, oldest first
+    moved: tuple[str, ...]  # tags with several releases of one environment
+    runs: list[tuple[str, Run]]  # column and run
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All columns, in their order."""
-        return tuple(label for own in self.of_tag.values() for label in own)
+        """All columns in order."""
+        return tuple(label for labels in self.of_tag.values() for label in labels)
 
     def baseline(self, name: str | None) -> str:
-        """Return the column that is the baseline; of a tag that moved, its newest."""
+        """Return the baseline column; for a tag that moved, its newest one."""
         if name is None:
             return next(iter(self.of_tag.values()))[-1]
         if name in self.labels:
@@ -172,44 +172,44 @@ class Columns:
 
 @collection_paused()
 def split(runs: Iterable[tuple[Run, str]], tags: Sequence[str], *, by_tag: bool = True) -> Columns:
-    """Return the columns of `tags`, and the column of each of `runs`, which come with their tag.
+    """Return the columns of `tags`, and the column of each of `runs`, given with their tags.
 
-    Runs of one tag on several releases, or in several environments, have columns of their own;
-    without `by_tag`, where the columns are something else, none is split.
+    A tag with runs on several releases or in several environments is split into several columns.
+    Without `by_tag`, columns are not release tags and never split.
     """
     of_tag: dict[str, list[Run]] = {tag: [] for tag in tags}
     for run, tag in runs:
         if tag in of_tag:
             of_tag[tag].append(run)
     if not by_tag:
-        placed = [(tag, run) for tag, own in of_tag.items() for run in own]
+        placed = [(tag, run) for tag, tag_runs in of_tag.items() for run in tag_runs]
         return Columns({tag: (tag,) for tag in tags}, (), placed)
     placed = []
     labels: dict[str, tuple[str, ...]] = {}
     moved: list[str] = []
-    for tag, own in of_tag.items():
-        kinds = {(run.environment, run.release_id) for run in own if run.release_id}
+    for tag, tag_runs in of_tag.items():
+        kinds = {(run.environment, run.release_id) for run in tag_runs if run.release_id}
         names = _names(tag, kinds)
         pairs = sorted(
-            ((names.get((run.environment, run.release_id), names[None]), run) for run in own),
+            ((names.get((run.environment, run.release_id), names[None]), run) for run in tag_runs),
             key=lambda pair: pair[1].timestamp,
             reverse=True,
         )
         placed += pairs
         labels[tag] = tuple(reversed(dict.fromkeys(label for label, _ in pairs))) or (tag,)
         environments = {environment for environment, _ in kinds}
-        if len(environments) < len(kinds) or any(run.tag_moved for run in own):
+        if len(environments) < len(kinds) or any(run.tag_moved for run in tag_runs):
             moved.append(tag)
     return Columns(labels, tuple(moved), placed)
 
 
 def _names(tag: str, kinds: set[tuple[str | None, str]]) -> dict[Any, str]:
-    """Return the column of each environment and release of a tag; under None of any other."""
-    if len(kinds) <= 1:  # one release, or none is known
+    """Return the column of each environment and release of a tag, and under None of others."""
+    if len(kinds) <= 1:
         return dict.fromkeys([*kinds, None], tag)
     environments = [environment for environment, _ in kinds]
     ids = {release for _, release in kinds}
-    short = len({each[:_SHORT] for each in ids}) == len(ids)
+    short = len({id_[:_SHORT] for id_ in ids}) == len(ids)
     names: dict[Any, str] = {None: f"{tag} (release unknown)"}
     for environment, release in kinds:
         parts = [environment or "no environment"] if len(set(environments)) > 1 else []
@@ -228,27 +228,27 @@ def align(
     known: Sequence[SweepCase] = (),
     only: frozenset[str] | None = None,
 ) -> tuple[Case, ...]:
-    """Return one `Case` for each set of inputs, those `known` first, then as they were first run.
+    """Return one `Case` per set of inputs, those of `known` first, then by first run.
 
-    `known` are cases that belong to the comparison, run or not; `only` the ids of those compared.
+    `known` are cases of the comparison with or without runs, `only` the ids of the compared ones.
     """
     cases: dict[str, Case] = {}
-    for each in known:
+    for planned in known:
         new = Case(
-            each.case_id,
+            planned.case_id,
             baseline,
-            planned_inputs=each.inputs,
-            planned_previous=each.previous_execution_id,
+            planned_inputs=planned.inputs,
+            planned_previous=planned.previous_execution_id,
         )
-        old = cases.get(each.case_id, new)
-        expected, labels = {**each.expected, **old.expected}, {**each.labels, **old.labels}
-        cases[each.case_id] = replace(old, expected=expected, labels=labels)
+        old = cases.get(planned.case_id, new)
+        expected, labels = {**planned.expected, **old.expected}, {**planned.labels, **old.labels}
+        cases[planned.case_id] = replace(old, expected=expected, labels=labels)
     tries: dict[str, dict[str, list[Run]]] = {}
     desired: dict[str, dict[str, Any]] = {}
     for release, run in sorted(columns.runs, key=lambda pair: pair[1].timestamp):
         tries.setdefault(run.case_id, {}).setdefault(release, []).append(run)
         cases.setdefault(run.case_id, Case(run.case_id, baseline))
-        if run.desired:  # a correction goes before the table
+        if run.desired:  # takes precedence over the table
             desired.setdefault(run.case_id, {}).update(run.desired)
     chosen = [case for case in cases.values() if only is None or case.case_id in only]
     return tuple(
@@ -263,33 +263,33 @@ def align(
 
 
 def with_run(case: Case, release: str, run: Run) -> Case:
-    """Return `case` with a run in its place; what its reader desired is expected from now on."""
-    tries = [each for each in case.tries.get(release, ()) if each.id != run.id]
-    tries = sorted([*tries, run], key=lambda each: each.timestamp)
+    """Return `case` with a run added or replaced, and its desired outputs as expected ones."""
+    tries = [r for r in case.tries.get(release, ()) if r.id != run.id]
+    tries = sorted([*tries, run], key=lambda r: r.timestamp)
     expected = {**case.expected, **(run.desired or {})}
     return replace(case, tries={**case.tries, release: tries}, expected=expected)
 
 
 def without_run(case: Case, release: str, run_id: str) -> Case:
     """Return `case` without a run."""
-    left = [each for each in case.tries.get(release, ()) if each.id != run_id]
+    remaining = [r for r in case.tries.get(release, ()) if r.id != run_id]
     tries = {name: runs for name, runs in case.tries.items() if name != release}
-    return replace(case, tries=tries | ({release: left} if left else {}))
+    return replace(case, tries=tries | ({release: remaining} if remaining else {}))
 
 
 def replay_rows(
     deployment: str, cases: Sequence[Case], releases: Sequence[str], chosen: Chosen | None
 ) -> list[dict[str, Any]]:
-    """Return the chosen cases as rows of stored runs, each with the label ``replay_of``."""
-    known = {case.case_id: case for case in cases}
-    found: dict[str, Case | Run] = {}
-    for each in cases if chosen is None else _listed(chosen):
-        case = each if isinstance(each, Case | Run) else known.get(each)
+    """Return the chosen cases as rows of stored runs, with the label ``replay_of``."""
+    by_id = {case.case_id: case for case in cases}
+    selected: dict[str, Case | Run] = {}
+    for item in cases if chosen is None else _listed(chosen):
+        case = item if isinstance(item, Case | Run) else by_id.get(item)
         if case is None:
-            msg = f"{format_value(each)} is not a case of this comparison; frame() has each case_id"
+            msg = f"{format_value(item)} is not a case of this comparison; frame() has each case_id"
             raise InputError(msg)
-        found[case.case_id] = case
-    return [_replay_row(deployment, releases, case) for case in found.values()]
+        selected[case.case_id] = case
+    return [_replay_row(deployment, releases, case) for case in selected.values()]
 
 
 def _listed(cases: Any) -> Iterable[Any]:
@@ -311,7 +311,7 @@ def _replay_row(deployment: str, releases: Sequence[str], case: Case | Run) -> d
     if isinstance(case, Run):
         replay_of, expected, labels = case.id, case.desired or {}, {}
     else:
-        replay_of = next((run.id for each in releases if (run := case.counting(each))), "")
+        replay_of = next((run.id for name in releases if (run := case.counting(name))), "")
         expected, labels = dict(case.expected), dict(case.labels)
     return {
         "id": replay_of,
@@ -345,25 +345,33 @@ def label_note(name: str, outputs: Iterable[str]) -> str | None:
     return f"the column {name} is used as a label; did you mean expected.{meant}"
 
 
-def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
-    """Return of each case the number of its cluster: cases with the same label or input `name`.
+def expected_problem(column: str, outputs: Collection[str], role: str) -> InputProblem | None:
+    """Return a problem if a column such as ``expected.category`` names none of the outputs."""
+    name = column.partition(".")[2]
+    if not outputs or name in outputs:
+        return None
+    return replace(unknown_name(name, outputs, role), variable=column)
 
-    One without a value is a cluster of its own. `InputError`: no case has one.
+
+def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
+    """Return the cluster index of each case: cases with the same label or input share a cluster.
+
+    A case without a value is a cluster of its own. `InputError`: all cases lack a value.
     """
     import pandas as pd
 
     check_text("cluster", name)
-    side, _, rest = name.partition(".")
-    known = [
+    side, _, label = name.partition(".")
+    rows = [
         {f"label.{key}": value for key, value in case.labels.items()}
         | {f"input.{key}": value for key, value in case.inputs.items()}
         for case in cases
     ]
-    column = name if side == "label" and rest else f"input.{name.removeprefix('input.')}"
-    values = [row.get(column) for row in known]
+    column = name if side == "label" and label else f"input.{name.removeprefix('input.')}"
+    values = [row.get(column) for row in rows]
     if all(value is None for value in values):
-        there_are = ", ".join(dict.fromkeys(key for row in known for key in row)) or "none"
-        msg = f"cluster={name!r}: no case has such a label or input; there are: {there_are}"
+        available = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"
+        msg = f"cluster={name!r}: no case has such a label or input; available: {available}"
         raise InputError(msg)
     keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
     return pd.factorize(pd.Series(keys, dtype="object"))[0]

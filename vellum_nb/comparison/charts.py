@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[Verdict, ...]] = {
     "worse": ("worse",),
     "no figure": ("missing", "unscored", "error"),
 }
-"""What a bar shows of the verdicts, in this order."""
+"""Verdicts by part of a bar, in order."""
 
 # Okabe and Ito's colours, which colour-blind readers distinguish; 3:1 on white.
 _BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#767676", "#b0b0b0"
@@ -35,35 +35,35 @@ _COLOURS = {"better": _BLUE, "tie": _GREY, "worse": _ORANGE, "no figure": _PALE}
 _SHAPES = {"better": "triangle-up", "tie": "circle", "worse": "triangle-down"}
 _INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
 _ROW, _SQUARE, _LEAST = 44, 320, 96
-_WORD = 0.15  # of a bar: as much as a word needs
-_STEPS = 60  # places along an axis of a scatter
+_WORD = 0.15  # least share of a bar that fits a word
+_STEPS = 60  # grid positions along an axis of a scatter
 _FRONTIER = ("on the frontier", "beaten")
-_NAMES = 20  # of failures
-_SCALE = 2  # of a PNG: sharp on today's screens
+_NAMES = 20  # failures in a chart
+_SCALE = 2  # pixel ratio of a PNG
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Picture:
-    """A chart of a comparison; ``cmp.chart(...)`` makes it.
+    """A chart of a comparison. Made by ``cmp.chart(...)``.
 
     Attributes
     ----------
     chart : altair.LayerChart or altair.FacetChart
-        The chart, to change or to combine.
+        The chart, to modify or combine.
     text : str
-        What it shows, in words.
+        Description in words.
     """
 
     chart: alt.LayerChart | alt.FacetChart
     text: str
 
     def save(self, path: str | Path) -> Path:
-        """Write the chart on white: PNG, or SVG where the name ends so.
+        """Write the chart on white as PNG or SVG, depending on the name.
 
         Raises
         ------
         InputError
-            The name ends in neither ``.png`` nor ``.svg``.
+            The name does not end in ``.png`` or ``.svg``.
         HistoryError
             The file cannot be written.
         """
@@ -94,7 +94,7 @@ class Picture:
 
 
 def _drawable(part: Any) -> Any:
-    """Return a specification without characters that SVG cannot hold: they end the process."""
+    """Return a specification without characters that crash the SVG renderer."""
     if isinstance(part, dict):
         return {key: _drawable(value) for key, value in part.items()}
     if isinstance(part, list):
@@ -104,24 +104,24 @@ def _drawable(part: Any) -> Any:
 
 def picture(
     figures: ComparisonFigures,
-    what: Chart,
+    kind: Chart,
     releases: Sequence[str],
     *,
     metric: str,
     x: str = "cost_usd",
     label: str | None = None,
 ) -> Picture:
-    """Return one of the charts; `x` and `label` are of the frontier."""
-    if what not in get_args(Chart):
+    """Return a chart; `x` and `label` are for the frontier."""
+    if kind not in get_args(Chart):
         charts = ", ".join(map(repr, get_args(Chart)))
-        msg = f"there is no chart {what!r}; there are: {charts}"
+        msg = f"there is no chart {kind!r}; available: {charts}"
         raise InputError(msg)
     _require(releases, f"there is only the release {figures.baseline}")
-    if what == "frontier":
+    if kind == "frontier":
         return _frontier(figures, releases, x, metric, label)
-    if what in {"latency", "failures"}:
-        return (_latency if what == "latency" else _failures)(figures, releases)
-    draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[what]
+    if kind in {"latency", "failures"}:
+        return (_latency if kind == "latency" else _failures)(figures, releases)
+    draw = {"metric": _metric, "wins": _wins, "scatter": _scatter}[kind]
     return draw(figures, releases, metric)
 
 
@@ -134,13 +134,14 @@ def _require(rows: Sequence[object], without: str) -> None:
 def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
     """Draw the mean of each release with its interval."""
     rows: Rows = []
-    for each in releases:
-        found = figures.estimate(name, each)
-        kind = "baseline" if each == figures.baseline else "release"
-        row: dict[str, Any] = {"release": each, "mean": found.mean, "n": found.n, "kind": kind}
-        if not math.isnan(found.low):
-            row |= {"low": found.low, "high": found.high}
-        rows += [] if math.isnan(found.mean) else [row]
+    for release in releases:
+        estimate = figures.estimate(name, release)
+        kind = "baseline" if release == figures.baseline else "release"
+        mean = estimate.mean
+        row: dict[str, Any] = {"release": release, "mean": mean, "n": estimate.n, "kind": kind}
+        if not math.isnan(estimate.low):
+            row |= {"low": estimate.low, "high": estimate.high}
+        rows += [] if math.isnan(mean) else [row]
     _require(rows, f"no run has a figure of {name}")
     digits = interval_digits((row for row in rows if "low" in row), "low", "high")
     for row in rows:
@@ -149,24 +150,24 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     title = alt.X("mean:Q", title=f"{name}, 95 % interval", scale=alt.Scale(zero=False, padding=14))
     shapes = alt.Scale(domain=["baseline", "release"], range=["square", "circle"])
     span = base.mark_rule(color=_BLUE, strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    mean = base.mark_point(color=_BLUE, filled=True, size=90, opacity=1)
+    points = base.mark_point(color=_BLUE, filled=True, size=90, opacity=1)
     words = base.mark_text(dy=-13, color=_INK).encode(x="mean:Q", text="text:N")
-    dots = mean.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
+    dots = points.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
     text = f"{name} by release: the mean over cases with its 95 % interval"
     return _finished([span, dots, words], len(releases) * _ROW, text)
 
 
 def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
-    """Draw how the latencies of each release are spread."""
+    """Draw the distribution of latencies of each release."""
     answers = figures.table[figures.table["is_answer"]]
     rows: Rows = []
-    for each in releases:
-        column = figures.releases.index(each)
+    for release in releases:
+        column = figures.releases.index(release)
         seconds = answers.loc[answers["release"] == column, "latency_s"].dropna()
         if len(seconds):
             values = {f"p{n}": float(seconds.quantile(n / 100)) for n in (5, 25, 50, 75, 95)}
             text = f"{duration(values['p50'])}, n = {len(seconds):,}"
-            rows.append({"release": each, "runs": len(seconds), "text": text} | values)
+            rows.append({"release": release, "runs": len(seconds), "text": text} | values)
     _require(rows, "no run has a latency")
     base = _by_release(rows, releases)
     title = alt.X("p5:Q", title="latency in s: 5 % to 95 %, middle half, median")
@@ -179,17 +180,17 @@ def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
 
 
 def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
-    """Draw how many cases of each release are better, tied and worse."""
+    """Draw the numbers of better, tied and worse cases of each release."""
     rows: Rows = []
-    for each in releases:
-        counts, at = figures.compared(each, name).counts, 0
+    for release in releases:
+        result, at = figures.result(release, name), 0
         for kind, verdicts in _KINDS.items():
-            count = sum(counts[verdict] for verdict in verdicts)
+            count = sum(getattr(result, verdict) for verdict in verdicts)
             if count:
                 word = "ties" if kind == "tie" and count > 1 else kind
                 text = f"{count:,} {word}" if count > _WORD * len(figures.cases) else f"{count:,}"
                 places = {"from": at, "to": at + count, "middle": at + count / 2, "text": text}
-                rows.append({"release": each, "verdict": kind, "cases": count} | places)
+                rows.append({"release": release, "verdict": kind, "cases": count} | places)
             at += count
     _require(rows, "there is no case")
     title = f"against {figures.baseline}, by {name}"
@@ -211,7 +212,7 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
 
 
 def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -> Picture:
-    """Draw each case by its figure on the baseline and on the other release."""
+    """Draw each case by its figure on the baseline and on another release."""
     baseline, release = figures.baseline, releases[0]
     rows = _points(figures, release, metric)
     _require(rows, f"no case has a figure of {metric} on {baseline} and {release}")
@@ -239,32 +240,31 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
 
 
 def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
-    """Return the places of cases in a scatter: near ones are one place, so that all are visible."""
+    """Return the positions of cases in a scatter, merging those that would overlap."""
     codes = figures.compared(release, name).codes
-    columns = [figures.releases.index(each) for each in (figures.baseline, release)]
+    columns = [figures.releases.index(r) for r in (figures.baseline, release)]
     pairs = figures.scored[name].mean[:, columns].tolist()
-    known = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]
-    values = [value for at in known for value in pairs[at]]
+    scored = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]
+    values = [value for at in scored for value in pairs[at]]
     low = min(values, default=0.0)
     step = (max(values, default=0.0) - low) / _STEPS or 1.0
-    kinds = {verdict: kind for kind, own in _KINDS.items() for verdict in own}
+    kinds = {verdict: kind for kind, verdicts in _KINDS.items() for verdict in verdicts}
     places: dict[tuple[int, int, str], list[list[float]]] = {}
-    for at in known:
+    for at in scored:
         x, y = (round((value - low) / step) for value in pairs[at])
         places.setdefault((x, y, kinds[VERDICTS[int(codes[at])]]), []).append(pairs[at])
     return [
-        {"verdict": kind, "cases": len(own)}
-        | {axis: sum(pair[at] for pair in own) / len(own) for at, axis in enumerate("xy")}
-        for (_, _, kind), own in places.items()
+        {"verdict": kind, "cases": len(group)}
+        | {axis: sum(pair[at] for pair in group) / len(group) for at, axis in enumerate("xy")}
+        for (_, _, kind), group in places.items()
     ]
 
 
 def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
-    """Draw in how large a share of the cases of each release a failure was named."""
-    every = map(dict, figures.failure_rows)
-    found = [row for row in every if row["release"] in releases and row["n"]]
-    names = list(dict.fromkeys(row["name"] for row in found))[:_NAMES]
-    rows = [row for row in found if row["name"] in names]
+    """Draw the share of cases of each release with each failure."""
+    rows = [dict(r) for r in figures.failure_rows if r["release"] in releases and r["n"]]
+    names = list(dict.fromkeys(row["name"] for row in rows))[:_NAMES]
+    rows = [row for row in rows if row["name"] in names]
     for row in rows:
         proposed = f", {row['proposed']:,} proposed" if row["proposed"] else ""
         row["text"] = f"{row['release']}: {row['count']:,} of {row['n']:,}{proposed}"
@@ -283,16 +283,16 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
 def _frontier(
     figures: ComparisonFigures, releases: Sequence[str], x: str, y: str, label: str | None
 ) -> Picture:
-    """Draw releases by two figures with their intervals; those that no other one beats in both."""
+    """Draw releases by two figures with their intervals, and mark the Pareto frontier."""
     of = [figures.scored[name].metric.sign if name in figures.scored else -1 for name in (x, y)]
     rows: Rows = []
     values = [plain_text(case.labels.get(label)) if label else "" for case in figures.cases]
     for value in dict.fromkeys(values):
-        chosen = np.array([own == value for own in values])
-        group = [_place(figures, each, (x, y), chosen, value) for each in releases]
-        found = sorted((row for row in group if row["n"]), key=lambda row: -row["y"])
-        # Every second name is below its place.
-        rows += [row | {"side": at % 2} for at, row in enumerate(_marked(found, of))]
+        chosen = np.array([label_value == value for label_value in values])
+        group = [_place(figures, release, (x, y), chosen, value) for release in releases]
+        shown = sorted((row for row in group if row["n"]), key=lambda row: -row["y"])
+        # Alternate names above and below their points.
+        rows += [row | {"side": at % 2} for at, row in enumerate(_marked(shown, of))]
     hint = " (expand_meta=True records what runs cost)" if "cost_usd" in {x, y} else ""
     _require(rows, f"no case has both {x} and {y}{hint}")
     legend, scale = alt.Legend(orient="top", title=None), alt.Scale(zero=False, padding=24)
@@ -327,20 +327,20 @@ def _frontier(
 def _place(
     figures: ComparisonFigures, release: str, names: tuple[str, str], chosen: Any, label: str
 ) -> dict[str, Any]:
-    """Return the two figures of a release over the chosen cases that have both."""
-    known = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
-    row: dict[str, Any] = {"release": release, "label": label, "n": int(known.sum())}
+    """Return both figures of a release over the chosen cases that have both."""
+    has = chosen & ~np.isnan(sum(figures.values(name, release) for name in names))
+    row: dict[str, Any] = {"release": release, "label": label, "n": int(has.sum())}
     row["text"] = f"{release}, n = {row['n']:,}"
     for axis, name in zip("xy", names, strict=True):
-        found = figures.estimate(name, release, known)
-        row[axis] = found.mean
-        if not math.isnan(found.low):
-            row |= {f"{axis}_low": found.low, f"{axis}_high": found.high}
+        estimate = figures.estimate(name, release, has)
+        row[axis] = estimate.mean
+        if not math.isnan(estimate.low):
+            row |= {f"{axis}_low": estimate.low, f"{axis}_high": estimate.high}
     return row
 
 
 def _marked(rows: Rows, signs: Sequence[int]) -> Rows:
-    """Return places with whether another one is as good in both figures, and better in one."""
+    """Mark points that no other point dominates."""
     at = np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2) * signs
     gains: Any = at[None] - at[:, None]
     beaten = ((gains >= 0).all(axis=2) & (gains > 0).any(axis=2)).any(axis=1)

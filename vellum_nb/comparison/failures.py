@@ -1,6 +1,6 @@
-"""Failure names: what went wrong in an answer, as tags of its run, and how many cases have each.
+"""Failure names, which are tags of runs, and the number of cases with each.
 
-The tag ``failure:wrong category`` names a failure, ``failure@ann:wrong category`` also who did.
+The tag ``failure:wrong category`` names a failure, ``failure@ann:wrong category`` also its author.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import check_text
 
 _LONGEST = 80
-_MOST = 12  # names that a judge proposes for one answer
+_MOST = 12  # names proposed by a judge for one answer
 _TAG = re.compile(r"failure(?:@([^:]*))?:(.*)", re.DOTALL)
 
 Failures: TypeAlias = tuple[dict[str, str], dict[str, str]]
-"""Names to who gave them ("": not known), and proposed names to the judge."""
+"""Author (or "") by name, and judge by proposed name."""
 
 
 def named(tags: Iterable[str]) -> dict[str, str]:
-    """Return the failures that tags name, and who named each.
+    """Return the failures named by tags, and the author of each.
 
     Examples
     --------
     >>> named(["checked", "failure@ann:rude", "failure: too  long"])
     {'rude': 'ann', 'too long': ''}
     """
-    found = [(_clean(each[2]), each[1] or "") for each in map(_TAG.fullmatch, tags) if each]
-    return {name: author for name, author in found if name}
+    pairs = [(_clean(match[2]), match[1] or "") for match in map(_TAG.fullmatch, tags) if match]
+    return {name: author for name, author in pairs if name}
 
 
 def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str]:
-    """Return tags that name one more failure; one that is named already stays as it is.
+    """Return tags with a failure added, unless it is there.
 
     Raises
     ------
     InputError
-        The name is not text, has nothing to see, or is longer than 80 characters.
+        The name is not text, is blank, or exceeds 80 characters.
     """
     check_text("name", name)
     name = _clean(name)
@@ -56,12 +56,12 @@ def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str
 
 
 def without_failure(tags: Sequence[str], name: str) -> list[str]:
-    """Return tags that do not name this failure."""
+    """Return tags without this failure."""
     return [tag for tag in tags if _clean(name) not in named([tag])]
 
 
 def failures_of(case: Case, release: str, metrics: Sequence[Metric]) -> Failures:
-    """Return the failures of the answers of a case on `release`, and what judges propose."""
+    """Return the failures of a case's answers on `release`, and those proposed by judges."""
     runs = case.answers(release)
     names = named(tag for run in runs for tag in run.tags)
     judges = [metric for metric in metrics if isinstance(metric, Judge)]
@@ -75,28 +75,28 @@ def failures_of(case: Case, release: str, metrics: Sequence[Metric]) -> Failures
 
 
 def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
-    """Return what the output `failures` of a judge names: a text, or a list of texts."""
-    found: list[Any] = []
-    with suppress(Exception):  # `evaluate` reports what a function of inputs raises
-        made: Any = judge.judgements[case_id(judge.request(run, dict(expected)))]
-        for each in made if isinstance(made, list) else [made]:
-            names = each.outputs.get("failures")
-            found += names if isinstance(names, list) else [names]
-    texts = (_clean(each) for each in found if isinstance(each, str))
+    """Return the failures in a judge's output `failures`: text, or a list of texts."""
+    proposed: list[Any] = []
+    with suppress(Exception):  # `evaluate` reports errors of user functions
+        judgements: Any = judge.judgements[case_id(judge.request(run, dict(expected)))]
+        for judgement in judgements if isinstance(judgements, list) else [judgements]:
+            names = judgement.outputs.get("failures")
+            proposed += names if isinstance(names, list) else [names]
+    texts = (_clean(name) for name in proposed if isinstance(name, str))
     return [text for text in texts if 0 < len(text) <= _LONGEST][:_MOST]
 
 
 def failure_rows(
-    releases: Sequence[str], cases: Sequence[Case], found: Sequence[Mapping[str, Failures]]
+    releases: Sequence[str], cases: Sequence[Case], failures: Sequence[Mapping[str, Failures]]
 ) -> list[dict[str, Any]]:
-    """Return one row per name and release, the most frequent name first, of `found` by case."""
-    numbers = {each: sum(bool(case.answers(each)) for case in cases) for each in releases}
+    """Return one row per name and release, most frequent name first."""
+    numbers = {r: sum(bool(case.answers(r)) for case in cases) for r in releases}
     counts, proposals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     totals = Counter[str]()
-    for release, (names, others) in (pair for case in found for pair in case.items()):
+    for release, (names, proposed) in (pair for case in failures for pair in case.items()):
         counts.update((name, release) for name in names)
-        proposals.update((name, release) for name in others)
-        totals.update([*names, *others])
+        proposals.update((name, release) for name in proposed)
+        totals.update([*names, *proposed])
     rows = []
     for name in sorted(totals, key=lambda name: (-totals[name], name)):
         for release, n in numbers.items():

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vellum_nb.comparison.cases import label_note
+from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, from_micros
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import refuse
-from vellum_nb.models.inputs import plain, unknown_name
+from vellum_nb.models.checks import check_text, refuse
+from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
 if TYPE_CHECKING:
@@ -26,9 +25,14 @@ _SAME = ("release_id", "environment", "sweep_id", "latency_s", "cost_usd", "qual
 
 
 def compare_rows(
-    frame: pd.DataFrame, by: str, *, deployment: str | None, baseline: object, **options: Any
+    frame: pd.DataFrame,
+    by: str,
+    *,
+    deployment: str | None = None,
+    baseline: object = None,
+    **options: Any,
 ) -> Comparison:
-    """Return the comparison that `vellum_nb.compare` documents."""
+    """Return the comparison documented in `vellum_nb.compare`."""
     if not hasattr(frame, "columns") or not hasattr(frame, "iloc"):
         refuse("frame", frame, "a DataFrame")
     name = _deployment(frame, deployment)
@@ -37,16 +41,16 @@ def compare_rows(
     _check(frame, by)
     notes = _column_notes(frame, by)
     rows = [row for row in _rows(frame) if by in row]
-    found = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
-    found.sort(key=lambda pair: pair[0].timestamp)
-    groups = [_text(row[by]) for _, row in found]
+    runs = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
+    runs.sort(key=lambda pair: pair[0].timestamp)
+    groups = [_text(row[by]) for _, row in runs]
     cases: dict[str, SweepCase] = {}
-    for run, row in found:
+    for run, row in runs:
         sides = _side(row, "expected."), _side(row, "label.")
         case = SweepCase(len(cases), run.case_id, run.inputs, *sides, run.previous_execution_id)
         cases.setdefault(run.case_id, case)
     return compare_runs(
-        [run for run, _ in found],
+        [run for run, _ in runs],
         deployment=name,
         release_tags=list(dict.fromkeys(groups)),
         groups=None if by == "release_tag" else groups,
@@ -59,12 +63,13 @@ def compare_rows(
 
 
 def _deployment(frame: pd.DataFrame, name: str | None) -> str:
+    check_text("deployment", name, optional=True)
     if "deployment" not in frame.columns:
         return name or "runs"
-    known = [str(each) for each in frame["deployment"].dropna().unique()]
-    if name in known or (name is None and len(known) == 1):
-        return name or known[0]
-    listed = ", ".join(known) or "none"
+    names = [str(value) for value in frame["deployment"].dropna().unique()]
+    if name in names or (name is None and len(names) == 1):
+        return name or names[0]
+    listed = ", ".join(names) or "none"
     if name is None:
         msg = f"the frame has runs of {listed}: give deployment=... for one of them"
     else:
@@ -81,23 +86,17 @@ def _check(frame: pd.DataFrame, by: str) -> None:
         msg = "cases are not known: the frame has neither case_id nor input.<name> columns"
         raise InputError(msg)
     if not frame[by].notna().any():
-        msg = f"the column {by!r} has no value, so there is nothing to compare"
+        msg = f"the column {by!r} has no value to compare by"
         raise InputError(msg)
 
 
 def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
-    """Return notes on columns named like an output; raise if an expected one is of no output."""
+    """Return notes on columns named like an output; raise for expected values of no output."""
     names = [str(name) for name in frame.columns]
     outputs = [name.removeprefix("output.") for name in names if name.startswith("output.")]
-    expected = [name.removeprefix("expected.") for name in names if name.startswith("expected.")]
-    problems = [
-        replace(
-            unknown_name(name, outputs, "an output; the frame has"), variable=f"expected.{name}"
-        )
-        for name in expected
-        if outputs and name not in outputs
-    ]
-    if problems:
+    expected = [name for name in names if name.startswith("expected.")]
+    role = "an output; the frame has"
+    if problems := list(filter(None, (expected_problem(n, outputs, role) for n in expected))):
         msg = "The expected values of the frame do not fit its outputs:"
         raise InputError(msg, problems)
     used = (*COLUMN_KINDS, by)
@@ -106,7 +105,7 @@ def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain values, times in µs since 1970; what is missing is left out."""
+    """Return the rows as plain values without missing ones; times are µs since the epoch."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
@@ -123,7 +122,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _run(row: Mapping[str, Any], at: int, deployment: str, by: str) -> Run:
-    """Return a row as a run; without a time it is as old as its place in the frame."""
+    """Return a row as a run; without a time, its position in the frame serves as its time."""
     inputs, tags = _side(row, "input."), _side(row, "tags").get("")
     previous = row.get("previous_execution_id")
     error = None
@@ -166,20 +165,20 @@ def _text(value: Any) -> str:
 
 
 def _side(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the columns of a prefix as the values that they show: JSON text is parsed."""
+    """Return the columns with a prefix by name, with JSON text parsed."""
     side: dict[str, Any] = {}
     for name, value in row.items():
         if not name.startswith(prefix):
             continue
         try:
-            found = plain(value)
+            parsed = plain(value)
         except InputError as exc:
             msg = f"the column {name!r} of the frame: {exc}"
             raise InputError(msg) from None
-        if isinstance(found, str) and found[:1] in {"{", "["}:
+        if isinstance(parsed, str) and parsed[:1] in {"{", "["}:
             try:
-                found = json.loads(found)
+                parsed = json.loads(parsed)
             except (ValueError, RecursionError):
-                found = value
-        side[name.removeprefix(prefix)] = found
+                parsed = value
+        side[name.removeprefix(prefix)] = parsed
     return side

@@ -25,20 +25,19 @@ from vellum_nb.rendering.format import (
 
 _SHOWN = 20
 _GLIMPSE = 70  # characters
-# What XML 1.0 has no way to write.
 _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a release fares by one metric: it passes where there is no reason."""
+    """Gate result of one release for one metric. Passes if `reasons` is empty."""
 
     release: str
     metric: str
     reasons: tuple[str, ...]
-    worse: tuple[Case, ...]  # the worst first
-    missing: tuple[Case, ...]  # without an answer or figure, where they are too many
-    problem: str  # of a judge that does not count as checked
+    worse: tuple[Case, ...]  # worst first
+    missing: tuple[Case, ...]  # without an answer or figure, if too many
+    problem: str  # of an unchecked judge
 
 
 def failures(
@@ -47,7 +46,7 @@ def failures(
     releases: Sequence[str],
     **limits: Any,
 ) -> list[Result]:
-    """Return how each release fares by each metric; `limits` as of `assert_no_regressions`."""
+    """Return the gate results by release and metric; `limits` as in `assert_no_regressions`."""
     for name in ("max_regressions", "max_missing", "alpha"):
         value = limits[name]
         kinds = (int, float) if name == "alpha" else (int,)
@@ -58,7 +57,7 @@ def failures(
     if not releases:
         msg = f"only {figures.baseline} is compared: name another release tag, too"
         raise InputError(msg)
-    return [_result(figures, each, name, **limits) for each in releases for name in metrics]
+    return [_result(figures, release, m, **limits) for release in releases for m in metrics]
 
 
 def _result(
@@ -79,23 +78,23 @@ def _result(
         and not figures.is_left_out(case, release, metric)
     ]
     reasons = []
-    found = figures.against[release, metric]
+    result = figures.result(release, metric)
     too_many = max_missing is not None and len(missing) > max_missing
-    if not found.compared:
+    if not result.compared:
         reasons.append("nothing could be compared: no case has a figure on both releases")
     elif too_many:
-        what = plural(len(missing), "case has", "cases have")
-        reasons.append(f"{what} no answer or no figure; {_allowed('max_missing', max_missing)}")
+        count = plural(len(missing), "case has", "cases have")
+        reasons.append(f"{count} no answer or no figure; {_allowed('max_missing', max_missing)}")
     if max_regressions is not None and len(worse) > max_regressions:
-        what = plural(len(worse), "case is", "cases are")
-        reasons.append(f"{what} worse; {_allowed('max_regressions', max_regressions)}")
+        count = plural(len(worse), "case is", "cases are")
+        reasons.append(f"{count} worse; {_allowed('max_regressions', max_regressions)}")
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
-        by_signs = math.isnan(found.change.mean)
-        p = p_sentence((figures.sign_p if by_signs else figures.p)[release, metric])
+        by_signs = result.delta is None or math.isnan(result.delta.mean)
+        p = p_sentence(result.sign_p if by_signs else result.p)
         reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
     problem = figures.checks[metric].problem if metric in figures.checks else ""
     reasons += [problem] if problem and require_checked_judge else []
-    named = missing if too_many or not found.compared else ()
+    named = missing if too_many or not result.compared else ()
     return Result(release, metric, tuple(reasons), tuple(worse), tuple(named), problem)
 
 
@@ -104,31 +103,30 @@ def _allowed(name: str, most: int | None) -> str:
 
 
 def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
-    """Raise `RegressionError` where a release does not pass; else warn of unchecked judges."""
-    found = [each for each in results if each.reasons]
-    notes = dict.fromkeys(each.problem for each in found or results if each.problem)
-    if not found:
+    """Raise `RegressionError` if a release does not pass; otherwise warn of unchecked judges."""
+    failed = [result for result in results if result.reasons]
+    notes = dict.fromkeys(result.problem for result in failed or results if result.problem)
+    if not failed:
         for note in notes:
             warn(note, stacklevel=3)
         return
-    releases = ", ".join(dict.fromkeys(each.release for each in found))
+    releases = ", ".join(dict.fromkeys(result.release for result in failed))
     against = f"did not pass against {figures.baseline}, {plural(len(figures.cases), 'case')}:"
     lines = [f"{figures.deployment}: {releases} {against}"]
-    for each in found:
-        of = each.release, each.metric
-        lines.append(f"  {figures.line(*of)} ({each.metric})")
-        lines += [f"  {reason}" for reason in each.reasons]
-        lines += [f"  - {_case_line(figures, case, *of)}" for case in each.worse[:_SHOWN]]
-        if len(each.worse) > _SHOWN:
-            call = f"regressions({each.metric!r}, release={each.release!r})"
-            lines.append(f"  … and {len(each.worse) - _SHOWN:,} more; {call} has them all")
-        lines += [f"  - {_case_line(figures, case, *of)}" for case in each.missing[:_SHOWN]]
+    for result in failed:
+        key = result.release, result.metric
+        lines.append(f"  {figures.result(*key).line} ({result.metric})")
+        lines += [f"  {reason}" for reason in result.reasons]
+        lines += [f"  - {_case_line(figures, case, *key)}" for case in result.worse[:_SHOWN]]
+        if len(result.worse) > _SHOWN:
+            call = f"regressions({result.metric!r}, release={result.release!r})"
+            lines.append(f"  … and {len(result.worse) - _SHOWN:,} more; {call} has them all")
+        lines += [f"  - {_case_line(figures, case, *key)}" for case in result.missing[:_SHOWN]]
     lines += [f"  {note}" for note in notes if f"  {note}" not in lines]
     error = RegressionError(printable("\n".join(lines)))
-    error.case_ids = tuple(dict.fromkeys(case.case_id for each in found for case in each.worse))
-    error.reasons = tuple(
-        f"{each.release} by {each.metric}: {reason}" for each in found for reason in each.reasons
-    )
+    error.case_ids = tuple(dict.fromkeys(case.case_id for r in failed for case in r.worse))
+    reasons = (f"{r.release} by {r.metric}: {reason}" for r in failed for reason in r.reasons)
+    error.reasons = tuple(reasons)
     raise error
 
 
@@ -139,52 +137,53 @@ def _case_line(figures: ComparisonFigures, case: Case, release: str, metric: str
 
 
 def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -> str:
-    """Return in a line how a case fares: its figures and short outputs, or why there are none."""
+    """Return the figures and short outputs of a case in a line, or why they are missing."""
     verdict = figures.verdict(case, release, metric)
-    values = [figures.value(case, each, metric) for each in (case.baseline, release)]
+    values = [figures.value(case, column, metric) for column in (case.baseline, release)]
     if verdict == "unscored":
         return f"{metric} does not apply"
     if verdict == "error" and values[1] is None:
         return f"{metric} raised; errors() lists the runs and messages"
-    runs = {each: case.counting(each) for each in (case.baseline, release)}
+    runs = {column: case.counting(column) for column in (case.baseline, release)}
     if verdict == "missing":
         return ", ".join(
-            f"{run.state if run else 'no run'} on {each}"
-            for each, run in runs.items()
-            if not case.answers(each)
+            f"{run.state if run else 'no run'} on {column}"
+            for column, run in runs.items()
+            if not case.answers(column)
         )
     words = ["?" if value is None else number_text(round(value, 6)) for value in values]
     parts = [f"{metric} {' → '.join(words)}"]
-    base, other = runs[case.baseline], runs[release]
-    if other is not None and other.error is not None:
-        parts.append(one_line(error_text(other), _GLIMPSE))
-    elif base is not None and other is not None:
-        for name in other.outputs:
-            texts = [value_line(run.outputs.get(name), _GLIMPSE) for run in (base, other)]
-            differs = output_status(name, other, base) == "differs"
+    base, answer = runs[case.baseline], runs[release]
+    if answer is not None and answer.error is not None:
+        parts.append(one_line(error_text(answer), _GLIMPSE))
+    elif base is not None and answer is not None:
+        for name in answer.outputs:
+            texts = [value_line(run.outputs.get(name), _GLIMPSE) for run in (base, answer)]
+            differs = output_status(name, answer, base) == "differs"
             if differs and all(len(text) < _GLIMPSE for text in texts):
                 parts.append(f"{name}: {' → '.join(texts)}")
     return " · ".join(parts)
 
 
 def junit(figures: ComparisonFigures, results: Sequence[Result]) -> str:
-    """Return JUnit XML: one suite for each release and metric, its last test case the whole.
+    """Return JUnit XML: one suite per release and metric, with a last test case for all cases.
 
-    A case that is worse is a failure, one without an answer or figure an error; one that the
-    metric does not apply to is skipped.
+    A worse case is a failure, a case without an answer or figure an error, and a case outside the
+    scope of the metric is skipped.
     """
     root = ET.Element("testsuites", name=xml_text(figures.deployment))
-    for each in results:
-        name = f"{figures.deployment} {each.release} against {figures.baseline}: {each.metric}"
+    for result in results:
+        name = f"{figures.deployment} {result.release} against {figures.baseline}: {result.metric}"
         suite = ET.SubElement(root, "testsuite", name=xml_text(name))
         for case in figures.cases:
-            suite.append(_test_case(figures, case, each.release, each.metric))
-        whole = ET.SubElement(suite, "testcase", classname=xml_text(name), name="all cases")
-        made = ET.SubElement(whole, "failure" if each.reasons else "system-out")
-        line = figures.line(each.release, each.metric)
-        made.text = xml_text(f"{line} · {each.problem}" if each.problem else line)
-        if each.reasons:
-            made.attrib |= {"message": xml_text("; ".join(each.reasons)), "type": "RegressionError"}
+            suite.append(_test_case(figures, case, result.release, result.metric))
+        summary = ET.SubElement(suite, "testcase", classname=xml_text(name), name="all cases")
+        made = ET.SubElement(summary, "failure" if result.reasons else "system-out")
+        line = figures.result(result.release, result.metric).line
+        made.text = xml_text(f"{line} · {result.problem}" if result.problem else line)
+        if result.reasons:
+            made.set("message", xml_text("; ".join(result.reasons)))
+            made.set("type", "RegressionError")
         for kind in ("failure", "error", "skipped"):
             number = sum(test.find(kind) is not None for test in suite)
             suite.set(f"{kind}s" if kind != "skipped" else kind, str(number))

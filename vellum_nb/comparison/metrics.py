@@ -1,8 +1,8 @@
-"""Metrics: how good a run is, as a figure. `vellum_nb.metrics`.
+"""Metrics, which score runs; public as `vellum_nb.metrics`.
 
-Each function makes a `vellum_nb.Metric`; those without required arguments may be passed
-uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``. `output` is the name of the one
-output that it reads; without it those count whose expected value is known, or all.
+Each function returns a `vellum_nb.Metric`; one without required arguments can also be passed
+uncalled: ``metrics=[vnb.metrics.exact, vnb.metrics.latency_s]``. `output` selects one output.
+Default: all outputs, or all with an expected value.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 from itertools import combinations
 from typing import Any, TypeAlias
 
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.comparison.cases import checks, error_text
 from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
@@ -48,10 +49,10 @@ __all__ = [
 ]
 
 Value: TypeAlias = bool | int | float | None
-"""What a metric returns for a run; None: it does not apply."""
+"""Result of a metric for a run; None if it does not apply."""
 
 Evaluation: TypeAlias = tuple[float | None, str | None]
-"""A figure, or why it is missing; neither where the metric does not apply."""
+"""A figure or the reason why it is missing; neither if the metric does not apply."""
 
 
 def __dir__() -> list[str]:
@@ -59,24 +60,22 @@ def __dir__() -> list[str]:
 
 
 class Metric:
-    """How good a run is, as a figure: higher is better by default.
+    """Function that scores runs. Higher is better by default.
 
     Parameters
     ----------
     fn : callable
-        Called as ``fn(run)``, or ``fn(run, expected)`` where it takes two arguments; `expected`
-        is a dict, output name to what it should be, as far as that is known. Returns a bool (pass
-        or fail), a number, or None where it does not apply. What it raises marks the run, and
-        does not end the comparison.
+        Called as ``fn(run)``, or as ``fn(run, expected)`` if it takes two arguments; `expected`
+        maps output names to expected values. Returns a bool (pass or fail), a number, or None if it
+        does not apply. An exception is recorded as an error of the run.
     name : str, optional
-        What columns call it. Default: the function's name.
+        Name in columns. Default: the function's name.
     lower_is_better : bool, default False
-        As of latency and cost. Default: the function's attribute ``lower_is_better``, if it has
-        one.
+        Whether low figures are good. Default: the function's attribute ``lower_is_better``, if any.
     rejected : bool or float, optional
-        The figure of a rejected run, without calling `fn`. Default: `fn` is called.
+        The figure of a rejected run, for which `fn` is not called. Default: `fn` is called.
     tolerance : float, default 0
-        Differences up to it count as none.
+        Largest difference that counts as none.
 
     Raises
     ------
@@ -92,9 +91,9 @@ class Metric:
     """
 
     looks_at: str | None = None
-    """The one output that a metric of this module reads, where it is named."""
+    """The selected output of a metric of this module."""
     nodes: Sequence[str] = ()
-    """The nodes that it looks for."""
+    """Names of the nodes that it reads."""
 
     def __init__(
         self,
@@ -118,13 +117,13 @@ class Metric:
         self._takes_expected = _takes_expected(fn, self.name)
 
     def __call__(self, run: Run, expected: Mapping[str, Any] | None = None) -> Value:
-        """Return the figure of `run`, as the function gives it."""
+        """Return the result of the function for `run`."""
         if self.rejected is not None and run.state == "REJECTED":
             return self.rejected
         return self.fn(run, dict(expected or {})) if self._takes_expected else self.fn(run)
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
-        """Return the figure of a run, or why it is missing; never raises but on an interrupt."""
+        """Return the figure of a run or the reason why it is missing. Catches exceptions."""
         try:
             value = self(run, expected)
         except Exception as exc:  # noqa: BLE001  (a user's function may raise anything)
@@ -133,7 +132,7 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, else -1."""
+        """1 if higher is better, -1 otherwise."""
         return -1 if self.lower_is_better else 1
 
     @printed
@@ -146,7 +145,7 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     """Return whether the function takes a second positional argument."""
     try:
         signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # some builtins have no signature
+    except (TypeError, ValueError):  # builtins without a signature
         return False
     for arguments in ((None, None), (None,)):
         with suppress(TypeError):
@@ -156,7 +155,7 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     raise InputError(msg)
 
 
-_LARGEST = 1e100  # its square and cube are numbers still
+_LARGEST = 1e100  # its square and cube are finite
 
 
 def _checked(value: object) -> Evaluation:
@@ -180,7 +179,7 @@ _text = partial(value_text, kind="JSON")
 def _built_in(
     fn: Callable[..., Value], name: str, output: Any = None, *, reads: bool = False, **options: Any
 ) -> Metric:
-    """Return a metric of this module; one that `reads` an output is a slip where no run has it."""
+    """Return a metric of this module. With `reads`, it is an error if no run has the output."""
     check_text("output", output, optional=True)
     metric = Metric(fn, name=name if output is None else f"{name}({output})", **options)
     metric.looks_at = output if reads else None
@@ -188,7 +187,7 @@ def _built_in(
 
 
 def score() -> Metric:
-    """Return the share of expected outputs that were met; the default where some are known."""
+    """Return the share of expected outputs that were met, the default metric for them."""
 
     def share(run: Run, expected: Expected) -> float | None:
         met = checks(run.outputs, expected)
@@ -198,28 +197,28 @@ def score() -> Metric:
 
 
 def exact(output: str | None = None) -> Metric:
-    """Return whether every expected output was met; or the one called `output`."""
+    """Return whether all expected outputs, or `output`, were met."""
 
-    def every(run: Run, expected: Expected) -> bool | None:
+    def all_met(run: Run, expected: Expected) -> bool | None:
         met = checks(run.outputs, _part(expected, output))
         return all(met.values()) if met else None
 
-    return _built_in(every, "exact", output, rejected=False)
+    return _built_in(all_met, "exact", output, rejected=False)
 
 
 def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 0.0) -> Metric:  # noqa: A002  (as in math.isclose)
-    """Return whether the expected numbers were met, nearly; numbers written as text count too.
+    """Return whether expected numbers were met within a tolerance. Numbers can be text.
 
-    All whose expected value is a number, or the one called `output`.
+    Reads all outputs with an expected number, or `output`.
 
     Parameters
     ----------
     rel, abs : float
-        The relative and the absolute tolerance, as of `math.isclose`.
+        Relative and absolute tolerance, as in `math.isclose`.
     """
 
     def close(run: Run, expected: Expected) -> bool | None:
-        targets = {name: _number(each) for name, each in _part(expected, output).items()}
+        targets = {name: _number(value) for name, value in _part(expected, output).items()}
         pairs = [(_number(run.outputs.get(n)), w) for n, w in targets.items() if w is not None]
         if not pairs:
             return None
@@ -229,11 +228,10 @@ def numeric_close(output: str | None = None, *, rel: float = 1e-9, abs: float = 
 
 
 def similarity(output: str | None = None) -> Metric:
-    """Return how alike the expected outputs are to the texts that came, from 0 to 1.
+    """Return the similarity of outputs to their expected text, from 0 to 1.
 
-    The share of characters that need not be inserted or deleted (rapidfuzz's Indel similarity);
-    over several outputs the mean; or of the one called `output`. Structured values are compared as
-    JSON text.
+    The share of characters that need not be inserted or deleted (rapidfuzz's Indel similarity), as
+    a mean over outputs. Structured values are compared as JSON text.
     """
 
     def alike(run: Run, expected: Expected) -> float | None:
@@ -251,27 +249,27 @@ def similarity(output: str | None = None) -> Metric:
 
 
 def contains(text: Any, output: str | None = None, *, ignore_case: bool = True) -> Metric:
-    """Return whether any output, or the one called `output`, contains `text`.
+    """Return whether any output, or `output`, contains `text`.
 
     Parameters
     ----------
     text : str
-        What is looked for.
+        The text to find.
     ignore_case : bool, default True
-        Whether capitals and small letters are the same.
+        Whether to ignore case.
     """
     check_text("text", text)
     part = text.casefold() if ignore_case else text
 
-    def found(run: Run) -> bool:
+    def has_text(run: Run) -> bool:
         texts = map(_text, _values(run, output))
-        return any(part in (each.casefold() if ignore_case else each) for each in texts)
+        return any(part in (value.casefold() if ignore_case else value) for value in texts)
 
-    return _built_in(found, "contains", output, reads=True, rejected=False)
+    return _built_in(has_text, "contains", output, reads=True, rejected=False)
 
 
 def regex(pattern: str, output: str | None = None) -> Metric:
-    """Return whether any output, or the one called `output`, has a place that matches `pattern`.
+    """Return whether `pattern` matches anywhere in any output, or in `output`.
 
     Parameters
     ----------
@@ -281,7 +279,7 @@ def regex(pattern: str, output: str | None = None) -> Metric:
     Raises
     ------
     InputError
-        The pattern is not valid.
+        The pattern is invalid.
     """
     try:
         compiled = re.compile(pattern)
@@ -289,14 +287,14 @@ def regex(pattern: str, output: str | None = None) -> Metric:
         msg = f"{pattern!r:.60} is not a regular expression: {exc}"
         raise InputError(msg) from exc
 
-    def found(run: Run) -> bool:
-        return any(compiled.search(_text(each)) for each in _values(run, output))
+    def matches(run: Run) -> bool:
+        return any(compiled.search(_text(value)) for value in _values(run, output))
 
-    return _built_in(found, "regex", output, reads=True, rejected=False)
+    return _built_in(matches, "regex", output, reads=True, rejected=False)
 
 
 def json_valid(output: str | None = None) -> Metric:
-    """Return whether all outputs, or the one called `output`, are JSON; structured ones are."""
+    """Return whether all outputs, or `output`, are structured values or valid JSON."""
 
     def valid(run: Run) -> bool:
         values = _values(run, output)
@@ -306,19 +304,17 @@ def json_valid(output: str | None = None) -> Metric:
 
 
 def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
-    """Return whether all outputs, or the one called `output`, fit a JSON schema.
-
-    Text is read as JSON first.
+    """Return whether all outputs, or `output`, match a JSON schema. Text is parsed as JSON.
 
     Parameters
     ----------
     schema : mapping
-        A JSON schema; its ``$schema`` names the draft, 2020-12 by default.
+        A JSON schema; its ``$schema`` selects the draft, 2020-12 by default.
 
     Raises
     ------
     InputError
-        The schema is not valid.
+        The schema is invalid.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
@@ -341,41 +337,41 @@ def json_schema(schema: Mapping[str, Any], output: str | None = None) -> Metric:
 
 
 def length(output: str | None = None, *, lower_is_better: bool = True) -> Metric:
-    """Return how many characters all outputs, or the one called `output`, have.
+    """Return the number of characters of all outputs, or of `output`.
 
     Parameters
     ----------
     lower_is_better : bool, default True
-        Whether short is good.
+        Whether short outputs are good.
     """
 
     def characters(run: Run) -> int | None:
         values = _values(run, output)
-        return sum(len(_text(each)) for each in values) if values else None
+        return sum(len(_text(value)) for value in values) if values else None
 
     return _built_in(characters, "length", output, reads=True, lower_is_better=lower_is_better)
 
 
 def latency_s() -> Metric:
-    """Return the seconds that the run took; lower is better."""
+    """Return the latency of the run in seconds; lower is better."""
     return _built_in(lambda run: run.latency_s, "latency_s", lower_is_better=True)
 
 
 def cost_usd() -> Metric:
-    """Return what the run cost, where that is known; lower is better."""
+    """Return the cost of the run, if known; lower is better."""
     return _built_in(lambda run: run.cost_usd, "cost_usd", lower_is_better=True)
 
 
 def quality() -> Metric:
-    """Return how a person rated the run, from 0 to 1, where one did."""
+    """Return the rating of the run by a person, from 0 to 1."""
     return _built_in(lambda run: run.quality, "quality")
 
 
 def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
-    """Return whether nodes of these names ran, by the trace of the run; or in this order.
+    """Return whether nodes with these names ran, optionally in this order.
 
-    A run whose trace is not in the history is an error of the metric: ``expand_meta=True`` records
-    it with the run, ``ws.trace(run)`` reads it later.
+    A run without a stored trace is an error of the metric: ``expand_meta=True`` records the trace
+    with the run, and ``ws.trace(run)`` fetches it later.
     """
     names = [contains] if isinstance(contains, str) else check_texts("contains", contains)
     if not names:
@@ -391,7 +387,7 @@ def nodes(contains: str | Sequence[str], *, in_order: bool = False) -> Metric:
 
 
 def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
-    """Return how often the node of this name ran, by the trace as `nodes` reads it."""
+    """Return the number of executions of the node called `name`; reads traces as `nodes`."""
     check_text("name", name)
     options = {"lower_is_better": lower_is_better}
     metric = _built_in(lambda run: _traced(run).count(name), f"node_count({name})", **options)
@@ -400,10 +396,10 @@ def node_count(name: str, *, lower_is_better: bool = True) -> Metric:
 
 
 def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
-    """Return whether a model called this function: in the outputs, or in those of a node.
+    """Return whether a model called `function`, according to the outputs of the run or of a node.
 
-    `arguments` are those that must have a certain value. A run that shows no such call, and whose
-    trace is not known, is an error as of `nodes`.
+    `arguments` are required values of arguments. A run without such a call and without a stored
+    trace is an error of the metric, as in `nodes`.
     """
     check_text("function", function)
     if not isinstance(arguments, Mapping | None):
@@ -412,15 +408,15 @@ def calls(function: str, arguments: Mapping[str, Any] | None = None) -> Metric:
     def called(run: Run) -> bool:
         typed = [{"type": run.output_types.get(n), "value": v} for n, v in run.outputs.items()]
         made = [*function_calls(typed), *(call for node in run.nodes for call in node.calls)]
-        given = (_parsed(call["arguments"]) for call in made if call["name"] == function)
-        met = (checks(each if isinstance(each, dict) else {}, arguments or {}) for each in given)
-        return any(all(each.values()) for each in met) or not _traced(run)
+        parsed = (_parsed(call["arguments"]) for call in made if call["name"] == function)
+        met = (checks(p if isinstance(p, dict) else {}, arguments or {}) for p in parsed)
+        return any(all(check.values()) for check in met) or not _traced(run)
 
     return _built_in(called, f"calls({function})")
 
 
 def _traced(run: Run) -> list[str]:
-    """Return the names of the nodes of a run in the order in which they began."""
+    """Return the names of the nodes of a run, ordered by start."""
     if not run.nodes:
         msg = "its trace is not in the history: ws.trace(run) reads it, expand_meta=True records it"
         raise ValueError(msg)
@@ -476,37 +472,36 @@ def judge(
     repeats: int = 1,
     threshold: float = 0.5,
 ) -> Judge:
-    """Return a metric that another workflow computes for each answer.
+    """Return a metric that is computed by another workflow.
 
-    Its runs are recorded in the same history. An answer that it has judged is not judged again: the
-    same inputs on the same release are looked up, also those of last year. ``ws.compare`` and
-    ``sweep.compare`` run it, with ``dry_run``, ``max_calls`` and ``max_cost_usd``.
+    Its runs are recorded in the same history and reused: equal inputs on the same release are
+    judged once. ``ws.compare`` and ``sweep.compare`` run it, subject to ``dry_run``, ``max_calls``
+    and ``max_cost_usd``.
 
     Parameters
     ----------
     deployment : str
-        The name of the workflow that judges.
+        The name of the judging workflow.
     inputs : mapping or callable, optional
-        Its input variable to a column of the frame:
-        ``{"question": "input.ticket", "answer": "output.reply", "right": "expected.category"}``.
-        Or a function of (run, expected) to its inputs. Default: ``inputs``, ``outputs`` and
-        ``expected``, whole.
+        Its input variables, mapped to columns of the frame: ``{"question": "input.ticket",
+        "answer": "output.reply", "right": "expected.category"}``. Or a function of (run, expected)
+        that returns its inputs. Default: ``inputs``, ``outputs`` and ``expected`` as objects.
     output : str, optional
-        Which of its outputs is the figure: a number, a bool, or such text. Default: ``score``, or
-        its only one.
+        The output with the figure: a number, a bool, or text of either. Default: ``score``, or the
+        only output.
     release_tag : str, default "LATEST"
-        Which of its releases judges.
+        The release of the judge.
     name : str, optional
-        What columns call it. Default: the deployment's name.
+        Name in columns. Default: the deployment's name.
     lower_is_better : bool, default False
         Whether low figures are good.
     rejected : bool or float, default 0
-        The figure of a run that was rejected, and so has nothing to judge; None: it is judged.
+        The figure of a rejected run, which is not judged. None: judge it.
     repeats : int, default 1
-        How often it judges each answer. Of bools the verdict of more than half counts, of numbers
-        the mean; ``summary`` has how often two verdicts on one answer differ.
+        Number of judgements per answer. The majority of bools counts, or the mean of numbers;
+        ``summary`` shows how often two judgements on one answer differ.
     threshold : float, default 0.5
-        The figure from which an answer passes, where ``judge_check`` compares it with ratings.
+        Smallest passing figure (largest, if lower is better), used by ``judge_check``.
     """
     check_text("deployment", deployment)
     check_integer("repeats", repeats, least=1)
@@ -523,14 +518,18 @@ def judge(
 
 
 Judgement: TypeAlias = Sequence[Run] | str
-"""The runs of a judge on one answer, or why they are missing."""
+"""The runs of a judge on one answer, or the reason why they are missing."""
 
 
 class Judge(Metric):
-    """What `judge` returns. It reads judgements; `vellum_nb.comparison.judging` has them made.
+    """Metric that reads judgements, which `vellum_nb.comparison.judging` makes.
 
-    `service` runs it where that is not the workspace that compares; `judgements` are by the
-    `case_id` of the judge's inputs: its runs, or why they are missing.
+    Attributes
+    ----------
+    actions : Actions or None
+        The workspace that runs the judge. Default: the one that compares.
+    judgements : mapping
+        The `case_id` of the judge's inputs to its runs, or to the reason why they are missing.
     """
 
     def __init__(
@@ -551,26 +550,26 @@ class Judge(Metric):
         self.output = output
         self.repeats = repeats
         self.threshold = threshold
-        self.service: Any = None
+        self.actions: Actions | None = None
         self.judgements: Mapping[str, Judgement] = {}
 
     def replaced(self, **changes: Any) -> Judge:
-        """Return the same judge with another `service` or other `judgements`."""
-        other = copy(self)
-        vars(other).update(changes, fn=other._judged)  # noqa: SLF001  (of this class)
-        return other
+        """Return the same judge with other `actions` or `judgements`."""
+        copied = copy(self)
+        vars(copied).update(changes, fn=copied._judged)  # noqa: SLF001  (of this class)
+        return copied
 
     def check_outputs(self, names: Sequence[str]) -> None:
-        """Raise for an output that the judge reads and no answer has; `names` are those there."""
+        """Raise if the judge reads an output that is not in `names`."""
         outputs = [f"output.{name}" for name in names]
         for column in self.inputs.values() if isinstance(self.inputs, Mapping) and names else ():
             if column.startswith("output.") and column not in outputs:
-                there_are = ", ".join(outputs)
-                msg = f"the judge {self.name}: no answer has {column!r}; there are: {there_are}"
+                available = ", ".join(outputs)
+                msg = f"the judge {self.name}: no answer has {column!r}; available: {available}"
                 raise InputError(msg)
 
     def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
-        """Return the inputs with which the workflow judges a run."""
+        """Return the inputs of the judging workflow for a run."""
         if callable(self.inputs):
             return dict(self.inputs(run, expected))
         sides = {"input": run.inputs, "output": run.outputs, "expected": expected}
@@ -579,7 +578,7 @@ class Judge(Metric):
         return {variable: _of_column(sides, column) for variable, column in self.inputs.items()}
 
     def evaluate(self, run: Run, expected: Mapping[str, Any]) -> Evaluation:
-        """Return the judge's figure of a run, or why it is missing."""
+        """Return the judge's figure of a run or the reason why it is missing."""
         value, problem = super().evaluate(run, expected)
         return value, problem.removeprefix("ValueError: ") if problem else None
 
@@ -588,31 +587,31 @@ class Judge(Metric):
         return figure < self.threshold if self.lower_is_better else figure >= self.threshold
 
     def verdicts(self, key: str) -> list[bool | float]:
-        """Return the judge's figures of one answer, by the `case_id` of its inputs; or raise."""
+        """Return the judge's figures of one answer by the `case_id` of its inputs, or raise."""
         judgement = self.judgements.get(key, "was not called")
         if not isinstance(judgement, str):
-            failed = [each for each in judgement if each.state != "FULFILLED"]
+            failed = [run for run in judgement if run.state != "FULFILLED"]
             if not failed:
-                return [self._figure(each.outputs) for each in judgement]
+                return [self._figure(run.outputs) for run in judgement]
             error = error_text(failed[0])
             judgement = f"ended {failed[0].state}{f': {error}' if error else ''}"
         msg = f"the judge {self.deployment} {judgement}"
         raise ValueError(msg)
 
     def noise(self) -> tuple[float, int]:
-        """Return how often two verdicts on one answer differ, and of how many answers."""
+        """Return how often two verdicts on one answer differ, and the number of answers."""
         several = []
         for key in self.judgements if self.repeats > 1 else ():
-            with suppress(ValueError):  # `errors` has why it is missing
+            with suppress(ValueError):  # reported by `errors`
                 several.append(self.verdicts(key))
-        pairs = [a != b for found in several for a, b in combinations(found, 2)]
+        pairs = [a != b for verdicts in several for a, b in combinations(verdicts, 2)]
         return sum(pairs) / len(pairs) if pairs else math.nan, sum(len(e) > 1 for e in several)
 
     def _judged(self, run: Run, expected: Expected) -> Value:
-        found = self.verdicts(case_id(self.request(run, expected)))
-        if all(isinstance(each, bool) for each in found):
-            return 2 * sum(found) > len(found)
-        return sum(found) / len(found)
+        verdicts = self.verdicts(case_id(self.request(run, expected)))
+        if all(isinstance(verdict, bool) for verdict in verdicts):
+            return 2 * sum(verdicts) > len(verdicts)
+        return sum(verdicts) / len(verdicts)
 
     def _figure(self, outputs: Mapping[str, Any]) -> bool | float:
         name = self.output or ("score" if "score" in outputs else next(iter(outputs), ""))
@@ -648,23 +647,23 @@ _BUILT_IN: Mapping[str, Callable[..., Metric]] = {name: globals()[name] for name
 
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
-    """Return `metrics` as metrics: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``."""
-    given = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
-    found = tuple(_as_metric(each) for each in given)
-    names = [metric.name for metric in found]
+    """Return `metrics` as a tuple: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``."""
+    items = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    chosen = tuple(_as_metric(item) for item in items)
+    names = [metric.name for metric in chosen]
     for name in names:
         if names.count(name) > 1:
             msg = f"{names.count(name)} metrics are called {name}: give Metric(fn, name=...)"
             raise InputError(msg)
-    return found
+    return chosen
 
 
-def _as_metric(given: One) -> Metric:
-    if isinstance(given, Metric):
-        return given
-    made = _BUILT_IN.get(given) if isinstance(given, str) else given
+def _as_metric(metric: One) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    made = _BUILT_IN.get(metric) if isinstance(metric, str) else metric
     if made is None:
-        msg = f"there is no metric {given!r}; there are: {', '.join(__all__)}"
+        msg = f"there is no metric {metric!r}; available: {', '.join(__all__)}"
         raise InputError(msg)
     if made not in _BUILT_IN.values():
         return Metric(made)  # a function of a run

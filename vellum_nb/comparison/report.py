@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import unified_diff
-from html import escape
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison.cases import Case, error_text, is_answer
-from vellum_nb.comparison.figures import ComparisonFigures, metric_figures, summary_rows
+from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
-from vellum_nb.escaping import printable, printed
+from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
+from vellum_nb.rendering.code_diff import CodeDiff
 from vellum_nb.rendering.diff import (
     Difference,
     OutputStatus,
-    diff_html,
     output_difference,
     output_status,
     typed_output,
-    word_diff,
 )
-from vellum_nb.rendering.format import cut, duration, plain_text, plural, value_text, visible_name
+from vellum_nb.rendering.format import cut, duration, plain_text, plural, value_text
 from vellum_nb.rendering.html import (
-    NO_MATH,
     difference_html,
     error_html,
     render,
@@ -48,19 +43,18 @@ GROUPS = {
     "changed": "Changed, neither better nor worse",
     "same": "Identical outputs",
 }
-"""The groups of cases, in the order in which they are worth a look, and their titles."""
+"""Groups of cases, most important first, and their titles."""
 
 
-_UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times count from 1970
-_NAMED = 20  # cases of a verdict that the plain text names
-_LIMIT = 50  # cases of the overview
-_FOLD = 200  # characters; more of code that is the same is folded
-_INPUT = 400  # characters of an input there; the case is known by its beginning
+_UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
+_NAMED = 20  # cases per verdict in plain text
+_LIMIT = 50  # cases in the overview
+_INPUT = 400  # characters of an input in the overview
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An output of one case on one release: the value, and how it differs from the baseline's."""
+    """An output of one case on one release: the value, and its difference to the baseline's."""
 
     status: OutputStatus
     value: Any
@@ -69,7 +63,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The whole value."""
+        """The complete value."""
         return value_text(self.value, self.kind)
 
     @property
@@ -81,7 +75,7 @@ class Answer:
 
     @property
     def is_abridged(self) -> bool:
-        """Whether the HTML of the difference leaves something out."""
+        """Whether the HTML of the difference is abridged."""
         html = self.difference.to_html() if self.difference else ""
         return any(name in html for name in ("vnb-fold", "vnb-note", "vnb-key"))
 
@@ -91,9 +85,9 @@ class Cell:
     """One case on one release."""
 
     release: str
-    run: Run | None  # the one that counts
-    status: str  # same, differs, missing; baseline on the baseline
-    scores: Mapping[str, tuple[float | None, str]]  # metric to its figure and verdict
+    run: Run | None  # the run that represents the release
+    status: str  # same, differs, missing or baseline
+    scores: Mapping[str, tuple[float | None, str]]  # figure and verdict by metric
     facts: Sequence[str]
     error: str
     outputs: Mapping[str, Answer]
@@ -101,22 +95,22 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ReportModel:
-    """All that a report shows; cells are made when they are shown."""
+    """View model of a report; cells are made on demand."""
 
     figures: ComparisonFigures
     title: str
     span: str
-    summary: Mapping[str, Mapping[str, Any]]  # release, the baseline first, to its row
-    metrics: Mapping[str, Sequence[Mapping[str, Any]]]  # metric to a row a release: `_metric_row`
-    groups: Mapping[str, Sequence[Case]]  # each of `GROUPS` to its cases
-    code: Mapping[str, CodeDiff]  # release to how its code differs from the baseline's
+    summary: Mapping[str, Mapping[str, Any]]  # row by release, baseline first
+    metrics: Mapping[str, Sequence[ReleaseResult]]  # by metric, baseline first
+    groups: Mapping[str, Sequence[Case]]  # by group
+    code: Mapping[str, CodeDiff]  # by release
 
     def cells(self, case: Case) -> list[Cell]:
-        """Return `case` on each release, the baseline first."""
-        return [_cell(self.figures, case, each) for each in self.summary]
+        """Return `case` on each release, baseline first."""
+        return [_cell(self.figures, case, release) for release in self.summary]
 
     def names(self, cells: Sequence[Cell]) -> list[str]:
-        """Return the names of the outputs that any of `cells` has."""
+        """Return the names of the outputs of `cells`."""
         names = dict.fromkeys(name for cell in cells for name in cell.outputs)
         return [name for name in self.figures.output_names if name in names]
 
@@ -124,16 +118,16 @@ class ReportModel:
 def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = None) -> ReportModel:
     """Return the view model of a comparison."""
     rows = dict(zip(figures.releases, summary_rows(figures), strict=True))
-    others = ", ".join(figures.others)
-    against = f"{others} against {figures.baseline}" if others else figures.baseline
+    compared = ", ".join(figures.others)
+    against = f"{compared} against {figures.baseline}" if compared else figures.baseline
     releases = (figures.baseline, *figures.others)
     return ReportModel(
         figures=figures,
         title=f"{figures.deployment}: {against}",
         span=_span(figures),
-        summary={each: rows[each] for each in releases},
+        summary={release: rows[release] for release in releases},
         metrics={
-            metric.name: [_metric_row(figures, each, metric.name) for each in releases]
+            metric.name: [figures.result(release, metric.name) for release in releases]
             for metric in figures.metrics
         },
         groups=_grouped(figures),
@@ -141,45 +135,35 @@ def report_model(figures: ComparisonFigures, code: Mapping[str, Any] | None = No
     )
 
 
-def _metric_row(figures: ComparisonFigures, release: str, metric: str) -> dict[str, Any]:
-    """Return `metric_figures`, how it compares (`against`), finding, line and remark."""
-    key = release, metric
-    row = metric_figures(figures, *key) | {"release": release, "against": figures.against.get(key)}
-    if release == figures.baseline:
-        return row | {"finding": "baseline", "line": "", "remark": ""}
-    words = {"line": figures.line(*key), "remark": figures.remark(*key)}
-    return row | words | {"finding": figures.finding(*key), "sign_p": figures.sign_p[key]}
-
-
 def _span(figures: ComparisonFigures) -> str:
-    """Return how many cases and runs there are, and from when, in a line."""
+    """Return the numbers of cases and runs, and their period, in a line."""
     if not figures.cases:
         return f"no stored runs on {', '.join(figures.releases)}"
     moments = [run.timestamp for run in figures.table["run"].tolist()]
     counts = f"{plural(len(figures.cases), 'case')}, {plural(len(moments), 'run')}"
     if not moments or max(moments) < _UNTIMED:
         return counts
-    first, last = (f"{each:%Y-%m-%d %H:%M}" for each in (min(moments), max(moments)))
+    first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (min(moments), max(moments)))
     return f"{counts} of {first} UTC" if first == last else f"{counts} of {first} to {last} UTC"
 
 
 def _grouped(figures: ComparisonFigures) -> dict[str, list[Case]]:
-    """Return group to its cases; each case is in one, the worst that it is on any release.
+    """Return cases by group; each case is in the worst group of any release.
 
-    By the first metric; without any, by whether answers differ.
+    Groups follow the first metric, or differences between answers without metrics.
     """
-    others, cases = figures.others, figures.cases
+    releases, cases = figures.others, figures.cases
     name = figures.metrics[0].name if figures.metrics else None
     differs = zip(cases, *figures.statuses.values(), strict=True)
     members: dict[str, Sequence[Case]] = {
-        "worse": figures.cases_by("worse", others, name) if name else (),
+        "worse": figures.cases_by("worse", releases, name) if name else (),
         "missing": [
             case
             for case in cases
-            if not all(case.answers(each) for each in figures.releases)
-            or (name and any(figures.verdict(case, each, name) == "error" for each in others))
+            if not all(case.answers(release) for release in figures.releases)
+            or (name and any(figures.verdict(case, r, name) == "error" for r in releases))
         ],
-        "better": figures.cases_by("better", others, name) if name else (),
+        "better": figures.cases_by("better", releases, name) if name else (),
         "changed": [case for case, *statuses in differs if "differs" in statuses],
         "same": cases,
     }
@@ -206,11 +190,11 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
     if answers > 1:
         differ = f", {unlike:,} of them differ" if unlike else ""
         facts.append(f"{answers:,} answers{differ}")
-    known = {**(base.outputs if base else {}), **run.outputs} if run and run.outputs else {}
+    names = {*(base.outputs if base else ()), *run.outputs} if run and run.outputs else ()
     outputs = {
         name: _answer(name, run, None if is_base else base)
         for name in figures.output_names
-        if run and name in known
+        if run and name in names
     }
     status = "baseline" if is_base and is_answer(run) else case.status(release)
     return Cell(release, run, status, scores, facts, error_text(run), outputs)
@@ -218,12 +202,12 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
 
 def _answer(name: str, run: Run, base: Run | None) -> Answer:
     status, typed = output_status(name, run, base), typed_output(name, run)
-    found = output_difference(name, run, base) if status == "differs" and base else None
-    return Answer(status, *typed, found)
+    difference = output_difference(name, run, base) if status == "differs" and base else None
+    return Answer(status, *typed, difference)
 
 
 def page(model: ReportModel, beside: Mapping[str, str]) -> str:
-    """Return the report as one HTML page with all cases: no script, nothing loaded."""
+    """Return the report as one HTML page of all cases, without scripts or external resources."""
     return render(
         "report.html.j2",
         model=model,
@@ -235,7 +219,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
 
 
 def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
-    """Return the comparison as HTML for a notebook, regressions first; it needs no script."""
+    """Return the comparison as HTML for a notebook, regressions first, without scripts."""
     groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
     return render(
@@ -252,22 +236,21 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
 
 
 def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str:
-    """Return the comparison as Markdown with all cases of some groups; hostile text is literal."""
+    """Return the comparison as Markdown, with all cases of some groups. Escapes all markup."""
     chosen = set(GROUPS) if only is None else {only} if isinstance(only, str) else set(only)
-    unknown = sorted(str(each) for each in chosen - set(GROUPS))
+    unknown = sorted(str(group) for group in chosen - set(GROUPS))
     if unknown:
-        known = ", ".join(GROUPS)
-        msg = f"only={format_value(only)}: no cases are called {unknown[0]}; there are: {known}"
-        raise InputError(msg)
+        msg = f"Unknown group {unknown[0]} in only={format_value(only)}. Available: "
+        raise InputError(msg + ", ".join(GROUPS))
     left_out = [
-        f"{len(own):,} {'identical' if each == 'same' else each}"
-        for each, own in model.groups.items()
-        if own and each not in chosen
+        f"{len(cases):,} {'identical' if group == 'same' else group}"
+        for group, cases in model.groups.items()
+        if cases and group not in chosen
     ]
     made = render(
         "report.md.j2",
         model=model,
-        groups={each: title for each, title in GROUPS.items() if each in chosen},
+        groups={group: title for group, title in GROUPS.items() if group in chosen},
         left_out=", ".join(left_out),
     )
     return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
@@ -280,53 +263,52 @@ def text(model: ReportModel) -> str:
     lines = [f"{figures.deployment} against {figures.baseline}, {cases}"]
     for at, release in enumerate(figures.others, 1):
         for number, (name, rows) in enumerate(model.metrics.items()):
-            lines.append(f"  {rows[at]['line']} ({name})")
+            lines.append(f"  {rows[at].line} ({name})")
             if number == 0:
-                lines.append(f"    {rows[at]['remark']}")
+                lines.append(f"    {rows[at].remark}")
                 for verdict in ("worse", "better"):
-                    if found := figures.cases_by(verdict, (release,), name):
-                        named = ", ".join(f"{case.number:,}" for case in found[:_NAMED])
-                        named += ", …" if len(found) > _NAMED else ""
+                    if matching := figures.cases_by(verdict, (release,), name):
+                        named = ", ".join(f"{case.number:,}" for case in matching[:_NAMED])
+                        named += ", …" if len(matching) > _NAMED else ""
                         lines.append(f"    cases that are {verdict}: {named}")
         if not model.metrics:
             lines.append(f"  {release}: {figures.output_counts(release)}")
-    lines += [f"  {each}" for each in figures.notes]
+    lines += [f"  {note}" for note in figures.notes]
     lines += [f"  {tag} moved while these runs were made" for tag in figures.moved_tags]
     return printable("\n".join(lines))
 
 
 def tables_beside(path: Path) -> dict[str, Path]:
-    """Return the files of the tables that come with the report at `path`."""
+    """Return the files of the tables of the report at `path`."""
     stem = path.stem if path.suffix.lower() in {".html", ".htm"} else path.name
     return {rows: path.with_name(f"{stem}.{rows}.csv") for rows in ("runs", "cases")}
 
 
 def refuse_others(path: Path, tables: Iterable[Path]) -> None:
-    """Refuse to replace a table that did not come with an older report at `path`."""
+    """Raise if a table would replace a file that is not of an older report at `path`."""
     old = path.read_bytes() if path.is_file() else b""
     files = filter(Path.is_file, tables)
-    others = [str(each) for each in files if f"<code>{each.name}</code>".encode() not in old]
-    if others:
+    unrelated = [str(file) for file in files if f"<code>{file.name}</code>".encode() not in old]
+    if unrelated:
         msg = (
-            f"Nothing was written: it would replace {' and '.join(others)}. Choose another name, "
-            "or give overwrite=True"
+            f"Nothing was written: it would replace {' and '.join(unrelated)}. Choose another "
+            "name, or give overwrite=True"
         )
         raise HistoryError(msg)
 
 
 def refuse_key(
-    what: str, leaks: Callable[[str], bool] | None, frames: Iterable[pd.DataFrame], text: str = ""
+    title: str, leaks: Callable[[str], bool] | None, frames: Iterable[pd.DataFrame], text: str = ""
 ) -> None:
-    """Refuse to write `what` where its contents contain the API key.
+    """Raise if the contents of `title` include the API key of `leaks` or ``VELLUM_API_KEY``.
 
-    That is the key that `leaks` knows, or that of ``VELLUM_API_KEY``. The `VellumNBError` names the
-    column and the case, and not the key.
+    The `VellumNBError` reports the column and the case, but not the key.
     """
     holds = key_finder(leaks)
     place = "its text" if holds(text) else ""
     for frame in frames:
         for name, column in frame.items():
-            values = [each if isinstance(each, str) else "" for each in column.tolist()]
+            values = [value if isinstance(value, str) else "" for value in column.tolist()]
             if holds(str(name)):
                 place = "the name of a column"
             elif holds("\n".join(values)):
@@ -334,79 +316,5 @@ def refuse_key(
                 advice = "Delete the run that holds it with ws.history.delete(...), and use"
                 place = f"{name} of case {frame['case_id'].iloc[row]}. {advice} another key"
     if place:
-        msg = f"{what} was not written: it would contain the API key, in {place}"
+        msg = f"{title} was not written: it would contain the API key, in {place}"
         raise VellumNBError(msg)
-
-
-@dataclass(frozen=True, repr=False)
-class CodeDiff:
-    r"""How the files of one release differ from those of another.
-
-    In a notebook words that differ are marked, and what is the same is folded.
-
-    Attributes
-    ----------
-    deployment, old, new : str
-        What was compared.
-    before, after : mapping
-        Path to text.
-
-    Examples
-    --------
-    >>> diff = CodeDiff("triage", "v1", "v2", {"a.py": "x = 1\n"}, {"a.py": "x = 2\n"})
-    >>> diff
-    <CodeDiff triage v1 → v2: 1 file differs (+1 -1)>
-    >>> print(diff.text.splitlines()[-1])
-    +x = 2
-    """
-
-    deployment: str
-    old: str
-    new: str
-    before: Mapping[str, str]
-    after: Mapping[str, str]
-
-    @property
-    def paths(self) -> list[str]:
-        """The files that differ."""
-        every = sorted({*self.before, *self.after})
-        return [path for path in every if self.before.get(path) != self.after.get(path)]
-
-    @property
-    def text(self) -> str:
-        """The difference as a unified diff; empty without differences."""
-        return "".join(line for path in self.paths for line in self._unified(path))
-
-    @property
-    def sentence(self) -> str:
-        """How many files and lines differ."""
-        marks = [line[:1] for line in self.text.splitlines() if not line.startswith(("+++", "---"))]
-        files = plural(len(self.paths), "file differs", "files differ")
-        return f"{files} (+{marks.count('+')} -{marks.count('-')})"
-
-    def _unified(self, path: str) -> Iterator[str]:
-        lines = unified_diff(
-            list(StringIO(self.before.get(path))),  # only line feeds end a line, as in editors
-            list(StringIO(self.after.get(path))),
-            f"{self.old}/{path}" if path in self.before else "/dev/null",
-            f"{self.new}/{path}" if path in self.after else "/dev/null",
-        )
-        for line in lines:
-            end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
-            yield f"{line}{end}"
-
-    @printed
-    def __repr__(self) -> str:
-        found = self.sentence if self.paths else "no difference"
-        return f"<CodeDiff {self.deployment} {self.old} → {self.new}: {found}>"
-
-    @printed
-    def _repr_html_(self) -> str:
-        names = map(visible_name, (self.deployment, self.old, self.new))
-        parts = ["<b>{}: code of {} and of {}</b>".format(*map(escape, names))]
-        for path in self.paths:
-            ops = word_diff(self.before.get(path, ""), self.after.get(path, ""))
-            pieces = diff_html(ops, fold=_FOLD)
-            parts.append(f'<p>{escape(path)}</p><pre class="vnb-text vnb-change">{pieces}</pre>')
-        parts += [] if self.paths else ["<p>no difference</p>"]
-        return f'<div class="{NO_MATH}">{"".join(parts)}</div>'

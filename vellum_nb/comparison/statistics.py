@@ -1,6 +1,6 @@
-"""Paired tests, intervals, and the noise between repeats; two-sided, scipy's where it has them.
+"""Paired tests, intervals, and the noise between repeats. All tests are two-sided.
 
-`benchmarks/simulate_statistics.py` measures how often they are right.
+`benchmarks/simulate_statistics.py` measures their coverage.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
-_FEW = 20  # cases below which an agreement, a corrected mean or a ratio has no interval that holds
-_TOO_MANY = 10_000.0  # the root of as many cases as nobody runs
-ROUNDING, _EQUAL = 1e-12, 1e-9  # parts of a mean that no value has
-LEAST_UNITS = 6  # values, or clusters of them, that are enough data
-_UNEQUAL = 4  # differences that are not zero
-_BETS = 64  # of which half are on positive differences
-_LEAST = 1e-100  # values this near to each other are equal
-_LARGEST = 700.0  # of exponents whose power is a number
+_FEW = 20  # smallest number of cases for an agreement, a corrected mean or a ratio
+_LARGEST_RATIO = 10_000.0  # square root of an infeasible number of cases
+ROUNDING, _EQUAL = 1e-12, 1e-9  # relative to a mean
+LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
+_LEAST_UNEQUAL = 4  # smallest number of differences other than zero
+_BETS = 64  # half of them on positive differences
+_LEAST_ERROR = 1e-100  # values with a smaller standard error are equal
+_LARGEST_EXPONENT = 700.0  # exp() overflows above 709
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean of `n` values with its 95 % interval, and the p value of its being zero.
+    """Mean of `n` values with its 95 % interval, and the p value for a mean of zero.
 
-    Low and high are NaN where there is not enough data; p is None where nothing is tested.
+    Low and high are NaN without enough data. p is None without a test.
     """
 
     mean: float
@@ -44,18 +44,18 @@ class Estimate:
     n: int = 0
 
     def columns(self, name: str, joint: str = "_") -> dict[str, float]:
-        """Return it as the columns `name`, and `low`, `high` and `n` joined to that."""
+        """Return it as the columns `name`, and `name` joined to `low`, `high` and `n`."""
         ends = {"low": self.low, "high": self.high, "n": self.n}
-        return {name: self.mean} | {f"{name}{joint}{end}": each for end, each in ends.items()}
+        return {name: self.mean} | {f"{name}{joint}{end}": value for end, value in ends.items()}
 
 
-_NOTHING = Estimate(math.nan, math.nan, math.nan)
+NO_ESTIMATE = Estimate(math.nan, math.nan, math.nan)
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Return the exact p value of `better` against `worse` pairs; ties are left out before.
+    """Return the exact p value of `better` against `worse` pairs, without ties.
 
-    For pass and fail this is McNemar's exact test, of the pairs that disagree.
+    For pass and fail, this is McNemar's exact test.
 
     >>> sign_test(9, 0)
     0.00390625
@@ -66,39 +66,38 @@ def sign_test(better: int, worse: int) -> float:
 
 
 def win_rate(won: int, lost: int) -> Estimate:
-    """Return the share of `won` pairs, ties left out, with its exact 95 % interval and p value.
+    """Return the share of `won` pairs without ties, its exact 95 % interval and p value.
 
-    Clopper and Pearson's interval: it leaves one half out where the sign test says so, and nowhere
-    else.
+    Clopper and Pearson's interval excludes one half exactly if the sign test is significant.
 
     >>> found = win_rate(682, 243)
     >>> round(found.low, 4), round(found.high, 4)
     (0.7077, 0.7654)
     """
     if not (number := won + lost):
-        return _NOTHING
+        return NO_ESTIMATE
     return replace(share_interval(won / number, number), p=sign_test(won, lost))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected for their number by Holm's method; None stays None.
+    """Return p values corrected by Holm's method; None is ignored.
 
     >>> holm([0.01, None, 0.04])
     [0.02, None, 0.04]
     """
-    known = sorted((p, at) for at, p in enumerate(values) if p is not None)
-    found: list[float | None] = [None] * len(values)
+    ordered = sorted((p, at) for at, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
     floor = 0.0
-    for rank, (p, at) in enumerate(known):
-        floor = max(floor, min(1.0, (len(known) - rank) * p))
-        found[at] = floor
-    return found
+    for rank, (p, at) in enumerate(ordered):
+        floor = max(floor, min(1.0, (len(ordered) - rank) * p))
+        corrected[at] = floor
+    return corrected
 
 
 def share_interval(share: float, number: int) -> Estimate:
-    """Return a share of so many cases with its exact 95 % interval, Clopper and Pearson's.
+    """Return a share of `number` cases with its exact 95 % interval, Clopper and Pearson's.
 
-    A case that passed in some of its repeats counts by its part; repeats do not make more cases.
+    A case that passed in some of its repeats counts in part; repeats do not add cases.
 
     >>> found = share_interval(682 / 925, 925)
     >>> round(found.low, 4), round(found.high, 4)
@@ -107,7 +106,7 @@ def share_interval(share: float, number: int) -> Estimate:
     from scipy.special import betaincinv
 
     if not number:
-        return _NOTHING
+        return NO_ESTIMATE
     passed = share * number
     low = float(betaincinv(passed, number - passed + 1, 0.025)) if passed > 0 else 0.0
     high = float(betaincinv(passed + 1, number - passed, 0.975)) if passed < number else 1.0
@@ -117,7 +116,7 @@ def share_interval(share: float, number: int) -> Estimate:
 def paired_share(gained: int, lost: int, number: int) -> Estimate:
     """Return the difference of two shares over the same cases, with its p value.
 
-    Tango's score interval, which also holds where all cases agree; McNemar's exact test.
+    Tango's score interval, which is also valid if all cases agree, and McNemar's exact test.
 
     >>> found = paired_share(86, 150, 1600)
     >>> round(found.low, 3), round(found.high, 3)
@@ -126,11 +125,11 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
     from scipy.optimize import brentq
 
     if not number:
-        return _NOTHING
+        return NO_ESTIMATE
     mean, edge = (gained - lost) / number, 1 - 1e-9
 
     def distance(share: float) -> float:
-        """Return how many standard errors the cases are from such a difference of shares."""
+        """Return the distance of the cases from a difference of shares, in standard errors."""
         linear = (2 * number - gained + lost) * share - gained - lost
         inner = linear**2 + 8 * number * lost * share * (1 - share)
         losing = (math.sqrt(max(inner, 0.0)) - linear) / (4 * number)
@@ -147,9 +146,9 @@ def paired_share(gained: int, lost: int, number: int) -> Estimate:
 
 
 def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
-    """Return the deviations from the mean, of clusters the jackknife's, and degrees of freedom.
+    """Return deviations from the mean (jackknife over clusters) and degrees of freedom.
 
-    Those are clusters - 1; of clusters of unequal size fewer: their effective number - 1 (Kish).
+    For clusters of unequal size, these are the effective number of clusters (Kish) minus 1.
     """
     import numpy as np
 
@@ -159,14 +158,14 @@ def _deviations(values: Floats, clusters: Ints | None) -> tuple[Floats, float]:
     _, at, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     if len(sizes) == 1:
         return np.zeros(1), 0.0
-    others = (values.sum() - np.bincount(at, values)) / (len(values) - sizes)
-    return (len(sizes) - 1) * (mean - others), len(values) ** 2 / float(sizes @ sizes) - 1
+    jackknife_means = (values.sum() - np.bincount(at, values)) / (len(values) - sizes)
+    return (len(sizes) - 1) * (mean - jackknife_means), len(values) ** 2 / float(sizes @ sizes) - 1
 
 
 def standard_error(values: Floats, clusters: Ints | None = None) -> float:
-    """Return the standard error of the mean, cluster-robust where values come in clusters.
+    """Return the standard error of the mean, cluster-robust with `clusters`.
 
-    That is the jackknife's over clusters (CV3), which is CR1 for clusters of equal size.
+    The jackknife over clusters (CV3), which equals CR1 for clusters of equal size.
 
     >>> import numpy as np
     >>> round(standard_error(np.array([1.0, 2.0, 5.0, 8.0]), np.array([0, 0, 1, 1])), 3)
@@ -176,7 +175,7 @@ def standard_error(values: Floats, clusters: Ints | None = None) -> float:
 
 
 def _error(units: Floats, more: float = 0.0) -> float:
-    """Return the standard error of a mean, with so much more variance of its values."""
+    """Return the standard error of a mean, with `more` variance added to that of its values."""
     number = len(units)
     if number == 1:
         return math.nan
@@ -186,23 +185,24 @@ def _error(units: Floats, more: float = 0.0) -> float:
 def mean_interval(
     values: Floats, *, clusters: Ints | None = None, is_share: bool = False, least: float = 0.0
 ) -> Estimate:
-    """Return the mean with its 95 % interval, and the p value of its being zero.
+    """Return the mean with its 95 % interval, and the p value for a mean of zero.
 
-    At each end the wider of Student's interval and Hall's, which allows for skewed values; p is the
-    larger of theirs, where that would just hold zero. Of clusters Student's, with the jackknife's
-    standard error. Fewer than six values, or clusters, and equal ones are not enough data, nor is
-    one cluster of most. Shares (`is_share`), which are from `least` to 1, have Student's as of two
-    values more that are a half from the mean; if all are equal, at least that of as many cases.
+    Each end is the wider of Student's interval and Hall's, which allows for skewed values. p is the
+    larger of the two at which an end reaches zero. With clusters, Student's interval with the
+    jackknife's standard error. There is no interval for fewer than six values or clusters, for
+    equal values, or if one cluster has most of them. Shares (`is_share`) are from `least` to 1;
+    their Student's interval includes two more values at a distance of one half from the mean. If
+    all shares are equal, it is at least as wide as the exact interval.
     """
     import numpy as np
 
     if not len(values):
-        return _NOTHING
+        return NO_ESTIMATE
     mean, (units, free) = float(values.mean()), _deviations(values, clusters)
     number, skew = len(units), 0.0
     error = _error(units, 0.5 / number if is_share else 0.0)
     nothing = Estimate(mean, math.nan, math.nan, n=len(values))
-    is_known = max(ROUNDING * abs(mean), _LEAST) < error < math.inf
+    is_known = max(ROUNDING * abs(mean), _LEAST_ERROR) < error < math.inf
     if number < LEAST_UNITS or free < 1 or not is_known:
         return nothing
     if clusters is None and not is_share:
@@ -219,10 +219,10 @@ def mean_interval(
 
 
 def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
-    """Return how many errors an interval reaches below and above a mean, and p.
+    """Return the distances from a mean to the ends of its interval in standard errors, and p.
 
-    `t` is the mean by its error, `skew` the skewness by the root of the number of values. Hall
-    (1992): a cubic function of t, which turns back, is less skewed than t.
+    `t` is the mean divided by its error, `skew` the skewness divided by the root of the number of
+    values. Hall (1992): a cubic function of t, inverted here, is less skewed than t.
     """
     from scipy.special import cbrt, stdtr
 
@@ -230,41 +230,42 @@ def _hall(t: float, free: float, skew: float) -> tuple[float, float, float]:
     ends = [edge, edge]
     if abs(skew) > ROUNDING:
         turned = (3 * (cbrt(1 + skew * (q - skew / 6)) - 1) / skew for q in (edge, -edge))
-        ends = [max(edge, abs(float(each))) for each in turned]
+        ends = [max(edge, abs(float(end))) for end in turned]
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
     return ends[0], ends[1], 2 * float(stdtr(free, -min(abs(t), abs(straight))))
 
 
 def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -> Estimate:
-    """Return the mean of `parts` by that of `wholes`, as of costs by passes, over the same cases.
+    """Return the mean of `parts` divided by that of `wholes` over the same cases, as cost per pass.
 
-    The interval are the ratios r for which that of the mean of parts - r * wholes holds zero, as of
-    Fieller. It needs 20 cases, and a mean of `wholes` that could not be zero.
+    Fieller's method: the interval has the ratios r for which the interval of the mean of parts - r
+    * wholes includes zero. It needs 20 cases, and a mean of `wholes` distinct from zero.
     """
     from scipy.optimize import brentq
 
     if not wholes.any():
-        return replace(_NOTHING, n=len(parts))
+        return replace(NO_ESTIMATE, n=len(parts))
     ratio = float(parts.mean() / wholes.mean())
     nothing = Estimate(ratio, math.nan, math.nan, n=len(parts))
     if len(parts) < _FEW:
         return nothing
 
-    def rest(r: float) -> Estimate:
-        found = mean_interval(parts - r * wholes, clusters=clusters)
-        return found if found.low < found.high else replace(found, low=found.mean, high=found.mean)
+    def difference(r: float) -> Estimate:
+        mean = mean_interval(parts - r * wholes, clusters=clusters)
+        is_interval = mean.low < mean.high
+        return mean if is_interval else replace(mean, low=mean.mean, high=mean.mean)
 
-    middle = rest(ratio)
+    middle = difference(ratio)
     is_sure = mean_interval(wholes, clusters=clusters, is_share=True).low > 0
     if not (is_sure and middle.high - middle.low > _EQUAL * parts.mean()):
         return nothing
     most = 2 * ratio
-    while rest(most).high > 0:
+    while difference(most).high > 0:
         most *= 2
-        if most > _TOO_MANY * ratio:
+        if most > _LARGEST_RATIO * ratio:
             return nothing
-    low = brentq(lambda r: rest(r).low, 0.0, ratio) if rest(0.0).low > 0 else 0.0
-    high = brentq(lambda r: rest(r).high, ratio, most)
+    low = brentq(lambda r: difference(r).low, 0.0, ratio) if difference(0.0).low > 0 else 0.0
+    high = brentq(lambda r: difference(r).high, ratio, most)
     return replace(nothing, low=float(low), high=float(high))
 
 
@@ -273,73 +274,75 @@ def paired(
 ) -> Estimate:
     """Return the mean of paired differences, its 95 % interval and its p value.
 
-    Those of `mean_interval`: Student's paired test, as `scipy.stats.ttest_rel`, where they are not
-    skewed. Fewer than four that are not zero are not enough data. p of shares is at least what the
-    sign test can reach, and is that where all are equal.
+    As `mean_interval`: without skew, Student's paired test, as `scipy.stats.ttest_rel`. At least
+    four differences must not be zero. For shares, p is at least the smallest p of the sign test,
+    and equal to it if all differences are equal.
     """
     import numpy as np
 
-    found = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
+    estimate = mean_interval(differences, clusters=clusters, is_share=is_share, least=-1.0)
     sums = differences if clusters is None else np.bincount(clusters, differences)
     unequal = int(np.count_nonzero(sums))
     least_p = sign_test(unequal, 0)
-    if found.p is not None and is_share:
-        return replace(found, p=max(found.p, least_p))
-    if found.p is None and found.n and not np.ptp(differences) > ROUNDING * abs(found.mean):
-        return replace(found, p=least_p)
-    if unequal < _UNEQUAL:
-        return replace(found, low=math.nan, high=math.nan, p=None)
-    return found
+    if estimate.p is not None and is_share:
+        return replace(estimate, p=max(estimate.p, least_p))
+    has_spread = estimate.n and np.ptp(differences) > ROUNDING * abs(estimate.mean)
+    if estimate.p is None and estimate.n and not has_spread:
+        return replace(estimate, p=least_p)
+    if unequal < _LEAST_UNEQUAL:
+        return replace(estimate, low=math.nan, high=math.nan, p=None)
+    return estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Sequential:
-    """Where a paired test stands that may be looked at after every case."""
+    """State of a paired test that is valid after every case."""
 
-    evidence: float  # the largest e value so far: it decides where that reaches 1 / alpha
+    evidence: float  # largest e value so far; the test decides at 1 / alpha
     side: int  # 1: decided, differences are positive; -1: negative; 0: not decided
-    can_decide: bool  # it has decided, or the cases that are left could still decide it
-    cases: int  # after which it decided; how many there were where it has not
+    can_decide: bool  # decided, or still possible with the remaining cases
+    cases: int  # number of cases until the decision, or all cases
 
 
 def sequential_test(
     differences: Sequence[float] | Floats, *, left: int = 0, alpha: float = 0.05
 ) -> Sequential:
-    """Return how a betting e-process judges paired differences, in the order of their cases.
+    """Test paired differences by betting, in the order of their cases (an e-process).
 
-    A stake of 1 is bet on the differences, each as a part of the largest so far, half of it on
-    positive and half on negative ones. Where a difference is as likely as its opposite, it ever
-    grows to 1 / alpha with a probability of at most alpha, however often one looks. The bets are
-    those of Krichevsky and Trofimov: a mixture over the arcsine distribution.
+    A stake of 1 is bet on the differences, each relative to the largest so far, half of it on
+    positive and half on negative ones. If a difference is as likely as its opposite, the stake
+    reaches 1 / alpha with a probability of at most alpha, however often the result is read. The
+    bets are those of Krichevsky and Trofimov: a mixture over the arcsine distribution. `left` is
+    the number of remaining cases.
 
     >>> sequential_test([1.0] * 6).side, sequential_test([1.0] * 7).side
     (0, 1)
     """
     import numpy as np
 
-    given = np.asarray(differences, dtype=np.float64)
-    largest = np.maximum.accumulate(np.abs(given))
-    parts = np.divide(given, largest, out=np.zeros(len(given)), where=largest > 0)
+    values = np.asarray(differences, dtype=np.float64)
+    largest = np.maximum.accumulate(np.abs(values))
+    parts = np.divide(values, largest, out=np.zeros(len(values)), where=largest > 0)
     bets = np.cos(np.pi * (np.arange(_BETS) + 0.5) / _BETS)
     stakes = np.log1p(np.outer(np.concatenate([[0.0], parts]), bets)).cumsum(axis=0)
     worth = np.logaddexp.reduce(stakes, axis=1) - math.log(_BETS)
-    needed, evidence = -math.log(alpha), math.exp(min(float(worth.max()), _LARGEST))
+    needed, evidence = -math.log(alpha), math.exp(min(float(worth.max()), _LARGEST_EXPONENT))
     if worth.max() >= needed:
         at = int((worth >= needed).argmax())
         up, down = (np.logaddexp.reduce(half) for half in np.split(stakes[at], 2))
         side = 1 if up > down else -1
         return Sequential(evidence, side, can_decide=True, cases=at)
-    # All that are left one way brings the most: the worth is convex in how many go which way.
-    most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(way * bets)) for way in (1, -1))
+    # The worth is convex in the split of the remaining cases: all on one side gain most.
+    most = max(np.logaddexp.reduce(stakes[-1] + left * np.log1p(sign * bets)) for sign in (1, -1))
     can_decide = bool(most - math.log(_BETS) >= needed)
-    return Sequential(evidence, 0, can_decide=can_decide, cases=len(given))
+    return Sequential(evidence, 0, can_decide=can_decide, cases=len(values))
 
 
 def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     """Return Cohen's kappa of a two by two table of counts, with its 95 % interval.
 
-    The interval is the asymptotic one of the table with one more in each cell: it holds for few
-    values, and where all agree. There is no kappa of fewer than 20, or of one verdict alone.
+    The asymptotic interval of the table with one added to each cell, which is valid for few values
+    and for perfect agreement. NaN for fewer than 20 values, or if all verdicts are equal.
 
     >>> found = cohen_kappa([[20, 5], [10, 15]])
     >>> round(found.mean, 4), round(found.low, 4), round(found.high, 4)
@@ -352,31 +355,31 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     shares = raw / max(1, number)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
     if number < _FEW or chance == 1:
-        return replace(_NOTHING, n=number)
+        return replace(NO_ESTIMATE, n=number)
     kappa = (float(np.trace(shares)) - chance) / (1 - chance)
     shares = (raw + 1) / (number + 4)
-    rows, columns, same = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
+    rows, columns, agreement = shares.sum(axis=1), shares.sum(axis=0), float(np.trace(shares))
     chance = float(rows @ columns)
-    middle = (same - chance) / (1 - chance)
-    on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - same)) ** 2)
-    off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - same) ** 2
-    square = on + float(off) - (same * chance - 2 * chance + same) ** 2
+    middle = (agreement - chance) / (1 - chance)
+    on = float(np.diag(shares) @ ((1 - chance) - (rows + columns) * (1 - agreement)) ** 2)
+    off = (shares * np.add.outer(columns, rows) ** 2 * (1 - np.eye(2))).sum() * (1 - agreement) ** 2
+    square = on + float(off) - (agreement * chance - 2 * chance + agreement) ** 2
     error = math.sqrt(max(0.0, square) / (number + 4)) / (1 - chance) ** 2
     return _around(kappa, middle, error, n=number)
 
 
-def _around(found: float, middle: float, error: float, *, n: int, least: float = -1.0) -> Estimate:
-    """Return an estimate from `least` to 1, whose interval has another middle."""
+def _around(mean: float, middle: float, error: float, *, n: int, least: float = -1.0) -> Estimate:
+    """Return an estimate with an interval around `middle`, clipped to `least` and 1."""
     low, high = max(least, middle - Z95 * error), min(1.0, middle + Z95 * error)
-    return Estimate(found, min(low, found), max(high, found), n=n)
+    return Estimate(mean, min(low, mean), max(high, mean), n=n)
 
 
 def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimate:
     """Return Krippendorff's alpha of pass or fail by several raters, with its 95 % interval.
 
-    Of each answer how many raters passed it, of how many who rated it; at least two did. The
-    interval is the jackknife's, with one more answer of each kind that two raters can give. There
-    is no alpha of fewer than 20 answers, or of one verdict alone.
+    `passes` is the number of raters who passed each answer, `ratings` the number who rated it, at
+    least two. The jackknife's interval, with one more answer of each kind that two raters can give.
+    NaN for fewer than 20 answers, or if all verdicts are equal.
 
     >>> round(krippendorff_alpha([3, 0, 2, 2, 1] * 4, [3, 3, 3, 2, 3] * 4).mean, 4)
     0.4271
@@ -386,11 +389,11 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
     number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
     if number < _FEW or not 0 < ones.sum() < of.sum():
-        return replace(_NOTHING, n=number)
+        return replace(NO_ESTIMATE, n=number)
     alpha = _alpha(ones, of)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
-    left = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
-    error = math.sqrt((len(of) - 1) * float(np.var(left)))
+    alphas = [_alpha(np.delete(ones, at), np.delete(of, at)) for at in range(len(of))]
+    error = math.sqrt((len(of) - 1) * float(np.var(alphas)))
     return _around(alpha, _alpha(ones, of), error, n=number)
 
 
@@ -406,15 +409,15 @@ def corrected_mean(
     """Return the mean that people would give, from few of their ratings and many of a judge's.
 
     Prediction-powered inference with power tuning (PPI++, arXiv 2311.01453): `people` and `judge`
-    are of the same cases, `unrated` the judge's figures of the others. It holds where the rated
-    cases are a random sample. The interval is that of two cases more, rated as in `ends`, of which
-    the judge knows nothing: it holds for few cases, and where all were rated alike.
+    rate the same cases, `unrated` has the judge's figures of the others. The rated cases must be a
+    random sample. The interval includes two more cases, rated as in `ends`, with an uninformative
+    judge: it is valid for few cases and for equal ratings.
     """
     import numpy as np
 
     number = len(people)
     if number < _FEW:
-        return replace(_NOTHING, n=number)
+        return replace(NO_ESTIMATE, n=number)
     mean, _ = _powered(people, judge, unrated)
     unknown = np.full(2, np.concatenate([judge, unrated]).mean())
     wider = _powered(np.append(people, ends), np.append(judge, unknown), unrated)
@@ -425,22 +428,22 @@ def _powered(people: Floats, judge: Floats, unrated: Floats) -> tuple[float, flo
     """Return the prediction-powered mean and its standard error."""
     import numpy as np
 
-    number, others = len(people), len(unrated)
+    number, unrated_number = len(people), len(unrated)
     spread = float(np.concatenate([judge, unrated]).var(ddof=1))
     trust = 0.0
-    if others and spread:
+    if unrated_number and spread:
         shared = float(((people - people.mean()) * (judge - judge.mean())).mean())
-        trust = min(1.0, max(0.0, shared / ((1 + number / others) * spread)))
-    rest = people - trust * judge
-    mean, square = float(rest.mean()), float(rest.var()) / number
+        trust = min(1.0, max(0.0, shared / ((1 + number / unrated_number) * spread)))
+    residuals = people - trust * judge
+    mean, square = float(residuals.mean()), float(residuals.var()) / number
     if trust:
         mean += trust * float(unrated.mean())
-        square += trust**2 * float(unrated.var()) / others
+        square += trust**2 * float(unrated.var()) / unrated_number
     return mean, math.sqrt(square)
 
 
 def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
-    """Return how many pairs of repeats differ, and how many pairs there are."""
+    """Return the number of differing pairs of repeats, and of all pairs."""
     import numpy as np
 
     if not len(cells):
@@ -453,7 +456,7 @@ def unlike_pairs(cells: Ints, kinds: Ints) -> tuple[int, int]:
 
 
 def pooled_variance(cells: Ints, values: Floats) -> float | None:
-    """Return the variance between repeats, pooled over cases; None where nothing was repeated."""
+    """Return the variance between repeats, pooled over cases, or None without repeats."""
     import numpy as np
 
     _, at, counts = np.unique(cells, return_inverse=True, return_counts=True)
@@ -465,9 +468,9 @@ def pooled_variance(cells: Ints, values: Floats) -> float | None:
 
 
 def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
-    """Return the least difference in shares that so many cases can show; None: none at all.
+    """Return the smallest detectable difference in shares for `cases` cases, or None.
 
-    As many cases as a sign test needs, if all of them went one way.
+    That is the number of cases that a sign test needs if all of them differ in one direction.
 
     >>> detectable_share(12), detectable_share(5)
     (0.5, None)
@@ -477,7 +480,7 @@ def detectable_share(cases: int, alpha: float = 0.05) -> float | None:
 
 
 def two_sided(alpha: float, free: Any = MANY) -> Any:
-    """Return how many standard errors leave `alpha` outside, by degrees of freedom.
+    """Return the two-sided critical value of `alpha` in standard errors, by degrees of freedom.
 
     >>> [round(float(two_sided(0.05, free)), 2) for free in (2, 30, MANY)]
     [4.3, 2.04, 1.96]
@@ -490,12 +493,12 @@ def two_sided(alpha: float, free: Any = MANY) -> Any:
 def cases_needed(
     mean: float, spread: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:
-    """Return how many cases would show a mean difference like this one; None: hardly any number."""
+    """Return the number of cases that would detect such a mean difference; None if infeasible."""
     from scipy.special import ndtri
 
     if mean == 0 or not math.isfinite(mean) or not math.isfinite(spread):
         return None
     ratio = abs((float(two_sided(alpha)) + float(ndtri(power))) * spread / mean)
-    if ratio > _TOO_MANY:
+    if ratio > _LARGEST_RATIO:
         return None
     return max(1 + math.ceil(math.log2(1 / alpha)), math.ceil(ratio**2))

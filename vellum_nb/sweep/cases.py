@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
-from vellum_nb.comparison.cases import label_note
+from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
@@ -490,13 +490,13 @@ class _Checker:
             if release is not None
         }
         lacking = [tag for tag, names in outputs.items() if names and name not in names]
-        if name in self._outputs:
+        what = f"an output of {self._deployment} on {', '.join(self._tags)}; its outputs"
+        problem = expected_problem(column, self._outputs, what)
+        if problem is None:
             if lacking:
                 tags = ", ".join(lacking)
                 self._notes.append(f"{column} is never met on {tags}: no output has that name")
             return
-        what = f"an output of {self._deployment} on {', '.join(self._tags)}; its outputs"
-        problem = replace(unknown_name(name, self._outputs, what), variable=column)
         is_correction = column.startswith("desired.") and self._table.stored
         if self._table.has_runs or is_correction or len(lacking) < len(self._tags):
             self._notes.append(f"{column} {problem.message}")

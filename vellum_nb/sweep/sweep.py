@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+from vellum_nb.comparison.options import CompareOptions, with_options
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vellum_nb.comparison import Comparison
-    from vellum_nb.comparison.metrics import Metrics
 
 _INTERRUPTS = 3  # after which it is not waited for any longer
 _NOT_DONE = ("FAILED", "REJECTED", "CANCELLED")
@@ -294,17 +294,8 @@ class Sweep:
         frame = self.frame()
         return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
 
-    def compare(
-        self,
-        *,
-        baseline: str | None = None,
-        metrics: Metrics | None = None,
-        alpha: float = 0.05,
-        cluster: str | None = None,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
-    ) -> Comparison:
+    @with_options
+    def compare(self, **options: Unpack[CompareOptions]) -> Comparison:
         """Return its runs side by side, one row per case; a case that was not run is missing.
 
         The baseline is the first release tag by default; metrics see what the cases expect. Options
@@ -313,16 +304,7 @@ class Sweep:
         if not self.record.cases:
             msg = "this sweep has no cases: nothing was replayed, so there is nothing to compare"
             raise InputError(msg)
-        return self._worker.compare(
-            self,
-            baseline=baseline,
-            metrics=metrics,
-            alpha=alpha,
-            cluster=cluster,
-            max_calls=max_calls,
-            max_cost_usd=max_cost_usd,
-            progress=progress,
-        )
+        return self._worker.compare(self, **options)
 
     def to_csv(self, path: str | Path) -> Path:
         """Write `frame` as CSV; `vellum_nb.read_csv` reads it back, and it may be cases again.

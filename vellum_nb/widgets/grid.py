@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import ipywidgets as ipw
 import traitlets
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.actions import Actions, require
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
-from vellum_nb.history import History, clean
+from vellum_nb.history import clean
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import plain_text, plural
 from vellum_nb.rendering.html import clipped, render, value_html
@@ -37,7 +38,7 @@ from vellum_nb.widgets.grid_cases import STATES, CaseOrder, head
 from vellum_nb.widgets.grid_rows import label_text, row
 from vellum_nb.widgets.markup import name_html
 from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
-from vellum_nb.widgets.results import AnswerBars, Rate, Trace
+from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
 MAX_PAGE = 80_000  # bytes of the rows in one message
@@ -46,49 +47,6 @@ _FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least fo
 _MAX_ORDERS = 8  # that are remembered
 _ALL_THERE = "All runs of this comparison exist again"
 _INPUT = 20_000  # characters of an input that are shown at once
-
-
-@dataclass(frozen=True, slots=True)
-class Callbacks:
-    """What a grid can do beside showing; what is None is not offered.
-
-    Attributes
-    ----------
-    rate : callable, optional
-        Called with a run, a quality and desired outputs; returns the run as it is then.
-    trace : callable, optional
-        Reads the nodes of a run.
-    fail : callable, optional
-        Called with a run, the name of a failure, and whether it has it; returns the run as it is
-        then.
-    replay : callable, optional
-        Called with a case and a release tag; runs the case there and returns the run.
-    blind : callable, optional
-        Called with the comparison and two of its releases; returns the widget of their blind
-        rating.
-    history : History, optional
-        Where the runs are; the grid follows what is rated, deleted and restored there.
-    about : str
-        What is compared, as a short label for the heading.
-    same : mapping
-        Release to the other tags that are on it.
-    """
-
-    rate: Rate | None = None
-    trace: Trace | None = None
-    fail: Callable[[Run, str, bool], Run] | None = None
-    replay: Callable[[Case, str], Run] | None = None
-    blind: Callable[[Any, tuple[str, str]], Any] | None = None
-    history: History | None = None
-    about: str = ""
-    same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def replayed(self, comparison: Comparison) -> frozenset[str]:
-        """Return the releases on which a case can be run: those that a tag names alone."""
-        if self.replay is None or comparison.by != "release_tag":
-            return frozenset()
-        tags = set(comparison.release_tags) - set(comparison.moved_tags)
-        return frozenset(tags & set(comparison.releases))
 
 
 class CasesTable(TableView):
@@ -107,25 +65,26 @@ class CasesTable(TableView):
     opened = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, comparison: Comparison, callbacks: Callbacks) -> None:
+    def __init__(self, comparison: Comparison, actions: Actions | None, about: str) -> None:
         self.comparison = comparison
         self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
-        self._callbacks = callbacks
+        self._has_actions, self._about = actions is not None, about
+        self._same = {} if actions is None else _same_releases(comparison, actions)
         self._found: dict[str, list[int]] = {}
         super().__init__(kind="cases")
         self.renew()
 
     def renew(self, *, reorder: bool = True) -> None:
         """Show what is so now; with `reorder` cases may change their places."""
-        callbacks, comparison = self._callbacks, self.comparison
-        can = [name for name in ("rate", "blind", "fail") if getattr(callbacks, name) is not None]
-        can += ["code"] if callbacks.replayed(comparison) and comparison.figures.others else []
+        comparison = self.comparison
+        can = ["rate", "blind", "fail"] if self._has_actions else []
+        can += ["code"] if self.replayable and comparison.figures.others else []
         with self.lock:
             self._order = CaseOrder(comparison, self.metric)
             if reorder:
                 self._found.clear()
-            page_head = head(self._order, about=callbacks.about, same=callbacks.same, can=can)
+            page_head = head(self._order, about=self._about, same=self._same, can=can)
             formats = [
                 {"name": name, "suffix": each.suffix, "label": each.label}
                 for name, each in self.formats().items()
@@ -149,6 +108,15 @@ class CasesTable(TableView):
             "markdown": Format("Markdown", ".md", comparison.to_markdown),
             "parquet": Format("Parquet", ".parquet", comparison.to_parquet),
         }
+
+    @property
+    def replayable(self) -> frozenset[str]:
+        """Releases on which a case can be run: those that one tag identifies."""
+        comparison = self.comparison
+        if not self._has_actions or comparison.by != "release_tag":
+            return frozenset()
+        tags = set(comparison.release_tags) - set(comparison.moved_tags)
+        return frozenset(tags & set(comparison.releases))
 
     @property
     def exported_rows(self) -> int:
@@ -179,8 +147,7 @@ class CasesTable(TableView):
         return window.message(rows, len(places), len(cases))
 
     def _row(self, case: Case) -> dict[str, Any]:
-        replayed = self._callbacks.replayed(self.comparison)
-        return row(self.comparison, case, self.metric, replayed, dict(self.busy))
+        return row(self.comparison, case, self.metric, self.replayable, dict(self.busy))
 
 
 class Detail:
@@ -190,18 +157,19 @@ class Detail:
     """
 
     def __init__(
-        self, callbacks: Callbacks, changed: Callable[[Run], None], close: Callable[[], None]
+        self, actions: Actions | None, changed: Callable[[Run], None], close: Callable[[], None]
     ) -> None:
         self._edge = ErrorBoundary()
         self._head = note("", "vnb-case-head")
         self._answers = note("", "vnb-answers")
         self._traces = note("", "vnb-case-traces")
-        self._trace, self._changed = callbacks.trace, changed
+        trace = None if actions is None else actions.trace
+        self._trace, self._changed = trace, changed
         self._runs: tuple[Run, ...] = ()
         self._read = button("Compare traces", "vnb-case-read vnb-none", self._on_read)
         self.bars = AnswerBars(
-            rate=callbacks.rate,
-            trace=callbacks.trace,
+            rate=None if actions is None else actions.rate,
+            trace=trace,
             boundary=self._edge,
             changed=changed,
             go_on=lambda _run: None,
@@ -271,8 +239,10 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     ----------
     comparison : Comparison
         The comparison to display. Ratings and runs made here give the view another one.
-    callbacks : Callbacks, optional
-        What the grid can do in addition.
+    actions : Actions, optional
+        Operations of a workspace. Default: the grid is read-only.
+    about : str
+        Short label for the heading.
 
     Attributes
     ----------
@@ -295,16 +265,18 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(self, comparison: Comparison, callbacks: Callbacks | None = None) -> None:
+    def __init__(
+        self, comparison: Comparison, actions: Actions | None = None, *, about: str = ""
+    ) -> None:
         self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
         self._own = comparison  # with the baseline that it was made with
-        self._callbacks = callbacks = callbacks or Callbacks()
+        self._actions = actions
         self._releases = dict(_placed(comparison))
         self._deleted = 0
         self._executor = SerialExecutor("vellum-nb-grid")
         self._debouncer = Debouncer(self._sync, name="vellum-nb-grid-runs")
-        self.table = table = CasesTable(comparison, callbacks)
-        self._detail = Detail(callbacks, lambda run: self._take_runs([run]), self.close_case)
+        self.table = table = CasesTable(comparison, actions, about)
+        self._detail = Detail(actions, lambda run: self._take_runs([run]), self.close_case)
         self._blind = ipw.VBox([])
         super().__init__([table, self._detail.widget, self._blind])
         self.add_class("vnb-grid-view")
@@ -319,9 +291,9 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             "blind": lambda message: self.rate_blind(_text(message, "release")),
             "code": lambda _message: self._executor.submit(self._show_code),
         }
-        if callbacks.history is not None:
+        if actions is not None:
             poke = self._debouncer.poke
-            self._unsubscribe = callbacks.history.subscribe(self._on_run, on_bulk_change=poke)
+            self._unsubscribe = actions.history.subscribe(self._on_run, on_bulk_change=poke)
         close_with_cell(self)
 
     @property
@@ -363,27 +335,24 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def rate(self, case: Case, release: str, quality: float) -> None:
         """Rate the answer of `case` on `release`, from 0 to 1, in a thread."""
-        self._save(case, release, f"rated {quality:g}", self._callbacks.rate, quality, None)
+        save = partial(require(self._actions, "save ratings").rate, quality=quality)
+        self._save(case, release, f"rated {quality:g}", save)
 
     def name_failure(self, case: Case, release: str, name: str, *, has: bool = True) -> None:
         """Name what is wrong with the answer of `case` on `release`, or take the name away."""
         words = f"failure {name}" if has else f"no longer a failure: {name}"
-        self._save(case, release, words, self._callbacks.fail, name, has)
+        actions = require(self._actions, "save failures")
+        self._save(case, release, words, partial(actions.name_failure, name=name, has=has))
 
-    def _save(
-        self, case: Case, release: str, words: str, save: Callable[..., Run] | None, *args: Any
-    ) -> None:
-        """Call `save` with an answer and `args`, in a thread; `words` are read out then."""
+    def _save(self, case: Case, release: str, words: str, save: Callable[[Run], Run]) -> None:
+        """Call `save` with an answer, in a thread; `words` are read out then."""
         run = case.answer(release)
-        if save is None:
-            msg = "Nothing can be saved here: this comparison was made without a workspace"
-            raise InputError(msg)
         if run is None:
             msg = f"There is no answer of case {case.number} on {release} to rate"
             raise InputError(msg)
 
         def work() -> None:
-            self._take_runs([save(run, *args)])
+            self._take_runs([save(run)])
             text = f"Case {case.number} on {release}: {words}"
             self.table.send({"kind": "status", "text": clean(text)})
 
@@ -391,13 +360,13 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def replay(self, case: Case, release: str) -> None:
         """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
-        replay = self._callbacks.replay
-        if replay is None or release not in self._callbacks.replayed(self.comparison):
+        actions, deployment = require(self._actions, "run cases"), self.comparison.deployment
+        if release not in self.table.replayable:
             msg = f"Case {case.number} cannot be run on {release} from here"
             raise InputError(msg)
 
         def run_case() -> None:
-            run = replay(case, release)
+            run = actions.run_case(deployment, case, release)
             with self.table.lock:
                 self._releases[run.id] = release
                 self._show(self._own.with_runs([run], release=release))
@@ -420,12 +389,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     def rate_blind(self, release: str = "") -> None:
         """Rate the baseline and `release` (default: the first) blind, in the grid's place."""
         comparison = self.comparison
-        if self._callbacks.blind is None or not comparison.figures.others:
-            one = "A blind rating is of two releases, and this comparison has one"
-            msg = one if self._callbacks.blind else "There is no blind rating here"
+        require(self._actions, "store blind ratings")
+        if not comparison.figures.others:
+            msg = "A blind rating is of two releases, and this comparison has one"
             raise InputError(msg)
         other = release if release in comparison.figures.others else comparison.figures.others[0]
-        rating = self._callbacks.blind(comparison, (comparison.baseline, other))
+        rating = comparison.view(blind=True, pair=(comparison.baseline, other))
         self.close_case()
         for former in self._blind.children[1:]:
             close_tree(former)
@@ -497,8 +466,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _sync(self) -> None:
         """Take in which runs were rated elsewhere, deleted or restored."""
-        ids, history = set(self._releases), self._callbacks.history
-        assert history is not None  # noqa: S101  (else nothing pokes)
+        ids, history = set(self._releases), require(self._actions, "follow runs").history
         with suppress(HistoryError):  # the history was closed
             there = {each.id: each for each in history.runs(ids=list(ids))}
             with self.table.lock:
@@ -565,6 +533,18 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
         for release, repeats in case.tries.items()
         for run in repeats
     ]
+
+
+def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[str, ...]]:
+    """Return the other tags on the release of each tag; empty if one release cannot be read."""
+    same: dict[str, tuple[str, ...]] = {}
+    for tag in comparison.release_tags if comparison.by == "release_tag" else ():
+        release = actions.release(comparison.deployment, tag)
+        if release is None:
+            return {}
+        if tag in comparison.releases:
+            same[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
+    return same
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

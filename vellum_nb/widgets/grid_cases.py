@@ -184,7 +184,7 @@ def head(
     releases = (comparison.baseline, *comparison.figures.others)
     found = next((each for each in comparison.metrics if each.name == metric), None)
     others = comparison.figures.others
-    worse = {each: comparison.result(each, metric).worse for each in others}
+    worse = {each: comparison.figures.result(each, metric).worse for each in others}
     parts = [_name(about)] if about else []
     if found is not None and found.name == "score":
         parts.append("score = share of expected outputs met")
@@ -243,7 +243,7 @@ def _foot(comparison: Comparison, metric: str | None) -> str:
     cluster, text = comparison.cluster, "sign test over cases with a difference"
     text = f"p of the mean difference, by {_name(cluster)}" if cluster else text
     has_band = any(
-        comparison.figures.compared(each, metric).band is not None
+        comparison.figures.result(each, metric).noise_band is not None
         for each in comparison.figures.others
     )
     noise = " · a difference inside the grey band is noise between repeats of one release"
@@ -298,8 +298,8 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         )
         return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
     counts: dict[str, int]
+    result = comparison.figures.result(release, metric)
     if metric is None:
-        result = comparison.result(release)
         counts = {"differs": result.changed, "same": result.unchanged, "missing": result.missing}
         words_of = {
             "differs": "differs" if counts["differs"] == 1 else "differ",
@@ -308,11 +308,10 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:
-        verdicts: Mapping[Any, int] = comparison.figures.compared(release, metric).counts
-        counts = {each: verdicts[each] for each in _KINDS}
+        counts = {each: getattr(result, each) for each in _KINDS}
         words_of, always = _WORDS, {"better", "same", "worse"}
         unknown = counts["missing"] + counts["unscored"] + counts["error"]
-        remark = short(comparison.figures.remark(release, metric), 240)
+        remark = short(result.remark, 240)
     sizes = {**counts, "missing": unknown}
     return {
         "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
@@ -342,8 +341,8 @@ def _figures(
         for low, high in (("low", "high"), ("delta_low", "delta_high"))
     )
     is_base = release == comparison.baseline
-    p = comparison.figures.p.get((release, metric))
-    of_mean = "" if p is None else f"; of the mean difference {p_value(p)}"
+    result = comparison.figures.result(release, metric)
+    of_mean = "" if result.p is None else f"; of the mean difference {p_value(result.p)}"
     low, high, number = (row[f"metric.{metric}.{end}"] for end in ("low", "high", "n"))
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
     corrected = (
@@ -353,7 +352,7 @@ def _figures(
         "mean": figure(mean, digits=own),
         "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
-        "p": "" if is_base else p_value(comparison.figures.sign_p[release, metric]),
+        "p": "" if is_base else p_value(result.sign_p),
         "p_title": "" if is_base else f"of better against worse cases{of_mean}{corrected}",
     }
 

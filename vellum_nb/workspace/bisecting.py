@@ -1,4 +1,4 @@
-"""Finding the release that changed an answer."""
+"""Search for the release that changed an answer."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def bisect(
     check_integer("repeats", repeats, least=1, optional=True)
     releases = _between(deployment, runner.lookup.releases(deployment)[::-1], first, last)
     inputs, previous = _read_case(runner.history, deployment, case, releases)
-    ids = {each.id for each in releases}
-    found: dict[str, list[Run]] = {}
+    ids = {release.id for release in releases}
+    runs_by_release: dict[str, list[Run]] = {}
     for run in runner.history.runs(
         deployment=deployment,
         case_id=case_id(inputs, previous),
         state=["FULFILLED", "REJECTED"],
     ):
         if run.release_id in ids and not run.tag_moved:
-            found.setdefault(run.release_id, []).append(run)
+            runs_by_release.setdefault(run.release_id, []).append(run)
 
     def runs_of(candidate: Candidate, times: int) -> Sequence[Run]:
-        runs = found.setdefault(candidate.release_id, [])
+        runs = runs_by_release.setdefault(candidate.release_id, [])
         while len(runs) < times and candidate.release_tag is not None:
             request = RunRequest(
                 deployment=deployment,
@@ -58,12 +58,12 @@ def bisect(
     return bisected(
         deployment,
         inputs,
-        [_candidate(each) for each in releases],
+        [_candidate(release) for release in releases],
         check=check,
         runs_of=runs_of,
         repeats=repeats,
-        known=frozenset(run.id for runs in found.values() for run in runs),
-        can_try=lambda each: each.release_tag is not None or each.release_id in found,
+        stored_ids=frozenset(run.id for runs in runs_by_release.values() for run in runs),
+        can_try=lambda c: c.release_tag is not None or c.release_id in runs_by_release,
     )
 
 
@@ -82,15 +82,15 @@ def _run_on(runner: Runner, request: RunRequest, candidate: Candidate) -> Run:
 
 def _between(deployment: str, releases: Releases, first: str | None, last: str | None) -> Releases:
     """Return the releases from `first` to `last`, oldest first."""
-    moments = [each.created for each in releases if each.created is not None]
+    moments = [release.created for release in releases if release.created is not None]
     if len(moments) == len(releases):
-        releases = sorted(releases, key=lambda each: each.created or moments[0])
-    names = ", ".join(_candidate(each).name for each in releases) or "none"
+        releases = sorted(releases, key=lambda release: release.created or moments[0])
+    names = ", ".join(_candidate(release).name for release in releases) or "none"
     ends = []
     for name, default in ((first, 0), (last, len(releases) - 1)):
         places = [default] if name is None else []
-        for at, each in enumerate(releases):
-            if name == each.id or name in {tag.name for tag in each.release_tags}:
+        for at, release in enumerate(releases):
+            if name == release.id or name in {tag.name for tag in release.release_tags}:
                 places.append(at)
         if not places:
             msg = f"{deployment} has no release {name!r}; it has, oldest first: {names}"
@@ -106,7 +106,7 @@ def _between(deployment: str, releases: Releases, first: str | None, last: str |
 
 
 def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
-    """Return the release with a tag that stays with it, where it has one."""
+    """Return the release with its most stable tag, if any."""
     tags = sorted((tag.name for tag in release.release_tags), key="LATEST".__eq__)
     return Candidate(release.id, next(iter(tags), None), release.created)
 
@@ -114,19 +114,19 @@ def _candidate(release: WorkflowDeploymentRelease) -> Candidate:
 def _read_case(
     history: History, deployment: str, case: OneCase, releases: Releases
 ) -> tuple[dict[str, Any], str | None]:
-    """Return the inputs of the case as plain values, and the execution that it continues.
+    """Return the inputs of the case as plain values, and its previous execution id.
 
-    The newest release that knows an input types it.
+    An input is typed by the newest release that has it.
     """
     if isinstance(case, str):
-        found = history.runs(deployment=deployment, case_id=case, limit=1)
-        if not found:
+        runs = history.runs(deployment=deployment, case_id=case, limit=1)
+        if not runs:
             msg = (
                 f"the history has no run of {deployment} with the case_id {case!r}; "
                 "give the inputs themselves, or a case_id of ws.history.frame()"
             )
             raise InputError(msg)
-        case = found[0]
+        case = runs[0]
     if isinstance(case, Run | Case):
         return dict(case.inputs), case.previous_execution_id
     try:
@@ -134,13 +134,13 @@ def _read_case(
     except (TypeError, ValueError) as exc:
         msg = f"{format_value(case)} is not a case: give a dict of inputs, a run, or a case_id"
         raise InputError(msg) from exc
-    known = {each.key: each for r in releases for each in r.workflow_version.input_variables}
-    if unknown := [str(name) for name in case if name not in known]:
+    variables = {v.key: v for r in releases for v in r.workflow_version.input_variables}
+    if unknown := [str(name) for name in case if name not in variables]:
         msg = (
             f"{', '.join(unknown)}: no input of any release of {deployment}; they know "
-            f"{', '.join(known) or 'none'}; nothing was sent"
+            f"{', '.join(variables) or 'none'}; nothing was sent"
         )
         raise InputError(msg)
-    given = [known[name] for name in case]
-    wire = {item.name: item.value for item in to_wire(case, given, where=deployment)}
+    types = [variables[name] for name in case]
+    wire = {item.name: item.value for item in to_wire(case, types, where=deployment)}
     return {name: wire[name] if name in wire else plain(case[name]) for name in case}, None

@@ -1,26 +1,33 @@
-"""Stored runs side by side: which runs, which cases, what is expected of them."""
+"""Comparisons of stored runs, and the actions of a workspace that comparisons call."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
 
+from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, compare_runs
-from vellum_nb.comparison.comparison import Services
+from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.metrics import Metrics
+from vellum_nb.comparison.options import CompareOptions, metric_options, with_options
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, micros, moment
-from vellum_nb.models import Run, WorkflowDeploymentRelease
+from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
+from vellum_nb.sweep.plan import SweepOptions
 from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
-from vellum_nb.workspace.views import view_blind, view_grid
+from vellum_nb.workspace.sweeps import empty_sweep, start_sweep
+from vellum_nb.workspace.views import show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,37 +37,33 @@ _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
 
 
+@with_options
 def compare(
     frame: pd.DataFrame,
     by: str = "release_tag",
     *,
-    baseline: str | None = None,
-    metrics: Metrics | None = None,
     deployment: str | None = None,
-    alpha: float = 0.05,
-    cluster: str | None = None,
-    max_calls: int | None = None,
-    max_cost_usd: float | None = None,
-    progress: bool = True,
+    **options: Unpack[CompareOptions],
 ) -> Comparison:
     """Compare the rows of a DataFrame: one row per case, one column per value of `by`.
 
-    `InputError`: there is no such column, cases cannot be identified, or there are several
-    deployments. The other options are as in `vellum_nb.Workspace.compare`.
+    `InputError`: a column is missing, cases cannot be identified, or there are several deployments.
+    The other options are those of `vellum_nb.Workspace.compare`.
 
     Parameters
     ----------
     frame : DataFrame
-        One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, what `vellum_nb.read_csv`
-        read, or any with ``input.<name>`` and ``output.<name>`` columns. ``expected.<output>``
-        and ``desired.<output>`` say what outputs should be, ``label.<name>`` are labels.
+        One row per run: ``ws.history.frame(...)``, ``sweep.frame()``, a file read by
+        `vellum_nb.read_csv`, or any frame with ``input.<name>`` and ``output.<name>`` columns.
+        ``expected.<output>`` and ``desired.<output>`` are expected outputs, ``label.<name>``
+        labels.
     by : str, default "release_tag"
-        The column whose values are compared: ``"release_tag"``, ``"release_id"``,
-        ``"environment"`` (local against the cloud), or any other.
-    baseline : str, optional
-        The value that the others are compared with. Default: the one that was run first.
+        The column to compare by: ``"release_tag"``, ``"release_id"``, ``"environment"`` (local
+        against the cloud), or any other.
     deployment : str, optional
-        Which one, where the frame has runs of several.
+        The deployment, if the frame has several.
+    baseline : str, optional
+        The value that the others are compared with. Default: that of the first run.
 
     Examples
     --------
@@ -72,77 +75,186 @@ def compare(
     <Comparison of ticket-triage against v1, 1 case: v2 1 differs>
     """
     comparison = compare_rows(
-        frame,
-        by,
-        baseline=baseline,
-        metrics=metrics,
-        deployment=deployment,
-        services=Services(grid=view_grid, blind=view_blind),
-        alpha=alpha,
-        cluster=cluster,
+        frame, by, deployment=deployment, view=show, **metric_options(options)
     )
-    return judged(comparison, None, max_calls, max_cost_usd, progress=progress)
+    return judged(comparison, None, options)
 
 
-class CompareOptions(TypedDict, total=False):
+class WorkspaceActions:
+    """Implements `vellum_nb.comparison.actions.Actions` for the workspace of `runner`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.history = runner, runner.history
+
+    def leaks(self, text: str) -> bool:
+        """Return whether `text` contains the API key."""
+        return contains_key(self.runner.client, text)
+
+    def release(
+        self, deployment: str, release_tag: str, problem: str = ""
+    ) -> WorkflowDeploymentRelease | None:
+        """Return the release of a tag, or None if it cannot be read.
+
+        With `problem`, raise if it does not exist, since its name is probably misspelt.
+        """
+        try:
+            return self.runner.resolve(deployment, release_tag)
+        except APIError as exc:
+            if problem and isinstance(exc, NotFoundError):
+                msg = f"{problem}, so there is nothing to compare. {exc}"
+                raise InputError(msg) from None
+            return None
+
+    def code(self, deployment: str, release_tag: str, release_id: str) -> dict[str, str] | None:
+        """Return path to source text, or None if unreadable or if the tag has moved."""
+        with suppress(APIError):
+            if self.runner.lookup.release(deployment, release_tag).id == release_id:
+                return self.runner.lookup.code(deployment, release_tag)
+        return None
+
+    def sweep(
+        self,
+        deployment: str,
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        release_tag: str,
+        repeats: int = 1,
+        judge: str | None = None,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> Sweep:
+        """Run `cases` and return the `Sweep`; judges share and reuse runs."""
+        if not cases:
+            return empty_sweep(self.runner, self.compare, deployment, [release_tag])
+        sweep = start_sweep(
+            self.runner,
+            self.compare,
+            deployment,
+            cases,
+            [release_tag],
+            repeats,
+            SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd),
+            reuse=judge is not None,
+            judge=judge,
+            progress=progress,
+        )
+        assert isinstance(sweep, Sweep)  # noqa: S101  (not a dry run)
+        return sweep
+
+    def compare(self, sweep: Sweep, **options: Unpack[CompareOptions]) -> Comparison:
+        """Compare the releases of a sweep."""
+        record = sweep.record
+        comparison = stored_comparison(
+            self, record.deployment, record.release_tags, options, sweep=sweep
+        )
+        return judged(comparison, self, options)
+
+    def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
+        """Execute one case and return its run."""
+        request = RunRequest(
+            deployment=deployment,
+            inputs=case.inputs,
+            release_tag=release_tag,
+            not_sent=None,
+            previous_execution_id=case.previous_execution_id,
+        )
+        return self.runner.execute(request)[0]
+
+    def rate(
+        self,
+        run: Run,
+        quality: float | None,
+        desired: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Store a rating and return the updated run.
+
+        Without `quality` and `desired`, clear the rating in the history. Vellum keeps its copy.
+        """
+        if quality is None and not desired:
+            self.history.annotate(run.id, quality=None)
+            return self.history.get(run.id)
+        return rate_run(self.runner, run, quality=quality, desired=desired, metadata=metadata)
+
+    def name_failure(self, run: Run, name: str, *, has: bool) -> Run:
+        """Add a failure name to the tags of a run, or remove it; return the updated run."""
+
+        def edit(tags: Sequence[str]) -> list[str]:
+            author = self.history.author
+            return with_failure(tags, name, author) if has else without_failure(tags, name)
+
+        self.history.annotate(run.id, tags=edit)
+        return self.history.get(run.id)
+
+    def trace(self, run: Run) -> Sequence[NodeRun]:
+        """Return the nodes of a run, fetched once and then stored."""
+        return read_nodes(self.runner.client, self.history, run)
+
+
+class StoredOptions(CompareOptions, total=False):
     """The options of `Workspace.compare`."""
 
     release_tags: Sequence[str] | None
     sweep: Sweep | str | None
     since: datetime | str | None
     cases: Chosen | None
-    baseline: str | None
-    metrics: Metrics | None
-    alpha: float
-    cluster: str | None
-    max_calls: int | None
-    max_cost_usd: float | None
-    progress: bool
 
 
 def stored_comparison(
-    runner: Runner,
+    actions: WorkspaceActions,
     deployment: str,
     tags: Sequence[str] | None,
+    options: CompareOptions,
     *,
-    sweep: Sweep | None,
-    since: datetime | str | None,
-    cases: Chosen | None,
-    **options: Any,
+    sweep: Sweep | None = None,
+    since: datetime | str | None = None,
+    cases: Chosen | None = None,
 ) -> Comparison:
-    """Return a comparison of stored runs, before its judges run.
+    """Return a comparison of stored runs, without judgements.
 
-    Its cases are the given ones, and those of the sweeps that made the runs.
+    Its cases are those given, and those of the sweeps of these runs.
     """
-    runs, known, notes = _runs_and_cases(runner.history, deployment, tags, sweep, since)
-    compared = list(tags or dict.fromkeys(each.release_tag for each in reversed(runs)))
-    missing = set(compared) - {each.release_tag for each in runs} if runs else set()
-    for tag in missing - set(runner.history.release_tags(deployment)) if missing else ():
-        known_release(runner, deployment, tag, f"nothing was run on {tag}")
-    chosen, only, more = _chosen_cases(runner, deployment, compared, cases)
-    if not runs and (tags is None or not (chosen or known)):
-        tags_run = sorted(runner.history.release_tags(deployment))
-        if not tags_run:
-            nothing = f"the history has no runs of {deployment}"
-            known_release(runner, deployment, "LATEST", nothing)
-        on = "" if tags is None else f" on {', '.join(tags)}"
-        when = "" if since is None else f" since {since}"
-        there_are = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
-        msg = f"the history has no runs of {deployment}{on}{when}; {there_are}"
-        raise InputError(msg)
+    history = actions.history
+    made = None if sweep is None else sweep.record.created.astimezone()
+    about = "" if made is None else f"sweep of {made.day} {made:%b %H:%M}"
+    runs, sweep_cases, notes = _runs_and_cases(history, deployment, tags, sweep, since)
+    compared = list(tags or dict.fromkeys(run.release_tag for run in reversed(runs)))
+    missing = set(compared) - {run.release_tag for run in runs} if runs else set()
+    for tag in missing - set(history.release_tags(deployment)) if missing else ():
+        actions.release(deployment, tag, f"nothing was run on {tag}")
+    chosen, only, more = _chosen_cases(actions, deployment, compared, cases)
+    if not runs and (tags is None or not (chosen or sweep_cases)):
+        _raise_no_runs(actions, deployment, tags, since)
     order: list[str] | None = None
     if sweep is not None and sweep.record.options.get("stop_when"):
-        order = [known[at].case_id for at in sweep.record.order()]
+        order = [sweep_cases[at].case_id for at in sweep.record.order()]
     return compare_runs(
         runs,
         deployment=deployment,
         release_tags=compared,
-        cases=[*chosen, *known],
+        cases=[*chosen, *sweep_cases],
         only=only,
         order=order,
         notes=dict.fromkeys((*notes, *more)),
-        **options,
+        actions=actions,
+        view=partial(show, actions=actions, about=about),
+        **metric_options(options),
     )
+
+
+def _raise_no_runs(
+    actions: WorkspaceActions, deployment: str, tags: Sequence[str] | None, since: object
+) -> NoReturn:
+    tags_run = sorted(actions.history.release_tags(deployment))
+    if not tags_run:
+        problem = f"the history has no runs of {deployment}"
+        actions.release(deployment, "LATEST", problem)
+    on = "" if tags is None else f" on {', '.join(tags)}"
+    when = "" if since is None else f" since {since}"
+    remedy = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
+    msg = f"the history has no runs of {deployment}{on}{when}; {remedy}"
+    raise InputError(msg)
 
 
 def _runs_and_cases(
@@ -152,13 +264,13 @@ def _runs_and_cases(
     sweep: Sweep | None,
     since: datetime | str | None,
 ) -> tuple[list[Run], list[SweepCase], Sequence[str]]:
-    """Return the runs, the cases of the sweeps that made them, and the notes of those sweeps."""
+    """Return the runs, and the cases and notes of their sweeps."""
     if sweep is None:
         runs = history.runs(deployment=deployment, release_tag=tags, since=since)
-        case_ids = {each.case_id for each in runs}
-        sweeps = dict.fromkeys(each.sweep_id for each in runs if each.sweep_id)
-        cases = [case for each in sweeps for case in Sweeps(history).cases(each)]
-        records = (record for each in sweeps for record in Sweeps(history).every(each))
+        case_ids = {run.case_id for run in runs}
+        sweep_ids = dict.fromkeys(run.sweep_id for run in runs if run.sweep_id)
+        cases = [case for id_ in sweep_ids for case in Sweeps(history).cases(id_)]
+        records = (record for id_ in sweep_ids for record in Sweeps(history).every(id_))
         notes = [note for record in records for note in record.notes]
         return runs, [case for case in cases if case.case_id in case_ids], notes
     if sweep.record.deployment != deployment:
@@ -169,49 +281,21 @@ def _runs_and_cases(
     return runs, Sweeps(history).cases(sweep.id), sweep.notes
 
 
-def known_release(
-    runner: Runner, deployment: str, tag: str, problem: str = ""
-) -> WorkflowDeploymentRelease | None:
-    """Return a release; with `problem` one that is not there raises: its name may be mistyped.
-
-    None is returned where the server is out of reach: stored runs are compared without it.
-    """
-    try:
-        return runner.resolve(deployment, tag)
-    except APIError as exc:
-        if problem and isinstance(exc, NotFoundError):
-            msg = f"{problem}, so there is nothing to compare. {exc}"
-            raise InputError(msg) from None
-        return None
-
-
-def same_releases(runner: Runner, comparison: Comparison) -> dict[str, tuple[str, ...]]:
-    """Return for each release tag the others on the same release; {} where they are not known."""
-    found: dict[str, tuple[str, ...]] = {}
-    for tag in comparison.release_tags if comparison.by == "release_tag" else ():
-        release = known_release(runner, comparison.deployment, tag)
-        if release is None:
-            return {}
-        if tag in comparison.releases:
-            found[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
-    return found
-
-
 def _chosen_cases(
-    runner: Runner, deployment: str, tags: Sequence[str], cases: Chosen | None
+    actions: WorkspaceActions, deployment: str, tags: Sequence[str], cases: Chosen | None
 ) -> tuple[list[SweepCase], list[str] | None, Sequence[str]]:
-    """Return the cases that were given, the ids of those to compare (None is all), and notes."""
+    """Return the given cases, the ids of those to compare (None for all), and notes."""
     if cases is None:
         return [], None, ()
-    given = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
-    is_list = isinstance(given, Sequence) and not isinstance(given, str)
-    ids: list[Any] = list(given) if is_list else []  # type: ignore[arg-type]
-    if any(isinstance(each, str) for each in ids):
-        for each in ids:
-            if not (isinstance(each, str) and _CASE_ID.match(each)):
-                msg = f"{format_value(each)} is not a case_id; frame() has them: 16 hex digits each"
+    chosen = [cases] if isinstance(cases, str) and _CASE_ID.match(cases) else cases
+    is_list = isinstance(chosen, Sequence) and not isinstance(chosen, str)
+    ids: list[Any] = list(chosen) if is_list else []  # type: ignore[arg-type]
+    if any(isinstance(id_, str) for id_ in ids):
+        for id_ in ids:
+            if not (isinstance(id_, str) and _CASE_ID.match(id_)):
+                msg = f"{format_value(id_)} is not a case_id; frame() has them: 16 hex digits each"
                 raise InputError(msg)
         return [], ids, ()
-    releases = {tag: known_release(runner, deployment, tag) for tag in tags}
-    found, notes = checked_cases(read_table(given), releases, deployment)  # type: ignore[arg-type]
-    return found, [case.case_id for case in found], notes
+    releases = {tag: actions.release(deployment, tag) for tag in tags}
+    checked, notes = checked_cases(read_table(chosen), releases, deployment)  # type: ignore[arg-type]
+    return checked, [case.case_id for case in checked], notes

@@ -1,4 +1,4 @@
-"""`connect`: where runs go and where they are recorded."""
+"""`connect`: opens a workspace on a server and a history."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ def connect(
     history: str | Path | History | None = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> Workspace:
-    """Open a workspace: a client joined to a history.
+    """Open a workspace: a client with a history.
 
-    `HistoryError`: the history cannot be opened. `VellumNBError`: no key is known for Vellum.
+    `HistoryError`: the history cannot be opened. `VellumNBError`: the API key is missing.
 
     Parameters
     ----------
     target : str or LocalServer, optional
-        Where runs go: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with the
-        sample deployments), a URL, or a `LocalServer`. Default: with ``VELLUM_API_KEY`` in
-        the environment the cloud, or ``VELLUM_API_URL`` if set; without a key the
-        embedded local server, and a line says so.
+        The server: ``"vellum"`` (the cloud), ``"local"`` (the embedded local server with the sample
+        deployments), a URL, or a `LocalServer`. Default: ``VELLUM_API_URL`` or the cloud if
+        ``VELLUM_API_KEY`` is set; otherwise the embedded local server, with a printed message.
     api_key : str, optional
-        Default: ``VELLUM_API_KEY``. ``"ask"`` asks for it, unseen. It is never stored.
+        Default: ``VELLUM_API_KEY``. ``"ask"`` prompts without echo. The key is never stored.
     history : str, Path or History, optional
-        The file that keeps the runs, or ``"postgresql://user@host/db"`` for one that a team
-        shares; ``":memory:"`` keeps them until the end. Default: ``runs.db`` in the user's data
-        directory. A `History` of yours stays open when the workspace closes.
+        A file for the runs, ``"postgresql://user@host/db"`` for a shared database, or
+        ``":memory:"``. Default: ``runs.db`` in the user's data directory. A `History` that you pass
+        stays open when the workspace closes.
     timeout : float or (connect, read), default (10, 120)
-        Seconds; None: no limit.
+        Seconds, or None for no limit.
     """
-    history = parse_location(history)  # before anything can fail: a traceback may show what is here
+    history = parse_location(history)  # first: a traceback shows these values
     server, address = _resolved(target)
     if target is None and not api_key and not os.environ.get("VELLUM_API_KEY"):
         server = embedded_server()
@@ -72,7 +71,7 @@ def connect(
 
 
 def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
-    """Return the local server that `target` is, or its URL; neither: the environment's."""
+    """Return the local server or the URL of `target`; neither for the environment's."""
     if target == "local":
         return embedded_server(), None
     if target is None or (isinstance(target, str) and target.startswith(("http://", "https://"))):
@@ -84,7 +83,7 @@ def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
 
         if isinstance(target, LocalServer):
             return target.start(), None
-    is_url = isinstance(parse_location(target), DatabaseUrl)  # it may have a password in it
+    is_url = isinstance(parse_location(target), DatabaseUrl)  # it can contain a password
     name = "a URL that does not begin with http:// or https://" if is_url else repr(target)
     msg = f'Cannot connect to {name}; give "vellum", "local", a URL or a LocalServer'
     if is_url:
@@ -93,7 +92,7 @@ def _resolved(target: object) -> tuple[LocalServer | None, str | None]:
 
 
 def embedded_server() -> LocalServer:
-    """Return the local server of this process, started again where it was stopped."""
+    """Return the local server of this process, restarted if it was stopped."""
     return _embedded().start()
 
 

@@ -1,4 +1,4 @@
-"""Executions at Vellum: their nodes, imports of those made elsewhere, and ratings."""
+"""Executions at Vellum: their nodes, imports into the history, and ratings."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from vellum_nb.models import (
 from vellum_nb.models.checks import check_integer, refuse
 from vellum_nb.models.inputs import plain, unknown_name
 from vellum_nb.workspace.lookup import Lookup, all_of, case_of, run_fields
+from vellum_nb.workspace.runner import Runner
 
 _AT_ONCE = 200
 _MOST_PAGES = 1_000
@@ -47,20 +48,20 @@ def read_nodes(client: Client, history: History, run: Run) -> Sequence[NodeRun]:
 
 
 def _fetch_nodes(client: Client, run: Run) -> Sequence[NodeRun]:
-    """Fetch the nodes of `run`; raise a `HistoryError` if it has no execution id."""
+    """Fetch the nodes of `run`; raise a `HistoryError` without an execution id."""
     if run.execution_id is None:
         msg = f"Run {run.id} has no trace: it is {run.state}, and has no execution id"
         raise HistoryError(msg)
-    found: dict[str, VellumSpan] = {}
+    spans: dict[str, VellumSpan] = {}
     last: str | None = None
     for _ in range(_MOST_PAGES):
         page = client.retrieve_workflow_execution_detail(run.execution_id, prev_span_id=last)
-        news = {span.span_id: span for span in page.spans if span.span_id not in found}
+        news = {span.span_id: span for span in page.spans if span.span_id not in spans}
         if not news:
             break
-        found |= news
+        spans |= news
         last = page.spans[-1].span_id
-    return nodes_of_spans(list(found.values()))
+    return nodes_of_spans(list(spans.values()))
 
 
 def synchronise(
@@ -73,16 +74,16 @@ def synchronise(
     until: datetime | date | str | None = None,
     limit: int | None = None,
 ) -> SyncReport:
-    """Import the executions that began in this time, newest first."""
+    """Import the executions that began in a period, newest first."""
     check_integer("limit", limit, optional=True, error=HistoryError)
     conditions = [
         ("timestamp", operator, from_micros(min(max(0, moment(name, value)), _LATEST)).isoformat())
         for operator, name, value in ((">=", "since", since), ("<", "until", until))
         if value is not None
     ]
-    known = lookup.deployment(deployment)
-    found = client.iter_workflow_deployment_event_executions(
-        known.id,
+    target = lookup.deployment(deployment)
+    executions = client.iter_workflow_deployment_event_executions(
+        target.id,
         filters=all_of(*conditions) if conditions else None,
         limit=_AT_ONCE,
         ordering="-timestamp",
@@ -91,18 +92,18 @@ def synchronise(
     @cache
     def environment(release_id: str) -> str | None:
         with suppress(APIError):
-            own = lookup.release(known.name, release_id).environment
-            return None if own is None else own.name
+            environment_of = lookup.release(target.name, release_id).environment
+            return None if environment_of is None else environment_of.name
         return None
 
-    chosen = islice(found, limit)
+    chosen = islice(executions, limit)
     report, seen = SyncReport(), set[str]()
     while page := list(islice(chosen, _AT_ONCE)):
-        # Pages shift while new executions begin: each is taken once.
-        batch = {each.execution_id: each for each in page if each.execution_id not in seen}
+        # Pages shift while new executions begin: skip duplicates.
+        batch = {e.execution_id: e for e in page if e.execution_id not in seen}
         seen |= set(batch)
-        ended = [each for each in batch.values() if each.status != "INITIATED"]
-        report += history.merge([_run(each, known.name, environment) for each in ended])
+        ended = [execution for execution in batch.values() if execution.status != "INITIATED"]
+        report += history.merge([_run(execution, target.name, environment) for execution in ended])
         report = replace(report, running=report.running + len(batch) - len(ended))
     return report
 
@@ -145,14 +146,14 @@ def _rating(execution: SlimWorkflowExecutionRead) -> dict[str, Any]:
 
 
 def find_run(history: History, run: Run | str) -> Run:
-    """Return the run as stored in the history; a `Run` that is not stored, as it is."""
+    """Return the stored run; a `Run` that is not stored is returned unchanged."""
     if isinstance(run, Run):
         return next(iter(history.runs(ids=[run.id], limit=1)), run)
     if not isinstance(run, str):
         refuse("run", run, "a Run or a text")
     for kind in ({"ids": [run]}, {"execution_id": run}, {"external_id": run}):
-        if found := history.runs(**kind, limit=1):
-            return found[0]
+        if runs := history.runs(**kind, limit=1):
+            return runs[0]
     msg = (
         f"The history has no run with the id, execution id or external id {run!r}; "
         "ws.sync(deployment) imports runs that were made elsewhere"
@@ -161,10 +162,8 @@ def find_run(history: History, run: Run | str) -> Run:
 
 
 def rate_run(
-    client: Client,
-    history: History,
-    run: Run,
-    output_names: Callable[[Run], Sequence[str]],
+    runner: Runner,
+    run: Run | str,
     *,
     quality: float | None,
     desired: Mapping[str, object] | None,
@@ -172,6 +171,7 @@ def rate_run(
     author: str | None = None,
 ) -> Run:
     """Send a rating of `run`, then record it; return the rated run."""
+    history, run = runner.history, find_run(runner.history, run)
     for argument, value in (("desired", desired), ("metadata", metadata)):
         if not isinstance(value, Mapping | None):
             refuse(argument, value, "a dict; nothing was sent")
@@ -180,7 +180,7 @@ def rate_run(
     elif not desired:
         msg = "Nothing to rate this run with: give quality=, desired=, or both"
         raise InputError(msg)
-    names = [name for name in run.outputs or output_names(run) if name]
+    names = [name for name in run.outputs or _output_names(runner, run) if name]
     checked = _checked_desired(desired or {}, names, run)
     if not (checked or names):
         msg = f"This run of {run.deployment} has no output to rate; nothing was sent"
@@ -195,7 +195,7 @@ def rate_run(
         for name in checked or names
     ]
     external_id = None if run.execution_id is not None else run.external_id
-    client.submit_workflow_execution_actuals(
+    runner.client.submit_workflow_execution_actuals(
         actuals, execution_id=run.execution_id, external_id=external_id
     )
     fields: dict[str, Any] = {} if quality is None else {"quality": quality}
@@ -207,8 +207,13 @@ def rate_run(
     return history.get(run.id)
 
 
+def _output_names(runner: Runner, run: Run) -> list[str]:
+    release = runner.resolve(run.deployment, run.release_id or run.release_tag)
+    return [v.key for v in release.workflow_version.output_variables] if release else []
+
+
 def _checked_quality(quality: object) -> float:
-    with suppress(InputError):  # of NaN; the message below says what fits
+    with suppress(InputError):  # NaN; refused below
         value = plain(quality)
         if isinstance(value, int | float) and 0 <= value <= 1:
             return float(value)
@@ -216,26 +221,26 @@ def _checked_quality(quality: object) -> float:
 
 
 def _checked_desired(
-    desired: Mapping[str, object], known: Sequence[str], run: Run
+    desired: Mapping[str, object], outputs: Sequence[str], run: Run
 ) -> dict[str, Any]:
-    """Return `desired` in plain values; every name must be an output."""
-    found: dict[str, Any] = {}
+    """Return `desired` as plain values; raise for names that are not outputs."""
+    values: dict[str, Any] = {}
     problems = []
     for name, value in desired.items():
         try:
-            found[name] = plain(value)
+            values[name] = plain(value)
         except InputError as exc:
             problems.append(InputProblem(name, str(exc)))
-        if name not in known:
-            problems.append(unknown_name(str(name), known, "an output; there are"))
+        if name not in outputs:
+            problems.append(unknown_name(str(name), outputs, "an output; there are"))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
         raise InputError(msg, problems)
-    return found
+    return values
 
 
 def _desired_fields(value: Any, type_: str) -> dict[str, Any]:
-    """Return how a desired value is sent: Vellum has text, objects, chats; JSON text is others."""
+    """Return a desired value as sent: text, object or chat; others as JSON text."""
     kind = "STRING"
     if type_ == "CHAT_HISTORY" and isinstance(value, list | None):
         kind = type_

@@ -1,4 +1,4 @@
-"""The spec that a form is made from, and typed inputs of the command line."""
+"""The specification of a form, and typed inputs of the command line."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def parse_arguments(
     deployment: str,
     release_tag: str,
 ) -> dict[str, Any]:
-    """Return the inputs of ``name=value`` texts, typed and checked as the cells of a CSV are.
+    """Return the inputs of ``name=value`` texts, typed and checked like the cells of a CSV.
 
-    ``@path`` stands for the text of a file, or for the file itself if the input is an image, audio,
-    a video or a document.
+    ``@path`` is the text of a file, or the file itself if the input is an image, audio, a video or
+    a document.
     """
     variables = release.workflow_version.input_variables if release else ()
     files = {v.key for v in variables if field_kind(v) in MEDIA}
@@ -53,10 +53,10 @@ def parse_arguments(
             (case,), _ = checked_cases(table, {release_tag: release}, deployment)
             return dict(case.inputs)
     except InputError as exc:
-        for each in exc.problems:
-            name = each.variable.removeprefix("input.")
+        for problem in exc.problems:
+            name = problem.variable.removeprefix("input.")
             hint = f"; {name}=@FILE reads a file" if name in files else ""
-            problems.append(InputProblem(name, each.message + hint))
+            problems.append(InputProblem(name, problem.message + hint))
     msg = f"The inputs do not fit {deployment} {release_tag}; nothing was sent:"
     raise InputError(msg, problems)
 
@@ -64,32 +64,32 @@ def parse_arguments(
 def form_spec(
     name: str, lookup: Lookup, history: History, *, source: str, variables: Variables | None = None
 ) -> FormSpec:
-    """Return what the form of a deployment is made from; raise as `Workspace.form` does."""
-    given = None if variables is None else tuple(_variable(item) for item in variables)
+    """Return the specification of the form of a deployment; raises as `Workspace.form`."""
+    inputs = None if variables is None else tuple(_variable(item) for item in variables)
     try:
         deployment, tags = lookup.deployment(name), lookup.tags(name)
     except AuthenticationError as exc:
-        whose = "the variables you gave"
-        if given is None:
-            whose = "the inputs of the last recorded run"
-            given = _recorded(name, history, exc)
+        basis = "the variables you gave"
+        if inputs is None:
+            basis = "the inputs of the last recorded run"
+            inputs = _recorded(name, history, exc)
         why = f"This API key may not read the deployment ({exc.status_code})"
         return FormSpec(
             name=name,
             label=name,
             description="",
             source=source,
-            variables=given,
+            variables=inputs,
             latest_release_id=None,
             tags=(TagChoice(release_id="", names=("LATEST",)),),
-            notes=(f"{why}: the form is made from {whose}.",),
+            notes=(f"{why}: the form is made from {basis}.",),
         )
     return FormSpec(
         name=name,
         label=f"{deployment.label} ({name})" if deployment.label not in {"", name} else name,
         description=deployment.description or "",
         source=source,
-        variables=deployment.input_variables if given is None else given,
+        variables=deployment.input_variables if inputs is None else inputs,
         latest_release_id=next((tag.release_id for tag in tags if tag.name == "LATEST"), None),
         tags=_choices(tags),
         outputs=tuple(variable.key for variable in deployment.output_variables),
@@ -121,10 +121,10 @@ def _variable(item: VellumVariable | Mapping[str, Any]) -> VellumVariable:
 
 
 def _choices(tags: Sequence[WorkflowReleaseTagRead]) -> tuple[TagChoice, ...]:
-    """Return one choice a release, oldest first; the tag that stays with it stands first."""
+    """Return one choice per release, oldest first, its most stable tag first."""
 
     def rank(tag: WorkflowReleaseTagRead) -> tuple[bool, bool, bool, str]:
-        moves = not any(sign.isdigit() for sign in tag.name)  # "v2" names it, "production" moves on
+        moves = not any(sign.isdigit() for sign in tag.name)  # "v2" is stable, "production" is not
         return (tag.name == "LATEST", tag.source != "USER", moves, tag.name)
 
     aged = []
@@ -135,6 +135,6 @@ def _choices(tags: Sequence[WorkflowReleaseTagRead]) -> tuple[TagChoice, ...]:
     for *_, tag in sorted(aged):
         by_release.setdefault(tag.release_id or "", []).append(tag)
     return tuple(
-        TagChoice(release_id=release_id, names=tuple(tag.name for tag in sorted(own, key=rank)))
-        for release_id, own in by_release.items()
+        TagChoice(release_id=release_id, names=tuple(tag.name for tag in sorted(group, key=rank)))
+        for release_id, group in by_release.items()
     )

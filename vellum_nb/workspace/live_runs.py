@@ -1,4 +1,4 @@
-"""Runs that you follow: `RunStream` event by event, `PendingRun` on the server alone."""
+"""`RunStream`, a run as a stream of events, and `PendingRun`, a run in the background."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _EVENT_TYPES = ("WORKFLOW", "NODE")
 
 
 class RunStream:
-    """The events of one run, as they arrive; made by `Workspace.stream`.
+    """The events of one run, as they arrive. Made by `Workspace.stream`.
 
     Iterate over it once. Leaving the loop, `close`, or the end of a ``with`` block closes the
-    connection: the run is then recorded as CANCELLED with what had come. If the connection is lost
-    midway, the loop raises, and the run is recorded as FAILED with what had come. Both are in
-    doubt: the server may have ended the execution, and ``ws.sync(deployment)`` or
-    `Workspace.resume_pending` records how.
+    connection and records the run as CANCELLED. If the connection is lost, the loop raises, and the
+    run is recorded as FAILED. Both records include the partial answer, and both runs are in doubt,
+    since the server can complete the execution: ``ws.sync(deployment)`` or
+    `Workspace.resume_pending` records its outcome.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class RunStream:
     'FULFILLED'
     """
 
-    _over = True  # until the stream is open, there is nothing to end
+    _over = True  # until the stream is open
 
     def __init__(
         self,
@@ -88,7 +88,9 @@ class RunStream:
                 self._events = runner.client.execute_workflow_stream(
                     sent,
                     **options_of(run),
-                    event_types=sorted(self._types | {"WORKFLOW"}),  # whose last one ends the run
+                    event_types=sorted(
+                        self._types | {"WORKFLOW"}
+                    ),  # the last WORKFLOW event ends the run
                     expand_meta=META if expand_meta else None,
                 )
             except APIError as exc:
@@ -100,18 +102,18 @@ class RunStream:
 
     @property
     def execution_id(self) -> str | None:
-        """Vellum's id of the execution; known from the first event on."""
+        """Vellum's id of the execution, known after the first event."""
         return self.run.execution_id
 
     @property
     def texts(self) -> Mapping[str, str]:
-        """Output name to the text that has come so far."""
+        """Partial text by output name."""
         return MappingProxyType(self._so_far.texts)
 
     def close(self) -> None:
         """Close the connection at once, from any thread.
 
-        A run that has not ended is recorded as CANCELLED, in doubt.
+        An unfinished run is recorded as CANCELLED, in doubt.
         """
         self._closed = True
         self._events.close()
@@ -127,14 +129,14 @@ class RunStream:
                 if event.type in self._types:
                     yield event
         except APIError as exc:
-            if not self._closed:  # or else another thread hung up
+            if not self._closed:  # by another thread
                 self._end(exc)
                 raise
         finally:
             self.close()
 
     def _end(self, exc: APIError | None = None) -> None:
-        """Record how the run ended; only the first call does."""
+        """Record the outcome of the run, once."""
         with self._lock:
             if self._over:
                 return
@@ -148,7 +150,7 @@ class RunStream:
             except HistoryError:
                 self._over = True
                 raise
-            self._over = True  # not before: an interrupt leaves it to the next call
+            self._over = True  # after the write: the next call repeats an interrupted one
 
     def __enter__(self) -> Self:
         return self
@@ -174,22 +176,21 @@ class RunStream:
 _GROWTH = 1.5
 _LONGEST_S = 30.0
 _SHORTEST_S = 0.01
-_UNKNOWN_FOR_S = 20.0  # Vellum may know an execution a little later than it has said its id
+_UNKNOWN_FOR_S = 20.0  # a new execution can be unknown for a moment
 
 
 class PendingRun:
-    """A submitted run; made by `Workspace.submit` and `Workspace.resume_pending`.
+    """A submitted run. Made by `Workspace.submit` and `Workspace.resume_pending`.
 
-    Its row in the history stays as it is, STARTED for a run that was just submitted, until its end
-    is recorded: by `status`, `wait`, `Workspace.sync`, or `Workspace.resume_pending` in a later
-    kernel.
+    Its row in the history is unchanged (STARTED after `submit`) until its outcome is recorded by
+    `status`, `wait`, `Workspace.sync`, or by `Workspace.resume_pending` in a later kernel.
 
     Attributes
     ----------
     execution_id : str
-        Vellum's.
+        Vellum's id of the execution.
     run : Run
-        The run as recorded; `Run.in_doubt` until its end was seen.
+        The run as recorded; `Run.in_doubt` until its outcome is known.
 
     Examples
     --------
@@ -210,43 +211,43 @@ class PendingRun:
         self._stop = threading.Event()
 
     def status(self) -> str:
-        """Poll the execution, and complete the row when it has ended.
+        """Poll the execution, and complete the row if it has ended.
 
         Returns
         -------
         str
-            The server's word: PENDING, INITIATED, STREAMING, FULFILLED or REJECTED. The run of an
-            execution that was cut off (REJECTED, ``WORKFLOW_CANCELLED``) is CANCELLED.
+            The server's status: PENDING, INITIATED, STREAMING, FULFILLED or REJECTED. The run of an
+            aborted execution (REJECTED, ``WORKFLOW_CANCELLED``) is CANCELLED.
 
         Raises
         ------
         NotFoundError
-            The server knows no such execution. On errors the row stays as it is.
+            The server does not know this execution. Errors leave the row unchanged.
         """
         if not self.run.in_doubt:
             return self._status
         reply = self._runner.client.workflow_execution_status(self.execution_id)
         if not reply.ended:
             return reply.status
-        how = ended(reply.status, (), reply.error)
+        outcome = ended(reply.status, (), reply.error)
         if reply.outputs or reply.status == "FULFILLED":
-            how["outputs"] = dict(reply.outputs or {})
-        with suppress(APIError):  # an execution has ended without types, times and cost, too
+            outcome["outputs"] = dict(reply.outputs or {})
+        with suppress(APIError):  # types, times and cost are optional
             detail = self._runner.client.retrieve_workflow_execution_detail(self.execution_id)
             if detail.status == reply.status:
-                how |= {name: value for name, value in run_fields(detail).items() if value}
+                outcome |= {name: value for name, value in run_fields(detail).items() if value}
         with self._lock:
             if self.run.in_doubt:
-                self.run = self._runner.finish(self.run, how)
+                self.run = self._runner.finish(self.run, outcome)
                 self._status = reply.status
         return reply.status
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.5) -> Run:
-        """Wait until it has ended, and return the run.
+        """Wait until the execution has ended, and return the run.
 
-        It has not ended when `timeout` seconds are over, after `cancel_waiting`, and after an
-        `APIError`: wait again, or resume it later. `poll`: the seconds between the first two
-        questions, which grow by half each time, up to 30 s.
+        Returns early after `timeout` seconds or `cancel_waiting`; an `APIError` also ends it. You
+        can wait again. `poll` is the first interval between requests in seconds; it grows by half
+        each time, up to 30 s.
         """
         stop, pause = self._stop, max(poll, _SHORTEST_S)
         until = float("inf") if timeout is None else time.monotonic() + timeout
@@ -256,15 +257,15 @@ class PendingRun:
             except NotFoundError:
                 if time.monotonic() - self._since > _UNKNOWN_FOR_S:
                     raise
-            left = until - time.monotonic()
-            if not self.run.in_doubt or left <= 0:
+            remaining = until - time.monotonic()
+            if not self.run.in_doubt or remaining <= 0:
                 break
-            stop.wait(min(pause, left))
+            stop.wait(min(pause, remaining))
             pause = min(pause * _GROWTH, max(_LONGEST_S, pause))
         return self.run
 
     def cancel_waiting(self) -> None:
-        """End every `wait` that is under way; the execution itself goes on."""
+        """End every running `wait`; the execution continues."""
         stop, self._stop = self._stop, threading.Event()
         stop.set()
 
@@ -295,20 +296,20 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
 
 
 _LOOKUPS = 8  # at once
-_ELSEWHERE = frozenset({400, 404, 421})  # an id of another kind, unknown, of another workspace
+_ELSEWHERE = frozenset({400, 404, 421})  # malformed or unknown id, id of another workspace
 
 
 def resume_pending(runner: Runner) -> list[PendingRun]:
-    """Return the runs in doubt whose execution the server knows; complete those that have ended."""
-    here = None
-    with suppress(APIStatusError):  # this key may not know
-        here = runner.client.environment_identity().name
+    """Return runs in doubt with an execution known to the server; complete those that ended."""
+    environment = None
+    with suppress(APIStatusError):  # not readable with this key
+        environment = runner.client.environment_identity().name
     sweeps = Sweeps(runner.history)
     held, ids = sweeps.held(), sweeps.ids_in_doubt()
     runs = [
         run
         for run in runner.history.runs(ids=ids, skip_damaged=True)
-        if (None in {here, run.environment} or run.environment == here)
+        if (None in {environment, run.environment} or run.environment == environment)
         and not runner.is_driven(run, held)
     ]
     resumed = partial(_resumed, runner, cache(runner.lookup.deployment_id))
@@ -319,7 +320,7 @@ def resume_pending(runner: Runner) -> list[PendingRun]:
 def _resumed(
     runner: Runner, deployment_id: Callable[[str], str | None], run: Run
 ) -> PendingRun | None:
-    """Return a run in doubt as a pending run; None if the server does not know its execution."""
+    """Return a run in doubt as a pending run, or None if the server does not know it."""
     pending = PendingRun(runner, run)
     try:
         if run.execution_id is not None and _is_known(pending):
@@ -341,6 +342,6 @@ def _is_known(pending: PendingRun) -> bool:
         if exc.status_code not in _ELSEWHERE:
             raise
         return False
-    except InputError:  # the id cannot be part of an address
+    except InputError:  # the id does not fit in a URL
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a deployment has: releases, tags, code, executions; unknown names list known ones."""
+"""Reads deployments, releases, tags, code and executions; errors list the known names."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _T = TypeVar("_T")
 
 
 def all_of(*conditions: tuple[str, str, str]) -> dict[str, Any]:
-    """Return the filter of executions for which all `conditions` hold.
+    """Return a filter of executions that combines `conditions` by AND.
 
-    Each is field, operator, value.
+    Each condition is a field, an operator and a value.
     """
     return {
         "type": "LOGICAL_CONDITION_GROUP",
@@ -78,13 +78,13 @@ class Lookup:
         return self._listing(partial(self._client.retrieve_workflow_deployment, name), name)
 
     def deployment_id(self, name: str) -> str | None:
-        """Return the id of a deployment; None where the key may execute, and not look up."""
+        """Return the id of a deployment, or None if the key cannot read it."""
         with suppress(AuthenticationError):
             return self.deployment(name).id
         return None
 
     def release(self, name: str, tag: str) -> WorkflowDeploymentRelease:
-        """Return the release that `tag` points at now."""
+        """Return the current release of `tag`."""
         read = self._client.retrieve_workflow_deployment_release
         return self._listing(partial(read, name, tag), name, tag)
 
@@ -98,22 +98,32 @@ class Lookup:
         read = self._client.iter_workflow_release_tags
         return self._listing(lambda: list(read(name)), name)
 
+    def code(self, name: str, tag: str, *, include_sandbox: bool | None = None) -> dict[str, str]:
+        """Return path to source text of a release, with the cases of its sandbox if requested."""
+        release = self.release(name, tag)
+        id_ = release.deployment.id if release.deployment else name
+        archive = self._client.pull(id_, release_tag=tag, include_sandbox=include_sandbox)
+        texts = texts_of(archive, f"The code of {name} {tag}")
+        if not include_sandbox:
+            texts.pop("metadata.json", None)  # of the archive, not of the project
+        return texts
+
     def _listing(self, read: Callable[[], _T], name: str, tag: str | None = None) -> _T:
-        """Call `read`; the error for an unknown name lists the names there are."""
+        """Call `read`; the error for an unknown name lists the known names."""
         try:
             return read()
         except NotFoundError as exc:
-            message, known = "", []
+            message, names = "", []
             with suppress(APIError):
-                known = [deployment.name for deployment in self.deployments()]
-                if name not in known:
+                names = [deployment.name for deployment in self.deployments()]
+                if name not in names:
                     message = f"There is no deployment {name!r}; there are: "
                 elif tag is not None:
-                    known = [each.name for each in self._client.iter_workflow_release_tags(name)]
+                    names = [t.name for t in self._client.iter_workflow_release_tags(name)]
                     message = f"{name} has no release tag {tag!r}; it has: "
             if not message:
                 raise
-            message += ", ".join(known) or "none"
+            message += ", ".join(names) or "none"
             raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from None
 
 
@@ -142,19 +152,19 @@ def find_execution(
 def listed_execution(
     client: Client, deployment_id: str | None, external_id: str, cancel: Cancellation | None = None
 ) -> SlimWorkflowExecutionRead | None:
-    """Return the execution with an external id, or None if the server lists no such execution.
+    """Return the execution with an external id, or None if the server does not list it.
 
     Parameters
     ----------
     deployment_id : str or None
-        None if the key may not read deployments.
+        None if the key cannot read deployments.
 
     Raises
     ------
     NoLookupError
         Executions cannot be looked up on this server, or with this key.
     APIError
-        No usable answer came this time.
+        No usable answer to this request.
     """
     if deployment_id is None:
         msg = "executions cannot be looked up with this key"
@@ -179,9 +189,9 @@ def listed_execution(
 
 
 def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
-    """Return the fields of the run that an end, as the server reports it, sets.
+    """Return the fields of the run for the outcome of an execution.
 
-    An execution that was cut off has no answer: its run is CANCELLED, and no longer in doubt.
+    The run of an aborted execution is CANCELLED without an answer, and no longer in doubt.
     """
     if state == "FULFILLED":
         values = {output.name: (output.value, output.type) for output in outputs}
@@ -202,9 +212,9 @@ def ended(state: str, outputs: Iterable[Any], error: Any) -> dict[str, Any]:
 
 
 def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -> dict[str, Any]:
-    """Return the fields of its run that an ended execution sets."""
+    """Return the fields of the run for an ended execution."""
     context, took = execution.parent_context, execution.duration_s
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "execution_id": execution.execution_id,
         "finished_at": execution.end,
         "latency_s": None if took is None else round(took, 6),
@@ -212,19 +222,19 @@ def run_fields(execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail) -
         **ended(execution.status, execution.outputs, execution.error),
     }
     if context is not None and context.deployment_history_item_id:
-        found["release_id"] = context.deployment_history_item_id
-    return found
+        fields["release_id"] = context.deployment_history_item_id
+    return fields
 
 
 def case_of(
     execution: SlimWorkflowExecutionRead | WorkflowExecutionDetail,
     previous_execution_id: str | None = None,
 ) -> str:
-    """Return the case id of an execution; Vellum does not report which one it continues."""
+    """Return the case id of an execution; Vellum does not report its previous execution."""
     inputs = {item.name: item.value for item in execution.inputs}
     try:
         return case_id(inputs, previous_execution_id)
-    except ValueError:  # canonical JSON has no NaN
+    except ValueError:  # canonical JSON excludes NaN
         return case_id({"": json.dumps(inputs, sort_keys=True)}, previous_execution_id)
 
 
@@ -232,22 +242,22 @@ def deployments_frame(deployments: Iterable[SlimWorkflowDeployment]) -> pd.DataF
     """Return one row per deployment."""
     columns = ("name", "label", "description", "inputs", "outputs", "status", "created", "id")
     rows = []
-    for each in deployments:
-        variables = _signature(each.input_variables), _signature(each.output_variables)
-        texts = (each.name, each.label, each.description or "", *variables, each.status or "")
-        rows.append((*texts, each.created, each.id))
+    for item in deployments:
+        variables = _signature(item.input_variables), _signature(item.output_variables)
+        texts = (item.name, item.label, item.description or "", *variables, item.status or "")
+        rows.append((*texts, item.created, item.id))
     return _frame(rows, columns)
 
 
 def releases_frame(releases: Iterable[WorkflowDeploymentRelease]) -> pd.DataFrame:
-    """Return one row per release, with the digest of its image where any runs in one."""
+    """Return one row per release, with the digest of its image if any has one."""
     columns = ("release_tags", "description", "inputs", "outputs", "created", "release_id", "image")
     rows = []
-    for each in releases:
-        version, tags = each.workflow_version, ", ".join(tag.name for tag in each.release_tags)
+    for item in releases:
+        version, tags = item.workflow_version, ", ".join(tag.name for tag in item.release_tags)
         variables = _signature(version.input_variables), _signature(version.output_variables)
         image = version.container_image or ""
-        rows.append((tags, each.description or "", *variables, each.created, each.id, image))
+        rows.append((tags, item.description or "", *variables, item.created, item.id, image))
     frame = _frame(rows, columns)
     return frame if frame["image"].any() else frame.drop(columns="image")
 
@@ -271,52 +281,52 @@ def cases_frame(texts: Mapping[str, str], where: str) -> pd.DataFrame:
             "vellum workflows push --deploy"
         )
         raise InputError(msg)
-    found = []
+    cases = []
     for row in rows:
         inputs = {f"input.{name}": value for name, value in row["inputs"].items()}
         mocks = {"mocks": row["mocks"]} if row.get("mocks") else {}
-        found.append({"label": row.get("label", ""), **inputs, **mocks})
-    return pd.DataFrame(found)
+        cases.append({"label": row.get("label", ""), **inputs, **mocks})
+    return pd.DataFrame(cases)
 
 
 def _signature(variables: Iterable[VellumVariable]) -> str:
-    """Return variables in one line, the optional ones with a question mark."""
+    """Return variables in one line, with a question mark for optional ones."""
     return ", ".join(f"{v.key}{'' if v.is_required else '?'}: {v.type}" for v in variables)
 
 
 _MOST_BYTES = 64 * 2**20
 
 
-def texts_of(archive: bytes, what: str) -> dict[str, str]:
-    """Return path to text, by path; a file that is not text is replaced by its size.
+def texts_of(archive: bytes, title: str) -> dict[str, str]:
+    """Return path to text, sorted by path; binary files are replaced by their size.
 
-    `APIResponseError`: it is not a ZIP archive, grows beyond 64 MiB, or has paths that lead out of
-    the folder that somebody may write it to.
+    `APIResponseError`: it is not a ZIP archive, exceeds 64 MiB, or has paths that lead out of the
+    target folder.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             members = [info for info in files.infolist() if not info.is_dir()]
             size = sum(info.file_size for info in members)
             for info in members if size <= _MOST_BYTES else ():
-                with files.open(info) as file:  # one that is longer than announced is cut
+                with files.open(info) as file:  # never read more than the announced size
                     content = file.read(info.file_size + 1)
                 try:
-                    found[info.filename] = content.decode("utf-8").replace("\r\n", "\n")
+                    texts[info.filename] = content.decode("utf-8").replace("\r\n", "\n")
                 except UnicodeDecodeError:
-                    found[info.filename] = f"({len(content)} bytes that are not text)\n"
-    except Exception as exc:  # a broken archive raises almost anything
-        msg = f"{what} is not a readable ZIP archive: {exc}"
+                    texts[info.filename] = f"({len(content)} bytes that are not text)\n"
+    except Exception as exc:  # zipfile raises various types
+        msg = f"{title} is not a readable ZIP archive: {exc}"
         raise APIResponseError(msg) from exc
     if size > _MOST_BYTES:
-        msg = f"{what} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
+        msg = f"{title} is an archive of more than {_MOST_BYTES >> 20} MiB; it was not read"
         raise APIResponseError(msg)
-    for path in found:
-        windows = PureWindowsPath(path)  # it understands both kinds of slashes
+    for path in texts:
+        windows = PureWindowsPath(path)  # parses both kinds of slashes
         if windows.anchor or ".." in windows.parts:
-            msg = f"{what} has paths that lead out of its folder, {path!r:.60}; it was not read"
+            msg = f"{title} has paths that lead out of its folder, {path!r:.60}; it was not read"
             raise APIResponseError(msg)
-    return dict(sorted(found.items()))
+    return dict(sorted(texts.items()))
 
 
 def move_tag(
@@ -328,12 +338,12 @@ def move_tag(
     if may_move and confirm:
         places = []
         for release in (now, target):
-            names = sorted((each.name for each in release.release_tags), key=to.__ne__)
+            names = sorted((t.name for t in release.release_tags), key=to.__ne__)
             places.append(next((n for n in names if n not in {tag, "LATEST"}), release.id))
         question = f"Move {tag} of {deployment} from {' to '.join(places)}?"
         try:
             answer = input(f"{question} [y/N] ")
-        except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or a kernel without input
+        except (EOFError, OSError, RuntimeError) as exc:  # no terminal, or no input in the kernel
             msg = f"{question} It cannot be confirmed here: pass confirm=False. It was not moved."
             raise VellumNBError(msg) from exc
         may_move = answer.strip().lower() in {"y", "yes"}

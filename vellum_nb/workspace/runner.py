@@ -1,6 +1,6 @@
-"""The one way to execute a run: resolve, check, record, send, record.
+"""`Runner`, the only way to execute a run: resolve, check, record, send, record.
 
-A stream and a submitted run (`live_runs`) take the same steps.
+Streams and submitted runs (`live_runs`) take the same steps.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from vellum_nb.workspace.lookup import (
     run_fields,
 )
 
-Inputs = Sequence[Any]  # of WorkflowInput, or of dicts as they are sent
+Inputs = Sequence[Any]  # WorkflowInput, or dicts with its fields
 Outcome = tuple[Run, APIError | None]
 _T = TypeVar("_T")
 _ENDS = frozenset({"FULFILLED", "REJECTED"})
@@ -73,7 +73,7 @@ META = {"usage": True, "cost": True, "model_name": True}
 
 @dataclass(slots=True)
 class _Call:
-    """A call of this workspace that is about to end its run."""
+    """A call of this workspace that will end its run."""
 
     began: float
     may_be_sent: bool = False
@@ -82,10 +82,9 @@ class _Call:
 class Runner:
     """Executes one case on one release tag and records its start, progress and end.
 
-    Every method checks before anything is sent or recorded, and raises `InputError` where the
-    inputs or options do not fit, `NotFoundError` where there is no such deployment or tag.
-    `HistoryError`: the run could not be recorded; when its answer had come, it is the error's
-    `run`.
+    All methods check their arguments before a run is sent or recorded: `InputError` for invalid
+    inputs or options, `NotFoundError` for an unknown deployment or tag. `HistoryError`: the run
+    could not be recorded; an answer received before that is in the error's `run`.
     """
 
     def __init__(self, client: Client, history: History, lookup: Lookup) -> None:
@@ -101,10 +100,10 @@ class Runner:
         expand_meta: bool = False,
         on_event: Callable[[StreamAccumulator], object] | None = None,
     ) -> Outcome:
-        """Run `request`; return the run, and the error when no usable answer came.
+        """Run `request`; return the run, and the error without a usable answer.
 
-        With `expand_meta` or `on_event` it is streamed with its nodes; the latter is called with
-        what has come after each event.
+        With `expand_meta` or `on_event`, stream the run with its nodes, and call `on_event` after
+        each event.
         """
 
         def send(run: Run, inputs: Inputs) -> Outcome:
@@ -118,25 +117,25 @@ class Runner:
 
             try:
                 sent = self.upload(run, inputs, cancel)
-                how = send_run(self.client, run, sent, cancel, so_far=so_far, on_event=follow)
+                outcome = send_run(self.client, run, sent, cancel, so_far=so_far, on_event=follow)
             except APIError as exc:
                 failed = self.fail(run, exc, cancel, so_far)
                 return failed, None if failed.state in _ENDS else exc
-            return self.finish(run, how), None
+            return self.finish(run, outcome), None
 
         return self.begin(request, send)
 
     def begin(self, request: RunRequest, send: Callable[[Run, Inputs], _T]) -> _T:
         """Resolve, check and record, then `send` the run; an interrupt ends it as CANCELLED.
 
-        It is in doubt then if it may have been sent.
+        It is then in doubt if it could have been sent.
         """
         release = self.resolve(request.deployment, request.release_tag)
         variables = release.workflow_version.input_variables if release else None
         not_sent = request.not_sent
         if not_sent is None:
-            known = request.inputs if variables is None else {each.key for each in variables}
-            not_sent = tuple(name for name in request.inputs if name not in known)
+            keys = request.inputs if variables is None else {v.key for v in variables}
+            not_sent = tuple(name for name in request.inputs if name not in keys)
         sent = {k: v for k, v in request.inputs.items() if k not in not_sent}
         wire = to_wire(sent, variables, where=f"{request.deployment} {request.release_tag}")
         run = _started(request, release, wire, not_sent)
@@ -148,24 +147,24 @@ class Runner:
                 self.leave(run)
                 raise
             return send(run, wire)
-        except BaseException as exc:  # an interrupt, most of all
+        except BaseException as exc:  # mostly KeyboardInterrupt
             if self.is_under_way(run):
-                with suppress(HistoryError):  # it may not have begun
+                with suppress(HistoryError):  # possibly not recorded
                     exc.add_note(_note_on(self.finish(run, self.cancelled(run))))
             raise
 
     def upload(self, run: Run, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
-        """Upload the files of `inputs` and return what to send; from now on it may be sent."""
+        """Upload the files of `inputs` and return what to send; mark the run as possibly sent."""
         sent = self.uploads.sent(inputs, cancel)
         self._calls[run.id].may_be_sent = True
         return sent
 
     def cancelled(self, run: Run) -> dict[str, Any]:
-        """Return the fields of a run under way that is cancelled now."""
+        """Return the fields of a running run that is cancelled now."""
         return cancelled("SENT" if self._may_be_sent(run) else None)
 
     def resolve(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
-        """Return the release the tag points at now, or None where the key may not read it."""
+        """Return the current release of a tag, or None if the key cannot read it."""
         try:
             return self.lookup.release(deployment, release_tag)
         except AuthenticationError as exc:
@@ -174,11 +173,11 @@ class Runner:
             return None
 
     def is_under_way(self, run: Run) -> bool:
-        """Whether a call of this workspace is about to end `run`."""
+        """Return whether a call of this workspace will end `run`."""
         return run.id in self._calls
 
     def leave(self, run: Run) -> None:
-        """Leave the end of `run` to others."""
+        """Leave the end of `run` to other processes."""
         self._calls.pop(run.id, None)
 
     def _may_be_sent(self, run: Run) -> bool:
@@ -186,7 +185,7 @@ class Runner:
         return call is None or call.may_be_sent
 
     def set_execution_id(self, run: Run, execution_id: str | None) -> Run:
-        """Record the execution id of a run in doubt, the first time that it is known."""
+        """Record the execution id of a run in doubt once it is known."""
         if run.execution_id is not None or not execution_id:
             return run
         _retry_once(partial(set_execution_id, self.history, run.id, execution_id))
@@ -194,9 +193,10 @@ class Runner:
         return run.model_copy(update={"execution_id": execution_id, "doubt": doubt})
 
     def finish(self, run: Run, outcome: Mapping[str, Any]) -> Run:
-        """Record how a run ended and return it; a run that cannot be recorded is the error's `run`.
+        """Record the outcome of a run and return the run.
 
-        If another kernel, or a synchronisation, has recorded its end first, that is returned.
+        If it was already recorded by another kernel or a synchronisation, return that. On a
+        `HistoryError`, the error's `run` has the outcome.
         """
         fields: dict[str, Any] = {"finished_at": datetime.now(UTC)}
         if call := self._calls.get(run.id):
@@ -211,7 +211,7 @@ class Runner:
                 if stored.state != "STARTED" and (run.in_doubt or not stored.in_doubt):
                     return stored
             exc.run = run
-            exc.add_note(f"The run ended as {run.state}; the error's `run` holds what came.")
+            exc.add_note(f"The run ended as {run.state}; the error's `run` has its answer.")
             raise
         self.leave(run)
         return run
@@ -223,14 +223,14 @@ class Runner:
         cancel: Cancellation | None = None,
         so_far: StreamAccumulator | None = None,
     ) -> Run:
-        """Record that no usable answer came, with what had come, and whether it is in doubt.
+        """Record a run without a usable answer, any partial answer, and whether it is in doubt.
 
-        If the server refuses an external id of our own making, an earlier attempt of the client
-        was executed: the run is looked up.
+        If the server rejects our own external id as used, an earlier attempt of the client was
+        executed: look up the run.
         """
         is_cancelled = cancel is not None and cancel.cancelled
         end = self.cancelled(run) if is_cancelled else {"state": "FAILED", "error": run_error(exc)}
-        doubt = doubt_after(exc) if self._may_be_sent(run) else None  # an upload executes nothing
+        doubt = doubt_after(exc) if self._may_be_sent(run) else None  # uploads are not executions
         partial_answer = so_far.fields() if so_far else {}
         run = self.finish(run, {**partial_answer, **end, "doubt": doubt})
         if run.doubt == "EXECUTED" and run.external_id == run.id:
@@ -245,13 +245,13 @@ class Runner:
         Returns
         -------
         Run
-            As it is stored now. It is still in doubt if the server lists no execution of it, or
-            lists one that is running, whose execution id it then has.
+            The stored run. It is still in doubt if the server lists no execution of it, or a
+            running one, which sets its execution id.
 
         Raises
         ------
         VellumNBError
-            The run is under way, or this key or server cannot look up executions.
+            The run is still running, or this key or server cannot look up executions.
         """
         run = self.history.get(run.id)
         if not run.in_doubt:
@@ -266,13 +266,13 @@ class Runner:
             raise VellumNBError(msg) from exc
 
     def is_driven(self, run: Run, held_sweeps: Collection[str]) -> bool:
-        """Whether a call of this workspace, or the driver of a sweep, is about to end `run`."""
+        """Return whether a call of this workspace or the driver of a sweep will end `run`."""
         return self.is_under_way(run) or run.sweep_id in held_sweeps
 
     def settle(
         self, deployment_id: str | None, run: Run, *, cancel: Cancellation | None = None
     ) -> Run:
-        """Look up a run in doubt in growing pauses, until it was in doubt for the read timeout."""
+        """Look up a run in doubt at growing intervals, for at most the read timeout."""
         Sweeps(self.history).begin_doubt(run.id)
         began = uptime() - Sweeps(self.history).doubt_age(run.id)
         _, read = client_settings(self.client).timeout
@@ -283,7 +283,7 @@ class Runner:
             except NoLookupError:
                 return run
             except APIError:
-                pass  # the next look-up may be answered
+                pass  # retried below
             waited = uptime() - began
             if not run.in_doubt or waited >= longest or cancel.cancelled:
                 return run
@@ -292,14 +292,14 @@ class Runner:
     def look_up_once(
         self, deployment_id: str | None, run: Run, cancel: Cancellation | None = None
     ) -> Run:
-        """Look up the execution of a run in doubt, even if a call or driver may still end it.
+        """Look up the execution of a run in doubt, even if a call or driver could still end it.
 
         Raises
         ------
         NoLookupError
             Executions cannot be looked up on this server, or with this key.
         APIError
-            No usable answer came this time.
+            No usable answer to this request.
         """
         execution = self._execution_of(deployment_id, run, cancel)
         if execution is None:
@@ -316,20 +316,20 @@ class Runner:
         self, deployment_id: str | None, run: Run, cancel: Cancellation | None
     ) -> SlimWorkflowExecutionRead | WorkflowExecutionDetail | None:
         if run.execution_id is not None:
-            with suppress(APIStatusError, APIResponseError, InputError):  # it may be listed
+            with suppress(APIStatusError, APIResponseError, InputError):  # try the list below
                 return self.client.retrieve_workflow_execution_detail(run.execution_id)
         if run.external_id is None:
             return None
         execution = listed_execution(self.client, deployment_id, run.external_id, cancel)
         if execution is not None and run.doubt == "EXECUTED" and run.external_id != run.id:
-            # An id of the user's own that was refused as used may be that of another run.
-            same = case_of(execution, run.previous_execution_id) == run.case_id
-            return execution if same else None
+            # A user's external id that is already in use can belong to another run.
+            is_same_case = case_of(execution, run.previous_execution_id) == run.case_id
+            return execution if is_same_case else None
         return execution
 
 
 def _note_on(run: Run) -> str:
-    """Return where the run of an exception is, and what completes it if it is in doubt."""
+    """Return a note on the run of an exception, and how it is completed if in doubt."""
     note = f"The run is in the history as {run.state}: {run.id}"
     if not run.in_doubt:
         return note
@@ -343,11 +343,11 @@ def _note_on(run: Run) -> str:
 
 
 def _retry_once(write: Callable[[], None]) -> None:
-    """Write once more when an interrupt broke it: the answer came, and would be lost."""
+    """Repeat a write that an interrupt broke, so the answer is not lost."""
     try:
         write()
     except KeyboardInterrupt:
-        with suppress(HistoryError):  # the first time did it
+        with suppress(HistoryError):  # the first write succeeded
             write()
         raise
 
@@ -360,7 +360,7 @@ def run_request(  # noqa: PLR0917  (as `Workspace.run` has them)
     metadata: Mapping[str, Any] | None,
     previous_execution_id: str | UUID | None,
 ) -> RunRequest:
-    """Return the request of one run; an `InputError` names each option that does not fit."""
+    """Return the request of one run; an `InputError` lists invalid options."""
     options: dict[str, Any] = {"release_tag": release_tag, "metadata": metadata}
     options |= {"external_id": external_id, "previous_execution_id": previous_execution_id}
     problems = []
@@ -374,12 +374,12 @@ def run_request(  # noqa: PLR0917  (as `Workspace.run` has them)
     try:
         request = RunRequest(deployment=deployment, inputs=inputs, **options)
     except ValidationError as exc:
-        for found in exc.errors(include_url=False):
-            expected = "keys that are text are" if "[key]" in found["loc"] else "text is"
-            if found["type"] in {"mapping_type", "dict_type"}:
+        for error in exc.errors(include_url=False):
+            expected = "keys that are text are" if "[key]" in error["loc"] else "text is"
+            if error["type"] in {"mapping_type", "dict_type"}:
                 expected = "a dict is"
-            message = f"{format_value(found['input'])} is given; {expected} expected"
-            problems.append(InputProblem(str(found["loc"][0]), message))
+            message = f"{format_value(error['input'])} is given; {expected} expected"
+            problems.append(InputProblem(str(error["loc"][0]), message))
     if problems:
         msg = f"The options of a run of {deployment!r:.60} do not fit; nothing was sent:"
         raise InputError(msg, problems)
@@ -392,7 +392,7 @@ def _started(
     wire: list[WorkflowInput],
     not_sent: tuple[str, ...],
 ) -> Run:
-    """Return the run of `request` as it is recorded before it is sent, with its whole case."""
+    """Return the run of `request` before it is sent, with all inputs of its case."""
     run_id = new_run_id()
     values = {item.name: item.value for item in wire}
     values |= {name: plain(request.inputs[name]) for name in not_sent}
@@ -422,17 +422,16 @@ def send_run(
     so_far: StreamAccumulator | None = None,
     on_event: Callable[[StreamAccumulator], object] | None = None,
 ) -> dict[str, Any]:
-    """Execute `run`, whose files are uploaded, and return how it ended, as fields of `Run`.
+    """Execute `run` with uploaded files and return its outcome, as fields of `Run`.
 
-    With `so_far` it is streamed with its nodes, which have tokens, models and cost, into that.
-    `APIError`: no usable answer came.
+    With `so_far`, stream it with its nodes, tokens, models and cost. `APIError`: no usable answer.
     """
     clock = time.perf_counter()
     if so_far is None:
         reply = client.execute_workflow(inputs, **options_of(run), cancel=cancel)
         check_external_id(run, reply.external_id)
-        how = ended(reply.data.state, reply.data.outputs, reply.data.error)
-        how["execution_id"] = reply.execution_id
+        outcome = ended(reply.data.state, reply.data.outputs, reply.data.error)
+        outcome["execution_id"] = reply.execution_id
     else:
         stream = client.execute_workflow_stream(
             inputs,
@@ -446,8 +445,8 @@ def send_run(
                 so_far.take(event)
                 if on_event is not None:
                     on_event(so_far)
-        how = so_far.fields()
-    return {"latency_s": round(time.perf_counter() - clock, 6), **how}
+        outcome = so_far.fields()
+    return {"latency_s": round(time.perf_counter() - clock, 6), **outcome}
 
 
 def options_of(run: Run) -> dict[str, Any]:
@@ -457,7 +456,7 @@ def options_of(run: Run) -> dict[str, Any]:
 
 
 def check_external_id(run: Run, external_id: str | None) -> None:
-    """Refuse an answer that has another external id than `run`."""
+    """Raise if an answer has another external id than `run`."""
     if external_id is not None and external_id != run.external_id:
         msg = (
             f"The answer has the external id {external_id!r:.80}, which is not that of this run, "
@@ -467,10 +466,11 @@ def check_external_id(run: Run, external_id: str | None) -> None:
 
 
 class StreamAccumulator:
-    """Takes the events of the stream of `run`, in their order.
+    """Accumulates the events of the stream of `run`.
 
-    `end` is how the run ended, as fields of `Run`; None while it goes on. `texts` are the outputs
-    so far, `first_s` the seconds to the first text, `nodes_done` how many nodes have ended.
+    `end` has the outcome as fields of `Run`, or None before the end. `texts` are the outputs so
+    far, `first_s` the seconds until the first text, `nodes_done` the number of nodes that have
+    ended.
     """
 
     def __init__(self, run: Run) -> None:
@@ -488,11 +488,11 @@ class StreamAccumulator:
 
     @property
     def node(self) -> str:
-        """The name of the node that began last and has not ended; "" when it is not known."""
+        """Name of the most recent running node; "" if unknown."""
         return next(reversed(self._open.values()), "")
 
     def take(self, event: WorkflowStreamEvent) -> None:
-        """Take the next event; raise `APIConnectionError` when it is another run's."""
+        """Add an event; raise `APIConnectionError` if it belongs to another run."""
         check_external_id(self._run, event.external_id)
         self.execution_id = self.execution_id or event.execution_id or None
         if isinstance(event.data, WorkflowNodeResultEvent):
@@ -508,18 +508,18 @@ class StreamAccumulator:
             self._grow(event.data.output)
         if event.ends:
             self.end = ended(event.state, event.outputs, event.error)
-            if not event.outputs:  # then the outputs that came one by one are all there are
+            if not event.outputs:  # the outputs streamed before are complete
                 self.end = {k: v for k, v in self.end.items() if not k.startswith("output")}
 
     def fields(self) -> dict[str, Any]:
-        """Return what came so far as fields of `Run`: outputs, nodes, cost."""
+        """Return the fields of `Run` so far: outputs, nodes, cost."""
         nodes = nodes_of_stream(self._of_nodes)
-        found: dict[str, Any] = {"nodes": nodes, **totals(nodes)} if nodes else {}
+        fields: dict[str, Any] = {"nodes": nodes, **totals(nodes)} if nodes else {}
         if self.execution_id is not None:
-            found["execution_id"] = self.execution_id
-        known = self.texts | self._values
-        outputs = {name: known[name] for name in self._types if name in known}
-        return {**found, "outputs": outputs, "output_types": dict(self._types), **(self.end or {})}
+            fields["execution_id"] = self.execution_id
+        values = self.texts | self._values
+        outputs = {name: values[name] for name in self._types if name in values}
+        return {**fields, "outputs": outputs, "output_types": dict(self._types), **(self.end or {})}
 
     def _grow(self, output: WorkflowResultEventOutputData) -> None:
         self._types[output.name] = output.type
@@ -534,7 +534,7 @@ class StreamAccumulator:
 
 
 class Uploads:
-    """Uploads files to the server; the same content once per client."""
+    """Uploads files to the server, the same content once per client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -543,16 +543,16 @@ class Uploads:
         self._busy: dict[str, threading.Lock] = {}
 
     def sent(self, inputs: Inputs, cancel: Cancellation | None = None) -> Inputs:
-        """Return `inputs` as they are sent: large data URLs as ids of uploaded files.
+        """Return `inputs` as sent, with large data URLs replaced by ids of uploaded files.
 
-        `APIError`: a file could not be uploaded, and nothing was executed.
+        `APIError`: a file could not be uploaded; the run was not executed.
         """
         fields = [dict(item) for item in inputs]
         return [
-            each | {"value": self._replaced(each["value"], cancel)}
-            if value_type(each["type"]).has_files
-            else each
-            for each in fields
+            item | {"value": self._replaced(item["value"], cancel)}
+            if value_type(item["type"]).has_files
+            else item
+            for item in fields
         ]
 
     def _replaced(self, value: Any, cancel: Cancellation | None) -> Any:
@@ -570,13 +570,13 @@ class Uploads:
         key = hashlib.sha256(src.encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:
             busy = self._busy.setdefault(key, threading.Lock())
-        with busy:  # a second thread with the same file waits for the first one's id
+        with busy:  # other threads with the same file wait for its id
             if key not in self._known:
                 try:
                     with DataHandler().data_open(Request(src)) as file:  # noqa: S310 - data: only
                         content = file.read()
                         ending = mimetypes.guess_extension(file.headers.get_content_type())
-                except ValueError:  # not ours to judge: sent as it is written
+                except ValueError:  # sent unchanged; the server decides
                     content, ending = src.encode(), None
                 upload = self._client.upload_file(
                     content, filename=f"upload{ending or ''}", cancel=cancel

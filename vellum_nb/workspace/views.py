@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
+from vellum_nb.comparison.actions import Actions
 from vellum_nb.escaping import printable
 from vellum_nb.history import History
 from vellum_nb.models import Run
@@ -18,25 +20,24 @@ from vellum_nb.sweep.sweep import Sweep
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
     from vellum_nb.widgets.blind import BlindView
-    from vellum_nb.widgets.grid import Callbacks, ComparisonView
+    from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.table import HistoryView
 
 
-Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _HINT = "interrupt the kernel to stop: ■ in the toolbar, or I, I"
 
 
 def in_notebook() -> bool:
-    """Return whether a Jupyter kernel runs this; never loads IPython to find out."""
+    """Return whether this runs in a Jupyter kernel; never imports IPython."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
-    """Show how far `sweep` is while the context is open.
+    """Show the progress of `sweep` while the context is open.
 
-    In a notebook its view (without `show` it stands elsewhere already), in a terminal one line on
-    standard error, elsewhere nothing.
+    In a notebook, show its view (`show=False` if it is displayed already); in a terminal, one line
+    on standard error.
     """
     if in_notebook():
         return _in_cell(sweep, show=show)
@@ -46,7 +47,7 @@ def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
 
 
 def announce(plan: SweepPlan) -> None:
-    """Print in a terminal what is about to happen; a notebook has the view."""
+    """Print the plan of a sweep in a terminal; notebooks have the view."""
     if not in_notebook() and sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"{printable(str(plan))}\n")
 
@@ -74,15 +75,19 @@ def view_history(history: History, **options: Any) -> HistoryView:
     return HistoryView(history, side_by_side=side_by_side_html, **options)
 
 
-def view_grid(comparison: Comparison, callbacks: Callbacks | None = None) -> ComparisonView:
-    """Return the grid of a comparison; without `callbacks` nothing is rated, run or stored."""
-    from vellum_nb.widgets.grid import ComparisonView
+def show(
+    subject: Comparison | BlindSession, *, actions: Actions | None = None, about: str = ""
+) -> ComparisonView | BlindView:
+    """Return the widget of a comparison or of a blind rating."""
+    if isinstance(subject, Comparison):
+        from vellum_nb.widgets.grid import ComparisonView
 
-    return ComparisonView(comparison, callbacks)
-
-
-def view_blind(session: BlindSession, rate: Rate | None = None) -> BlindView:
-    """Return the widget of a blind rating."""
+        return ComparisonView(subject, actions, about=about)
     from vellum_nb.widgets.blind import BlindView
 
-    return BlindView(session, rate=rate)
+    rate = None if actions is None else partial(_send_rating, actions)
+    return BlindView(subject, rate=rate)
+
+
+def _send_rating(actions: Actions, run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
+    return actions.rate(run, quality, metadata=metadata)

@@ -1,4 +1,4 @@
-"""`Workspace`: a client joined to a history, and the methods that users call."""
+"""`Workspace`: a client with a history, and the methods that users call."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
-from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.comparison import Services
-from vellum_nb.comparison.failures import with_failure, without_failure
-from vellum_nb.comparison.judging import JudgePlan, JudgeService, judged, plan_judges
+from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
-from vellum_nb.comparison.report import CodeDiff
-from vellum_nb.errors import APIError, HistoryError
+from vellum_nb.comparison.options import CompareOptions, with_options
+from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
 from vellum_nb.models import (
@@ -32,6 +29,7 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowReleaseTagRead,
 )
+from vellum_nb.rendering.code_diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.plan import SweepArguments, SweepOptions, SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
@@ -39,12 +37,11 @@ from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
 from vellum_nb.workspace.comparing import (
     Chosen,
-    CompareOptions,
-    known_release,
-    same_releases,
+    StoredOptions,
+    WorkspaceActions,
     stored_comparison,
 )
-from vellum_nb.workspace.executions import find_run, rate_run, read_nodes, synchronise
+from vellum_nb.workspace.executions import find_run, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
 from vellum_nb.workspace.lookup import (
@@ -53,35 +50,34 @@ from vellum_nb.workspace.lookup import (
     deployments_frame,
     move_tag,
     releases_frame,
-    texts_of,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import empty_sweep, open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import open_sweep, start_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vellum_nb.local import LocalServer
     from vellum_nb.widgets.form import RunForm
-    from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
     from vellum_nb.widgets.spec import Progressing
     from vellum_nb.widgets.table import HistoryView
 
 
 class Workspace:
-    """Runs deployments and records every run; made by `vellum_nb.connect`.
+    """Runs deployments and records every run. Made by `vellum_nb.connect`.
 
-    Use it as a context manager, or call `close`. All methods raise `NotFoundError`, which lists
-    what there is, for a deployment or release tag that does not exist, `InputError` for what does
-    not fit, before anything is sent, and `APIError` when no usable answer comes.
+    Use it as a context manager, or call `close`. All methods raise `NotFoundError` for an unknown
+    deployment or release tag, with a list of the existing ones, `InputError` for invalid arguments,
+    before anything is sent, and `APIError` without a usable answer.
 
     Attributes
     ----------
     client, history : Client, History
-        Where runs go, and where they are recorded; `close` leaves the latter open with `keep_open`.
+        The client that sends runs, and the history that stores them. With `keep_open`, `close`
+        leaves the history open.
     source, server : str, LocalServer or None
-        What the client talks to, as a short label, and the local server, if there is one.
+        Short label of the server, and the local server, if any.
 
     Examples
     --------
@@ -107,16 +103,14 @@ class Workspace:
         self._lookup = Lookup(client)
         leaks = partial(contains_key, client)
         self.history = connected(history, view=self._view_history, leaks=leaks)
-        self._nodes = partial(read_nodes, client, self.history)
         self._runner = Runner(client, self.history, self._lookup)
-        known = partial(known_release, self._runner)
-        self._judges = JudgeService(self.history, self._sweep_judge, known)
+        self._actions = WorkspaceActions(self._runner)
 
     def _view_history(self, history: History, **options: Any) -> HistoryView:
         return views.view_history(history, look_up=self._runner.look_up, **options)
 
     def close(self) -> None:
-        """Close the client, and the history unless it was passed in open."""
+        """Close the client, and the history unless you passed it in."""
         self.client.close()
         if not self._keep_open:
             self.history.close()
@@ -146,7 +140,7 @@ class Workspace:
         """Return one row per release, newest first.
 
         Columns: `release_tags`, `description`, `inputs`, `outputs`, `created` (UTC), `release_id`,
-        and `image` where one runs in a container.
+        and `image` if a release runs in a container.
         """
         return releases_frame(self._lookup.releases(deployment))
 
@@ -155,42 +149,32 @@ class Workspace:
     ) -> WorkflowReleaseTagRead:
         """Point the release tag `tag` at another release, and return it.
 
-        Everybody who runs `deployment` on this tag gets the other release from then on. `to` is a
-        release tag or a release id. With `confirm` any answer but yes leaves the tag where it is;
-        where there is nobody to ask, `VellumNBError` is raised.
+        This affects everyone who runs `deployment` on this tag. `to` is a release tag or a release
+        id. With `confirm`, any answer except yes leaves the tag unchanged; without a console to ask
+        on, `VellumNBError` is raised.
         """
         return move_tag(self.client, self._lookup, deployment, tag, to, confirm=confirm)
 
     def code(self, deployment: str, release_tag: str = "LATEST") -> dict[str, str]:
         """Return the code of a release: path to text.
 
-        `BadRequestError`: the code of this release is not available; the message says why.
+        Raises `BadRequestError`, with the reason, if the code is not available.
         """
-        texts = self._pulled(deployment, release_tag)
-        texts.pop("metadata.json", None)  # of the archive, not of the project
-        return texts
+        return self._lookup.code(deployment, release_tag)
 
     def cases(self, deployment: str, release_tag: str = "LATEST") -> pd.DataFrame:
-        """Return the cases of a pushed project, as `sweep` takes them.
+        """Return the cases of a pushed project, for use with `sweep`.
 
         One row per `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
-        `mocks` where there are any, which ``sweep(..., mocks=True)`` puts in the place of nodes.
+        `mocks` if there are any, which replace nodes in ``sweep(..., mocks=True)``.
         """
-        texts = self._pulled(deployment, release_tag, include_sandbox=True)
+        texts = self._lookup.code(deployment, release_tag, include_sandbox=True)
         return cases_frame(texts, f"{deployment} {release_tag}")
 
-    def _pulled(
-        self, deployment: str, release_tag: str, *, include_sandbox: bool | None = None
-    ) -> dict[str, str]:
-        release = self._lookup.release(deployment, release_tag)
-        id_ = release.deployment.id if release.deployment else deployment
-        archive = self.client.pull(id_, release_tag=release_tag, include_sandbox=include_sandbox)
-        return texts_of(archive, f"The code of {deployment} {release_tag}")
-
     def code_diff(self, deployment: str, old: str, new: str) -> CodeDiff:
-        """Compare the code of two releases, named by their tags.
+        """Compare the code of two releases, identified by their tags.
 
-        It shows itself in a notebook; its `text` is a unified diff.
+        Displayed as a diff in a notebook; `text` is a unified diff.
         """
         before, after = self.code(deployment, old), self.code(deployment, new)
         return CodeDiff(deployment, old, new, before, after)
@@ -203,9 +187,9 @@ class Workspace:
     ) -> RunForm:
         """Return a form for `deployment`, made from its input variables.
 
-        Where the API key may not read the deployment, name the `variables`: dicts such as
-        ``{"key": "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last
-        recorded run.
+        If the API key cannot read the deployment, pass its `variables` as dicts such as ``{"key":
+        "ticket", "type": "STRING", "required": True}``. Default: the inputs of the last recorded
+        run.
         """
         from vellum_nb.widgets.form import RunForm
         from vellum_nb.widgets.spec import Progressing
@@ -222,7 +206,7 @@ class Workspace:
             return execute(request, cancel, on_event=report)[0]
 
         def count() -> int | None:
-            with suppress(HistoryError):  # a run will say why
+            with suppress(HistoryError):  # the next run reports it
                 return self.history.count(deployment=deployment)
             return None
 
@@ -234,8 +218,8 @@ class Workspace:
             release=partial(self._lookup.release, deployment),
             count=count,
             stream=stream,
-            rate=self._rate_or_clear,
-            trace=self._nodes,
+            rate=self._actions.rate,
+            trace=self._actions.trace,
             look_up=self._runner.look_up,
             cases=partial(self.sweep, deployment),
         )
@@ -263,30 +247,30 @@ class Workspace:
         previous_execution_id: str | UUID | None = None,
         expand_meta: bool = False,
     ) -> Run:
-        """Execute `deployment` once and record the run; a rejected run is a value, with `error`.
+        """Execute `deployment` once and record the run; a rejected run is returned, too.
 
-        The release tag is resolved to its release first, the inputs are checked against that
-        release's variables, and the run is in the history before it is sent. After an `APIError`
-        it is FAILED there, after an interrupt CANCELLED. If it may have been executed it is in
-        doubt (`Run.doubt`): ``ws.sync(deployment)`` and `resume_pending` complete it with
-        state, outputs and cost. `HistoryError`: it could not be recorded.
+        The release tag is resolved to a release, the inputs are checked against its variables, and
+        the run is stored before it is sent. An `APIError` leaves it FAILED, an interrupt CANCELLED.
+        If it may have been executed, it is in doubt (`Run.doubt`): ``ws.sync(deployment)``
+        and `resume_pending` complete it with state, outputs and cost. `HistoryError`: the run could
+        not be stored.
 
         Parameters
         ----------
         inputs : mapping
-            Input variable to natural Python value: text, numbers, bools, dicts and lists; chat
-            histories as lists of messages or ``(role, text)`` pairs; images, audio, video and
-            documents as a `pathlib.Path`, bytes, data URL or http URL.
+            Values by input variable: text, numbers, bools, dicts and lists; chat histories as lists
+            of messages or ``(role, text)`` pairs; images, audio, video and documents as a
+            `pathlib.Path`, bytes, data URL or http URL.
         release_tag : str, default "LATEST"
-            Which release to run.
+            The release to run.
         external_id, metadata : optional
-            Your id for the run, unique in the workspace (default: the run's own), and a dict; both
-            are stored by Vellum and in the history.
+            Your id for the run, unique in the workspace (default: the run's own), and a dict.
+            Vellum and the history store both.
         previous_execution_id : str or UUID, optional
-            The execution whose state this one continues.
+            The execution to continue.
         expand_meta : bool, default False
-            Whether to ask for what prompt nodes used: `cost_usd`, `tokens_in`, `tokens_out`,
-            `model` and `nodes`. Only streams have it, so the run is sent as one.
+            Whether to request the usage of prompt nodes: `cost_usd`, `tokens_in`, `tokens_out`,
+            `model` and `nodes`. The run is then sent as a stream.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -310,9 +294,8 @@ class Workspace:
     ) -> RunStream:
         """Execute `deployment` and return its events as they arrive; otherwise as `run`.
 
-        A stream that is closed early leaves its run CANCELLED and in doubt.
-        `event_types` are WORKFLOW, NODE or both; with NODE, and with `expand_meta`, whose figures
-        these events have, the run gets its `nodes`.
+        Closing a stream early leaves its run CANCELLED and in doubt. `event_types` are WORKFLOW,
+        NODE or both; with NODE, or with `expand_meta`, the run gets its `nodes`.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -331,9 +314,9 @@ class Workspace:
     ) -> PendingRun:
         """Start an execution of `deployment` and return at once; otherwise as `run`.
 
-        The run is in the history as STARTED, with its execution id: if this kernel ends,
-        `resume_pending` returns it in the next. It does so as well if the reply was lost or
-        interrupted, once the server lists the execution.
+        The run is stored as STARTED with its execution id. If this kernel ends, `resume_pending`
+        returns the run in the next one. The same applies if the reply was lost or interrupted, once
+        the server lists the execution.
         """
         request = run_request(
             deployment, inputs, release_tag, external_id, metadata, previous_execution_id
@@ -341,13 +324,13 @@ class Workspace:
         return submit(self._runner, request)
 
     def resume_pending(self) -> list[PendingRun]:
-        """Look up every run in doubt; return those whose execution is known, newest first.
+        """Look up all runs in doubt; return those with a known execution, newest first.
 
         A run in doubt was sent, or may have been, and has no recorded answer: it is STARTED, or
-        CANCELLED or FAILED with a `doubt`. It is found by its execution id or external id. A run
-        whose execution has ended is completed at once, see its `run`; wait for the others. Runs do
-        not change if the server does not list their execution yet, if they belong to another
-        environment or server, or if this workspace or the driver of a sweep executes them now.
+        CANCELLED or FAILED with a `doubt`. It is identified by its execution id or external id. If
+        its execution has ended, its `run` is complete at once; wait for the others. A run is
+        skipped if the server does not list its execution yet, if it belongs to another environment
+        or server, or if this workspace or the driver of a sweep is executing it.
         """
         return resume_pending(self._runner)
 
@@ -356,7 +339,7 @@ class Workspace:
     ) -> dict[str, object]:
         """Return inputs from ``name=value`` texts, typed and checked by the release's variables.
 
-        They are read as the cells of a CSV of cases; ``@path`` reads a file.
+        Values are parsed like the cells of a CSV of cases; ``@path`` reads a file.
         """
         release = self._runner.resolve(deployment, release_tag)
         return parse_arguments(pairs, release, deployment, release_tag)
@@ -370,23 +353,23 @@ class Workspace:
         metadata: Mapping[str, Any] | None = None,
         author: str | None = None,
     ) -> Run:
-        """Say how good a run was, and what its outputs should have been; return the rated run.
+        """Rate a run, and optionally give the outputs it should have had; return the rated run.
 
-        Both go to Vellum as actuals, then into the history, which stays as it is after an
-        `APIError`.
+        The rating is sent to Vellum as actuals, then stored. An `APIError` leaves the history
+        unchanged.
 
         Parameters
         ----------
         run : Run or str
             The run, its `id`, its execution id or its external id.
         quality : float, optional
-            From 0 (bad) to 1 (good); of the outputs in `desired`, or of all of them.
+            From 0 (bad) to 1 (good), for the outputs in `desired`, or for all outputs.
         desired, metadata : mapping, optional
-            Output name to what it should have been (others keep what they have), and what Vellum
-            keeps with the actuals.
+            Desired values by output (others are unchanged), and metadata that Vellum stores with
+            the actuals.
         author : str, optional
-            Who rates, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``; in a history on a server
-            the user's name here.
+            The rater, for `Run.ratings`. Default: ``VELLUM_NB_AUTHOR``, or your user name if the
+            history is on a server.
 
         Examples
         --------
@@ -396,30 +379,18 @@ class Workspace:
         >>> ws.rate(run, quality=0, desired={"category": "billing"}).quality
         0.0
         """
-
-        def output_names(run: Run) -> list[str]:
-            release = self._runner.resolve(run.deployment, run.release_id or run.release_tag)
-            return [v.key for v in release.workflow_version.output_variables] if release else []
-
         return rate_run(
-            self.client,
-            self.history,
-            find_run(self.history, run),
-            output_names,
-            quality=quality,
-            desired=desired,
-            metadata=metadata,
-            author=author,
+            self._runner, run, quality=quality, desired=desired, metadata=metadata, author=author
         )
 
     def trace(self, run: Run | str) -> pd.DataFrame:
-        """Return the nodes of a run, in the order in which they began.
+        """Return the nodes of a run, one row per node, in order of their start.
 
-        Nodes that are not in the history are read from Vellum once and stored. Columns: `name`,
-        `state`, `start` (UTC), `duration_s`, `error`, `kind`, `model`, `tokens_in`, `tokens_out`,
-        `cost_usd`, `depth` (0: in the workflow itself). `run` is as in `rate`.
+        Nodes are fetched from Vellum once and then stored. Columns: `name`, `state`, `start` (UTC),
+        `duration_s`, `error`, `kind`, `model`, `tokens_in`, `tokens_out`, `cost_usd`, `depth` (0 in
+        the workflow itself). `run` is as in `rate`.
         """
-        return trace_frame(self._nodes(find_run(self.history, run)))
+        return trace_frame(self._actions.trace(find_run(self.history, run)))
 
     def sync(
         self,
@@ -441,14 +412,9 @@ class Workspace:
         limit : int, optional
             Import only this many of the newest executions.
         """
+        period: Any = {"since": since, "until": until}
         return synchronise(
-            self.client,
-            self._lookup,
-            self.history,
-            deployment,
-            since=since,
-            until=until,
-            limit=limit,
+            self.client, self._lookup, self.history, deployment, limit=limit, **period
         )
 
     @overload
@@ -595,7 +561,7 @@ class Workspace:
         )
         return start_sweep(
             self._runner,
-            self._compare_sweep,
+            self._actions.compare,
             deployment,
             cases,
             release_tags,
@@ -615,8 +581,8 @@ class Workspace:
         """Return one row per sweep of this history, or of `deployment`, newest first.
 
         Columns: `sweep_id`, `deployment`, `release_tags`, `state` (``ready``, ``running``,
-        ``stopped``, ``done``), how many runs are `planned`, `done`, `failed`, `started` and
-        `to_go`, `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
+        ``stopped``, ``done``), numbers of runs (`planned`, `done`, `failed`, `started`, `to_go`),
+        `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
         """
         return sweeps_frame(Sweeps(self.history), deployment)
 
@@ -630,11 +596,11 @@ class Workspace:
         `max_seconds`, `max_cost_usd`, `stop_after_failures`; None lifts a limit. One with
         `stop_when` is resumed by the same call of `sweep`, or wholly with ``stop_when=None``.
         """
-        return open_sweep(self._runner, self._compare_sweep, sweep_id, options)
+        return open_sweep(self._runner, self._actions.compare, sweep_id, options)
 
     @overload
     def compare(
-        self, deployment: str, *, dry_run: Literal[True], **options: Unpack[CompareOptions]
+        self, deployment: str, *, dry_run: Literal[True], **options: Unpack[StoredOptions]
     ) -> JudgePlan: ...
 
     @overload
@@ -643,49 +609,45 @@ class Workspace:
         deployment: str,
         *,
         dry_run: Literal[False] = False,
-        **options: Unpack[CompareOptions],
+        **options: Unpack[StoredOptions],
     ) -> Comparison: ...
 
+    @with_options
     def compare(
         self,
         deployment: str,
         *,
         release_tags: Sequence[str] | None = None,
-        baseline: str | None = None,
         sweep: Sweep | str | None = None,
         since: datetime | str | None = None,
-        metrics: Metrics | None = None,
         cases: Chosen | None = None,
-        alpha: float = 0.05,
-        cluster: str | None = None,
         dry_run: bool = False,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
+        **options: Unpack[CompareOptions],
     ) -> Comparison | JudgePlan:
         """Compare the stored runs of `deployment`, one row per case.
 
-        Nothing is run except judges, on what they have not judged yet. All repeats of a case count;
-        its newest answer is shown. The metrics know what sweeps and readers expected of a case.
+        Executes only judges, for answers they have not judged yet. All repeats of a case count; its
+        newest answer is shown. Metrics receive the expected outputs from sweeps and ratings.
 
         Parameters
         ----------
         release_tags, baseline : optional
-            The tags, in the order of the columns, and the one that the others are compared with.
-            Default: all that were run, and the first.
+            The tags in the order of the columns, and the one that the others are compared with.
+            Default: all tags with runs, and the first.
         sweep, since : optional
-            Only the runs of this sweep (or of the sweep with this id); only runs from this time on
-            (UTC when no zone is given).
+            Only the runs of this sweep (or sweep id); only runs from this time on (UTC unless a
+            zone is given).
         cases : optional
-            Only these: their `case_id`, or a table as of `sweep`, with what is expected of them.
-            Those that were never run are missing.
-        metrics, alpha, cluster
-            What counts as better, and how certain that is; as of `vellum_nb.Comparison`.
+            Only these cases: their `case_id`, or a table as for `sweep` with expected outputs.
+            Cases without runs are missing.
+        metrics, alpha, cluster : optional
+            Metrics, significance level (default 0.05) and the label or input that dependent cases
+            share; as in `vellum_nb.Comparison`.
         dry_run : bool, default False
-            Return only how many calls the judges among the metrics would make; nothing is run.
+            Whether to return only the number of calls that the judges would make.
         max_calls, max_cost_usd, progress : optional
-            Limits of the judges, and whether to show their progress; an answer that is not judged
-            because of a limit is an error of the metric, and judged by the next call.
+            Limits of the judges, and whether to show their progress (default). An answer that is
+            not judged because of a limit is an error of the metric, and judged by the next call.
 
         Examples
         --------
@@ -699,23 +661,12 @@ p = 1.00 · noise floor unknown>
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
         tags = [release_tags] if isinstance(release_tags, str) else release_tags
-        of = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
-        comparison = stored_comparison(
-            self._runner,
-            deployment,
-            tags,
-            sweep=of,
-            since=since,
-            cases=cases,
-            services=self._services(deployment, of),
-            baseline=baseline,
-            metrics=metrics,
-            alpha=alpha,
-            cluster=cluster,
-        )
+        chosen_sweep = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
+        filters: Any = {"sweep": chosen_sweep, "since": since, "cases": cases}
+        comparison = stored_comparison(self._actions, deployment, tags, options, **filters)
         if dry_run:
-            return plan_judges(comparison, self._judges)
-        return judged(comparison, self._judges, max_calls, max_cost_usd, progress=progress)
+            return plan_judges(comparison, self._actions)
+        return judged(comparison, self._actions, options)
 
     def judge(
         self,
@@ -730,10 +681,10 @@ p = 1.00 · noise floor unknown>
         repeats: int = 1,
         threshold: float = 0.5,
     ) -> Metric:
-        """Return a metric that asks another workflow of this workspace; see `metrics.judge`.
+        """Return a metric computed by another workflow of this workspace; see `metrics.judge`.
 
-        Unlike that it also works where there is no workspace, as in `vellum_nb.compare`. Whether it
-        agrees with people, `Comparison.judge_check` shows.
+        It also works without a workspace, as in `vellum_nb.compare`. `Comparison.judge_check` shows
+        its agreement with people.
 
         Examples
         --------
@@ -758,7 +709,7 @@ p = 1.00 · noise floor unknown>
             repeats=repeats,
             threshold=threshold,
         )
-        return made.replaced(service=self._judges)
+        return made.replaced(actions=self._actions)
 
     def bisect(
         self,
@@ -772,23 +723,23 @@ p = 1.00 · noise floor unknown>
     ) -> Bisection:
         """Find the first release that answers a case differently from the oldest one.
 
-        A binary search over the releases: of 100 some 9 are run, and the two on both sides of the
-        change once more. Stored runs of this case are used first. Where it changed several times,
-        one of the changes is found. `VellumNBError`: nothing changed, `check` raised, or runs of a
-        release disagree too much.
+        A binary search over the releases: of 100, about 9 are run, and the two next to the change
+        are repeated. Stored runs of this case are used first. If the answer changed several times,
+        one of the changes is returned. `VellumNBError`: the answer never changed, `check` raised,
+        or runs of a release disagree too much.
 
         Parameters
         ----------
         case : mapping, Run, Case or str
-            The inputs; or a run, a case of a comparison, or a `case_id`, whose inputs are used.
+            The inputs, or a run, a case of a comparison, or a `case_id` with these inputs.
         check : callable, optional
-            A function of a run; a change is where what it returns changes. Default: the outputs,
-            or the error.
+            A function of a run; a change of its result is searched. Default: the outputs, or the
+            error.
         first, last : str, optional
-            Release tags, or ids of releases, to search between. Default: oldest and newest.
+            Release tags or release ids to search between. Default: oldest and newest.
         repeats : int, optional
-            How many runs of each release count; the answer of more than half of them counts.
-            Default: one, and up to five where runs of one release disagree.
+            Number of runs per release; the majority counts. Default: one, and up to five if runs of
+            one release disagree.
 
         Examples
         --------
@@ -801,105 +752,3 @@ p = 1.00 · noise floor unknown>
         return bisect(
             self._runner, deployment, case, check, first=first, last=last, repeats=repeats
         )
-
-    def _services(self, deployment: str, sweep: Sweep | None) -> Services:
-        """Return the services of a comparison of this workspace."""
-
-        def code(tag: str, release_id: str) -> dict[str, str] | None:
-            with suppress(APIError):  # then it cannot be read
-                if self._lookup.release(deployment, tag).id == release_id:
-                    return self.code(deployment, tag)
-            return None
-
-        def replay(case: Case, tag: str) -> Run:
-            request = RunRequest(
-                deployment=deployment,
-                inputs=case.inputs,
-                release_tag=tag,
-                not_sent=None,
-                previous_execution_id=case.previous_execution_id,
-            )
-            return self._runner.execute(request)[0]
-
-        def grid(comparison: Comparison) -> ComparisonView:
-            from vellum_nb.widgets.grid import Callbacks
-
-            when = None if sweep is None else sweep.record.created.astimezone()
-            callbacks = Callbacks(
-                rate=self._rate_or_clear,
-                trace=self._nodes,
-                fail=self._name_failure,
-                replay=replay,
-                blind=lambda comparison, pair: comparison.view(blind=True, pair=pair),
-                history=self.history,
-                about="" if when is None else f"sweep of {when.day} {when:%b %H:%M}",
-                same=same_releases(self._runner, comparison),
-            )
-            return views.view_grid(comparison, callbacks)
-
-        def rate_blind(run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
-            return self.rate(run, quality=quality, metadata=metadata)
-
-        return Services(
-            sweep=lambda name, rows, options: (
-                self.sweep(name, rows, **options)
-                if rows
-                else empty_sweep(self._runner, self._compare_sweep, name, options["release_tags"])
-            ),
-            leaks=partial(contains_key, self.client),
-            grid=grid,
-            blind=partial(views.view_blind, rate=rate_blind),
-            history=self.history,
-            code=code,
-        )
-
-    def _sweep_judge(
-        self,
-        judge_id: str,
-        deployment: str,
-        cases: Cases,
-        *,
-        release_tag: str,
-        repeats: int,
-        max_calls: int | None,
-        max_cost_usd: float | None,
-        progress: bool,
-    ) -> Sweep | SweepPlan:
-        """Run what a judge has not judged yet."""
-        options = SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd)
-        return start_sweep(
-            self._runner,
-            self._compare_sweep,
-            deployment,
-            cases,
-            [release_tag],
-            repeats,
-            options,
-            reuse=True,
-            judge=judge_id,
-            progress=progress,
-        )
-
-    def _compare_sweep(self, sweep: Sweep, **options: Any) -> Comparison:
-        options |= {"sweep": sweep, "release_tags": sweep.record.release_tags}
-        compared: Comparison = self.compare(sweep.record.deployment, **options)
-        return compared
-
-    def _name_failure(self, run: Run, name: str, has: bool) -> Run:  # noqa: FBT001
-        """Add the name of a failure to the tags of a run, or remove it; for a view."""
-
-        def edit(tags: Sequence[str]) -> list[str]:
-            author = self.history.author
-            return with_failure(tags, name, author) if has else without_failure(tags, name)
-
-        self.history.annotate(run.id, tags=edit)
-        return self.history.get(run.id)
-
-    def _rate_or_clear(
-        self, run: Run, quality: float | None, desired: Mapping[str, Any] | None
-    ) -> Run:
-        """Rate for a view; with neither, the rating is removed here, and stays at Vellum."""
-        if quality is None and not desired:
-            self.history.annotate(run.id, quality=None)
-            return self.history.get(run.id)
-        return self.rate(run, quality=quality, desired=desired)

@@ -5,12 +5,13 @@ from contextlib import closing
 
 import comm
 import pytest
+from actions_kit import SomeActions
 from view_kit import GridPage, TablePage, run
 from wire_kit import Wire
 
 from vellum_nb.comparison import compare_runs
 from vellum_nb.models import RunError
-from vellum_nb.widgets.grid import Callbacks, ComparisonView
+from vellum_nb.widgets.grid import ComparisonView
 from vellum_nb.widgets.outputs import side_by_side_html
 from vellum_nb.widgets.table import HistoryView
 
@@ -82,25 +83,25 @@ def multiply(history):
 def grid(views):
     """Return how to open the grid of some runs in a page."""
 
-    def grid(runs, *, tags=("v1", "v2"), callbacks=None, **options):
+    def grid(runs, *, tags=("v1", "v2"), actions=None, **options):
         comparison = compare_runs(runs, deployment="triage", release_tags=tags, **options)
-        views.append(ComparisonView(comparison, callbacks))
+        views.append(ComparisonView(comparison, actions))
         return GridPage(views[-1])
 
     return grid
 
 
 @pytest.fixture
-def callbacks():
-    """Return callbacks that note what they are called with."""
+def actions():
+    """Return actions and a list of what they were called with."""
     done = []
 
-    def rate(each, quality, desired):
+    def rate(each, quality, desired=None):
         done.append((each.id, quality, desired))
         return each.model_copy(update={"quality": quality})
 
-    def replay(case, tag):
-        done.append((case.number, tag))
+    def run_case(deployment, case, tag):
+        done.append((deployment, case.number, tag))
         return run(case.number - 1, tag, repeat=5)
 
-    return Callbacks(rate=rate, replay=replay), done
+    return SomeActions(rate=rate, run_case=run_case, trace=lambda _: ()), done

@@ -109,9 +109,9 @@ def test_repeats_that_differ_make_a_case_unstable_and_another_metric_ranks_again
     assert "no metric 'charm'" in page.view.error
 
 
-def test_the_order_stays_while_answers_are_rated(grid, callbacks):
+def test_the_order_stays_while_answers_are_rated(grid, actions):
     runs = [run(n, tag, quality=0.5) for n in range(3) for tag in ("v1", "v2")]
-    page = grid(runs, callbacks=callbacks[0])
+    page = grid(runs, actions=actions[0])
     before = page.numbers()
     page.act("rate", before[2], release="v2", quality=0.0)
     assert page.whole.wait(10)

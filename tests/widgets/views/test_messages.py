@@ -57,7 +57,7 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
         ("grid", {"kind": "rate", "quality": 0.3}, "a rating is one of"),
         ("grid", {"kind": "rate", "quality": True}, "a rating is one of"),
         ("grid", {"kind": "rate", "quality": [1]}, "a rating is one of"),
-        ("grid", {"kind": "blind", "release": "v2"}, "There is no blind rating here"),
+        ("grid", {"kind": "blind", "release": "v2"}, "no workspace to store blind ratings"),
     ],
     indirect=["page"],
 )

@@ -1,0 +1,94 @@
+"""`Actions`: the operations of a workspace that comparisons, judges and the grid call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vellum_nb.comparison.cases import Case
+from vellum_nb.errors import InputError
+from vellum_nb.history import History
+from vellum_nb.models import NodeRun, Run, WorkflowDeploymentRelease
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class SweepRuns(Protocol):
+    """The part of `vellum_nb.Sweep` that comparisons use; the room of sweeps is above this one."""
+
+    @property
+    def id(self) -> str:
+        """Id of the sweep."""
+
+    def frame(self) -> pd.DataFrame:
+        """Return its runs, one row per run."""
+
+    def runs(self) -> list[Run]:
+        """Return its runs."""
+
+    def compare(self, *args: Any, **options: Any) -> Any:
+        """Return the `Comparison` of its releases."""
+
+
+class Actions(Protocol):
+    """Operations of a workspace, which comparisons cannot import.
+
+    `vellum_nb.workspace.comparing.WorkspaceActions` implements them. A comparison of a DataFrame
+    has none; `require` raises if an operation is missing.
+    """
+
+    history: History
+
+    def leaks(self, text: str) -> bool:
+        """Return whether `text` contains the API key."""
+
+    def release(self, deployment: str, release_tag: str) -> WorkflowDeploymentRelease | None:
+        """Return the release of a tag, or None if it cannot be read."""
+
+    def code(self, deployment: str, release_tag: str, release_id: str) -> Mapping[str, str] | None:
+        """Return path to source text, or None if unreadable or if the tag has moved."""
+
+    def sweep(
+        self,
+        deployment: str,
+        cases: Sequence[Mapping[str, Any]],
+        *,
+        release_tag: str,
+        repeats: int = 1,
+        judge: str | None = None,
+        max_calls: int | None = None,
+        max_cost_usd: float | None = None,
+        progress: bool = True,
+    ) -> SweepRuns:
+        """Run `cases` and return the `Sweep`.
+
+        With `judge`, which identifies a judge, stored runs of the same cases are reused, and
+        concurrent processes execute each case once.
+        """
+
+    def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
+        """Execute one case and return its run."""
+
+    def rate(
+        self,
+        run: Run,
+        quality: float | None,
+        desired: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Store a rating and return the updated run; clear it if no rating is given."""
+
+    def name_failure(self, run: Run, name: str, *, has: bool) -> Run:
+        """Add a failure name to the tags of a run, or remove it; return the updated run."""
+
+    def trace(self, run: Run) -> Sequence[NodeRun]:
+        """Return the nodes of a run, fetched once and then stored."""
+
+
+def require(actions: Actions | None, task: str) -> Actions:
+    """Return `actions`, or raise an `InputError` if there is no workspace for `task`."""
+    if actions is None:
+        msg = f"this comparison has no workspace to {task}: make it with ws.compare(...)"
+        raise InputError(msg)
+    return actions
