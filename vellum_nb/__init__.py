@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from vellum_nb.local import Isolation, LocalServer, Reject
     from vellum_nb.models import Run
-    from vellum_nb.sweep import Sweep, SweepPlan
+    from vellum_nb.sweep import Limits, StopWhen, Sweep, SweepPlan
     from vellum_nb.widgets.form import RunForm
     from vellum_nb.widgets.grid import ComparisonView
     from vellum_nb.widgets.lab import LabPanel
@@ -72,6 +72,8 @@ _HOMES = {
     "metrics": "comparison",
     "Sweep": "sweep",
     "SweepPlan": "sweep",
+    "Limits": "sweep",
+    "StopWhen": "sweep",
     "RunForm": "widgets.form",
     "HistoryView": "widgets.table",
     "LabPanel": "widgets.lab",
@@ -113,6 +115,8 @@ __all__ = [
     "metrics",
     "Sweep",
     "SweepPlan",
+    "Limits",
+    "StopWhen",
     "RunForm",
     "HistoryView",
     "LabPanel",

@@ -18,14 +18,14 @@ DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sa
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors quote what was typed, but no password of a URL."""
+    """Its errors do not show the password of a URL."""
 
     def error(self, message: str) -> NoReturn:
         super().error(re.sub(r"(\w://)\S*@", r"\1", message))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser; what it parses has the `command` to call."""
+    """Return the parser. Its namespaces have the `command` to call."""
     made = _Parser(
         prog="vellum-nb",
         description="Run, keep and compare Vellum workflow releases.",
@@ -94,7 +94,7 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("name", metavar="NAME", help="the deployment's name")
     text = "an input variable; V is JSON if the variable is not text; @FILE reads a file"
     run.add_argument("--input", action="append", default=[], metavar="K=V", help=text)
-    text = "default: LATEST; may be repeated"
+    text = "default: LATEST; can be repeated"
     run.add_argument("--release-tag", action="append", metavar="TAG", help=text)
     output = run.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the runs as JSON lines")

@@ -1,4 +1,4 @@
-"""The commands: each calls one public function and prints what it returns."""
+"""The commands: each calls one public function and prints the result."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from vellum_nb.workspace import Workspace
 
 
-MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # not a vendor's name: the URL may be anybody's
+MODELS_KEY = "VELLUM_NB_MODELS_KEY"  # of any vendor
 
-_GRACE = 5.0  # seconds for what runs when the server is stopped
+_GRACE_S = 5.0  # for executions under way when the server is stopped
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def serve(args: argparse.Namespace) -> int:
         msg = f"--model {args.model} needs the endpoint: add --models-url URL"
         raise VellumNBError(msg)
     server = vellum_nb.LocalServer(
-        port=args.port, data=args.data, samples=not args.no_samples, grace=_GRACE
+        port=args.port, data=args.data, samples=not args.no_samples, grace=_GRACE_S
     )
     if args.models_url is not None:
         key = os.environ.get(MODELS_KEY) or None
@@ -51,27 +51,27 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def deployments(args: argparse.Namespace) -> int:
-    """Print the deployments with their release tags; nothing in them drives the terminal."""
+    """Print the deployments with their release tags; control characters are escaped."""
     from vellum_nb.escaping import printable
 
     with opened(args, ":memory:") as workspace:
         frame = workspace.deployments()
         frame["release_tags"] = ""
-        with suppress(APIError):  # this key may not read them
-            tags = [workspace.client.iter_workflow_release_tags(id_) for id_ in frame["id"]]
-            frame["release_tags"] = [", ".join(tag.name for tag in each) for each in tags]
+        with suppress(APIError):  # the key cannot read them
+            pages = [workspace.client.iter_workflow_release_tags(id_) for id_ in frame["id"]]
+            frame["release_tags"] = [", ".join(tag.name for tag in tags) for tags in pages]
     if args.json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=True), file=data())
         return 0
     for row in frame.itertuples():
         texts = (row.name, row.inputs, row.outputs, row.release_tags)
-        name, inputs, outputs, named = (printable(str(text).replace("\n", " ")) for text in texts)
-        print(f"{name}\n  in    {inputs}\n  out   {outputs}\n  tags  {named}")
+        name, inputs, outputs, tags = (printable(str(text).replace("\n", " ")) for text in texts)
+        print(f"{name}\n  in    {inputs}\n  out   {outputs}\n  tags  {tags}")
     return 0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run on each release tag; 0 when every run was fulfilled."""
+    """Run on each release tag; return 0 if every run was fulfilled, 2 if not."""
     tags = dict.fromkeys(args.release_tag or ["LATEST"])
     runs: list[Run] = []
     with opened(args, args.history) as workspace:
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             for tag, inputs in cases.items():
                 runs.append(execute(args.name, inputs, release_tag=tag))
-        finally:  # an error on one tag does not hide the answers of the others
+        finally:  # print the answers before an error
             if not args.stream:
                 _show(runs, as_json=args.json)
     return 0 if all(run.state == "FULFILLED" for run in runs) else 2
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 def _streamed(
     workspace: Workspace, name: str, inputs: Mapping[str, object], *, release_tag: str
 ) -> Run:
-    """Run, and print each text as it grows, then whatever is no text."""
+    """Run and print streamed text, then the other outputs."""
     from vellum_nb.escaping import printable
 
     print(release_tag, end="")
@@ -102,8 +102,8 @@ def _streamed(
                 print(printable(head + event.delta), end="", flush=True)
         texts = dict(stream.texts)
     run = stream.run
-    rest = {name: value for name, value in run.outputs.items() if name not in texts}
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in rest.items()]
+    values = {name: value for name, value in run.outputs.items() if name not in texts}
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     if run.error is not None:
         lines.append(f"error: {run.error.code}: {run.error.message}")
     print("", *(printable(line) for line in lines), run.state, sep="\n", flush=True)
@@ -121,10 +121,10 @@ def _show(runs: Sequence[Run], *, as_json: bool) -> None:
 
 
 def existing(history: str | None) -> Any:
-    """Return the history; a file that is named must exist."""
+    """Return the location of the history; raise an error if the file does not exist."""
     from vellum_nb.history import parse_location
 
-    history = parse_location(history)  # before anything can fail: it may contain a password
+    history = parse_location(history)  # hides a password from tracebacks
     if isinstance(history, str) and not Path(history).expanduser().exists():
         msg = f"There is no history {history}"
         raise VellumNBError(msg)
@@ -133,7 +133,7 @@ def existing(history: str | None) -> Any:
 
 def export(args: argparse.Namespace) -> int:
     """Write runs to a file or to stdout."""
-    names = None  # as a row of CSV
+    names = None
     if args.columns is not None:
         names = [name for row in csv.reader(args.columns) for name in row]
     options: dict[str, Any] = {"columns": names, "progress": None if sys.stderr.isatty() else False}
@@ -159,14 +159,14 @@ def sync(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print what is damaged; 0 when nothing is. The file itself is read: it may not open."""
-    found = vellum_nb.check_history(args.file)
-    print(found, file=data())
-    return 0 if found.ok else 1
+    """Print the damage of a file; return 0 if it is intact."""
+    report = vellum_nb.check_history(args.file)
+    print(report, file=data())
+    return 0 if report.ok else 1
 
 
 def merge(args: argparse.Namespace) -> int:
-    """Merge another history; 2 where runs differ."""
+    """Merge another history; return 2 if runs differ."""
     with vellum_nb.History(args.history) as history:
         report = history.merge(args.other)
     print(report)
@@ -174,14 +174,14 @@ def merge(args: argparse.Namespace) -> int:
 
 
 def vacuum(args: argparse.Namespace) -> int:
-    """Make the file smaller; deleted runs are removed only when that was confirmed."""
+    """Shrink the file; removing deleted runs needs a confirmation."""
     with vellum_nb.History(existing(args.history)) as history:
         waiting = int(history.deletions()["runs"].sum())
         if waiting and not args.yes:
             msg = f"{waiting:,} deleted runs could not be restored after that; add --yes to confirm"
             raise VellumNBError(msg)
-        done = history.vacuum()
-    say(repr(done)[1:-1])
+        report = history.vacuum()
+    say(repr(report)[1:-1])
     return 0
 
 
@@ -195,5 +195,5 @@ def _written(history: History, path: Path, options: dict[str, Any]) -> None:
 
 def opened(args: argparse.Namespace, history: str | None) -> Workspace:
     """Return the workspace that the arguments name."""
-    with redirect_stdout(sys.stderr):  # a message of it is no data
+    with redirect_stdout(sys.stderr):  # stdout is for data
         return vellum_nb.connect(args.target, history=history)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _STDOUT = "-"
 _LISTED = ("worse", "missing", "better")
 _NO_METRIC = (
-    "nothing distinguishes better from worse here, so --fail-on-regression has nothing to go by: "
-    "give --metric, or --cases with a column expected.<output>, or rate runs"
+    "without a metric, --fail-on-regression cannot distinguish better from worse: give "
+    "--metric, or --cases with a column expected.<output>, or rate runs"
 )
 
 
@@ -28,7 +28,7 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     text = "default: all that have runs"
     made.add_argument("--release-tag", action="append", metavar="TAG", help=text)
     made.add_argument("--baseline", metavar="TAG", help="default: the first release tag")
-    text = "score, exact, similarity, latency_s and so on; the first decides; may be repeated"
+    text = "score, exact, similarity, latency_s and so on; the first decides; can be repeated"
     made.add_argument("--metric", action="append", metavar="METRIC", help=text)
     made.add_argument(
         "--cases", metavar="FILE", help="a file of cases: only these, with their expected outputs"
@@ -37,12 +37,12 @@ def add_compare(made: argparse.ArgumentParser) -> None:
     made.add_argument("--since", help="only runs since then: 2026-11-24, UTC")
     text = "exit with 1 when a release is worse"
     made.add_argument("--fail-on-regression", action="store_true", help=text)
-    for name, may in (("regressions", "may be worse"), ("missing", "may have no answer")):
-        text = f"how many cases {may}, or any; default: 0"
+    for name, kind in (("regressions", "worse cases"), ("missing", "cases without an answer")):
+        text = f"accepted number of {kind}, or any; default: 0"
         made.add_argument(f"--max-{name}", type=_limit, default=0, metavar="N", help=text)
     text = "significance level; default: 0.05"
     made.add_argument("--alpha", type=float, default=0.05, metavar="P", help=text)
-    text = "what cases share that are not independent: label.NAME, or an input"
+    text = "cases with the same value are not independent: label.NAME, or an input"
     made.add_argument("--cluster", metavar="NAME", help=text)
     text = "write a summary for a pull request; stdout without FILE"
     made.add_argument("--markdown", nargs="?", const=_STDOUT, metavar="FILE", help=text)
@@ -104,12 +104,12 @@ def _print(comparison: Comparison, args: argparse.Namespace, error: RegressionEr
 def _markdown(
     comparison: Comparison, args: argparse.Namespace, error: RegressionError | None
 ) -> str:
-    """Return the summary, which begins with whether the releases pass."""
+    """Return the summary, with the result of the gate first."""
     from vellum_nb.rendering.format import markdown_code
 
     head = ""
     if error is not None:
-        reasons = "".join(f"> - {markdown_code(each)}\n" for each in error.reasons)
+        reasons = "".join(f"> - {markdown_code(reason)}\n" for reason in error.reasons)
         head = f"> **Does not pass.**\n>\n{reasons}\n"
     elif args.fail_on_regression:
         head = "> **Passes.**\n\n"

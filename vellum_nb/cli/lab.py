@@ -32,16 +32,16 @@ def lab(args: argparse.Namespace) -> int:
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")
     environment = os.environ | {"JUPYTER_CONFIG_PATH": _lab_settings()}
-    if os.name != "nt":  # in our place: Ctrl-C and kill reach JupyterLab and its kernels
+    if os.name != "nt":  # JupyterLab gets signals such as Ctrl-C directly
         os.execve(sys.executable, command, environment)  # noqa: S606 - our own arguments, no shell
     return subprocess.call(command, env=environment)  # noqa: S603 - likewise
 
 
 def _lab_settings() -> str:
-    """Return where JupyterLab looks for settings: ours turn off its prompts about news."""
-    given = os.environ.get("JUPYTER_CONFIG_PATH")
-    ours = str(_PACKAGE / "jupyter")
-    return f"{ours}{os.pathsep}{given}" if given else ours
+    """Return the settings path of JupyterLab, with ours, which disable its news prompts."""
+    user_path = os.environ.get("JUPYTER_CONFIG_PATH")
+    package_path = str(_PACKAGE / "jupyter")
+    return f"{package_path}{os.pathsep}{user_path}" if user_path else package_path
 
 
 def _first(folder: Path) -> list[Path]:
@@ -49,12 +49,12 @@ def _first(folder: Path) -> list[Path]:
 
 
 def _notebooks(folder: str | None) -> Path:
-    """Return the folder of notebooks; put ours there when it holds none."""
+    """Return the folder of notebooks; copy the tutorials into an empty one."""
     path = Path(folder or "notebooks")
     ours = _PACKAGE / "notebooks"
     if not any(path.glob("*.ipynb")) and ours.is_dir():
         path.mkdir(parents=True, exist_ok=True)
-        for file in (*ours.glob("*.ipynb"), *ours.glob("*.py")):  # with what they import
+        for file in (*ours.glob("*.ipynb"), *ours.glob("*.py")):  # modules that they import
             shutil.copyfile(file, path / file.name)
         say(f"Copied the tutorial notebooks to {path}")
     return path

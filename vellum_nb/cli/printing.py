@@ -8,21 +8,21 @@ from typing import TextIO
 
 
 def let_any_text_through() -> None:
-    """Have what the terminal's encoding cannot write appear as an escape, not as a traceback."""
+    """Escape characters that the encoding of the terminal does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def data() -> TextIO:
-    """Return stdout for data: UTF-8 and plain line feeds, as in the files that we write."""
+    """Return stdout for data: UTF-8 and line feeds, as in exported files."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     return sys.stdout
 
 
 def print_safely(text: str, file: TextIO | None = None) -> None:
-    """Print a text from elsewhere; nothing in it drives the terminal."""
+    """Print text with control characters escaped."""
     from vellum_nb.escaping import printable
 
     print(printable(text), file=file)

@@ -11,66 +11,81 @@ from vellum_nb.cli.printing import data, print_safely, say
 
 if TYPE_CHECKING:
     from vellum_nb.sweep import Sweep, SweepPlan
+    from vellum_nb.sweep.progress import Progress
 
 
+_NUMBERS: tuple[tuple[str, type, str], ...] = (
+    ("repeats", int, "runs of each case on each tag; default: 1"),
+    ("concurrency", int, "calls at once; default: adapted to the server, up to 128"),
+)
 _LIMITS: tuple[tuple[str, type, str], ...] = (
-    ("repeats", int, "how often each case is run on each tag; default: 1"),
-    ("concurrency", int, "calls at once; default: as many as the server handles well"),
-    ("max-concurrency", int, "at most N calls at once; default: 128"),
     ("max-calls", int, "stop after N calls"),
     ("max-seconds", float, "stop after N seconds"),
-    ("max-cost-usd", float, "stop when it has cost this much"),
+    ("max-cost-usd", float, "stop at this cost"),
     ("stop-after-failures", int, "stop when N runs have failed"),
 )
+_EXISTING = {
+    "resume": "resume the unfinished sweep of the same plan, if any; the default",
+    "reuse": "resume, and use runs of the history",
+    "restart": "run all cases again",
+}
 _INTERRUPTED = 130
 _INCOMPLETE = 2
 
 
-def add_sweep(made: argparse.ArgumentParser) -> None:
+def add_sweep(command: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    made.add_argument("name", metavar="NAME", help="the deployment's name")
-    made.add_argument("cases", metavar="CASES", help="a .csv, .jsonl, .json or .parquet file")
-    made.add_argument(
-        "--release-tag", action="append", metavar="TAG", help="default: LATEST; may be repeated"
+    command.add_argument("name", metavar="NAME", help="the deployment's name")
+    command.add_argument("cases", metavar="CASES", help="a .csv, .jsonl, .json or .parquet file")
+    command.add_argument(
+        "--release-tag", action="append", metavar="TAG", help="default: LATEST; can be repeated"
     )
-    for name, kind, text in _LIMITS:
-        made.add_argument(f"--{name}", type=kind, metavar="N", help=text)
-    text = "decided: as soon as the score decides which release is better, or cannot any more"
-    made.add_argument("--stop-when", choices=["decided"], help=text)
+    for name, kind, text in (*_NUMBERS, *_LIMITS):
+        command.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    text = "decided: as soon as the score decides which release is better, or cannot decide"
+    command.add_argument("--stop-when", choices=["decided"], help=text)
     text = "the folder of the files that cases name; no other files are read"
-    made.add_argument("--files", metavar="FOLDER", help=text)
-    made.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
-    again = made.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume",
-        action="store_true",
-        help="resume the unfinished sweep of the same plan, if there is one; the default",
-    )
-    again.add_argument("--restart", action="store_true", help="run all of it again")
-    made.add_argument("--reuse", action="store_true", help="use runs that are in the history")
-    made.add_argument("--json", action="store_true", help="print plan or summary as JSON")
+    command.add_argument("--files", metavar="FOLDER", help=text)
+    command.add_argument("--dry-run", action="store_true", help="check and plan only")
+    existing = command.add_mutually_exclusive_group()
+    for value, text in _EXISTING.items():
+        existing.add_argument(
+            f"--{value}", dest="existing", action="store_const", const=value, help=text
+        )
+    command.add_argument("--json", action="store_true", help="print plan or summary as JSON")
 
 
 def sweep(args: argparse.Namespace) -> int:
-    """Sweep; return 0 when every planned run was fulfilled, 2 when not, 130 when interrupted."""
+    """Sweep; return 0 if every planned run was fulfilled, 2 if not, 130 if interrupted."""
     from vellum_nb.sweep.sweep import SweepInterrupt
 
-    tags = args.release_tag or ["LATEST"]
-    options: dict[str, Any] = {"release_tags": tags, "reuse": args.reuse, "restart": args.restart}
-    for name in (*(name for name, _, _ in _LIMITS), "stop-when", "files"):
-        given = getattr(args, name.replace("-", "_"))
-        if given is not None:
-            options[name.replace("-", "_")] = given
+    options: dict[str, Any] = {"release_tags": args.release_tag or ["LATEST"]}
+    names = [name for name, _, _ in _NUMBERS]
+    options |= _given(args, [*names, "stop-when", "files", "existing"])
+    options["limits"] = _given(args, [name for name, _, _ in _LIMITS])
     with opened(args, args.history) as workspace:
         if args.dry_run:
             _print_plan(workspace.sweep(args.name, args.cases, dry_run=True, **options), args)
             return 0
         try:
-            done = workspace.sweep(args.name, args.cases, **options)
+            result = workspace.sweep(args.name, args.cases, **options)
         except SweepInterrupt as exc:
-            done = exc.sweep
-        _print_summary(done, args)
-        return _status(done)
+            result = exc.sweep
+        now = _progress(result)
+        _print_summary(result, now, args)
+        return _status(now)
+
+
+def _given(args: argparse.Namespace, options: list[str]) -> dict[str, Any]:
+    """Return the values of the options that are given, by parameter name."""
+    names = [option.replace("-", "_") for option in options]
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _progress(result: Sweep) -> Progress:
+    from vellum_nb.sweep.sweep import control_of
+
+    return control_of(result).progress()
 
 
 def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
@@ -83,40 +98,39 @@ def _print_plan(plan: SweepPlan, args: argparse.Namespace) -> None:
     print(json.dumps(fields, ensure_ascii=False), file=data())
 
 
-def _print_summary(done: Sweep, args: argparse.Namespace) -> None:
-    now = done.progress()
+def _print_summary(result: Sweep, now: Progress, args: argparse.Namespace) -> None:
     if args.json:
         of_tag = ("release_tag", "planned", "done", "failed", "median_s", "cost_usd")
         tags = [{name: getattr(tag, name) for name in of_tag} for tag in now.tags]
         names = ("state", "why", "found", "planned", "done", "failed", "cost_usd", "moved")
         fields = {name: getattr(now, name) for name in names}
-        fields = {"sweep_id": done.id, **fields, "notes": done.notes, "release_tags": tags}
+        fields = {"sweep_id": result.id, **fields, "notes": result.notes, "release_tags": tags}
         print(json.dumps(fields, ensure_ascii=False), file=data())
         return
     lines = [f"{args.name}: {now.state}, {now.ended:,} of {now.planned:,} runs"]
     for tag in now.tags:
-        took = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
+        latency = "" if tag.median_s is None else f", median {tag.median_s:.2f} s"
         cost = "" if tag.cost_usd is None else f", ${tag.cost_usd:.4g}"
-        lines.append(f"  {tag.release_tag}: {tag.done:,} done, {tag.failed:,} failed{took}{cost}")
-    lines += [f"  note: {note}" for note in done.notes]
+        counts = f"{tag.done:,} done, {tag.failed:,} failed"
+        lines.append(f"  {tag.release_tag}: {counts}{latency}{cost}")
+    lines += [f"  note: {note}" for note in result.notes]
     if now.moved:
         lines.append(f"  moved during the sweep: {', '.join(now.moved)}")
     if now.cost_problem:
         lines.append(f"  {now.cost_problem}")
-    print_safely("\n".join([*lines, f"  sweep {done.id}"]))
+    print_safely("\n".join([*lines, f"  sweep {result.id}"]))
 
 
-def _status(done: Sweep) -> int:
-    now = done.progress()
+def _status(now: Progress) -> int:
     if now.is_decided:
         say(f"vellum-nb: {now.reason}")
     if now.state == "done" or now.is_decided:
         return _INCOMPLETE if now.failed else 0
     stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached
-    more = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
+    remedy = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
     say(
         f"vellum-nb: {now.reason or 'interrupted'}: {stored}; "
-        f"the same command{more} runs the other {now.planned - now.ended:,}"
+        f"the same command{remedy} runs the other {now.planned - now.ended:,}"
     )
     return _INCOMPLETE if now.reason else _INTERRUPTED

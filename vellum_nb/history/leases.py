@@ -174,7 +174,7 @@ def leases(reader: Reader, name: str) -> list[Row]:
 def held_message(name: str, rows: Sequence[Row]) -> str:
     """Return the message for a lease `name` that this process cannot use."""
     kind, is_no_sweep, owner_id = name.partition(":")
-    noun, advice = f"Sweep {name}", ", or start another with restart=True"
+    noun, advice = f"Sweep {name}", ", or start another with existing='restart'"
     if is_no_sweep:
         noun, advice = f"{kind.capitalize()} {owner_id[:8]}", ""
     if not rows:

@@ -1,4 +1,4 @@
-"""The cases of a sweep: tables of any kind, read, typed and checked on every release."""
+"""Cases of a sweep: read tables, convert values, and check them on every release."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ if TYPE_CHECKING:
 
 
 Cases: TypeAlias = "pd.DataFrame | Iterable[Mapping[str, Any] | Run] | str | Path | CaseFile"
-"""What a sweep takes as its cases."""
+"""Cases as `Workspace.sweep` accepts them."""
 Releases: TypeAlias = Mapping[str, WorkflowDeploymentRelease | None]
 Use = Literal["input", "expected", "label", "previous"]
 
-MOCKS = "node_output_mocks"
-"""Key of the metadata in which a local server takes the mocks of a run."""
+MOCKS = "mocks"
+"""Column, and label of a case, with outputs that a local server uses in place of nodes."""
+MOCKS_METADATA = "node_output_mocks"
+"""Metadata key of a run with these mocks."""
 PREVIOUS = "previous_execution_id"
-"""The column with the execution that a case continues."""
+"""Column with the id of the execution that a case continues."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
-"""How the name of a file of cases may end."""
+"""Suffixes of files of cases."""
 _OF_A_HISTORY = frozenset({"execution_id", "release_tag", "timestamp", "deployment", "case_id"})
 _OF_A_RUN = frozenset({"id", "inputs", "deployment", "case_id", "state"})
 _OF_A_FRAME = "the DataFrame"
@@ -48,11 +50,11 @@ _USES: dict[str, Use] = {
     "label": "label",
 }
 _HISTORY_LABELS = frozenset({"execution_id", "note", "tags"})
-_DEEPEST_MEDIA = 8  # levels of a chat history: messages, content, parts
+_MAX_MEDIA_DEPTH = 8  # levels of a chat history: messages, content, parts
 _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
-_LARGEST = 500_000_000  # bytes of a file
-_LARGEST_UNPACKED = 1_000_000_000  # bytes of the values of a Parquet file
-_MOST_COLUMNS = 2_000
+_MAX_FILE_BYTES = 500_000_000
+_MAX_PARQUET_BYTES = 1_000_000_000  # unpacked
+_MAX_COLUMNS = 2_000
 _NEVER_TEXT = frozenset({"CHAT_HISTORY", "ARRAY", "SEARCH_RESULTS", "FUNCTION_CALL"})
 MEDIA = frozenset({"image", "audio", "video", "document"})
 _TYPED = "; in a DataFrame text stays text: give the path of the file, or convert the column"
@@ -60,14 +62,14 @@ _TYPED = "; in a DataFrame text stays text: give the path of the file, or conver
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """A file of cases that is in memory; the format is the ending of its name."""
+    """A file of cases in memory; the suffix of its name is the format."""
 
     name: str
     content: bytes = field(repr=False)
 
 
 class Bare(str):
-    """A cell of a CSV without quotes."""
+    """An unquoted cell of a CSV."""
 
     __slots__ = ()
 
@@ -78,31 +80,31 @@ class Table:
 
     rows: list[dict[str, Any]]
     columns: tuple[str, ...]
-    form: Literal["csv", "frame", "dicts"]  # all is text; JSON may be text; all is as it is meant
+    form: Literal["csv", "frame", "dicts"]  # untyped; JSON as text; typed
     name: str  # in messages
-    has_runs: bool = False  # of a history, which may be called as variables are
+    has_runs: bool = False
 
     @property
     def stored(self) -> bool:
-        """Whether these are runs of a history."""
+        """Whether the rows are runs of a history."""
         return self.has_runs or set(self.columns) >= _OF_A_HISTORY
 
 
 def read_table(cases: Cases) -> Table:
-    """Return `cases` as a table; raise `InputError` where it cannot be read, or is empty."""
-    given: Any = [cases] if isinstance(cases, Run) else cases
-    if isinstance(given, str | Path | CaseFile):
-        table = _of_file(given)
-    elif hasattr(given, "to_dict") and hasattr(given, "columns"):
-        table = _of_frame(given, _OF_A_FRAME)
-    elif isinstance(given, Mapping) or not isinstance(given, Iterable):
+    """Return `cases` as a table; raise an `InputError` if they are unreadable or empty."""
+    source: Any = [cases] if isinstance(cases, Run) else cases
+    if isinstance(source, str | Path | CaseFile):
+        table = _of_file(source)
+    elif hasattr(source, "to_dict") and hasattr(source, "columns"):
+        table = _of_frame(source, _OF_A_FRAME)
+    elif isinstance(source, Mapping) or not isinstance(source, Iterable):
         msg = (
-            f"{format_value(given)} is not a table of cases; give a DataFrame, a list of dicts "
+            f"{format_value(source)} is not a table of cases; give a DataFrame, a list of dicts "
             "([{'ticket': '...'}, ...]), runs, or the path of a file"
         )
         raise InputError(msg)
     else:
-        table = _of_dicts(list(given), "the list")
+        table = _of_dicts(list(source), "the list")
     if not table.rows:
         msg = f"{table.name} has no rows: a sweep needs at least one case"
         raise InputError(msg)
@@ -145,16 +147,16 @@ def _of_file(cases: str | Path | CaseFile) -> Table:
 
 def _content(path: Path) -> bytes:
     path = path.expanduser()
-    if not path.exists() or (path.is_file() and path.stat().st_size <= _LARGEST):
+    if not path.exists() or (path.is_file() and path.stat().st_size <= _MAX_FILE_BYTES):
         return path.read_bytes()
-    limit = f"{_LARGEST // 10**6:,} MB"
+    limit = f"{_MAX_FILE_BYTES // 10**6:,} MB"
     msg = f"{path} cannot be read: it is not a regular file of at most {limit}; split it"
     raise InputError(msg)
 
 
 def _of_csv(content: bytes, name: str) -> Table:
     _, head, lines = csv_table(content)
-    names = [each.strip() for each in head]
+    names = [column.strip() for column in head]
     _check_columns(names, name)
     rows = [
         {
@@ -168,7 +170,7 @@ def _of_csv(content: bytes, name: str) -> Table:
 
 
 def _of_parquet(content: bytes, name: str) -> Table:
-    """Read a file unless it unpacks to much more than it is."""
+    """Read a Parquet file, unless its unpacked size is too large."""
     import pandas as pd
 
     try:
@@ -188,10 +190,10 @@ def _of_parquet(content: bytes, name: str) -> Table:
         for column in batch.columns:
             is_packed = hasattr(column, "dictionary_decode")
             size += (column.dictionary_decode() if is_packed else column).nbytes
-        if size > _LARGEST_UNPACKED:
+        if size > _MAX_PARQUET_BYTES:
             msg = (
                 f"The {parquet.metadata.num_rows:,} rows of {name} unpack to over "
-                f"{_LARGEST_UNPACKED // 10**6:,} MB: split the file, or give a DataFrame"
+                f"{_MAX_PARQUET_BYTES // 10**6:,} MB: split the file, or give a DataFrame"
             )
             raise InputError(msg)
     return _of_frame(pd.read_parquet(BytesIO(content)), name)
@@ -201,7 +203,7 @@ def _of_frame(frame: Any, name: str) -> Table:
     names = [str(column).strip() for column in frame.columns]
     _check_columns(names, name)
     columns = [frame.iloc[:, at] for at in range(len(names))]
-    cells = [zip(each.tolist(), each.isna().tolist(), strict=True) for each in columns]
+    cells = [zip(c.tolist(), c.isna().tolist(), strict=True) for c in columns]
     rows = [
         {
             name: value
@@ -227,10 +229,9 @@ def _of_dicts(cases: Any, name: str) -> Table:
         if set(row) >= _OF_A_RUN:
             has_runs = True
             parts = ("input", "inputs"), ("expected", "desired"), ("label", "labels")
-            found = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
+            cells = {f"{use}.{k}": v for use, key in parts for k, v in (row.get(key) or {}).items()}
             keys = ("deployment", "execution_id", PREVIOUS)
-            own = {key: row[key] for key in keys if row.get(key)}
-            rows.append(found | own)
+            rows.append(cells | {key: row[key] for key in keys if row.get(key)})
         else:
             rows.append({str(key): value for key, value in row.items()})
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
@@ -239,8 +240,8 @@ def _of_dicts(cases: Any, name: str) -> Table:
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:
-    if len(names) > _MOST_COLUMNS:
-        msg = f"{where} has {len(names):,} columns; a table of cases has at most {_MOST_COLUMNS:,}"
+    if len(names) > _MAX_COLUMNS:
+        msg = f"{where} has {len(names):,} columns; a table of cases has at most {_MAX_COLUMNS:,}"
         raise InputError(msg)
     repeated = dict.fromkeys(name for name in names if name and names.count(name) > 1)
     if repeated:
@@ -249,49 +250,57 @@ def _check_columns(names: Sequence[str], where: str) -> None:
 
 
 def column_uses(table: Table, variables: Iterable[str] | None) -> dict[str, tuple[Use, str]]:
-    """Return what columns are for, and the name they have there, without those that are ignored.
+    """Return the use of each column, and its name without the prefix; ignored columns are left out.
 
-    Of stored runs only ``input.…``, ``desired.…`` and the like count. Without `variables`, the
-    inputs of all releases, every column is an input that is not named otherwise.
+    For stored runs, only columns with a prefix count. `variables` are the inputs of all releases;
+    if they are not readable, every column without another use is an input.
     """
-    prefixed = any(name.startswith("input.") for name in table.columns)
-    known = None if variables is None else set(variables)
     uses: dict[str, tuple[Use, str]] = {}
-    seen: dict[tuple[Use, str], str] = {}
+    columns: dict[tuple[Use, str], str] = {}
+    inputs = None if variables is None else frozenset(variables)
+    has_prefix = any(column.startswith("input.") for column in table.columns)
     # ``expected.x`` goes before ``desired.x``, and ``label.note`` before the history's own column.
     for column in sorted(
         table.columns, key=lambda name: not name.startswith(("expected.", "label."))
     ):
-        prefix, _, rest = column.partition(".")
-        if rest and prefix in _USES:
-            use = _USES[prefix], rest
-        elif column == PREVIOUS and (known is None or column not in known):
-            use = "previous", column
-        elif table.stored or not column or column.startswith("Unnamed: "):  # as pandas calls them
-            if not table.stored or column not in _HISTORY_LABELS:
-                continue
-            use = "label", column
-        else:
-            is_input = not prefixed if known is None else column in known
-            use = ("input" if is_input else "label"), column
-        other = seen.setdefault(use, column)
-        if other == column:
+        use = _column_use(column, table, inputs, has_prefix=has_prefix)
+        if use is None:
+            continue
+        first = columns.setdefault(use, column)
+        if first == column:
             uses[column] = use
         elif use[0] == "input":
-            msg = f"{other} and {column} of {table.name} are both the input {use[1]}; leave one out"
+            msg = f"{first} and {column} of {table.name} are both the input {use[1]}; leave one out"
             raise InputError(msg)
     return {column: uses[column] for column in table.columns if column in uses}
 
 
+def _column_use(
+    column: str, table: Table, inputs: frozenset[str] | None, *, has_prefix: bool
+) -> tuple[Use, str] | None:
+    prefix, _, name = column.partition(".")
+    if name and prefix in _USES:
+        return _USES[prefix], name
+    if column == PREVIOUS and (inputs is None or column not in inputs):
+        return "previous", column
+    if table.stored:
+        return ("label", column) if column in _HISTORY_LABELS else None
+    if not column or column.startswith("Unnamed: "):  # pandas: a column without a name
+        return None
+    if inputs is None:
+        return "label" if has_prefix or column == MOCKS else "input", column
+    return "input" if column in inputs else "label", column
+
+
 def _typed_value(value: Any, variable: VellumVariable | None, table: Table) -> Any:
-    """Return what `value` of `table` is for `variable`; raise `InputError` for broken JSON."""
-    if not isinstance(value, str):  # pandas makes floats of whole numbers where some are missing
+    """Convert a cell to the type of its variable; raise an `InputError` for broken JSON."""
+    if not isinstance(value, str):  # pandas stores integers as floats if some are missing
         type_ = ((variable and variable.json_schema) or {}).get("type")
         is_whole = type_ == "integer" and table.form == "frame" and isinstance(value, float)
         return int(value) if is_whole and value.is_integer() else value
     if variable is None:
-        found = value if table.form == "dicts" else _parsed(value, strict=False)
-        return typed(found) if isinstance(found, Bare) else found
+        parsed = value if table.form == "dicts" else _parsed(value, strict=False)
+        return typed(parsed) if isinstance(parsed, Bare) else parsed
     kind = field_kind(variable)
     if variable.type in _NEVER_TEXT or (kind in MEDIA and value.startswith("{")):
         return _parsed(str(value))
@@ -318,7 +327,7 @@ def _csv_value(text: str, kind: str, variable: VellumVariable) -> Any:
 
 
 def _parsed(text: str, *, strict: bool = True) -> Any:
-    """Return the JSON that `text` is; what does not look like any stays text."""
+    """Parse a JSON object or array; other text is returned unchanged."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
@@ -326,9 +335,9 @@ def _parsed(text: str, *, strict: bool = True) -> Any:
     except (ValueError, RecursionError) as exc:
         if not strict:
             return text
-        what = exc if isinstance(exc, ValueError) else "it is nested too deep"
+        reason = exc if isinstance(exc, ValueError) else "it is nested too deep"
         hint = "; json.dumps writes it" if "'" in text else ""
-        msg = f"{format_value(str(text))} is not JSON: {what}{hint}"
+        msg = f"{format_value(str(text))} is not JSON: {reason}{hint}"
         raise InputError(msg) from None
 
 
@@ -337,16 +346,15 @@ def checked_cases(
     releases: Releases,
     deployment: str,
     *,
-    mocks: bool = False,
     files: str | Path | None = None,
 ) -> tuple[list[SweepCase], tuple[str, ...]]:
-    """Return the cases of `table`, checked on every release, and notes; or raise all problems.
+    """Return the cases of `table`, checked on every release, and notes.
 
-    `mocks`: the column of this name makes other cases of them; else it is left out. `files` is the
-    folder of the files that cells of images, audio, videos and documents name.
+    Raises an `InputError` with all problems. `files` is the folder of the files that image, audio,
+    video and document cells name.
     """
     folder = None if files is None else _folder(files)
-    return _Checker(table, releases, deployment, mocks=mocks, files=folder).checked()
+    return _Checker(table, releases, deployment, folder).checked()
 
 
 def _folder(files: object) -> Path:
@@ -359,9 +367,9 @@ def _folder(files: object) -> Path:
 
 
 def _file_in(folder: Path, name: str) -> Path:
-    """Return the file of a relative name in `folder`; links may not lead out of it."""
+    """Resolve a relative name in `folder`; links cannot leave it."""
     path, is_file = folder, False
-    with suppress(OSError, ValueError):  # too long, or a null character
+    with suppress(OSError, ValueError):  # name too long, or with a null character
         path = Path(os.path.realpath(folder / name))
         is_file = path.is_file()
     if PurePath(name).is_absolute() or not path.is_relative_to(folder):
@@ -375,10 +383,10 @@ def _file_in(folder: Path, name: str) -> Path:
 
 
 def _with_files(value: Any, type_: str, folder: Path, depth: int = 0) -> Any:
-    """Return an input with the paths of the files in `folder` that its media name."""
+    """Replace the names of media files in an input by their paths in `folder`."""
     if isinstance(value, str) and type_ in MEDIA_TYPES:
         return value if value.startswith(ADDRESSES) else _file_in(folder, value)
-    if type_ != "CHAT_HISTORY" or depth > _DEEPEST_MEDIA:
+    if type_ != "CHAT_HISTORY" or depth > _MAX_MEDIA_DEPTH:
         return value
     if isinstance(value, list):
         return [_with_files(item, type_, folder, depth + 1) for item in value]
@@ -407,72 +415,68 @@ class _Checker:
         table: Table,
         releases: Releases,
         deployment: str,
-        *,
-        mocks: bool,
         files: Path | None,
     ) -> None:
-        self._table, self._deployment, self._mocks = table, deployment, mocks
+        self._table, self._deployment = table, deployment
         self._files = None if table.stored else files  # a history names no files of yours
         self._tags, self._releases = tuple(releases), releases
-        versions = [each.workflow_version for each in releases.values() if each is not None]
-        self._outputs = {v.key: v for each in versions for v in each.output_variables}
-        known = {v.key: v for each in reversed(versions) for v in each.input_variables}
-        self._inputs = known if versions else None
+        versions = [release.workflow_version for release in releases.values() if release]
+        self._outputs = {v.key: v for version in versions for v in version.output_variables}
+        inputs = {v.key: v for version in reversed(versions) for v in version.input_variables}
+        self._inputs = inputs if versions else None
         self._groups: list[tuple[list[str], Sequence[VellumVariable] | None]] = []
-        for tag, release in releases.items():  # tags of the same inputs are checked once
+        for tag, release in releases.items():  # tags with equal inputs are checked once
             variables = None if release is None else release.workflow_version.input_variables
-            same = next((tags for tags, others in self._groups if others == variables), None)
-            if same is None:
+            tags = next((tags for tags, checked in self._groups if checked == variables), None)
+            if tags is None:
                 self._groups.append(([tag], variables))
             else:
-                same.append(tag)
+                tags.append(tag)
         self._uses = column_uses(table, self._inputs)
         names: dict[Use, list[str]] = {"input": [], "expected": [], "label": [], "previous": []}
         for use, name in dict.fromkeys(self._uses.values()):
             names[use].append(name)
         self._names = names
         missing = [name for name in self._inputs or () if name not in names["input"]]
-        close = {each: get_close_matches(each, missing, 1, 0.75) for each in names["label"]}
-        self._mistyped = {found[0]: label for label, found in close.items() if found}
+        close = {label: get_close_matches(label, missing, 1, 0.75) for label in names["label"]}
+        self._mistyped = {matches[0]: label for label, matches in close.items() if matches}
         self._problems: list[InputProblem] = []
         self._notes: list[str] = []
 
     def checked(self) -> tuple[list[SweepCase], tuple[str, ...]]:
-        """Check every case, then report what is wrong with all of them together."""
+        """Check all cases, and report all problems together."""
         self._check_names()
         rows = list(enumerate(self._table.rows, start=1))
-        own = [each for each in rows if each[1].get("deployment") == self._deployment]
-        if self._table.stored and 0 < len(own) < len(rows):
-            self._notes.append(f"{len(rows) - len(own):,} runs of other deployments are left out")
-            rows = own
+        matching = [row for row in rows if row[1].get("deployment") == self._deployment]
+        if self._table.stored and 0 < len(matching) < len(rows):
+            skipped = len(rows) - len(matching)
+            self._notes.append(f"{skipped:,} runs of other deployments are left out")
+            rows = matching
         cases = [self._case(number, row) for number, row in rows]
-        if self._mocks and not any("mocks" in case.labels for case in cases):
-            msg = "mocks=True, but no case has mocks; ws.cases(...) has those of a pushed project"
-            raise InputError(msg)
         if self._problems:
-            what = plural(len(self._problems), "value does", "values do")
-            msg = f"{self._table.name}: {what} not fit {self._deployment}; nothing was sent:"
+            values = plural(len(self._problems), "value does", "values do")
+            msg = f"{self._table.name}: {values} not fit {self._deployment}; nothing was sent:"
             raise InputError(msg, self._problems)
         cases = self._unique(cases)
-        given = dict.fromkeys(name for case in cases for name in case.inputs)
+        inputs = dict.fromkeys(name for case in cases for name in case.inputs)
         not_sent = []
         for tags, variables in self._groups if self._inputs is not None else ():
-            keys = given.keys() if variables is None else {each.key for each in variables}
-            if names := ", ".join(name for name in given if name not in keys):
-                where = ", ".join(tags)
-                not_sent.append(f"{names}: not sent to {where}, which knows no such input")
+            keys = inputs.keys() if variables is None else {v.key for v in variables}
+            if names := ", ".join(name for name in inputs if name not in keys):
+                tag_names = ", ".join(tags)
+                not_sent.append(f"{names}: not sent to {tag_names}, which knows no such input")
         return cases, (*not_sent, *self._notes)
 
     def _check_names(self) -> None:
-        """Note what looks mistyped; a name that no release knows is a problem, once."""
+        """Note names that look misspelt; a name that no release knows is a problem."""
         for variable, label in self._mistyped.items():
             self._notes.append(f"the column {label} is used as a label; did you mean {variable}?")
         inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
-                what = f"an input of {self._deployment} on {', '.join(self._tags)}; its inputs"
-                found = unknown_name(name, inputs, what)
-                self._problems.append(replace(found, variable=f"input.{name}"))
+                kind = f"an input of {self._deployment} on {', '.join(self._tags)}; its inputs"
+                problem = unknown_name(name, inputs, kind)
+                self._problems.append(replace(problem, variable=f"input.{name}"))
         for column, (use, name) in self._uses.items() if self._outputs else ():
             if use == "expected":
                 self._check_expected(column, name)
@@ -480,9 +484,9 @@ class _Checker:
                 self._check_label(name)
 
     def _check_expected(self, column: str, name: str) -> None:
-        """Note on which releases an output is missing; if on all, it is a problem.
+        """Note the releases without an output; if all lack it, it is a problem.
 
-        Corrections in a history may be of older releases.
+        Corrections in a history can belong to older releases.
         """
         outputs = {
             tag: {variable.key for variable in release.workflow_version.output_variables}
@@ -508,7 +512,7 @@ class _Checker:
             self._notes.append(note)
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
-        """Return a case; one that does not fit is noted, and looks empty."""
+        """Return a case; its problems are recorded, and it is empty then."""
         sides: dict[Use, dict[str, Any]] = {use: {} for use in self._names}
         before = len(self._problems)
         for column, (use, name) in self._uses.items():
@@ -521,13 +525,12 @@ class _Checker:
         inputs = self._fitting(number, sides["input"]) if before == len(self._problems) else {}
         labels, previous = dict(sides["label"]), sides["previous"].get(PREVIOUS)
         identity: Mapping[str, Any] = inputs
-        mocks = labels.pop("mocks", None)
-        if self._mocks and mocks:
+        if mocks := labels.pop(MOCKS, None):
             if not isinstance(mocks, list):
-                message = "is not a list of node output mocks"
-                self._problems.append(InputProblem("mocks", message, number))
-            labels["mocks"] = mocks
-            identity = {**inputs, MOCKS: mocks}
+                message = "is not a list of node output mocks; rename the column if it is a label"
+                self._problems.append(InputProblem(MOCKS, message, number))
+            labels[MOCKS] = mocks
+            identity = {**inputs, MOCKS_METADATA: mocks}
         identifier = case_id(identity, previous)
         return SweepCase(number, identifier, inputs, sides["expected"], labels, previous)
 
@@ -541,7 +544,7 @@ class _Checker:
         value = _typed_value(value, None, self._table)
         with suppress(InputError):
             return plain(value)
-        with suppress(ValueError, RecursionError):  # as in `format_value`, which handles it
+        with suppress(ValueError, RecursionError):  # `format_value` handles these
             return str(value)
         return format_value(value)
 
@@ -552,56 +555,57 @@ class _Checker:
             return natural
         return _with_files(natural, variable.type, self._files)
 
-    def _fitting(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the inputs in plain values, in the order given; note what does not fit."""
+    def _fitting(self, number: int, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Convert the inputs to JSON values, in their order; record problems."""
         sent: dict[str, Any] = {}
-        found: dict[tuple[str, str], list[str]] = {}
+        problems: dict[tuple[str, str], list[str]] = {}
         for tags, variables in self._groups:
-            keys = given.keys() if variables is None else {variable.key for variable in variables}
-            own = {name: value for name, value in given.items() if name in keys}
+            keys = inputs.keys() if variables is None else {v.key for v in variables}
+            accepted = {name: value for name, value in inputs.items() if name in keys}
             try:
-                wire = to_wire(own, variables, where=f"{self._deployment} {tags[0]}")
-                sent = {item.name: item.value for item in wire} | sent
+                wire = to_wire(accepted, variables, where=f"{self._deployment} {tags[0]}")
+                sent = {variable.name: variable.value for variable in wire} | sent
             except InputError as exc:
-                for each in exc.problems:
-                    found.setdefault((each.variable, each.message), []).extend(tags)
-        for (variable, message), tags in found.items():
+                for problem in exc.problems:
+                    problems.setdefault((problem.variable, problem.message), []).extend(tags)
+        for (variable, message), tags in problems.items():
             label = self._mistyped.get(variable)
             text = f"{message}; is the column {label} meant?" if label else message
             text += "" if len(tags) == len(self._tags) else f", on {', '.join(tags)}"
-            if self._is_untyped(variable, given.get(variable)):
+            if self._is_untyped(variable, inputs.get(variable)):
                 text += _TYPED
             self._problems.append(InputProblem(variable, text, number))
-        try:  # inputs that no release knows stay part of the case
-            unknown = () if self._inputs is None else given.keys() - self._inputs.keys()
-            sent |= {name: plain(given[name]) for name in unknown}
-            return {name: sent[name] for name in given if name in sent}
+        try:  # inputs that no release knows are part of the case
+            unknown = () if self._inputs is None else inputs.keys() - self._inputs.keys()
+            sent |= {name: plain(inputs[name]) for name in unknown}
+            return {name: sent[name] for name in inputs if name in sent}
         except InputError as exc:
-            self._problems.append(InputProblem(", ".join(given), str(exc), number))
+            self._problems.append(InputProblem(", ".join(inputs), str(exc), number))
             return {}
 
     def _is_untyped(self, name: str, value: Any) -> bool:
-        """Return whether a value is text because a DataFrame has it so."""
+        """Return whether a DataFrame has text in place of a typed value."""
         variable = (self._inputs or {}).get(name)
         is_media = variable is not None and variable.type in MEDIA_TYPES
         return self._table.name == _OF_A_FRAME and isinstance(value, str) and not is_media
 
     def _unique(self, cases: Sequence[SweepCase]) -> list[SweepCase]:
-        """Return stored cases once, with what any of their runs expected; note other twins."""
+        """Return stored cases once, with expected values of any run; note other duplicates."""
         first: dict[str, SweepCase] = {}
-        twins = []
+        duplicates = []
         for case in cases:
             earlier = first.setdefault(case.case_id, case)
             if earlier is not case:
-                twins.append(f"row {case.position:,} of row {earlier.position:,}")
+                duplicates.append(f"row {case.position:,} of row {earlier.position:,}")
             if case.expected and not earlier.expected:
                 first[case.case_id] = replace(earlier, expected=case.expected)
-        if twins and self._table.stored:
+        if duplicates and self._table.stored:
             self._notes.append(f"{len(cases):,} runs are of {len(first):,} cases, each used once")
-        elif twins:
+        elif duplicates:
+            rows = plural(len(duplicates), "row has", "rows have")
             self._notes.append(
-                f"{plural(len(twins), 'row has', 'rows have')} the inputs of an earlier one, such "
-                f"as {twins[0]}: all are sent, and a comparison counts them as one case"
+                f"{rows} the inputs of an earlier one, such as {duplicates[0]}: all are sent, and "
+                "a comparison counts them as one case"
             )
-        found = list(first.values()) if self._table.stored else cases
-        return [replace(case, position=at) for at, case in enumerate(found)]
+        unique = list(first.values()) if self._table.stored else cases
+        return [replace(case, position=position) for position, case in enumerate(unique)]

@@ -1,8 +1,8 @@
-"""The one thread that drives a sweep, and the threads that make its calls.
+"""The thread that drives a sweep, and the worker threads that make its calls.
 
-Each turn of the driver is one transaction under its lease: it completes the rows of all runs that
-ended since the last one, notes those that became doubtful, and begins as many as may start. A run
-is sent after its row is committed, and counts as ended after that is committed.
+Each turn of the driver is one transaction under its lease. It finishes the rows of runs that ended,
+marks runs in doubt, and begins new runs. A run is sent after its row is committed, and is counted
+as ended after its end is committed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vellum_nb.history import LeaseLostError
 from vellum_nb.models import Cancellation, DoubtKind, Run
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.listing import ListingDelay
-from vellum_nb.sweep.plan import StopRule, SweepOptions
+from vellum_nb.sweep.options import MAX_CONCURRENCY, SweepOptions
 from vellum_nb.sweep.progress import Counter, is_cost
 from vellum_nb.sweep.retry_policy import (
     Doubt,
@@ -42,113 +42,113 @@ from vellum_nb.sweep.retry_policy import (
     after_loss,
     cancelled,
 )
+from vellum_nb.sweep.stop_rule import StopRule
 
 if TYPE_CHECKING:
     from vellum_nb.history import SweepLease
 
 Result: TypeAlias = Outcome | BaseException
 
-_GATHER = 0.001  # seconds; calls that end together are recorded in one transaction
-_TURN = 0.25  # seconds; the longest a turn waits for something to end
-_LONGEST_BUSY = 600.0  # seconds that the server may ask everybody to wait; else it is for later
-_WAITING = 512  # runs that may wait to be sent or looked up while others begin
-_LOST = 3  # how often an executor may lose the same run
-_FAILING = 60.0  # seconds of nothing but trouble, until a sweep gives up
-_LONGEST_RETRY = 10.0  # seconds between two tries, where the server does not say
-_RENEW_EVERY = 10.0  # seconds; a lease lasts for a minute
-_TRY_AGAIN = 1.0  # seconds, to reach the database
-_ASLEEP = 10.0  # seconds without a turn: the machine slept
-_SLICE = 0.5  # seconds; on Windows nothing interrupts a wait
-_GRACE = 2.0  # seconds for calls under way, when the interpreter ends
-_WRITING = 5.0  # seconds to record what was cut off
-_AWAY = "the history cannot be reached: no run begins until it can"
+_BATCH_WAIT_S = 0.001  # calls that end together are recorded in one transaction
+_MAX_TURN_S = 0.25
+_MAX_SERVER_WAIT_S = 600.0  # a longer Retry-After stops the sweep
+_MAX_WAITING_RUNS = 512  # runs that wait for a retry or a look-up while others begin
+_MAX_EXECUTOR_LOSSES = 3  # of the same run
+_GIVE_UP_AFTER_S = 60.0  # of failures only
+_MAX_RETRY_PAUSE_S = 10.0  # unless the server sends Retry-After
+_RENEW_INTERVAL_S = 10.0  # a lease lasts for a minute
+_DATABASE_RETRY_S = 1.0
+_SUSPENDED_S = 10.0  # without a turn: the machine was suspended
+_WAIT_SLICE_S = 0.5  # Windows cannot interrupt a wait
+_EXIT_GRACE_S = 2.0  # for calls under way when the interpreter exits
+_EXIT_WRITE_S = 5.0  # to record cancelled calls when the interpreter exits
+_UNREACHABLE = "the history cannot be reached: no run begins until it can"
 _AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
 _AS_BEGUN |= {"finished_at": None, "latency_s": None}
 
-_FIRST = 16  # calls at once, where that is not fixed
-_LESS = 0.7
-_MORE = 1.5
-_MORE_AFTER_TROUBLE = 1.25
-_WORTH = 0.3  # of what more at once would bring, were the server not to notice
-_FULL = 0.7
-_REST = 8  # rounds, at most
+_INITIAL_LIMIT = 16  # calls under way
+_MIN_ROUND_CALLS = 8
+_GROWTH_FACTOR = 1.5
+_GROWTH_FACTOR_AFTER_BUSY = 1.25
+_SHRINK_FACTOR = 0.7
+_MIN_RATE_GAIN = 0.3  # share of the growth of the limit by which the rate must grow
+_MIN_UTILIZATION = 0.7  # share of the limit that was used in a round
+_MAX_REST_ROUNDS = 8  # between two attempts to grow
 
 Attempt: TypeAlias = Callable[..., Outcome]
-"""Sends a `PreparedRun` once, or looks it up once, until its `cancel`; it may be pickled."""
+"""Sends a `PreparedRun` once, or looks it up once. Executors pickle it."""
 
 
 class AdaptiveConcurrency:
-    """Decides how many calls may be under way, from the results of earlier ones. Pure.
+    """Number of calls that can be under way, adapted to the results of earlier calls. Pure.
 
-    A round is as many calls as may be under way, all begun since that was last changed. After a
-    round without trouble the limit grows by half, and stays there when that brought more calls a
-    second (Little's law: calls under way / seconds that one takes). Otherwise it steps back, and
-    tries again some rounds later. When the server is busy it shrinks, at most once a round, and
-    nothing starts before the time that the server asked for (`not_before`). With a fixed
-    `concurrency` only the waiting is left.
+    A round is as many calls as the limit, begun after its last change. After a round without
+    failures the limit grows by half. The next round keeps it if it raised the rate (Little's law:
+    calls under way / seconds per call). Otherwise the limit steps back, and grows again some rounds
+    later. If the server is busy, it shrinks, at most once per round, and no call starts before the
+    time that the server asked for (`not_before`). A fixed `concurrency` only waits.
     """
 
-    def __init__(self, concurrency: int | None = None, *, most: int = 128) -> None:
+    def __init__(self, concurrency: int | None = None, *, most: int = MAX_CONCURRENCY) -> None:
         self.fixed = concurrency is not None
         self.most = concurrency or most
-        self.limit = concurrency or min(_FIRST, most)
+        self.limit = concurrency or min(_INITIAL_LIMIT, most)
         self.not_before = 0.0
-        self._more = _MORE
+        self._growth = _GROWTH_FACTOR
         self._base: tuple[int, float] | None = None
-        self._resting, self._rest = 0, 1
+        self._resting, self._rest_rounds = 0, 1
         self._restart(0.0)
 
     def room(self, at_once: int, now: float) -> int:
-        """Return how many calls may start now."""
+        """Return how many calls can start."""
         return 0 if now < self.not_before else max(0, self.limit - at_once)
 
     def ended(self, began: float, now: float, at_once: int) -> None:
-        """Note a call that ended well, one of `at_once` that were under way."""
+        """Record a successful call, one of `at_once` under way."""
         if self.fixed or began < self._since:
             return
         self._calls += 1
-        self._took += now - began
+        self._seconds += now - began
         self._at_once += at_once
-        if self._calls >= max(self.limit, 8):
-            average = self._at_once / self._calls
-            if average >= _FULL * self.limit:  # otherwise there was not enough to do
-                self._judge(self._at_once / max(self._took, 1e-9))
+        if self._calls >= max(self.limit, _MIN_ROUND_CALLS):
+            if self._at_once / self._calls >= _MIN_UTILIZATION * self.limit:
+                self._adapt(self._at_once / max(self._seconds, 1e-9))
             self._restart(now)
 
     def busy(self, began: float, now: float, wait: float | None) -> bool:
-        """Note that the server has too much to do; return whether `limit` was lowered."""
+        """Record a refusal by a busy server; return whether `limit` was lowered."""
         self.not_before = max(self.not_before, now + (wait or 0.0))
         if self.fixed or began < self._since:
             return False
-        self.limit = max(1, int(self.limit * _LESS))
-        self._more, self._base, self._resting = _MORE_AFTER_TROUBLE, None, 0
+        self.limit = max(1, int(self.limit * _SHRINK_FACTOR))
+        self._growth, self._base, self._resting = _GROWTH_FACTOR_AFTER_BUSY, None, 0
         self._restart(now)
         return True
 
     def _restart(self, now: float) -> None:
         self._since = now
-        self._calls, self._took, self._at_once = 0, 0.0, 0
+        self._calls, self._seconds, self._at_once = 0, 0.0, 0
 
-    def _judge(self, rate: float) -> None:
-        """Grow, or step back, by the calls a second that this limit brings."""
+    def _adapt(self, rate: float) -> None:
+        """Grow if this limit raised the rate, or step back."""
         if self._resting:
             self._resting -= 1
             return
         limit, before = self._base or (self.limit, 0.0)
-        if rate > before * (1 + _WORTH * (self.limit / limit - 1)):
-            self._base, self._rest = (self.limit, rate), 1
-            self.limit = min(self.most, math.ceil(self.limit * self._more))
+        if rate > before * (1 + _MIN_RATE_GAIN * (self.limit / limit - 1)):
+            self._base, self._rest_rounds = (self.limit, rate), 1
+            self.limit = min(self.most, math.ceil(self.limit * self._growth))
         else:
-            self.limit, self._base, self._resting = limit, None, self._rest
-            self._rest = min(2 * self._rest, _REST)
+            self.limit, self._base, self._resting = limit, None, self._rest_rounds
+            self._rest_rounds = min(2 * self._rest_rounds, _MAX_REST_ROUNDS)
 
 
 class WorkerPool:
-    """Makes attempts in threads, which never keep the interpreter from ending.
+    """Daemon threads that make attempts. `wake` and `cut` are thread-safe.
 
-    `submit` returns what a thread calls: the attempt, or a wait for that of an executor. `can_cut`
-    says whether its `Cancellation` ends what is under way. A future for each attempt of a thread
-    would cost as much as recording it. `wake` and `cut` are for any thread.
+    `submit` returns the function that a thread calls: an attempt, or a wait for an executor.
+    `can_cut` is False if cancellation does not reach calls under way. Futures are not used, as one
+    costs as much as recording a run.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class WorkerPool:
 
     def begin(self, prepared: PreparedRun) -> None:
         """Begin an attempt."""
-        if self._threads < self._most:  # first: nothing is sent where this fails
+        if self._threads < self._most:  # before sending, as this can fail
             threading.Thread(target=self._work, name="vellum-nb-call", daemon=True).start()
             self._threads += 1
         self._calls.put((prepared.run.id, self._submit(prepared, self._cancel)))
@@ -178,32 +178,32 @@ class WorkerPool:
             run_id, attempt = call
             try:
                 self._done.put((run_id, attempt()))
-            except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
+            except BaseException as exc:  # noqa: BLE001  (raised by a wait)
                 self._done.put((run_id, exc))
-            del call, attempt  # an idle thread keeps nothing alive
+            del call, attempt  # references of an idle thread
 
     def ended(self, timeout: float) -> list[tuple[str, Result]]:
-        """Wait for an attempt to end, or for `wake`; return those that did, by their run's id."""
-        found: list[tuple[str, Result] | None] = []
+        """Wait for an attempt to end, or for `wake`; return run ids and results."""
+        results: list[tuple[str, Result] | None] = []
         with suppress(queue.Empty):
-            found.append(self._done.get(timeout=timeout))
+            results.append(self._done.get(timeout=timeout))
             if self._done.empty():
-                time.sleep(_GATHER)
+                time.sleep(_BATCH_WAIT_S)
             while True:
-                found.append(self._done.get_nowait())
-        return [each for each in found if each is not None]
+                results.append(self._done.get_nowait())
+        return [result for result in results if result is not None]
 
     def wake(self) -> None:
         """End a wait."""
         self._done.put(None)
 
     def cut(self) -> None:
-        """Cut off what is under way, where it is in this process."""
+        """Cancel calls under way in this process."""
         self._cancel.cancel()
         self.wake()
 
     def close(self) -> None:
-        """Take back what has not begun, and end the threads; the rest is ignored."""
+        """Drop attempts that have not begun, and end the threads; later results are ignored."""
         with suppress(queue.Empty):
             while True:
                 self._calls.get_nowait()
@@ -213,40 +213,19 @@ class WorkerPool:
 
 
 def thread_pool(attempt: Attempt, most: int) -> WorkerPool:
-    """Return a pool for so many attempts at once in threads."""
+    """Return a pool of up to `most` threads."""
     return WorkerPool(lambda prepared, cancel: partial(attempt, prepared, cancel), most)
 
 
 class Driver(threading.Thread):
-    """The thread that drives the runs of one sweep; its methods are for any other.
+    """The thread that drives the runs of one sweep. Its methods are thread-safe.
 
-    Parameters
-    ----------
-    runs : iterator of PreparedRun
-        Runs that have not begun; they are prepared as they are needed.
-    pool : WorkerPool
-        Makes the calls.
-    lease : SweepLease
-        Everything is recorded under it, and nothing is sent after its deadline. If another driver
-        has it, this one stops, and only hands in the answers of calls that are under way.
-    counter, options : Counter, SweepOptions
-        The progress, and the limits.
-    listing : ListingDelay
-        Decides when a run in doubt is sent again.
-    calls, seconds : int, float
-        What earlier sessions began, and took.
-    in_doubt : iterable of PreparedRun
-        Runs of earlier sessions that are looked up first.
-    next_attempt : callable
-        Returns what follows a run whose execution was cut off; None: it is left to later sessions.
-    sent_now : callable
-        Returns a run that is sent again with the time and the release of now.
-    on_change, on_end : callable
-        Called after every turn, and when nothing is under way any more.
-    stop_rule : StopRule, optional
-        Stops the sweep when it is decided.
-    clock : callable
-        Seconds, those for which the machine sleeps too.
+    Every write, and every request, requires the `lease`. If another driver acquires it, this one
+    stops, and only stores the answers of calls under way. `calls` and `seconds` are those of
+    earlier sessions, whose `in_doubt` runs are looked up first. `next_attempt` returns the next
+    attempt at a run that was cut off, or None to leave it to later sessions. `sent_now` updates
+    time and release of a run that is sent again. `clock` includes time in which the machine was
+    suspended.
     """
 
     why: str | None = None
@@ -257,7 +236,7 @@ class Driver(threading.Thread):
     _failing_since: float | None = None
     _over = _cut = _exhausted = _has_lost_lease = False
     _is_reachable = True
-    _number = _drawn = 0  # how many waited for an attempt, and were drawn from `runs`
+    _queued = _drawn = 0  # numbers of runs queued in `_waiting` and drawn from `runs`
 
     def __init__(
         self,
@@ -284,14 +263,14 @@ class Driver(threading.Thread):
         self._on_change, self._on_end, self._clock = on_change, on_end, clock
         self._rule, self._next_attempt, self._listing = stop_rule, next_attempt, listing
         self._sent_now = sent_now
-        self._renew_at, self._last_turn = clock() + _RENEW_EVERY, clock()
-        self.concurrency = AdaptiveConcurrency(options.concurrency, most=options.max_concurrency)
+        self._renew_at, self._last_turn = clock() + _RENEW_INTERVAL_S, clock()
+        self.concurrency = AdaptiveConcurrency(options.concurrency)
         self._lock, self._claim = threading.Lock(), threading.Lock()
         self._has_ended = threading.Event()
-        self._waiting: list[tuple[float, int, PreparedRun]] = []  # a heap, by when they are due
-        self._next: deque[PreparedRun] = deque()  # to be begun
-        self._resends: deque[PreparedRun] = deque()  # in doubt, to be sent again
-        self._unresolved: list[Run] = []  # left to later sessions
+        self._waiting: list[tuple[float, int, PreparedRun]] = []  # heap by due time
+        self._next: deque[PreparedRun] = deque()  # to begin
+        self._resends: deque[PreparedRun] = deque()  # in doubt, to send again
+        self._unresolved: list[Run] = []  # for later sessions
         self._under_way: dict[str, tuple[PreparedRun, float]] = {}
         self._doubted: list[Run] = []
         self._ended: list[tuple[PreparedRun, Finished]] = []
@@ -301,19 +280,19 @@ class Driver(threading.Thread):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How many attempts are under way, and may be: fields of `Progress`."""
+        """Fields of `Progress` on calls under way."""
         limit, most = self.concurrency.limit, self.concurrency.most
-        note = self.note if self._is_reachable else _AWAY
+        note = self.note if self._is_reachable else _UNREACHABLE
         return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": note}
 
     def stop(self, why: str) -> None:
-        """Begin no more runs; the thread ends when the running calls have ended."""
+        """Begin no more runs; the thread ends when calls under way are completed."""
         with self._lock:
             self.why = self.why or why
         self._pool.wake()
 
     def cut(self) -> None:
-        """Cancel running calls; their runs are CANCELLED and in doubt."""
+        """Stop and cancel calls under way; their runs are CANCELLED and in doubt."""
         self._cut = True
         self.stop("cut off")
         self._pool.cut()
@@ -324,7 +303,7 @@ class Driver(threading.Thread):
         self._pool.wake()
 
     def go_on(self) -> bool:
-        """End a pause and take back a stop; return False if the driver is about to end."""
+        """End a pause and withdraw a stop; return False if the driver is about to end."""
         with self._lock:
             if self._over or self._cut or self.error is not None:
                 return False
@@ -334,7 +313,7 @@ class Driver(threading.Thread):
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs, in this process: a fork takes no threads along."""
+        """Whether the thread runs in this process; a fork does not copy threads."""
         return self._process == os.getpid() and not self._has_ended.is_set()
 
     def start(self) -> None:
@@ -350,14 +329,14 @@ class Driver(threading.Thread):
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the driver has ended. An interrupt ends the wait."""
         until = math.inf if timeout is None else time.monotonic() + timeout
-        while self.is_running and (left := until - time.monotonic()) > 0:
-            self._has_ended.wait(min(_SLICE, left))
+        while self.is_running and (remaining_s := until - time.monotonic()) > 0:
+            self._has_ended.wait(min(_WAIT_SLICE_S, remaining_s))
 
     def run(self) -> None:
-        """Drive until all has ended, or it was stopped and nothing is under way.
+        """Drive until all runs have ended, or until a stop and the end of calls under way.
 
-        What fails here stops the sweep, and is the `error`: what was under way ends first and, as
-        far as possible, is recorded.
+        An exception stops the sweep and is stored as `error`, after calls under way are completed
+        and, if possible, recorded.
         """
         if not self._claim.acquire(blocking=False):
             return
@@ -366,7 +345,7 @@ class Driver(threading.Thread):
             while not self._is_over():
                 for run_id, result in self._pool.ended(self._sleep()):
                     self._take(run_id, result)
-        except BaseException as exc:  # noqa: BLE001  (raised where somebody waits)
+        except BaseException as exc:  # noqa: BLE001  (raised by a wait)
             self._fail(exc)
             self._pool.cut()
         try:
@@ -391,14 +370,14 @@ class Driver(threading.Thread):
         if is_busy and not (self._cut and not self._pool.can_cut):
             return False
         with self._lock:
-            if self._has_nothing_left and self._unresolved and self.why is None:
-                self.why = _left_over(self._unresolved)
-            nothing_left = self._has_nothing_left or self._counter.left <= 0
-            self._over = self.why is not None or nothing_left
+            if self._is_drained and self._unresolved and self.why is None:
+                self.why = _unresolved_message(self._unresolved)
+            has_ended = self._is_drained or self._counter.left <= 0
+            self._over = self.why is not None or has_ended
             return self._over
 
     @property
-    def _has_nothing_left(self) -> bool:
+    def _is_drained(self) -> bool:
         return self._exhausted and not (self._waiting or self._next or self._resends)
 
     def _fail(self, exc: BaseException) -> None:
@@ -407,12 +386,12 @@ class Driver(threading.Thread):
         self.stop(str(exc) or type(exc).__name__)
 
     def _turn(self) -> None:
-        """Record what ended and what begins, then send it."""
+        """Record runs that ended and that begin, then send those."""
         now = self._clock()
         self._renew_lease(now)
         is_idle = self.paused and not self._under_way
         self._counter.run_clock(on=not is_idle)
-        if is_idle or not self._is_reachable or now - self._last_turn > _ASLEEP:
+        if is_idle or not self._is_reachable or now - self._last_turn > _SUSPENDED_S:
             self._failing_since = None
         self._last_turn = now
         self._check_limits()
@@ -427,7 +406,7 @@ class Driver(threading.Thread):
 
     def _note_reach(self, now: float, *, is_reachable: bool) -> None:
         self._is_reachable = is_reachable
-        self._renew_at = now + (_RENEW_EVERY if is_reachable else _TRY_AGAIN)
+        self._renew_at = now + (_RENEW_INTERVAL_S if is_reachable else _DATABASE_RETRY_S)
 
     def _check_limits(self) -> None:
         counter = self._counter
@@ -435,7 +414,7 @@ class Driver(threading.Thread):
         ended = [run for run in runs if not is_cut_off(run)]
         cost = sum((run.cost_usd or 0.0 for run in runs if is_cost(run.cost_usd)), counter.cost)
         in_hand = self._under_way or self._waiting or self._resends
-        reached = self.options.reached(
+        reached = self.options.limits.reached(
             0 if in_hand else self._calls,
             self._seconds + counter.seconds,
             cost + (0.0 if in_hand else self._unresolved_cost),
@@ -451,13 +430,13 @@ class Driver(threading.Thread):
     def _unresolved_cost(self) -> float:
         return sum(self._counter.expected_cost(run.release_tag) or 0 for run in self._unresolved)
 
-    def _fresh(self, room: int) -> list[PreparedRun]:
-        """Return runs that begin now; fewer when many wait for another attempt."""
+    def _new_runs(self, room: int) -> list[PreparedRun]:
+        """Return runs to begin; fewer if many wait for another attempt."""
         blocking = sum(not (p.doubt and p.doubt.executed) for *_, p in self._waiting)
-        most = self.concurrency.limit + max(self.concurrency.most, _WAITING)
+        most = self.concurrency.limit + max(self.concurrency.most, _MAX_WAITING_RUNS)
         number = min(room, most - len(self._under_way) - blocking)
-        if self.options.max_calls is not None:
-            number = min(number, self.options.max_calls - self._calls)
+        if (max_calls := self.options.limits.max_calls) is not None:
+            number = min(number, max_calls - self._calls)
         fresh: list[PreparedRun] = []
         tags: Tally[str] = Tally()
         while len(fresh) < number and self._draw() and self._can_pay(self._next[0], tags):
@@ -466,11 +445,11 @@ class Driver(threading.Thread):
         return fresh
 
     def _draw(self) -> bool:
-        """Draw a run that may begin into `_next`; return False if no run may."""
+        """Draw the next run into `_next`; return False if none can begin."""
         if self._next:
             return True
         more = 2 * self.concurrency.limit
-        if self._rule is not None and self._drawn >= self._rule.may_begin(more):
+        if self._rule is not None and self._drawn >= self._rule.startable(more):
             return False
         prepared = next(self._runs, None)
         if prepared is None:
@@ -481,17 +460,17 @@ class Driver(threading.Thread):
         return True
 
     def _can_pay(self, prepared: PreparedRun, begun: Tally[str]) -> bool:
-        limit = self.options.max_cost_usd
+        limit = self.options.limits.max_cost_usd
         if limit is None:
             return True
         limit -= self._unresolved_cost
         return self._counter.can_pay(prepared.run.release_tag, limit, begun)
 
     def _record(self, now: float, room: int) -> None:
-        """Record what ended and became doubtful, and what is sent next."""
+        """Record runs that ended, that became doubtful, and that are sent next."""
         room = room if self._is_reachable else 0
         resends = [self._resends.popleft() for _ in range(min(room, len(self._resends)))]
-        fresh = self._fresh(room - len(resends))
+        fresh = self._new_runs(room - len(resends))
         try:
             stored = self._write(fresh, resends)
         except Exception as exc:
@@ -517,7 +496,7 @@ class Driver(threading.Thread):
         *,
         sent_within_s: float = 0.0,
     ) -> dict[str, Run]:
-        """Record a turn in one transaction; return rows of `fresh` that were there before."""
+        """Record a turn in one transaction; return rows of `fresh` that already existed."""
         ended = [outcome.run for _, outcome in self._ended]
         stored: list[Run] | None = []
         if self._has_lost_lease:
@@ -540,10 +519,10 @@ class Driver(threading.Thread):
         return {run.id: run for run in stored or ()}
 
     def _count(self, prepared: PreparedRun, outcome: Finished) -> None:
-        """Count a run whose end is recorded; one that was cut off is made again."""
+        """Count a recorded end; a run that was cut off is repeated."""
         run = outcome.run
         if not is_cut_off(run):
-            self._counter.ended(run, found=outcome.found, resent=outcome.resent)
+            self._counter.ended(run, looked_up=outcome.looked_up, resent=outcome.resent)
             return
         self._counter.begun(run.release_tag, -1)
         self._counter.spent(run.release_tag, run.cost_usd)
@@ -554,20 +533,20 @@ class Driver(threading.Thread):
             self._next.append(following)
 
     def _begin(self, prepared: PreparedRun, stored: Run | None, now: float) -> None:
-        """Send a run, unless its row was stored before, or has ended since."""
+        """Send a run, unless its row already existed or has ended."""
         if stored is None:
             self._wait_until(now, prepared)
         elif stored.in_doubt:
             doubt = Doubt("the history had it already", stored.doubt or "SENT")
             self._look_up(replace(prepared, run=stored, doubt=doubt), now)
         else:
-            self._ended.append((prepared, Finished(stored, found=True)))
+            self._ended.append((prepared, Finished(stored, looked_up=True)))
 
     def _send(self, now: float, room: int) -> None:
-        """Begin attempts at what is due; nothing is sent after the deadline of the lease."""
+        """Begin attempts that are due; no run is sent after the deadline of the lease."""
         for probe in self._listing.probes(now) if room > 0 else ():
             self._attempt(probe, now)
-        held = []
+        unsendable = []
         while room > 0 and self._waiting and self._waiting[0][0] <= now:
             prepared = self._waiting[0][2]
             if prepared.doubt is not None or self._lease.may_send:
@@ -575,9 +554,9 @@ class Driver(threading.Thread):
                 heapq.heappop(self._waiting)
                 room -= 1
             else:
-                held.append(heapq.heappop(self._waiting))
-        for each in held:
-            heapq.heappush(self._waiting, each)
+                unsendable.append(heapq.heappop(self._waiting))
+        for entry in unsendable:
+            heapq.heappush(self._waiting, entry)
 
     def _attempt(self, prepared: PreparedRun, now: float) -> None:
         doubt = prepared.doubt
@@ -594,20 +573,20 @@ class Driver(threading.Thread):
         self._under_way[prepared.run.id] = (prepared, now)
 
     def _look_up(self, prepared: PreparedRun, due: float) -> None:
-        """Look a run in doubt up when it is `due`."""
+        """Queue a look-up of a run in doubt."""
         doubt = prepared.doubt
         if doubt is not None and doubt.since is None:
             prepared = replace(prepared, doubt=replace(doubt, since=self._clock()))
         self._wait_until(due, prepared)
 
     def _wait_until(self, due: float, prepared: PreparedRun) -> None:
-        self._number += 1
-        heapq.heappush(self._waiting, (due, self._number, prepared))
+        self._queued += 1
+        heapq.heappush(self._waiting, (due, self._queued, prepared))
 
     def _sleep(self) -> float:
-        """Return for how long nothing has to be done unless something ends."""
+        """Return the seconds until the next turn, unless an attempt ends."""
         now, not_before = self._clock(), self.concurrency.not_before
-        until = now + _TURN
+        until = now + _MAX_TURN_S
         may_begin = self.concurrency.limit > len(self._under_way)
         if may_begin and not self.paused and self.why is None and self._lease.may_send:
             soon = self._waiting[0][0] if self._waiting else 0.0 if not_before > now else until
@@ -621,7 +600,7 @@ class Driver(threading.Thread):
         outcome = self._broken(result, prepared) if isinstance(result, BaseException) else result
         listing, resend_after = self._listing, self._listing.resend_after
         if prepared.doubt is None and isinstance(outcome, Finished):
-            earliest = max(began, self._last_turn)  # it may have come while the machine slept
+            earliest = max(began, self._last_turn)  # the machine can have been suspended
             listing.take_answer(prepared, outcome.run, earliest, now - began)
         else:
             listing.take(prepared, outcome, now)
@@ -631,7 +610,7 @@ class Driver(threading.Thread):
             self._failing_since = None
             if prepared.is_probe:
                 return
-            if not outcome.found:
+            if not outcome.looked_up:
                 self.concurrency.ended(began, now, at_once)
             self._ended.append((prepared, outcome))
         elif isinstance(outcome, InDoubt) and outcome.after is None and not outcome.busy:
@@ -644,7 +623,7 @@ class Driver(threading.Thread):
 
     def _retry(self, prepared: PreparedRun, outcome: Retry, began: float, now: float) -> None:
         not_before, after = self.concurrency.not_before, outcome.after
-        if outcome.busy and (after or 0.0) > _LONGEST_BUSY:
+        if outcome.busy and (after or 0.0) > _MAX_SERVER_WAIT_S:
             self.stop(f"{outcome.why}: wait {after:,.0f} s")
         elif outcome.busy and self.concurrency.busy(began, now, after):
             self.note = f"lowered after {outcome.why} at {datetime.now().astimezone():%H:%M:%S}"
@@ -655,14 +634,14 @@ class Driver(threading.Thread):
         elif self._has_failed_long(now, not_before):
             self.stop(f"no answer for 60 s: {outcome.why}")
         if after is None:
-            after = min(0.25 * 2 ** min(outcome.prepared.tries, 10), _LONGEST_RETRY)
+            after = min(0.25 * 2 ** min(outcome.prepared.tries, 10), _MAX_RETRY_PAUSE_S)
         if not prepared.is_probe:
             self._try_again(prepared, outcome.prepared, now, now + after)
 
     def _try_again(
         self, earlier: PreparedRun, prepared: PreparedRun, now: float, due: float
     ) -> None:
-        """Look a run in doubt up, or send it again."""
+        """Queue a look-up of a run in doubt, or send the run again."""
         if prepared.doubt is not None:
             kind = earlier.doubt.kind if earlier.doubt else None
             if prepared.doubt.kind not in {None, kind}:
@@ -674,11 +653,11 @@ class Driver(threading.Thread):
         elif earlier.force or earlier.doubt_s >= self._listing.resend_after:
             run = self._sent_now(prepared.run.model_copy(update=_AS_BEGUN))
             self._resends.append(replace(prepared, run=run, doubt=earlier.doubt))
-        else:  # the delay is longer than was known when this look-up began
+        else:  # the measured delay has grown since this look-up began
             self._look_up(earlier, now)
 
     def _hasten(self, now: float) -> None:
-        """Have runs in doubt looked up when they may be sent again, if that is sooner now."""
+        """Advance the look-ups of runs in doubt to the time of their resend, if that is earlier."""
         after, waiting = self._listing.resend_after, self._waiting
         self._waiting = []
         for due, number, prepared in waiting:
@@ -689,42 +668,42 @@ class Driver(threading.Thread):
         heapq.heapify(self._waiting)
 
     def _has_failed_long(self, now: float, not_before: float) -> bool:
-        """Note trouble; return whether there was nothing else for a minute.
+        """Record a failure; return whether there were only failures for a minute.
 
-        What the server asked to wait does not count, and a call from before the trouble that is
-        still under way may simply be slow.
+        Waits that the server asked for do not count. Nor does a minute in which an earlier call
+        was under way, as it can be slow.
         """
         if self._failing_since is None:
             self._failing_since = now
         since = max(self._failing_since, not_before)
         oldest = min((began for _, began in self._under_way.values()), default=math.inf)
-        return now - since > _FAILING and oldest >= since
+        return now - since > _GIVE_UP_AFTER_S and oldest >= since
 
     def _broken(self, error: BaseException, prepared: PreparedRun) -> Outcome:
-        """Map an exception raised by an attempt to an outcome; an executor may have lost it."""
+        """Map an exception raised by an attempt to an outcome; lost tasks are retried."""
         if isinstance(error, ModuleNotFoundError) and not self._pool.can_cut:
             advice = "install the same vellum_nb there as here"
             why = f"a worker of the executor cannot import {error.name}: {advice}"
             return Retry(prepared, why, hopeless=True)
         lost = not self._pool.can_cut or isinstance(error, BrokenExecutor | CancelledError)
-        if isinstance(error, Exception) and not (lost and prepared.tries < _LOST):
+        if isinstance(error, Exception) and not (lost and prepared.tries < _MAX_EXECUTOR_LOSSES):
             self._fail(error)
         return after_loss(prepared, f"the executor lost it: {type(error).__name__}")
 
     def _put_back(self) -> None:
-        """Record the last turn; remove runs that were never sent, and leave the others in doubt."""
+        """Record the last turn. Runs that were never sent are removed; others are in doubt."""
         self._pool.close()
         waiting = [prepared for *_, prepared in self._waiting]
-        begun = [*waiting, *self._resends, *(each for each, _ in self._under_way.values())]
+        begun = [*waiting, *self._resends, *(run for run, _ in self._under_way.values())]
         begun = [prepared for prepared in begun if not prepared.is_probe]
         for prepared in begun:
             self._counter.begun(prepared.run.release_tag, -1)
-        unsent = [each.run for each in waiting if each.doubt is None and not each.resent]
-        surely_unsent = {run.id for run in unsent}
+        unsent = [p.run for p in waiting if p.doubt is None and not p.resent]
+        unsent_ids = {run.id for run in unsent}
         self._doubted += [
-            self._left_in_doubt(each)
-            for each in begun
-            if (self._cut or each.doubt is None) and each.run.id not in surely_unsent
+            self._as_doubted(prepared)
+            for prepared in begun
+            if (self._cut or prepared.doubt is None) and prepared.run.id not in unsent_ids
         ]
         sent_within_s = self._sent_within()
         self._waiting, self._under_way = [], {}
@@ -740,30 +719,30 @@ class Driver(threading.Thread):
                 with suppress(Exception):
                     self._write()
 
-    def _left_in_doubt(self, prepared: PreparedRun) -> Run:
+    def _as_doubted(self, prepared: PreparedRun) -> Run:
         doubt: DoubtKind = (prepared.doubt and prepared.doubt.kind) or "SENT"
         fields = {"finished_at": datetime.now(UTC), **cancelled(doubt)}
         return prepared.run.model_copy(update=fields if self._cut else {"doubt": doubt})
 
     def _sent_within(self) -> float:
-        """Return the seconds within which other processes may still send what they were handed."""
-        handed = [] if self._pool.can_cut else [each for each, _ in self._under_way.values()]
-        return max([0.0, *(each.send_by.left for each in handed if each.send_by is not None)])
+        """Return the seconds within which processes of an executor can send submitted runs."""
+        submitted = [] if self._pool.can_cut else [run for run, _ in self._under_way.values()]
+        return max([0.0, *(run.send_by.left for run in submitted if run.send_by is not None)])
 
 
 def is_cut_off(run: Run) -> bool:
-    """Return whether the execution of `run` was cancelled, so that it has no answer."""
+    """Return whether the server cancelled the execution of `run`."""
     return run.state == "CANCELLED" and run.doubt is None
 
 
-def _left_over(runs: Sequence[Run]) -> str:
-    """Return why a sweep ends before all of its runs have."""
+def _unresolved_message(runs: Sequence[Run]) -> str:
+    """Return why a sweep stops with unresolved runs."""
     number = sum(is_cut_off(run) for run in runs)
     counts = (len(runs) - number, number)
     doubtful, cut_off = (plural(count, "run", "runs") for count in counts)
     parts = [
         f"{doubtful} in doubt, which the server does not list: resume looks them up again",
-        f"{cut_off} cancelled on the server each time: resume makes them again",
+        f"{cut_off} cancelled by the server each time: resume repeats them",
     ]
     return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
 
@@ -773,13 +752,13 @@ _RUNNING: set[Driver] = set()
 
 @atexit.register
 def _end_with_interpreter() -> None:
-    """Stop every sweep: what cannot end soon is looked up when the sweep is resumed."""
+    """Stop every sweep; calls that do not end soon are looked up by `resume`."""
     running = [driver for driver in _RUNNING if driver.is_running]
     for driver in running:
         driver.stop("the interpreter ended")
-    until = time.monotonic() + _GRACE
+    until = time.monotonic() + _EXIT_GRACE_S
     for driver in running:
         driver.wait(until - time.monotonic())
         driver.cut()
     for driver in running:
-        driver.wait(_WRITING)
+        driver.wait(_EXIT_WRITE_S)

@@ -1,8 +1,8 @@
-"""Executors that users hand to a sweep: each attempt is made in another process, at most once.
+"""Executors that users pass to a sweep: each attempt runs in another process, at most once.
 
-A pool of processes hands an attempt to one process, once. A Dask cluster hands that of a worker
-that died, or whose result was lost, to the next one: so there it first claims its name on the
-scheduler, and the second one sends nothing.
+A process pool passes an attempt to one process, once. A Dask cluster repeats a task if a worker
+dies or loses its result. Therefore the task first claims a name on the scheduler, and does not send
+if the name is taken.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vellum_nb.models import Cancellation
 from vellum_nb.sweep.driver import Attempt, WorkerPool
 from vellum_nb.sweep.retry_policy import Outcome, PreparedRun, after_loss
 
-_ASK_EVERY = 5.0  # seconds; Dask forgets calls that were submitted while its client was closed
+_DASK_CHECK_INTERVAL_S = 5.0  # a closed Dask client drops submitted tasks
 _LOCK = threading.Lock()
 
 
 def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool:
-    """Return a pool for so many attempts at once by `executor`."""
+    """Return a pool of up to `most` attempts at once in `executor`."""
     of_dask = getattr(sys.modules.get("distributed.cfexecutor"), "ClientExecutor", ())
     dask: Any = executor if isinstance(executor, of_dask) else None
     claims: list[str] = []
@@ -33,7 +33,7 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
     def submit(prepared: PreparedRun, cancel: Cancellation) -> Callable[[], Outcome]:
         future: Future[Outcome]
         claim = f"vellum_nb_call-{prepared.run.id}-{uuid4().hex[:8]}"
-        is_claimed = prepared.doubt is None  # a look-up may be made twice
+        is_claimed = prepared.doubt is None  # a look-up can be repeated
         if dask is not None:
             claiming = (claim_and_call, claim) if is_claimed else ()
             task = sealed(*claiming, attempt, prepared)
@@ -47,32 +47,32 @@ def executor_pool(attempt: Attempt, executor: Executor, most: int) -> WorkerPool
                 return _result(future, dask)
             finally:
                 cancel.remove_callback(future.cancel)
-                if is_claimed and not cancel.cancelled:  # else a worker may be about to begin it
+                if is_claimed and not cancel.cancelled:  # otherwise a worker can begin it later
                     claims.append(claim)
 
         return result
 
     def on_close() -> None:
         if claims and dask is not None:
-            with suppress(Exception):  # it was shut down, or its client closed
+            with suppress(Exception):  # cluster shut down, or client closed
                 dask.submit(sealed(give_up, tuple(claims)), pure=False)
 
     return WorkerPool(submit, most, can_cut=False, on_close=on_close)
 
 
 def _result(future: Future[Outcome], dask: Any) -> Outcome:
-    """Wait for an attempt; raise where the client of its Dask cluster was closed."""
-    while not wait([future], _ASK_EVERY).done and not future.done():
+    """Wait for an attempt; raise if the Dask client was closed."""
+    while not wait([future], _DASK_CHECK_INTERVAL_S).done and not future.done():
         if dask is not None:
-            dask.submit(bool, pure=False)  # raises where its client was closed
+            dask.submit(bool, pure=False)  # raises if the client was closed
     return future.result()
 
 
 def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    """Return a function that calls another one, and that loads and shows nothing before.
+    """Return a function that calls another one, without references to this package.
 
-    A scheduler loads it as well, and a worker that cannot load what it is sent dies of it. What it
-    encloses, an API key too, is in no `repr`.
+    The scheduler unpickles it, too, and a worker dies if it cannot unpickle a task. Its arguments,
+    with the API key, appear in no `repr`.
     """
     content = pickle.dumps((function, args))
 
@@ -80,7 +80,7 @@ def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         import pickle
         import threading
 
-        # Threads that import a package at the same moment may find a part of it.
+        # Concurrent imports of a package can see a partly initialized module.
         with vars(threading).setdefault("_vellum_nb_imports", threading.Lock()):
             function, args = pickle.loads(content)  # noqa: S301  (our own)
         return function(*args)
@@ -89,10 +89,10 @@ def sealed(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 
 
 def claim_and_call(claim: str, attempt: Attempt, prepared: PreparedRun) -> Outcome:
-    """Make an attempt on a worker of a Dask cluster, unless it was begun there before."""
+    """Make an attempt on a Dask worker, unless another worker has begun it."""
     from distributed import get_client
 
-    with _LOCK:  # else each thread makes a client
+    with _LOCK:  # one client for all threads
         client = get_client()
     try:
         client.publish_dataset(None, name=claim)

@@ -1,4 +1,4 @@
-"""`ListingDelay`: how late a server lists executions, measured while a sweep runs. Pure."""
+"""`ListingDelay`: delay until a server lists an execution, measured during a sweep. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from vellum_nb.models import Run
 from vellum_nb.sweep.retry_policy import Doubt, Finished, InDoubt, Outcome, PreparedRun
 
 SHORTEST_S = 8.0
-"""Seconds for which a run in doubt is looked up at least before it is sent again."""
+"""Minimum number of seconds for which a run in doubt is looked up before it is sent again."""
 
-_PROBES = 3  # at once, and whose delay counts
-_PROBES_A_WAIT = 4  # in the shortest wait before a run is sent again
-_GIVE_UP = 4.0, 15.0  # times the timeout, or the shortest wait, a probe is looked up
+_MAX_PROBES = 3  # at once; the delay is that of as many recent ones
+_PROBES_PER_WAIT = 4  # in the shortest wait before a run is sent again
+_MAX_TIMEOUTS, _MAX_WAITS = 4.0, 15.0  # for which a probe is looked up
 _ANSWERS = frozenset({"FULFILLED", "REJECTED"})
 
 
 class ListingDelay:
     """Decides after how many seconds a run in doubt is sent again (`resend_after`).
 
-    While a run is in doubt, runs that ended with a direct answer are looked up: the youngest one,
-    and every two seconds the next one to end. The age of such a *probe* when it is listed bounds
-    the delay of the server, and so does the age of a run in doubt that is found late. A run in
-    doubt is sent again after the longest known latency plus twice that delay, but not before 8 s.
+    While a run is in doubt, runs that ended with a direct answer are looked up: the latest one,
+    then the next one to end every two seconds. The age of such a *probe* when it is listed is an
+    upper bound of the listing delay, as is the age of a run in doubt that is listed late. A run in
+    doubt is sent again after the longest latency plus twice that delay, but not before 8 s.
 
-    The read timeout is the maximum, and applies if nothing could be measured. Two exceptions
-    protect a run from being executed twice: while a probe is not listed, nothing is sent again; and
-    if the longest latency and the delay exceed the read timeout, the run waits for that time too.
-    A server that has refused a used external id lists nothing that matters: its delay is 0.
+    The read timeout is the maximum, and the default without a measurement. Two exceptions prevent
+    a second execution: no run is sent again while a probe is not listed; and if the longest latency
+    and the delay exceed the read timeout, the run waits for their sum. The delay is 0 for a server
+    that has refused a used external id, as it also refuses a second execution.
     """
 
     def __init__(self, timeout_s: float, latencies: Iterable[float] = ()) -> None:
@@ -40,26 +40,26 @@ class ListingDelay:
         self._probed_at = -math.inf
         self._refuses = self._is_useless = False
         self._last: tuple[float, PreparedRun, Run] | None = None
-        self._is_wanted = False  # the next run to end, as a probe
-        self._open: set[str] = set()  # probes that are not listed yet
-        self._probes: list[tuple[float, PreparedRun]] = []  # when each is due
-        self._unlisted: set[str] = set()  # probes that were looked up, and not listed
-        self._bounds: deque[float] = deque(maxlen=_PROBES)  # of the last probes
-        self._latest = 0.0  # the highest bound of a run that was not listed at first
+        self._is_wanted = False  # the next run to end becomes a probe
+        self._open: set[str] = set()  # probes that are not listed
+        self._probes: list[tuple[float, PreparedRun]] = []  # with due times
+        self._unlisted: set[str] = set()  # probes that a look-up did not find
+        self._bounds: deque[float] = deque(maxlen=_MAX_PROBES)
+        self._latest = 0.0  # highest bound of a run that was not listed at first
 
     @property
     def due(self) -> float:
-        """When the next probe is to be looked up."""
+        """Due time of the next probe."""
         return min((due for due, _ in self._probes), default=math.inf)
 
     def probes(self, now: float) -> list[PreparedRun]:
-        """Take the probes that are to be looked up now."""
+        """Remove and return the probes that are due."""
         ready = [prepared for due, prepared in self._probes if due <= now]
-        self._probes = [each for each in self._probes if each[0] > now]
+        self._probes = [(due, prepared) for due, prepared in self._probes if due > now]
         return ready
 
     def take_answer(self, prepared: PreparedRun, run: Run, earliest: float, took: float) -> None:
-        """Note a direct answer, which came at `earliest` or later, and took so many seconds."""
+        """Record a direct answer, received at `earliest` or later after `took` seconds."""
         if took > self._longest:
             self._longest = took
             self._update()
@@ -69,7 +69,7 @@ class ListingDelay:
                 self._add_probe()
 
     def take(self, prepared: PreparedRun, outcome: Outcome, now: float) -> None:
-        """Learn from a look-up, or from a call whose answer did not come."""
+        """Record the outcome of a look-up, or of a call without an answer."""
         earlier = prepared.doubt
         doubt = None if isinstance(outcome, Finished) else outcome.prepared.doubt
         if prepared.is_probe:
@@ -83,12 +83,12 @@ class ListingDelay:
         self._update()
 
     def _want_probe(self, now: float) -> None:
-        """Have the delay measured, unless it was a moment ago: it may have grown since."""
-        every = self._shortest / _PROBES_A_WAIT
-        if self._is_useless or len(self._open) >= _PROBES or now - self._probed_at < every:
+        """Request a probe, unless the delay was measured a moment ago."""
+        interval = self._shortest / _PROBES_PER_WAIT
+        if self._is_useless or len(self._open) >= _MAX_PROBES or now - self._probed_at < interval:
             return
         self._probed_at, self._is_wanted = now, True
-        if self._last is not None and (not self._bounds or now - self._last[0] <= every):
+        if self._last is not None and (not self._bounds or now - self._last[0] <= interval):
             self._add_probe()
 
     def _add_probe(self) -> None:
@@ -110,21 +110,22 @@ class ListingDelay:
         elif isinstance(outcome, InDoubt) and outcome.after is not None:
             later = outcome.prepared.doubt or doubt
             is_late = later.unlisted_s is not None
-            times = zip(_GIVE_UP, (self.timeout_s, self._shortest), strict=True)
-            if prepared.doubt_s <= max(factor * seconds for factor, seconds in times):
+            limit_s = max(_MAX_TIMEOUTS * self.timeout_s, _MAX_WAITS * self._shortest)
+            if prepared.doubt_s <= limit_s:
                 self._unlisted |= {prepared.run.id} if is_late else set()
                 self._probes.append((now + outcome.after, outcome.prepared))
                 return
             self._is_useless = self._is_useless or is_late
         else:
-            self._is_useless = self._is_useless or isinstance(outcome, Finished)  # no look-ups
+            self._is_useless = self._is_useless or isinstance(outcome, Finished)  # unsupported
         self._unlisted.discard(prepared.run.id)
         self._open.discard(prepared.run.id)
 
     def _bound(self, doubt: Doubt, now: float) -> float:
-        """Return the delay of a run that is listed now, at most.
+        """Return an upper bound of the listing delay of a run that is listed now.
 
-        It was not yet when its age was `doubt.unlisted_s`; the machine may have slept between.
+        The run was not listed at the age `doubt.unlisted_s`; the machine can have been suspended
+        since.
         """
         age = now - (now if doubt.since is None else doubt.since)
         return min(age, max(self.timeout_s, 2 * (doubt.unlisted_s or 0.0)))
@@ -142,8 +143,8 @@ class ListingDelay:
 
 
 def _is_listed(doubt: Doubt, outcome: Outcome) -> bool:
-    """Return whether a look-up found an execution that was not known before."""
+    """Return whether a look-up was the first to find the execution."""
     if isinstance(outcome, InDoubt):
         later = outcome.prepared.doubt
         return later is not None and later.executed and not doubt.executed
-    return isinstance(outcome, Finished) and outcome.found
+    return isinstance(outcome, Finished) and outcome.looked_up

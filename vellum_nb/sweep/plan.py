@@ -1,30 +1,21 @@
-"""The plan of a sweep: its options, what the history has of it, what is left, what that takes."""
+"""The plan of a sweep: its runs, their states in the history, expected time and cost."""
 
 from __future__ import annotations
 
-import math
 import random
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from itertools import count, takewhile
-from numbers import Real
-from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias
 
-from vellum_nb.comparison.cases import is_answer
-from vellum_nb.comparison.metrics import Judge, Metric, Metrics, as_metrics
-from vellum_nb.comparison.statistics import ROUNDING, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import PastRun, Sweeps
-from vellum_nb.models import Run, new_run_id
-from vellum_nb.models.checks import check_integer, check_texts, refuse
+from vellum_nb.models import new_run_id
 from vellum_nb.models.sweeps import (
     MOST_RUNS,
     Place,
@@ -35,273 +26,36 @@ from vellum_nb.models.sweeps import (
 )
 from vellum_nb.rendering.format import duration, money, plural
 from vellum_nb.sweep.cases import Releases
+from vellum_nb.sweep.options import SweepOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Reused: TypeAlias = Mapping[Place, str]  # runs of the history that replace planned ones
+Reused: TypeAlias = Mapping[Place, str]
+"""Ids of runs of the history that replace planned ones."""
 _COUNTS = ("planned", "found", "reused", "doubtful", "calls")
-_LOOKS = 50  # a look is a walk through all cases: the next is after one case in so many
-_LEARNED = ("workspace", "environment")
-_REPEATED = frozenset({"CUT_OFF"})
-_ASKED_AGAIN = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # of a judge: they are no verdict
-_NOT_REPEATED = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})
+_REPEATED_STATES = frozenset({"CUT_OFF"})
+_REPEATED_JUDGE_STATES = frozenset({"CUT_OFF", "FAILED", "REJECTED"})  # without a judgement
+_FINAL_STATES = frozenset({"FULFILLED", "STARTED", "IN_DOUBT"})  # `retry_failed` keeps these
 _COLUMNS = ("release_tag", "release_id", *_COUNTS, "median_s", "cost_usd")
-_WHOLE = frozenset({"concurrency", "max_concurrency", "max_calls", "stop_after_failures"})
-
-
-@dataclass(frozen=True, slots=True)
-class SweepOptions:
-    """The options of a sweep; see `vellum_nb.Workspace.sweep`."""
-
-    concurrency: int | None = None
-    max_concurrency: int = 128
-    max_calls: int | None = None
-    max_seconds: float | None = None
-    max_cost_usd: float | None = None
-    stop_after_failures: int | None = None
-    expand_meta: bool = False
-    resend_in_doubt: bool = True
-    executor: Executor | None = None
-    stop_when: Literal["decided"] | None = None
-    metrics: tuple[Metric, ...] = ()  # by the first of which it is decided
-    baseline: str | None = None
-    alpha: float = 0.05
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        executor: Any = self.executor
-        if self.stop_when not in {None, "decided"}:
-            refuse("stop_when", self.stop_when, "'decided', or leave it out")
-        if not isinstance(self.alpha, float) or not 0 < self.alpha < 1:  # type: ignore[redundant-expr]
-            refuse("alpha", self.alpha, "a number such as 0.05, below 1")
-        check_integer("seed", self.seed, optional=True)
-        if executor is not None and not isinstance(executor, Executor):
-            expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
-            refuse("executor", executor, expected)
-        for name, default in DEFAULTS.items():
-            value = getattr(self, name)
-            if name in _WHOLE:
-                check_integer(name, value, least=1, optional=default is None)
-                object.__setattr__(self, name, value and int(value))
-            elif name in LIMITS and value is not None:
-                is_number = isinstance(value, Real) and not isinstance(value, bool)
-                if not is_number or not value > 0:
-                    refuse(name, value, "a number above 0")
-                object.__setattr__(self, name, float(value))
-
-    @property
-    def expands_meta(self) -> bool:
-        """Whether runs are asked what they cost."""
-        return self.expand_meta or self.max_cost_usd is not None
-
-    @property
-    def at_once(self) -> int:
-        """How many calls may be under way at most."""
-        return self.concurrency or self.max_concurrency
-
-    @property
-    def stored(self) -> dict[str, Any]:
-        """The options stored with the sweep: those that differ from the default."""
-        found = {name: getattr(self, name) for name in DEFAULTS}
-        return {name: value for name, value in found.items() if value != DEFAULTS[name]}
-
-    def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
-        """Return a message that names the limit that is reached, if any."""
-        used = (calls, seconds, cost, failures)
-        for name, number in zip(LIMITS, used, strict=True):
-            limit = getattr(self, name)
-            if limit is not None and number >= limit:
-                return f"{name}={limit} is reached"
-        return None
-
-
-LIMITS = ("max_calls", "max_seconds", "max_cost_usd", "stop_after_failures")
-_NOT_STORED = ("executor", "metrics")
-DEFAULTS = {
-    each.name: each.default for each in fields(SweepOptions) if each.name not in _NOT_STORED
-}
-"""The options that are stored with a sweep."""
-
-
-class SweepArguments(TypedDict, total=False):
-    """The options of `Workspace.sweep`, for type checkers."""
-
-    concurrency: int | None
-    max_concurrency: int
-    max_calls: int | None
-    max_seconds: float | None
-    max_cost_usd: float | None
-    stop_after_failures: int | None
-    expand_meta: bool
-    resend_in_doubt: bool
-    stop_when: Literal["decided"] | None
-    release_tags: Sequence[str]
-    repeats: int
-    progress: bool
-    background: bool
-    restart: bool
-    reuse: bool
-    mocks: bool
-    files: str | Path | None
-    executor: Executor | None
-    metrics: Metrics | None
-    baseline: str | None
-    alpha: float
-    seed: int | None
-
-
-def with_stop_rule(
-    options: SweepOptions,
-    metrics: Metrics | None,
-    tags: Sequence[str],
-    cases: Sequence[SweepCase],
-) -> SweepOptions:
-    """Return `options` with the metrics by which it is decided when to stop, ``score`` by default.
-
-    Without `stop_when` there are none, and none may be given, nor a baseline.
-    """
-    if options.stop_when is None:
-        if metrics is not None or options.baseline is not None:
-            msg = (
-                "metrics and baseline of a sweep are for stop_when='decided': give that, or compare"
-            )
-            raise InputError(msg)
-        return options
-    found = as_metrics("score" if metrics is None else metrics)
-    alpha, base = options.alpha / max(1, len(tags) - 1), options.baseline
-    number, of = len({case.case_id for case in cases}), plural(len(cases), "case")
-    has_target = metrics is not None or any(case.expected for case in cases)
-    can_decide = sequential_test([], left=len(cases), alpha=alpha).can_decide
-    problems = {
-        "it compares releases: give two release tags or more": len(tags) == 1,
-        f"baseline={base!r} is not among the release tags {', '.join(tags)}": base
-        not in (None, *tags),
-        "the first metric decides while the sweep runs: give one that is no judge": (
-            not found or isinstance(found[0], Judge)
-        ),
-        "give metrics=[...], or cases with expected.<output>": not has_target,
-        f"only {number:,} of {of} differ: give each once, and repeats=": number < len(cases),
-        f"{of} cannot decide at alpha={options.alpha}: give more": not can_decide,
-    }
-    for problem, is_so in problems.items():
-        if is_so:
-            msg = f"stop_when='decided': {problem}"
-            raise InputError(msg)
-    return replace(options, metrics=found)
-
-
-class StopRule:
-    """Stops a sweep when it is decided which releases are better, or cannot be any more.
-
-    Each release is compared with the baseline by a `sequential_test` of the cases in the order of
-    the plan, as far as all their runs have ended; the releases share `alpha`. `why` is the last
-    reason to stop. A case that takes long, or is in doubt, holds up those far behind it
-    (`may_begin`): they may not be needed.
-    """
-
-    def __init__(
-        self,
-        sweep: SweepRecord,
-        cases: Sequence[SweepCase],
-        options: SweepOptions,
-        planned: Sequence[PlannedRun],
-    ) -> None:
-        self.why: str | None = None
-        self._metric, self._order, self._cases = options.metrics[0], sweep.order(), cases
-        baseline = options.baseline or sweep.release_tags[0]
-        self._others = [tag for tag in sweep.release_tags if tag != baseline]
-        self._tags = (baseline, *self._others)
-        self._alpha, self._repeats = options.alpha / len(self._others), sweep.repeats
-        self._places = {run.run_id: run.place for run in planned}
-        number = {position: at for at, position in enumerate(self._order)}
-        self._fresh = [number[run.place.position] for run in planned if run.state is None]
-        self._values = defaultdict[tuple[int, str], dict[int, float]](dict)
-        self._differences: dict[str, list[float]] = {tag: [] for tag in self._others}
-        self._next_look = 1  # after so many cases
-        for run in planned:
-            if run.state not in {None, "STARTED", "IN_DOUBT"}:  # it may have been deleted
-                self._values[run.place.position, run.place.release_tag][run.place.repeat] = math.nan
-
-    def reason(self, ended: Iterable[Run]) -> str | None:
-        """Return why the sweep may stop, with these runs that ended since; None: it goes on."""
-        for run in ended:
-            place = self._places[run.id]
-            expected = self._cases[place.position].expected
-            value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
-            figures = self._values[place.position, place.release_tag]
-            figures[place.repeat] = math.nan if value is None else value
-        done = self._take_cases()
-        if self.why is None and done >= self._next_look:
-            self._next_look = done + max(1, done // _LOOKS)
-            self.why = self._decision()
-        return self.why
-
-    def add(self, run: PlannedRun) -> None:
-        """Have `run` count, which is another attempt at a planned one."""
-        self._places[run.run_id] = run.place
-
-    def may_begin(self, more: int) -> int:
-        """Return how many runs may have begun: up to the next case to be compared, and `more`."""
-        return bisect_right(self._fresh, len(self._differences[self._others[0]])) + more
-
-    def _take_cases(self) -> int:
-        """Compare the next cases whose runs have all ended; return how many were compared."""
-        done = len(self._differences[self._others[0]])
-        while done < len(self._order):
-            position = self._order[done]
-            runs = [self._values[position, tag].values() for tag in self._tags]
-            if any(len(values) < self._repeats for values in runs):
-                break
-            figures = [[value for value in values if not math.isnan(value)] for values in runs]
-            base, *means = [fmean(values) if values else math.nan for values in figures]
-            for tag, mean in zip(self._others, means, strict=True):
-                gap = self._metric.sign * (mean - base)
-                edge = max(self._metric.tolerance, ROUNDING * abs(mean))
-                is_more = abs(gap) > edge  # not where one is missing, NaN
-                self._differences[tag].append(gap if is_more else 0.0)
-            done += 1
-        return done
-
-    def _decision(self) -> str | None:
-        words, number, used = [], len(self._order), 0
-        for tag, differences in self._differences.items():
-            left = number - len(differences)
-            test = sequential_test(differences, left=left, alpha=self._alpha)
-            if test.can_decide and not test.side:
-                return None
-            words.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
-            used = max(used, test.cases)
-        is_open = any(word.endswith(" undecided") for word in words)
-        head = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
-        return f"{head} after {used:,} of {plural(number, 'case')}: {', '.join(words)}"
-
-
-def checked_tags(release_tags: Any) -> tuple[str, ...]:
-    """Return the release tags, each once."""
-    tags = [release_tags] if isinstance(release_tags, str) else release_tags
-    found = dict.fromkeys(check_texts("release_tags", tags))
-    if not found or "" in found:
-        refuse("release_tags", release_tags, "names, such as release_tags=['v1', 'v2']")
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class TagPlan:
-    """What is planned on one release tag."""
+    """The planned runs on one release tag."""
 
     release_tag: str
     release_id: str | None
-    calls: int  # runs to be sent
-    found: int = 0  # runs of this sweep that the history has already
+    calls: int  # runs to send
+    found: int = 0  # runs of this sweep that have ended
     reused: int = 0  # runs of the history that replace planned ones
-    doubtful: int = 0  # runs that were begun, and are looked up first
-    median_s: float | None = None  # what one call takes, by past runs
-    cost_usd: float | None = None  # what one call costs, by past runs
+    doubtful: int = 0  # runs to look up, as they were begun
+    median_s: float | None = None  # of past runs
+    cost_usd: float | None = None  # mean of past runs
 
     @property
     def planned(self) -> int:
-        """How many runs are planned."""
+        """Number of planned runs."""
         return self.calls + self.found + self.reused + self.doubtful
 
 
@@ -312,19 +66,19 @@ class SweepPlan:
     Attributes
     ----------
     cases, repeats : int
-        How many cases there are, and how often each is run on each release tag.
+        Number of cases, and of runs per case and release tag.
     tags : tuple of TagPlan
-        One for each release tag.
+        Plan per release tag.
     at_once, fixed : int, bool
-        How many calls may be under way, and whether from the start; if not, it grows to that while
-        the server bears it.
+        Maximum number of concurrent calls, and whether it is fixed by `concurrency`. Otherwise the
+        number adapts to the server.
     notes : tuple of str
-        Notes: inputs that a release does not know, columns that look mistyped, or are named like
-        an output. They appear on the sweep, and on a comparison of it, too.
+        Warnings on cases and releases, such as inputs that a release does not have, or columns
+        that look misspelt. The sweep and its comparison have them, too.
     resumes, last_seen : str, datetime, optional
-        The id of the unfinished sweep that this goes on with, and when that last made progress.
+        Id of the unfinished sweep that is resumed, and the time of its last progress.
     ended : str, optional
-        The id of the sweep of the same plan that has ended, and is returned as it is.
+        Id of the sweep of the same plan that has ended, and is returned.
 
     Examples
     --------
@@ -345,32 +99,32 @@ class SweepPlan:
 
     @property
     def planned(self) -> int:
-        """How many runs are planned."""
+        """Number of planned runs."""
         return sum(tag.planned for tag in self.tags)
 
     @property
     def calls(self) -> int:
-        """How many of them will be sent."""
+        """Number of runs to send."""
         return sum(tag.calls for tag in self.tags)
 
     @property
     def found(self) -> int:
-        """How many are in the history already."""
+        """Number of runs that the history has."""
         return sum(tag.found + tag.reused for tag in self.tags)
 
     @property
     def seconds(self) -> float | None:
-        """An estimate of how long that takes; None without past runs."""
+        """Estimated duration, or None without past runs."""
         tags = [tag for tag in self.tags if tag.calls]
         medians = [tag.median_s for tag in tags if tag.median_s is not None]
         if not medians or len(medians) < len(tags):
             return None
-        all_of_it = sum(tag.calls * (tag.median_s or 0.0) for tag in tags)
-        return max(all_of_it / self.at_once, *medians)
+        total_s = sum(tag.calls * (tag.median_s or 0.0) for tag in tags)
+        return max(total_s / self.at_once, *medians)
 
     @property
     def cost_usd(self) -> float | None:
-        """An estimate of its cost; None unless past runs have a cost on every release tag."""
+        """Estimated cost, or None unless past runs have a cost on every release tag."""
         tags = [tag for tag in self.tags if tag.calls]
         if not tags or any(tag.cost_usd is None for tag in tags):
             return None
@@ -378,11 +132,11 @@ class SweepPlan:
 
     @property
     def headline(self) -> str:
-        """The plan in a line: cases x tags x repeats, what is left to send, how long it takes."""
+        """Summary in one line: cases x tags x repeats, calls to send, duration and cost."""
         return self._line("\N{MULTIPLICATION SIGN}")
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per release tag: what is planned, found, and expected of it."""
+        """Return one row per release tag: counts of runs, expected latency and cost."""
         import pandas as pd
 
         rows = [[getattr(tag, name) for name in _COLUMNS] for tag in self.tags]
@@ -411,23 +165,23 @@ class SweepPlan:
         if self.repeats > 1:
             factors.append(plural(self.repeats, "repeat"))
         at_once = f"{'' if self.fixed else 'up to '}{self.at_once} at once"
-        took = "" if self.seconds is None else f", about {duration(self.seconds)} at {at_once}"
-        took += "" if self.cost_usd is None else f", about {money(self.cost_usd)}"
-        what = f" {times} ".join(factors)
+        estimate = "" if self.seconds is None else f", about {duration(self.seconds)} at {at_once}"
+        estimate += "" if self.cost_usd is None else f", about {money(self.cost_usd)}"
+        product = f" {times} ".join(factors)
         if self.calls == self.planned:
-            return f"{what} = {plural(self.calls, 'call')}{took}"
+            return f"{product} = {plural(self.calls, 'call')}{estimate}"
         doubtful = sum(tag.doubtful for tag in self.tags)
         parts = [f"{self.found:,} found"] if self.found else []
         parts += [f"{doubtful:,} to be looked up"] if doubtful else []
         parts.append(f"{self.calls:,} to be sent")
-        return f"{what} = {plural(self.planned, 'run')}: {', '.join(parts)}{took}"
+        return f"{product} = {plural(self.planned, 'run')}: {', '.join(parts)}{estimate}"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A planned run: the id it has or gets, and its state; None if it has not begun.
+    """A planned run, with its id and state.
 
-    IN_DOUBT: it failed without an answer, and may have been executed.
+    The state is None before it begins, and IN_DOUBT after a failure without an answer.
     """
 
     place: Place
@@ -437,7 +191,7 @@ class PlannedRun:
     attempt: int = 0
 
     def next_attempt(self, sweep: SweepRecord) -> PlannedRun:
-        """Return what is to be run after the execution of this one was cut off."""
+        """Return the run that replaces this one after its execution was cut off."""
         attempt = self.attempt + 1
         run_id = planned_id(sweep, self.place, self.round, attempt)
         return replace(self, run_id=run_id, state=None, attempt=attempt)
@@ -448,8 +202,8 @@ def planned_runs(
 ) -> Iterator[PlannedRun]:
     """Yield every planned run with its state, in the order of the plan.
 
-    A run that failed in an earlier round than the sweep's is to be run again, under a new id,
-    unless the sweep has ended since: it was in doubt, and failed in this round.
+    A run that failed in an earlier round is planned again, under a new id. If the sweep has ended,
+    the run was in doubt in this round, and its failure counts.
     """
     for place in sweep.places():
         if place in reused:
@@ -462,17 +216,17 @@ def planned_runs(
             if (run := _in_round(sweep, place, number, states)).state is not None
         )
         run = newest if newest.state is not None else next(earlier, newest)
-        is_final = run.round == sweep.round or run.state in _NOT_REPEATED
+        is_final = run.round == sweep.round or run.state in _FINAL_STATES
         yield run if is_final or sweep.ended is not None else newest
 
 
 def _in_round(
     sweep: SweepRecord, place: Place, number: int, states: Mapping[str, str]
 ) -> PlannedRun:
-    """Return the last attempt at a planned run in a round, or the one to be made next."""
+    """Return the last attempt at a planned run in a round, or the next one."""
     run_id = planned_id(sweep, place, number)
     run = PlannedRun(place, run_id, states.get(run_id), number)
-    repeated = _REPEATED if sweep.judge is None else _ASKED_AGAIN
+    repeated = _REPEATED_STATES if sweep.judge is None else _REPEATED_JUDGE_STATES
     while run.state in repeated:
         run = run.next_attempt(sweep)
         run = replace(run, state=states.get(run.run_id))
@@ -480,14 +234,14 @@ def _in_round(
 
 
 def superseded(sweep: SweepRecord, states: Collection[str]) -> set[str]:
-    """Return the runs that a later round or attempt has begun again."""
+    """Return the ids of runs that a later round or attempt replaces."""
     superseded_ids: set[str] = set()
     for place in sweep.places():
-        made: list[str] = []
+        attempts: list[str] = []
         for number in range(sweep.round + 1):
             ids = (planned_id(sweep, place, number, attempt) for attempt in count())
-            made += takewhile(states.__contains__, ids)
-        superseded_ids.update(made[:-1])
+            attempts += takewhile(states.__contains__, ids)
+        superseded_ids.update(attempts[:-1])
     return superseded_ids
 
 
@@ -495,32 +249,33 @@ def new_sweep(
     deployment: str,
     releases: Releases,
     cases: Sequence[SweepCase],
-    *,
-    repeats: int,
     options: SweepOptions,
+    *,
     workspace: str | None,
     judge: str | None = None,
 ) -> SweepRecord:
     """Return a sweep of `cases` on releases of a `workspace` of the server.
 
-    The runs of a `judge` have ids that derive from that text and what is judged; two such sweeps
+    The ids of a `judge`'s runs derive from that text and the judged inputs. Two sweeps of a judge
     are never the same.
     """
-    environments = (each.environment for each in releases.values() if each is not None)
-    environment = next((each.name for each in environments if each), None)
+    environments = (release.environment for release in releases.values() if release is not None)
+    environment = next((env.name for env in environments if env), None)
     tags, ids = tuple(releases), tuple(case.case_id for case in cases)
-    if (planned := len(ids) * len(tags) * repeats) > MOST_RUNS:
+    if (planned := len(ids) * len(tags) * options.repeats) > MOST_RUNS:
         msg = f"A sweep of {planned:,} runs is too large; run {MOST_RUNS:,} at most, part by part"
         raise InputError(msg)
     sweep_id = new_run_id()
-    plan = signature(deployment, tags, repeats, ids) if judge is None else f"{judge}/{sweep_id}"
+    plan = f"{judge}/{sweep_id}"
+    if judge is None:
+        plan = signature(deployment, tags, options.repeats, ids)
     return SweepRecord(
         id=sweep_id,
         deployment=deployment,
         environment=environment,
         workspace=workspace,
         release_tags=tags,
-        repeats=repeats,
+        repeats=options.repeats,
         cases=len(cases),
         signature=plan,
         created=datetime.now(UTC),
@@ -538,63 +293,56 @@ def plan_sweep(
     options: SweepOptions,
     *,
     notes: Sequence[str] = (),
-    restart: bool = False,
     reuse: bool = False,
 ) -> tuple[SweepRecord, SweepPlan, Reused]:
-    """Return the newest sweep of the plan of `new`, or that; what it is going to do; reused runs.
+    """Return the sweep, its plan, and the reused runs; write nothing.
 
-    One that has ended counts where its release tags pointed at the same releases. Nothing is
-    written.
+    The sweep is the newest with the plan of `new`, or `new` itself. One that has ended counts if
+    its release tags pointed at the same releases.
     """
-    record, is_earlier = _record_of(new, cases, sweeps, options, restart=restart, reuse=reuse)
-    goes_on = is_earlier and record.ended is None
-    if goes_on:
+    record, is_earlier = _record_of(new, cases, sweeps, options)
+    resumes = is_earlier and record.ended is None
+    if resumes:
         record = record.model_copy(update={"lost": sweeps.lost(record)})
-    states, standing = _stored_runs(record, sweeps, is_earlier=is_earlier)
+    states, stored_reuse = _stored_runs(record, sweeps, is_earlier=is_earlier)
     runs: Iterable[PlannedRun] = (
-        planned_runs(record, states, standing) if states or standing else ()
+        planned_runs(record, states, stored_reuse) if states or stored_reuse else ()
     )
     reused: Reused = {}
     if reuse and record.ended is None:
-        runs = list(planned_runs(record, states, standing))
+        runs = list(planned_runs(record, states, stored_reuse))
         reused = _reusable(new, cases, runs, sweeps)
-    counts = Counter((each.place.release_tag, each.state) for each in runs if each.state)
+    counts = Counter((run.place.release_tag, run.state) for run in runs if run.state)
     plan = SweepPlan(
         record.deployment,
         cases=record.cases,
         repeats=record.repeats,
-        tags=tuple(_tags(record, new, counts, reused, sweeps.past(record.deployment))),
-        at_once=max(1, min(options.at_once, record.planned)),
+        tags=tuple(_tag_plans(record, new, counts, reused, sweeps.past(record.deployment))),
+        at_once=max(1, min(options.most_at_once, record.planned)),
         fixed=options.concurrency is not None,
-        resumes=record.id if goes_on else None,
+        resumes=record.id if resumes else None,
         last_seen=sweeps.last_seen(record.id) if is_earlier else None,
         ended=None if record.ended is None else record.id,
     )
-    record = record.model_copy(update={"notes": (*_unread(new), *notes)})
-    all_notes = (*_notes(plan, record, new), *record.notes, *_limits(plan, options))
+    record = record.model_copy(update={"notes": (*_unreadable_tags(new), *notes)})
+    all_notes = (*_notes(plan, record, new), *record.notes, *_option_notes(plan, options))
     return record, replace(plan, notes=all_notes), reused
 
 
 def _record_of(
-    new: SweepRecord,
-    cases: Sequence[SweepCase],
-    sweeps: Sweeps,
-    options: SweepOptions,
-    *,
-    restart: bool,
-    reuse: bool,
+    new: SweepRecord, cases: Sequence[SweepCase], sweeps: Sweeps, options: SweepOptions
 ) -> tuple[SweepRecord, bool]:
-    """Return the newest sweep of the plan of `new`, or `new`, and whether it is an earlier one."""
-    of_plan = sweeps.of_plan(new.signature)
-    record = None if restart else _same_plan(of_plan, new)
+    """Return the newest sweep with the plan of `new`, or `new`, and whether it is stored."""
+    same_signature, restart = sweeps.of_plan(new.signature), options.existing == "restart"
+    record = None if restart else _same_plan(same_signature, new)
     if record is not None:
         check_seed(record, options)
         return _completed(record, new), True
-    generation = max((each.generation for each in of_plan), default=0) + 1
+    generation = max((sweep.generation for sweep in same_signature), default=0) + 1
     record = new.model_copy(update={"generation": generation})
     if options.stop_when is not None:
-        ordered = [] if restart and not reuse else sweeps.ordered(new.deployment)
-        earlier = (each for each in ordered if _may_be_same(each[0], new))
+        ordered = [] if restart else sweeps.ordered(new.deployment)
+        earlier = (pair for pair in ordered if _is_compatible(pair[0], new))
         record = _with_order(record, cases, options, earlier)
     return record, False
 
@@ -602,54 +350,61 @@ def _record_of(
 def _stored_runs(
     record: SweepRecord, sweeps: Sweeps, *, is_earlier: bool
 ) -> tuple[Mapping[str, str], Reused]:
-    """Return what the history has of a sweep: states by run, and runs that replace planned ones."""
+    """Return the states of the stored runs of a sweep, and the runs that it reused."""
     if record.judge is not None:
         return sweeps.judgements(record)
     return (sweeps.states(record.id), sweeps.reused(record.id)) if is_earlier else ({}, {})
 
 
-def _same_plan(of_plan: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
-    """Return the newest unfinished sweep of the same plan, else the newest that has ended."""
-    same = [each for each in of_plan if _may_be_same(each, new)]
-    ended = next((each for each in same if each.ended is not None), None)
+def _same_plan(same_signature: Sequence[SweepRecord], new: SweepRecord) -> SweepRecord | None:
+    """Return the newest unfinished sweep of the same plan, or the newest that has ended."""
+    sweeps = [sweep for sweep in same_signature if _is_compatible(sweep, new)]
+    ended = next((sweep for sweep in sweeps if sweep.ended is not None), None)
     if ended is not None and any(
         release and ended.releases.get(tag) not in {None, release}
         for tag, release in new.releases.items()
     ):
         ended = None
-    return next((each for each in same if each.ended is None), ended)
+    return next((sweep for sweep in sweeps if sweep.ended is None), ended)
 
 
-def _may_be_same(stored: SweepRecord, new: SweepRecord) -> bool:
-    """Return whether workspace and environment are the same, as far as the keys may read them."""
+def _is_compatible(stored: SweepRecord, new: SweepRecord) -> bool:
+    """Return whether workspace and environment are equal, or one is not readable."""
     pairs = ((stored.workspace, new.workspace), (stored.environment, new.environment))
     same_tags = stored.release_tags == new.release_tags
     return same_tags and all(None in pair or len(set(pair)) == 1 for pair in pairs)
 
 
 def _completed(stored: SweepRecord, new: SweepRecord) -> SweepRecord:
-    """Return a stored sweep with what `new` knows and it does not."""
+    """Return a stored sweep with missing fields filled in from `new`."""
     releases = {tag: stored.releases.get(tag) or new.releases.get(tag) for tag in new.releases}
-    fields = {name: getattr(stored, name) or getattr(new, name) for name in _LEARNED}
-    return stored.model_copy(update={**fields, "releases": releases})
+    fields = {
+        "workspace": stored.workspace or new.workspace,
+        "environment": stored.environment or new.environment,
+        "releases": releases,
+    }
+    return stored.model_copy(update=fields)
 
 
 def check_seed(stored: SweepRecord, options: SweepOptions) -> None:
-    """Raise an `InputError` for another order of the cases than the one that is stored."""
+    """Raise an `InputError` if `options` ask for another order of the cases than the stored one."""
     seed = stored.options.get("seed", 0)
-    if options.stop_when is None or options.seed in {None, seed}:
+    if options.stop_when is None or options.stop_when.seed in {None, seed}:
         return
     msg = (
-        f"seed={options.seed}: the first run of sweep {stored.id} fixed the order of its cases, "
-        f"with seed={seed}, and a p-value holds for that order alone; leave seed out, or run all "
-        "of it again with restart=True"
+        f"seed={options.stop_when.seed}: the first run of sweep {stored.id} fixed the order of its "
+        f"cases, with seed={seed}, and a p-value is valid for that order only; leave seed out, or "
+        "run all cases again with existing='restart'"
     )
     raise InputError(msg)
 
 
 def with_stored_seed(options: SweepOptions, sweep: SweepRecord) -> SweepOptions:
     """Return `options` with the seed of a stored sweep, unless they have one."""
-    return replace(options, seed=sweep.options.get("seed")) if options.seed is None else options
+    rule = options.stop_when
+    if rule is None or rule.seed is not None:
+        return options
+    return replace(options, stop_when=replace(rule, seed=sweep.options.get("seed")))
 
 
 def _with_order(
@@ -660,8 +415,8 @@ def _with_order(
 ) -> SweepRecord:
     """Return a new sweep with the order of its cases.
 
-    The order is drawn, unless an earlier sweep has cases of it: those come first, in the order that
-    they had, and the seed is that of the sweep which has most of them.
+    Cases of an earlier sweep come first, in its order; the sweep that shares most cases counts,
+    with its seed. The order of the other cases is random.
     """
     positions = {case.case_id: case.position for case in cases}
     first, source = list[int](), record
@@ -673,43 +428,45 @@ def _with_order(
     if first:
         check_seed(source, options)
         options = with_stored_seed(options, source)
-    others = sorted(set(range(record.cases)) - set(first))
-    random.Random(options.seed or 0).shuffle(others)  # noqa: S311 - no secret
-    return record.model_copy(update={"case_order": (*first, *others), "options": options.stored})
+    remaining = sorted(set(range(record.cases)) - set(first))
+    seed = options.stop_when.seed if options.stop_when else None
+    random.Random(seed or 0).shuffle(remaining)  # noqa: S311 - no secret
+    return record.model_copy(update={"case_order": (*first, *remaining), "options": options.stored})
 
 
 def _reusable(
     new: SweepRecord, cases: Sequence[SweepCase], runs: Sequence[PlannedRun], sweeps: Sweeps
 ) -> dict[Place, str]:
-    """Return which runs of the history may replace planned ones that have not begun."""
-    known = {each.run_id for each in runs}
+    """Return ids of runs of the history that can replace planned runs that have not begun."""
+    planned_run_ids = {run.run_id for run in runs}
     case_ids = {case.case_id for case in cases}
     pools: dict[tuple[str | None, str], list[str]] = {}
     for release in set(new.releases.values()) - {None}:
         reusable = sweeps.reusable(new.deployment, str(release), case_ids, new.judge)
-        for case_id, found in reusable.items():
-            pools[release, case_id] = [run for run in reversed(found) if run not in known]
+        for case_id, run_ids in reusable.items():
+            pool = [run_id for run_id in reversed(run_ids) if run_id not in planned_run_ids]
+            pools[release, case_id] = pool
     reused: dict[Place, str] = {}
     for planned in runs:
         place = planned.place
-        pool = pools.get((new.releases[place.release_tag], cases[place.position].case_id))
-        if planned.state is None and pool:
-            reused[place] = pool.pop()
+        candidates = pools.get((new.releases[place.release_tag], cases[place.position].case_id))
+        if planned.state is None and candidates:
+            reused[place] = candidates.pop()
     return reused
 
 
-def _tags(
+def _tag_plans(
     record: SweepRecord,
     new: SweepRecord,
     counts: Mapping[tuple[str, str], int],
     reused: Reused,
     past: Sequence[PastRun],
 ) -> Iterator[TagPlan]:
-    """Yield what is planned on each release tag, by what calls of its release took and cost."""
+    """Yield the plan of each release tag; latency and cost are those of past runs."""
     for tag, release_id in new.releases.items():
-        own = [run for run in past if release_id and run.release_id == release_id]
-        own = own or [run for run in past if run.release_tag == tag] or list(past)
-        costs = [run.cost_usd for run in own if run.cost_usd is not None]
+        samples = [run for run in past if release_id and run.release_id == release_id]
+        samples = samples or [run for run in past if run.release_tag == tag] or list(past)
+        costs = [run.cost_usd for run in samples if run.cost_usd is not None]
         begun = sum(number for (of, _), number in counts.items() if of == tag)
         doubtful = counts.get((tag, "STARTED"), 0) + counts.get((tag, "IN_DOUBT"), 0)
         reusing = sum(place.release_tag == tag for place in reused)
@@ -720,7 +477,7 @@ def _tags(
             found=begun - doubtful,
             reused=reusing,
             doubtful=doubtful,
-            median_s=median(run.latency_s for run in own) if own else None,
+            median_s=median(run.latency_s for run in samples) if samples else None,
             cost_usd=fmean(costs) if costs else None,
         )
 
@@ -728,33 +485,37 @@ def _tags(
 def _notes(plan: SweepPlan, record: SweepRecord, new: SweepRecord) -> Iterator[str]:
     if record.ended is not None:
         ended = record.ended.strftime("%Y-%m-%d %H:%M")
-        again = "restart=True (--restart) runs it again"
-        yield f"the same sweep ended at {ended} UTC, and its stored runs are used: {again}"
+        remedy = "existing='restart' (--restart) runs it again"
+        yield f"the same sweep ended at {ended} UTC, and its stored runs are used: {remedy}"
     if plan.resumes is not None:
         began = record.created.strftime("%Y-%m-%d %H:%M")
-        last = record.lost or plan.last_seen
-        how = "whose process was lost at" if record.lost else "with its last progress at"
-        when = f", {how} {last:%H:%M:%S}" if last else ""
-        found = plural(sum(tag.found for tag in plan.tags), "run")
-        none = "it is not sent again" if found == "1 run" else "none of them is sent again"
-        yield f"resumes the unfinished sweep of {began} UTC{when}: {found} found, {none}"
-        past = record.releases.items()
-        moved = [tag for tag, then in past if then and new.releases.get(tag) not in {None, then}]
+        last_sign = record.lost or plan.last_seen
+        label = "its process was lost at" if record.lost else "its last progress was at"
+        last = f", {label} {last_sign:%H:%M:%S}" if last_sign else ""
+        runs = plural(sum(tag.found for tag in plan.tags), "run")
+        not_sent = "it is not sent again" if runs == "1 run" else "none of them is sent again"
+        yield f"resumes the unfinished sweep of {began} UTC{last}: {runs} found, {not_sent}"
+        planned = record.releases.items()
+        moved = [tag for tag, then in planned if then and new.releases.get(tag) not in {None, then}]
         if moved:
             yield f"{', '.join(moved)} moved to another release since that sweep began"
 
 
-def _unread(new: SweepRecord) -> Iterator[str]:
-    unread = ", ".join(tag for tag, release in new.releases.items() if release is None)
-    if unread:
-        yield f"this key may not read {unread}: the server alone checks the inputs"
+def _unreadable_tags(new: SweepRecord) -> Iterator[str]:
+    tags = ", ".join(tag for tag, release in new.releases.items() if release is None)
+    if tags:
+        yield f"this key cannot read {tags}: only the server checks the inputs"
 
 
-def _limits(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
-    if options.metrics:
-        yield f"it stops as soon as it is decided by {options.metrics[0].name}"
-    for name, reached in zip(LIMITS, (plan.calls, plan.seconds, plan.cost_usd, None), strict=True):
-        limit = getattr(options, name)
-        if limit is not None:
-            is_early = reached is not None and reached > limit
-            yield f"{name}={limit}" + (": it will stop there" if is_early else "")
+def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
+    rule = options.stop_when
+    if rule is not None:
+        yield f"it stops as soon as it is decided by {getattr(rule.metric, 'name', 'score')}"
+    expected = {
+        "max_calls": plan.calls,
+        "max_seconds": plan.seconds,
+        "max_cost_usd": plan.cost_usd,
+    }
+    for name, limit in options.limits.given.items():
+        is_early = (expected.get(name) or 0) > limit
+        yield f"{name}={limit}" + (": it will stop there" if is_early else "")

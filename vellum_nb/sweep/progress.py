@@ -1,9 +1,8 @@
-"""How far a sweep is: counted while it runs, as a snapshot for views, as a line in a terminal."""
+"""Progress of a sweep: a counter, a snapshot for views, a progress bar in a terminal."""
 
 from __future__ import annotations
 
 import math
-import re
 import sys
 import threading
 import time
@@ -19,21 +18,21 @@ from typing import Any, Literal, TextIO
 from vellum_nb.history import terminal_line
 from vellum_nb.models import Run
 from vellum_nb.rendering.format import duration, money, plural
+from vellum_nb.sweep.options import LIMIT_NAMES
 
-_OF_A_LIMIT = re.compile(r"(max_\w+|stop_after_failures)=\S+ is reached")
-_LATEST = 5
-_MEDIAN_OF = 1_000  # runs, the last ones
-_RATE_OVER = 10.0  # seconds
-_LINE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+_LATEST_RUNS = 5  # in a view
+_MEDIAN_RUNS = 1_000  # the latest ones
+_RATE_WINDOW_S = 10.0
+_BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 BY_HAND = "stopped"
-"""Why a sweep stopped that the user stopped or interrupted: nothing to report."""
+"""Stop reason of a sweep that the user stopped or interrupted."""
 
 State = Literal["ready", "running", "paused", "stopping", "stopped", "done"]
 
 
 @dataclass(slots=True)
 class TagProgress:
-    """How far a sweep is on one release tag; `cost_usd` where it is known."""
+    """Progress on one release tag; `cost_usd` is None if no run reports a cost."""
 
     release_tag: str
     planned: int
@@ -45,7 +44,7 @@ class TagProgress:
 
     @property
     def to_go(self) -> int:
-        """How many runs have not begun."""
+        """Number of runs that have not begun."""
         return self.planned - self.done - self.failed - self.running
 
 
@@ -55,76 +54,76 @@ class Progress:
 
     state: State
     tags: tuple[TagProgress, ...]  # in the order of the sweep
-    found: int = 0  # runs that were not sent: the history had them, or a look-up found them
-    reused: int = 0  # of these, runs of the history before this sweep
-    adopted: int = 0  # of these, runs that were looked up
-    resent: int = 0  # runs sent once more, as look-ups found no execution of them
-    lost: datetime | None = None  # the last sign of an earlier driver that was killed
+    found: int = 0  # runs that were not sent: stored, reused or looked up
+    reused: int = 0  # of these, runs older than this sweep
+    adopted: int = 0  # of these, runs completed by a look-up
+    resent: int = 0  # runs sent again after look-ups found no execution
+    lost: datetime | None = None  # last sign of an earlier driver that was killed
     began: datetime | None = None  # this session
-    seconds: float = 0.0  # for which it has run, pauses left out
-    rate: float = 0.0  # runs a second, over the last ten seconds that it ran
-    at_once: int = 0  # calls under way,
-    limit: int = 0  # how many may be,
-    most: int = 0  # and how many may ever be
-    note: str | None = None  # such as why `limit` was lowered
-    latest: tuple[Run, ...] = ()  # that ended last, the newest first
-    why: str | None = None  # it has stopped
+    seconds: float = 0.0  # of this session, without pauses
+    rate: float = 0.0  # runs per second, over the last ten seconds
+    at_once: int = 0  # calls under way
+    limit: int = 0  # maximum number of calls under way
+    most: int = 0  # maximum of `limit`
+    note: str | None = None  # such as the reason for a lower `limit`
+    latest: tuple[Run, ...] = ()  # runs that ended last, newest first
+    why: str | None = None  # it stopped
     max_cost_usd: float | None = None
     ignored_costs: int = 0  # negative, or not a number
-    moved: tuple[str, ...] = ()  # release tags that pointed at more than one release
+    moved: tuple[str, ...] = ()  # release tags that moved during the sweep
 
     @property
     def reason(self) -> str | None:
-        """Why it stops or has stopped without the user: a limit or an error."""
+        """Stop reason, such as a limit or an error, unless the user stopped it."""
         if self.state not in {"stopping", "stopped"} or self.why == BY_HAND:
             return None
         return self.why
 
     @property
     def limit_reached(self) -> str | None:
-        """The name of the limit that ended it; with a higher one it goes on."""
-        found = _OF_A_LIMIT.match(self.reason or "")
-        return found[1] if found else None
+        """Name of the limit that stopped it."""
+        name, _, limit = (self.reason or "").partition("=")
+        return name if name in LIMIT_NAMES and limit.endswith(" is reached") else None
 
     @property
     def is_decided(self) -> bool:
-        """Whether `stop_when` ended it; the same rule would end it again at once."""
+        """Whether `stop_when` stopped it."""
         return "decided by " in (self.reason or "")
 
     @property
     def earlier(self) -> int:
-        """How many runs of this sweep had ended before this session began."""
+        """Number of runs of this sweep that ended in earlier sessions."""
         return self.found - self.reused - self.adopted
 
     @property
     def planned(self) -> int:
-        """How many runs there are to be."""
+        """Number of planned runs."""
         return sum(tag.planned for tag in self.tags)
 
     @property
     def done(self) -> int:
-        """How many runs ended with outputs."""
+        """Number of fulfilled runs."""
         return sum(tag.done for tag in self.tags)
 
     @property
     def failed(self) -> int:
-        """How many runs ended without outputs."""
+        """Number of runs that ended without outputs."""
         return sum(tag.failed for tag in self.tags)
 
     @property
     def ended(self) -> int:
-        """How many runs ended."""
+        """Number of runs that ended."""
         return self.done + self.failed
 
     @property
     def cost_usd(self) -> float | None:
-        """The cost so far, where it is known."""
+        """Cost so far, or None if no run reports a cost."""
         costs = [tag.cost_usd for tag in self.tags if tag.cost_usd is not None]
         return sum(costs) if costs else None
 
     @property
     def cost_problem(self) -> str | None:
-        """Why a cost limit cannot work, or may be exceeded: runs report no cost, or a wrong one."""
+        """Reason why `max_cost_usd` can be exceeded: runs report no cost, or a wrong one."""
         if self.max_cost_usd is None:
             return None
         if self.ignored_costs:
@@ -136,24 +135,23 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end at this rate; None where it has ended, or no rate is known."""
-        left = self.planned - self.ended
-        return left / self.rate if self.rate > 0 and left else None
+        """Seconds until the end at this rate; None without a rate or at the end."""
+        remaining = self.planned - self.ended
+        return remaining / self.rate if self.rate > 0 and remaining else None
 
 
 class Counter:
-    """Counts runs that begin and end, by a clock that stops while the sweep does not run.
+    """Counts runs that begin and end; its clock stops while the sweep does not run.
 
-    `planned` is how many runs each of the release tags is to have, `expected` what one is expected
-    to cost, if there are earlier ones.
+    `planned` is the number of runs per release tag, `expected` the expected cost of a run by tag.
     """
 
     def __init__(
         self, tags: Sequence[str], planned: int, expected: Mapping[str, float] | None = None
     ) -> None:
         self._tags = {tag: TagProgress(tag, planned) for tag in tags}
-        self._took: dict[str, deque[float]] = {tag: deque(maxlen=_MEDIAN_OF) for tag in tags}
-        self._latest: deque[Run] = deque(maxlen=_LATEST)
+        self._took: dict[str, deque[float]] = {tag: deque(maxlen=_MEDIAN_RUNS) for tag in tags}
+        self._latest: deque[Run] = deque(maxlen=_LATEST_RUNS)
         self._ends: deque[float] = deque()
         self._lock = threading.Lock()
         self._began: datetime | None = None
@@ -161,47 +159,47 @@ class Counter:
         self._since: float | None = None
         self._kept = self._reused = self._adopted = self._resent = 0
         self._expected = dict(expected or {})
-        self._priced: Tally[str] = Tally()  # runs by tag that have cost something,
-        self._paid: dict[str, float] = dict.fromkeys(tags, 0.0)  # and what they cost
-        self._unpriced: Tally[str] = Tally()  # runs by tag that were fulfilled for free
+        self._priced: Tally[str] = Tally()  # runs with a cost, by tag
+        self._paid: dict[str, float] = dict.fromkeys(tags, 0.0)  # cost of these runs
+        self._unpriced: Tally[str] = Tally()  # fulfilled runs without a cost, by tag
         self._ignored = 0
 
     @property
     def seconds(self) -> float:
-        """For how long the clock has run."""
+        """Seconds that the clock has run."""
         since = self._since
         return self._spent + (time.monotonic() - since if since is not None else 0.0)
 
     @property
     def left(self) -> int:
-        """How many planned runs have not ended."""
+        """Number of planned runs that have not ended."""
         return sum(tag.planned - tag.done - tag.failed for tag in self._tags.values())
 
     @property
     def failed(self) -> int:
-        """How many ended without outputs."""
+        """Number of runs that ended without outputs."""
         return sum(tag.failed for tag in self._tags.values())
 
     @property
     def cost(self) -> float:
-        """What it has cost so far, as far as that is known."""
+        """Sum of the reported costs."""
         return sum(tag.cost_usd or 0.0 for tag in self._tags.values())
 
     def run_clock(self, *, on: bool) -> None:
-        """Let the clock run, or stop it."""
+        """Start or stop the clock."""
         with self._lock:
             self._began = self._began or (datetime.now(UTC) if on else None)
             self._spent = self.seconds
             self._since = time.monotonic() if on else None
 
     def had(self, tag: str, state: str, *, reused: bool = False) -> None:
-        """Note a run that had ended before; `reused`: it is of the history before this sweep."""
+        """Count a run of an earlier session, or a reused one."""
         self._kept += not reused
         self._reused += reused
         self._end(tag, state)
 
     def spent(self, tag: str, cost: float | None, seconds: float | None = None) -> None:
-        """Note what a run of `tag` has cost, and the seconds that it took."""
+        """Add cost and latency of a run."""
         if cost is not None and is_cost(cost):
             self._tags[tag].cost_usd = (self._tags[tag].cost_usd or 0.0) + cost
         elif cost is not None:
@@ -210,35 +208,34 @@ class Counter:
             self._took[tag].append(seconds)
 
     def begun(self, tag: str, by: int = 1) -> None:
-        """Note a run that began, or with -1 one that was put back."""
+        """Count a run that began, or was withdrawn with -1."""
         with self._lock:
             self._tags[tag].running += by
 
-    def ended(self, run: Run, *, found: bool = False, resent: bool = False) -> None:
-        """Note a run that ended; `found`: it was looked up, `resent`: it was sent once more."""
+    def ended(self, run: Run, *, looked_up: bool = False, resent: bool = False) -> None:
+        """Count a run that ended."""
         with self._lock:
             self._tags[run.release_tag].running -= 1
             self._end(run.release_tag, run.state)
             self.spent(run.release_tag, run.cost_usd, run.latency_s)
             self._learn_cost(run)
-            self._adopted += found
+            self._adopted += looked_up
             self._resent += resent
             self._latest.appendleft(run)
             self._ends.append(self.seconds)
             self._forget(self._ends[-1])
 
     def expected_cost(self, tag: str) -> float | None:
-        """Return what a run of `tag` is expected to cost; None if no run has shown it."""
+        """Return the expected cost of a run, or None if no run reported one."""
         if number := self._priced[tag]:
             return self._paid[tag] / number
         return self._expected.get(tag)
 
     def can_pay(self, tag: str, limit: float, begun: Tally[str]) -> bool:
-        """Return whether another run of `tag` may begin below a `limit` of cost.
+        """Return whether another run of `tag` can begin below a `limit` of cost.
 
-        Every run that has not ended reserves what it is expected to cost; `begun` are those that
-        are not counted yet. If that is not known, as many may be under way as runs of `tag` were
-        fulfilled without a cost, or one.
+        Runs under way, and those in `begun`, reserve their expected cost. Without an expected cost,
+        one run can be under way, or as many as runs of `tag` were fulfilled without a cost.
         """
         reserved, unknown = self.cost, 0
         for name, progress in self._tags.items():
@@ -249,14 +246,14 @@ class Counter:
         return reserved < limit and (is_known or unknown < max(1, self._unpriced[tag]))
 
     def progress(self, state: State, **facts: Any) -> Progress:
-        """Return this moment, with `facts` that are counted elsewhere."""
+        """Return a snapshot with `facts` of the driver."""
         with self._lock:
             seconds = self.seconds
             self._forget(seconds)
             medians = {tag: median(took) if took else None for tag, took in self._took.items()}
             return Progress(
                 state,
-                tuple(replace(each, median_s=medians[tag]) for tag, each in self._tags.items()),
+                tuple(replace(counts, median_s=medians[tag]) for tag, counts in self._tags.items()),
                 found=self._kept + self._reused + self._adopted,
                 reused=self._reused,
                 adopted=self._adopted,
@@ -264,13 +261,13 @@ class Counter:
                 ignored_costs=self._ignored,
                 began=self._began,
                 seconds=seconds,
-                rate=len(self._ends) / max(min(seconds, _RATE_OVER), 1e-3),
+                rate=len(self._ends) / max(min(seconds, _RATE_WINDOW_S), 1e-3),
                 latest=tuple(self._latest),
                 **facts,
             )
 
     def _learn_cost(self, run: Run) -> None:
-        """Learn from a run what others of its tag cost; one that was free shows nothing."""
+        """Update the expected cost of its tag; a run without a cost does not change it."""
         if not run.cost_usd:
             self._unpriced[run.release_tag] += run.state == "FULFILLED"
         elif is_cost(run.cost_usd):
@@ -282,17 +279,17 @@ class Counter:
         self._tags[tag].failed += state != "FULFILLED"
 
     def _forget(self, seconds: float) -> None:
-        while self._ends and self._ends[0] < seconds - _RATE_OVER:
+        while self._ends and self._ends[0] < seconds - _RATE_WINDOW_S:
             self._ends.popleft()
 
 
 def is_cost(cost: float | None) -> bool:
-    """Return whether a run reports a cost, and not a negative one or NaN."""
+    """Return whether the cost is a non-negative number."""
     return cost is not None and math.isfinite(cost) and cost >= 0
 
 
 def speed(rate: float) -> str:
-    """Return how fast runs end."""
+    """Format a rate of runs."""
     if 0 < rate < 0.2:  # noqa: PLR2004
         return f"{60 * rate:.1f} runs/min"
     return f"{rate:.1f} runs/s" if 0 < rate < 100 else f"{rate:,.0f} runs/s"  # noqa: PLR2004
@@ -306,12 +303,12 @@ def terminal_bar(
     title: str,
     file: TextIO | None = None,
 ) -> Iterator[None]:
-    """Show how far a sweep is while the context is open, ten times a second at most.
+    """Show a progress bar while the context is open.
 
-    `progress` and `subscribe` are those of the sweep; `file` is standard error by default.
+    `progress` and `subscribe` are methods of `SweepControl`; the default `file` is standard error.
     """
     now = progress()
-    options = {"desc": title, "bar_format": _LINE, "dynamic_ncols": True, "miniters": 0}
+    options = {"desc": title, "bar_format": _BAR_FORMAT, "dynamic_ncols": True, "miniters": 0}
     line = terminal_line(total=now.planned, initial=now.ended, file=file or sys.stderr, **options)
 
     def show() -> None:
@@ -330,7 +327,7 @@ def terminal_bar(
 
 
 def facts(now: Progress) -> str:
-    """Return the facts behind the bar."""
+    """Return the text after the bar."""
     parts = []
     if now.state == "running":
         parts.append(speed(now.rate))

@@ -1,9 +1,9 @@
-"""Retry policy of a planned run: what an attempt's result means, and what is done next. Pure.
+"""Retry policy of a planned run: maps the result of an attempt to the next step. Pure.
 
-All attempts at a run have the same external id. A run that certainly was not executed is sent again
-at once. A run in doubt is looked up for as long as the server may take to list its execution, and
-sent again after that. A run whose external id is refused as used was executed: it is looked up for
-an hour, and never sent again.
+All attempts at a run have the same external id. A run that was not executed is sent again at once.
+A run in doubt is looked up until the server must have listed its execution, and then sent again. A
+run whose external id is refused as used was executed: it is looked up for an hour, and never sent
+again.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from vellum_nb.sweep.plan import PlannedRun
 
 LOOKUP_S = 120.0
-"""Seconds for which a run in doubt is looked up before it is sent again, unless more is known."""
+"""Seconds for which a run in doubt is looked up before it is sent again, by default."""
 
-_EXECUTED_S = 3600.0  # for which an execution is looked up that has begun
-_SHORTEST_S, _LONGEST_S, _GROWTH = 0.2, 30.0, 0.5
-_SENDS = 6  # whose outcome is not known
-_SILENT = 12  # look-ups in a row without a usable answer
+_EXECUTED_LOOKUP_S = 3600.0  # for an execution that has begun
+_MIN_LOOKUP_PAUSE_S, _MAX_LOOKUP_PAUSE_S = 0.2, 30.0
+_LOOKUP_PAUSE_SHARE = 0.5  # of the time since the first look-up
+_MAX_UNKNOWN_SENDS = 6  # sends with an unknown outcome
+_MAX_SILENT_LOOKUPS = 12  # in a row, without a usable answer
 _REFUSALS = {400, 409, 422}
 _LOST_ON_THE_WAY = {408, 460, 499}  # 4xx of proxies that gave up waiting
 _SERVER_ERROR = 500
@@ -45,18 +46,18 @@ _USED = ("already", "used", "exist", "unique", "duplicate", "taken", "conflict")
 
 
 class ErrorKind(Enum):
-    """What an error says about the execution that was requested."""
+    """Meaning of an error for the requested execution."""
 
-    NOT_EXECUTED = "it was not executed: it may be sent again"
-    UNAUTHORIZED = "it was not executed, and no other run would be"
-    ID_USED = "its external id was used: it was executed"
-    REFUSED = "it is not executed now; it may have been before"
-    UNUSABLE = "it was executed, and its answer cannot be used"
-    UNKNOWN = "it may have been executed"
+    NOT_EXECUTED = "not executed: it can be sent again"
+    UNAUTHORIZED = "not executed, like all other runs"
+    ID_USED = "executed: its external id was used"
+    REFUSED = "not executed by this attempt"
+    UNUSABLE = "executed, with an unusable answer"
+    UNKNOWN = "possibly executed"
 
 
 class LookupStatus(Enum):
-    """What a look-up says about an execution that has not ended."""
+    """Result of a look-up of an execution that has not ended."""
 
     RUNNING = "it is still running"
     UNKNOWN = "the server lists no such execution"
@@ -64,15 +65,15 @@ class LookupStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a run may have been executed, and since when, on the driver's clock.
+    """Reason why a run is in doubt, and the start of the doubt on the driver's clock.
 
-    `kind` is None if the server refused the run the first time that it was sent: it is looked up
-    once, in case an earlier session sent it.
+    `kind` is None if the server refused the run when it was first sent: it is looked up once, in
+    case an earlier session sent it.
     """
 
     why: str
     kind: DoubtKind | None = "SENT"
-    refusal: RunError | None = None  # how it ends if no execution is found
+    refusal: RunError | None = None  # its error if no execution is found
     since: float | None = None  # None: the driver sets it
     silent: int = 0  # look-ups in a row without a usable answer
     unlisted_s: float | None = None  # age at the last look-up of this session that did not find it
@@ -85,65 +86,65 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A run that is sent next, or looked up if it has a `doubt`; its id is its external id.
+    """A run to send, or to look up if it has a `doubt`. Its id is its external id.
 
     The driver sets `doubt_s`, `resend_after` and `send_by` before each attempt.
     """
 
     run: Run
-    inputs: tuple[Mapping[str, Any], ...]  # as they are sent
+    inputs: tuple[Mapping[str, Any], ...]  # of the request
     doubt: Doubt | None = None
     planned: PlannedRun | None = None
     tries: int = 0  # attempts to send it
-    sends: int = 0  # those whose outcome is not known
+    sends: int = 0  # attempts with an unknown outcome
     resent: bool = False  # after look-ups found no execution of it
     may_resend: bool = True  # while it is in doubt
     force: bool = False  # sent again, once, if this server cannot look it up
-    is_probe: bool = False  # an ended run that is looked up to measure the listing delay
-    doubt_s: float = 0.0  # for which it has been in doubt when it is looked up
+    is_probe: bool = False  # an ended run, looked up to measure the listing delay
+    doubt_s: float = 0.0  # seconds in doubt at this look-up
     resend_after: float = LOOKUP_S  # seconds in doubt after which it is sent again
-    send_by: Deadline | None = None  # after which it must not be sent
+    send_by: Deadline | None = None  # it must not be sent later
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """It ended: `run` is complete."""
+    """The run has ended; `run` is complete."""
 
     run: Run
-    found: bool = False  # by a look-up
+    looked_up: bool = False
     resent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It was not executed, and is sent again, as `prepared`."""
+    """The run was not executed, and is sent again as `prepared`."""
 
     prepared: PreparedRun
     why: str
-    after: float | None = None  # seconds; None: longer after each try
-    busy: bool = False  # the server has too much to do: all others wait too
-    hopeless: bool = False  # no other run would fare better, as with a wrong key
+    after: float | None = None  # seconds; None: exponential backoff
+    busy: bool = False  # the server is overloaded: all runs wait
+    hopeless: bool = False  # all runs would fail, as with a wrong key
 
 
 @dataclass(frozen=True, slots=True)
 class InDoubt(Retry):
-    """It may have been executed, and is looked up; with `after` None it is left in doubt."""
+    """The run is in doubt, and is looked up, or left in doubt if `after` is None."""
 
     after: float | None = 0.0
-    answered: bool = True  # the server answers, though it does not list the execution
+    answered: bool = True  # the server answered the look-up
 
 
 Outcome: TypeAlias = Finished | Retry | InDoubt
 
 
 def error_kind(exc: APIError) -> ErrorKind:
-    """Return what `exc`, the answer to an execution, says about it."""
+    """Classify the error of an execution request."""
     if not exc.sent or is_busy(exc):
         return ErrorKind.NOT_EXECUTED
     if isinstance(exc, APIResponseError) and exc.is_whole:
         return ErrorKind.UNUSABLE
     is_from_vellum = isinstance(exc, APIStatusError) and isinstance(exc.body, Mapping)
-    if not is_from_vellum or isinstance(exc, ServerError):  # a proxy knows of no execution
+    if not is_from_vellum or isinstance(exc, ServerError):  # proxies know no executions
         return ErrorKind.UNKNOWN
     if isinstance(exc, AuthenticationError):
         return ErrorKind.UNAUTHORIZED
@@ -154,7 +155,7 @@ def error_kind(exc: APIError) -> ErrorKind:
 
 
 def doubt_after(exc: APIError) -> DoubtKind | None:
-    """Return the doubt that `exc`, the answer to an execution, leaves about the run."""
+    """Return the doubt about a run after the error of its execution request."""
     kind = error_kind(exc)
     if kind is ErrorKind.ID_USED:
         return "EXECUTED"
@@ -171,10 +172,9 @@ def id_was_used(exc: APIError) -> bool:
 
 
 def is_busy(exc: APIError) -> bool:
-    """Return whether the server did nothing because it has too much to do.
+    """Return whether the server refused the request because it is overloaded.
 
-    A 503 says so when it names a time to come back; without, it may come from a gateway that lost
-    the server's answer.
+    This includes a 503 with Retry-After. Without it, a gateway can have lost the answer.
     """
     if not isinstance(exc, APIStatusError) or isinstance(exc, RateLimitError):
         return isinstance(exc, RateLimitError)
@@ -184,18 +184,18 @@ def is_busy(exc: APIError) -> bool:
 
 
 def summary(exc: APIError) -> str:
-    """Return `exc` in a few words."""
+    """Return a short message."""
     return f"HTTP {exc.status_code}" if isinstance(exc, APIStatusError) else str(exc)
 
 
 def cancelled(doubt: DoubtKind | None) -> dict[str, Any]:
-    """Return the fields of a run that was cancelled here; `doubt`: it may have been executed."""
+    """Return the fields of a run that was cancelled by us."""
     error = RunError(code="CANCELLED", message="cancelled before an answer came")
     return {"state": "CANCELLED", "error": error, "doubt": doubt}
 
 
 def run_error(exc: APIError) -> RunError:
-    """Return the error that a run ends with which `exc` left without an answer."""
+    """Return the error of a run without an answer."""
     if isinstance(exc, APITimeoutError):
         code = "TIMEOUT"
     elif isinstance(exc, APIConnectionError):
@@ -208,33 +208,33 @@ def run_error(exc: APIError) -> RunError:
 
 
 def lookup_pause(waited_s: float) -> float:
-    """Return the seconds to the next look-up of a run that was looked up for `waited_s`."""
-    return min(max(_SHORTEST_S, abs(waited_s) * _GROWTH), _LONGEST_S)
+    """Return the seconds to the next look-up, `waited_s` after the first."""
+    return min(max(_MIN_LOOKUP_PAUSE_S, abs(waited_s) * _LOOKUP_PAUSE_SHARE), _MAX_LOOKUP_PAUSE_S)
 
 
-def finished(prepared: PreparedRun, how: Mapping[str, Any], *, found: bool = False) -> Finished:
-    """Return how a run ended, from fields of `Run`."""
-    fields: dict[str, Any] = {"error": None, "doubt": None, **how}
-    fields["finished_at"] = how.get("finished_at") or datetime.now(UTC)
+def finished(prepared: PreparedRun, end: Mapping[str, Any], *, looked_up: bool = False) -> Finished:
+    """Return the outcome of a run that ended with these fields of `Run`."""
+    fields: dict[str, Any] = {"error": None, "doubt": None, **end}
+    fields["finished_at"] = end.get("finished_at") or datetime.now(UTC)
     run = prepared.run.model_copy(update=fields)
-    return Finished(run, found=found, resent=prepared.resent)
+    return Finished(run, looked_up=looked_up, resent=prepared.resent)
 
 
 def not_sent_in_time(prepared: PreparedRun) -> Retry:
-    """Return the outcome of an attempt that began after its `send_by`: nothing was sent."""
+    """Return the outcome of an attempt that began after its `send_by`, and did not send."""
     why = "calls begin later than the lease of the sweep allows: is a worker's clock ahead?"
     return Retry(prepared, why)
 
 
 def after_send_error(prepared: PreparedRun, exc: APIError, *, upload: bool = False) -> Outcome:
-    """Return the outcome of an attempt to send; `upload`: of a file, nothing was executed."""
+    """Return the outcome of a failed request; with `upload`, of a file, before the execution."""
     prepared = replace(prepared, tries=prepared.tries + 1, doubt=None)
     kind, why, error = error_kind(exc), summary(exc), run_error(exc)
     if kind is ErrorKind.NOT_EXECUTED:
         return Retry(prepared, why, _retry_after(exc), busy=is_busy(exc))
     if kind is ErrorKind.UNAUTHORIZED:
         return Retry(prepared, str(exc), hopeless=True)
-    if upload and kind is ErrorKind.UNKNOWN and prepared.tries < _SENDS:
+    if upload and kind is ErrorKind.UNKNOWN and prepared.tries < _MAX_UNKNOWN_SENDS:
         return Retry(prepared, why, hopeless=isinstance(exc, AuthenticationError))
     if upload or kind is ErrorKind.UNUSABLE:
         return _failed(prepared, error, None)
@@ -251,13 +251,13 @@ def _in_doubt(prepared: PreparedRun, exc: APIError, kind: ErrorKind) -> InDoubt:
         doubt = Doubt(why, "SENT" if was_sent else None, refusal=error)
         return InDoubt(replace(prepared, doubt=doubt), why)
     sends = prepared.sends + 1
-    doubt = Doubt(why, refusal=error if _is_final(exc) or sends >= _SENDS else None)
+    doubt = Doubt(why, refusal=error if _is_final(exc) or sends >= _MAX_UNKNOWN_SENDS else None)
     lost = replace(prepared, doubt=doubt, sends=sends)
     return InDoubt(lost, why, hopeless=isinstance(exc, AuthenticationError))
 
 
 def _is_final(exc: APIError) -> bool:
-    """Return whether sending again would get the same answer."""
+    """Return whether another attempt would get the same answer."""
     if not isinstance(exc, APIStatusError) or isinstance(exc, AuthenticationError):
         return False
     return exc.status_code < _SERVER_ERROR and exc.status_code not in _LOST_ON_THE_WAY
@@ -270,7 +270,7 @@ def after_loss(prepared: PreparedRun, why: str) -> InDoubt:
         return InDoubt(later, why, answered=False)
     sends = prepared.sends + 1
     error = RunError(code="WORKER_LOST", message=f"{why}, {sends} times")
-    doubt = Doubt(why, refusal=error if sends >= _SENDS else None)
+    doubt = Doubt(why, refusal=error if sends >= _MAX_UNKNOWN_SENDS else None)
     lost = replace(prepared, doubt=doubt, tries=prepared.tries + 1, sends=sends)
     return InDoubt(lost, why, answered=False)
 
@@ -284,9 +284,9 @@ def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
     else:
         doubt = replace(doubt, unlisted_s=age)
     doubt = replace(doubt, silent=0)
-    left = _lookup_s(prepared, doubt) - age
-    if left > 0:
-        return InDoubt(replace(prepared, doubt=doubt), why, min(lookup_pause(age), left))
+    remaining_s = _lookup_s(prepared, doubt) - age
+    if remaining_s > 0:
+        return InDoubt(replace(prepared, doubt=doubt), why, min(lookup_pause(age), remaining_s))
     if doubt.refusal is not None and not doubt.executed:
         return _failed(prepared, doubt.refusal, doubt.kind)
     if doubt.executed or not prepared.may_resend:
@@ -295,11 +295,11 @@ def after_lookup(prepared: PreparedRun, status: LookupStatus) -> Outcome:
 
 
 def _lookup_s(prepared: PreparedRun, doubt: Doubt) -> float:
-    """Return for how many seconds a run in doubt is looked up."""
+    """Return the seconds for which a run in doubt is looked up."""
     if doubt.kind is None:
         return 0.0
     is_waited_for = doubt.executed and prepared.run.state != "FAILED"
-    return _EXECUTED_S if is_waited_for else prepared.resend_after
+    return _EXECUTED_LOOKUP_S if is_waited_for else prepared.resend_after
 
 
 def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
@@ -314,13 +314,13 @@ def after_lookup_error(prepared: PreparedRun, exc: APIError) -> Outcome:
     doubt = prepared.doubt or Doubt(why)
     silent = doubt.silent + 1
     later = replace(prepared, doubt=replace(doubt, silent=silent))
-    if silent >= _SILENT:
+    if silent >= _MAX_SILENT_LOOKUPS:
         return _unresolved(later, doubt, f"{doubt.why}; look-ups fail: {why}")
-    return InDoubt(later, why, min(0.125 * 2**silent, _LONGEST_S / 3), answered=False)
+    return InDoubt(later, why, min(0.125 * 2**silent, _MAX_LOOKUP_PAUSE_S / 3), answered=False)
 
 
 def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
-    """Return the outcome of a look-up that this server or this key cannot make."""
+    """Return the outcome of a look-up that this server or key does not support."""
     doubt = prepared.doubt or Doubt(why)
     if doubt.kind is None and doubt.refusal is not None:
         return _failed(prepared, doubt.refusal, None)
@@ -331,7 +331,7 @@ def no_lookup(prepared: PreparedRun, why: str) -> Outcome:
 
 
 def _unresolved(prepared: PreparedRun, doubt: Doubt, why: str) -> Outcome:
-    """Leave a run as its row is: in doubt, or FAILED in an earlier session."""
+    """Keep the row of a run: in doubt, or FAILED in an earlier session."""
     if prepared.run.state == "FAILED":
         return Finished(prepared.run)
     return InDoubt(replace(prepared, doubt=doubt), why, after=None)

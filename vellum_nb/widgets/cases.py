@@ -14,8 +14,9 @@ import ipywidgets as ipw
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.rendering.format import money, plural
 from vellum_nb.sweep.cases import SUFFIXES, CaseFile
+from vellum_nb.sweep.options import Existing
 from vellum_nb.sweep.plan import SweepPlan, TagPlan
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.widgets.base import (
     ErrorBoundary,
     SerialExecutor,
@@ -40,7 +41,7 @@ class _Choice(NamedTuple):
     file: File
     tags: tuple[str, ...]
     repeats: int
-    restart: bool = False
+    existing: Existing = "resume"
 
 
 class CaseSection:
@@ -162,10 +163,10 @@ class CaseSection:
         try:
             plan = self._call(choice, dry_run=True)
             if plan.ended is not None:  # all of it was run
-                ready = choice._replace(restart=True)
+                ready = choice._replace(existing="restart")
                 plan = self._call(ready, dry_run=True)
             calls = plural(plan.calls, "call")
-            again = " again" if ready.restart else ""
+            again = " again" if ready.existing == "restart" else ""
             label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{again}"
             html = case_plan_html(plan)
         except VellumNBError as exc:
@@ -177,8 +178,8 @@ class CaseSection:
                     self._show(html, label)
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
-        file, tags, repeats, restart = choice
-        return self._sweep(file, release_tags=tags, repeats=repeats, restart=restart, **options)
+        file, tags, repeats, existing = choice
+        return self._sweep(file, release_tags=tags, repeats=repeats, existing=existing, **options)
 
     def _clicked(self) -> None:
         with self._lock:
@@ -198,7 +199,7 @@ class CaseSection:
             self._unsubscribe()
             self.sweep, self._was_active = sweep, True
             self.view.children = (sweep.view(),)
-            self._unsubscribe = sweep.subscribe(self._followed)
+            self._unsubscribe = control_of(sweep).subscribe(self._followed)
         except VellumNBError as exc:
             html = problems_html(exc)
         finally:

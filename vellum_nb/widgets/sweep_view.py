@@ -15,7 +15,7 @@ from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.rendering.format import duration, money, plural, value_text, visible_name
 from vellum_nb.rendering.html import render
 from vellum_nb.sweep.progress import Progress, speed
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, icon, is_short, script, short_line
 
@@ -196,14 +196,15 @@ def _status(now: Progress) -> str:
 
 def plan_html(sweep: Sweep) -> str:
     """Return the planned runs: the static form of the view in a stored notebook."""
-    record, notes = sweep.record, {"notes": sweep.notes}
+    record, notes = control_of(sweep).record, {"notes": sweep.notes}
     plan = render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
     return plan + render("sweep.html.j2", part="notes", now=notes)
 
 
 def sweep_html(sweep: Sweep, same: Names) -> str:
     """Return how far a sweep is, as a table."""
-    record, now = sweep.record, sweep.progress()
+    control = control_of(sweep)
+    record, now = control.record, control.progress()
     notes = {each.release_tag: _tag_note(record, each.release_tag, same) for each in now.tags}
     texts = {"plan": _plan_text(record), "notes": notes}
     table = render("sweep.html.j2", part="table", record=record, now=now, **texts)
@@ -263,10 +264,10 @@ class SweepView(ThreadSafeWidget):
             "pause": sweep.pause,
             "resume": lambda: sweep.resume(background=True),
             "stop": sweep.stop,
-            "cut": sweep.cut,
+            "cut": lambda: sweep.stop(now=True),
         }
         self.on_msg(self._on_message)
-        self._unsubscribe = sweep.subscribe(self._debouncer.poke)
+        self._unsubscribe = control_of(sweep).subscribe(self._debouncer.poke)
         self._debouncer.poke()
 
     @property
@@ -301,9 +302,10 @@ class SweepView(ThreadSafeWidget):
 
     def _show(self) -> bool:
         """Show how it is now; return whether there is more to come."""
-        now = self.sweep.progress()
+        control = control_of(self.sweep)
+        now = control.progress()
         model = sweep_view_model(
-            self.sweep.record,
+            control.record,
             now,
             same=self._same,
             numbers=self._numbers,
@@ -331,7 +333,8 @@ class SweepView(ThreadSafeWidget):
 
     @printed
     def __repr__(self) -> str:
-        record, runs = self.sweep.record, plural(self.sweep.record.planned, "run")
+        record = control_of(self.sweep).record
+        runs = plural(record.planned, "run")
         return f"SweepView({record.deployment} on {', '.join(record.release_tags)}: {runs})"
 
     def _html(self) -> str:

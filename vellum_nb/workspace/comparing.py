@@ -22,8 +22,8 @@ from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
-from vellum_nb.sweep.plan import SweepOptions
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.options import Limits, SweepOptions
+from vellum_nb.sweep.sweep import Sweep, control_of
 from vellum_nb.workspace.executions import rate_run, read_nodes
 from vellum_nb.workspace.runner import Runner
 from vellum_nb.workspace.sweeps import empty_sweep, start_sweep
@@ -127,24 +127,20 @@ class WorkspaceActions:
         """Run `cases` and return the `Sweep`; judges share and reuse runs."""
         if not cases:
             return empty_sweep(self.runner, self.compare, deployment, [release_tag])
-        sweep = start_sweep(
-            self.runner,
-            self.compare,
-            deployment,
-            cases,
-            [release_tag],
-            repeats,
-            SweepOptions(max_calls=max_calls, max_cost_usd=max_cost_usd),
-            reuse=judge is not None,
-            judge=judge,
+        options = SweepOptions(
+            release_tags=[release_tag],
+            repeats=repeats,
+            limits=Limits(max_calls=max_calls, max_cost_usd=max_cost_usd),
+            existing="resume" if judge is None else "reuse",
             progress=progress,
         )
+        sweep = start_sweep(self.runner, self.compare, deployment, cases, options, judge=judge)
         assert isinstance(sweep, Sweep)  # noqa: S101  (not a dry run)
         return sweep
 
     def compare(self, sweep: Sweep, **options: Unpack[CompareOptions]) -> Comparison:
         """Compare the releases of a sweep."""
-        record = sweep.record
+        record = control_of(sweep).record
         comparison = stored_comparison(
             self, record.deployment, record.release_tags, options, sweep=sweep
         )
@@ -216,7 +212,7 @@ def stored_comparison(
     Its cases are those given, and those of the sweeps of these runs.
     """
     history = actions.history
-    made = None if sweep is None else sweep.record.created.astimezone()
+    made = None if sweep is None else control_of(sweep).record.created.astimezone()
     about = "" if made is None else f"sweep of {made.day} {made:%b %H:%M}"
     runs, sweep_cases, notes = _runs_and_cases(history, deployment, tags, sweep, since)
     compared = list(tags or dict.fromkeys(run.release_tag for run in reversed(runs)))
@@ -227,8 +223,9 @@ def stored_comparison(
     if not runs and (tags is None or not (chosen or sweep_cases)):
         _raise_no_runs(actions, deployment, tags, since)
     order: list[str] | None = None
-    if sweep is not None and sweep.record.options.get("stop_when"):
-        order = [sweep_cases[at].case_id for at in sweep.record.order()]
+    record = None if sweep is None else control_of(sweep).record
+    if record is not None and record.options.get("stop_when"):
+        order = [sweep_cases[at].case_id for at in record.order()]
     return compare_runs(
         runs,
         deployment=deployment,
@@ -273,7 +270,7 @@ def _runs_and_cases(
         records = (record for id_ in sweep_ids for record in Sweeps(history).every(id_))
         notes = [note for record in records for note in record.notes]
         return runs, [case for case in cases if case.case_id in case_ids], notes
-    if sweep.record.deployment != deployment:
+    if control_of(sweep).record.deployment != deployment:
         msg = f"{sweep!r} is not of {deployment}; ws.sweeps({deployment!r}) lists those that are"
         raise InputError(msg)
     begin = None if since is None else moment("since", since)

@@ -1,7 +1,7 @@
-"""Starting sweeps: check, plan, record; and the worker that makes their runs.
+"""Start sweeps: check, plan, store; and the worker that makes their runs.
 
-An attempt never waits: what needs time is returned as an outcome, and no thread is held. It may
-be made in another process, to which it travels as a pickle.
+An attempt never sleeps: it returns an outcome, and the driver decides on the next attempt. An
+executor can make it in another process, and pickles it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,25 +24,28 @@ from vellum_nb.client import Client, ClientSettings
 from vellum_nb.client.client import client_settings, contains_key, open_client
 from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.metrics import Metrics
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
 from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
-from vellum_nb.models.checks import check_integer
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.sweep.cases import MOCKS, Cases, Releases, checked_cases, read_table, stored_table
+from vellum_nb.sweep.cases import (
+    MOCKS,
+    MOCKS_METADATA,
+    Cases,
+    Releases,
+    checked_cases,
+    read_table,
+    stored_table,
+)
+from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
     PlannedRun,
     Reused,
-    SweepOptions,
     SweepPlan,
-    check_seed,
-    checked_tags,
     new_sweep,
     plan_sweep,
-    with_stop_rule,
     with_stored_seed,
 )
 from vellum_nb.sweep.retry_policy import (
@@ -59,7 +62,8 @@ from vellum_nb.sweep.retry_policy import (
     no_lookup,
     not_sent_in_time,
 )
-from vellum_nb.sweep.sweep import Sweep, find_sweep
+from vellum_nb.sweep.stop_rule import checked_stop_when
+from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
@@ -67,37 +71,37 @@ from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOOK_EVERY = 5.0  # seconds, at the release tags, by a client of its own: others may be closed
-_TRIES = 3  # of a look
-_LAST_LOOK = 10.0  # seconds that it may take
-_LOOKUPS = 8  # at once
-_POLL_S = 1.0  # between two looks whether another process has ended
+_TAG_CHECK_INTERVAL_S = 5.0
+_TAG_CHECK_TRIES = 3
+_LAST_TAG_CHECK_S = 10.0  # maximum duration
+_LOOKUP_THREADS = 8
+_POLL_S = 1.0  # between attempts to acquire the lease of another process
 _LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
-Compare = Callable[..., Comparison]  # of a sweep, with options
+Compare = Callable[..., Comparison]  # takes a sweep and options
 
 
 @lru_cache(maxsize=8)
 def _session_of(settings: ClientSettings, process: int) -> ClientSession:  # noqa: ARG001
-    """Return this process's session: connections do not survive a fork."""
+    """Return the session of this process; a fork cannot use its parent's connections."""
     client = open_client(settings)
     return client, Uploads(client)
 
 
 @dataclass
 class SweepAttempt:
-    """Makes one attempt at a run of a sweep: looks it up where it is in doubt, else sends it.
+    """One attempt at a run of a sweep: a look-up if the run is in doubt, or a request.
 
-    `settings` make the client of a process, which tries once; executions of `deployment_id` are
-    looked up on the `workspace` that the sweep was planned on, where the key may read the two.
+    `settings` are those of the client, which does not retry. Executions of `deployment_id` are
+    looked up on the `workspace` that the sweep was planned on, if the key can read both.
     """
 
     settings: ClientSettings
     deployment_id: str | None
     workspace: str | None = None
     expand_meta: bool = False
-    session: ClientSession | None = field(default=None, repr=False)  # a pickle has none
+    session: ClientSession | None = field(default=None, repr=False)  # not pickled
 
     def __call__(self, prepared: PreparedRun, cancel: Cancellation | None = None) -> Outcome:
         """Make one attempt."""
@@ -112,13 +116,13 @@ class SweepAttempt:
         if prepared.send_by is not None and prepared.send_by.left <= 0:
             return not_sent_in_time(prepared)
         try:
-            with _sent_by(prepared.send_by, cancel) as limited:
-                how = send_run(client, prepared.run, inputs, limited, so_far=so_far)
+            with _send_only_before(prepared.send_by, cancel) as limited:
+                end = send_run(client, prepared.run, inputs, limited, so_far=so_far)
         except APIError as exc:
             return after_send_error(prepared, exc)
         except VellumNBError as exc:
-            how = {"state": "FAILED", "error": RunError(code="BAD_REQUEST", message=str(exc))}
-        return finished(prepared, how)
+            end = {"state": "FAILED", "error": RunError(code="BAD_REQUEST", message=str(exc))}
+        return finished(prepared, end)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.settings, self.deployment_id, self.workspace, self.expand_meta)
@@ -128,28 +132,28 @@ class SweepAttempt:
     ) -> Outcome:
         external_id = str(prepared.run.external_id)
         try:
-            found = find_execution(client, self.deployment_id, external_id, cancel)
-            if found is LookupStatus.UNKNOWN and self.workspace is not None:
+            execution = find_execution(client, self.deployment_id, external_id, cancel)
+            if execution is LookupStatus.UNKNOWN and self.workspace is not None:
                 now = client.workspace_identity().id
-                if now != self.workspace:  # what it lists says nothing about this sweep
+                if now != self.workspace:  # it does not list executions of this sweep
                     why = _other_workspace(self.workspace, now)
                     return InDoubt(prepared, why, answered=False, hopeless=True)
         except NoLookupError as exc:
             return no_lookup(prepared, str(exc))
         except APIError as exc:
             return after_lookup_error(prepared, exc)
-        if isinstance(found, LookupStatus):
-            return after_lookup(prepared, found)
-        return finished(prepared, run_fields(found), found=True)
+        if isinstance(execution, LookupStatus):
+            return after_lookup(prepared, execution)
+        return finished(prepared, run_fields(execution), looked_up=True)
 
 
 @contextmanager
-def _sent_by(
+def _send_only_before(
     deadline: Deadline | None, cancel: Cancellation | None
 ) -> Iterator[Cancellation | None]:
-    """Yield what ends a call when `cancel` does, and lets it begin only before `deadline`.
+    """Yield a cancellation that follows `cancel`, and forbids to send after `deadline`.
 
-    The machine may sleep between any two lines of ours.
+    The client checks it just before it sends, as the machine can be suspended at any line.
     """
     if deadline is None:
         yield cancel
@@ -167,22 +171,22 @@ def _sent_by(
 def _other_workspace(planned: str, now: str) -> str:
     return (
         f"the server is another one than the sweep was planned on (workspace {planned}, now {now})"
-        ", and does not know what was executed there: connect to that one again, or run all of it "
-        "here with restart=True (--restart)"
+        ", and does not list its executions: connect to that one again, or run all cases here "
+        "with existing='restart' (--restart)"
     )
 
 
 def _workspace_id(client: Client) -> str | None:
-    """Return the id of the server's workspace; None where the key may not read it."""
+    """Return the id of the server's workspace, or None if the key cannot read it."""
     with suppress(APIError):
         return client.workspace_identity().id
     return None
 
 
 class SweepWorker:
-    """Makes the runs of one sweep, watches its release tags while it does, and shows it.
+    """Prepares and displays the runs of one sweep, and watches its release tags.
 
-    Without `releases`, cases and releases are those of the moment when it goes on.
+    Without `releases`, cases and releases are read when the sweep starts.
     """
 
     watch = staticmethod(views.watch)
@@ -210,13 +214,13 @@ class SweepWorker:
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """The release tags that pointed at more than one release while it ran."""
+        """Release tags that moved during the sweep."""
         return tuple(self._moved)
 
     def prepare(
         self, planned: PlannedRun, options: SweepOptions, *, retry: bool = False
     ) -> PreparedRun:
-        """Return a planned run as it is sent, or as it is looked up where it was begun."""
+        """Prepare a planned run to be sent, or to be looked up if it was begun."""
         case, tag = self._cases[planned.place.position], planned.place.release_tag
         types = self._types[tag]
         inputs = tuple(
@@ -226,7 +230,7 @@ class SweepWorker:
         )
         may_resend = options.resend_in_doubt
         prepared = PreparedRun(
-            self._run(case, planned, {item["name"] for item in inputs}),
+            self._run(case, planned, {variable["name"] for variable in inputs}),
             inputs,
             planned=planned,
             may_resend=options.resend_in_doubt,
@@ -246,34 +250,34 @@ class SweepWorker:
         )
 
     def sent_now(self, run: Run) -> Run:
-        """Return `run` with the time of now, and the release that its tag points at."""
+        """Return `run` with the current time and release of its tag."""
         now, release = datetime.now(UTC), self._releases[run.release_tag]
         fields = {"timestamp": now, "release_id": release.id if release else None}
         return run.model_copy(update=fields)
 
     def attempt(self, options: SweepOptions, lease: SweepLease) -> SweepAttempt:
-        """Return what sends; read cases, releases and doubts, and watch the tags under `lease`.
+        """Open a session; read cases, releases and doubts, and watch the tags under `lease`.
 
         Raises
         ------
         VellumNBError
             The sweep was planned on another server, or the cases no longer fit.
         """
-        self.close()  # where an interrupt broke the last start
+        self.close()  # after an interrupted start
         sweep, client = self._sweep, self._runner.client
         now = _workspace_id(client)
         if sweep.workspace and now and sweep.workspace != now:
-            msg = f"Sweep {sweep.id} stays as it is: {_other_workspace(sweep.workspace, now)}"
+            msg = f"Sweep {sweep.id} cannot run: {_other_workspace(sweep.workspace, now)}"
             raise VellumNBError(msg)
         last_seen = self._read_releases(lease)
         attempt = SweepAttempt(
-            client_settings(client, max_connections=options.at_once, max_tries=1),
+            client_settings(client, max_connections=options.most_at_once, max_tries=1),
             self._runner.lookup.deployment_id(sweep.deployment),
             workspace=sweep.workspace and now,
             expand_meta=options.expands_meta,
         )
-        own = open_client(attempt.settings)
-        attempt.session = own, Uploads(own)
+        session_client = open_client(attempt.settings)
+        attempt.session = session_client, Uploads(session_client)
         self._attempt, self._is_fresh, self._stop = attempt, False, threading.Event()
         began = datetime.now(UTC)  # before any run
         last_seen |= {tag: began for tag, release in self._releases.items() if release}
@@ -284,9 +288,9 @@ class SweepWorker:
         return attempt
 
     def _read_releases(self, lease: SweepLease) -> dict[str, datetime]:
-        """Read doubts, and cases and releases unless they are fresh; mark runs of other ones.
+        """Read doubts, cases and releases; mark runs of tags that moved.
 
-        Return when each tag was last seen on its release.
+        Return the time at which each tag was last seen on its release.
         """
         sweep = self._sweep
         if not self._is_fresh:
@@ -300,18 +304,18 @@ class SweepWorker:
             variables = release.workflow_version.input_variables if release else ()
             types = {variable.key: wire_type(variable) for variable in variables}
             self._types[tag] = types if release else None
-            then = sweep.releases.get(tag)  # as it was planned
+            planned = sweep.releases.get(tag)
             if release is not None and tag in checked:
                 lease.mark_others(tag, release.id, since=checked[tag])
-            if then and release is not None and release.id != then:
+            if planned and release is not None and release.id != planned:
                 self._moved[tag] = None
         return checked
 
     def close(self) -> None:
-        """Close the connections, after a last look at the tags."""
+        """Close the connections, after a last check of the tags."""
         self._stop.set()
-        if self._watch is not None and self._watch.is_alive():  # an interrupt may break its start
-            self._watch.join(_LAST_LOOK)
+        if self._watch is not None and self._watch.is_alive():
+            self._watch.join(_LAST_TAG_CHECK_S)
         if self._attempt is not None and self._attempt.session is not None:
             self._attempt.session[0].close()
         self._watch = self._attempt = None
@@ -322,9 +326,12 @@ class SweepWorker:
 
         cases = self._cases or Sweeps(self._history).cases(sweep.id)
         numbers = {case.case_id: case.position + 1 for case in reversed(cases)}
-        tags = {tag: release.release_tags for tag, release in self._releases.items() if release}
-        same = {tag: tuple(o.name for o in own if o.name != tag) for tag, own in tags.items()}
-        return SweepView(sweep, same=same, numbers=numbers)
+        aliases = {
+            tag: tuple(alias.name for alias in release.release_tags if alias.name != tag)
+            for tag, release in self._releases.items()
+            if release
+        }
+        return SweepView(sweep, same=aliases, numbers=numbers)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""
@@ -332,7 +339,7 @@ class SweepWorker:
         return write_csv_frame(frame, path)
 
     def _run(self, case: SweepCase, planned: PlannedRun, sent: set[str]) -> Run:
-        place, now = planned.place, datetime.now(UTC)  # before the release, see `_watch_tags`
+        place, now = planned.place, datetime.now(UTC)  # before the release is read
         release = self._releases[place.release_tag]
         return Run(
             id=planned.run_id,
@@ -346,29 +353,29 @@ class SweepWorker:
             not_sent=tuple(name for name in case.inputs if name not in sent),
             case_id=case.case_id,
             previous_execution_id=case.previous_execution_id,
-            metadata={MOCKS: case.labels["mocks"]} if "mocks" in case.labels else None,
+            metadata={MOCKS_METADATA: case.labels[MOCKS]} if MOCKS in case.labels else None,
             sweep_id=self._sweep.id,
             repeat=place.repeat,
         )
 
     def _watch_tags(self, last_seen: dict[str, datetime], lease: SweepLease) -> None:
-        """Look at the tags every few seconds, and once more at the end.
+        """Check the tags every few seconds, and at the end.
 
-        `last_seen` is when each tag was last seen on its release. If it points at another one, the
-        runs are marked that began since; at the end again, for those that were about to be recorded
-        then.
+        `last_seen` is the time at which each tag was last seen on its release. If a tag has moved,
+        runs that began since are marked, then and at the end, when all of them are recorded.
         """
-        settings = client_settings(self._runner.client, max_connections=1, max_tries=_TRIES)
+        tries = _TAG_CHECK_TRIES
+        settings = client_settings(self._runner.client, max_connections=1, max_tries=tries)
         client = open_client(settings)
         resolve = Runner(client, self._history, Lookup(client)).resolve
         stop, over, marks = self._stop, False, list[Callable[[], None]]()
         while not over:
-            over = stop.wait(_LOOK_EVERY)
+            over = stop.wait(_TAG_CHECK_INTERVAL_S)
             for tag, earlier in self._releases.items():
                 began = datetime.now(UTC)
-                with suppress(APIError, HistoryError):  # the next look may succeed
+                with suppress(APIError, HistoryError):  # until the next check
                     release = resolve(self._sweep.deployment, tag)
-                    if release is None:  # the key may not read it
+                    if release is None:  # the key cannot read it
                         continue
                     since, last_seen[tag] = last_seen.get(tag, began), began
                     if earlier is not None and release.id != earlier.id:
@@ -385,126 +392,124 @@ class SweepWorker:
         client.close()
 
 
-def start_sweep(  # noqa: PLR0917  (as `Workspace.sweep` has them)
+def start_sweep(
     runner: Runner,
     compare: Compare,
     deployment: str,
     cases: Cases,
-    release_tags: Sequence[str],
-    repeats: int,
     options: SweepOptions,
     *,
-    metrics: Metrics | None = None,
-    mocks: bool = False,
-    files: str | Path | None = None,
-    dry_run: bool = False,
-    restart: bool = False,
-    reuse: bool = False,
-    background: bool = False,
-    progress: bool = True,
     judge: str | None = None,
 ) -> Sweep | SweepPlan:
-    """Check and plan a sweep, then start it, go on with it, or return it if it has ended.
+    """Check and plan a sweep, then start it, resume it, or return it if it has ended.
 
-    The runs of a `judge`, a text that names it, are the same in every sweep of it.
+    The runs of a `judge`, named by that text, are the same in all of its sweeps.
     """
-    tags = checked_tags(release_tags)
-    check_integer("repeats", repeats, least=1)
-    if mocks:
-        _refuse_mocks_elsewhere(runner.client)
-    table = read_table(cases)
-    releases = {tag: runner.resolve(deployment, tag) for tag in tags}
-    found, notes = checked_cases(table, releases, deployment, mocks=mocks, files=files)
-    options = with_stop_rule(options, metrics, tags, found)
-    new = new_sweep(
-        deployment,
-        releases,
-        found,
-        repeats=int(repeats),
-        options=options,
-        workspace=_workspace_id(runner.client),
-        judge=judge,
-    )
-    sweeps = Sweeps(runner.history)
-    make_plan = partial(plan_sweep, new, found, sweeps, options, notes=notes, restart=restart)
-    planned = make_plan(reuse=reuse and dry_run)
-    if dry_run:
+    releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
+    checked, notes = checked_cases(read_table(cases), releases, deployment, files=options.files)
+    _check_mocks(runner.client, checked)
+    if options.stop_when is not None:
+        rule = checked_stop_when(options.stop_when, options.release_tags, checked)
+        options = replace(options, stop_when=rule)
+    workspace, sweeps = _workspace_id(runner.client), Sweeps(runner.history)
+    new = new_sweep(deployment, releases, checked, options, workspace=workspace, judge=judge)
+    make_plan = partial(plan_sweep, new, checked, sweeps, options, notes=notes)
+    reuse = options.existing == "reuse"
+    planned = make_plan(reuse=reuse and options.dry_run)
+    if options.dry_run:
         return planned[1]
     sweep = _live_sweep(sweeps, planned[0].id)
     if sweep is not None:
-        sweep.apply(with_stored_seed(options, sweep.record))
-        return sweep.resume(background=background, progress=progress)
+        control = control_of(sweep)
+        control.apply(with_stored_seed(options, control.record))
+        return sweep.resume(background=options.background, progress=options.progress)
     if reuse and planned[1].ended is None:
-        _settle_doubts(runner, new, found)
+        _settle_doubts(runner, new, checked)
         planned = make_plan(reuse=True)
-    record, plan = _store(sweeps, planned, make_plan, found, reuse=reuse)
+    record, plan = _store(sweeps, planned, make_plan, checked, reuse=reuse)
     options = with_stored_seed(options, record)
-    worker = SweepWorker(runner, compare, record, found, releases)
-    sweep = Sweep(record, history=runner.history, worker=worker, options=options, plan=plan)
-    _LIVE[sweeps.identity, record.id] = sweep
+    worker = SweepWorker(runner, compare, record, checked, releases)
+    sweep = _new_sweep(runner, record, worker, options, plan)
     if plan.ended is None:
-        if progress:
-            views.announce(plan)
-        return _begin(sweep, background=background, progress=progress)
+        return _begin(sweep, plan, options)
     sys.stderr.write(f"vellum-nb: {deployment}: {plan.notes[0]} (sweep {sweep.id})\n")
-    is_same_server = new.workspace in {None, record.workspace}
-    if is_same_server and plan.found < plan.planned:
-        sweep.resume(background=background, progress=False)
+    if workspace in {None, record.workspace} and plan.found < plan.planned:
+        sweep.resume(background=options.background, progress=False)
     return sweep
 
 
-def _begin(sweep: Sweep, *, background: bool, progress: bool) -> Sweep:
-    """Start a sweep; one of a judge waits while another process judges with the same judge.
+def _new_sweep(
+    runner: Runner,
+    record: SweepRecord,
+    worker: SweepWorker,
+    options: SweepOptions,
+    plan: SweepPlan | None = None,
+) -> Sweep:
+    """Return a sweep of the history, and register it for later calls in this process."""
+    history = runner.history
+    control = SweepControl(record, history=history, worker=worker, options=options, plan=plan)
+    sweep = _LIVE[Sweeps(history).identity, record.id] = Sweep(control)
+    return sweep
 
-    The answers of that process count for this sweep too.
+
+def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:
+    """Start a sweep; one of a judge waits while another process uses the same judge.
+
+    The answers of that process count for this sweep, too.
     """
-    is_waiting = sweep.record.judge is not None
-    is_announced = not progress
+    if options.progress:
+        views.announce(plan)
+    control, is_announced = control_of(sweep), not options.progress
+    is_waiting = control.record.judge is not None
     while is_waiting:
         try:
-            sweep.start()
+            control.start()
             is_waiting = False
         except LeaseHeldError as exc:
             if not is_announced:
                 sys.stderr.write(f"vellum-nb: {exc.holder} is judging; this waits until it ends\n")
             is_announced = True
             time.sleep(_POLL_S)
-    return sweep.resume(background=background, progress=progress)
+    return sweep.resume(background=options.background, progress=options.progress)
 
 
 def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequence[str]) -> Sweep:
-    """Return a sweep of no cases, which is in no history."""
+    """Return a sweep without cases, which is not stored."""
     releases = {tag: runner.resolve(deployment, tag) for tag in tags}
-    options = SweepOptions()
-    record = new_sweep(deployment, releases, [], repeats=1, options=options, workspace=None)
+    options = SweepOptions(release_tags=tags)
+    record = new_sweep(deployment, releases, [], options, workspace=None)
     worker = SweepWorker(runner, compare, record, [], releases)
-    return Sweep(record, history=runner.history, worker=worker, options=options)
+    return Sweep(SweepControl(record, history=runner.history, worker=worker, options=options))
 
 
 def open_sweep(
     runner: Runner, compare: Compare, sweep_id: str, changes: Mapping[str, Any]
 ) -> Sweep:
-    """Return a sweep of the history, with other limits; where it is under way, they apply now."""
+    """Return a sweep of the history, with other options. If it is running, they apply now."""
+    if unknown := changes.keys() - SweepChanges.__annotations__.keys():
+        msg = f"open_sweep() got an unexpected keyword argument {min(unknown)!r}"
+        raise TypeError(msg)
+    if changes.get("stop_when") is not None:
+        msg = (
+            "stop_when of an opened sweep can only be None: make the same call of ws.sweep(...) "
+            "again to resume it with stop_when"
+        )
+        raise InputError(msg)
     sweeps = Sweeps(runner.history)
     record = find_sweep(sweeps, sweep_id)
-    unknown = record.options.keys() - {each.name for each in fields(SweepOptions)}
-    if unknown:
-        msg = f"Sweep {record.id} has unknown options ({', '.join(unknown)}); upgrade vellum_nb"
-        raise HistoryError(msg)
-    options = SweepOptions(**{**record.options, **changes})
-    check_seed(record, options)
+    options = SweepOptions.from_stored(record)
+    limits = as_limits(changes.get("limits"), options.limits)
+    options = replace(options, **{**changes, "limits": limits})
     sweep = _live_sweep(sweeps, record.id)
     if sweep is None:
-        worker = SweepWorker(runner, compare, record)
-        sweep = Sweep(record, history=runner.history, worker=worker, options=options)
-        _LIVE[sweeps.identity, record.id] = sweep
-    elif changes:
-        sweep.apply(options)
+        return _new_sweep(runner, record, SweepWorker(runner, compare, record), options)
+    if changes:
+        control_of(sweep).apply(options)
     return sweep
 
 
 def _live_sweep(sweeps: Sweeps, sweep_id: str) -> Sweep | None:
-    """Return a sweep of this history if this process is running it."""
+    """Return the sweep if this process is running it."""
     sweep = _LIVE.get((sweeps.identity, sweep_id))
     return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
 
@@ -517,7 +522,7 @@ def _store(
     *,
     reuse: bool,
 ) -> tuple[SweepRecord, SweepPlan]:
-    """Record the plan, or adopt the sweep of another process that was quicker."""
+    """Store the plan, or adopt the same one if another process has just stored it."""
     record, plan, reused = planned
     while plan.resumes is None and plan.ended is None:
         if sweeps.add(record, cases, reused=reused):
@@ -530,24 +535,24 @@ def _store(
         try:
             lease.update_cases(cases)
             lease.change(notes=record.notes)
-            if reused:  # another process may have placed the same runs since
-                again, _, reused = make_plan(reuse=True)
-                lease.add_reused(reused if again.id == record.id else {})
+            if reused:  # another process can have reused the same runs by now
+                latest, _, reused = make_plan(reuse=True)
+                lease.add_reused(reused if latest.id == record.id else {})
         finally:
             lease.release()
     return record, plan
 
 
 def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase]) -> None:
-    """Look up runs of these cases and releases whose answer never came."""
+    """Look up runs in doubt of these cases and releases."""
     releases, held = set(new.releases.values()) - {None}, Sweeps(runner.history).held()
-    found = runner.history.runs(
+    runs = runner.history.runs(
         deployment=new.deployment,
         case_id=[case.case_id for case in cases],
     )
     in_doubt = [
         run
-        for run in found
+        for run in runs
         if run.in_doubt
         and run.release_id in releases
         and run.sweep_id not in held
@@ -555,16 +560,16 @@ def _settle_doubts(runner: Runner, new: SweepRecord, cases: Sequence[SweepCase])
     ]
     if in_doubt:
         settle = partial(runner.settle, runner.lookup.deployment_id(new.deployment))
-        with ThreadPoolExecutor(_LOOKUPS) as pool:
+        with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:
             list(pool.map(settle, in_doubt))
 
 
-def _refuse_mocks_elsewhere(client: Client) -> None:
-    """Raise an `InputError` where the server would run nodes in spite of mocks."""
-    name = client.environment_identity().name
-    if name != "local":
+def _check_mocks(client: Client, cases: Sequence[SweepCase]) -> None:
+    """Raise an `InputError` if cases have mocks that the server would ignore."""
+    has_mocks = any(MOCKS in case.labels for case in cases)
+    if has_mocks and (name := client.environment_identity().name) != "local":
         msg = (
-            f"mocks=True needs a local server, and this is the environment {name!r}: it would "
-            "run the nodes. Connect to a local server, or leave mocks out"
+            f"The column {MOCKS!r} needs a local server, and this is the environment {name!r}: it "
+            "would run the nodes. Connect to a local server, or rename or drop the column"
         )
         raise InputError(msg)

@@ -15,7 +15,7 @@ from vellum_nb.history import History
 from vellum_nb.models import Run
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, control_of
 
 if TYPE_CHECKING:
     from vellum_nb.comparison.blind import BlindSession
@@ -42,7 +42,9 @@ def watch(sweep: Sweep, *, show: bool = True) -> AbstractContextManager[None]:
     if in_notebook():
         return _in_cell(sweep, show=show)
     if sys.stderr is not None and sys.stderr.isatty():
-        return terminal_bar(sweep.progress, sweep.subscribe, title=sweep.record.deployment)
+        control = control_of(sweep)
+        title = control.record.deployment
+        return terminal_bar(control.progress, control.subscribe, title=title)
     return nullcontext()
 
 

@@ -17,7 +17,7 @@ from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
-from vellum_nb.comparison.metrics import Inputs, Metric, Metrics, Value
+from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.comparison.options import CompareOptions, with_options
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
@@ -31,7 +31,17 @@ from vellum_nb.models import (
 )
 from vellum_nb.rendering.code_diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
-from vellum_nb.sweep.plan import SweepArguments, SweepOptions, SweepPlan
+from vellum_nb.sweep.options import (
+    Existing,
+    LimitsLike,
+    StopWhenLike,
+    SweepArguments,
+    SweepChanges,
+    SweepOptions,
+    as_limits,
+    as_stop_when,
+)
+from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
@@ -166,7 +176,7 @@ class Workspace:
         """Return the cases of a pushed project, for use with `sweep`.
 
         One row per `DatasetRow` of its ``sandbox.py``. Columns: `label`, ``input.<variable>``, and
-        `mocks` if there are any, which replace nodes in ``sweep(..., mocks=True)``.
+        `mocks` if there are any: outputs that `sweep` uses in place of nodes.
         """
         texts = self._lookup.code(deployment, release_tag, include_sandbox=True)
         return cases_frame(texts, f"{deployment} {release_tag}")
@@ -445,93 +455,90 @@ class Workspace:
         release_tags: Sequence[str] = ("LATEST",),
         repeats: int = 1,
         concurrency: int | None = None,
-        max_concurrency: int = 128,
-        max_calls: int | None = None,
-        max_seconds: float | None = None,
-        max_cost_usd: float | None = None,
-        stop_after_failures: int | None = None,
+        limits: LimitsLike | None = None,
+        existing: Existing = "resume",
+        stop_when: StopWhenLike | None = None,
         expand_meta: bool = False,
+        resend_in_doubt: bool = True,
+        files: str | Path | None = None,
+        dry_run: bool = False,
         progress: bool = True,
         background: bool = False,
-        dry_run: bool = False,
-        restart: bool = False,
-        reuse: bool = False,
-        resend_in_doubt: bool = True,
-        mocks: bool = False,
-        files: str | Path | None = None,
         executor: Executor | None = None,
-        stop_when: Literal["decided"] | None = None,
-        metrics: Metrics | None = None,
-        baseline: str | None = None,
-        alpha: float = 0.05,
-        seed: int | None = None,
     ) -> Sweep | SweepPlan:
         """Execute `deployment` for every case on every release tag, `repeats` times.
 
-        All cases are checked before the first call; the `frame` of the `InputError` is a table of
-        what does not fit. Every run is in the history before it is sent, once. The same call
-        again, in this kernel or a later one, goes on with a sweep that was stopped or lost, and
-        returns one that has ended. A run whose answer did not come is looked up before it is sent
-        again. So no run is executed twice where the server refuses an external id that was used,
-        as Vellum documents it, or lists executions in time.
+        All cases are checked before the first call. Every run is in the history before it is sent,
+        once. The same call again, in this kernel or a later one, resumes a sweep that was stopped
+        or lost, and returns one that has ended. A run without an answer is looked up before it is
+        sent again: no run is executed twice if the server refuses a used external id, as Vellum
+        documents it, or lists executions in time.
 
-        Interrupt the kernel to stop it: what is under way ends, then KeyboardInterrupt is raised.
-        `HistoryError`: another process runs this very sweep. While this process does, other limits
-        are applied, and another concurrency or executor is a `VellumNBError`.
+        Interrupt the kernel to stop: calls under way are completed, then KeyboardInterrupt is
+        raised. While the sweep runs in this process, the same call with other `limits` applies
+        them.
 
         Parameters
         ----------
+        deployment : str
+            Name of the deployment.
         cases : DataFrame, list of dicts, runs, or path
             One row per case; a path ends in ``.csv``, ``.jsonl``, ``.json`` or ``.parquet``.
             Columns named like an input variable, or ``input.<variable>``, are inputs;
-            ``expected.<output>`` is what the answer should be; ``previous_execution_id`` is the
-            execution that the case continues; all others are labels. Cells of a CSV are read as the
-            type of their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are
-            cases as well, ``desired.<output>`` as what is expected.
-        release_tags, repeats : sequence of str, int
-            The release tags, of which the first is the baseline, and how often each case is run.
-        concurrency, max_concurrency : int, optional
-            How many calls are under way at once. Default: as many as the server takes well, from
-            16 on, and never more than `max_concurrency` (128).
-        max_calls, max_seconds, max_cost_usd, stop_after_failures : optional
-            Where the whole sweep stops by itself, to be resumed with a higher limit; what is
-            under way then still ends. `max_cost_usd` holds where runs report their cost.
+            ``expected.<output>`` is the expected output; ``previous_execution_id`` is the execution
+            that the case continues; ``mocks`` are outputs that a local server uses in place of
+            nodes (see `cases`); all others are labels. Cells of a CSV are converted to the type of
+            their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are cases as
+            well, with ``desired.<output>`` as the expected outputs.
+        release_tags : sequence of str
+            Release tags; the first is the baseline.
+        repeats : int, default 1
+            Runs per case and release tag.
+        concurrency : int, optional
+            Number of calls under way at once. By default it adapts to the server, from 16 to 128.
+        limits : Limits or dict, optional
+            Limits of the whole sweep, such as ``{"max_calls": 500, "max_cost_usd": 5}``.
+        existing : {"resume", "reuse", "restart"}
+            Use of the history. ``"resume"`` resumes or returns the sweep of the same plan.
+            ``"reuse"`` also uses fulfilled runs of the same case on the same release; their runs in
+            doubt are looked up first. ``"restart"`` runs all cases again.
+        stop_when : {"decided"} or StopWhen, optional
+            Rule that stops the sweep once each release is better or worse than the baseline, or
+            the remaining cases cannot decide.
         expand_meta : bool, default False
-            Whether to ask for tokens, cost and nodes, as in `run`; `max_cost_usd` does it too.
-        progress, background : bool
-            Whether to show a view in a notebook, one line in a terminal; whether to return at
-            once (see `Sweep.wait`, `Sweep.pause`, `Sweep.stop`).
-        dry_run, restart : bool, default False
-            Only check and plan: return the `SweepPlan`. Run all of it again, though the history
-            has a sweep of the same plan.
-        reuse : bool, default False
-            Use fulfilled runs that the history has of the same case on the same release, and send
-            only the others. Runs of these cases that may have been executed are looked up first.
+            Whether to request tokens, cost and nodes, as in `run`; `max_cost_usd` implies it.
         resend_in_doubt : bool, default True
-            Whether a run that may have been executed is sent again, under the same external id,
-            when look-ups find no execution of it for the read timeout (120 s by default), and for
-            twice as long as this server was seen to take. False leaves it in doubt.
-        mocks : bool, default False
-            Whether the column `mocks` of the cases takes the place of the nodes it names, so that
-            paid ones do not run; for a local server. Such cases are others to `reuse` and
-            `compare`.
+            Whether a run without an answer is sent again, under the same external id, if look-ups
+            find no execution of it for the read timeout (120 s by default), and for twice the
+            listing delay of this server. False leaves it in doubt.
         files : str or Path, optional
-            The folder of the images, audio files, videos and documents that cases name. A name is
-            relative to it, and no link out of it is followed. Without it, such text is an
+            Folder of the images, audio files, videos and documents that cases name. Names are
+            relative to it, and links that leave it are not followed. By default such a name is an
             `InputError`: text is never read as a path.
+        dry_run : bool, default False
+            Whether to check and plan only, and return the `SweepPlan`.
+        progress : bool, default True
+            Whether to show a view in a notebook, or one line in a terminal.
+        background : bool, default False
+            Whether to return at once; see `Sweep.wait`, `Sweep.pause` and `Sweep.stop`.
         executor : concurrent.futures.Executor, optional
-            Where the calls are made: a pool of processes, or a Dask cluster with
-            ``distributed.Client(...).get_executor()``. Every place needs this package, and reaches
+            Executor of the calls: a pool of processes, or a Dask cluster with
+            ``distributed.Client(...).get_executor()``. Its workers need this package and access to
             the server; the history stays here. Default: threads.
-        stop_when : {"decided"}, optional
-            Stop as soon as it is decided for each release whether it is better or worse than
-            `baseline`, or cannot be decided by the cases left, and say how many calls that saves.
-            The first run fixes the order of the cases, which `seed` draws, for all sweeps that
-            share some of them; added cases come after those. The test, a betting e-process on
-            paired differences, errs with a probability of at most `alpha`, however often it looks.
-        metrics, baseline, alpha, seed : optional
-            Of `stop_when`: the first metric decides, ``score`` by default; the baseline is the
-            first release tag.
+
+        Returns
+        -------
+        Sweep or SweepPlan
+            The sweep, or its plan if `dry_run`.
+
+        Raises
+        ------
+        InputError
+            Cases do not fit the deployment; its `frame` lists all problems.
+        HistoryError
+            Another process runs this sweep.
+        VellumNBError
+            This process runs this sweep with another concurrency or executor.
 
         Examples
         --------
@@ -545,37 +552,21 @@ class Workspace:
         """
         cases, files = parse_location(cases), parse_location(files)  # a traceback may show them
         options = SweepOptions(
+            release_tags=release_tags,
+            repeats=repeats,
             concurrency=concurrency,
-            max_concurrency=max_concurrency,
-            max_calls=max_calls,
-            max_seconds=max_seconds,
-            max_cost_usd=max_cost_usd,
-            stop_after_failures=stop_after_failures,
+            limits=as_limits(limits),
+            existing=existing,
+            stop_when=as_stop_when(stop_when),
             expand_meta=expand_meta,
             resend_in_doubt=resend_in_doubt,
-            executor=executor,
-            stop_when=stop_when,
-            baseline=baseline,
-            alpha=alpha,
-            seed=seed,
-        )
-        return start_sweep(
-            self._runner,
-            self._actions.compare,
-            deployment,
-            cases,
-            release_tags,
-            repeats,
-            options,
-            metrics=metrics,
-            mocks=mocks,
             files=files,
             dry_run=dry_run,
-            restart=restart,
-            reuse=reuse,
-            background=background,
             progress=progress,
+            background=background,
+            executor=executor,
         )
+        return start_sweep(self._runner, self._actions.compare, deployment, cases, options)
 
     def sweeps(self, deployment: str | None = None) -> pd.DataFrame:
         """Return one row per sweep of this history, or of `deployment`, newest first.
@@ -586,15 +577,21 @@ class Workspace:
         """
         return sweeps_frame(Sweeps(self.history), deployment)
 
-    def open_sweep(self, sweep_id: str, **options: Unpack[SweepArguments]) -> Sweep:
-        """Return a sweep of this history, to look at or to resume.
+    def open_sweep(self, sweep_id: str, **options: Unpack[SweepChanges]) -> Sweep:
+        """Return a sweep of this history, to read or to resume.
 
-        `Sweep.resume` and `Sweep.retry_failed` go on, in threads, with the releases that its tags
-        point at then and the options it was last given. `sweep_id` is its id or the beginning of
-        it; `sweeps` lists them. `options` are other ones, as in `sweep`: `concurrency`,
-        `max_concurrency` and `expand_meta`, which cannot be changed under way, `max_calls`,
-        `max_seconds`, `max_cost_usd`, `stop_after_failures`; None lifts a limit. One with
-        `stop_when` is resumed by the same call of `sweep`, or wholly with ``stop_when=None``.
+        `Sweep.resume` and `Sweep.retry_failed` execute its runs on the current releases of its
+        tags, in threads, with the options of its last call.
+
+        Parameters
+        ----------
+        sweep_id : str
+            Its id, or the start of it; `sweeps` lists them.
+        **options
+            Other options, as in `sweep`. ``limits={"max_calls": None}`` changes one limit, also of
+            a running sweep. `concurrency`, `expand_meta`, `resend_in_doubt` and `executor` cannot
+            change while it runs. ``stop_when=None`` runs all remaining cases; to resume a sweep
+            with `stop_when`, make the same call of `sweep`.
         """
         return open_sweep(self._runner, self._actions.compare, sweep_id, options)
 

@@ -1,0 +1,260 @@
+"""The options of a sweep, its limits, and the rule that stops it early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from vellum_nb.errors import HistoryError, InputError
+from vellum_nb.models import Run
+from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
+from vellum_nb.models.sweeps import SweepRecord
+
+MAX_CONCURRENCY = 128
+"""Calls at once that a sweep without `concurrency` grows to."""
+Existing: TypeAlias = Literal["resume", "reuse", "restart"]
+_EXISTING = ("resume", "reuse", "restart")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a whole sweep, over all sessions. It stops at the first; None means no limit.
+
+    Calls under way are completed. A later call with a higher limit resumes the sweep.
+
+    Parameters
+    ----------
+    max_calls : int, optional
+        Calls that are sent.
+    max_seconds : float, optional
+        Seconds of execution, without pauses.
+    max_cost_usd : float, optional
+        Cost in US dollars, if runs report their cost. It is exceeded by one call at most.
+    stop_after_failures : int, optional
+        Failed or rejected runs.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> vnb.Limits(max_calls=500, max_cost_usd=5)
+    Limits(max_calls=500, max_seconds=None, max_cost_usd=5.0, stop_after_failures=None)
+    """
+
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost_usd: float | None = None
+    stop_after_failures: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name in _WHOLE_LIMITS:
+                check_integer(name, value, least=1, optional=True)
+                object.__setattr__(self, name, value and int(value))
+            elif value is not None:
+                is_number = isinstance(value, Real) and not isinstance(value, bool)
+                if not is_number or not value > 0:
+                    refuse(name, value, "a number above 0")
+                object.__setattr__(self, name, float(value))
+
+    @property
+    def given(self) -> dict[str, float]:
+        """Limits that are set, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def reached(self, calls: int, seconds: float, cost: float, failures: int) -> str | None:
+        """Return a message that names the first limit reached, if any."""
+        used = dict(zip(LIMIT_NAMES, (calls, seconds, cost, failures), strict=True))
+        for name, limit in self.given.items():
+            if used[name] >= limit:
+                return f"{name}={limit} is reached"
+        return None
+
+
+_WHOLE_LIMITS = frozenset({"max_calls", "stop_after_failures"})
+LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+LimitsLike: TypeAlias = Limits | Mapping[str, float | None]
+
+
+def as_limits(limits: LimitsLike | None, current: Limits | None = None) -> Limits:
+    """Return `limits`; a dict changes the limits of `current` that it names, None changes none."""
+    current = current or Limits()
+    if limits is None or isinstance(limits, Limits):
+        return limits or current
+    if not isinstance(limits, Mapping):
+        refuse("limits", limits, "vnb.Limits(...) or a dict, such as limits={'max_calls': 100}")
+    unknown = [name for name in limits if name not in LIMIT_NAMES]
+    if unknown:
+        msg = f"Unknown limit {unknown[0]!r}. Available: {', '.join(LIMIT_NAMES)}"
+        raise InputError(msg)
+    changes: Mapping[str, Any] = limits
+    return replace(current, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class StopWhen:
+    """Rule that stops a sweep once each release is better or worse than the baseline.
+
+    The sweep also stops if the remaining cases cannot decide. The test, a betting e-process on
+    paired differences, errs with a probability of at most `alpha`, however often it is applied.
+
+    Parameters
+    ----------
+    metric : Metric, callable or str, optional
+        Metric that decides; no judge. Default: ``score``.
+    baseline : str, optional
+        Release tag that the others are compared with. Default: the first.
+    alpha : float, default 0.05
+        Probability of error over all releases.
+    seed : int, optional
+        Seed of the order of the cases. The first run fixes the order for all sweeps that share
+        cases; cases added later are run last.
+
+    Examples
+    --------
+    >>> import vellum_nb as vnb
+    >>> vnb.StopWhen(metric="exact", alpha=0.01)
+    StopWhen(metric='exact', baseline=None, alpha=0.01, seed=None)
+    """
+
+    metric: Callable[[Run], Any] | str | None = None
+    baseline: str | None = None
+    alpha: float = 0.05
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        metric: Any = self.metric
+        if not (metric is None or isinstance(metric, str) or callable(metric)):
+            refuse("metric", metric, "one metric, such as StopWhen(metric='exact')")
+        check_text("baseline", self.baseline, optional=True)
+        if not isinstance(self.alpha, float) or not 0 < self.alpha < 1:  # type: ignore[redundant-expr]
+            refuse("alpha", self.alpha, "a number such as 0.05, below 1")
+        check_integer("seed", self.seed, optional=True)
+
+
+StopWhenLike: TypeAlias = Literal["decided"] | StopWhen
+
+
+def as_stop_when(stop_when: StopWhenLike | None) -> StopWhen | None:
+    """Return the rule; ``"decided"`` is the one with all defaults."""
+    if stop_when is None or isinstance(stop_when, StopWhen):
+        return stop_when
+    if stop_when != "decided":
+        refuse("stop_when", stop_when, "'decided', vnb.StopWhen(...) or None")
+    return StopWhen()
+
+
+class _Changeable(TypedDict, total=False):
+    concurrency: int | None
+    limits: LimitsLike | None
+    expand_meta: bool
+    resend_in_doubt: bool
+    executor: Executor | None
+
+
+class SweepChanges(_Changeable, total=False):
+    """Options of `Workspace.open_sweep`, for type checkers."""
+
+    stop_when: None
+
+
+class SweepArguments(_Changeable, total=False):
+    """Options of `Workspace.sweep`, for the overloads that type checkers read."""
+
+    release_tags: Sequence[str]
+    repeats: int
+    existing: Existing
+    stop_when: StopWhenLike | None
+    files: str | Path | None
+    progress: bool
+    background: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOptions:
+    """The options of a sweep; `vellum_nb.Workspace.sweep` documents them."""
+
+    release_tags: Sequence[str] = ("LATEST",)
+    repeats: int = 1
+    concurrency: int | None = None
+    limits: Limits = Limits()
+    existing: Existing = "resume"
+    stop_when: StopWhen | None = None
+    expand_meta: bool = False
+    resend_in_doubt: bool = True
+    files: str | Path | None = None
+    dry_run: bool = False
+    progress: bool = True
+    background: bool = False
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        executor: Any = self.executor
+        object.__setattr__(self, "release_tags", _checked_tags(self.release_tags))
+        check_integer("repeats", self.repeats, least=1)
+        check_integer("concurrency", self.concurrency, least=1, optional=True)
+        for name in ("repeats", "concurrency"):
+            object.__setattr__(self, name, getattr(self, name) and int(getattr(self, name)))
+        if self.existing not in _EXISTING:
+            names = ", ".join(map(repr, _EXISTING))
+            msg = f"existing must be one of {names}, not {self.existing!r}"
+            raise InputError(msg)
+        if executor is not None and not isinstance(executor, Executor):
+            expected = "a concurrent.futures.Executor, such as client.get_executor() of Dask"
+            refuse("executor", executor, expected)
+
+    @property
+    def expands_meta(self) -> bool:
+        """Whether executions are sent with `expand_meta`, which returns their cost."""
+        return self.expand_meta or self.limits.max_cost_usd is not None
+
+    @property
+    def most_at_once(self) -> int:
+        """Maximum number of calls under way."""
+        return self.concurrency or MAX_CONCURRENCY
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """Options that are stored with the sweep: those that differ from the default."""
+        values = {name: getattr(self, name) for name in _STORED} | asdict(self.limits)
+        if self.stop_when is not None:
+            rule = {name: getattr(self.stop_when, name) for name in _STORED_OF_RULE}
+            values |= {"stop_when": "decided", **rule}
+        return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+
+    @classmethod
+    def from_stored(cls, sweep: SweepRecord) -> SweepOptions:
+        """Return the options of a stored sweep; its metric is not stored."""
+        stored = {name: v for name, v in sweep.options.items() if name != "max_concurrency"}
+        unknown = stored.keys() - {*_STORED, *LIMIT_NAMES, "stop_when", *_STORED_OF_RULE}
+        if unknown:
+            msg = f"Sweep {sweep.id} has unknown options ({', '.join(unknown)}); upgrade vellum_nb"
+            raise HistoryError(msg)
+        stop_when = as_stop_when(stored.get("stop_when"))
+        if stop_when is not None:
+            stop_when = StopWhen(**_part(stored, _STORED_OF_RULE))
+        limits = Limits(**_part(stored, LIMIT_NAMES))
+        return cls(limits=limits, stop_when=stop_when, **_part(stored, _STORED))
+
+
+_STORED = ("concurrency", "expand_meta", "resend_in_doubt")
+_STORED_OF_RULE = ("baseline", "alpha", "seed")
+_DEFAULTS = {
+    field.name: field.default for kind in (SweepOptions, Limits, StopWhen) for field in fields(kind)
+}
+
+
+def _part(stored: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: stored[name] for name in names if name in stored}
+
+
+def _checked_tags(release_tags: Any) -> tuple[str, ...]:
+    """Return the release tags without duplicates."""
+    tags = [release_tags] if isinstance(release_tags, str) else release_tags
+    unique_tags = tuple(dict.fromkeys(check_texts("release_tags", tags)))
+    if not unique_tags or "" in unique_tags:
+        refuse("release_tags", release_tags, "names, such as release_tags=['v1', 'v2']")
+    return unique_tags

@@ -1,0 +1,138 @@
+"""Stopping a sweep early: a sequential test per release, in a fixed order of the cases."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from vellum_nb.comparison.cases import is_answer
+from vellum_nb.comparison.metrics import Judge, as_metrics
+from vellum_nb.comparison.statistics import ROUNDING, sequential_test
+from vellum_nb.errors import InputError
+from vellum_nb.models import Run
+from vellum_nb.models.sweeps import SweepCase, SweepRecord
+from vellum_nb.rendering.format import plural
+from vellum_nb.sweep.options import StopWhen
+from vellum_nb.sweep.plan import PlannedRun
+
+_LOOKS = 50  # looks per sweep: each one walks through all compared cases
+
+
+def checked_stop_when(
+    stop_when: StopWhen, tags: Sequence[str], cases: Sequence[SweepCase]
+) -> StopWhen:
+    """Return the rule with its metric; raise an `InputError` if it can never decide."""
+    (metric,) = as_metrics("score" if stop_when.metric is None else stop_when.metric)
+    alpha, baseline = stop_when.alpha / max(1, len(tags) - 1), stop_when.baseline
+    distinct, cases_text = len({case.case_id for case in cases}), plural(len(cases), "case")
+    has_target = stop_when.metric is not None or any(case.expected for case in cases)
+    can_decide = sequential_test([], left=len(cases), alpha=alpha).can_decide
+    problems = {
+        "it compares releases: give two release tags or more": len(tags) == 1,
+        f"baseline={baseline!r} is not among the release tags {', '.join(tags)}": (
+            baseline not in {None, *tags}
+        ),
+        "its metric decides while the sweep runs: give one that is no judge": (
+            isinstance(metric, Judge)
+        ),
+        "give vnb.StopWhen(metric=...), or cases with expected.<output>": not has_target,
+        f"only {distinct:,} of {cases_text} differ: give each once, and repeats=": (
+            distinct < len(cases)
+        ),
+        f"{cases_text} cannot decide at alpha={stop_when.alpha}: give more": not can_decide,
+    }
+    for problem, applies in problems.items():
+        if applies:
+            msg = f"stop_when='decided': {problem}"
+            raise InputError(msg)
+    return replace(stop_when, metric=metric)
+
+
+class StopRule:
+    """Stops a sweep once each release is better or worse than the baseline, or cannot be decided.
+
+    A `sequential_test` compares each release with the baseline, case by case in the order of the
+    plan, up to the first case with missing runs. The releases share `alpha`. A slow case holds up
+    later ones (`startable`), as they may not be needed.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepRecord,
+        cases: Sequence[SweepCase],
+        stop_when: StopWhen,
+        planned: Sequence[PlannedRun],
+    ) -> None:
+        self.why: str | None = None
+        (self._metric,) = as_metrics(stop_when.metric or "score")
+        self._order, self._cases = sweep.order(), cases
+        baseline = stop_when.baseline or sweep.release_tags[0]
+        self._candidates = [tag for tag in sweep.release_tags if tag != baseline]
+        self._tags = (baseline, *self._candidates)
+        self._alpha, self._repeats = stop_when.alpha / len(self._candidates), sweep.repeats
+        self._places = {run.run_id: run.place for run in planned}
+        ranks = {position: rank for rank, position in enumerate(self._order)}
+        self._unsent_ranks = [ranks[run.place.position] for run in planned if run.state is None]
+        self._values = defaultdict[tuple[int, str], dict[int, float]](dict)
+        self._differences: dict[str, list[float]] = {tag: [] for tag in self._candidates}
+        self._next_look = 1  # compared cases
+        for run in planned:
+            if run.state not in {None, "STARTED", "IN_DOUBT"}:  # NaN remains for a deleted run
+                self._values[run.place.position, run.place.release_tag][run.place.repeat] = math.nan
+
+    def reason(self, ended: Iterable[Run]) -> str | None:
+        """Add runs that ended, and return the reason to stop, if any."""
+        for run in ended:
+            place = self._places[run.id]
+            expected = self._cases[place.position].expected
+            value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
+            values = self._values[place.position, place.release_tag]
+            values[place.repeat] = math.nan if value is None else value
+        compared = self._compare_cases()
+        if self.why is None and compared >= self._next_look:
+            self._next_look = compared + max(1, compared // _LOOKS)
+            self.why = self._decision()
+        return self.why
+
+    def add(self, run: PlannedRun) -> None:
+        """Add another attempt at a planned run."""
+        self._places[run.run_id] = run.place
+
+    def startable(self, more: int) -> int:
+        """Return how many runs can start: up to the next case to compare, and `more`."""
+        return bisect_right(self._unsent_ranks, len(self._differences[self._candidates[0]])) + more
+
+    def _compare_cases(self) -> int:
+        """Compare the next cases without missing runs; return the number of compared cases."""
+        compared = len(self._differences[self._candidates[0]])
+        while compared < len(self._order):
+            position = self._order[compared]
+            runs = [self._values[position, tag].values() for tag in self._tags]
+            if any(len(values) < self._repeats for values in runs):
+                break
+            answered = [[value for value in values if not math.isnan(value)] for values in runs]
+            base, *means = [fmean(values) if values else math.nan for values in answered]
+            for tag, mean in zip(self._candidates, means, strict=True):
+                gap = self._metric.sign * (mean - base)
+                tolerance = max(self._metric.tolerance, ROUNDING * abs(mean))
+                is_different = abs(gap) > tolerance  # False for NaN
+                self._differences[tag].append(gap if is_different else 0.0)
+            compared += 1
+        return compared
+
+    def _decision(self) -> str | None:
+        verdicts, number, used = [], len(self._order), 0
+        for tag, differences in self._differences.items():
+            remaining = number - len(differences)
+            test = sequential_test(differences, left=remaining, alpha=self._alpha)
+            if test.can_decide and not test.side:
+                return None
+            verdicts.append(f"{tag} is {('undecided', 'better', 'worse')[test.side]}")
+            used = max(used, test.cases)
+        is_open = any(verdict.endswith(" undecided") for verdict in verdicts)
+        start = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
+        return f"{start} after {used:,} of {plural(number, 'case')}: {', '.join(verdicts)}"
