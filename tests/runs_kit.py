@@ -6,6 +6,7 @@ from itertools import count
 from IPython.core.formatters import DisplayFormatter
 
 from vellum_nb.models import Run, case_id
+from vellum_nb.sweep.sweep import control_of
 
 TYPES = [
     "STRING", "NUMBER", "JSON", "CHAT_HISTORY", "SEARCH_RESULTS", "ARRAY", "ERROR",
@@ -52,3 +53,8 @@ def bundle_of(value):
 def html_of(value):
     """Return what a notebook shows of `value`."""
     return str(bundle_of(value)["text/html"])
+
+
+def progress_of(sweep):
+    """Return the progress of a sweep, as its views get it."""
+    return control_of(sweep).progress()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vellum_nb
-from vellum_nb.sweep.progress import Progress
+from vellum_nb.sweep.options import SweepOptions
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"pandas", "ipywidgets", "requests", "pydantic", "fastapi", "anywidget", "uvicorn"}
@@ -49,15 +49,10 @@ def test_every_public_method_is_in_the_reference(name, reference):
     assert missing == []
 
 
-def test_what_the_reference_names_of_the_progress_of_a_sweep_is_there(reference):
-    row = re.search(r"^\| `sweep\.progress\(\)`(.*)$", reference, re.MULTILINE)[1]
-    names = {*re.findall(r"`(\w+)`", row), *re.findall(r"progress\(\)\.(\w+)", reference)}
-    assert len(names) > 5
-    assert [name for name in sorted(names) if name not in known_names(Progress)] == []
-
-
-def known_names(kind):
-    return {*dir(kind), *kind.__dataclass_fields__}
+@pytest.mark.parametrize("kind", [SweepOptions, vellum_nb.Limits, vellum_nb.StopWhen])
+def test_every_option_of_a_sweep_is_in_the_reference(kind, reference):
+    names = kind.__dataclass_fields__
+    assert [name for name in names if not re.search(rf"`{name}[`=]", reference)] == []
 
 
 def test_every_field_of_a_run_and_every_error_is_in_the_reference_and_the_package_is_typed(

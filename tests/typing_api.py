@@ -62,7 +62,7 @@ def a_session() -> None:
         assert_type(sweep.compare(), vnb.Comparison)
         assert_type(sweep.retry_failed().resume(background=True).wait(60), vnb.Sweep)
         assert_type(ws.sweep("triage", Path("cases.csv"), dry_run=True), vnb.SweepPlan)
-        assert_type(ws.sweep("triage", ws.history.frame(), reuse=True), vnb.Sweep)
+        assert_type(ws.sweep("triage", ws.history.frame(), existing="reuse"), vnb.Sweep)
         assert_type(ws.sweeps(), pd.DataFrame)
         assert_type(ws.open_sweep("3f2a"), vnb.Sweep)
         for event in ws.stream("triage", {"ticket": "x"}):

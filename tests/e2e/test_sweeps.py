@@ -33,7 +33,8 @@ def test_a_sweep_is_seen_paused_resumed_and_stopped(lab):
     view.ended("7 of 24")
     expect(view.status).to_have_text("paused")
     view.let(5)
-    notebook.kernel_becomes("sweep.progress().at_once", "0")
+    progress = "__import__('vellum_nb.sweep.sweep').sweep.sweep.control_of(sweep).progress()"
+    notebook.kernel_becomes(f"{progress}.at_once", "0")
     view.ended("7 of 24")
 
     expect(other.button("Resume")).to_be_visible()

@@ -10,6 +10,7 @@ from io import BytesIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from runs_kit import progress_of
 
 import vellum_nb as vnb
 from vellum_nb import History, Run
@@ -290,7 +291,7 @@ def _in_workspace(call):
 
 def _sweep(workspace):
     sweep = workspace.open_sweep(SWEEP)
-    return [repr(sweep), sweep.frame(), sweep.progress(), sweep.failed()]
+    return [repr(sweep), sweep.frame(), progress_of(sweep), sweep.failed()]
 
 
 def _blind(history):

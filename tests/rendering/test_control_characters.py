@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from runs_kit import bundle_of, later_run
+from runs_kit import bundle_of, later_run, progress_of
 
 import vellum_nb as vnb
 from vellum_nb import History, errors
@@ -78,7 +78,7 @@ def of_results(path):
 def of_a_workspace(path):
     with vnb.connect("http://127.0.0.1:9", api_key="k" * 20, history=path) as workspace:
         sweep = workspace.open_sweep(SWEEP)
-        return shown(workspace, sweep, sweep.progress())
+        return shown(workspace, sweep, progress_of(sweep))
 
 
 def of_a_comparison(path):

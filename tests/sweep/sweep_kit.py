@@ -11,7 +11,8 @@ from vellum_nb import History
 from vellum_nb.history import SweepLease, Sweeps
 from vellum_nb.models import Cancellation, Run
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.sweep.plan import PlannedRun, SweepOptions
+from vellum_nb.sweep.options import SweepOptions, as_limits
+from vellum_nb.sweep.plan import PlannedRun
 from vellum_nb.sweep.retry_policy import (
     LOOKUP_S,
     Doubt,
@@ -20,7 +21,7 @@ from vellum_nb.sweep.retry_policy import (
     Outcome,
     PreparedRun,
 )
-from vellum_nb.sweep.sweep import Sweep
+from vellum_nb.sweep.sweep import Sweep, SweepControl
 
 LONG = 60.0  # seconds; waits that end long before
 
@@ -113,7 +114,10 @@ def planned(history: History, cases: int, tags: tuple[str, ...] = ("v1",)) -> Sw
 def swept(history: History, record: SweepRecord, attempt: Attempt, **options: Any) -> Sweep:
     """Return a sweep that makes its calls by `attempt`."""
     worker = Maker(history, record, attempt)
-    return Sweep(record, history=history, worker=worker, options=SweepOptions(**options))
+    options["limits"] = as_limits(options.get("limits"))
+    return Sweep(
+        SweepControl(record, history=history, worker=worker, options=SweepOptions(**options))
+    )
 
 
 def again_later(history: History, sweep: Sweep, attempt: Attempt, **options: Any) -> Sweep:

@@ -13,6 +13,7 @@ from sweep_kit import LONG, Gate, again_later, answered, planned, swept
 
 from vellum_nb import History
 from vellum_nb.history import Sweeps
+from vellum_nb.sweep.sweep import control_of
 
 HERE = Path(__file__).parent
 PLACES = ("sweep/sweep.py", "sweep/driver.py")
@@ -32,17 +33,19 @@ def test_an_interrupt_lets_what_runs_end_and_a_second_one_cuts_it_off(history, i
 
     def interrupting(task, cancel):
         if task.run.inputs["n"] == 2:
-            sweep.subscribe(lambda: next(acts, int)() if sweep.state == "stopping" else None)
+            control_of(sweep).subscribe(
+                lambda: next(acts, int)() if sweep.state == "stopping" else None
+            )
             interrupt()
         return gate(task, cancel)
 
     sweep = swept(history, planned(history, 20), interrupting, concurrency=3)
     with pytest.raises(KeyboardInterrupt) as raised:
-        sweep.run()
+        sweep.resume()
     assert raised.value.sweep is sweep
     assert repr(sweep) in str(raised.value)
     assert [run.state for run in history.runs()] == [state] * 3
-    assert again_later(history, sweep, answered).run().state == "done"
+    assert again_later(history, sweep, answered).resume().state == "done"
 
 
 def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
@@ -52,7 +55,7 @@ def test_an_interrupt_at_any_line_of_the_start_leaves_a_sweep_that_goes_on():
             before, at_line = sys.gettrace(), Interrupt(number, PLACES, signals=False)
             sys.settrace(at_line)
             with suppress(KeyboardInterrupt):
-                sweep.run()
+                sweep.resume()
             sys.settrace(before)
             sweep.stop()
             assert sweep.wait(timeout=LONG).state in {"ready", "stopped", "done"}, at_line.place
@@ -69,7 +72,7 @@ sys.path.insert(0, {str(HERE)!r})
 from sweep_kit import Gate, planned, swept
 from vellum_nb import History, HistoryError
 history, gate = History("runs.db"), Gate()
-sweep = swept(history, planned(history, 10), gate, concurrency=4).start()
+sweep = swept(history, planned(history, 10), gate, concurrency=4).resume(background=True)
 gate.wait_for(4)
 """
 
@@ -91,7 +94,7 @@ def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path
         assert history.count() == history.count(state="CANCELLED") == 4
         record = Sweeps(history).every()[0]
         assert record.why == "the interpreter ended"
-        assert swept(history, record, answered).run().state == "done"
+        assert swept(history, record, answered).resume().state == "done"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -45,7 +45,7 @@ def look_up(listing, now, *, is_listed):
     """Look up the only probe that is due `now`."""
     [probe] = listing.probes(now)
     probe = replace(probe, doubt_s=now - probe.doubt.since, resend_after=math.inf)
-    found = finished(probe, FULFILLED, found=True)
+    found = finished(probe, FULFILLED, looked_up=True)
     outcome = found if is_listed else after_lookup(probe, LookupStatus.UNKNOWN)
     listing.take(probe, outcome, now)
 
@@ -146,7 +146,7 @@ def test_the_lag_of_a_run_in_doubt_that_is_found_raises_the_delay():
     run = prepared("lost")
     lost = after_send_error(run, APIConnectionError("reset")).prepared
     lost = replace(lost, doubt=replace(lost.doubt, since=100.0, unlisted_s=30.0))
-    listing.take(lost, finished(lost, FULFILLED, found=True), 140.0)
+    listing.take(lost, finished(lost, FULFILLED, looked_up=True), 140.0)
     assert listing.resend_after == 80.0
 
 

@@ -182,5 +182,5 @@ def test_a_lost_look_up_does_not_count_as_sent():
 
 
 def test_an_answer_settles_the_doubt_of_a_run():
-    outcome = finished(replace(doubted(), run=CANCELLED), {"state": "FULFILLED"}, found=True)
-    assert (outcome.found, outcome.run.error, outcome.run.doubt) == (True, None, None)
+    outcome = finished(replace(doubted(), run=CANCELLED), {"state": "FULFILLED"}, looked_up=True)
+    assert (outcome.looked_up, outcome.run.error, outcome.run.doubt) == (True, None, None)

@@ -29,7 +29,7 @@ from vellum_nb.sweep import driver as driver_module
 from vellum_nb.sweep import retry_policy
 from vellum_nb.sweep.driver import Driver, is_cut_off
 from vellum_nb.sweep.listing import ListingDelay
-from vellum_nb.sweep.plan import SweepOptions
+from vellum_nb.sweep.options import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Doubt,
@@ -130,7 +130,7 @@ class Server:
             return now + 0.1, after_lookup_error(prepared, busy)
         begin, end, fields = self.executions.get(prepared.run.external_id, (math.inf, math.inf, {}))
         if end + self.lag <= now:
-            return now + 0.1, finished(prepared, fields, found=True)
+            return now + 0.1, finished(prepared, fields, looked_up=True)
         is_running = self.lists_running and begin + self.lag <= now < end
         status = LookupStatus.RUNNING if is_running else LookupStatus.UNKNOWN
         return now + 0.1, after_lookup(prepared, status)
@@ -499,7 +499,7 @@ class Jumping(datetime):
 
 @pytest.fixture
 def virtual_clock(monkeypatch):
-    monkeypatch.setattr(driver_module, "_TURN", 5.0)  # it needs no more turns
+    monkeypatch.setattr(driver_module, "_MAX_TURN_S", 5.0)  # it needs no more turns
     monkeypatch.setattr(driver_module, "datetime", Jumping)
     monkeypatch.setattr(retry_policy, "datetime", Jumping)
 

@@ -7,6 +7,7 @@ import pytest
 from form_kit import parts, shown, tick
 from html_kit import HOSTILE, assert_harmless
 from ipywidgets.widgets.widget import _instances
+from runs_kit import progress_of
 from sweep_view_kit import PATIENCE
 from wire_kit import Page, changed
 
@@ -144,7 +145,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_same_file(cases, gated):
     sweep.stop()
     gated.gate.release(16)
     assert sweep.wait(PATIENCE).state == "stopped"
-    left = 40 - sweep.progress().ended
+    left = 40 - progress_of(sweep).ended
     cases.becomes(f"Resume: {left} calls")
     assert "resumes the unfinished sweep" in cases.plan
     gated.gate.release(100)

@@ -130,12 +130,14 @@ def test_a_cell_shows_the_view_of_its_sweep_once_and_then_how_it_ended(kernel):
     (three,) = shown(kernel, "None; sweep.wait()")  # the result, and no second view
     assert three["text/plain"].startswith("<Sweep of triage")
     assert shown(kernel, "sweep.wait();") == []
-    code = "gated.gate.release(12); gated.sweep(background=False, progress=False, restart=True);"
+    code = (
+        "gated.gate.release(12); gated.sweep(background=False, progress=False, existing='restart');"
+    )
     assert shown(kernel, code) == []
 
 
 def test_an_interrupt_stops_a_sweep_that_a_cell_waits_for(kernel):
-    message = kernel.execute("sweep = gated.sweep(background=False, restart=True)\nsweep")
+    message = kernel.execute("sweep = gated.sweep(background=False, existing='restart')\nsweep")
     for status in ("a run without an answer", "stopping", "stopped at 0 of 12"):
         until(kernel, status)
         if not status.startswith("stopped"):

@@ -227,7 +227,9 @@ VIEWS = {
     "history": lambda ws: ws.history.view(),
     "grid": lambda ws: ws.compare("answer").view(),
     "blind": lambda ws: ws.compare("answer").view(blind=True),
-    "sweep": lambda ws: ws.sweep("answer", [{"ticket": "a"}], restart=True, progress=False).view(),
+    "sweep": lambda ws: ws.sweep(
+        "answer", [{"ticket": "a"}], existing="restart", progress=False
+    ).view(),
 }
 
 

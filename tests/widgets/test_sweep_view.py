@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 from html_kit import HOSTILE, Page, assert_harmless
-from runs_kit import bundle_of, html_of
+from runs_kit import bundle_of, html_of, progress_of
 from sweep_view_kit import PATIENCE, press, until
 from wire_kit import Page as WidgetPage
 
+import vellum_nb as vnb
 from vellum_nb.errors import HistoryError
 from vellum_nb.models.sweeps import SweepRecord
 from vellum_nb.sweep.progress import Progress, TagProgress
@@ -70,7 +71,7 @@ def test_the_buttons_pause_resume_stop_and_cut_off(gated):
     press(view, "resume")
     gated.gate.release(100)
     model = until(view, lambda model: model["state"] == "done")
-    now = sweep.progress()
+    now = progress_of(sweep)
     assert (now.earlier, now.adopted) == (4, 0)  # 4 were cut off, and are run again
     line = "".join(part for part, _ in model["resumed"])
     assert line.startswith(f"resumed: {now.earlier} runs found in the history, ")
@@ -78,7 +79,7 @@ def test_the_buttons_pause_resume_stop_and_cut_off(gated):
 
 
 def test_a_sweep_that_stopped_by_itself_says_why(gated):
-    view = gated.sweep(stop_after_failures=1).view()
+    view = gated.sweep(limits={"stop_after_failures": 1}).view()
     gated.gate.release(100)
     model = until(view, lambda model: model["state"] == "stopped")
     assert model["notice"] == "Stopped: stop_after_failures=1 is reached"
@@ -90,7 +91,7 @@ def test_a_sweep_that_is_decided_has_nothing_to_resume(gated):
     gated.server.deploy(lambda ticket: {"reply": ticket}, name="triage", release_tags=["v3"])
     gated.gate.release(1000)
     cases = [{"ticket": f"ticket {n}"} for n in range(30)]
-    options = {"release_tags": ["v1", "v3"], "stop_when": "decided", "metrics": ["length"]}
+    options = {"release_tags": ["v1", "v3"], "stop_when": vnb.StopWhen(metric="length")}
     model = gated.ws.sweep("triage", cases, **options, progress=False).view().view_model
     assert (model["state"], model["decided"]) == ("stopped", True)
     assert model["notice"].startswith("Ended: decided by length after")

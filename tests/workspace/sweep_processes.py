@@ -187,6 +187,7 @@ class Proxy:
 def sweep(order):
     """Sweep as ordered; return the outcome."""
     import vellum_nb as vnb
+    from vellum_nb.sweep.sweep import control_of
 
     path = Path(order["outcome"])
     set_clocks(order, path)
@@ -206,7 +207,8 @@ def sweep(order):
                     raise
                 time.sleep(0.05)
             else:
-                return {"state": made.state, "id": made.id, "why": made.progress().why}
+                why = control_of(made).progress().why
+                return {"state": made.state, "id": made.id, "why": why}
 
 
 def set_clocks(order, path):
@@ -264,7 +266,7 @@ def shorten_lease(seconds):
 
     leases.LEASE_S, leases._LENGTH_US = seconds, int(seconds * 1e6)
     leases._MARGIN_S = seconds / 4
-    driver._RENEW_EVERY, driver._TRY_AGAIN = seconds / 6, seconds / 20
+    driver._RENEW_INTERVAL_S, driver._DATABASE_RETRY_S = seconds / 6, seconds / 20
 
 
 def shorten_look_ups():

@@ -83,7 +83,9 @@ def test_the_history_knows_what_sweeps_expected_of_a_case(ws, sweep):
 
 
 def test_a_planned_case_that_was_not_run_is_missing(ws):
-    sweep = ws.sweep("shout", CASES, release_tags=["v1", "v2"], max_calls=4, progress=False)
+    sweep = ws.sweep(
+        "shout", CASES, release_tags=["v1", "v2"], limits={"max_calls": 4}, progress=False
+    )
     compared = sweep.compare()
     assert len(compared.cases) == 8
     assert compared.frame()["state@v2"].tolist().count("missing") >= 4

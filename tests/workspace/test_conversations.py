@@ -11,6 +11,7 @@ import vellum_nb as vnb
 from vellum_nb.local import State
 from vellum_nb.models import case_id
 from vellum_nb.models.sweeps import Place, planned_id
+from vellum_nb.sweep.sweep import control_of
 
 INPUTS = {"text": "hi"}
 BOTH = {"release_tags": ["v1", "v2"], "progress": False}
@@ -65,7 +66,7 @@ def test_a_sweep_continues_the_executions_that_its_cases_name(ws, tmp_path):
     sweep = ws.sweep("count", tmp_path / "cases.csv", **BOTH)
     outputs = {(run.previous_execution_id, run.outputs["output"]) for run in sweep.runs()}
     assert outputs == {(ids[0], 2), (ids[1], 4), (None, 1)}
-    assert sweep.plan.notes == ()  # three cases, none twice
+    assert sweep.notes == ()  # three cases, none twice
     assert [name for name in sweep.frame() if name.startswith("label.")] == []
     assert len(sweep.compare().cases) == 3
     assert ws.sweep("count", cases, **BOTH).id == sweep.id
@@ -75,26 +76,26 @@ def test_a_sweep_that_is_resumed_in_another_kernel_continues_the_executions(serv
     with vnb.connect(server, history=tmp_path / "runs.db") as ws:
         previous = talk(ws, "v1", ["a"])[0].execution_id
         cases = [{"message": f"{n}", "previous_execution_id": previous} for n in range(3)]
-        stopped = ws.sweep("count", cases, **BOTH, max_calls=1, concurrency=1)
+        stopped = ws.sweep("count", cases, **BOTH, limits={"max_calls": 1}, concurrency=1)
         assert stopped.state == "stopped"
     with vnb.connect(server, history=tmp_path / "runs.db") as ws:
-        sweep = ws.open_sweep(stopped.id, max_calls=None).resume(progress=False)
+        sweep = ws.open_sweep(stopped.id, limits={"max_calls": None}).resume(progress=False)
         assert [run.outputs["output"] for run in sweep.runs()] == [2] * 6
 
 
 def test_an_imported_run_that_a_sweep_adopts_continues_the_execution_of_its_case(ws):
     previous = talk(ws, "v1", ["a"])[0].execution_id
     cases = [{"message": "b", "previous_execution_id": previous}]
-    sweep = ws.sweep("count", cases, **BOTH, max_calls=1, concurrency=1)
+    sweep = ws.sweep("count", cases, **BOTH, limits={"max_calls": 1}, concurrency=1)
     ws.client.execute_workflow(
         {"message": "b"},
         workflow_deployment_name="count",
         release_tag="v2",
         previous_execution_id=previous,
-        external_id=planned_id(sweep.record, Place(0, "v2", 0)),
+        external_id=planned_id(control_of(sweep).record, Place(0, "v2", 0)),
     )
     ws.sync("count")
-    resumed = ws.open_sweep(sweep.id, max_calls=None).resume(progress=False)
+    resumed = ws.open_sweep(sweep.id, limits={"max_calls": None}).resume(progress=False)
     assert resumed.state == "done"
     assert {run.previous_execution_id for run in resumed.runs()} == {previous}
     assert len({run.case_id for run in resumed.runs()}) == 1

@@ -5,10 +5,12 @@ from contextlib import closing
 
 import pytest
 from counting_server import KEY
+from runs_kit import progress_of
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
 from vellum_nb.history import Sweeps
+from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"text {number}"} for number in range(4)]
 TWO = CASES[:2]
@@ -44,7 +46,7 @@ def cut_off(ws, tmp_path):
 
 def test_cut_off_run_of_an_ended_sweep_is_run_again_by_the_same_call(ws, counting, cut_off):
     again = swept(ws)
-    assert (again.id, again.state, again.progress().done) == (cut_off.id, "done", len(CASES))
+    assert (again.id, again.state, progress_of(again).done) == (cut_off.id, "done", len(CASES))
     assert counting.posts == len(CASES) + 1
 
 
@@ -70,7 +72,7 @@ def retried(ws, counting, tmp_path):
     counting.kept.clear()
     counting.script.extend(["answer shape", ""])
     ws.open_sweep(sweep.id, concurrency=1).retry_failed()
-    now = ws.open_sweep(sweep.id).progress()
+    now = progress_of(ws.open_sweep(sweep.id))
     assert (now.done, now.failed, counting.posts) == (1, 1, 4)
     return sweep
 
@@ -90,15 +92,15 @@ def test_run_in_doubt_that_failed_when_it_was_retried_is_repeated_by_the_next_re
     ws, counting, retried
 ):
     again = ws.open_sweep(retried.id).retry_failed()
-    assert (again.progress().done, again.record.round, counting.posts) == (2, 2, 5)
+    assert (progress_of(again).done, control_of(again).record.round, counting.posts) == (2, 2, 5)
 
 
 def test_retry_on_another_server_leaves_the_sweep_as_it_was(ws, counting):
     counting.script.append("answer shape")
     sweep = swept(ws, TWO)
     counting.workspace = "w-2"
-    with pytest.raises(vnb.VellumNBError, match="stays as it is"):
+    with pytest.raises(vnb.VellumNBError, match="cannot run: the server is another one"):
         sweep.retry_failed()
     (record,) = Sweeps(ws.history).every(sweep.id)
-    assert (record.round, record.ended) == (0, sweep.record.ended)
+    assert (record.round, record.ended) == (0, control_of(sweep).record.ended)
     assert record.ended is not None

@@ -77,18 +77,17 @@ def test_cases_of_a_project_are_a_frame_and_mocks_that_are_none_are_refused(ws):
     with pytest.raises(vnb.NotFoundError):
         ws.cases("flow", "v9")
     assert "dataset.json" not in ws.code("flow")
-    with pytest.raises(vnb.InputError, match="no case has mocks"):
-        ws.sweep("flow", [{"text": "a"}], mocks=True)
     with pytest.raises(vnb.InputError, match="not a list"):
-        ws.sweep("flow", [{"text": "a", "mocks": "x"}], mocks=True)
+        ws.sweep("flow", [{"text": "a", "mocks": "x"}])
 
 
 def test_a_sweep_with_mocks_does_not_run_the_paid_node(ws, paid):
-    sweep = ws.sweep("flow", ws.cases("flow"), release_tags=["v1"], mocks=True, progress=False)
+    sweep = ws.sweep("flow", ws.cases("flow"), release_tags=["v1"], progress=False)
     frame = sweep.frame().set_index("label.label")
     assert frame["output.loud"].to_dict() == {"a": "MOCK A", "b": "MOCK B", "c": "C"}
     assert paid.read_text() == "c"
-    real = ws.sweep("flow", ws.cases("flow"), release_tags=["v1"], reuse=True, progress=False)
+    cases = ws.cases("flow").drop(columns="mocks")
+    real = ws.sweep("flow", cases, release_tags=["v1"], existing="reuse", progress=False)
     frame = real.frame().set_index("label.label")
     assert frame["output.loud"].to_dict() == {"a": "A", "b": "B", "c": "C"}
     assert sorted(paid.read_text()) == ["a", "b", "c"]  # c, which has no mocks, is reused
@@ -96,11 +95,11 @@ def test_a_sweep_with_mocks_does_not_run_the_paid_node(ws, paid):
 
 def test_a_sweep_with_mocks_goes_on_with_them(ws, paid, tmp_path):
     first = ws.sweep(
-        "flow", ws.cases("flow").head(2), release_tags=["v1"], mocks=True, max_calls=1,
+        "flow", ws.cases("flow").head(2), release_tags=["v1"], limits={"max_calls": 1},
         progress=False,
     )  # fmt: skip
     assert len(first.frame()) == 1
-    ws.open_sweep(first.id, max_calls=None).resume()
+    ws.open_sweep(first.id, limits={"max_calls": None}).resume()
     first = ws.open_sweep(first.id)
     assert sorted(first.frame()["output.loud"]) == ["MOCK A", "MOCK B"]
     assert paid.read_text() == ""

@@ -82,7 +82,9 @@ def by_looking_up_in_the_table(ws, run):
 
 
 def by_reusing(ws, _run):
-    sweep = ws.sweep("count", [{"text": "x"}], release_tags=["v1"], reuse=True, progress=False)
+    sweep = ws.sweep(
+        "count", [{"text": "x"}], release_tags=["v1"], existing="reuse", progress=False
+    )
     assert sweep.state == "done"
 
 

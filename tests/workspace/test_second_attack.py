@@ -14,6 +14,7 @@ from sweep_processes import LONG, wait_until
 import vellum_nb as vnb
 from vellum_nb.history import backends, leases
 from vellum_nb.sweep import listing
+from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"text {number}"} for number in range(6)]
 FOUR = {"options": {"concurrency": 4}}
@@ -44,7 +45,7 @@ def test_call_that_waits_in_an_executor_is_not_made_after_its_sweep_was_cut(
         with connected(LONG) as ws:
             sweep = swept(ws, concurrency=4, executor=executor, background=True)
             wait_until(lambda: counting.posts == 1)
-            sweep.cut()
+            sweep.stop(now=True)
             sweep.wait(LONG)
         with connected(2) as ws:
             sweep = swept(ws, concurrency=8, background=True)
@@ -138,7 +139,7 @@ def test_second_machine_with_the_same_file_does_not_take_a_live_lease(
         vnb.connect(counting.url, api_key=KEY, history=place) as ws,
         pytest.raises(vnb.HistoryError, match="is running in process"),
     ):
-        swept(ws, CASES[:4], background=True).cut()
+        swept(ws, CASES[:4], background=True).stop(now=True)
     leases._machine.cache_clear()
     counting.held = False
     assert kernel.outcome()["state"] == "done"
@@ -150,6 +151,11 @@ def test_seed_that_is_left_out_is_that_of_the_stored_sweep(connected):
     options = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
     cases = [{"text": f"{n}", "expected.said": f"v1 {n}"} for n in range(12)]
     with connected(LONG) as ws:
-        first = ws.sweep("count", cases, seed=5, max_calls=4, **options)
-        again = ws.sweep("count", cases, max_calls=8, **options)
-    assert (again.id, again.record.order()) == (first.id, first.record.order())
+        first = ws.sweep(
+            "count", cases, limits={"max_calls": 4}, **options | {"stop_when": vnb.StopWhen(seed=5)}
+        )
+        again = ws.sweep("count", cases, limits={"max_calls": 8}, **options)
+    assert (again.id, control_of(again).record.order()) == (
+        first.id,
+        control_of(first).record.order(),
+    )

@@ -70,7 +70,7 @@ def test_resume_hours_later_does_not_wait_for_the_read_timeout_again(connected, 
     with connected(place) as ws:
         sweep = swept(ws, CASES[:4], concurrency=4, background=True)
         wait_until(lambda: counting.posts == 4)
-        sweep.cut()
+        sweep.stop(now=True)
         sweep.wait(LONG)
         states = {(run.state, run.doubt, run.error.code) for run in sweep.runs()}
         assert states == {("CANCELLED", "SENT", "CANCELLED")}
@@ -169,7 +169,7 @@ def test_runs_that_were_cut_off_by_hand_are_made_again(local, workflows, place):
         sweep = ws.sweep("shout", cases, background=True, **options)
         for _ in range(4):
             assert workflows.entered.acquire(timeout=LONG)
-        sweep.cut()
+        sweep.stop(now=True)
         sweep.wait(LONG)
         workflows.may_end.set()
         assert ws.sweep("shout", cases, **options).state == "done"
@@ -289,7 +289,7 @@ def test_time_at_which_a_run_became_doubtful_is_stored(connected, counting, plac
     with connected(place) as ws:
         sweep = swept(ws, CASES[:2], concurrency=2, background=True)
         wait_until(lambda: counting.posts == 2)
-        sweep.cut()
+        sweep.stop(now=True)
         sweep.wait(LONG)
         store = open_backend(place)
         rows = store.read("SELECT doubt, doubt_since FROM runs")

@@ -15,6 +15,7 @@ from vellum_nb.sweep.progress import facts
 sys.path.append(str(Path(__file__).parents[1] / "local" / "prompts"))
 
 from openai_kit import GREET, KEY, model_server, says
+from runs_kit import progress_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's own
 CASES = [{"text": str(number)} for number in range(12)]
@@ -50,25 +51,25 @@ def executions(ws):
 
 def test_cost_tokens_and_nodes_are_in_the_rows_when_they_are_asked_for(ws):
     sweep = swept(ws, expand_meta=True)
-    assert sweep.progress().cost_usd == pytest.approx(12 * OF_ONE)
+    assert progress_of(sweep).cost_usd == pytest.approx(12 * OF_ONE)
     frame = sweep.frame()
     assert frame["cost_usd"].tolist() == pytest.approx([OF_ONE] * 12)
     columns = ["tokens_in", "tokens_out", "model", "output.greeting"]
     assert {*frame[columns].itertuples(index=False, name=None)} == {(7, 3, "tiny", "Hello")}
     assert {len(run.nodes) for run in sweep.runs()} == {1}
-    assert swept(ws, restart=True, dry_run=True).cost_usd == pytest.approx(12 * OF_ONE)
+    assert swept(ws, existing="restart", dry_run=True).cost_usd == pytest.approx(12 * OF_ONE)
 
 
 def test_a_limit_of_cost_stops_it_and_a_higher_one_goes_on(ws):
-    sweep = swept(ws, max_cost_usd=5 * OF_ONE - 0.01)
-    now = sweep.progress()
+    sweep = swept(ws, limits={"max_cost_usd": 5 * OF_ONE - 0.01})
+    now = progress_of(sweep)
     assert (sweep.state, now.why) == ("stopped", f"max_cost_usd={5 * OF_ONE - 0.01} is reached")
     assert now.done == 5
     assert executions(ws) == now.done == len(sweep.runs())
     assert now.cost_usd == pytest.approx(now.done * OF_ONE)
-    again = swept(ws, max_cost_usd=100)
-    assert (again.id, again.state, again.progress().cost_problem) == (sweep.id, "done", None)
-    assert again.progress().cost_usd == pytest.approx(12 * OF_ONE)
+    again = swept(ws, limits={"max_cost_usd": 100})
+    assert (again.id, again.state, progress_of(again).cost_problem) == (sweep.id, "done", None)
+    assert progress_of(again).cost_usd == pytest.approx(12 * OF_ONE)
     assert executions(ws) == 12
 
 
@@ -81,14 +82,16 @@ def test_a_run_that_the_server_cancelled_is_made_again(ws, fault):
     assert executions(ws) == len(made) > 12
     assert {run.state for run in made} == {"FULFILLED", "CANCELLED"}
     ws.server.faults = None
-    now = sweep.resume().progress()
+    now = progress_of(sweep.resume())
     assert (now.done, now.failed) == (12, 0)
     assert [run.cost_usd for run in sweep.runs()] == pytest.approx([OF_ONE] * 12)
     assert executions(ws) == len(ws.history.runs(sweep_id=sweep.id))
 
 
 def test_a_limit_of_cost_that_cannot_hold_is_noted_and_one_ends_the_calls_of_a_judge(ws):
-    now = ws.sweep("shout", [{"text": "a"}], max_cost_usd=1, progress=False).progress()
+    now = progress_of(
+        ws.sweep("shout", [{"text": "a"}], limits={"max_cost_usd": 1}, progress=False)
+    )
     assert (now.state, now.done) == ("done", 1)
     assert (
         facts(now) == now.cost_problem == "no run reports its cost, so max_cost_usd cannot stop it"

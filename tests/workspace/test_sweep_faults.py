@@ -16,16 +16,19 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
+from runs_kit import progress_of
 
 import vellum_nb as vnb
 from vellum_nb.client.client import client_settings
 from vellum_nb.clock import Deadline
 from vellum_nb.models import RunError
 from vellum_nb.sweep.retry_policy import PreparedRun, Retry
+from vellum_nb.sweep.sweep import control_of
 from vellum_nb.workspace.sweeps import SweepAttempt
 
 SCALE = float(os.environ.get("SWEEP_LAG", "0.4"))  # seconds; 40 in the real case
 CASES = [{"text": f"text {number}"} for number in range(20)]
+COSTLY = {"limits": {"max_cost_usd": 1.0}}
 ONE = CASES[:1]
 LONG = 30  # seconds; waits that end long before
 NEW = {"id": "new", "external_id": "new", "state": "STARTED", "execution_id": None}
@@ -72,7 +75,7 @@ def test_what_may_have_run_and_did_not_is_looked_up_and_sent_again(server, ws):
     sweep = swept(ws, CASES[:4])
     check_all_once(server, sweep, CASES[:4], posts=8)
     assert server.lookups >= 4  # one per run; how many more depends on the load
-    assert (sweep.progress().adopted, sweep.progress().resent) == (0, 4)
+    assert (progress_of(sweep).adopted, progress_of(sweep).resent) == (0, 4)
 
 
 @quick_look_ups
@@ -154,7 +157,7 @@ def test_what_was_cut_off_is_looked_up_and_not_sent_again(server, ws, until):
     server.held = True
     sweep = swept(ws, CASES, concurrency=4, background=True)
     until(lambda: server.posts == 4)
-    sweep.cut()
+    sweep.stop(now=True)
     sweep.wait(LONG)
     assert (sweep.state, ws.history.count(state="CANCELLED")) == ("stopped", 4)
     server.held = False
@@ -193,7 +196,7 @@ def test_a_key_that_is_refused_stops_the_sweep_and_leaves_no_row(server, connect
     with connected(LONG) as ws:
         sweep = swept(ws, CASES, concurrency=4)
         assert sweep.state == "stopped"
-        assert "Check the API key" in sweep.progress().why
+        assert "Check the API key" in progress_of(sweep).why
         assert [run.state for run in sweep.runs()] == ["FULFILLED"] * server.executed.total()
         again = swept(ws, CASES)
         assert again.id == sweep.id
@@ -220,7 +223,7 @@ def test_when_one_has_to_wait_all_wait(server, ws):
     began = sorted(run.timestamp.timestamp() for run in sweep.runs())
     longest = max(after - before for before, after in itertools.pairwise(began))
     assert longest >= 1.0
-    assert sweep.progress().note.startswith("lowered after HTTP 429 at ")
+    assert progress_of(sweep).note.startswith("lowered after HTTP 429 at ")
 
 
 @pytest.mark.parametrize("seconds", ["86400", "inf"])
@@ -228,7 +231,7 @@ def test_a_server_that_asks_to_come_back_tomorrow_ends_the_sweep_for_now(server,
     server.script.append(f"429 for {seconds} s")
     sweep = swept(ws, ONE)
     assert (sweep.state, sweep.runs()) == ("stopped", [])
-    assert "HTTP 429: wait" in sweep.progress().why
+    assert "HTTP 429: wait" in progress_of(sweep).why
     check_all_once(server, sweep.resume(), ONE, posts=2)
 
 
@@ -256,7 +259,7 @@ def test_processes_that_are_killed_in_mid_sweep_lose_nothing_and_double_nothing(
             process.kill()
         with pytest.raises(BrokenProcessPool):
             sweep.wait()
-    assert 0 < sweep.progress().ended < len(CASES)
+    assert 0 < progress_of(sweep).ended < len(CASES)
     server.held = False
     with ProcessPoolExecutor(2, mp_context=spawn) as executor:
         again = swept(ws, CASES, executor=executor, concurrency=2)
@@ -341,10 +344,10 @@ def test_without_resending_a_run_is_left_in_doubt_and_resume_takes_it(server, co
     with connected(0.2) as ws:
         sweep = swept(ws, CASES[:3], concurrency=1, resend_in_doubt=False)
         assert (sweep.state, server.posts) == ("stopped", 3)
-        assert "2 runs in doubt" in sweep.progress().why
+        assert "2 runs in doubt" in progress_of(sweep).why
         assert ws.history.count(state="STARTED") == 2
         server.lag = 0.0
-        assert ws.open_sweep(sweep.id).resume().progress().done == 2
+        assert progress_of(ws.open_sweep(sweep.id).resume()).done == 2
         assert server.posts == 3
         again = ws.open_sweep(sweep.id, resend_in_doubt=True).resume()
         check_all_once(server, again, CASES[:3], posts=4)
@@ -377,7 +380,9 @@ def test_failed_runs_that_were_executed_are_looked_up_by_every_way_on(server, ws
         assert ws.sync("count").completed == 4
         failed = ws.open_sweep(failed.id)
     else:
-        failed = swept(ws, CASES[:5], restart=way == "reuse", reuse=way == "reuse")
+        options = {"existing": "reuse"} if way == "reuse" else {}
+        cases = CASES[4::-1] if way == "reuse" else CASES[:5]  # another plan
+        failed = swept(ws, cases, **options)
     check_all_once(server, failed, CASES[:5], posts=5)
     assert ws.history.count() == 5
 
@@ -391,9 +396,9 @@ def test_what_is_not_listed_is_sent_again_only_when_asked_and_under_its_old_id(
     server.executed.clear()
     with connected(0.2) as later:
         again = later.open_sweep(failed.id)
-        assert again.resume().progress().failed == 4
+        assert progress_of(again.resume()).failed == 4
         assert not server.executed
-        assert again.retry_failed().progress().failed == 1
+        assert progress_of(again.retry_failed()).failed == 1
     # The one whose external id was refused is known to have been executed: it is not sent again.
     assert dict(server.executed) == {run: 1 for run in lost if lost[run] != "HTTP_400"}
 
@@ -436,7 +441,7 @@ def test_a_server_that_became_another_one_ends_the_sweep_before_anything_is_sent
     server.workspace = "w-2"
     sweep.wait(LONG)
     assert (sweep.state, server.posts) == ("stopped", 4)
-    assert "the server is another one" in sweep.progress().why
+    assert "the server is another one" in progress_of(sweep).why
     assert ws.history.count(state="STARTED") == 2
     with pytest.raises(vnb.VellumNBError, match="workspace w-1, now w-2"):
         ws.open_sweep(sweep.id).resume()
@@ -449,7 +454,7 @@ def test_the_same_sweep_that_has_ended_is_returned_and_says_so(server, ws, capsy
     assert swept(ws, CASES).id == first.id
     assert "the same sweep ended at " in capsys.readouterr().err
     assert server.posts == len(CASES)
-    assert swept(ws, CASES, restart=True).id != first.id
+    assert swept(ws, CASES, existing="restart").id != first.id
     assert server.posts == 2 * len(CASES)
 
 
@@ -458,13 +463,13 @@ def test_a_sweep_under_way_takes_other_limits(server, connected, until):
     with connected(LONG) as ws:
         first = swept(ws, CASES, concurrency=2, background=True)
         until(lambda: server.posts >= 2)
-        assert swept(ws, CASES, max_calls=3, background=True) is first
+        assert swept(ws, CASES, limits={"max_calls": 3}, background=True) is first
         assert ws.open_sweep(first.id) is first
         assert ws.sweeps()["state"].tolist() == ["running"]
-        for options in ({"concurrency": 5}, {"max_cost_usd": 1.0}):
-            with pytest.raises(vnb.VellumNBError, match=f"another .*{next(iter(options))}"):
+        for options, name in (({"concurrency": 5}, "concurrency"), (COSTLY, "max_cost_usd")):
+            with pytest.raises(vnb.VellumNBError, match=f"another .*{name}"):
                 swept(ws, CASES, **options, background=True)
         server.held = False
-        assert first.wait(LONG).progress().why == "max_calls=3 is reached"
+        assert progress_of(first.wait(LONG)).why == "max_calls=3 is reached"
         assert server.executed.total() == 3
-        assert ws.open_sweep(first.id).record.options["max_calls"] == 3
+        assert control_of(ws.open_sweep(first.id)).record.options["max_calls"] == 3

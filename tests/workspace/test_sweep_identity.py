@@ -2,10 +2,12 @@
 
 import pytest
 from counting_server import KEY, check_all_once
+from runs_kit import progress_of
 from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
 from vellum_nb.history import Sweeps
+from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"text {number}"} for number in range(20)]
 DECIDED = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
@@ -54,7 +56,7 @@ def test_plan_that_20_processes_start_together_is_one_sweep(kernels, counting, p
 
 
 def test_sweeps_that_processes_restart_together_are_one_for_each(kernels, counting, place):
-    outcomes = start_together(kernels, counting, place, 5, options={"restart": True})
+    outcomes = start_together(kernels, counting, place, 5, options={"existing": "restart"})
     assert [outcome.get("state") for outcome in outcomes] == ["done"] * 5, outcomes
     assert len({outcome["id"] for outcome in outcomes}) == 5
     check_executed_once(counting, 50)
@@ -67,7 +69,7 @@ def test_sweep_is_resumed_though_the_key_may_read_less_or_more(
 ):
     counting.forbidden = {what} if is_first else set()
     with connected(place) as ws:
-        first = swept(ws, max_calls=8)
+        first = swept(ws, limits={"max_calls": 8})
         counting.forbidden = set() if is_first else {what}
         again = swept(ws)
         assert again.id == first.id
@@ -79,7 +81,7 @@ def test_values_that_could_not_be_read_are_filled_in_when_they_become_known(
 ):
     counting.forbidden = {"releases", "identity"}
     with connected(place) as ws:
-        first = swept(ws, max_calls=8).record
+        first = control_of(swept(ws, limits={"max_calls": 8})).record
         assert (first.environment, first.workspace, first.releases) == (None, None, {"v1": None})
         counting.forbidden = set()
         swept(ws)
@@ -91,7 +93,7 @@ def test_values_that_could_not_be_read_are_filled_in_when_they_become_known(
 
 def test_values_that_are_known_stay_when_the_key_may_not_read_them(connected, counting, place):
     with connected(place) as ws:
-        swept(ws, max_calls=8)
+        swept(ws, limits={"max_calls": 8})
         counting.forbidden = {"releases", "identity"}
         swept(ws)
     with vnb.History(place) as history:
@@ -106,9 +108,9 @@ def test_backup_from_the_middle_of_a_sweep_is_completed_after_sync(
 ):
     counting.refuses = refuses
     with connected(tmp_path / "runs.db") as ws:
-        first = swept(ws, max_calls=5)
+        first = swept(ws, limits={"max_calls": 5})
         ws.history.backup(tmp_path / "backup.db")
-        assert swept(ws, max_calls=12).state == "stopped"
+        assert swept(ws, limits={"max_calls": 12}).state == "stopped"
     with connected(tmp_path / "backup.db") as ws:
         ws.sync("count")
         again = swept(ws)
@@ -119,7 +121,7 @@ def test_backup_from_the_middle_of_a_sweep_is_completed_after_sync(
 
 def test_runs_of_a_plan_that_were_merged_under_other_ids_are_adopted(connected, counting, tmp_path):
     with connected(tmp_path / "runs.db") as ws:
-        first = swept(ws, max_calls=5)
+        first = swept(ws, limits={"max_calls": 5})
         ws.history.backup(tmp_path / "backup.db")
         swept(ws)
     with connected(tmp_path / "synced.db") as ws:
@@ -135,7 +137,7 @@ def test_runs_of_a_plan_that_were_merged_into_postgresql_are_adopted(
     connected, counting, tmp_path, postgres_url
 ):
     with connected(tmp_path / "runs.db") as ws:
-        first = swept(ws, max_calls=5)
+        first = swept(ws, limits={"max_calls": 5})
         vnb.History(postgres_url).merge(ws.history)
         swept(ws)
     with connected(postgres_url) as ws:
@@ -154,7 +156,7 @@ def test_sweep_of_a_copied_history_is_not_the_live_one_of_the_original(
         wait_until(lambda: counting.posts == 2)
         ws.history.backup(tmp_path / "copy.db")
         with connected(tmp_path / "copy.db") as other:
-            copied = other.open_sweep(live.id, max_calls=3)
+            copied = other.open_sweep(live.id, limits={"max_calls": 3})
             assert copied is not live
             copied.stop()
         assert live.state == "running"
@@ -172,23 +174,25 @@ def test_the_same_call_on_a_copied_history_leaves_the_live_sweep_of_the_original
         ws.history.backup(tmp_path / "copy.db")
         with connected(tmp_path / "copy.db") as other:
             try:
-                copied = swept(other, max_calls=3, background=True)
+                copied = swept(other, limits={"max_calls": 3}, background=True)
             except vnb.HistoryError as exc:  # its lease was copied too
                 assert "is running in this process" in str(exc)  # noqa: PT017
             else:
                 assert copied is not live
                 copied.cut()
                 copied.wait(LONG)
-        assert (live.state, live.record.options) == ("running", {"concurrency": 2})
+        assert (live.state, control_of(live).record.options) == ("running", {"concurrency": 2})
         counting.held = False
-        assert live.wait(LONG).progress().done == len(CASES)
+        assert progress_of(live.wait(LONG)).done == len(CASES)
 
 
 @pytest.fixture
 def undecided(connected, place):
     """Return a workspace with a sweep that stops when it is decided, of which a part was run."""
     with connected(place) as ws:
-        sweep = ws.sweep("count", expecting(CASES), max_calls=10, concurrency=2, **DECIDED)
+        sweep = ws.sweep(
+            "count", expecting(CASES), limits={"max_calls": 10}, concurrency=2, **DECIDED
+        )
         assert sweep.state == "stopped"
         yield ws
 
@@ -200,55 +204,91 @@ def expecting(cases):
 def test_another_seed_of_a_stored_sweep_that_may_stop_early_is_refused(undecided, counting):
     posts = counting.posts
     with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep("count", expecting(CASES), seed=5, **DECIDED)
+        undecided.sweep("count", expecting(CASES), **DECIDED | {"stop_when": vnb.StopWhen(seed=5)})
     assert counting.posts == posts
 
 
 def test_another_seed_is_refused_after_the_sweep_has_ended(undecided, counting):
     undecided.sweep("count", expecting(CASES), **DECIDED)
     with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep("count", expecting(CASES), seed=5, **DECIDED)
+        undecided.sweep("count", expecting(CASES), **DECIDED | {"stop_when": vnb.StopWhen(seed=5)})
 
 
 def test_another_seed_is_taken_by_a_sweep_that_is_restarted(undecided):
-    again = undecided.sweep("count", expecting(CASES), seed=5, restart=True, **DECIDED)
-    assert again.record.order() != undecided.open_sweep(first_id(undecided)).record.order()
+    again = undecided.sweep(
+        "count",
+        expecting(CASES),
+        existing="restart",
+        **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
+    )
+    assert (
+        control_of(again).record.order()
+        != control_of(undecided.open_sweep(first_id(undecided))).record.order()
+    )
 
 
 def test_another_seed_is_refused_if_some_cases_are_left_out(undecided, counting):
     """Each seed would be another look at the same answers, for free."""
     posts = counting.posts
     with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep("count", expecting(CASES[1:]), seed=5, reuse=True, **DECIDED)
+        undecided.sweep(
+            "count",
+            expecting(CASES[1:]),
+            existing="reuse",
+            **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
+        )
     assert counting.posts == posts
 
 
 def test_another_seed_is_refused_if_some_cases_are_replaced(undecided):
     cases = expecting([*CASES[1:], {"text": "another"}])
     with pytest.raises(vnb.InputError, match="seed"):
-        undecided.sweep("count", cases, seed=5, reuse=True, **DECIDED)
+        undecided.sweep(
+            "count", cases, existing="reuse", **DECIDED | {"stop_when": vnb.StopWhen(seed=5)}
+        )
 
 
 def test_another_seed_is_taken_for_other_cases(undecided):
     cases = expecting([{"text": f"other {number}"} for number in range(20)])
-    options = {**DECIDED, "max_calls": 2}
-    drawn = [undecided.sweep("count", cases, seed=5, reuse=True, **options)]
+    options = {**DECIDED, "limits": {"max_calls": 2}}
+    drawn = [
+        undecided.sweep(
+            "count", cases, existing="reuse", **options | {"stop_when": vnb.StopWhen(seed=5)}
+        )
+    ]
     drawn.append(undecided.open_sweep(first_id(undecided), stop_when=None))
-    assert drawn[0].record.order() != drawn[1].record.order()
+    first, second = (control_of(sweep).record.order() for sweep in drawn)
+    assert first != second
 
 
 def test_cases_that_are_left_keep_their_order(undecided):
-    before = undecided.open_sweep(first_id(undecided), stop_when=None).record.order()
-    fewer = undecided.sweep("count", expecting(CASES[1:]), reuse=True, max_calls=2, **DECIDED)
-    assert [position + 1 for position in fewer.record.order()] == [at for at in before if at]
+    before = control_of(undecided.open_sweep(first_id(undecided), stop_when=None)).record.order()
+    fewer = undecided.sweep(
+        "count", expecting(CASES[1:]), existing="reuse", limits={"max_calls": 2}, **DECIDED
+    )
+    assert [position + 1 for position in control_of(fewer).record.order()] == [
+        at for at in before if at
+    ]
 
 
 def test_sweep_that_takes_the_order_of_an_earlier_one_has_its_seed(connected, place):
     with connected(place) as ws:
-        ws.sweep("count", expecting(CASES), seed=5, max_calls=2, **DECIDED)
-        fewer = ws.sweep("count", expecting(CASES[1:]), reuse=True, max_calls=2, **DECIDED)
-        assert fewer.record.options["seed"] == 5
-        again = ws.sweep("count", expecting(CASES[1:]), seed=5, max_calls=4, **DECIDED)
+        ws.sweep(
+            "count",
+            expecting(CASES),
+            limits={"max_calls": 2},
+            **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
+        )
+        fewer = ws.sweep(
+            "count", expecting(CASES[1:]), existing="reuse", limits={"max_calls": 2}, **DECIDED
+        )
+        assert control_of(fewer).record.options["seed"] == 5
+        again = ws.sweep(
+            "count",
+            expecting(CASES[1:]),
+            limits={"max_calls": 4},
+            **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
+        )
         assert again.id == fewer.id
 
 
@@ -257,8 +297,10 @@ def first_id(ws):
 
 
 def test_added_cases_keep_the_order_of_those_before(undecided):
-    before = undecided.open_sweep(first_id(undecided)).record.order()
+    before = control_of(undecided.open_sweep(first_id(undecided))).record.order()
     more = expecting([*CASES, *({"text": f"more {number}"} for number in range(10))])
-    after = undecided.sweep("count", more, max_calls=2, **DECIDED).record.order()
+    after = control_of(
+        undecided.sweep("count", more, limits={"max_calls": 2}, **DECIDED)
+    ).record.order()
     assert after[: len(before)] == before
     assert sorted(after) == list(range(30))

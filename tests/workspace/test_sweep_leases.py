@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from counting_server import KEY
+from runs_kit import progress_of
 from sweep_processes import LONG, Proxy, wait_until
 
 import vellum_nb as vnb
@@ -239,7 +240,7 @@ def halfway(counting, place):
         wait_until(lambda: counting.posts == 4)
         yield ws, sweep
         counting.held = False
-        sweep.cut()
+        sweep.stop(now=True)
         sweep.wait(LONG)
 
 
@@ -250,7 +251,7 @@ def test_running_rows_of_a_sweep_that_are_deleted_for_good_come_back_with_their_
     ws.history.delete([run.id for run in ws.history.runs(state="STARTED")])
     ws.history.vacuum()
     counting.held = False
-    assert sweep.wait(LONG).progress().done == 12
+    assert progress_of(sweep.wait(LONG)).done == 12
     assert len(sweep.runs()) == 12
     check_all_once(counting, place, CASES[:12])
 

@@ -8,12 +8,13 @@ from contextlib import closing
 
 import pandas as pd
 import pytest
-from runs_kit import html_of
+from runs_kit import html_of, progress_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import HistoryError, InputError, NotFoundError
 from vellum_nb.history import Sweeps
 from vellum_nb.local import Faults
+from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"t{number}", "who": f"w{number}"} for number in range(3)]
 TEXTS = [{"text": case["text"]} for case in CASES]
@@ -63,7 +64,7 @@ def ws(server, path):
 
 def test_a_dry_run_shows_what_there_is_to_do_and_does_nothing(ws, deployed):
     cases = [{**case, "flag": True} for case in CASES]
-    limits = {"max_calls": 5, "max_seconds": 60}
+    limits = {"limits": {"max_calls": 5, "max_seconds": 60}}
     plan = ws.sweep("echo", cases, **BOTH, repeats=2, **limits, dry_run=True)
     assert isinstance(plan, vnb.SweepPlan)
     assert (plan.planned, plan.calls, plan.found) == (12, 12, 0)
@@ -101,9 +102,6 @@ def test_a_plan_estimates_time_and_cost_from_past_runs(ws):
         {"release_tags": []},
         {"release_tags": [3]},
         {"concurrency": 0},
-        {"max_calls": 1.5},
-        {"max_cost_usd": "1"},
-        {"max_concurrency": None},
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(ws, options):
@@ -121,7 +119,7 @@ def test_tags_and_sweeps_that_do_not_exist_are_refused(ws, deployed):
 
 
 def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
-    first = ws.sweep("echo", CASES, **BOTH, repeats=2, max_calls=5)
+    first = ws.sweep("echo", CASES, **BOTH, repeats=2, limits={"max_calls": 5})
     assert repr(first).startswith("<Sweep of echo on v1, v2: stopped (max_calls=5 is reached), 5")
     plan = ws.sweep("echo", CASES, **BOTH, repeats=2, dry_run=True)
     assert (plan.resumes, plan.found, plan.calls) == (first.id, 5, 7)
@@ -129,7 +127,7 @@ def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
     assert "5 runs found, none of them is sent again" in plan.notes[0]
     second = ws.sweep("echo", CASES, **BOTH, repeats=2)
     assert second.id == first.id
-    assert second.progress().found == 5
+    assert progress_of(second).found == 5
     assert len(deployed.calls) == 12
 
 
@@ -142,11 +140,11 @@ def test_fulfilled_runs_of_the_same_release_are_taken_over(ws, server, deployed)
     server.move_tag("echo", "production", "v2")
     deployed.calls.clear()
     tags = {"release_tags": ["production"], "progress": False}
-    plan = ws.sweep("echo", CASES, **tags, repeats=2, reuse=True, dry_run=True)
+    plan = ws.sweep("echo", CASES, **tags, repeats=2, existing="reuse", dry_run=True)
     assert [(tag.reused, tag.calls) for tag in plan.tags] == [(1, 5)]
-    done = ws.sweep("echo", CASES, **tags, repeats=2, reuse=True)
+    done = ws.sweep("echo", CASES, **tags, repeats=2, existing="reuse")
     assert len(deployed.calls) == 5
-    assert done.progress().found == 1
+    assert progress_of(done).found == 1
     assert one.id in {run.id for run in done.runs()}
     frame = done.frame()
     assert len(frame) == len(done.runs()) == 6
@@ -165,7 +163,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=3, reuse=True)
+        ws.sweep("echo", cases, release_tags=["v1", "v2"], repeats=3, existing="reuse")
     except vnb.HistoryError as exc:
         assert "is running in process" in str(exc), exc
 """
@@ -174,7 +172,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 @pytest.mark.parametrize("stopped", [False, True])
 def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deployed, path, stopped):
     if stopped:  # the two go on with it, and have new runs to place
-        ws.sweep("echo", CASES, **BOTH, repeats=3, max_calls=3)
+        ws.sweep("echo", CASES, **BOTH, repeats=3, limits={"max_calls": 3})
     known = {ws.run("echo", case, release_tag=tag).id for case in TEXTS for tag in ("v1", "v2")}
     deployed.calls.clear()
     command = [sys.executable, "-c", REUSE, server.url, server.api_key, str(path)]
@@ -195,12 +193,13 @@ def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deplo
 
 
 def test_a_sweep_that_the_history_answers_entirely_sends_nothing(ws, deployed):
-    ws.sweep("echo", CASES, **BOTH)
+    for tag in ("v1", "v2"):
+        ws.sweep("echo", CASES, release_tags=[tag], progress=False)
     deployed.calls.clear()
-    done = ws.sweep("echo", CASES, **BOTH, reuse=True, restart=True)
+    done = ws.sweep("echo", CASES, **BOTH, existing="reuse")
     assert done.state == "done"
     assert deployed.calls == []
-    assert ws.sweeps()["done"].tolist() == [6, 6]
+    assert ws.sweeps()["done"].tolist() == [6, 3, 3]
     assert ws.sweeps()["ended"].notna().all()
     ws.history.delete([done.runs()[0].id])
     assert ws.open_sweep(done.id).resume().state == "done"
@@ -213,10 +212,10 @@ def test_failed_runs_are_repeated_and_the_latest_counts(ws, deployed):
     assert repr(done) == "<Sweep of echo on v1, v2: done, 6 of 6 runs, 2 failed>"
     assert done.failed()["input.text"].tolist() == ["t1", "t1"]
     assert set(done.failed()["label.who"]) == {"w1"}
-    assert done.retry_failed().progress().failed == 2
+    assert progress_of(done.retry_failed()).failed == 2
     deployed.refused = set()
     again = ws.open_sweep(done.id).retry_failed()
-    assert again.progress().done == 6
+    assert progress_of(again).done == 6
     assert len(again.frame()) == len(again.runs()) == 6
     assert again.failed().empty
     assert ws.sweeps()[["done", "failed", "to_go"]].to_numpy().tolist() == [[6, 0, 0]]
@@ -228,52 +227,53 @@ def test_failed_runs_are_repeated_and_the_latest_counts(ws, deployed):
 
 def test_an_old_sweep_is_read_without_a_server_and_goes_on_with_one(server, path, deployed):
     with vnb.connect(server, history=path) as ws:
-        first = ws.sweep("echo", CASES, **BOTH, max_calls=4)
+        first = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4})
     nowhere = "http://127.0.0.1:9"
     with vnb.connect(nowhere, api_key="k", history=path) as ws:
         old = ws.open_sweep(first.id[:8])
         assert old.state == "stopped"
         assert len(old.frame()) == 4
-        assert old.progress().found == 4
+        assert progress_of(old).found == 4
         with pytest.raises(vnb.APIConnectionError):
             old.resume()
         assert ws.sweeps()["state"].tolist() == ["stopped"]  # nobody holds it
     with vnb.connect(server, history=path) as ws:
-        assert ws.open_sweep(first.id).resume().progress().why == "max_calls=4 is reached"
-        assert ws.open_sweep(first.id, max_calls=None).resume().state == "done"
+        assert progress_of(ws.open_sweep(first.id).resume()).why == "max_calls=4 is reached"
+        assert ws.open_sweep(first.id, limits={"max_calls": None}).resume().state == "done"
     assert len(deployed.calls) == 6
 
 
 def test_an_opened_sweep_goes_on_with_its_last_options(ws, server, path):
-    options = {"concurrency": 2, "max_cost_usd": 1.5, "stop_after_failures": 9}
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=1, **options)
+    limits = {"max_calls": 1, "max_cost_usd": 1.5, "stop_after_failures": 9}
+    first = ws.sweep("echo", CASES, **BOTH, limits=limits, concurrency=2)
     with vnb.connect(server, history=path) as later:
-        kept = {"max_calls": 1, **options}
-        assert later.open_sweep(first.id).record.options == kept
-        opened = later.open_sweep(first.id, max_calls=3, expand_meta=True)
-        assert opened.resume().progress().ended == 3
-        now = opened.progress()
+        kept = {"concurrency": 2, **limits}
+        assert control_of(later.open_sweep(first.id)).record.options == kept
+        opened = later.open_sweep(first.id, limits={"max_calls": 3}, expand_meta=True)
+        assert progress_of(opened.resume()).ended == 3
+        now = progress_of(opened)
         assert (now.limit, now.most, now.max_cost_usd) == (2, 2, 1.5)
     record = Sweeps(ws.history).every(first.id)[0]
     assert record.options == kept | {"max_calls": 3, "expand_meta": True}
-    ws.sweep("echo", CASES, **BOTH, max_calls=4)
+    ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4})
     assert Sweeps(ws.history).every(first.id)[0].options == {"max_calls": 4}
     with pytest.raises(InputError, match="max_calls=0"):
-        ws.open_sweep(first.id, max_calls=0)
+        ws.open_sweep(first.id, limits={"max_calls": 0})
 
 
-@pytest.mark.parametrize("options", [{"expand_meta": True}, {"max_cost_usd": 5}])
+@pytest.mark.parametrize("options", [{"expand_meta": True}, {"limits": {"max_cost_usd": 5}}])
 def test_an_opened_sweep_asks_for_the_cost_where_it_did(server, path, options):
     server.faults = Faults(rate_500=1.0, paths="/v1/execute-workflow")  # streams have the cost
     with vnb.connect(server, history=path) as ws:
-        first = ws.sweep("echo", CASES, **BOTH, **options, max_calls=1)
-        assert first.progress().done == 1
+        limits = {"max_calls": 1} | options.get("limits", {})
+        first = ws.sweep("echo", CASES, **BOTH, **options | {"limits": limits})
+        assert progress_of(first).done == 1
     with vnb.connect(server, history=path) as ws:
-        assert ws.open_sweep(first.id, max_calls=None).resume().progress().done == 6
+        assert progress_of(ws.open_sweep(first.id, limits={"max_calls": None}).resume()).done == 6
 
 
 def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, deployed):
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=2)
+    first = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 2})
     deployed.calls.clear()
 
     def strict(text: int) -> str:
@@ -287,6 +287,7 @@ def test_old_cases_that_fit_no_longer_are_refused_before_any_call(ws, server, de
 
 HOLD = """
 import sys, vellum_nb as vnb
+from vellum_nb.history import Sweeps
 with vnb.History(sys.argv[1]) as history:
     (sweep,) = Sweeps(history).every(sys.argv[2])
     Sweeps(history).acquire(sweep)
@@ -296,7 +297,7 @@ with vnb.History(sys.argv[1]) as history:
 
 
 def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
-    first = ws.sweep("echo", CASES, **BOTH, max_calls=2)
+    first = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 2})
     command = [sys.executable, "-c", HOLD, str(path), first.id]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as other:
@@ -309,12 +310,12 @@ def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
         other.kill()
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # its number is still taken
         [note, *_] = ws.sweep("echo", CASES, **BOTH, dry_run=True).notes
-        assert ", whose process was lost at " in note
-        lost = ws.open_sweep(first.id).record.lost
-        assert first.record.created < lost
+        assert ", its process was lost at " in note
+        lost = control_of(ws.open_sweep(first.id)).record.lost
+        assert control_of(first).record.created < lost
         done = ws.sweep("echo", CASES, **BOTH)
-        assert (done.state, done.progress().lost) == ("done", lost)
-        assert ws.open_sweep(first.id).progress().lost is None
+        assert (done.state, progress_of(done).lost) == ("done", lost)
+        assert progress_of(ws.open_sweep(first.id)).lost is None
 
 
 def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
@@ -350,7 +351,7 @@ def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again_each_with_i
 def test_a_key_that_may_only_execute_sweeps_too(execute_only, server, path):
     with vnb.connect(execute_only, api_key=server.api_key, history=path) as ws:
         plan = ws.sweep("echo", [{"text": "a"}], **BOTH, dry_run=True)
-        assert plan.notes[0].startswith("this key may not read v1, v2")
+        assert plan.notes[0].startswith("this key cannot read v1, v2")
         done = ws.sweep("echo", [{"text": "a"}], **BOTH)
-        assert done.progress().done == 2
+        assert progress_of(done).done == 2
         assert done.frame()["release_id"].isna().all()

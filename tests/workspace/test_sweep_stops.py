@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from runs_kit import html_of
+from runs_kit import html_of, progress_of
 
 import vellum_nb as vnb
 from vellum_nb.errors import InputError
@@ -36,7 +36,7 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     plan = ws.sweep("count", CASES, dry_run=True, **DECIDED)
     assert "it stops as soon as it is decided by score" in plan.notes
     sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
-    now = sweep.progress()
+    now = progress_of(sweep)
     assert sweep.state == "stopped"
     saved = 80 - now.ended
     assert 60 <= saved <= 66
@@ -48,8 +48,14 @@ def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     ran = [run.inputs["n"] for run in sweep.runs() if run.release_tag == "new"]
     assert sorted(ran) != list(range(len(ran)))  # in an order drawn by the seed
     again = ws.sweep("count", CASES, concurrency=2, **DECIDED)
-    assert (again.id, again.progress().ended) == (sweep.id, now.ended)  # nothing was sent
-    other = ws.sweep("count", CASES, concurrency=2, seed=5, restart=True, **DECIDED)
+    assert (again.id, progress_of(again).ended) == (sweep.id, now.ended)  # nothing was sent
+    other = ws.sweep(
+        "count",
+        CASES,
+        concurrency=2,
+        existing="restart",
+        **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
+    )
     assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
 
 
@@ -67,27 +73,31 @@ def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_wh
     assert "The sweep ended" not in str(rest.compare())
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
-    assert sweep.progress().reason.startswith("can no longer be decided by score after ")
+    assert progress_of(sweep).reason.startswith("can no longer be decided by score after ")
     assert " of 30 cases: other is undecided; " in repr(sweep)
-    assert 0 < sweep.progress().ended < 60
+    assert 0 < progress_of(sweep).ended < 60
     assert sweep.compare().result("other").verdict == "undecided"
     rounded = vnb.Metric(lambda run: 0.3 if run.release_tag == "old" else 0.1 * 3, name="rounded")
-    sweep = ws.sweep("count", CASES[:9], concurrency=1, metrics=rounded, **DECIDED)
-    assert sweep.progress().reason.startswith("can no longer be decided by rounded after 3 of 9")
+    sweep = ws.sweep(
+        "count", CASES[:9], concurrency=1, **DECIDED | {"stop_when": vnb.StopWhen(metric=rounded)}
+    )
+    assert progress_of(sweep).reason.startswith("can no longer be decided by rounded after 3 of 9")
 
 
 def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
     options = DECIDED | {"release_tags": ["old", "new", "half"], "repeats": 2}
-    sweep = ws.sweep("count", CASES, concurrency=1, metrics=["exact"], **options)
-    reason = sweep.progress().reason
+    sweep = ws.sweep(
+        "count", CASES, concurrency=1, **options | {"stop_when": vnb.StopWhen(metric="exact")}
+    )
+    reason = progress_of(sweep).reason
     assert reason.startswith("decided by exact")
     assert ": new is better, half is better; " in reason
     assert sweep.compare().result("half").p <= 0.05
     opened = ws.open_sweep(sweep.id)
-    for go_on in (opened.resume, opened.run, opened.start, opened.retry_failed):
+    for go_on in (opened.resume, opened.retry_failed):
         with pytest.raises(InputError, match="the same call of ws.sweep"):  # metrics are not stored
             go_on()
-    assert len(sweep.runs()) == sweep.progress().ended
+    assert len(sweep.runs()) == progress_of(sweep).ended
     rest = ws.open_sweep(sweep.id, stop_when=None).resume(progress=False)
     assert rest.state == "done"
     assert ws.open_sweep(sweep.id).resume() is not rest  # with nothing left to do
@@ -96,21 +106,21 @@ def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
 def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, tmp_path):
     path = tmp_path / "runs.db"
     with vnb.connect(server, history=path) as ws:
-        part = ws.sweep("count", CASES, concurrency=1, max_calls=5, **DECIDED)
-        assert "max_calls" in part.progress().reason
+        part = ws.sweep("count", CASES, concurrency=1, limits={"max_calls": 5}, **DECIDED)
+        assert "max_calls" in progress_of(part).reason
     server.faults = Faults(rate_429=0.2, retry_after_s=0.05, paths="/v1/execute-*", seed=3)
     try:
         with vnb.connect(server, history=path) as ws:
             sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
             assert sweep.id == part.id
-            assert "new is better; " in sweep.progress().reason
+            assert "new is better; " in progress_of(sweep).reason
     finally:
         server.faults = None
 
 
 def reason_of(sweep):
     """Return why it stopped, without the saved calls, which depend on how many were under way."""
-    return sweep.progress().reason.rpartition("; ")[0]
+    return progress_of(sweep).reason.rpartition("; ")[0]
 
 
 @pytest.mark.usefixtures("quick_look_ups")
@@ -136,14 +146,14 @@ def test_a_sweep_that_was_killed_goes_on_and_stops_at_the_same_case(server, ws, 
     undisturbed = ws.sweep("count", CASES, concurrency=1, **DECIDED)
     with vnb.connect(server, history=path, timeout=1) as again:
         sweep = again.sweep("count", CASES, concurrency=1, **DECIDED)
-        assert sweep.progress().reason == undisturbed.progress().reason
+        assert progress_of(sweep).reason == progress_of(undisturbed).reason
         inputs = [sorted(run.inputs["n"] for run in each.runs()) for each in (sweep, undisturbed)]
         assert inputs[0] == inputs[1]
 
 
 def test_how_a_sweep_is_run_does_not_change_what_is_decided(ws):
     expected = reason_of(ws.sweep("count", CASES, concurrency=1, **DECIDED))
-    options = {"concurrency": 3, "restart": True, **DECIDED}
+    options = {"concurrency": 3, "existing": "restart", **DECIDED}
     background = ws.sweep("count", CASES, background=True, **options)
     background.pause()
     background.resume(background=True)
@@ -151,8 +161,8 @@ def test_how_a_sweep_is_run_does_not_change_what_is_decided(ws):
     with ThreadPoolExecutor(3) as executor:
         assert reason_of(ws.sweep("count", CASES, executor=executor, **options)) == expected
     assert reason_of(ws.sweep("count", CASES, repeats=2, **options)) == expected
-    limited = ws.sweep("count", CASES, max_calls=5, **options)
-    assert limited.progress().limit_reached == "max_calls"
+    limited = ws.sweep("count", CASES, limits={"max_calls": 5}, **options)
+    assert progress_of(limited).limit_reached == "max_calls"
     again = ws.sweep("count", CASES, concurrency=3, **DECIDED)
     assert (again.id, reason_of(again)) == (limited.id, expected)
 
@@ -164,16 +174,25 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
     def of_none(run):
         return 1 / 0
 
-    sweep = ws.sweep("count", CASES, concurrency=1, metrics=[of_odd], **DECIDED)
+    sweep = ws.sweep(
+        "count", CASES, concurrency=1, **DECIDED | {"stop_when": vnb.StopWhen(metric=of_odd)}
+    )
     assert reason_of(sweep).startswith("decided by of_odd after 1")
     assert reason_of(sweep).endswith(" of 40 cases: new is better")
-    options = {"concurrency": 1, "restart": True, **DECIDED}
-    sweep = ws.sweep("count", CASES, metrics=[of_none], **options)
+    options = {"concurrency": 1, "existing": "restart", **DECIDED}
+    sweep = ws.sweep("count", CASES, **options | {"stop_when": vnb.StopWhen(metric=of_none)})
     assert reason_of(sweep).startswith("can no longer be decided by of_none after 3")
-    assert 60 < sweep.progress().ended < 80
-    part = ws.sweep("count", CASES, metrics=[of_odd], max_calls=4, **options)
+    assert 60 < progress_of(sweep).ended < 80
+    part = ws.sweep(
+        "count",
+        CASES,
+        limits={"max_calls": 4},
+        **options | {"stop_when": vnb.StopWhen(metric=of_odd)},
+    )
     ws.history.delete(part.runs()[0])
-    again = ws.sweep("count", CASES, concurrency=1, metrics=[of_odd], **DECIDED)
+    again = ws.sweep(
+        "count", CASES, concurrency=1, **DECIDED | {"stop_when": vnb.StopWhen(metric=of_odd)}
+    )
     assert again.id == part.id
     assert reason_of(again).endswith(" of 40 cases: new is better")
 
@@ -182,28 +201,28 @@ def test_an_answer_that_is_missing_decides_nothing(ws):
     ("options", "says"),
     [
         ({"release_tags": ["old"]}, "give two release tags"),
-        ({"baseline": "v9"}, "baseline='v9' is not among"),
+        ({"stop_when": vnb.StopWhen(baseline="v9")}, "baseline='v9' is not among"),
         ({"stop_when": "bored"}, "stop_when='bored'"),
-        ({"alpha": 1e-12}, "40 cases cannot decide at alpha=1e-12"),
-        ({"metrics": vnb.metrics.judge("count")}, "no judge"),
-        ({"metrics": []}, "no judge"),
-        ({"alpha": 2}, "alpha=2"),
-        (
-            {"stop_when": None, "metrics": None, "baseline": "new"},
-            "metrics and baseline of a sweep",
-        ),
+        ({"stop_when": vnb.StopWhen(alpha=1e-12)}, "40 cases cannot decide at alpha=1e-12"),
+        ({"stop_when": vnb.StopWhen(metric=vnb.metrics.judge("count"))}, "no judge"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, says):
     with pytest.raises(InputError, match=says):
         ws.sweep("count", CASES, **DECIDED | options)
-    with pytest.raises(InputError, match="give metrics"):
+    with pytest.raises(InputError, match="StopWhen.metric"):
         ws.sweep("count", [{"n": 1}] * 9, **DECIDED)
     with pytest.raises(
         InputError, match="only 40 of 80 cases differ: give each once, and repeats="
     ):
         ws.sweep("count", CASES * 2, **DECIDED)
     assert ws.sweeps().empty
+
+
+@pytest.mark.parametrize("option", [{"metric": []}, {"alpha": 2}, {"baseline": 1}, {"seed": "1"}])
+def test_wrong_value_of_a_stop_rule_is_refused_by_name(option):
+    with pytest.raises(InputError, match=f"{next(iter(option))}="):
+        vnb.StopWhen(**option)
 
 
 def test_calls_that_were_cut_off_are_made_again(server, tmp_path, until):
@@ -214,9 +233,9 @@ def test_calls_that_were_cut_off_are_made_again(server, tmp_path, until):
         sweep = ws.sweep("slow", cases, concurrency=4, background=True, progress=False)
         until(lambda: ws.history.count() == 4)
         time.sleep(0.2)
-        sweep.cut()
+        sweep.stop(now=True)
         sweep.wait()
-        now = sweep.resume().progress()
+        now = progress_of(sweep.resume())
         assert (now.state, now.done, now.failed) == ("done", 4, 0)
         assert ws.history.count(state="CANCELLED") == 4
         assert [run.state for run in sweep.runs()] == ["FULFILLED"] * 4

@@ -5,12 +5,15 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from runs_kit import progress_of
 
 import vellum_nb as vnb
 from vellum_nb.history import Sweeps
 from vellum_nb.local import Faults
 from vellum_nb.models import new_run_id
-from vellum_nb.sweep.plan import PlannedRun, SweepOptions, planned_runs
+from vellum_nb.sweep.options import SweepOptions
+from vellum_nb.sweep.plan import PlannedRun, planned_runs
+from vellum_nb.sweep.sweep import control_of
 from vellum_nb.workspace import sweeps
 from vellum_nb.workspace.lookup import Lookup
 from vellum_nb.workspace.runner import Runner
@@ -48,7 +51,7 @@ def test_a_tag_that_moves_is_named_and_its_runs_are_marked(ws):
     ws.server.deploy(new, name="echo", release_tags=["live"])
     gate.may_end.release(100)
     sweep.wait()
-    assert sweep.progress().moved == ("live",)
+    assert progress_of(sweep).moved == ("live",)
     assert "moved during the sweep: live" in repr(sweep)
     runs = sweep.runs()
     assert {run.outputs["output"].split()[0] for run in runs} == {"old", "new"}
@@ -66,7 +69,7 @@ def test_a_tag_that_moves_is_noticed_though_the_workspace_was_closed(ws):
     ws.server.deploy(new, name="echo", release_tags=["live"])
     gate.may_end.release(100)
     sweep.wait()
-    assert (sweep.state, sweep.progress().moved) == ("done", ("live",))
+    assert (sweep.state, progress_of(sweep).moved) == ("done", ("live",))
     assert sweep.runs()[0].tag_moved
 
 
@@ -74,15 +77,14 @@ def test_a_tag_that_moves_is_noticed_though_the_workspace_was_closed(ws):
 def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws, way):
     ws.server.deploy(new, name="echo", release_tags=["live"])
     cases = [{"text": "a"}, {"text": "b"}]
-    sweep = ws.sweep("echo", cases, release_tags=["live"], max_calls=1, concurrency=1)
+    sweep = ws.sweep("echo", cases, release_tags=["live"], limits={"max_calls": 1}, concurrency=1)
     later = ws.server.deploy(new, name="echo", release_tags=["live"])
     if way == "resume":
-        sweep.apply(SweepOptions())
-        sweep.resume()
+        sweep.resume(limits={"max_calls": None})
     else:
         sweep = ws.sweep("echo", cases, release_tags=["live"])
     assert sweep.state == "done"
-    assert sweep.progress().moved == ("live",)
+    assert progress_of(sweep).moved == ("live",)
     newest, oldest = sweep.runs()
     assert newest.release_id == later.id != oldest.release_id
     assert not newest.tag_moved
@@ -92,7 +94,7 @@ def test_a_tag_that_moved_before_a_sweep_went_on_is_named(ws, way):
 def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten(
     ws, monkeypatch, until, fault
 ):
-    monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
+    monkeypatch.setattr(sweeps, "_TAG_CHECK_INTERVAL_S", 0.02)  # private: else it takes 5 s
     gate, server = Gate(), ws.server
     server.deploy(gate, name="echo", release_tags=["live"])
     cases = [{"text": str(number)} for number in range(3)]
@@ -102,7 +104,7 @@ def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten
     time.sleep(0.1)
     later = server.deploy(new, name="echo", release_tags=["live"])
     server.faults = None
-    until(lambda: sweep.progress().moved == ("live",))
+    until(lambda: progress_of(sweep).moved == ("live",))
     gate.may_end.release(100)
     sweep.wait()
     *others, first = sweep.runs()
@@ -114,13 +116,13 @@ def test_runs_after_a_look_carry_the_new_release_and_no_earlier_one_is_forgotten
 def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_marked(
     ws, monkeypatch, until
 ):
-    monkeypatch.setattr(sweeps, "_LOOK_EVERY", 0.02)  # private: else it takes 5 s
+    monkeypatch.setattr(sweeps, "_TAG_CHECK_INTERVAL_S", 0.02)  # private: else it takes 5 s
     ws.server.deploy(new, name="echo", release_tags=["live"])
     sweep = ws.sweep("echo", [{"text": "a"}], release_tags=["live"], progress=False)
-    [place] = sweep.record.places()
+    [place] = control_of(sweep).record.places()
     runner = Runner(ws.client, ws.history, Lookup(ws.client))
-    worker = sweeps.SweepWorker(runner, ws.compare, sweep.record)
-    lease = Sweeps(ws.history).acquire(sweep.record)
+    worker = sweeps.SweepWorker(runner, ws.compare, control_of(sweep).record)
+    lease = Sweeps(ws.history).acquire(control_of(sweep).record)
     worker.attempt(SweepOptions(), lease)
     run = worker.prepare(PlannedRun(place, new_run_id(), None), SweepOptions()).run
     ws.server.deploy(new, name="echo", release_tags=["live"])
@@ -133,15 +135,15 @@ def test_a_run_that_was_prepared_before_its_tag_moved_and_recorded_after_is_mark
 def test_runs_between_the_last_look_and_a_kill_are_marked_when_the_sweep_goes_on(ws):
     ws.server.deploy(new, name="echo", release_tags=["live"])
     cases = [{"text": "a"}, {"text": "b"}, {"text": "c"}]
-    sweep = ws.sweep("echo", cases, release_tags=["live"], max_calls=1, progress=False)
+    sweep = ws.sweep("echo", cases, release_tags=["live"], limits={"max_calls": 1}, progress=False)
     [first] = sweep.runs()
-    planned = list(planned_runs(sweep.record, {first.id: "FULFILLED"}, {}))[1]
+    planned = list(planned_runs(control_of(sweep).record, {first.id: "FULFILLED"}, {}))[1]
     fields = {"id": planned.run_id, "external_id": planned.run_id, "timestamp": datetime.now(UTC)}
     unseen = first.model_copy(update={**fields, "execution_id": None})
-    lease = Sweeps(ws.history).acquire(sweep.record)  # as a driver that is killed then
+    lease = Sweeps(ws.history).acquire(control_of(sweep).record)  # as a driver that is killed then
     lease.record(ended=[unseen])
     lease.release()
     ws.server.deploy(new, name="echo", release_tags=["live"])
-    ws.open_sweep(sweep.id, max_calls=None).resume()
+    ws.open_sweep(sweep.id, limits={"max_calls": None}).resume()
     marked = {run.id for run in sweep.runs() if run.tag_moved}
     assert marked == {unseen.id}

@@ -195,11 +195,11 @@ def test_every_note_of_a_plan_is_on_its_sweep_and_comparison(ws):
         {"text": "a", "polite": True, "loud": "A", "expected.length": 1},
         {"text": "a", "polite": True, "politee": 1},
     ]
-    plan = ws.sweep("shout", cases, **BOTH, max_calls=100, dry_run=True)
+    plan = ws.sweep("shout", cases, **BOTH, limits={"max_calls": 100}, dry_run=True)
     parts = ("not sent to v1", "never met on v1", NOTE, "inputs of an earlier one", "max_calls=100")
     for part in parts:
         assert [note for note in plan.notes if part in note], part
-    sweep = ws.sweep("shout", cases, **BOTH, max_calls=100)
+    sweep = ws.sweep("shout", cases, **BOTH, limits={"max_calls": 100})
     assert sweep.notes == plan.notes
     assert sweep.compare().figures.notes[: len(plan.notes)] == plan.notes
 

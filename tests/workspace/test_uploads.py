@@ -106,7 +106,9 @@ def test_a_sweep_uploads_a_file_once_however_many_calls_send_it(server, uploadin
 def test_a_file_of_a_sweep_that_cannot_be_uploaded_fails_its_runs_and_no_other(
     server, uploading, monkeypatch
 ):
-    monkeypatch.setattr(retry_policy, "_SENDS", 3)  # the waits between six add up to 15 s
+    monkeypatch.setattr(
+        retry_policy, "_MAX_UNKNOWN_SENDS", 3
+    )  # the waits between six add up to 15 s
     server.faults = Faults(rate_500=1.0, paths="/v1/uploaded-files")
     cases = [{"file": LARGE}, {"file": SMALL}]
     sweep = uploading.sweep("measure", cases, progress=False)

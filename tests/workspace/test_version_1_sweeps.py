@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).parents[1] / "history"))
 
 from test_version_1 import write_version_1
 
+from vellum_nb.sweep.sweep import control_of
+
 CASES = [{"text": f"text {number}"} for number in range(8)]
 EARLY = [{"text": f"early {n}", "expected.said": f"v1 early {n}"} for n in range(10)]
 
@@ -74,9 +76,9 @@ def test_sweep_of_version_1_that_may_stop_early_goes_on_in_its_order(ws, countin
     options = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
     frame = ws.sweeps()
     (unfinished,) = frame[frame["planned"] == 20]["sweep_id"]
-    before = ws.open_sweep(unfinished, stop_when=None).record.order()
-    sweep = ws.sweep("count", EARLY, seed=7, **options)
-    assert (sweep.id, sweep.record.order()) == (unfinished, before)
+    before = control_of(ws.open_sweep(unfinished, stop_when=None)).record.order()
+    sweep = ws.sweep("count", EARLY, **options | {"stop_when": vnb.StopWhen(seed=7)})
+    assert (sweep.id, control_of(sweep).record.order()) == (unfinished, before)
     assert {counting.executed[run.external_id] for run in sweep.runs()} == {1}
 
 
@@ -84,7 +86,7 @@ def test_sweep_of_version_1_that_may_stop_early_goes_on_in_its_order(ws, countin
 def test_another_seed_of_a_sweep_of_version_1_is_refused(ws, counting):
     options = {"release_tags": ["v1", "v2"], "stop_when": "decided", "progress": False}
     with pytest.raises(vnb.InputError, match="seed"):
-        ws.sweep("count", EARLY, seed=8, **options)
+        ws.sweep("count", EARLY, **options | {"stop_when": vnb.StopWhen(seed=8)})
     assert counting.posts == 0
 
 
@@ -93,7 +95,7 @@ def test_unfinished_sweep_of_version_1_goes_on_before_ended_ones_are_returned(ws
     cases = [{"text": "again 0"}, {"text": "again 1"}]
     sweeps = [ws.sweep("count", cases, release_tags=["v1"], progress=False) for _ in range(2)]
     assert [sweep.state for sweep in sweeps] == ["done", "done"]
-    assert [sweep.record.generation for sweep in sweeps] == [1, 3]
+    assert [control_of(sweep).record.generation for sweep in sweeps] == [1, 3]
     assert counting.posts == 1
 
 

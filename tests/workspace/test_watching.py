@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 from vellum_nb.sweep.progress import Progress, TagProgress, facts, terminal_bar
+from vellum_nb.sweep.sweep import control_of
 
 TAGS = (TagProgress("v1", 10, 4, 1, 2, 1.0, 0.5),)
 SCRIPT = """
@@ -55,8 +56,11 @@ def test_in_a_terminal_one_line_counts_up_below_the_plan_and_elsewhere_nothing_i
 def test_the_line_says_how_a_sweep_stopped_and_leaves_no_thread(ws):
     file = io.StringIO()
     before = set(threading.enumerate())
-    sweep = ws.sweep("shout", [{"text": f"{n}"} for n in range(9)], max_calls=4, progress=False)
-    with terminal_bar(sweep.progress, sweep.subscribe, title="shout", file=file):
+    sweep = ws.sweep(
+        "shout", [{"text": f"{n}"} for n in range(9)], limits={"max_calls": 4}, progress=False
+    )
+    control = control_of(sweep)
+    with terminal_bar(control.progress, control.subscribe, title="shout", file=file):
         pass
     assert "| 4/9 [" in file.getvalue()
     assert "stopped: max_calls=4 is reached]" in file.getvalue()

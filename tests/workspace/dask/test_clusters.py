@@ -14,6 +14,7 @@ import cloudpickle
 import pytest
 from counting_server import KEY, check_all_once
 from distributed import Client, Status
+from runs_kit import progress_of
 
 from vellum_nb.client.client import client_settings
 from vellum_nb.errors import InputError
@@ -109,7 +110,7 @@ def test_where_workers_cannot_import_us_a_sweep_stops_with_advice(cluster, serve
     with Client(cluster({"distributed.worker.preload": [hide]}, n_workers=1)) as client:
         sweep = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
     advice = "a worker of the executor cannot import vellum_nb: install"
-    assert (sweep.state, sweep.progress().why.startswith(advice)) == ("stopped", True)
+    assert (sweep.state, progress_of(sweep).why.startswith(advice)) == ("stopped", True)
     assert (server.posts, sweep.runs()) == (0, [])
     with Client(cluster(n_workers=1)) as client:
         again = ws.sweep("count", CASES, release_tags=TAGS, executor=client.get_executor())
