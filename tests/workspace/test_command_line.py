@@ -161,7 +161,7 @@ def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
     [
         (["--columns", "x"], 1, "Unknown column 'x'. Available: execution_id"),
         (["runs.xlsx"], 1, "end its name in .csv"),
-        (["runs.csv", "--deployment", "nope"], 0, "vellum-nb: runs.csv has no run: none has"),
+        (["runs.csv", "--deployment", "nope"], 0, "runs.csv contains no runs: no run has"),
     ],
 )
 def test_an_export_that_cannot_be_or_is_empty_says_so(
