@@ -65,7 +65,7 @@ def is_comparable(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> bool:
 
 
 def first_difference(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> NodeDifference | None:
-    """Return the first node that differs between two runs; None without one, or without a comparison.
+    """Return the first node that differs between two runs, or None.
 
     Nodes are matched by name, so concurrent nodes can swap, and nodes with the same name by equal
     outputs. If a child node differs as well, return that.
