@@ -24,7 +24,7 @@ def test_two_release_tags_answer_beside_each_other_become_rows_and_are_rated(lab
     form.run_on("v2")
     places = form.places()
     form.run_on("v1", "v2")
-    expect(form.root.locator(".vnb-notices")).to_contain_text("v1 has no inputs")
+    expect(form.root.locator(".vnb-notices")).to_contain_text("v1 lacks the inputs")
     assert form.places() == places
     form.run_and_wait()
     expect(form.column("v1")).to_contain_text("FULFILLED")

@@ -192,7 +192,7 @@ def test_a_hostile_deployment_has_a_form_and_runs_no_code(lab):
     form = open_form(lab, SERVER + 'form = ws.form("evil")')
     expect(form.root.locator(".vnb-fields").first.locator(".vnb-field")).to_have_count(13)
     form.kernel("form.release_tags = [choice.tag for choice in form._spec.tags]")
-    expect(form.root.locator(".vnb-notices")).to_contain_text("has no input")
+    expect(form.root.locator(".vnb-notices")).to_contain_text("lacks the input")
     expect(form.mend).to_contain_text("onerror")
     form.kernel(
         "form.value = {**dict.fromkeys(form.errors), '__class__': BAD, 'value': BAD, 'enum': BAD}"

@@ -1,14 +1,18 @@
 """What all widgets are built on: calls in turn, calls put off, state sent from several threads."""
 
+import inspect
 import threading
 
 import comm
+import ipykernel.comm.comm
+import ipykernel.kernelbase
+import ipywidgets
 import pytest
 import traitlets
 from form_kit import PATIENCE
 from wire_kit import Wire
 
-from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
+from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget, keep_order
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -68,4 +72,17 @@ def test_an_old_state_is_never_sent_after_a_newer_one(monkeypatch):
     second.join(10)
     states = [data.get("state", {}) for data in widget.comm.sent]
     assert [state["word"] for state in states if "word" in state][-1] == "new"
+    widget.close()
+
+
+def test_ipykernel_routes_messages_to_the_requested_subshell_after_keep_order(monkeypatch):
+    """Fails when ipykernel changes the private method that `keep_order` replaces."""
+    monkeypatch.setattr(comm, "create_comm", ipykernel.comm.comm.BaseComm)
+    widget = ipywidgets.IntText()
+    widget.comm._reply_subshell_id = "last writer"
+    assert widget.comm._reply_subshell_for({}, "requested") == "last writer"
+    keep_order(widget)
+    assert widget.comm._reply_subshell_for({}, "requested") == "requested"
+    source = inspect.getsource(ipykernel.kernelbase.Kernel)
+    assert 'getattr(comm, "_reply_subshell_for", None)' in source
     widget.close()

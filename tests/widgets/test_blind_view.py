@@ -141,7 +141,7 @@ def test_what_was_ended_or_taken_back_in_another_view_is_said(compared):
     other = compared.view(blind=True)
     say(view, "rate", said="A")
     say(other, "rate", said="B")
-    assert other.error == "This case was rated in another view; that rating stands."
+    assert other.error == "This case was rated in another view; that rating is kept."
     say(other, "undo")
     say(view, "undo")
     assert view.error == "It was undone, or the rating ended, in another view."

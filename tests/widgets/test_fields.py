@@ -183,7 +183,7 @@ def test_pasted_turns_that_are_none_are_refused_and_kept(field):
 @of(IMAGE)
 def test_a_path_or_address_that_leads_nowhere_is_refused(field, tmp_path):
     field.value = tmp_path / "none.png"
-    assert "There is no file" in str(field.problem())
+    assert "does not exist" in str(field.problem())
     (tmp_path / "none.png").write_bytes(PNG)
     field.look()  # as a try to run does
     assert (field.problem(), field.value) == (None, tmp_path / "none.png")

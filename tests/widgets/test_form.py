@@ -73,14 +73,14 @@ def test_inputs_that_a_release_does_not_know_are_not_sent_to_it_and_the_form_say
     form.release_tags = ["v1", "v2"]
     form.value = {"ticket": "hi", "vip": True, "mood": "cross"}
     assert form.errors == {"sla_hours": "v1: A value is required."}
-    assert "has no inputs <code>vip</code>, <code>context</code>" in shown(form)
+    assert "lacks the inputs <code>vip</code>, <code>context</code>" in shown(form)
     older = WorkflowDeploymentRelease.model_validate(
         {"id": "r1", "workflow_version": {"input_variables": [{"key": "ticket", "type": "STRING"}]}}
     )
     form, recorder = make(spec=replace(SPEC, variables=(TICKET, VIP)), read=lambda _: older)
     form.release_tags = ["v1", "v2"]
     ran(form, ticket="hi", vip=True)
-    assert "<b><code>v1</code></b> has no input <code>vip</code>: it is not sent" in shown(form)
+    assert "<b><code>v1</code></b> lacks the input <code>vip</code>: it is not sent" in shown(form)
     assert {r.release_tag: r.not_sent for r in recorder.requests} == {"v1": ("vip",), "v2": ()}
     assert all(r.inputs == {"ticket": "hi", "vip": True} for r in recorder.requests)
 
@@ -92,7 +92,7 @@ def test_one_older_tag_shows_its_own_inputs_names_the_differences_and_keeps_the_
     text = shown(form)
     assert "<b><code>v1</code></b> differs from LATEST" in text
     assert "it also has <code>mood</code>" in text
-    assert "it has no <code>vip</code>, <code>context</code>" in text
+    assert "it lacks <code>vip</code>, <code>context</code>" in text
     assert "<code>sla_hours</code> is STRING (LATEST: NUMBER)" in text
     assert form.value == {"ticket": "hi", "sla_hours": "8"}
     form.release_tags = ["v2"]

@@ -1,5 +1,6 @@
 """The lab panel: three tabs on one deployment, over a real server and a real history."""
 
+import ipywidgets
 import pytest
 from form_kit import classes, parts
 from runs_kit import bundle_of, html_of
@@ -46,6 +47,11 @@ def details(lab):
 
 def click_tab(lab, index):
     Page(head(lab)).set(index=index)
+
+
+def test_state_can_be_embedded_without_defaults(lab):
+    states = ipywidgets.Widget.get_manager_state(drop_defaults=True)["state"]
+    assert lab.model_id in states
 
 
 def test_opens_on_the_form_and_shows_one_tab_at_a_time(lab):

@@ -192,5 +192,5 @@ def test_what_was_there_and_what_was_in_doubt_are_counted_apart(counts, expected
     record = SweepRecord(id="1", deployment="triage", created=LOST, round=again, **plan)
     tags = (TagProgress("v1", 360, 300, 0, 12, 2.3, None),)
     now = Progress("running", tags, **{"began": LOST} | counts)
-    resumed = sweep_view_model(record, now, same={}, numbers={})["resumed"]
+    resumed = sweep_view_model(record, now, aliases={}, numbers={})["resumed"]
     assert "".join(part for part, _ in resumed) == expected

@@ -166,4 +166,4 @@ def test_a_path_typed_into_a_field_is_read_when_it_is_used(make, tmp_path, monke
     assert not [path for path in looked if path.startswith("/n")]
     form.submit()
     assert not recorder.requests
-    assert "There is no file" in form.errors["page"]
+    assert "does not exist" in form.errors["page"]

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_kit import TYPES
 
-from vellum_nb.rendering.diff import difference
-from vellum_nb.rendering.html import MAX_SHOWN, difference_html, value_html
+from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.diff import diff_html
+from vellum_nb.rendering.html import MAX_SHOWN, value_html
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -17,7 +18,11 @@ def test_hostile_values_are_harmless_in_every_type(text, kind):
         assert_harmless(value_html(value, kind))
         assert_harmless(value_html(value, kind, markdown=True))
         for pair in ((value, "something else"), ("something else", value)):
-            assert_harmless(difference_html(difference(*pair, kind)))
+            cell = AnswerCell("x", "differs", pair[1], kind, pair[0], kind)
+            assert_harmless(cell.to_html())
+            assert_harmless(cell.to_html(markdown=True))
+            assert_harmless(cell.to_html(complete=True))
+            assert_harmless(diff_html(cell.excerpt(100)[0]))
 
 
 JSON = st.recursive(

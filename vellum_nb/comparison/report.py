@@ -9,29 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vellum_nb.comparison.cases import Case, error_text, is_answer
+from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.figures import ComparisonFigures, ReleaseResult, summary_rows
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
+from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.code_diff import CodeDiff
-from vellum_nb.rendering.diff import (
-    Difference,
-    OutputStatus,
-    output_difference,
-    output_status,
-    typed_output,
-)
-from vellum_nb.rendering.format import cut, duration, plain_text, plural, value_text
-from vellum_nb.rendering.html import (
-    difference_html,
-    error_html,
-    render,
-    stylesheet,
-    value_html,
-)
+from vellum_nb.rendering.format import cut, duration, plain_text, plural
+from vellum_nb.rendering.html import render, stylesheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,34 +41,6 @@ _INPUT = 400  # characters of an input in the overview
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An output of one case on one release: the value, and its difference to the baseline's."""
-
-    status: OutputStatus
-    value: Any
-    kind: str
-    difference: Difference | None = None
-
-    @property
-    def text(self) -> str:
-        """The complete value."""
-        return value_text(self.value, self.kind)
-
-    @property
-    def html(self) -> str:
-        """The value, or its difference, as safe HTML."""
-        if self.difference is None:
-            return value_html(self.value, self.kind)
-        return difference_html(self.difference)
-
-    @property
-    def is_abridged(self) -> bool:
-        """Whether the HTML of the difference is abridged."""
-        html = self.difference.to_html() if self.difference else ""
-        return any(name in html for name in ("vnb-fold", "vnb-note", "vnb-key"))
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
     """One case on one release."""
 
@@ -89,8 +49,8 @@ class Cell:
     status: str  # same, differs, missing or baseline
     scores: Mapping[str, tuple[float | None, str]]  # figure and verdict by metric
     facts: Sequence[str]
-    error: str
-    outputs: Mapping[str, Answer]
+    problem: AnswerCell | None
+    outputs: Mapping[str, AnswerCell]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +152,12 @@ def _cell(figures: ComparisonFigures, case: Case, release: str) -> Cell:
         facts.append(f"{answers:,} answers{differ}")
     names = {*(base.outputs if base else ()), *run.outputs} if run and run.outputs else ()
     outputs = {
-        name: _answer(name, run, None if is_base else base)
+        name: AnswerCell.of(name, run, None if is_base else base)
         for name in figures.output_names
         if run and name in names
     }
     status = "baseline" if is_base and is_answer(run) else case.status(release)
-    return Cell(release, run, status, scores, facts, error_text(run), outputs)
-
-
-def _answer(name: str, run: Run, base: Run | None) -> Answer:
-    status, typed = output_status(name, run, base), typed_output(name, run)
-    difference = output_difference(name, run, base) if status == "differs" and base else None
-    return Answer(status, *typed, difference)
+    return Cell(release, run, status, scores, facts, AnswerCell.of_problem(run), outputs)
 
 
 def page(model: ReportModel, beside: Mapping[str, str]) -> str:
@@ -231,7 +185,6 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
         limit=limit,
         css=stylesheet("colours.css") + stylesheet("comparison.css"),
         short=lambda value: cut(plain_text(value), _INPUT),
-        state_html=error_html,
     )
 
 

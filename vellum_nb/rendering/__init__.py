@@ -1,4 +1,4 @@
-"""Values, differences and figures as text, HTML and Markdown. Knows no run store and no widget."""
+"""Values, differences and figures as text, HTML and Markdown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Numbers, names, short texts and typed values for people: their only formatters.
+"""The only formatters of numbers, names, short texts and typed values.
 
-Two values are compared in the form in which they are written here.
+`same_value` compares values in the form that is written here.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 
 DASH = "\N{EN DASH}"
-"""Stands for a figure that is not known."""
+"""Placeholder for an unknown figure."""
 
 _MINUS = "\N{MINUS SIGN}"
-_LEAST_P = 0.00001
-_CENT = 0.0095  # from here on a p value has two decimals
+_MIN_P = 0.00001
+_CENT = 0.0095  # p values from here on have two decimals
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_COUNT = 10  # from here on a whole number is a count, not a score
-_WHOLE = 1000  # from here on a figure needs no decimals
-_TWO_DIGITS = 3.55  # an uncertainty up to here has a decimal more
-_HUNDREDTHS = 0.095  # from here on it has two
-_EXACT = 1e15  # beyond it a float has no digit to spare
+_COUNT = 10  # whole numbers from here on are counts, not scores
+_WHOLE = 1000  # figures from here on have no decimals
+_TWO_DIGITS = 3.55  # uncertainties up to here have one more decimal
+_HUNDREDTHS = 0.095  # figures from here on have two decimals
+_MAX_EXACT_FLOAT = 1e15  # larger floats have no exact digits after the point
 _NESTED = (Mapping, list, tuple)
-_ONE_LINE = 100  # characters of JSON that are written in one line
+_MAX_LINE_CHARS = 100  # characters of JSON on one line
 _TOO_LONG = "(an integer with too many digits to display)"
-# What GitHub's Markdown would take for more than a letter, and what would turn the text around.
+# Characters with a meaning in GitHub's Markdown.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Bidirectional controls: they reorder the text after them, beyond the name itself.
+# Bidirectional controls reorder the text after the name.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def p_value(p: float | None) -> str:
-    """Return a p value: two decimals, one digit below 0.01, never less than 0.00001.
+    """Format a p value: two decimals, one digit below 0.01, never less than 0.00001.
 
     >>> p_value(0.4531), p_value(0.00391), p_value(0.00098), p_value(0.0000119), p_value(1e-9)
     ('0.45', '0.004', '0.001', '0.00001', '< 0.00001')
     """
     if p is None or math.isnan(p):
         return DASH
-    if p < _LEAST_P:
-        return f"< {_LEAST_P:.5f}"
+    if p < _MIN_P:
+        return f"< {_MIN_P:.5f}"
     return f"{p:.2f}" if p >= _CENT else f"{Decimal(f'{p:.1g}'):f}"
 
 
 def p_sentence(p: float | None) -> str:
-    """Return a p value for a sentence.
+    """Format a p value for a sentence.
 
     >>> p_sentence(0.5), p_sentence(1e-9), p_sentence(None)
     ('p = 0.50', 'p < 0.00001', 'p unknown')
@@ -62,19 +62,19 @@ def p_sentence(p: float | None) -> str:
 
 
 def money(usd: float | None, column: Iterable[float | None] = ()) -> str:
-    """Return an amount of dollars; four decimals where it, or one of its `column`, is below 10 ct.
+    """Format dollars, with four decimals if any amount of the column is below 10 cents.
 
     >>> money(0.92), money(1240), money(0.00213), money(0), money(0.92, [0.00213, 0.92])
     ('$0.92', '$1,240.00', '$0.0021', '$0.00', '$0.9200')
     """
     if usd is None or math.isnan(usd):
         return DASH
-    digits = 4 if any(0 < abs(each or 0) < 0.1 for each in (usd, *column)) else 2  # noqa: PLR2004
+    digits = 4 if any(0 < abs(amount or 0) < 0.1 for amount in (usd, *column)) else 2  # noqa: PLR2004
     return f"${usd:,.{digits}f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Return a span of time, two units at most.
+    """Format a duration with at most two units.
 
     >>> duration(0.004), duration(1.8391), duration(17.2), duration(200), duration(200_000)
     ('4 ms', '1.84 s', '17.2 s', '3 min 20 s', '2 d 7 h')
@@ -87,22 +87,23 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.2f} s"
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
+    total = round(seconds)
     unit, name, small, below = next(
-        each
-        for each in (
+        row
+        for row in (
             (_DAY, "d", _HOUR, "h"),
             (_HOUR, "h", _MINUTE, "min"),
             (_MINUTE, "min", 1, "s"),
         )
-        if whole >= each[0]
+        if total >= row[0]
     )
-    rest = whole % unit // small
-    return f"{whole // unit:,} {name} {rest} {below}" if rest else f"{whole // unit:,} {name}"
+    remainder = total % unit // small
+    tail = f" {remainder} {below}" if remainder else ""
+    return f"{total // unit:,} {name}{tail}"
 
 
 def percent(share: float | None) -> str:
-    """Return a share in whole percent; one digit below 1 %.
+    """Format a share as whole percent, with one digit below 1 %.
 
     >>> percent(0.714), percent(0.0031), percent(0)
     ('71 %', '0.3 %', '0 %')
@@ -114,9 +115,10 @@ def percent(share: float | None) -> str:
 
 
 def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> int | None:
-    """Return how many decimals the means of a column have, by its narrowest interval.
+    """Return the number of decimals for the means of a column, by its narrowest interval.
 
-    Two digits of half its width where they are below 36, else one; None without an interval.
+    Half the interval keeps two digits if they are below 36, otherwise one. None without an
+    interval.
 
     >>> interval_digits([{"low": 0.36, "high": 0.64}, {"low": 0.2, "high": 0.9}], "low", "high")
     2
@@ -126,10 +128,10 @@ def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> i
 
 
 def figure(value: float | None, like: float | None = None, digits: int | None = None) -> str:
-    """Return a figure in as few digits as distinguish it from its like.
+    """Format a figure with as few digits as distinguish it.
 
-    With `like` it has as many decimals as that one, unless it would read as nothing; with `digits`
-    it has so many.
+    `like` sets the number of decimals unless the figure would round to zero; `digits` sets it
+    always.
 
     >>> figure(0.5), figure(0.00213), figure(12345.6), figure(118.0), figure(0.0731, like=0.59)
     ('0.50', '0.0021', '12,346', '118', '0.07')
@@ -151,7 +153,7 @@ def figure(value: float | None, like: float | None = None, digits: int | None = 
 
 
 def signed(value: float, like: float | None = None, digits: int | None = None) -> str:
-    r"""Return a difference with its sign.
+    r"""Format a difference with its sign.
 
     >>> signed(-0.5) == "\N{MINUS SIGN}0.50", signed(0.26)
     (True, '+0.26')
@@ -161,7 +163,7 @@ def signed(value: float, like: float | None = None, digits: int | None = None) -
 
 
 def plural(count: int, noun: str, several: str | None = None) -> str:
-    """Return `count` with its noun.
+    """Format `count` with its noun.
 
     >>> plural(1, "run"), plural(1200, "run"), plural(2, "entry", "entries")
     ('1 run', '1,200 runs', '2 entries')
@@ -170,7 +172,7 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
 
 
 def doubt_text(run: Run) -> str:
-    """Return what is known of a run in doubt, as half a sentence; nothing for another one."""
+    """Describe a run in doubt; empty for other runs."""
     if run.doubt is None:
         return ""
     is_certain = run.doubt == "EXECUTED" and (run.execution_id or run.external_id == run.id)
@@ -179,7 +181,7 @@ def doubt_text(run: Run) -> str:
 
 
 def lookup_text(runs: Sequence[Run]) -> str:
-    """Return what look-ups of runs in doubt found, given the runs as they are now."""
+    """Summarize the look-ups of runs in doubt, given the updated runs."""
     if len(runs) == 1 and not runs[0].in_doubt:
         return f"Looked up: it ended as {runs[0].state}."
     if len(runs) == 1:
@@ -189,12 +191,12 @@ def lookup_text(runs: Sequence[Run]) -> str:
     running = sum(run.in_doubt and run.execution_id is not None for run in runs)
     counts = {"completed": ended, "still running": running}
     counts["not listed yet"] = len(runs) - ended - running
-    parts = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    parts = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
     return f"{plural(len(runs), 'run')} looked up: {parts}."
 
 
 def cut(text: str, limit: int) -> str:
-    """Return `text`, cut with an ellipsis where it has more than `limit` characters.
+    """Truncate `text` to `limit` characters, with an ellipsis.
 
     >>> cut("charged twice", 8)
     'charged…'
@@ -203,13 +205,13 @@ def cut(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """Return `text` in one line, cut to `limit` characters."""
+    """Return `text` on one line, truncated to `limit` characters."""
     line = " ".join(text.split())
     return line if limit is None else cut(line, limit)
 
 
 def visible_name(name: str) -> str:
-    r"""Return `name` with the characters that reorder text written out.
+    r"""Return `name` with visible bidirectional controls.
 
     >>> visible_name("v1\u202e2v")
     'v1[U+202E]2v'
@@ -218,7 +220,7 @@ def visible_name(name: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return `text` as Markdown that GitHub shows literally.
+    """Return `text` as Markdown that GitHub displays literally.
 
     >>> markdown_code("a|b")
     '<code>a&#124;b</code>'
@@ -229,19 +231,19 @@ def markdown_code(text: str) -> str:
 
 
 def _entity(letter: str) -> str:
-    # The comment keeps a mail address from becoming a link.
+    # The comment prevents a link to the mail address.
     return "<!-- -->&#64;" if letter == "@" else f"&#{ord(letter)};"
 
 
 def xml_text(text: str) -> str:
-    """Replace what XML, and so SVG, cannot hold."""
+    """Replace characters that XML, and therefore SVG, does not allow."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def value_text(value: object, kind: str) -> str:
-    """Return `value`, of Vellum's type `kind`, as text for people.
+    """Return `value` of Vellum's type `kind` as text.
 
-    Never fails: a value that is not what its type says is written as JSON.
+    A value that does not match its type is written as JSON.
 
     >>> value_text([{"role": "USER", "text": "hi"}], "CHAT_HISTORY")
     'USER: hi'
@@ -257,32 +259,37 @@ def value_text(value: object, kind: str) -> str:
 
 
 def plain_text(value: object) -> str:
-    """Return an input, a label or an expected output, whose type is not known, as text."""
+    """Return an input, label or expected output of unknown type as text."""
+    return value_text(value, input_kind(value))
+
+
+def input_kind(value: object) -> str:
+    """Guess the type of a structured input."""
     is_media = isinstance(value, Mapping) and isinstance(value.get("src"), str)
-    return value_text(value, "IMAGE" if is_media else "JSON")
+    return "IMAGE" if is_media else "JSON"
 
 
-def output_kind(value: object, known: str | None) -> str:
-    """Return Vellum's type of an output: the one that is `known`, else a guess."""
-    return known or ("STRING" if isinstance(value, str) else "JSON")
+def output_kind(value: object, declared: str | None) -> str:
+    """Return the declared type of an output, or guess it from the value."""
+    return declared or ("STRING" if isinstance(value, str) else "JSON")
 
 
 def number_text(value: object) -> str:
-    """Return a number without needless digits: `3` for 3.0, and no exponent where none is needed.
+    """Format a number without needless digits or exponent.
 
     >>> number_text(12.50)
     '12.5'
     """
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_FLOAT:
         return str(int(value))
     try:
         return str(value)
-    except ValueError:  # Python writes no more than 4,300 digits
+    except ValueError:  # Python refuses to write more than 4,300 digits
         return _TOO_LONG
 
 
 def json_text(value: object) -> str:
-    """Return `value` as JSON with sorted keys: in one line when short, indented when long.
+    """Return `value` as JSON with sorted keys, indented if it is long.
 
     >>> json_text({"b": 1, "a": "é"})
     '{"a": "é", "b": 1}'
@@ -290,7 +297,7 @@ def json_text(value: object) -> str:
     options: dict[str, Any] = {"ensure_ascii": False, "sort_keys": True, "default": str}
     try:
         text = json.dumps(value, **options)
-        return text if len(text) <= _ONE_LINE else json.dumps(value, indent=2, **options)
+        return text if len(text) <= _MAX_LINE_CHARS else json.dumps(value, indent=2, **options)
     except RecursionError:
         return "(nested too deeply to display)"
     except (TypeError, ValueError):
@@ -298,7 +305,7 @@ def json_text(value: object) -> str:
 
 
 def value_line(value: object, limit: int = 60) -> str:
-    """Return a value as JSON, text as it is, in one line of at most `limit` characters.
+    """Return a value on one line of at most `limit` characters; text is unquoted.
 
     >>> value_line({"b": 1, "a": "x"}, 12)
     '{"a": "x", …'
@@ -307,7 +314,7 @@ def value_line(value: object, limit: int = 60) -> str:
 
 
 def same_value(a: object, b: object) -> bool:
-    """Return whether two plain JSON values are the same; 1 and 1.0 are, 1 and true are not.
+    """Compare two plain JSON values; 1 equals 1.0 but not true.
 
     >>> same_value({"n": 1}, {"n": 1.0}), same_value(1, True)
     (True, False)
@@ -320,16 +327,16 @@ def same_value(a: object, b: object) -> bool:
 
 
 def value_key(value: object) -> str:
-    """Return a text that only values share which are the same for `same_value`.
+    """Return a canonical text that is equal for equal values, see `same_value`.
 
     >>> value_key({"b": 1.0, "a": "x"})
     '{"a":"x","b":1}'
     """
     try:
         text = _encode(value)
-        if ".0" in text or "e+" in text:  # a whole number may be written with a point
+        if ".0" in text or "e+" in text:  # whole numbers can be written as floats
             text = _encode(_decode(text))
-    except (RecursionError, TypeError, ValueError):  # deeper, or larger, than JSON is written
+    except (RecursionError, TypeError, ValueError):  # too deep or too large for JSON
         return f"{type(value).__name__} {id(value)}"
     return text
 
@@ -377,7 +384,7 @@ def _function_call(call: Any) -> str:
     name, arguments = call["name"], call.get("arguments")
     if not isinstance(arguments, Mapping):
         return f"{name}({json_text(arguments)})"
-    return f"{name}({', '.join(f'{key}={json_text(each)}' for key, each in arguments.items())})"
+    return f"{name}({', '.join(f'{key}={json_text(arg)}' for key, arg in arguments.items())})"
 
 
 def _error(error: Any) -> str:

@@ -1,8 +1,8 @@
 """Typed values as safe static HTML, and pages from Jinja2 templates.
 
-Everything that comes from a workflow is escaped. Markdown of an untrusted author can neither run
-nor load anything. Of media only data URLs whose first bytes say what they are become elements of
-the page; an address is written out as text: fetching it would reveal to its owner who looks.
+All workflow data is escaped. Markdown cannot run scripts or load resources. Only data URLs with a
+known file signature become media elements; other addresses are written as text, because loading
+them would reveal the reader to their owner.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering import format as formats
-from vellum_nb.rendering.diff import Difference
 from vellum_nb.rendering.format import (
     cut,
     doubt_text,
@@ -36,22 +35,19 @@ if TYPE_CHECKING:
 
 
 NO_MATH = "tex2jax_ignore mathjax_ignore"
-"""Classes of what MathJax must leave alone: a price in dollars is not a formula."""
-MAX_TEXT = 100_000  # characters shown of one text
+"""Classes that disable MathJax, which would render prices in dollars as formulas."""
+MAX_TEXT = 100_000  # characters shown per text
 MAX_SHOWN = 10_000_000  # bytes; larger media would clog the page and the notebook file
-_NESTING = 6  # lists within lists that are still typed
-_SHORT = 80  # characters of JSON that fit in one line
-_DEPTH = 12
-_ITEMS = 200  # of one list or object; a page of thousands helps nobody
-_NODES = 2_000
-_ADDRESS = 200  # characters of an address that are written out
+_MAX_NESTING = 6  # levels of nested lists with typed items
+_MAX_LINE_CHARS = 80  # characters of JSON on one line
+_MAX_DEPTH = 12
+_MAX_ITEMS = 200  # items shown per list or object
+_MAX_NODES = 2_000
+_MAX_ADDRESS_CHARS = 200  # characters shown of an address
 
 
 def render(name: str, **context: Any) -> str:
-    """Return the template `name` of ``templates/`` filled with `context`.
-
-    Everything that a template is given is escaped; half surrogate pairs are replaced.
-    """
+    """Render the template `name` of ``templates/``, escaped and without lone surrogates."""
     return clean(_environment().get_template(name).render(context))
 
 
@@ -65,7 +61,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     def line(name: object) -> str:
-        """Return a name as Markdown in one line."""
+        """Return a name as Markdown on one line."""
         return formats.markdown_code(formats.one_line(str(name)) or " ")
 
     environment = Environment(
@@ -95,8 +91,8 @@ def _environment() -> Environment:
 def value_html(value: object, kind: str, *, markdown: bool = False, depth: int = 0) -> str:
     """Return `value` as safe static HTML.
 
-    A value that is not what its type says is shown as JSON; so is one of an unknown type. `depth`
-    is inside how many other values it is.
+    Values that do not match their type, or have an unknown type, are shown as JSON. `depth` is the
+    nesting level.
 
     >>> value_html("<b>hi</b>", "STRING")
     '<pre class="vnb-text">&lt;b&gt;hi&lt;/b&gt;</pre>'
@@ -108,45 +104,26 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)
 
-    if depth < _NESTING and _is_of_type(value, kind):
+    if depth < _MAX_NESTING and _is_of_type(value, kind):
         part = partial(value_html, markdown=markdown, depth=depth + 1)
         context = {"part": part, "json": _json_html, "most": MAX_TEXT}
         return render("value.html.j2", value=value, kind=kind, **context)
     if not isinstance(value, str):
         return _json_html(value)
-    head, rest = clipped(value)
+    head, hidden = clipped(value)
     is_markdown = markdown and kind == "STRING"
     html = markdown_html(head) if is_markdown else f'<pre class="vnb-text">{escape(head)}</pre>'
-    more = f"… {rest:,} more characters; the run has the whole text"
-    return html + (_note(more) if rest else "")
-
-
-def difference_html(found: Difference) -> str:
-    """Return what changed; of a value with parts also how many, and the whole value folded.
-
-    >>> from vellum_nb.rendering.diff import difference
-    >>> difference_html(difference("a", "b", "STRING")).startswith('<pre class="vnb-text')
-    True
-    """
-    changes = found.to_html()
-    if found.is_marked_whole:
-        return changes
-    whole = value_html(found.new, found.kind)
-    if found.kind in MEDIA_TYPES:
-        return changes + whole
-    return (
-        f"{_note(escape(found.summary))}{changes}"
-        f'<div class="vnb-tree"><details><summary>the whole value</summary>{whole}</details></div>'
-    )
+    more = f"… {hidden:,} more characters; the run has the whole text"
+    return html + (_note(more) if hidden else "")
 
 
 def clipped(text: str) -> tuple[str, int]:
-    """Return as much of `text` as is shown, and how many characters are not."""
+    """Truncate `text` to `MAX_TEXT` characters; return it with the number of omitted ones."""
     return text[:MAX_TEXT], max(0, len(text) - MAX_TEXT)
 
 
 def _is_of_type(value: object, kind: str) -> bool:
-    """Return whether `value` has the parts that ``value.html.j2`` shows of its type."""
+    """Return whether `value` has the fields that ``value.html.j2`` requires of its type."""
     if kind in {"FUNCTION_CALL", "ERROR"}:
         needed = "message" if kind == "ERROR" else "name"
         return isinstance(value, Mapping) and needed in value
@@ -158,25 +135,25 @@ def _is_of_type(value: object, kind: str) -> bool:
 
 
 def _json_html(value: object) -> str:
-    """Return `value` as one line when it is short, else as a tree of ``details`` elements."""
-    html = _node(value, 0, "", iter(range(_NODES)))
+    """Return `value` as JSON on one line, or as a tree of ``details`` elements if it is long."""
+    html = _node(value, 0, "", iter(range(_MAX_NODES)))
     return f'<div class="vnb-tree">{html}</div>' if html.startswith("<details") else html
 
 
 def _node(value: object, depth: int, label: str, room: Iterator[int]) -> str:
-    """Return `value` as one line or as a fold; `room` runs out with the nodes that are shown."""
+    """Return one node of the tree; `room` yields once per displayed node."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
         text = "(cannot be displayed)" if isinstance(value, Mapping | list) else str(value)
-    if not isinstance(value, Mapping | list) or not value or len(text) <= _SHORT:
+    if not isinstance(value, Mapping | list) or not value or len(text) <= _MAX_LINE_CHARS:
         return f'{label}<code class="vnb-json">{escape(text)}</code>'
-    if depth >= _DEPTH:
+    if depth >= _MAX_DEPTH:
         return f'{label}<pre class="vnb-text">{escape(json_text(value))}</pre>'
     items = []
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
     for count, (key, item) in enumerate(pairs):
-        if count == _ITEMS or next(room, None) is None:
+        if count == _MAX_ITEMS or next(room, None) is None:
             items.append(f"… {len(value) - count} more")
             break
         name = f'<span class="vnb-key">{escape(str(key))}</span>: '
@@ -195,9 +172,9 @@ _SCHEMES = {"http", "https", "mailto"}
 
 
 def markdown_html(text: str) -> str:
-    r"""Return `text`, Markdown, as safe HTML.
+    r"""Convert Markdown to safe HTML.
 
-    HTML in it stays text, images become their description and address, and links open in a new
+    HTML is escaped, images are replaced by their description and address, and links open in a new
     tab without a referrer.
 
     >>> markdown_html("**due** <script>")
@@ -209,7 +186,7 @@ def markdown_html(text: str) -> str:
         _parser().render(text),
         tags=_TAGS,
         attributes={"a": {"href", "title"}, "ol": {"start"}},
-        # Drop addresses that would lead into the notebook server itself.
+        # Drop addresses of the notebook server itself.
         attribute_filter=lambda _tag, name, value: (
             value if name != "href" or value.lower().partition(":")[0] in _SCHEMES else None
         ),
@@ -254,14 +231,14 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
 _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg[\s>]", re.DOTALL | re.IGNORECASE)
 _ALLOWED = {
     "IMAGE": ("img",),
-    "AUDIO": ("audio", "video"),  # audio often comes in a video's container
+    "AUDIO": ("audio", "video"),  # audio often has a video container
     "VIDEO": ("video", "audio"),
     "DOCUMENT": ("pdf", "img"),
 }
 
 
 def media_html(value: object, kind: str, *, name: str = "") -> str | None:
-    """Return `value`, ``{"src": ...}``, as safe HTML; None when it is no such thing.
+    """Return a media value, ``{"src": ...}``, as safe HTML; None for other values.
 
     >>> media_html({"src": "https://example.com/a.png"}, "IMAGE")
     '<p class="vnb-note">image at <code>https://example.com/a.png</code>, not loaded</p>'
@@ -270,7 +247,7 @@ def media_html(value: object, kind: str, *, name: str = "") -> str | None:
     if not isinstance(src, str):
         return None
     noun = kind.lower()
-    address = f"<code>{escape(cut(src, _ADDRESS))}</code>"
+    address = f"<code>{escape(cut(src, _MAX_ADDRESS_CHARS))}</code>"
     if src[:5].lower() != "data:":
         return _note(f"{noun} at {address}, not loaded")
     if len(src) > MAX_SHOWN * 4 // 3 + 200:
@@ -286,15 +263,15 @@ def media_html(value: object, kind: str, *, name: str = "") -> str | None:
 
 
 def _element(content: bytes, kind: str, name: str) -> str:
-    # An SVG inside an img element runs no script and loads nothing.
+    # An SVG in an img element runs no scripts and loads no resources.
     mime, element = ("image/svg+xml", "img") if _SVG.match(content[:2000]) else ("", "")
-    for offset, magic, known, tag in _MAGIC:
+    for offset, magic, known_mime, tag in _MAGIC:
         if content.startswith(magic, offset):
-            mime, element = known, tag
+            mime, element = known_mime, tag
             break
     if element not in _ALLOWED[kind]:
-        what = f"{kind.lower()} of {format_bytes(len(content))}, {mime or 'of an unknown format'}"
-        return _note(f"{what}: not shown, it is no known {kind.lower()} format")
+        size = format_bytes(len(content))
+        return _note(f"{kind.lower()} of {size}, {mime or 'unknown format'}: not shown")
     url = f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
     label = escape(f"{name} ({mime}, {format_bytes(len(content))})".strip())
     if element == "img":
@@ -338,8 +315,8 @@ _BY_STATE = {
 
 
 def error_html(run: Run) -> str:
-    """Return why `run` has no outputs, in plain words; nothing for one that is fulfilled."""
-    if run.state == "FULFILLED":
+    """Explain the state or error of `run`; empty for a fulfilled one."""
+    if run.state == "FULFILLED" and run.error is None:
         return ""
     code, message = (run.error.code, run.error.message) if run.error else ("", "")
     meaning = doubt_text(run)
@@ -352,4 +329,4 @@ def error_html(run: Run) -> str:
         text = f'<pre class="vnb-text">{escape(message[:5000])}</pre>' if message else ""
         detail = f" <code>{escape(code)}</code>{text}"
     tone = "vnb-error" if run.state in {"REJECTED", "FAILED"} else "vnb-quiet"
-    return f'<div class="{tone}">{meaning or _BY_STATE[run.state]}{detail}</div>'
+    return f'<div class="{tone}">{meaning or _BY_STATE.get(run.state, "")}{detail}</div>'

@@ -1,4 +1,4 @@
-"""What all widgets of ours are built on: strict JSON, threads, static forms, shown exceptions."""
+"""Base of all widgets: strict JSON, thread safety, static HTML, visible exceptions."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ from vellum_nb.rendering.html import NO_MATH
 from vellum_nb.widgets.markup import alert_html, page_safe
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
-_LONGEST_PAUSE = 1.0  # seconds until the next call of a `Debouncer` that nobody poked
-_LONGEST_PATH = 500
-_ROUTE = "_reply_subshell_for"
+_IDLE_PAUSE_S = 1.0  # pause of a `Debouncer` between calls without a poke
+_MAX_PATH = 500
+_ROUTE = "_reply_subshell_for"  # of ipykernel 7: tests/widgets/test_base.py
 
 
 class Readable(ipw.DOMWidget):  # type: ignore[misc]  # no types are published for ipywidgets
-    """A widget that is stored in a notebook with its text and its HTML, see `_html`.
+    """Widget that is saved in a notebook as text and static HTML.
 
-    If the cell that made it is run again, it is closed, see `close_with_cell`.
+    Rerunning its cell closes it, see `close_with_cell`.
     """
 
     busy: Any = False  # a busy widget stays open
 
     def __init__(self, *args: Any, **traits: Any) -> None:
-        self.maker = _running()[2]  # the id of the cell that made it
-        self.cells: set[str] = set()  # the ids of those that display it
+        self.maker = _running()[2]  # id of the cell that created it
+        self.cells: set[str] = set()  # ids of the cells that display it
         super().__init__(*args, **traits)
 
     @property
     def is_closed(self) -> bool:
-        """Whether the widget has been closed; no page can show it then."""
+        """True once the widget is closed and cannot be displayed."""
         return self.comm is None
 
     def stay(self) -> None:
-        """Have the cell that is running keep the widget, as one that it makes or displays."""
+        """Keep the widget open when the running cell ends."""
         close_with_cell(self)
 
     def _html(self) -> str:
-        """Return the content of `static_html`."""
+        """Return the static HTML without its wrapper."""
         raise NotImplementedError
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return the state as strict JSON: without NaN, infinity and half surrogate pairs."""
+        """Return the state as strict JSON, without NaN, infinity or lone surrogates."""
         return page_safe(super().get_state(key=key, drop_defaults=drop_defaults))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._bundle(repr(self), self._html(), **kwargs)
 
     def static_html(self) -> str:
-        """Return the HTML that replaces the widget if there is no kernel."""
+        """Return the HTML that is displayed without a kernel."""
         return _wrapped(self._html())
 
     def _marimo_html(self, hint: str) -> Any:
-        """Return what marimo displays, which cannot draw ipywidgets that hold others."""
+        """Return static HTML for marimo, which cannot display nested ipywidgets."""
         html = f"<p>{escape(hint)}</p>{page_safe(printable(self._html()))}"
         return HTML(html)  # type: ignore[no-untyped-call]
 
@@ -89,23 +89,22 @@ def _wrapped(html: str) -> str:
 
 
 def _is_unattended() -> bool:
-    """Whether nobody looks at this cell while its kernel runs, as in ``nbconvert --execute``.
+    """Return whether the cell runs headless, as in ``nbconvert --execute``.
 
-    A view that is stored in such a notebook is shown without a kernel, and empty, instead of the
-    static HTML. Voila executes cells the same way, for a page that has the kernel.
+    A widget view saved in such a notebook would hide the static HTML. Voila also executes cells
+    headless, but serves them with their kernel.
     """
     find_parent = getattr(get_ipython(), "get_parent", None)
     message = (find_parent() if find_parent else None) or {}
-    alone = message.get("content", {}).get("allow_stdin") is False
-    return alone and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    is_headless = message.get("content", {}).get("allow_stdin") is False
+    return is_headless and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 class ThreadSafeWidget(Readable, anywidget.AnyWidget):
-    """A widget with a script, changed from several threads; the page sets only `FROM_PAGE`.
+    """Widget with a script; its state can be changed from several threads.
 
-    The state is sent in one piece, so that nothing older arrives after something newer: a page
-    whose script came late (see ``static/kit.js``) asks for the whole state while another thread
-    goes on changing it.
+    The page can set only the traits in `FROM_PAGE`. A lock orders the updates: a page that loads
+    its script late (see ``static/kit.js``) requests the whole state while it is being changed.
     """
 
     FROM_PAGE: ClassVar[frozenset[str]] = frozenset()
@@ -115,7 +114,7 @@ class ThreadSafeWidget(Readable, anywidget.AnyWidget):
         super().__init__(**traits)
 
     def send_state(self, key: Any = None) -> None:
-        """Send the whole state, or that of some traits."""
+        """Send the state of all traits, or of those in `key`."""
         with self._sending:
             super().send_state(key)
 
@@ -124,7 +123,7 @@ class ThreadSafeWidget(Readable, anywidget.AnyWidget):
         super().send(page_safe(content), buffers)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take from the page the traits that it may set."""
+        """Set the traits in `FROM_PAGE`; ignore all others."""
         accepted = {key: value for key, value in sync_data.items() if key in self.FROM_PAGE}
         if accepted:
             super().set_state(accepted)
@@ -145,26 +144,26 @@ class _Html(ipw.HTML):  # type: ignore[misc]  # no types are published for ipywi
 
 
 def styled(widget: Any, classes: str) -> Any:
-    """Give `widget` CSS classes, separated by spaces; return it."""
+    """Add CSS classes, separated by spaces, to `widget` and return it."""
     for name in classes.split():
         widget.add_class(name)
     return widget
 
 
 def note(html: str, classes: str = "") -> Any:
-    """Return `html`, which is escaped already, as a widget."""
+    """Return a widget that displays `html`, which must be escaped."""
     return styled(_Html(html), classes)
 
 
 def button(text: str, classes: str, clicked: Callable[[], object], *, tooltip: str = "") -> Any:
-    """Return a button with CSS classes, separated by spaces."""
-    made = ipw.Button(description=text, **({"tooltip": tooltip} if tooltip else {}))
-    made.on_click(lambda _: clicked())
-    return styled(made, classes)
+    """Create a button with CSS classes, separated by spaces."""
+    widget = ipw.Button(description=text, **({"tooltip": tooltip} if tooltip else {}))
+    widget.on_click(lambda _: clicked())
+    return styled(widget, classes)
 
 
 def close_tree(widget: Any) -> None:
-    """Close a widget with its children, layouts and styles, which ipywidgets leaves open."""
+    """Close a widget with its children, layouts and styles."""
     for child in getattr(widget, "children", ()):
         close_tree(child)
     for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
@@ -174,7 +173,7 @@ def close_tree(widget: Any) -> None:
 
 
 class _Execution:
-    """The latest execution of a cell, and the widgets that it made, displayed or returned."""
+    """Latest execution of a cell, and the widgets that it created, displayed or returned."""
 
     def __init__(self, request: str, events: Any, cell: str) -> None:
         self.request = request
@@ -183,31 +182,33 @@ class _Execution:
         self._events.register("post_run_cell", self._end)
 
     def _end(self, result: Any) -> None:
-        """Close what the cell made earlier and nothing shows; a busy widget stays until later."""
+        """Close the idle widgets of earlier executions that no cell displays."""
         if getattr(getattr(result, "info", None), "cell_id", self._cell) != self._cell:
-            return  # a `run_cell` inside the cell ended
+            return  # end of a nested `run_cell`
         self._events.unregister("post_run_cell", self._end)
         if _executions[self._cell] is not self:
             return
-        used = {id(each.cells) for each in self.used}  # a panel and its form have the same
-        for widget in [each for each in _views if id(each.cells) not in used]:
+        used = {id(widget.cells) for widget in self.used}  # a panel shares `cells` with its form
+        for widget in [widget for widget in _views if id(widget.cells) not in used]:
             widget.cells.discard(self._cell)
-            kept = widget.is_closed or widget.busy or widget.cells or _is_held(widget)
-            if widget.maker == self._cell and not kept:
+            is_idle = not (widget.is_closed or widget.busy or widget.cells)
+            if widget.maker == self._cell and is_idle and not _is_contained(widget):
                 widget.close()
 
 
 _executions: dict[str, _Execution] = {}  # by cell id
-_views: weakref.WeakSet[Readable] = weakref.WeakSet()  # those that `close_with_cell` got
+_views: weakref.WeakSet[Readable] = weakref.WeakSet()  # passed to `close_with_cell`
 
 
-def _is_held(widget: Readable) -> bool:
-    """Whether an open widget, such as a box, contains `widget`, so that a page may show it."""
-    return any(widget in getattr(each, "children", ()) for each in list(_instances.values()))
+def _is_contained(widget: Readable) -> bool:
+    """Return whether an open widget, such as a box, contains `widget`."""
+    # `Widget.widgets` is deprecated, and `get_manager_state` fails if a box has a closed child.
+    containers = list(_instances.values())
+    return any(widget in getattr(container, "children", ()) for container in containers)
 
 
 def _running() -> tuple[Any, dict[str, Any], str | None]:
-    """Return the shell, the message that it executes, and the id of that cell."""
+    """Return the shell, the message it executes and the id of that cell."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     cell = (parent.get("metadata") or {}).get("cellId")
@@ -215,11 +216,10 @@ def _running() -> tuple[Any, dict[str, Any], str | None]:
 
 
 def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
-    """Have `widget` closed when the cell that made it is run again and does not use it.
+    """Close `widget` when its cell is run again without creating, returning or displaying it.
 
-    The current cell uses it: it makes or returns it or, with `displayed`, displays it. A widget
-    stays open while it is busy, another cell displays it or an open widget contains it. A cell
-    that uses no widget closes none, nor do front ends that send no cell ids.
+    The widget stays open while it is busy, displayed by another cell or inside an open container.
+    Front ends that send no cell ids close no widgets.
     """
     shell, parent, cell = _running()
     if cell is None:
@@ -235,16 +235,16 @@ def close_with_cell(widget: Readable, *, displayed: bool = False) -> None:
 
 
 class ErrorBoundary:
-    """Shows exceptions of callbacks, which Jupyter hides in its log; they are raised all the same.
+    """Context manager that displays exceptions of callbacks, which Jupyter only logs.
 
-    Use it as a context manager, or wrap callbacks with `guarded`; `widget` shows the exception.
+    `widget` displays the exception, which is still raised.
     """
 
     def __init__(self) -> None:
         self.widget = note("", "vnb-trouble")
 
     def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """Return `callback` with its exceptions shown."""
+        """Wrap `callback` to display its exceptions."""
 
         def call(*args: object) -> None:
             with self:
@@ -253,7 +253,7 @@ class ErrorBoundary:
         return call
 
     def clear(self) -> None:
-        """Show nothing any more."""
+        """Remove the displayed exception."""
         self.widget.value = ""
 
     def __enter__(self) -> Self:
@@ -265,22 +265,22 @@ class ErrorBoundary:
 
 
 class SerialExecutor:
-    """Runs calls one after the other, in a thread that ends when there are none left."""
+    """Runs calls one at a time in a thread that ends when the queue is empty."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: deque[Callable[[], object]] = deque()  # the first one is under way
+        self._calls: deque[Callable[[], object]] = deque()  # the first one is running
         self._changed = threading.Condition()
 
     def submit(self, call: Callable[[], object]) -> None:
-        """Have `call` called soon; returns at once."""
+        """Queue `call` without waiting for it."""
         with self._changed:
             self._calls.append(call)
             if len(self._calls) == 1:
                 self._start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is left to do; return whether that is so."""
+        """Wait until the queue is empty; return False on a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._calls, timeout)
 
@@ -288,7 +288,7 @@ class SerialExecutor:
         threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
-        """Make the first call, and have another thread make the next one, also after an error."""
+        """Run the first call and start a thread for the next one, even after an error."""
         try:
             self._calls[0]()
         finally:
@@ -300,11 +300,10 @@ class SerialExecutor:
 
 
 class Debouncer:
-    """Calls `show` soon after a `poke`, and again and again as long as it returns True.
+    """Calls `show` after a `poke`, and repeatedly while it returns True.
 
-    However many pokes there are, `show` is called once for those that came since it began, never
-    twice at once, and never in the thread that poked. The pause between two calls grows with the
-    time that a call takes.
+    Pokes during a call are merged into one more call. Calls never overlap and run in a timer
+    thread; the pause between them grows with their duration.
     """
 
     def __init__(self, show: Callable[[], bool | None], *, name: str, least: float = 0.2) -> None:
@@ -316,7 +315,7 @@ class Debouncer:
         self._ready_at = 0.0
 
     def poke(self) -> None:
-        """Ask for a call soon; returns at once."""
+        """Schedule a call without waiting for it."""
         with self._changed:
             if not self._poked:
                 self._poked = True
@@ -324,12 +323,12 @@ class Debouncer:
                     self._plan(0.0)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is nothing to show any more; return whether that is so."""
+        """Wait until no call is scheduled or running; return False on a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._timer or self._calling), timeout)
 
     def close(self) -> None:
-        """Make no further call; wait for one that is under way, unless it is the caller."""
+        """Cancel scheduled calls; wait for a running one, unless it is the caller."""
         with self._changed:
             self._closed, timer = True, self._timer
             self._plan(None)
@@ -339,7 +338,7 @@ class Debouncer:
             timer.join()
 
     def _plan(self, pause: float | None) -> None:
-        """Have the next call made `pause` after it may be; None: make none."""
+        """Schedule the next call `pause` seconds after the earliest time; None cancels it."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -353,7 +352,7 @@ class Debouncer:
     def _call(self) -> None:
         with self._changed:
             if self._timer is not threading.current_thread():
-                return  # cancelled too late
+                return  # the timer fired while it was cancelled
             self._calling, self._timer, self._poked = self._timer, None, False
         began, goes_on = time.monotonic(), False
         try:
@@ -363,15 +362,16 @@ class Debouncer:
             with self._changed:
                 self._ready_at = ended + max(self._least, 2 * (ended - began))
                 self._calling = None
-                self._plan(0.0 if self._poked else _LONGEST_PAUSE if goes_on else None)
+                self._plan(0.0 if self._poked else _IDLE_PAUSE_S if goes_on else None)
 
 
 def export_target(name: object, suffix: str, folder: Path | None = None) -> Path:
-    """Return the new file in `folder`, by default the working directory, that a page names.
+    """Return the path of a new file in `folder`, by default the working directory.
 
-    It gets the ending of its format, and is never a file that exists.
+    The suffix is appended if it is missing. Paths outside the folder and existing files are
+    rejected.
     """
-    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST_PATH:
+    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _MAX_PATH:
         msg = f"Give the file a name, such as runs{suffix}"
         raise HistoryError(msg)
     inside = Path(os.path.realpath(folder or Path.cwd()))
@@ -379,20 +379,20 @@ def export_target(name: object, suffix: str, folder: Path | None = None) -> Path
     named = name if name.lower().endswith(suffix) else f"{name}{suffix}"
     target = Path(os.path.realpath(inside / Path(named).expanduser()))
     if not target.is_relative_to(inside):
-        msg = f"{named} is not in the folder {inside}; files are written there only"
+        msg = f"{named} is outside the folder {inside}; choose a path inside it"
         raise HistoryError(msg)
     if target.exists():
-        msg = f"{target} exists already and was left as it is; choose another name"
+        msg = f"{target} already exists; choose another name"
         raise HistoryError(msg)
     return target
 
 
 def keep_order(widget: Any) -> None:
-    """Let one thread receive the messages of `widget` and all its children, also later ones.
+    """Receive the messages of `widget` and all its children in the thread that JupyterLab requests.
 
-    ipykernel 7.4 hands a message to the thread that last wrote to its widget, so that in a busy
-    kernel a click on Run overtakes the text typed before it. JupyterLab asks for one thread for
-    all widgets; here it gets it. Other kernels do so by themselves.
+    ipykernel 7.4 instead routes a message to the thread that last wrote to its widget. In a busy
+    kernel a click on Run would then overtake the text typed before it. No public API sets the
+    route; a kernel without this private method honours the request.
     """
     comm = getattr(widget, "comm", None)
     if getattr(comm, _ROUTE, _as_requested) is _as_requested:

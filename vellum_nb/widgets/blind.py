@@ -1,7 +1,7 @@
-"""Rating two releases in the notebook without knowing which is which.
+"""Blind rating of two releases in the notebook.
 
-Before the end nothing on the page reveals which release is which: no name, id, time, latency or
-cost, and no order that follows from the releases.
+Until the rating ends, the page does not identify the releases: no name, id, time, latency or cost,
+and the order is random.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from vellum_nb.widgets.markup import asset, is_short, name_html, script, short_l
 from vellum_nb.widgets.outputs import output_rows, section_html
 
 Rate = Callable[[Run, float, Mapping[str, Any]], object]
-_CASES = 200  # rows of the results
-_NOTE = 500
-_SHORT_ONES = 4
-_MANY = 3  # problems that are listed in full
-_LEVEL = 0.05
+_MAX_CASES = 200  # rows of results
+_MAX_NOTE_CHARS = 500
+_MAX_SHORT_INPUTS = 4
+_LISTED = 3  # problems listed in full
+_ALPHA = 0.05
 
 
 def result_html(session: BlindSession) -> str:
-    """Return who won how often, how sure that is, and who stood under which letter."""
-    found = session.outcome()
-    decided = found.wins + found.losses
+    """Return the counts of wins, their uncertainty, and the letter of each release."""
+    result = session.outcome()
+    decided = result.wins + result.losses
     counts = (
-        ("wins", "better", found.wins),
-        ("ties", "tie" if found.ties + found.same == 1 else "ties", found.ties + found.same),
-        ("losses", "worse", found.losses),
+        ("wins", "better", result.wins),
+        ("ties", "tie" if result.ties + result.same == 1 else "ties", result.ties + result.same),
+        ("losses", "worse", result.losses),
     )
     pieces = "".join(
         f'<span class="vnb-blind-{kind}" style="flex-grow:{count}"></span>'
@@ -47,44 +47,44 @@ def result_html(session: BlindSession) -> str:
     )
     words = " · ".join(f"{count:,} {word}" for _, word, count in counts)
     facts = [
-        f"{name_html(found.first)} was A in {found.a_first:,} of {found.rated:,} rated cases",
-        f"A was preferred in {found.preferred_a:,} of {decided:,} with a preference",
+        f"{name_html(result.first)} was A in {result.a_first:,} of {result.rated:,} rated cases",
+        f"A was preferred in {result.preferred_a:,} of {decided:,} with a preference",
     ]
     facts += [
         f"{number:,} {words}"
         for number, words in (
-            (found.same, "with identical outputs on both: ties, not presented"),
-            (found.skipped, "skipped"),
-            (found.unrated, "not rated"),
+            (result.same, "with identical outputs on both: ties, not presented"),
+            (result.skipped, "skipped"),
+            (result.unrated, "not rated"),
             (session.missing, "without an answer on both"),
         )
         if number
     ]
     return (
-        f'{_head(found)}<div class="vnb-blind-sum"><b>{name_html(found.second)}</b> '
+        f'{_head(result)}<div class="vnb-blind-sum"><b>{name_html(result.second)}</b> '
         f'<span class="vnb-blind-bar" aria-hidden="true">{pieces}</span> <span>{words}</span></div>'
         f'<p class="vnb-blind-quiet">{" · ".join(facts)} · seed {session.record.seed}</p>'
         f"{_cases(session)}"
     )
 
 
-def _head(found: BlindResult) -> str:
-    decided = found.wins + found.losses
+def _head(result: BlindResult) -> str:
+    decided = result.wins + result.losses
     if not decided:
         return "<h3>Neither was preferred: there are only ties</h3>"
-    ahead, behind = name_html(found.second), name_html(found.first)
-    share, low, high = found.rate.mean, found.rate.low, found.rate.high
-    if found.wins < found.losses:
+    ahead, behind = name_html(result.second), name_html(result.first)
+    share, low, high = result.rate.mean, result.rate.low, result.rate.high
+    if result.wins < result.losses:
         ahead, behind = behind, ahead
         share, low, high = 1 - share, 1 - high, 1 - low
     title = f"{ahead} was preferred to {behind} in {percent(share)} of the cases with a preference"
-    if found.wins == found.losses:
+    if result.wins == result.losses:
         title = f"{ahead} and {behind} won equally often"
-    chance = "unlikely to be chance" if found.p <= _LEVEL else "could be chance"
-    when = ", which holds at any time" if found.unrated else ""
+    chance = "unlikely to be chance" if result.p <= _ALPHA else "could be chance"
+    when = ", which holds at any time" if result.unrated else ""
     html = (
         f"<h3>{title}</h3><p>{plural(decided, 'case')} with a preference · 95 % interval "
-        f"{percent(low)} to {percent(high)} · p = {p_value(found.p)}{when} · {chance}</p>"
+        f"{percent(low)} to {percent(high)} · p = {p_value(result.p)}{when} · {chance}</p>"
     )
     return html.replace(" %", "&nbsp;%")
 
@@ -96,23 +96,23 @@ def _cases(session: BlindSession) -> str:
         return ""
     numbers = {pair.case_id: pair.number for pair in session.pairs}
     body = ""
-    for row in rows[:_CASES]:
+    for row in rows[:_MAX_CASES]:
         choice, note = row["choice"], row["note"]
         if choice in {"A", "B"}:
             choice = f"{choice}: {name_html(row['preferred'])}"
         cells = [name_html(row["release_a"]), name_html(row["release_b"]), choice]
-        cells.append(escape(note[:_NOTE]) if isinstance(note, str) else "")
+        cells.append(escape(note[:_MAX_NOTE_CHARS]) if isinstance(note, str) else "")
         number = f'<th scope="row">{numbers[row["case_id"]]:,}</th>'
         body += f"<tr>{number}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     names = ("case", "A", "B", "your choice", "note")
-    more = len(rows) - _CASES
-    rest = f"<p>{more:,} cases more: blind().results() has them all</p>" if more > 0 else ""
-    table = f"{table_html('', names, body)}{rest}"
+    more = len(rows) - _MAX_CASES
+    omitted = f"<p>{more:,} cases more: blind().results() has them all</p>" if more > 0 else ""
+    table = f"{table_html('', names, body)}{omitted}"
     return f"<details><summary>Which was which, case by case</summary>{table}</details>"
 
 
 def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]:
-    """Return what is shown now; `can_send` is whether actuals can be sent."""
+    """Return the state of the page; `can_send` offers to send actuals."""
     state, pair = session.state, session.current
     view: dict[str, Any] = {
         "state": state,
@@ -136,24 +136,22 @@ def blind_view_model(session: BlindSession, *, can_send: bool) -> dict[str, Any]
         both = "".join(_answer(letter, run, names) for letter, run in answers)
         caption, inputs = _inputs(session.inputs(pair), pair.number)
         html = f"<h3>{escape(short_line(session.record.question))}</h3>"
-        html += (
-            f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}</div>'
-        )
-        html += f'{inputs}</div><div class="vnb-blind-answers">{both}</div>'
+        html += f'<div class="vnb-blind-case"><div class="vnb-blind-caption">{escape(caption)}'
+        html += f'</div>{inputs}</div><div class="vnb-blind-answers">{both}</div>'
         view |= {"question": html, "note": session.note, "case": pair.number}
     return view
 
 
 def _words(session: BlindSession) -> str:
-    """Return what is said where no case is asked about."""
+    """Return the text that replaces a question."""
     if session.state == "empty":
-        why = "no case has an answer on both releases"
-        why = "both releases gave identical outputs in every case" if session.same else why
-        return f"Nothing to rate: {why}."
+        if session.same:
+            return "Nothing to rate: both releases gave identical outputs in every case."
+        return "Nothing to rate: no case has an answer on both releases."
     if session.state != "ready":
         return ""
     if not session.skipped:
-        return "All are rated. After the results nothing can be changed."
+        return "All cases are rated. Ratings cannot be changed once the results are shown."
     rated = f"{session.rated:,} rated, {session.skipped:,} skipped."
     return f"{rated} Skipped cases are left out of the results."
 
@@ -166,11 +164,11 @@ def _answer(letter: str, run: Run, names: Sequence[str]) -> str:
 
 
 def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
-    """Return the caption with the short inputs, and the long ones as HTML."""
+    """Return the caption with the short inputs, and the long inputs as HTML."""
     texts = [name for name, value in inputs.items() if isinstance(value, str)]
     main = max(texts, key=lambda name: len(inputs[name]), default=None)
     short = [name for name, value in inputs.items() if name != main and is_short(value)]
-    short = short[:_SHORT_ONES]
+    short = short[:_MAX_SHORT_INPUTS]
     long = [name for name in inputs if name not in short]
     caption = [visible_name(long[0])] if len(long) == 1 else []
     caption.append(f"case {number:,}")
@@ -188,7 +186,7 @@ def _inputs(inputs: Mapping[str, Any], number: int) -> tuple[str, str]:
 
 def _foot(session: BlindSession) -> str:
     if session.state == "ended":
-        return "A and B were shuffled per case. Sent, ratings replace earlier ones of the runs."
+        return "A and B were shuffled per case. Sending replaces earlier ratings of the runs."
     if not session.total and not session.same:
         return "Run the deployment on both releases with the same inputs, then compare again."
     parts = []
@@ -196,11 +194,10 @@ def _foot(session: BlindSession) -> str:
         number = f"all {session.total:,} are" if session.total > 1 else "it is"
         saved = "Ratings are saved as you go."
         if not session.is_kept:
-            saved = "There is no history here: ratings are lost with the kernel."
-        hidden = f"The win rate and which release is A or B stay hidden until {number} rated"
-        hidden += " or it is decided."
+            saved = "Without a history, ratings are lost with the kernel."
+        hidden = f"Win rate and releases stay hidden until {number} rated or it is decided."
         if session.is_decided:
-            hidden = "It is decided which release is preferred: the results can be shown already."
+            hidden = "The preferred release is decided: the results can be shown already."
         parts = [hidden, saved]
     if session.same:
         have = plural(session.same, "case has", "cases have")
@@ -254,10 +251,10 @@ class BlindView(ThreadSafeWidget):
         close_with_cell(self)
 
     def send_actuals(self) -> int:
-        """Send the ratings to Vellum as actuals, once each; return how many were sent.
+        """Send the ratings to Vellum as actuals, once each; return the number sent.
 
-        The better answer gets quality 1, the other 0, both one half where it was a tie; in the
-        history, too.
+        The better answer gets quality 1, the other 0, and both get 0.5 for a tie, also in the
+        history.
 
         Raises
         ------
@@ -274,16 +271,16 @@ class BlindView(ThreadSafeWidget):
             self.sending = ""
         self.error = ""
         if problems:
-            first = "; ".join(each.rstrip(".") for each in dict.fromkeys(problems[:_MANY]))
-            more = f" and {len(problems) - _MANY:,} more" if len(problems) > _MANY else ""
+            first = "; ".join(problem.rstrip(".") for problem in dict.fromkeys(problems[:_LISTED]))
+            more = f" and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
             count = f"{self.session.unsent:,} could not be sent"
-            self.error = f"{count}: {first}{more}. Send again sends only those."
+            self.error = f"{count}: {first}{more}. Send again to retry only those."
         self.sending = f"{sent:,} sent" if sent else ""
         self._show()
         return sent
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is being sent; return whether that is so."""
+        """Wait until all actuals are sent; return False on a timeout."""
         return self._executor.wait(timeout)
 
     def _show(self) -> None:
@@ -299,7 +296,7 @@ class BlindView(ThreadSafeWidget):
             self._executor.submit(self.send_actuals)
             return
         try:
-            if content.get("step") == self._step:  # else it was meant for an earlier case
+            if content.get("step") == self._step:  # otherwise the message refers to an earlier case
                 self.error = ""
                 self._act(kind, content)
         except VellumNBError as exc:
@@ -313,9 +310,9 @@ class BlindView(ThreadSafeWidget):
             note, said = content.get("note"), content.get("said")
             if not session.rate(said, note=note if isinstance(note, str) else ""):  # type: ignore[arg-type]
                 over = session.state == "ended"
-                what = "The rating was ended" if over else "This case was rated"
-                stands = "yours came too late" if over else "that rating stands"
-                self.error = f"{what} in another view; {stands}."
+                event = "The rating was ended" if over else "This case was rated"
+                effect = "your rating was not saved" if over else "that rating is kept"
+                self.error = f"{event} in another view; {effect}."
         elif kind == "undo":
             if session.last and not session.undo():
                 self.error = "It was undone, or the rating ended, in another view."

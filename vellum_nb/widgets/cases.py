@@ -1,4 +1,4 @@
-"""Running a deployment on a file of cases, from its form: file, tags, repeats, plan, sweep."""
+"""Section of the form that runs a deployment on a file of cases."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from vellum_nb.widgets.spec import TagChoice
 from vellum_nb.widgets.sweep_view import ACTIVE
 
 File = CaseFile | str
-_AGAIN = "Check again"
-_MOST = 50  # rows of the table of problems
+_CHECK_LABEL = "Check again"
+_MAX_PROBLEMS = 50  # rows of the table of problems
 _UNKNOWN = "—"
 
 
@@ -45,11 +45,11 @@ class _Choice(NamedTuple):
 
 
 class CaseSection:
-    """The folded part of a form where a file of cases is run; files are read in a thread.
+    """Folded section of a form that runs a file of cases; files are read in a thread.
 
-    `sweep` is `Workspace.sweep` of the deployment, and later the sweep that was started last;
-    `ended` is called, in a thread, when one has come to an end. `widget` is shown in the form,
-    `view`, the live view of the sweep, under it.
+    `sweep` plans and runs a sweep like `Workspace.sweep`, and is later the last sweep. `ended` is
+    called in a thread when a sweep ends. `widget` belongs in the form and `view`, the live view of
+    the sweep, below it.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class CaseSection:
         self._lock = threading.RLock()
         self._executor = SerialExecutor("vellum-nb-cases")
         self._choice: _Choice | None = None
-        self._ready: _Choice | None = None  # the choice whose plan is shown
+        self._ready: _Choice | None = None  # the selection of the displayed plan
         self._given: str | CaseFile | None = None
-        self._own_tags = False  # whether tags were ticked here
+        self._own_tags = False  # whether tags were selected in this section
         self._unsubscribe: Callable[[], None] = lambda: None
         self._was_active = False
         changed = boundary.guarded(self._changed)
@@ -99,17 +99,17 @@ class CaseSection:
         self.view = styled(ipw.Box(), "vnb-case-view")
 
     def follow(self, tags: Sequence[str]) -> None:
-        """Tick the tags of the form, unless others were ticked here."""
+        """Select the tags of the form, unless others were selected in this section."""
         if not self._own_tags:
             self._tags.ticked = tags
             self._changed()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the file is checked, or its sweep has begun; return whether that is so."""
+        """Wait until the file is checked or its sweep has started; return False on a timeout."""
         return self._executor.wait(timeout)
 
     def close(self) -> None:
-        """Close every widget; a sweep that is under way goes on, and its view with it."""
+        """Close every widget; a running sweep continues with its view."""
         self._unsubscribe()
         with self._lock:
             self._choice = self._ready = None
@@ -129,7 +129,7 @@ class CaseSection:
         self._changed()
 
     def _changed(self, *_: object) -> None:
-        """Check what is chosen now, in a thread; Run waits for it."""
+        """Check the current selection in a thread; Run is disabled until then."""
         with self._lock:
             self._ready = self._choice = None
             try:
@@ -144,7 +144,7 @@ class CaseSection:
             self._executor.submit(self._boundary.guarded(partial(self._check, self._choice)))
 
     def _chosen(self) -> _Choice | None:
-        """Return what is chosen; None where there is no file yet."""
+        """Return the current selection; None without a file."""
         file, typed = self._given, self._repeats.value.strip()
         if file is None:
             return None
@@ -158,23 +158,23 @@ class CaseSection:
 
     def _check(self, choice: _Choice) -> None:
         if choice is not self._choice:
-            return  # something else is chosen by now
-        html, label, ready = self._plan.value, _AGAIN, choice
+            return  # the selection has changed
+        html, label, ready = self._plan.value, _CHECK_LABEL, choice
         try:
             plan = self._call(choice, dry_run=True)
-            if plan.ended is not None:  # all of it was run
+            if plan.ended is not None:  # every run is finished
                 ready = choice._replace(existing="restart")
                 plan = self._call(ready, dry_run=True)
             calls = plural(plan.calls, "call")
-            again = " again" if ready.existing == "restart" else ""
-            label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{again}"
+            repetition = " again" if ready.existing == "restart" else ""
+            label = f"Resume: {calls}" if plan.resumes else f"Run {calls}{repetition}"
             html = case_plan_html(plan)
         except VellumNBError as exc:
             html = problems_html(exc)
         finally:
             with self._lock:
                 if choice is self._choice:
-                    self._ready = None if label == _AGAIN else ready
+                    self._ready = None if label == _CHECK_LABEL else ready
                     self._show(html, label)
 
     def _call(self, choice: _Choice, **options: bool) -> Any:
@@ -204,11 +204,11 @@ class CaseSection:
             html = problems_html(exc)
         finally:
             with self._lock:
-                self._show(html, _AGAIN)
+                self._show(html, _CHECK_LABEL)
         self._followed()
 
     def _followed(self) -> None:
-        """Follow the sweep: while it is under way no other is started from here."""
+        """Follow the sweep; no other sweep can be started while it runs."""
         with self._lock:
             active = self._is_active()
             if active == self._was_active:
@@ -224,23 +224,23 @@ class CaseSection:
         return self.sweep is not None and self.sweep.state in ACTIVE
 
     def _show(self, plan_html: str, label: str = "", *, state: str = "") -> None:
-        """Show the plan, or what is wrong with it; without a `label` Run waits."""
+        """Show the plan or its problems; Run is disabled without a `label`."""
         active = self._is_active()
         self._plan.value = plan_html
         self._state.value = "" if active else state
         self._run.disabled = active or not label
         self._run.description = "Running…" if active else label or "Run"
-        (self._run.remove_class if label == _AGAIN else self._run.add_class)("vnb-case-go")
+        (self._run.remove_class if label == _CHECK_LABEL else self._run.add_class)("vnb-case-go")
 
 
 def case_plan_html(plan: SweepPlan) -> str:
-    """Return what is going to be sent, how long that takes and what it costs."""
+    """Return the number of runs, their duration and their cost."""
     figures = {"time": plan.seconds, "cost": plan.cost_usd}
     unknown = [name for name, value in figures.items() if value is None]
     line = plan.headline
     if unknown:
         line += f"; {' and '.join(unknown)} {'are' if len(unknown) > 1 else 'is'} not known yet"
-    notes = "".join(f"<li>{name_html(each)}</li>" for each in plan.notes)
+    notes = "".join(f"<li>{name_html(text)}</li>" for text in plan.notes)
     columns: dict[str, Callable[[TagPlan], str]] = {"calls": lambda tag: f"{tag.calls:,}"}
     if plan.found:
         columns["in the history"] = lambda tag: f"{tag.found + tag.reused:,}"
@@ -261,18 +261,19 @@ def case_plan_html(plan: SweepPlan) -> str:
 
 
 def problems_html(exc: VellumNBError) -> str:
-    """Return why there is no plan: a sentence, and a table where rows do not fit."""
+    """Return the reason for a missing plan, with a table of invalid rows."""
     problems = exc.problems if isinstance(exc, InputError) else ()
-    if not any(each.row is not None for each in problems):
+    if not any(problem.row is not None for problem in problems):
         return alert_html(exc)
     head = str(exc).partition("\n")[0]
     rows = "".join(
-        f"<tr><td>{'' if each.row is None else f'{each.row:,}'}</td>"
-        f"<td><code>{name_html(each.variable)}</code></td><td>{name_html(each.message)}</td></tr>"
-        for each in problems[:_MOST]
+        f"<tr><td>{'' if problem.row is None else f'{problem.row:,}'}</td>"
+        f"<td><code>{name_html(problem.variable)}</code></td>"
+        f"<td>{name_html(problem.message)}</td></tr>"
+        for problem in problems[:_MAX_PROBLEMS]
     )
-    more = len(problems) - _MOST
-    rest = f'<p class="vnb-quiet">… and {more:,} more</p>' if more > 0 else ""
+    more = len(problems) - _MAX_PROBLEMS
+    omitted = f'<p class="vnb-quiet">… and {more:,} more</p>' if more > 0 else ""
     table = table_html("vnb-plan-table vnb-case-problems", ["row", "variable", "problem"], rows)
     alert = f'<div role="alert" class="vnb-alert">{ALERT}<span>{name_html(head)}</span></div>'
-    return f"{alert}{table}{rest}"
+    return f"{alert}{table}{omitted}"

@@ -1,4 +1,4 @@
-"""A field for a CHAT_HISTORY: turns one can write, move and remove, or paste as JSON."""
+"""Field for a CHAT_HISTORY: turns to edit, move and remove, or JSON to paste."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGNS_PER_TOKEN = 4
 
 
 class ChatField(Field):
-    """An ordered list of turns."""
+    """Ordered list of turns."""
 
     CLASSES = "vnb-long vnb-chat"
 
@@ -47,7 +47,7 @@ class ChatField(Field):
 
     @property
     def typed(self) -> list[Message]:
-        """The turns as messages, also those without text."""
+        """The turns as messages, including those without text."""
         return [turn.message for turn in self._turns]
 
     @typed.setter
@@ -69,7 +69,7 @@ class ChatField(Field):
         self.touched()
 
     def touched(self, *_: object) -> None:
-        """Count the turns again, and notify the form."""
+        """Update the count of turns and notify the form."""
         if self._filling:
             return
         signs = sum(len(turn.text.value) for turn in self._turns)
@@ -87,26 +87,26 @@ class ChatField(Field):
         return self.typed
 
     def _fill(self, value: Any) -> None:
-        """Show messages; nothing is one empty turn to write in."""
+        """Show messages, or one empty turn if there are none."""
         self.typed = chat_messages(value or []) or [{"role": "USER", "text": ""}]
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether only the last turn is still to be written."""
+        """True if only the last turn has no text yet."""
         return self.is_empty or all(
             turn.is_empty == (turn is self._turns[-1]) for turn in self._turns
         )
 
     def focus(self, turn: int | None = None) -> None:
-        """Move the focus to a turn; without a number to the first empty one, else the first."""
+        """Move the focus to a turn, by default the first empty one, or the first."""
         if not self._turns:
             self._add.focus()
             return
-        empty = next((at for at, each in enumerate(self._turns) if each.is_empty), 0)
+        empty = next((at for at, entry in enumerate(self._turns) if entry.is_empty), 0)
         self._turns[empty if turn is None else turn].text.focus()
 
     def show(self, problem: str | None) -> None:
-        """Show `problem`, and mark the turns that it is about: the empty ones if there are any."""
+        """Show `problem` and mark the empty turns it refers to."""
         super().show(problem)
         some_empty = any(turn.is_empty for turn in self._turns)
         for turn in self._turns:
@@ -114,24 +114,24 @@ class ChatField(Field):
             (turn.widget.add_class if is_bad else turn.widget.remove_class)("vnb-turn-bad")
 
     def add(self) -> None:
-        """Add an empty turn of the role that is next to speak, ready to be written."""
+        """Add an empty turn of the role that speaks next."""
         last = self._turns[-1].message["role"] if self._turns else ""
         role = "ASSISTANT" if last == "USER" else "USER"
         self.typed = [*self.typed, {"role": role, "text": ""}]
         self.focus(-1)
 
     def move(self, place: int, step: int) -> None:
-        """Move a turn up (-1) or down (+1); the focus goes with it."""
-        turns, other = self.typed, place + step
-        if 0 <= other < len(turns):
-            turns[place], turns[other] = turns[other], turns[place]
+        """Move a turn up (-1) or down (+1) with its focus."""
+        turns, target = self.typed, place + step
+        if 0 <= target < len(turns):
+            turns[place], turns[target] = turns[target], turns[place]
             self.typed = turns
-            moved = self._turns[other]
+            moved = self._turns[target]
             go_on = moved.up if step < 0 else moved.down
             (moved.text if go_on.disabled else go_on).focus()
 
     def remove(self, place: int) -> None:
-        """Remove a turn; the focus goes to its neighbour."""
+        """Remove a turn and move the focus to its neighbour."""
         self.typed = [turn for at, turn in enumerate(self.typed) if at != place]
         self.focus(min(place, len(self._turns) - 1))
 
@@ -164,7 +164,7 @@ class _Turn:
 
     def __init__(self, field: ChatField, place: int) -> None:
         number = place + 1
-        self._parts: Message = {}  # of the message, beside role and text
+        self._parts: Message = {}  # fields of the message besides role and text
         self._role = ipw.Dropdown(options=list(ROLES), value="USER", description=f"role {number}")
         self.text = ipw.Textarea(description=f"{field.name}, turn {number}", rows=1)
         for control in (self._role, self.text):
@@ -196,11 +196,11 @@ class _Turn:
         content = self._parts.get("content")
         text = json.dumps(content, ensure_ascii=False) if content else message.get("text") or ""
         self.text.value = page_safe(text)
-        self.text.disabled = content is not None  # parts are edited as JSON
+        self.text.disabled = content is not None  # other content is edited as JSON
 
 
 def _answer_text(run: Run) -> str:
-    """Return what `run` answered in a chat: the last turn it gave, else its longest text."""
+    """Return the answer of `run` to a chat: its last turn, or its longest text."""
     for name, kind in run.output_types.items():
         turns = run.outputs.get(name)
         last = turns[-1] if kind == "CHAT_HISTORY" and isinstance(turns, list) and turns else None
@@ -214,7 +214,7 @@ def _chat_of(fields: FieldSet) -> ChatField | None:
 
 
 def _question_of(run: Run, sent: list[Message], fields: FieldSet) -> TextField | None:
-    """Return the text field that has the question of `run`, unless its chat ends in one."""
+    """Return the text field with the question of `run`, unless its chat ends with one."""
     asks = (
         field
         for field in fields
@@ -226,7 +226,7 @@ def _question_of(run: Run, sent: list[Message], fields: FieldSet) -> TextField |
 
 
 def _turns_of(run: Run, chat: ChatField, fields: FieldSet) -> list[Message]:
-    """Return the chat of `run`: the turns that were sent, the question, the answer."""
+    """Return the chat of `run`: the turns sent, the question and the answer."""
     try:
         turns = chat_messages(run.inputs.get(chat.name) or [])
     except InputError:
@@ -239,52 +239,44 @@ def _turns_of(run: Run, chat: ChatField, fields: FieldSet) -> list[Message]:
 
 
 class Continuation:
-    """The conversations that a form continues: each release continues its own answer.
+    """Conversations that a form continues, one per release.
 
-    Parameters
-    ----------
-    run : Run
-        The run whose chat the form displays.
-    runs : sequence of Run
-        The runs of the releases that have a conversation of their own.
-    fields : FieldSet
-        The fields of the form.
+    The form displays the chat of `run`; `runs` are those of the releases with separate chats.
     """
 
     def __init__(self, run: Run, runs: Sequence[Run], fields: FieldSet) -> None:
         self.run = run
-        self.runs = {each.release_tag: each for each in runs if each.execution_id is not None}
+        self.runs = {r.release_tag: r for r in runs if r.execution_id is not None}
         self._fields = fields
         chat = _chat_of(fields)
         self._shown = [] if chat is None else chat.typed[: len(_turns_of(run, chat, fields))]
 
     def without(self, tags: Sequence[str]) -> list[str]:
-        """Return those of `tags` that have no conversation of their own."""
+        """Return the tags without a conversation."""
         return [tag for tag in tags if tag not in self.runs]
 
     @property
     def is_edited(self) -> bool:
-        """Whether a turn of the conversation was edited, so that no release continues its own."""
+        """True if an earlier turn was edited, which ends the separate conversations."""
         chat = _chat_of(self._fields)
         return chat is not None and chat.typed[: len(self._shown)] != self._shown
 
     def inputs(self, tag: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `inputs` with the release's own chat; one that was edited stays as it is."""
-        chat, own = _chat_of(self._fields), self.runs.get(tag)
-        given = None if chat is None else inputs.get(chat.name)
+        """Return `inputs` with the chat of the release; an edited chat is unchanged."""
+        chat, own_run = _chat_of(self._fields), self.runs.get(tag)
+        turns = None if chat is None else inputs.get(chat.name)
         length = len(self._shown)
-        if chat is None or own is None or not given or given[:length] != self._shown:
+        if chat is None or own_run is None or not turns or turns[:length] != self._shown:
             return dict(inputs)
-        return {**inputs, chat.name: [*_turns_of(own, chat, self._fields), *given[length:]]}
+        return {**inputs, chat.name: [*_turns_of(own_run, chat, self._fields), *turns[length:]]}
 
 
 def next_turn(run: Run, fields: FieldSet) -> None:
-    """Put the answer of `run` into the chat that it was asked in, and ask for the next turn.
+    """Append the answer of `run` to its chat and start the next turn.
 
-    The chat goes on from the turns that were sent with `run`; a turn that the user has written
-    since is kept as the next one. Where the question is in a text field of its own, it joins the
-    chat, and that field is emptied for the next question. Without a chat field the first field
-    gets the focus.
+    The chat starts with the turns sent with `run`. A turn written since then becomes the next one.
+    A question in a separate text field is appended to the chat and removed from the field. Without
+    a chat field, the first field gets the focus.
     """
     chat = _chat_of(fields)
     if chat is None:

@@ -1,4 +1,4 @@
-"""The controls of a form: one field a variable, all of them together, folds, release tags."""
+"""Controls of a form: fields, folds and release tags."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from vellum_nb.widgets.base import button, close_tree, note, styled
 from vellum_nb.widgets.markup import ALERT, name_html, page_safe
 from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name, union
 
-_ONE_LINE = 200  # characters of a text, at most, for a control of one line
-_SHORT_JSON = 80
+_MAX_LINE_CHARS = 200  # characters; longer texts get a multi-line control
+_MAX_JSON_LINE_CHARS = 80
 _CHIPS = 12
 
 
 class Field:
-    """One input variable: its control, label, type, description, and what is wrong with it.
+    """One input variable: control, label, type, description and problem.
 
-    A subclass builds its control and defines how what is typed becomes a value and back. Typed
-    text stays as it was typed, right or wrong. `changed` is called after every change, by hand or
-    by code. `expects` is what each release tag wants; the tag is empty when there is only one.
+    A subclass builds the control and converts its text to a value and back. Invalid text is kept.
+    `changed` is called after every change by the user or by code. `expects` holds the variable of
+    each release tag; the tag is empty if there is only one.
     """
 
     CLASSES: ClassVar[str] = "vnb-short"
@@ -42,7 +42,7 @@ class Field:
         self.expects: Sequence[tuple[str, VellumVariable]] = (("", variable),)
         self._control: Any = None
         self._judged: tuple[Any, str | None] = (None, None)
-        self._changed: Callable[[], None] = lambda: None  # while the field is built
+        self._changed: Callable[[], None] = lambda: None  # during construction
         self._message = note("", "vnb-problem")
         about = note(escape(variable.description), "vnb-help")
         caption = note(escape(self._caption()), "vnb-type")
@@ -51,18 +51,18 @@ class Field:
         self._changed = changed
 
     def _build(self) -> list[Any]:
-        """Return the controls; the first one carries the label."""
+        """Return the controls; the first one has the label."""
         raise NotImplementedError
 
     def _labelled(self, kind: Any, **options: Any) -> list[Any]:
-        """Build one control that carries the label, and show the default in it."""
+        """Build a single control with the label and the default."""
         self._control = styled(kind(description=self.label, **options), "vnb-control")
         self.reset()
         self._control.observe(self.touched, "value")
         return [self._control]
 
     def _parse(self) -> Any:
-        """Return what is typed as a natural value, None for nothing; raise `InputError`."""
+        """Return the natural value, or None if the control is empty; raise `InputError`."""
         raise NotImplementedError
 
     def _fill(self, value: Any) -> None:
@@ -70,30 +70,30 @@ class Field:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Show the default; nothing where it is no value of this kind."""
+        """Show the default; a default of another type is ignored."""
         try:
             self._fill(default_of(self.variable))
         except InputError:
             self._fill(None)
 
     def focus(self) -> None:
-        """Move the keyboard's focus to the control."""
+        """Move the keyboard focus to the control."""
         self._control.focus()
 
     def _caption(self) -> str:
         return type_name(self.variable)
 
     def _check(self, value: Any, variable: VellumVariable) -> str | None:
-        """Return what is wrong with a value that could be read."""
+        """Return the problem of a value, or None."""
         if value is None and variable.is_required:
             return "A value is required."
         if variable.json_schema and value == default_of(variable):
-            return None  # the server made it, and checking a schema costs an import of 0.4 s
+            return None  # the server created it, and importing the schema check takes 0.4 s
         return value_problem(value, variable)
 
     @property
     def typed(self) -> Any:
-        """What is in the control, as it was typed."""
+        """The raw content of the control."""
         return self._control.value
 
     @typed.setter
@@ -102,7 +102,7 @@ class Field:
 
     @property
     def value(self) -> Any:
-        """The natural value; None when nothing, or nothing readable, is typed."""
+        """The natural value; None if the control is empty or invalid."""
         return self._read()[0]
 
     @value.setter
@@ -111,13 +111,13 @@ class Field:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is typed."""
+        """True if the control is empty."""
         value, problem = self._read()
         return value is None and problem is None
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether what is wrong, if anything, is only that something is still to be typed."""
+        """True if the only errors are missing values."""
         return self.is_empty
 
     def _read(self) -> tuple[Any, str | None]:
@@ -127,31 +127,31 @@ class Field:
             return None, str(exc)
 
     def problem(self) -> str | None:
-        """Return why no run can start with what is typed, or None."""
+        """Return the problem that prevents a run, or None."""
         state = (self.typed, self.expects)
         if self._judged[0] != state:
             self._judged = (state, self._problem())
         return self._judged[1]
 
     def _problem(self) -> str | None:
-        value, problem = self._read()
-        if problem is not None:
-            return problem
+        value, unreadable = self._read()
+        if unreadable is not None:
+            return unreadable
         for tag, variable in self.expects:
-            if found := self._check(value, variable):
-                return f"{tag}: {found}" if tag else found
+            if problem := self._check(value, variable):
+                return f"{tag}: {problem}" if tag else problem
         return None
 
     def show(self, problem: str | None) -> None:
-        """Show `problem` beside the control, or remove it."""
+        """Show `problem` next to the control, or remove it."""
         self._message.value = problem_html(problem) if problem else ""
         (self.widget.add_class if problem else self.widget.remove_class)("vnb-bad")
 
     def look(self) -> None:
-        """Read what the value points at, before it is used; most point at nothing."""
+        """Read the file that the value refers to, if any, before a run."""
 
     def touched(self, *_: object) -> None:
-        """Notify the form that something was typed."""
+        """Notify the form of a change."""
         self._changed()
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Field:
 
 
 class TextField(Field):
-    """A STRING: one line where the schema makes it short, else a text area."""
+    """STRING field, on one line if the schema limits the length."""
 
     CLASSES = "vnb-long"
 
@@ -168,7 +168,7 @@ class TextField(Field):
         schema = self.variable.json_schema or {}
         longest, several = schema.get("maxLength"), schema.get("x-multiline")
         if not isinstance(several, bool):
-            several = not (isinstance(longest, int) and longest <= _ONE_LINE)
+            several = not (isinstance(longest, int) and longest <= _MAX_LINE_CHARS)
         return self._labelled(ipw.Textarea, rows=3) if several else self._labelled(ipw.Text)
 
     def _parse(self) -> str | None:
@@ -179,7 +179,7 @@ class TextField(Field):
 
 
 class NumberField(Field):
-    """A NUMBER, with the bounds of its schema; a wrong number stays as it was typed."""
+    """NUMBER field with the bounds of its schema; invalid text is kept."""
 
     CLASSES = "vnb-short vnb-number"
 
@@ -232,7 +232,7 @@ class BoolField(Field):
 
 
 class EnumField(Field):
-    """One of the values that the schema names."""
+    """Choice of one of the schema's enum values."""
 
     def _build(self) -> list[Any]:
         none = "choose…" if self.variable.is_required else "none"
@@ -247,12 +247,12 @@ class EnumField(Field):
 
     @property
     def typed(self) -> Any:
-        """The value that is chosen."""
+        """The selected value."""
         return self._values[self._control.value]
 
     @typed.setter
     def typed(self, value: Any) -> None:
-        if value not in self._values:  # it is shown with its problem, like a mistyped text
+        if value not in self._values:  # shown with its problem, like invalid text
             self._values.append(value)
             label = (page_safe(str(value)), len(self._values) - 1)
             self._control.options = (*self._control.options, label)
@@ -266,7 +266,7 @@ class EnumField(Field):
 
 
 class JsonField(Field):
-    """JSON as text; a mistake is named by line and column, and the text stays."""
+    """JSON field; errors state line and column, and the text is kept."""
 
     CLASSES = "vnb-long vnb-json"
 
@@ -275,7 +275,7 @@ class JsonField(Field):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is typed; null is a value."""
+        """True if the text is empty; null is a value."""
         return not self.typed.strip()
 
     def _parse(self) -> Any:
@@ -291,9 +291,9 @@ class JsonField(Field):
 
 
 class FieldSet:
-    """The fields of a form: shows those that the chosen releases want, and keeps what was typed.
+    """The fields of the selected releases.
 
-    `make` returns the field for a variable; `changed` is called after every change of a field.
+    `make` creates the field of a variable; `changed` is called after every change of a field.
     """
 
     def __init__(
@@ -306,10 +306,10 @@ class FieldSet:
         self._changed = changed
         self._silent = False
         self._visible: dict[str, Field] = {}
-        self._fields: dict[str, Field] = {}  # also those that no chosen release wants
+        self._fields: dict[str, Field] = {}  # including those of deselected releases
 
     def show(self, by_tag: Mapping[str, Variables]) -> None:
-        """Show the union of what the releases want; what was typed moves to the new fields."""
+        """Show one field per input variable of the selected releases. Entered values are kept."""
         replaced: list[Field] = []
         self._visible = {}
         with self._silently():
@@ -343,7 +343,7 @@ class FieldSet:
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
-        """Change several fields without a notification; the caller notifies once."""
+        """Change several fields with a single notification by the caller."""
         self._silent = True
         try:
             yield
@@ -358,7 +358,7 @@ class FieldSet:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Natural values of all inputs that have a readable one."""
+        """Natural values of all inputs with a valid one."""
         return {
             field.name: field.value
             for field in self
@@ -367,21 +367,21 @@ class FieldSet:
 
     @property
     def typed(self) -> dict[str, Any]:
-        """What is in each field, right or wrong."""
+        """The raw content of each field, valid or not."""
         return {field.name: field.typed for field in self}
 
     def set_values(self, values: Mapping[str, Any], *, where: str) -> None:
-        """Show `values`; inputs that are not named go back to their defaults.
+        """Show `values` and reset all other inputs to their defaults.
 
         Raises
         ------
         InputError
-            A name is no input; the message lists the known ones and nothing is changed.
+            A name is unknown. The fields are unchanged.
         """
-        known = ", ".join(self._visible) or "none"
+        available = ", ".join(self._visible) or "none"
         unknown = [str(name) for name in values if name not in self._visible]
         if unknown:
-            words = f"is not an input. The form's inputs: {known}"
+            words = f"is not an input. The form's inputs: {available}"
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, [InputProblem(name, words) for name in unknown])
         with self._silently():
@@ -392,18 +392,18 @@ class FieldSet:
                     field.reset()
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong, by the input's name, in the order of the fields."""
+        """Return the problems by input name, in the order of the fields."""
         return {field.name: problem for field in self if (problem := field.problem())}
 
     def show_problems(self, *, tried: bool) -> dict[str, str]:
-        """Show what is wrong beside each field, empty ones only after a try to run; return it."""
-        found = self.problems()
+        """Show each problem next to its field, and return them; empty fields only if `tried`."""
+        problems = self.problems()
         for field in self:
-            field.show(found.get(field.name) if tried or not field.is_unfinished else None)
-        return found
+            field.show(problems.get(field.name) if tried or not field.is_unfinished else None)
+        return problems
 
     def close(self) -> None:
-        """Close every field, also those that are not shown."""
+        """Close every field, including hidden ones."""
         self.widget.children = ()
         for field in self._fields.values():
             field.close()
@@ -411,9 +411,9 @@ class FieldSet:
 
 
 class Fold:
-    """A heading that opens and closes what is under it; closed at first.
+    """Heading that expands its content; collapsed at first.
 
-    With `late` the page gets the parts only when it is opened first.
+    With `late`, the content is sent to the page when it is first expanded.
     """
 
     def __init__(self, title: str, hint: str, parts: Sequence[Any], *, late: bool = False) -> None:
@@ -429,7 +429,7 @@ class Fold:
         self._toggle.value = True
 
     def close(self) -> None:
-        """Close its widgets and all parts."""
+        """Close the widgets with their content."""
         for widget in (self.widget, *self._parts):
             close_tree(widget)
 
@@ -442,9 +442,9 @@ class Fold:
 
 
 class TagBar:
-    """The release tags to run on: a chip with a check box for each release, oldest first.
+    """Release tags to run on: one chip with a check box per release, oldest first.
 
-    `changed` is called after each change by hand; `css` is the class of the whole bar.
+    `changed` is called after each change by the user; `css` is the class of the bar.
     """
 
     def __init__(
@@ -457,8 +457,8 @@ class TagBar:
         for choice in choices:
             box = ipw.Checkbox(description=visible_name(choice.tag), indent=False)
             styled(box, "vnb-check").observe(self._clicked, "value")
-            others = "".join(f" = {name_html(name)}" for name in choice.names[1:])
-            parts = [box, note(others, "vnb-others")] if others else [box]
+            aliases = "".join(f" = {name_html(name)}" for name in choice.names[1:])
+            parts = [box, note(aliases, "vnb-others")] if aliases else [box]
             self._boxes[choice.tag] = box
             self._chips.append(styled(ipw.Box(parts), "vnb-chip"))
         hidden = len(choices) - _CHIPS
@@ -469,7 +469,7 @@ class TagBar:
 
     @property
     def ticked(self) -> list[str]:
-        """The tags of the ticked chips, oldest first."""
+        """The selected tags, oldest first."""
         return [tag for tag, box in self._boxes.items() if box.value]
 
     @ticked.setter
@@ -491,39 +491,39 @@ class TagBar:
         self.widget.children = (self.widget.children[0], *self._chips)
 
     def close(self) -> None:
-        """Close what the bar made, also chips that are not shown."""
+        """Close all widgets, including hidden chips."""
         for widget in (*self._chips, self._more):
             if widget not in self.widget.children:
                 close_tree(widget)
 
 
 def problem_html(problem: object) -> str:
-    """Return a problem as HTML that is read out."""
+    """Return a problem as HTML that screen readers announce."""
     return f'<div role="alert">{ALERT}<span>{escape(str(problem))}</span></div>'
 
 
 def read_json(text: str) -> Any:
-    """Return the value of `text`; raise an `InputError` that explains what is wrong."""
+    """Parse `text` as JSON; raise an `InputError` that explains the problem."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         msg = _json_problem(text, exc)
         raise InputError(msg) from None
     except RecursionError:
-        msg = "Not valid JSON that can be sent: it is nested too deep."
+        msg = "Not valid JSON that can be sent: it is nested too deeply."
         raise InputError(msg) from None
 
 
 def _json_problem(text: str, exc: json.JSONDecodeError) -> str:
-    """Return where and why `text` is no JSON; what Python allows is named as such."""
+    """Describe the position and cause of invalid JSON, and recognize Python literals."""
     at, why = exc.pos, exc.msg[:1].lower() + exc.msg[1:]
-    before, rest = text[:at].rstrip(), text[at:].lstrip()
-    word = re.match("True|False|None|'", rest)
-    if before.endswith(",") and rest[:1] in {"]", "}"}:
-        at, why = len(before) - 1, f"a comma before the closing {rest[0]}"
+    before, remaining = text[:at].rstrip(), text[at:].lstrip()
+    word = re.match("True|False|None|'", remaining)
+    if before.endswith(",") and remaining[:1] in {"]", "}"}:
+        at, why = len(before) - 1, f"a comma before the closing {remaining[0]}"
     elif word:
         why = f"{word[0]} is Python; JSON has true, false, null and double quotes"
-    elif not rest:
+    elif not remaining:
         at, why = len(text), "the end is missing"
     line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     return (
@@ -537,8 +537,8 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 def write_json(value: Any) -> str:
-    """Return `value` as JSON: on one line when it is short."""
+    """Return `value` as JSON, on one line if it is short."""
     short = json.dumps(plain(value), ensure_ascii=False)
-    if len(short) <= _SHORT_JSON:
+    if len(short) <= _MAX_JSON_LINE_CHARS:
         return short
     return json.dumps(plain(value), ensure_ascii=False, indent=2)

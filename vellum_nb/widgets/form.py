@@ -62,9 +62,9 @@ FIELDS: Mapping[str, Callable[[VellumVariable, Callable[[], None]], Field]] = {
 }
 FORM_STYLE = f"<style>{asset('form.css')}</style>"
 
-_LONGEST = 2_000  # characters of an input in the static form
-_NAMED = 4  # problems that are named beside Run
-_SHORTEST = 0.1  # seconds
+_MAX_INPUT_CHARS = 2_000  # characters of an input in the static form
+_MAX_NAMED = 4  # invalid fields named next to Run
+_MIN_ELAPSED_S = 0.1  # seconds
 _OPTIONS = (
     (
         "external id",
@@ -78,48 +78,48 @@ _OPTIONS = (
 
 
 def make_field(variable: VellumVariable, changed: Callable[[], None]) -> Field:
-    """Return the field that asks for `variable`."""
+    """Return the field of `variable`."""
     return FIELDS[field_kind(variable)](variable, changed)
 
 
 class _Accessibility(anywidget.AnyWidget):
-    """Shows nothing; keeps the focus inside the form and describes it to screen readers."""
+    """Invisible widget that keeps the focus in the form and describes it to screen readers."""
 
     _esm = traitlets.Unicode(script("form.js")).tag(sync=True)
 
 
-class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """The form of a deployment, which `Workspace.form` makes: runs it on the chosen release tags.
+class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
+    """Form that runs a deployment on the selected release tags; created by `Workspace.form`.
 
     Parameters
     ----------
     spec : FormSpec
         The deployment.
     run, stream : callable
-        Execute one `RunRequest`, and return a `Run` also where the API fails; `stream`, if there
-        is one, calls back with the text so far.
+        Execute one `RunRequest` and return a `Run` even if the API fails; `stream`, if given, calls
+        back with the partial text.
     release : callable
-        Retrieves the release that a tag points at.
+        Fetches the release that a tag points to.
     count : callable, optional
-        Returns how many runs of the deployment the history holds; None if it does not know.
+        Returns the number of stored runs of the deployment, or None if it is unknown.
     rate, trace : callable, optional
-        Rates a run by thumbs and desired outputs, and returns it so; returns the nodes of a run.
+        Rates a run and returns the rated run; returns the nodes of a run.
     look_up : callable, optional
-        Looks up a run in doubt, and returns it as it is then.
+        Looks up a run in doubt and returns the updated run.
     cases : callable, optional
-        `Workspace.sweep` of the deployment: plans and runs a file of cases.
+        `Workspace.sweep` of the deployment, for files of cases.
 
     Attributes
     ----------
     value : dict
-        Input name to natural Python value, of all inputs with a valid one. Set it to fill the form:
-        inputs that are not named get their defaults.
+        Natural Python values of all valid inputs. Set it to fill the form; other inputs are reset
+        to their defaults.
     release_tags : list of str
-        The tags to run on; set it to choose others.
+        The selected release tags; can be set.
     runs : tuple of Run
         The newest answers, one per release tag.
     busy, streaming : bool
-        Whether runs are in progress; whether they show text as it arrives: the Stream switch.
+        True while runs are in progress; state of the Stream switch.
 
     Examples
     --------
@@ -154,22 +154,22 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._spec = spec
         self._count = count
         self._lock = threading.RLock()
-        self._reads_fields = False  # `value` is being set to what is in the fields
+        self._reads_fields = False  # while `value` is updated from the fields
         self._sent: dict[str, Any] | None = None
         self._continuation: Continuation | None = None
-        self._tried = False  # to run with something wrong
-        self._reading = False  # releases that were ticked
-        self._submit_then = False  # when they are read
-        self._last_sweep: Sweep | None = None  # of the closed form
+        self._tried = False  # to run with an invalid field
+        self._reading = False  # selected releases
+        self._submit_then = False  # while they are fetched
+        self._last_sweep: Sweep | None = None  # of a closed form
         boundary = self._boundary = ErrorBoundary()
         self._releases = Releases(spec, release)
         self._reader = SerialExecutor("vellum-nb-release")
         edited = boundary.guarded(self._edited)
         self._fields = FieldSet(make_field, edited)
         self._options = FieldSet(make_field, edited)
-        self._options.show({"": [_option(*each) for each in _OPTIONS]})
+        self._options.show({"": [_option(*option) for option in _OPTIONS]})
         more = [field.widget for field in self._options]
-        self._more = Fold("More options", ", ".join(each[0] for each in _OPTIONS), more)
+        self._more = Fold("More options", ", ".join(option[0] for option in _OPTIONS), more)
         self._tags = TagBar(spec.tags, boundary.guarded(self._tags_clicked))
         self._bar = RunBar(
             run=boundary.guarded(self.submit),
@@ -204,7 +204,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._show_head()
         self._notice = note("", "vnb-notices")
         cases = [] if self._cases is None else [self._cases.widget]
-        run = [self._tags.widget, self._bar.widget, self._notice]  # which moves none of the others
+        run = [self._tags.widget, self._bar.widget, self._notice]  # keeps the layout
         actions = [*run, self._more.widget, *cases]
         self.children = [
             note(FORM_STYLE, "vnb-style"),
@@ -222,26 +222,26 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self.release_tags = [self._spec.latest.tag]
         else:
             self._show_fields()
-        if "jsonschema" not in sys.modules:  # so that the first key typed does not wait for it
+        if "jsonschema" not in sys.modules:  # otherwise the first typed key would wait for it
             args = (0, {"type": "integer"})
             threading.Thread(target=schema_problem, args=args, daemon=True).start()
 
     @property
     def errors(self) -> dict[str, str]:
-        """Why the form cannot run, by the input's name."""
+        """The problems that prevent a run, by input name."""
         return {} if self.is_closed else self._fields.problems()
 
     @property
     def sweep(self) -> Sweep | None:
-        """The sweep that was started last, by Run on a file of cases."""
+        """The last sweep started from a file of cases."""
         if self.is_closed:
             return self._last_sweep
         return None if self._cases is None else self._cases.sweep
 
     def submit(self) -> None:
-        """Run on every chosen release tag, as the button does; returns at once.
+        """Run on every selected release tag, like the button, without waiting.
 
-        Nothing is sent while a field is wrong, no release tag is chosen, or runs are under way.
+        Nothing is sent if a field is invalid, no release tag is selected, or runs are in progress.
         """
         with self._lock:
             self._require_open()
@@ -250,11 +250,11 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 return
             for field in self._fields:
                 field.look()
-            found = self._show_problems(trying=True)
-            self._tried = bool(found)
-            if found:
-                self._focus(next(iter(found)))
-            if found or not self.release_tags:
+            problems = self._show_problems(trying=True)
+            self._tried = bool(problems)
+            if problems:
+                self._focus(next(iter(problems)))
+            if problems or not self.release_tags:
                 return
             self._sent = self._fields.typed
             self.busy = True
@@ -262,7 +262,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._runs.start(self._requests(), streaming=self.streaming)
 
     def _requests(self) -> list[RunRequest]:
-        """Return one request a release: the same case for all, with what is not sent to it."""
+        """Build one request per release: the same case, without the inputs it lacks."""
         by_tag = self._releases.by_tag(self.release_tags)
         inputs, options = self._fields.values, self._options.values
         external_id = options.get("external id")
@@ -275,7 +275,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 inputs=dict(inputs) if continued is None else continued.inputs(tag, inputs),
                 release_tag=tag,
                 not_sent=not_sent(list(inputs), variables),
-                external_id=f"{external_id}-{tag}"  # it must be unique
+                external_id=f"{external_id}-{tag}"  # must be unique
                 if external_id and len(by_tag) > 1
                 else external_id,
                 metadata=options.get("metadata"),
@@ -285,7 +285,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         ]
 
     def _continued(self, tags: Sequence[str]) -> Continuation | None:
-        """Return the conversations that the next runs continue, unless it is the one displayed."""
+        """Return the conversations of the next runs, unless the displayed one is the only one."""
         previous = self._options["previous execution"].value
         continued = self._continuation
         if continued is None or continued.run.execution_id != previous:
@@ -293,13 +293,13 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return None if list(tags) == [continued.run.release_tag] else continued
 
     def _show_problems(self, *, trying: bool = False) -> Mapping[str, str]:
-        """Show what is wrong beside each field and beside Run; return it by name."""
-        found = self._fields.show_problems(tried=trying or self._tried)
-        is_unfinished = all(self._fields[name].is_unfinished for name in found)
+        """Show the problems next to the fields and next to Run; return them by input name."""
+        problems = self._fields.show_problems(tried=trying or self._tried)
+        is_unfinished = all(self._fields[name].is_unfinished for name in problems)
         more = self._options.show_problems(tried=True)
         calm = is_unfinished and not more
-        self._bar.show_problems([*found, *more], only_empty=calm, tried=trying or self._tried)
-        return found | more
+        self._bar.show_problems([*problems, *more], only_empty=calm, tried=trying or self._tried)
+        return problems | more
 
     def _focus(self, name: str) -> None:
         if name in self._fields.typed:
@@ -309,12 +309,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             self._options[name].focus()
 
     def cancel(self) -> None:
-        """Cancel the runs in progress; ended ones stay."""
+        """Cancel the runs in progress; finished ones are kept."""
         if not self.is_closed and self._runs.cancel():
             self._bar.cancelling()
 
     def wait(self, timeout: float | None = None) -> tuple[Run, ...]:
-        """Wait until no run is under way, or `timeout` seconds; return `runs`.
+        """Wait for the runs in progress, at most `timeout` seconds; return `runs`.
 
         An interrupt (Ctrl-C, or the kernel's) cancels the runs.
         """
@@ -323,11 +323,10 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return tuple(self.runs)
 
     def continue_from(self, run: Run) -> None:
-        """Continue from the answer of `run`, as its Continue does; nothing is sent.
+        """Continue from the answer of `run`, like its Continue button, without sending a request.
 
-        Its execution becomes the previous one, its answer the next turn of the chat, if any. If
-        several releases are chosen, each continues the execution and answer of its own run, where
-        `runs` has one.
+        Its execution becomes the previous one, and its answer the next turn of the chat, if any.
+        With several releases, each continues its own run in `runs`, if it has one.
         """
         with self._lock:
             self._require_open()
@@ -335,17 +334,17 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                 self._options["previous execution"].value = run.execution_id
                 self._more.open()
             next_turn(run, self._fields)
-            runs = self.runs if any(each.id == run.id for each in self.runs) else ()
+            runs = self.runs if any(r.id == run.id for r in self.runs) else ()
             can_continue = run.execution_id is not None
             self._continuation = Continuation(run, runs, self._fields) if can_continue else None
             self._show_notices()
 
     def close(self) -> None:
-        """Cancel what is under way, close every widget of the form and free its memory.
+        """Cancel the runs in progress, close every widget of the form and free its memory.
 
-        `value`, `release_tags`, `runs` and `sweep` stay; nothing can be run any more.
+        `value`, `release_tags`, `runs` and `sweep` are kept; no further runs can be started.
         """
-        if self.children:  # else it was closed before
+        if self.children:  # unless it was closed before
             parts: tuple[Any, ...] = (self._runs, self._cases, self._fields, self._options)
             for part in filter(None, (*parts, self._tags, self._bar)):
                 part.close()
@@ -360,7 +359,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         super().close()
 
     def _drop_parts(self) -> None:
-        """Drop what a closed form holds: notebooks keep it in `Out`, programs in variables."""
+        """Release the contents of a closed form, which `Out` or a variable may still reference."""
         del self._fields, self._options, self._more, self._tags, self._bar, self._cases, self._runs
         del self._head, self._notice, self._boundary, self._releases, self._reader
         del self._stream_link, self._count
@@ -382,7 +381,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
                     self._refresh()
 
     def _tags_clicked(self) -> None:
-        """Take up the ticks; releases that are not known are read in a thread first."""
+        """Apply the selected release tags. Unknown releases are fetched in a background thread."""
         with self._lock:
             if self._releases.knows(self._tags.ticked):
                 self._take_tags(self._tags.ticked)
@@ -402,7 +401,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             tags = ticked
         finally:
             with self._lock:
-                if bar.ticked == ticked and not self.is_closed:  # else the user went on ticking
+                if bar.ticked == ticked and not self.is_closed:  # unless it changed again
                     self._reading = False
                     self._take_tags(tags)
         if self._submit_then and not self._reading:
@@ -428,7 +427,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
 
     @traitlets.validate("value")
     def _filled(self, proposal: Any) -> Any:
-        """Fill the fields; the trait becomes what they make of it."""
+        """Fill the fields from the trait; update the trait with the accepted values."""
         if self._reads_fields:
             return proposal["value"]
         with self._lock:
@@ -441,15 +440,12 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         return self._releases.by_tag(self.release_tags) or {"LATEST": self._spec.variables}
 
     def _show_fields(self) -> None:
-        """Show the fields of the chosen releases, and what one should know before a run.
-
-        For one release: how its inputs differ from LATEST. For several: what is not sent to which.
-        """
+        """Show the fields of the selected releases, and how their inputs differ."""
         self._show_notices()
         self._fields.show(self._variables())
 
     def _show_notices(self) -> None:
-        """Show how releases differ, and which answers the next runs continue."""
+        """Show the differences between releases, and the answers that the next runs continue."""
         by_tag = self._variables()
         unread = self._releases.unread(self.release_tags)
         lines = [escape(text) for text in (*self._spec.notes, *unread)]
@@ -466,7 +462,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         )
 
     def _edited(self) -> None:
-        """Take up what was typed."""
+        """Apply the entered values."""
         with self._lock:
             self._refresh()
             if self._continuation is not None:
@@ -490,7 +486,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         self._bar.show(len(self.release_tags), doing=doing)
 
     def _show_head(self) -> None:
-        """Show the form's title, where runs go, and how many there are."""
+        """Show the title, the server and the number of runs."""
         if self.is_closed:
             return
         spec, count = self._spec, None if self._count is None else self._count()
@@ -516,10 +512,7 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
         )
 
     def _html(self) -> str:
-        """Return a table of the inputs, below it the answers and traces there are.
-
-        The same form gives the same text, without a time before a run.
-        """
+        """Return a table of the inputs above the answers and traces."""
         spec, values = self._spec, self._fields.values
         head = "".join(f"<th{LEFT}>{name}</th>" for name in ("input", "type", "value"))
         rows = "".join(
@@ -528,9 +521,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no ty
             f"<td{LEFT}><pre>{escape(_value_text(v, values.get(v.key)))}</pre></td></tr>"
             for v in union(list(self._variables().values()))
         )
-        about = "".join(
-            f"<p>{escape(text)}</p>" for text in (spec.description, *spec.notes) if text
-        )
+        texts = filter(None, (spec.description, *spec.notes))
+        about = "".join(f"<p>{escape(text)}</p>" for text in texts)
         traces = "".join(
             f'<details class="vnb-out"><summary>Trace of {escape(run.release_tag)}</summary>'
             f"{trace_html(run.nodes, title=f'Trace of {run.release_tag}')}</details>"
@@ -552,20 +544,20 @@ def _value_text(variable: VellumVariable, value: Any) -> str:
     if FIELDS[field_kind(variable)] is MediaField:
         src = str(value.get("src", "") if isinstance(value, Mapping) else value)
         return f"{src.partition(',')[0]},…" if src.startswith("data:") else src
-    return cut(value_text(plain(value), variable.type), _LONGEST)
+    return cut(value_text(plain(value), variable.type), _MAX_INPUT_CHARS)
 
 
 def _continuation_html(continued: Continuation, tags: Sequence[str]) -> str:
-    """Return which answer each release continues."""
+    """Describe the answer that each release continues."""
     shown = f"<code>{name_html(continued.run.release_tag)}</code>"
     if continued.is_edited:
         return "The conversation was edited: every release is sent the chat that the form shows."
     without = continued.without(tags)
     if len(without) == len(tags):
         return f"All releases continue the answer of {shown}."
-    others = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
+    links = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
     text = f"Each release continues its own answer; the form shows that of {shown}."
-    return f"{text} Without an answer of their own, {others} continue it too." if others else text
+    return f"{text} Without an answer of their own, {links} continue it too." if links else text
 
 
 def _option(key: str, kind: str, description: str, schema: Mapping[str, Any]) -> VellumVariable:
@@ -575,10 +567,10 @@ def _option(key: str, kind: str, description: str, schema: Mapping[str, Any]) ->
 
 
 class RunBar:
-    """Run, Cancel, progress, and why nothing can be sent.
+    """Run, Cancel, progress, and the problems that prevent a run.
 
-    `fix` is called with the name of the field that the user wants to correct. `stream` is the
-    switch, a check box, shown where `streams`.
+    `fix` is called with the name of the field to correct. `stream` is a check box, displayed if
+    `streams` is true.
     """
 
     def __init__(
@@ -606,10 +598,10 @@ class RunBar:
         self.widget = styled(ipw.Box([*parts, *([self.stream] * streams)]), "vnb-runbar")
 
     def show(self, count: int, *, doing: str = "") -> None:
-        """Offer to run on `count` releases, or show what is being done."""
+        """Offer to run on `count` releases, or show the current activity."""
         running = doing == "Running…"
         if running:
-            self._cancel.disabled = False  # first, so that the focus has somewhere to go
+            self._cancel.disabled = False  # first, because the focus moves to it
         self._run.disabled = bool(doing) or not count
         self._run.description = doing or (f"Run on {count}" if count else "Run")
         if not running:
@@ -621,21 +613,21 @@ class RunBar:
         self._cancel.description = "Cancelling…"
 
     def progress(self, progress: Progress, node: str = "") -> None:
-        """Show how far the runs are, and which node runs if that is known."""
-        done, count = progress.done, len(progress.outcomes)
-        share = round(100 * done / count) if count else 100
+        """Show the progress of the runs, and the running node if it is known."""
+        ended, count = progress.done, len(progress.outcomes)
+        share = round(100 * ended / count) if count else 100
         busy = "" if progress.finished else " vnb-busy"
-        elapsed = f"{progress.elapsed:.1f} s" if progress.elapsed >= _SHORTEST else "<0.1 s"
-        far = node if node and not progress.finished else f"{done} of {count}"
-        words = f"{'cancelled · ' * progress.cancelled}{escape(far)} · {escape(elapsed)}"
+        elapsed = f"{progress.elapsed:.1f} s" if progress.elapsed >= _MIN_ELAPSED_S else "<0.1 s"
+        stage = node if node and not progress.finished else f"{ended} of {count}"
+        words = f"{'cancelled · ' * progress.cancelled}{escape(stage)} · {escape(elapsed)}"
         self._progress.value = (
             f'<div class="vnb-bar{busy}" role="progressbar" aria-label="runs" aria-valuemin="0"'
-            f' aria-valuemax="{count}" aria-valuenow="{done}">'
+            f' aria-valuemax="{count}" aria-valuenow="{ended}">'
             f'<div style="width:{share}%"></div></div><span>{words}</span>'
         )
 
     def show_problems(self, names: Sequence[str], *, only_empty: bool, tried: bool) -> None:
-        """Show which fields keep Run from sending anything; calmly before a try to run."""
+        """Show which fields prevent a run; in a neutral tone before the first attempt."""
         if not names:
             self._problems.children = ()
             return
@@ -646,13 +638,13 @@ class RunBar:
         self._why.value = f'<span class="{tone}"{role}>{sign}{fields} {verb}:</span>'
         self._first = names[0]
         self._link.description = visible_name(names[0])
-        more = "".join(f", {name_html(name)}" for name in names[1:_NAMED])
-        self._others.value = f"{more}{' …' if len(names) > _NAMED else ''}"
+        more = "".join(f", {name_html(name)}" for name in names[1:_MAX_NAMED])
+        self._others.value = f"{more}{' …' if len(names) > _MAX_NAMED else ''}"
         if not self._problems.children:
             self._problems.children = (self._why, self._link, self._others)
 
     def close(self) -> None:
-        """Close what is not shown at the moment."""
+        """Close the widgets that are hidden at the moment."""
         for widget in (self._why, self._link, self._others, self.stream):
             if widget not in (*self._problems.children, *self.widget.children):
                 close_tree(widget)

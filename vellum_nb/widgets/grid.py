@@ -1,4 +1,4 @@
-"""`ComparisonView`: the grid of a comparison, and one case in full under it."""
+"""`ComparisonView`: the grid of a comparison, with one open case below it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.format import plain_text, plural
+from vellum_nb.rendering.format import input_kind, plain_text, plural
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import (
     Debouncer,
@@ -43,16 +43,16 @@ from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
 MAX_PAGE = 80_000  # bytes of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_FIRST_CELLS, _FIRST_ROWS = 24, 4  # as many cells as fill the page, at least four rows
-_MAX_ORDERS = 8  # that are remembered
-_ALL_THERE = "All runs of this comparison exist again"
-_INPUT = 20_000  # characters of an input that are shown at once
+_FIRST_CELLS, _FIRST_ROWS = 24, 4  # cells that fill the page, but at least four rows
+_MAX_ORDERS = 8  # cached orders
+_ALL_RESTORED = "All runs of this comparison exist again"
+_MAX_INPUT_CHARS = 20_000  # characters of an input shown at first
 
 
 class CasesTable(TableView):
-    """The rows of the grid: a case each, with a cell a release.
+    """The rows of the grid: one row per case, one cell per release.
 
-    `comparison` and `metric` are what is shown; `renew` draws it when they changed.
+    Call `renew` after a change of `comparison` or `metric`.
     """
 
     QUERY = ("search", "states", "labels", "failures")
@@ -70,13 +70,13 @@ class CasesTable(TableView):
         self.metric = comparison.metrics[0].name if comparison.metrics else None
         self.busy: dict[tuple[str, str], tuple[str, str]] = {}
         self._has_actions, self._about = actions is not None, about
-        self._same = {} if actions is None else _same_releases(comparison, actions)
+        self._aliases = {} if actions is None else _same_releases(comparison, actions)
         self._found: dict[str, list[int]] = {}
         super().__init__(kind="cases")
         self.renew()
 
     def renew(self, *, reorder: bool = True) -> None:
-        """Show what is so now; with `reorder` cases may change their places."""
+        """Show the current comparison; `reorder` also sorts the cases."""
         comparison = self.comparison
         can = ["rate", "blind", "fail"] if self._has_actions else []
         can += ["code"] if self.replayable and comparison.figures.others else []
@@ -84,10 +84,10 @@ class CasesTable(TableView):
             self._order = CaseOrder(comparison, self.metric)
             if reorder:
                 self._found.clear()
-            page_head = head(self._order, about=self._about, same=self._same, can=can)
+            page_head = head(self._order, about=self._about, aliases=self._aliases, can=can)
             formats = [
-                {"name": name, "suffix": each.suffix, "label": each.label}
-                for name, each in self.formats().items()
+                {"name": name, "suffix": file_format.suffix, "label": file_format.label}
+                for name, file_format in self.formats().items()
             ]
             rows = max(_FIRST_ROWS, _FIRST_CELLS // max(1, len(comparison.releases)))
             with self.hold_sync():
@@ -95,12 +95,12 @@ class CasesTable(TableView):
                 self._first = self._answer(self.query, Window("", 0, 0, rows))
             self.send({"kind": "changed", "restart": reorder})
 
-    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:  # noqa: ARG002
+    def show_rows(self, query: dict[str, Any], window: Window, *, reread: bool) -> None:  # noqa: ARG002
         """Send the rows of `window`."""
         self.send(self._answer(query, window))
 
     def formats(self) -> dict[str, Format]:
-        """Return what Export can write."""
+        """Return the export formats."""
         comparison = self.comparison
         return {
             "csv": Format("CSV", ".csv", comparison.to_csv),
@@ -120,18 +120,18 @@ class CasesTable(TableView):
 
     @property
     def exported_rows(self) -> int:
-        """How many cases an export has."""
+        """The number of exported cases."""
         return len(self.comparison.cases)
 
     def send_case(self, case: Case) -> None:
-        """Send one row; where it is in sight it is drawn again."""
+        """Send one row, which is redrawn if it is visible."""
         with self.lock:
             self.send({"kind": "row", "row": self._row(self.comparison.cases[case.number - 1])})
 
     def _answer(self, query: dict[str, Any], window: Window) -> dict[str, Any]:
-        """Return the rows of `window`, as many as may travel at once; at least one."""
+        """Return as many rows of `window` as fit in one message; at least one."""
         key = repr(query)
-        if key not in self._found:  # the same until it changes, so that no row jumps
+        if key not in self._found:  # the order is kept until the query changes
             self._found[key] = self._order.find(**query)
             while len(self._found) > _MAX_ORDERS:
                 del self._found[next(iter(self._found))]
@@ -151,9 +151,9 @@ class CasesTable(TableView):
 
 
 class Detail:
-    """One case in full under the grid; nothing at first.
+    """One open case under the grid, initially empty.
 
-    `changed` is called with a run that was rated here, as it is now, `close` by its button.
+    `changed` is called with each updated run, `close` by the close button.
     """
 
     def __init__(
@@ -181,22 +181,22 @@ class Detail:
         self.widget = styled(ipw.VBox(parts), "vnb vnb-case vnb-none")
 
     def show(self, comparison: Comparison, case: Case | None) -> None:
-        """Show `case` on every release that has a run of it, the baseline first; None: nothing."""
+        """Show the runs of `case` on each release, baseline first. None clears the view."""
         runs: tuple[Run, ...] = ()
         head_html = ""
         if case is not None:
             columns = [
                 e for e in (comparison.baseline, *comparison.figures.others) if e in case.runs
             ]
-            # A column is known by its release, not by the tag alone, where a tag has moved.
-            found = case.runs
-            runs = tuple(found[e].model_copy(update={"release_tag": e}) for e in columns)
-            missing = [e for e in comparison.releases if e not in found]
+            # the release identifies a column; a tag may have moved
+            runs_by_release = case.runs
+            runs = tuple(runs_by_release[e].model_copy(update={"release_tag": e}) for e in columns)
+            missing = [e for e in comparison.releases if e not in runs_by_release]
             of = {"case": case, "missing": missing, "label": label_text, "html": _input_html}
             head_html = render("grid_case.html.j2", **of)
         self._edge.clear()
         self._runs = runs
-        unread = self._trace and any(not each.nodes and each.execution_id for each in runs)
+        unread = self._trace and any(not run.nodes and run.execution_id for run in runs)
         show_button = self._read.remove_class if unread and runs[1:] else self._read.add_class
         show_button("vnb-none")
         self._traces.value = clean(side_by_side_traces(runs))
@@ -206,8 +206,8 @@ class Detail:
         (self.widget.add_class if case is None else self.widget.remove_class)("vnb-none")
 
     def _on_read(self) -> None:
-        """Read the traces that are not known yet, in a thread; they are shown as they come."""
-        assert self._trace is not None  # noqa: S101  (else there is no button)
+        """Fetch the missing traces in a thread and show each one when it arrives."""
+        assert self._trace is not None  # noqa: S101  (the button requires it)
         read, runs = self._trace, self._runs
 
         def work() -> None:
@@ -220,25 +220,24 @@ class Detail:
 
 def _input_html(value: object) -> str:
     if not isinstance(value, str):
-        is_media = isinstance(value, dict) and isinstance(value.get("src"), str)
-        return value_html(value, "IMAGE" if is_media else "JSON") if plain_text(value) else ""
+        return value_html(value, input_kind(value)) if plain_text(value) else ""
     html = value_html(value, "STRING")
-    if len(value) <= _INPUT:
+    if len(value) <= _MAX_INPUT_CHARS:
         return html
-    beginning = f'<pre class="vnb-text">{escape(clipped(value)[0][:_INPUT])}</pre>'
+    beginning = f'<pre class="vnb-text">{escape(clipped(value)[0][:_MAX_INPUT_CHARS])}</pre>'
     summary = f"<summary>show all {len(value):,} characters</summary>"
     return f"{beginning}<details>{summary}{html}</details>"
 
 
-class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """The grid of a comparison: cases down, releases across; `Comparison.view` makes it.
+class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untyped
+    """Grid of a comparison: one row per case, one column per release; created by `Comparison.view`.
 
-    Regressions come first. Only the rows in sight are sent to the page.
+    Regressions are shown first. Only visible rows are sent to the page.
 
     Parameters
     ----------
     comparison : Comparison
-        The comparison to display. Ratings and runs made here give the view another one.
+        The comparison to display; replaced after a rating or a run in the view.
     actions : Actions, optional
         Operations of a workspace. Default: the grid is read-only.
     about : str
@@ -247,11 +246,11 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
     Attributes
     ----------
     comparison : Comparison
-        The current one, with the baseline that was chosen.
+        The current comparison with the selected baseline.
     table : TableView
-        The widget that draws the rows.
+        The widget of the rows.
     export_folder : Path or None
-        Where Export writes its files; None, the default: the working directory.
+        Folder of exported files; None, the default, for the working directory.
 
     Examples
     --------
@@ -269,7 +268,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self, comparison: Comparison, actions: Actions | None = None, *, about: str = ""
     ) -> None:
         self._back = button("Back to the grid", "vnb-grid-back", self._close_blind)
-        self._own = comparison  # with the baseline that it was made with
+        self._own = comparison  # with its original baseline
         self._actions = actions
         self._releases = dict(_placed(comparison))
         self._deleted = 0
@@ -298,12 +297,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     @property
     def comparison(self) -> Comparison:
-        """The current comparison, with the baseline that was chosen."""
+        """The current comparison with the selected baseline."""
         return self.table.comparison
 
     @property
     def export_folder(self) -> Path | None:
-        """Where Export writes its files; None: the working directory."""
+        """Folder of exported files; None for the working directory."""
         return self.table.export_folder
 
     @export_folder.setter
@@ -311,12 +310,12 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.export_folder = folder
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no rating or run is under way; return whether that is so."""
+        """Wait until no rating or run is in progress; return False on a timeout."""
         waits = (self._executor.wait, self._detail.bars.wait, self._debouncer.wait)
         return all(wait(timeout) for wait in waits)
 
     def close(self) -> None:
-        """Close every widget of the view, and stop following the runs."""
+        """Close all widgets of the view and unsubscribe from the history."""
         self._unsubscribe()
         self._debouncer.close()
         for part in (*self.children, self._back, self.layout):
@@ -324,7 +323,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         super().close()
 
     def open_case(self, case: Case) -> None:
-        """Show `case` in full under the grid."""
+        """Show `case` under the grid."""
         self._detail.show(self.comparison, case)
         self.table.opened = case.case_id
 
@@ -334,21 +333,21 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.opened = ""
 
     def rate(self, case: Case, release: str, quality: float) -> None:
-        """Rate the answer of `case` on `release`, from 0 to 1, in a thread."""
+        """Rate the answer of `case` on `release` from 0 to 1, in a thread."""
         save = partial(require(self._actions, "save ratings").rate, quality=quality)
         self._save(case, release, f"rated {quality:g}", save)
 
     def name_failure(self, case: Case, release: str, name: str, *, has: bool = True) -> None:
-        """Name what is wrong with the answer of `case` on `release`, or take the name away."""
+        """Add the failure `name` to the answer of `case` on `release`, or remove it."""
         words = f"failure {name}" if has else f"no longer a failure: {name}"
         actions = require(self._actions, "save failures")
         self._save(case, release, words, partial(actions.name_failure, name=name, has=has))
 
     def _save(self, case: Case, release: str, words: str, save: Callable[[Run], Run]) -> None:
-        """Call `save` with an answer, in a thread; `words` are read out then."""
+        """Call `save` with an answer in a thread; then announce `words`."""
         run = case.answer(release)
         if run is None:
-            msg = f"There is no answer of case {case.number} on {release} to rate"
+            msg = f"Case {case.number} has not been answered on {release} and cannot be rated"
             raise InputError(msg)
 
         def work() -> None:
@@ -359,7 +358,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._work(case, release, "saving…", work)
 
     def replay(self, case: Case, release: str) -> None:
-        """Run `case` on `release`, in a thread; its cell shows the answer when it arrives."""
+        """Run `case` on `release` in a thread and show the answer in its cell."""
         actions, deployment = require(self._actions, "run cases"), self.comparison.deployment
         if release not in self.table.replayable:
             msg = f"Case {case.number} cannot be run on {release} from here"
@@ -379,22 +378,22 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _on_metric(self, message: Mapping[str, Any]) -> None:
         name = _text(message, "name")
-        known = [each.name for each in self.comparison.metrics]
-        if name not in known:
-            msg = f"There is no metric {name!r}; there are: {', '.join(known) or 'none'}"
+        names = [metric.name for metric in self.comparison.metrics]
+        if name not in names:
+            msg = f"Unknown metric {name!r}. Available: {', '.join(names) or 'none'}"
             raise InputError(msg)
         self.table.metric = name
         self.table.renew()
 
     def rate_blind(self, release: str = "") -> None:
-        """Rate the baseline and `release` (default: the first) blind, in the grid's place."""
+        """Replace the grid with a blind rating of the baseline and `release`, or the first one."""
         comparison = self.comparison
         require(self._actions, "store blind ratings")
         if not comparison.figures.others:
-            msg = "A blind rating is of two releases, and this comparison has one"
+            msg = "A blind rating requires two releases, but this comparison has one"
             raise InputError(msg)
-        other = release if release in comparison.figures.others else comparison.figures.others[0]
-        rating = comparison.view(blind=True, pair=(comparison.baseline, other))
+        second = release if release in comparison.figures.others else comparison.figures.others[0]
+        rating = comparison.view(blind=True, pair=(comparison.baseline, second))
         self.close_case()
         for former in self._blind.children[1:]:
             close_tree(former)
@@ -402,7 +401,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.table.layout.display = self._detail.widget.layout.display = "none"
 
     def _close_blind(self) -> None:
-        """Show the grid again; the rating goes on when it is opened next."""
+        """Show the grid again; a reopened rating continues."""
         self.table.layout.display = self._detail.widget.layout.display = None
         _, rating = self._blind.children
         self._blind.children = ()
@@ -411,8 +410,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
 
     def _case(self, message: Mapping[str, Any]) -> Case:
         case_id, cases = message.get("id"), self.comparison.cases
-        found = next((each for each in cases if each.case_id == case_id), None)
-        return found or refuse(f"there is no case {case_id!r:.60}")
+        match = next((case for case in cases if case.case_id == case_id), None)
+        return match or refuse(f"unknown case {case_id!r:.60}")
 
     def _on_rate(self, message: Mapping[str, Any]) -> None:
         quality = message.get("quality")
@@ -427,7 +426,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self.name_failure(*of, has=has)
 
     def _work(self, case: Case, release: str, words: str, call: Callable[[], None]) -> None:
-        """Make a call in a thread; the cell shows `words` until then, and why it failed."""
+        """Run `call` in a thread; show `words` in the cell, and then any error."""
         table, key = self.table, (case.case_id, release)
 
         def work() -> None:
@@ -449,14 +448,14 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
         self._executor.submit(work)
 
     def _show_code(self) -> None:
-        """Show how code and prompts of the releases differ; they are read once."""
+        """Show the differences in code and prompts, which are fetched once."""
 
         def show() -> None:
             html = "".join(
-                f"<h4>{name_html(each)}: {diff.sentence}</h4>{diff._repr_html_()}"
-                for each, diff in self._own.code_diffs.items()
+                f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff._repr_html_()}"
+                for release, diff in self._own.code_diffs.items()
             )
-            self.table.code = html or "<p>There is no code difference to display.</p>"
+            self.table.code = html or "<p>The code of the releases does not differ.</p>"
 
         self.table.guarded("action", show)
 
@@ -465,33 +464,33 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             self._debouncer.poke()
 
     def _sync(self) -> None:
-        """Take in which runs were rated elsewhere, deleted or restored."""
+        """Apply changes from the history: ratings, deleted and restored runs."""
         ids, history = set(self._releases), require(self._actions, "follow runs").history
-        with suppress(HistoryError):  # the history was closed
-            there = {each.id: each for each in history.runs(ids=list(ids))}
+        with suppress(HistoryError):  # the history may be closed
+            existing = {run.id: run for run in history.runs(ids=list(ids))}
             with self.table.lock:
-                known = {run_id for run_id, _ in _placed(self._own)}
-                deleted, restored = (known & ids) - there.keys(), there.keys() - known
-                own = self._own
+                known_ids = {run_id for run_id, _ in _placed(self._own)}
+                deleted, restored = (known_ids & ids) - existing.keys(), existing.keys() - known_ids
+                updated = self._own
                 for run_id in restored:
-                    own = own.with_runs([there[run_id]], release=self._releases[run_id])
+                    updated = updated.with_runs([existing[run_id]], release=self._releases[run_id])
                 if deleted or restored:
-                    self._show(own.with_runs(without=deleted))
+                    self._show(updated.with_runs(without=deleted))
                     self._deleted += len(deleted) - len(restored)
                     self.table.error = ""
                     count = plural(self._deleted, "run")
                     text = f"Deleted since: {count}, see history.deletions()"
-                    text = text if self._deleted else _ALL_THERE
+                    text = text if self._deleted else _ALL_RESTORED
                     self.table.send({"kind": "status", "text": text})
-            self._take_runs(there.values())
+            self._take_runs(existing.values())
 
     def _take_runs(self, runs: Iterable[Run]) -> None:
-        """Take in runs that were rated: their rows and the summary show it, no row moves."""
+        """Update rated runs in their rows and in the summary, without moving rows."""
         with self.table.lock:
-            known = {each.id: each for each in self._own.answers["run"].tolist()}
+            known_runs = {r.id: r for r in self._own.answers["run"].tolist()}
             changed = []
             for run in runs:
-                if (old := known.get(run.id)) is not None:
+                if (old := known_runs.get(run.id)) is not None:
                     news = {name: getattr(run, name) for name in ("quality", "desired", "tags")}
                     news |= {"nodes": run.nodes} if run.nodes and not old.nodes else {}
                     if any(getattr(old, name) != value for name, value in news.items()):
@@ -499,19 +498,19 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets ha
             if changed:
                 self._show(self._own.with_runs(changed), reorder=False)
 
-    def _show(self, own: Comparison, *, baseline: str = "", reorder: bool | None = None) -> None:
-        """Show another comparison, by the baseline that was chosen."""
+    def _show(self, new: Comparison, *, baseline: str = "", reorder: bool | None = None) -> None:
+        """Display the comparison `new` with the selected baseline."""
         reorder = bool(baseline) if reorder is None else reorder
         baseline, table = baseline or self.comparison.baseline, self.table
-        self._own = own
-        table.comparison = own if baseline == own.baseline else own.with_baseline(baseline)
+        self._own = new
+        table.comparison = new if baseline == new.baseline else new.with_baseline(baseline)
         table.renew(reorder=reorder)
         opened = next((e for e in table.comparison.cases if e.case_id == table.opened), None)
         if opened is not None:
             self.open_case(opened)
 
     def _display_(self) -> Any:
-        return self.table  # marimo draws it alone, without what opens below it
+        return self.table  # marimo displays the table without the open case
 
     @printed
     def __repr__(self) -> str:
@@ -537,14 +536,14 @@ def _placed(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _same_releases(comparison: Comparison, actions: Actions) -> dict[str, tuple[str, ...]]:
     """Return the other tags on the release of each tag; empty if one release cannot be read."""
-    same: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
     for tag in comparison.release_tags if comparison.by == "release_tag" else ():
         release = actions.release(comparison.deployment, tag)
         if release is None:
             return {}
         if tag in comparison.releases:
-            same[tag] = tuple(each.name for each in release.release_tags if each.name != tag)
-    return same
+            aliases[tag] = tuple(t.name for t in release.release_tags if t.name != tag)
+    return aliases
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

@@ -1,4 +1,4 @@
-"""The cases of a grid in their order, and what its page must know beside the rows. Pure."""
+"""Order of the cases in a grid, and the heading of its page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from vellum_nb.comparison.figures import (
     summary_rows,
 )
 from vellum_nb.rendering.format import (
+    cut,
     duration,
     figure,
     interval_digits,
@@ -31,7 +32,7 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.search_text import Search, document
-from vellum_nb.widgets.grid_rows import label_text, short
+from vellum_nb.widgets.grid_rows import label_text
 from vellum_nb.widgets.markup import icon
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ STATES = {
 }
 _NAME, _CHIP = 120, 40
 _LABELS, _VALUES = 4, 40
-_NAMES = 200  # of failures, for completion
+_NAMES = 200  # failure names for completion
 _TICKS = 3
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -56,21 +57,15 @@ _WORDS = {
     "missing": NO_ANSWER,
     "noise": "within the noise",
     "unscored": "without a figure",
-    "error": "where the metric failed",
+    "error": "with a failed metric",
 }
 
 
 class CaseOrder:
-    """The cases of a comparison, ranked by a metric; None: by whether answers differ.
+    """Cases of a comparison in the order of a metric, or by changed answers without one.
 
-    Worse cases come first, then better, changed, those without an answer, and same ones.
-
-    Attributes
-    ----------
-    states : dict
-        Of each state that can be filtered by, which cases are in it.
-    places : list of int
-        All cases by rank; within it by how much they lost or won, over all releases.
+    Worse cases first, then better, changed, unanswered and identical ones. `places` are sorted by
+    rank and total difference; `states` has a Boolean per case for each of `STATES`.
     """
 
     def __init__(self, comparison: Comparison, metric: str | None) -> None:
@@ -78,24 +73,24 @@ class CaseOrder:
 
         self.comparison, self.metric = comparison, metric
         figures, cases = comparison.figures, comparison.cases
-        others = figures.others
+        compared = figures.others
         nowhere = np.zeros(len(cases), dtype=bool)
-        against = [figures.against[each, metric] for each in others] if metric else []
+        against = [figures.against[release, metric] for release in compared] if metric else []
 
         def has(*verdicts: str) -> NDArray[np.bool_]:
-            codes = [VERDICTS.index(each) for each in verdicts]
-            found: NDArray[np.bool_] = np.any(
-                [nowhere, *(np.isin(each.codes, codes) for each in against)], axis=0
+            codes = [VERDICTS.index(verdict) for verdict in verdicts]
+            matching: NDArray[np.bool_] = np.any(
+                [nowhere, *(np.isin(pairs.codes, codes) for pairs in against)], axis=0
             )
-            return found
+            return matching
 
         def is_on_any(status: str) -> NDArray[np.bool_]:
             on = (
-                np.array(comparison.figures.statuses[each], dtype=object) == status
-                for each in others
+                np.array(comparison.figures.statuses[release], dtype=object) == status
+                for release in compared
             )
-            found: NDArray[np.bool_] = np.any([nowhere, *on], axis=0)
-            return found
+            matching: NDArray[np.bool_] = np.any([nowhere, *on], axis=0)
+            return matching
 
         alone = np.array([not case.answers(comparison.baseline) for case in cases], dtype=bool)
         check = figures.checks.get(metric or "")
@@ -103,7 +98,7 @@ class CaseOrder:
         self.states = {
             "different": is_on_any("differs"),
             "regressions": has("worse"),
-            "missing": is_on_any("missing") if others else alone,
+            "missing": is_on_any("missing") if compared else alone,
             "unstable": figures.unstable,
             "disputed": np.array([case.case_id in disputed for case in cases], dtype=bool),
         }
@@ -111,30 +106,32 @@ class CaseOrder:
         is_changed = self.states["different"] | has("noise", "error")
         ranks = np.select([worse, better, is_changed, missing], [0, 1, 2, 3], default=4)
         size = np.zeros(len(cases))
-        for each in against:
-            delta = np.abs(each.delta)
-            delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a run that was rejected
+        for pairs in against:
+            delta = np.abs(pairs.delta)
+            delta[np.isnan(delta)] = np.nanmax(delta, initial=1.0)  # a rejected run has no figure
             for rank, verdict in enumerate(("worse", "better")):
-                is_so = (ranks == rank) & (each.codes == VERDICTS.index(verdict))
+                is_so = (ranks == rank) & (pairs.codes == VERDICTS.index(verdict))
                 size += np.where(is_so, delta, 0.0)
         self.places: list[int] = np.lexsort((-size, ranks)).tolist()
 
     @cached_property
     def labels(self) -> dict[str, Counter[str]]:
-        """Label to its values, and how many cases have each."""
-        found: dict[str, Counter[str]] = {}
+        """Number of cases per label and value."""
+        counters: dict[str, Counter[str]] = {}
         for case in self.comparison.cases:
             for name, value in case.labels.items():
                 if value is not None:
-                    found.setdefault(name, Counter())[label_text(value)] += 1
-        return found
+                    counters.setdefault(name, Counter())[label_text(value)] += 1
+        return counters
 
     @cached_property
     def failures(self) -> list[dict[str, None]]:
-        """Of each case the failures that are named or proposed on any release."""
-        every = self.comparison.figures.failures
-        names = ((name for own in case.values() for e in own for name in e) for case in every)
-        return list(map(dict.fromkeys, names))
+        """Failures of each case, named or proposed on any release."""
+        failures = self.comparison.figures.failures
+        return [
+            dict.fromkeys(name for both in case.values() for names in both for name in names)
+            for case in failures
+        ]
 
     def find(
         self,
@@ -143,31 +140,31 @@ class CaseOrder:
         failures: Sequence[str],
         search: str,
     ) -> list[int]:
-        """Return the places of cases in any of `states`, with these labels and words, in order.
+        """Return the ordered places of the matching cases.
 
-        Of several `failures` a case has one at least.
+        A case matches any of `states`, any of `failures`, and all labels and search terms.
         """
-        found, cases = self.places, self.comparison.cases
+        places, cases = self.places, self.comparison.cases
         if states:
-            found = [at for at in found if any(self.states[each][at] for each in states)]
+            places = [at for at in places if any(self.states[state][at] for state in states)]
         for name, values in labels.items():
             if values:
-                found = [at for at in found if label_text(cases[at].labels.get(name)) in values]
+                places = [at for at in places if label_text(cases[at].labels.get(name)) in values]
         if failures:
-            found = [at for at in found if not self.failures[at].keys().isdisjoint(failures)]
+            places = [at for at in places if not self.failures[at].keys().isdisjoint(failures)]
         if search:
             looking = Search.of(search)
-            found = [at for at in found if _matches(looking, cases[at])]
-        return found
+            places = [at for at in places if _matches(looking, cases[at])]
+        return places
 
 
 def _matches(search: Search, case: Case) -> bool:
-    """Return whether a run of the case has all terms in inputs, outputs or error."""
+    """Return whether a run of the case has all terms in its inputs, outputs or error."""
     inputs = json.dumps(dict(case.inputs))
     runs = [run for tries in case.tries.values() for run in tries]
     for outputs, error in [("{}", ""), *((json.dumps(e.outputs), error_text(e)) for e in runs)]:
         raw = f"{inputs} {outputs} {error}".lower()
-        if raw.isascii() and "\\u" not in raw:  # much quicker than to normalize it
+        if raw.isascii() and "\\u" not in raw:  # much faster than normalizing the text
             words = (word for term in search.terms for word in term.words)
             if not all(word in raw for word in words):
                 continue
@@ -177,27 +174,27 @@ def _matches(search: Search, case: Case) -> bool:
 
 
 def head(
-    order: CaseOrder, *, about: str, same: Mapping[str, Sequence[str]], can: Sequence[str]
+    order: CaseOrder, *, about: str, aliases: Mapping[str, Sequence[str]], can: Sequence[str]
 ) -> dict[str, Any]:
-    """Return title, columns, filters and the summary; `can` is what the page offers to do."""
+    """Return title, columns, filters and summary of the page; `can` lists its actions."""
     comparison, metric = order.comparison, order.metric
     releases = (comparison.baseline, *comparison.figures.others)
-    found = next((each for each in comparison.metrics if each.name == metric), None)
-    others = comparison.figures.others
-    worse = {each: comparison.figures.result(each, metric).worse for each in others}
+    ranked_by = next((m for m in comparison.metrics if m.name == metric), None)
+    compared = comparison.figures.others
+    worse = {release: comparison.figures.result(release, metric).worse for release in compared}
     parts = [_name(about)] if about else []
-    if found is not None and found.name == "score":
+    if ranked_by is not None and ranked_by.name == "score":
         parts.append("score = share of expected outputs met")
-    elif found is not None:
-        which = "lower" if found.lower_is_better else "higher"
-        parts.append(f"{_name(found.name)}: {which} is better")
+    elif ranked_by is not None:
+        which = "lower" if ranked_by.lower_is_better else "higher"
+        parts.append(f"{_name(ranked_by.name)}: {which} is better")
     return {
         "title": _name(comparison.deployment),
         "about": " · ".join(parts),
         "baseline": comparison.baseline,
-        "columns": [_named(each) | {"worse": worse.get(each, 0)} for each in releases],
+        "columns": [_named(release) | {"worse": worse.get(release, 0)} for release in releases],
         "releases": list(map(_named, comparison.releases)),
-        "metrics": [_named(each.name) for each in comparison.metrics],
+        "metrics": [_named(m.name) for m in comparison.metrics],
         "metric": metric or "",
         "can": list(can),
         "filters": [
@@ -209,28 +206,28 @@ def head(
         "labels": [
             {
                 "name": name,
-                "label": short(visible_name(name), _CHIP),
-                "values": [[e, short(e, _CHIP), n] for e, n in values.most_common(_VALUES)],
+                "label": cut(visible_name(name), _CHIP),
+                "values": [[e, cut(e, _CHIP), n] for e, n in values.most_common(_VALUES)],
                 "more": max(0, len(values) - _VALUES),
             }
             for name, values in [*order.labels.items()][:_LABELS]
         ],
         "failures": _failures(order),
-        "summary": _summary(comparison, metric, same),
+        "summary": _summary(comparison, metric, aliases),
         "order": "those that differ first" if metric is None else "regressions first",
         "foot": _foot(comparison, metric),
     }
 
 
 def _failures(order: CaseOrder) -> dict[str, Any]:
-    """Return the failures to filter by, the most frequent first, and all names for completion."""
-    counts = Counter(name for own in order.failures for name in own).most_common(_NAMES)
-    values = [[name, short(visible_name(name), _CHIP), number] for name, number in counts]
+    """Return the most frequent failures as filters, and all names for completion."""
+    counts = Counter(name for names in order.failures for name in names).most_common(_NAMES)
+    values = [[name, cut(visible_name(name), _CHIP), number] for name, number in counts]
     return {"values": values[:_VALUES], "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:
-    return short(visible_name(name), _NAME)
+    return cut(visible_name(name), _NAME)
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -239,21 +236,23 @@ def _named(name: str) -> dict[str, Any]:
 
 def _foot(comparison: Comparison, metric: str | None) -> str:
     if metric is None:
-        return "no metric: give metrics=… or rate answers to see what is better"
+        return "no metric: set metrics=… or rate answers to see improvements"
     cluster, text = comparison.cluster, "sign test over cases with a difference"
     text = f"p of the mean difference, by {_name(cluster)}" if cluster else text
     has_band = any(
-        comparison.figures.result(each, metric).noise_band is not None
-        for each in comparison.figures.others
+        comparison.figures.result(release, metric).noise_band is not None
+        for release in comparison.figures.others
     )
     noise = " · a difference inside the grey band is noise between repeats of one release"
     return text + noise if has_band else text
 
 
-def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequence[str]]) -> str:
-    """Return the releases against the baseline as HTML: counts, intervals and figures."""
-    known: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
-    rows = dict(zip(comparison.releases, known, strict=True))
+def _summary(
+    comparison: Comparison, metric: str | None, aliases: Mapping[str, Sequence[str]]
+) -> str:
+    """Return the summary of the releases as HTML: counts, intervals and figures."""
+    records: list[Any] = summary_frame(summary_rows(comparison.figures)).to_dict("records")
+    rows = dict(zip(comparison.releases, records, strict=True))
     axis = None if metric is None else _axis(rows, f"metric.{metric}")
     releases = (comparison.baseline, *comparison.figures.others)
     moved = "moved while these runs were made: each release that it pointed at has its own column"
@@ -268,34 +267,33 @@ def _summary(comparison: Comparison, metric: str | None, same: Mapping[str, Sequ
         cases=len(comparison.cases),
         axis=axis,
         rows=[
-            {"name": each, "label": _name(each), "same": list(map(_name, same.get(each, ())))}
-            | {"nodes": _first_changed(rows[each])}
-            | _counts(comparison, each, metric)
-            | _figures(comparison, each, metric, rows)
-            | (_plot(axis, f"metric.{metric}", each == releases[0], rows[each]) if axis else {})
-            for each in releases
+            {"name": tag, "label": _name(tag), "same": list(map(_name, aliases.get(tag, ())))}
+            | {"nodes": _first_changed(rows[tag])}
+            | _counts(comparison, tag, metric)
+            | _figures(comparison, tag, metric, rows)
+            | (_plot(axis, f"metric.{metric}", tag == releases[0], rows[tag]) if axis else {})
+            for tag in releases
         ],
     )
 
 
 def _first_changed(row: Mapping[str, Any]) -> str:
-    """Return in words which nodes are the first that differ, and in how many cases."""
-    found = [(name, n) for name, n in row.items() if name.startswith(FIRST_CHANGED) and n > 0]
-    if not found:
+    """Describe the first nodes that differ, with their numbers of cases."""
+    nodes = [(name, n) for name, n in row.items() if name.startswith(FIRST_CHANGED) and n > 0]
+    if not nodes:
         return ""
-    words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in found)
+    words = ", ".join(f"{_name(name.removeprefix(FIRST_CHANGED))} {n:,.0f}" for name, n in nodes)
     traced = plural(int(row["traced"]), "case")
-    return f"first changed node: {short(words, 240)}, of {traced} traced"
+    return f"first changed node: {cut(words, 240)}, of {traced} traced"
 
 
 def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[str, Any]:
-    """Return how the cases of a release fare: parts of a bar, words and a remark."""
+    """Return the counts of the cases of a release as parts of a bar, words and a remark."""
     if release == comparison.baseline:
         answered = [len(case.answers(release)) for case in comparison.cases]
         repeats, missing = max(answered, default=0), answered.count(0)
-        words = plural(len(answered), "case") + (
-            f" {_TIMES} {repeats:,} repeats" if repeats > 1 else ""
-        )
+        words = plural(len(answered), "case")
+        words += f" {_TIMES} {repeats:,} repeats" if repeats > 1 else ""
         return {"counts": words, "remark": f"{missing:,} {NO_ANSWER}" if missing else ""}
     counts: dict[str, int]
     result = comparison.figures.result(release, metric)
@@ -308,10 +306,10 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
         }
         always, unknown, remark = {"differs", "same"}, counts["missing"], ""
     else:
-        counts = {each: getattr(result, each) for each in _KINDS}
+        counts = {kind: getattr(result, kind) for kind in _KINDS}
         words_of, always = _WORDS, {"better", "same", "worse"}
         unknown = counts["missing"] + counts["unscored"] + counts["error"]
-        remark = short(result.remark, 240)
+        remark = cut(result.remark, 240)
     sizes = {**counts, "missing": unknown}
     return {
         "parts": [(kind, _SIGNS[kind], sizes[kind]) for kind in counts if kind in _SIGNS],
@@ -323,20 +321,20 @@ def _counts(comparison: Comparison, release: str, metric: str | None) -> dict[st
 def _figures(
     comparison: Comparison, release: str, metric: str | None, rows: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return mean, p value, latency and cost of a release, and how they differ."""
+    """Return mean, p value, latency and cost of a release with their differences."""
     row, base = rows[release], rows[comparison.baseline]
     slower, cost = row["latency_p50"] - base["latency_p50"], row["cost_usd"]
     dearer = cost / base["cost_usd"] - 1 if base["cost_usd"] else math.nan
-    found = {
+    cells = {
         "latency": duration(row["latency_p50"]),
         "latency_delta": _delta(slower, duration(abs(slower))),
         "cost": "" if math.isnan(cost) else money(cost, [e["cost_usd"] for e in rows.values()]),
         "cost_delta": _delta(dearer, percent(abs(dearer))),
     }
     if metric is None:
-        return found
+        return cells
     mean, delta = row[f"metric.{metric}"], row[f"metric.{metric}.delta"]
-    own, by = (
+    mean_digits, by = (
         interval_digits(rows.values(), f"metric.{metric}.{low}", f"metric.{metric}.{high}")
         for low, high in (("low", "high"), ("delta_low", "delta_high"))
     )
@@ -345,11 +343,10 @@ def _figures(
     of_mean = "" if result.p is None else f"; of the mean difference {p_value(result.p)}"
     low, high, number = (row[f"metric.{metric}.{end}"] for end in ("low", "high", "n"))
     interval = "no" if math.isnan(low) else f"{figure(low)} to {figure(high)}, the 95 %"
-    corrected = (
-        ", corrected for several releases (Holm)" if len(comparison.figures.others) > 1 else ""
-    )
-    return found | {
-        "mean": figure(mean, digits=own),
+    is_corrected = len(comparison.figures.others) > 1
+    corrected = ", corrected for several releases (Holm)" if is_corrected else ""
+    return cells | {
+        "mean": figure(mean, digits=mean_digits),
         "mean_title": f"{interval} interval, n = {number:,}",
         "mean_delta": signed(delta, max(abs(mean), abs(delta)), by) if abs(delta) > 0 else "",
         "p": "" if is_base else p_value(result.sign_p),
@@ -358,23 +355,23 @@ def _figures(
 
 
 def _delta(by: float, text: str) -> str:
-    """Return a difference with its sign; nothing for a difference of zero."""
+    """Return a signed difference; empty for zero."""
     visible = abs(by) >= 0.0005  # noqa: PLR2004  (half a millisecond, a twentieth of a percent)
     return f"{_MINUS if by < 0 else '+'}{text}" if visible else ""
 
 
 def _axis(rows: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """Return the axis of the differences: where it begins and ends, and its ticks."""
-    names = [f"{name}.{each}" for each in ("delta_low", "delta_high", "noise")]
+    """Return the axis of the differences with its ends and ticks; None without any difference."""
+    names = [f"{name}.{column}" for column in ("delta_low", "delta_high", "noise")]
     low, high, bands = ([r[n] for r in rows.values() if not math.isnan(r[n])] for n in names)
-    ends = [0.0, *low, *high, *bands, *(-each for each in bands)]
+    ends = [0.0, *low, *high, *bands, *(-band for band in bands)]
     size = max(ends) - min(ends)
     if size <= 0:
         return None
     axis = {"low": min(ends) - 0.06 * size, "size": 1.12 * size, "band": max(bands, default=0.0)}
     rough = size / _TICKS * 0.999
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= rough)
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
     marks = range(math.ceil(min(ends) / step - 1e-9), math.floor(max(ends) / step + 1e-9) + 1)
     ticks = [(_at(axis, mark * step), signed(mark * step) if mark else "0") for mark in marks]
     return axis | {"ticks": ticks, "zero": _at(axis, 0.0)}
@@ -392,7 +389,7 @@ def _plot(
 ) -> dict[str, Any]:
     """Return interval and noise band of a release on `axis`; the baseline has the widest band."""
     band = axis["band"] if is_base else row[f"{name}.noise"]
-    ends = [row[f"{name}.{each}"] for each in ("delta_low", "delta", "delta_high")]
+    ends = [row[f"{name}.{column}"] for column in ("delta_low", "delta", "delta_high")]
     has_interval = not any(map(math.isnan, ends))
     text = ""
     if has_interval:
@@ -402,5 +399,5 @@ def _plot(
     return {
         "plot": text,
         "band": [_at(axis, -band), _at(axis, band)] if band > 0 else None,
-        "interval": [_at(axis, each) for each in ends] if has_interval else None,
+        "interval": [_at(axis, end) for end in ends] if has_interval else None,
     }

@@ -1,22 +1,18 @@
-"""One row of the grid as HTML: a case, and a cell a release, cut to size.
-
-A piece of text is a mark and a text: ``"="`` is in both, ``"-"`` only in the old text, ``"+"``
-only in the new one, ``"~"`` is left out and the text says how much, ``"@"`` is where or by how
-much something changed.
-"""
+"""Rows of the grid as abridged HTML: a case, and one cell per release."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from vellum_nb.comparison import Comparison
-from vellum_nb.comparison.cases import Case, error_text, is_answer
+from vellum_nb.comparison.cases import Case, is_answer
 from vellum_nb.comparison.metrics import Metric
 from vellum_nb.history import clean
 from vellum_nb.models import Run
-from vellum_nb.rendering.diff import MISSING, Op, difference, output_status, typed_output, word_diff
+from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.diff import MISSING, diff_html
 from vellum_nb.rendering.format import (
     cut,
     duration,
@@ -24,27 +20,20 @@ from vellum_nb.rendering.format import (
     plain_text,
     plural,
     signed,
-    value_text,
     visible_name,
 )
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import icon
 
-Piece: TypeAlias = tuple[str, str]
 Chip: TypeAlias = tuple[str, ...]
-"""Text, tone, tooltip, and the name of an icon."""
+"""Text, tone, tooltip, and optionally the name of an icon."""
 
-MAX_ROW = 40_000  # bytes of one row
-_MARKS = {"equal": "=", "delete": "-", "insert": "+"}
-_AROUND = 60  # characters that are shown before and after a change
-_CHANGES = 8  # of a structured value
-_LARGEST = 100_000  # characters of a structured value that is compared by its parts
-_WINDOW = 3  # times the limit: as much text is searched for differences
-_TEXT, _LEAST = 700, 24  # characters of an output, at most and at least
-_INPUT = 320
+MAX_ROW = 40_000  # bytes per row
+_MAX_CHARS, _MIN_CHARS = 700, 24  # largest and smallest number of characters per output
+_MAX_INPUT_CHARS = 320
 _INPUTS, _OUTPUTS, _LABELS, _CHIPS, _FAILURES = 6, 8, 8, 12, 8
 _NAME, _FAILURE = 40, 80
-_INLINE = 40  # outputs as short as this stand beside each other
+_MAX_INLINE_CHARS = 40  # characters; shorter outputs share a line
 _ICONS = {
     "worse": "down-arrow",
     "better": "up-arrow",
@@ -55,109 +44,29 @@ _PASS = {True: "✓", False: "✗"}
 _NOTES = {"missing": "output missing", "new": "new output"}
 
 
-def short(text: str, limit: int) -> str:
-    """Return `text` clean, and cut with an ellipsis where it is longer than `limit`."""
-    return clean(cut(text, limit))
-
-
 def label_text(value: object) -> str:
-    """Return a label as it is shown and filtered by: its beginning, where it is long."""
+    """Return a label as displayed and filtered by: at most 200 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return clean(text[:200])
 
 
-def plain(text: str, limit: int) -> tuple[list[Piece], bool]:
-    """Return `text` in pieces, and whether some of it is left out."""
-    return _fitted([("=", text)] if text else [], limit)
-
-
-def differing(old: Any, new: Any, kinds: tuple[str, str], limit: int) -> tuple[list[Piece], bool]:
-    """Return how one value differs from another, by Vellum's types of the two."""
-    texts = value_text(old, kinds[0]), value_text(new, kinds[1])
-    is_text = isinstance(old, str) and isinstance(new, str)
-    if is_text or max(map(len, texts)) > _LARGEST:
-        return changed(*texts, limit)
-    found = difference(old, new, kinds[1], old_kind=kinds[0])
-    pieces: list[Piece] = []
-    rows = found.rows(_CHANGES)
-    for each in rows:
-        pieces += [("=", "\n")] if pieces else []
-        pieces += [("@", short(f"{each.label}: ", 2 * _AROUND))] if each.label else []
-        pieces += _folded(each.ops, at_start=True)
-        pieces += [("@", f" {each.remark}")] if each.remark else []
-    rest = len(found.changes) - len(rows) if len(rows) == _CHANGES else 0
-    return _fitted([*pieces, ("~", f"{rest:,} changes")] if rest > 0 else pieces, limit)
-
-
-def changed(old: str, new: str, limit: int) -> tuple[list[Piece], bool]:
-    """Return how `new` differs from `old`; a change is in sight however far down it is."""
-    start, end = _start(old, new), _WINDOW * limit
-    pieces: list[Piece] = [("~", f"{start:,} characters")] if start else []
-    ops = word_diff(old[start : start + end], new[start : start + end])
-    pieces += _folded(ops, at_start=not start)
-    rest = max(len(old), len(new)) - start - end
-    return _fitted([*pieces, ("~", f"{rest:,} characters")] if rest > 0 else pieces, limit)
-
-
-def _start(old: str, new: str) -> int:
-    """Return where to begin: shortly before the first difference, at a word."""
-    low, high = 0, min(len(old), len(new))
-    while low < high:  # how much both begin with
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if old[low:middle] == new[low:middle] else (low, middle - 1)
-    if low <= 2 * _AROUND:
-        return 0
-    space = old.find(" ", low - _AROUND, low)
-    return space + 1 if space >= 0 else low - _AROUND
-
-
-def _folded(ops: Iterable[Op], *, at_start: bool) -> list[Piece]:
-    """Return the pieces without the middle of what both have in common."""
-    found = list(ops)
-    pieces: list[Piece] = []
-    for place, op in enumerate(found):
-        head = _AROUND if place or not at_start else 0
-        tail = _AROUND if place < len(found) - 1 else 0
-        gap = len(op.text) - head - tail
-        if op.kind != "equal" or gap <= _AROUND:
-            pieces.append((_MARKS[op.kind], op.text))
-        else:
-            pieces += [("=", op.text[:head]), ("~", f"{gap:,} characters")]
-            pieces.append(("=", op.text[len(op.text) - tail :]))
-    return [(mark, text) for mark, text in pieces if text]
-
-
-def _fitted(pieces: list[Piece], limit: int) -> tuple[list[Piece], bool]:
-    """Return as many characters of `pieces` as fit, and whether something is left out."""
-    fitted: list[Piece] = []
-    for place, (mark, text) in enumerate(pieces):
-        size = 0 if mark == "~" else len(text)
-        if size > limit:
-            rest = sum(len(other) for kind, other in pieces[place:] if kind != "~") - limit
-            fitted += [(mark, clean(text[:limit]))] if limit else []
-            return [*fitted, ("~", f"{rest:,} characters")], True
-        limit -= size
-        fitted.append((mark, clean(text)))
-    return fitted, any(mark == "~" for mark, _ in fitted)
-
-
 def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
-    """Return what was expected and what metrics say: text, tone and tooltip of each chip."""
-    own, base = release == case.baseline, case.checks(case.baseline)
-    found: list[Chip] = []
+    """Return the chips of an answer: expected outputs, failures and metrics."""
+    is_baseline, base = release == case.baseline, case.checks(case.baseline)
+    chips: list[Chip] = []
     for name, met in case.checks(release).items():
-        tone = "bad" if not met else "good" if base.get(name) is False and not own else ""
+        tone = "bad" if not met else "good" if base.get(name) is False and not is_baseline else ""
         compared = "as expected" if met else "not as expected"
-        found.append((f"{_name(name)} {_PASS[met]}", tone, f"{_name(name)}: {compared}"))
+        chips.append((f"{_name(name)} {_PASS[met]}", tone, f"{_name(name)}: {compared}"))
     names, proposals = comparison.figures.failures[case.number - 1][release]
     for name, author in list(names.items())[:_FAILURES]:
         by = f", named by {author}" if author else ""
-        found.append((_name(name), "bad", f"failure: {name}{by}", "FAILED"))
+        chips.append((_name(name), "bad", f"failure: {name}{by}", "FAILED"))
     for name, judge in list(proposals.items())[:_FAILURES]:
         title = f"failure: {name}, proposed by {judge}; f confirms it"
-        found.append((f"{_name(name)}?", "warn", title, "FAILED"))
+        chips.append((f"{_name(name)}?", "warn", title, "FAILED"))
     scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
-    return [*found, *filter(None, scores)][:_CHIPS]
+    return [*chips, *filter(None, scores)][:_CHIPS]
 
 
 def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
@@ -182,99 +91,97 @@ def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> 
 
 
 Busy = Mapping[tuple[str, str], tuple[str, str]]
-"""(case id, release) to what is under way there, and what went wrong."""
+"""Activity and error of a cell, by case id and release."""
 
 
 def row(
     comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
 ) -> dict[str, Any]:
-    """Return what travels for one case, its HTML; never more than about `MAX_ROW`.
+    """Return the message for one case; its HTML has at most about `MAX_ROW` bytes.
 
-    `metric` says what is better or worse; on the releases in `replayed` a missing case can be run.
+    `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
-    limit = _TEXT
+    limit = _MAX_CHARS
     inputs = [(name, value) for name, value in case.inputs.items() if value is not None]
     labels = [(name, value) for name, value in case.labels.items() if value is not None]
     while True:
-        size = min(_INPUT, limit)
+        size = min(_MAX_INPUT_CHARS, limit)
         html = render(
             "grid_row.html.j2",
             icon=icon,
             icons=_ICONS,
             case=case,
-            labels=[(_name(n), short(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
+            labels=[(_name(n), cut(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
             inputs=[
-                (_name(name) if len(inputs) > 1 else "", short(plain_text(value), size))
+                (_name(name) if len(inputs) > 1 else "", cut(plain_text(value), size))
                 for name, value in inputs[:_INPUTS]
             ],
             more=len(inputs) - _INPUTS,
             cells=[
-                _state(each, each in replayed, *busy.get((case.case_id, each), ("", "")))
-                | _cell(comparison, case, each, metric, limit)
-                for each in (comparison.baseline, *comparison.figures.others)
+                _state(release, release in replayed, *busy.get((case.case_id, release), ("", "")))
+                | _cell(comparison, case, release, metric, limit)
+                for release in (comparison.baseline, *comparison.figures.others)
             ],
         )
-        if len(json.dumps(html)) <= MAX_ROW or limit <= _LEAST:
-            found = {"id": case.case_id, "number": case.number, "html": html}
-            return found | {"failures": _failures(comparison, case)}
+        if len(json.dumps(html)) <= MAX_ROW or limit <= _MIN_CHARS:
+            message = {"id": case.case_id, "number": case.number, "html": html}
+            return message | {"failures": _failures(comparison, case)}
         limit //= 2
 
 
 def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
-    """Return release to the failures of its answer: name, label, whether it is only proposed."""
-    found = comparison.figures.failures[case.number - 1]
+    """Return the failures of each answer: name, label, and whether it is only proposed."""
+    failures = comparison.figures.failures[case.number - 1]
     return {
-        each: [
-            [name, short(visible_name(name), _FAILURE), names is both[1]]
+        release: [
+            [name, cut(visible_name(name), _FAILURE), names is both[1]]
             for names in both
             for name in [*names][:_FAILURES]
         ]
-        for each, both in found.items()
+        for release, both in failures.items()
     }
 
 
 def _state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str, Any]:  # noqa: FBT001
-    named = {"name": release, "release": short(visible_name(release), 120)}
+    named = {"name": release, "release": cut(visible_name(release), 120)}
     can_replay = can_replay and not busy
-    state = {"can_replay": can_replay, "busy": busy, "problem": short(problem, 300)}
+    state = {"can_replay": can_replay, "busy": busy, "problem": cut(problem, 300)}
     return {"gap": "", "latency": "", **named, **state}
 
 
 def _name(name: str) -> str:
-    return short(visible_name(name), _NAME)
+    return cut(visible_name(name), _NAME)
 
 
 def _cell(
     comparison: Comparison, case: Case, release: str, metric: str | None, limit: int
 ) -> dict[str, Any]:
-    found, base = case.counting(release), case.counting(case.baseline)
-    error = error_text(found)
-    if found is None or not is_answer(found):
+    run, base = case.counting(release), case.counting(case.baseline)
+    problem = AnswerCell.of_problem(run)
+    error = problem.to_text() if problem else ""
+    if run is None or not is_answer(run):
         tries = len(case.tries.get(release, ()))
-        what = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
-        gap = what if tries else f"Not run on {_name(release)}."
-        word, gap = found.state.lower() if found else "missing", f"{gap} It never counts as a pass."
-        return {"kind": "missing", "word": word, "gap": gap, "error": short(error, 300)}
+        gap = f"Not run on {_name(release)}."
+        if tries:
+            gap = f"No answer from {_name(release)} in {plural(tries, 'try', 'tries')}."
+        word, gap = run.state.lower() if run else "missing", f"{gap} It never counts as a pass."
+        return {"kind": "missing", "word": word, "gap": gap, "error": cut(error, 300)}
     base = base if is_answer(base) else None
     kind, word = _verdict(comparison, case, release, metric, base)
     against = base if release != case.baseline else None
-    lines, is_cut = _lines(found, against, limit)
+    lines, is_cut = _lines(run, against, limit)
     unlike, answers = case.repeats(release)
     chips: list[Chip] = _chips(comparison, case, release)
     if unlike:
-        text, title = (
-            f"differs in {unlike:,} of {answers:,} repeats",
-            "Repeats have different answers",
-        )
-        chips.append((text, "warn", title, "unstable"))
-    if found.quality is not None:
-        rated = f"rated {found.quality:.2f}"
-        chips.append((rated, "", "How a person rated this answer, from 0 to 1"))
+        text = f"differs in {unlike:,} of {answers:,} repeats"
+        chips.append((text, "warn", "Repeats have different answers", "unstable"))
+    if run.quality is not None:
+        chips.append((f"rated {run.quality:.2f}", "", "Rating by a person, from 0 to 1"))
     return {
         "kind": kind,
         "word": word,
-        "latency": duration(found.latency_s),
-        "error": short(error, limit),
+        "latency": duration(run.latency_s),
+        "error": cut(error, limit),
         "lines": lines,
         "cut": is_cut,
         "chips": chips,
@@ -284,7 +191,7 @@ def _cell(
 def _verdict(
     comparison: Comparison, case: Case, release: str, metric: str | None, base: Run | None
 ) -> tuple[str, str]:
-    """Return how a case fares on a release, as a kind and in words."""
+    """Return the verdict on an answer as an icon name and in words."""
     if release == case.baseline:
         return "baseline", ""
     if base is None:
@@ -303,35 +210,30 @@ def _verdict(
 
 
 def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, Any]]], bool]:
-    """Return the outputs in lines, short ones beside each other; whether something is left out."""
+    """Return the outputs in lines, short ones together, and whether text is left out."""
     if not run.outputs:
         return [], False
     names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
-    made = [_output(name, run, base, limit) for name in names[:_OUTPUTS]]
-    long = sum(not each["inline"] for each in made)
+    made = [_output(AnswerCell.of(name, run, base), limit) for name in names[:_OUTPUTS]]
+    long = sum(not output["inline"] for output in made)
     lines: list[list[dict[str, Any]]] = []
-    for each in made:  # a bare number says nothing without its name
-        each["named"] = not each["is_text"] or (long > 1 and not each["inline"])
-        if each["inline"] and lines and lines[-1][0]["inline"]:
-            lines[-1].append(each)
+    for output in made:  # a number needs its name to be understood
+        output["named"] = not output["is_text"] or (long > 1 and not output["inline"])
+        if output["inline"] and lines and lines[-1][0]["inline"]:
+            lines[-1].append(output)
         else:
-            lines.append([each])
-    return lines, len(names) > _OUTPUTS or any(each["cut"] for each in made)
+            lines.append([output])
+    return lines, len(names) > _OUTPUTS or any(output["cut"] for output in made)
 
 
-def _output(name: str, run: Run, base: Run | None, limit: int) -> dict[str, Any]:
-    status = output_status(name, run, base)
-    new, kind = typed_output(name, run)
-    old, old_kind = (MISSING, "JSON") if base is None else typed_output(name, base)
-    if status == "missing":
-        (pieces, is_cut), new = changed(value_text(old, old_kind), "", limit), old
-    elif status == "new":
-        pieces, is_cut = changed("", value_text(new, kind), limit)
-    elif status == "differs":
-        pieces, is_cut = differing(old, new, (old_kind, kind), limit)
-    else:
-        pieces, is_cut = plain(value_text(new, kind), limit)
-    sides = ("".join(text for mark, text in pieces if mark != left_out) for left_out in "+-")
-    inline = not is_cut and all(len(text) <= _INLINE and "\n" not in text for text in sides)
-    made = {"name": _name(name), "pieces": pieces, "note": _NOTES.get(status, "")}
-    return made | {"inline": inline, "cut": is_cut, "is_text": isinstance(new, str)}
+def _output(cell: AnswerCell, limit: int) -> dict[str, Any]:
+    ops, is_cut = cell.excerpt(limit)
+    sides = ["".join(op.text for op in ops if op.kind != kind) for kind in ("insert", "delete")]
+    return {
+        "name": _name(cell.label),
+        "html": diff_html(ops),
+        "note": _NOTES.get(cell.status, ""),
+        "inline": not is_cut and all(len(s) <= _MAX_INLINE_CHARS and "\n" not in s for s in sides),
+        "cut": is_cut,
+        "is_text": isinstance(cell.old if cell.value is MISSING else cell.value, str),
+    }

@@ -25,11 +25,11 @@ from vellum_nb.widgets.markup import alert_html, asset, script
 from vellum_nb.widgets.table import HistoryView
 
 _TITLES = ("Run", "History", "Compare")
-_FEWEST = 2
+_MIN_SELECTED = 2
 
 
 class LabHead(ThreadSafeWidget):
-    """The heading of the panel and its tabs, as real tabs for keyboard and screen reader."""
+    """Heading of the panel with its tabs, accessible by keyboard and screen reader."""
 
     _esm = traitlets.Unicode(script("lab.js")).tag(sync=True)
     _css = traitlets.Unicode(asset("panel.css", "lab.css")).tag(sync=True)
@@ -44,18 +44,17 @@ class LabHead(ThreadSafeWidget):
     FROM_PAGE = frozenset({"index"})
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take from the page which tab is open."""
+        """Set the open tab from the page; ignore invalid indices."""
         index = sync_data.get("index")
         if type(index) is int and 0 <= index < len(self.tabs):
             super().set_state({"index": index})
 
 
-class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
     """Three tabs, Run, History and Compare, that share one selection; `Workspace.lab` makes it.
 
-    What the form runs appears in the history. Compare shows the grid of the form's release tags,
-    and above it the runs that are selected in the history, if there are two or more. It is made
-    when the tab is opened, and when *Compare again* is pressed.
+    Compare shows the grid of the form's release tags below the runs selected in the history, if
+    two or more are selected. The grid is created when the tab is opened and by *Compare again*.
 
     Parameters
     ----------
@@ -66,14 +65,14 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
     compare : callable
         Returns the grid of the comparison of the form's release tags, a widget.
     source : str, optional
-        Where runs are sent, as a short label for the heading.
+        Short label of the server for the heading.
 
     Attributes
     ----------
     comparison_view : ComparisonView or None
-        The grid, once Compare was opened.
+        The grid, or None before Compare is opened.
     tab : str
-        The open tab: "Run", "History" or "Compare"; set it to open another.
+        The open tab: "Run", "History" or "Compare"; can be set.
 
     Examples
     --------
@@ -99,7 +98,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         self.history_view = history_view
         self.comparison_view: Any = None
         form.cells = history_view.cells = self.cells
-        self._compare = compare
+        self._make_comparison_view = compare  # `_compare` is a method of ipywidgets
         self._is_outdated = True
         self._selected = note("", "vnb-lab-compare")
         self._notice = note("", "vnb-lab-notice")
@@ -120,17 +119,17 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     @property
     def busy(self) -> bool:
-        """Whether the form's runs are under way."""
+        """True while the form executes runs."""
         return bool(self.form.busy)
 
     def compare_again(self) -> None:
-        """Compare the runs there are now, as the button does."""
+        """Compare the current runs, like the button."""
         former, self.comparison_view = self.comparison_view, None
         if former is not None:
             former.close()
         self._notice.value = ""
         try:
-            self.comparison_view = self._compare()
+            self.comparison_view = self._make_comparison_view()
             self._is_outdated = False
         except Exception as exc:
             self._notice.value = alert_html(exc)
@@ -140,8 +139,8 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
             self._show_compare()
 
     def close(self) -> None:
-        """Close the panel and its parts; the table stops following the history."""
-        if self.comm is None:  # ipywidgets closes a second time, when it is collected
+        """Close the panel with its parts."""
+        if self.comm is None:  # ipywidgets closes a collected widget again
             return
         self.form.unobserve(self._on_runs, ["runs", "release_tags"])
         self.history_view.unobserve_all()
@@ -157,7 +156,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
         super().close()
 
     def _tabs(self) -> list[dict[str, str]]:
-        """Return the tabs, each with its short label."""
+        """Return the titles of the tabs with their details."""
         compared = " · ".join(map(visible_name, self.form.release_tags))
         details = ("", f"{self.history_view.total:,}", compared)
         return [{"title": t, "detail": d} for t, d in zip(_TITLES, details, strict=True)]
@@ -188,7 +187,7 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
 
     def _show_compare(self) -> None:
         view, html = self.history_view, ""
-        if len(view.selected_ids) >= _FEWEST:
+        if len(view.selected_ids) >= _MIN_SELECTED:
             html = f'<h3 class="vnb-lab-heading">Selected runs</h3>{view.selected_html()}'
         self._selected.value = html
         if self.comparison_view is not None:
@@ -197,8 +196,8 @@ class LabPanel(Readable, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets h
                 text = "Only one release tag is ticked under Run: tick another to compare them."
             self._notice.value = text and f'<span role="status">{text}</span>'
         grid = [] if self.comparison_view is None else [self.comparison_view]
-        again = [self._again] if self._is_outdated else []
-        children = (self._selected, self._notice, *again, *grid)
+        buttons = [self._again] if self._is_outdated else []
+        children = (self._selected, self._notice, *buttons, *grid)
         if self._panes[-1].children != children:
             self._panes[-1].children = children
 

@@ -1,4 +1,4 @@
-"""Assets, icons, names and states as HTML, for widgets and for static pages alike."""
+"""Assets, icons, names and states as HTML, for widgets and static pages."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
 _MASK = re.compile(r"icon\(([\w-]+)\)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_LONGEST = 160
-_SHORT = 24  # characters of a value that is shown before the long ones
+_MAX_LINE_CHARS = 160
+_MAX_SHORT_CHARS = 24  # characters; shorter values are listed first
 
 
 def asset(*names: str) -> str:
-    """Return the common style and that of ``static/``; ``icon(name)`` becomes an image in it."""
+    """Return the common styles and those of ``static/``, with each ``icon(name)`` as an image."""
     text = "\n".join([stylesheet("colours.css"), *map(_read, names)])
-    return _MASK.sub(lambda found: _mask(found[1]), text)
+    return _MASK.sub(lambda match: _mask(match[1]), text)
 
 
 def script(name: str) -> str:
-    """Return an ES module of ``static/`` with the modules that it imports inside.
+    """Return an ES module of ``static/`` with its imports inlined.
 
-    Text, not a path: anywidget keeps every widget alive whose source is a path, and a widget's
-    script has no address from which it could import another.
+    anywidget keeps widgets alive if their source is a path, and a script without an address cannot
+    import modules.
     """
 
-    def inline(found: re.Match[str]) -> str:
-        body = _EXPORT.sub("", script(found[2]))
-        return f"const {found[1]} = (() => {{\n{body}\nreturn {found[1]};\n}})();"
+    def inline(match: re.Match[str]) -> str:
+        body = _EXPORT.sub("", script(match[2]))
+        return f"const {match[1]} = (() => {{\n{body}\nreturn {match[1]};\n}})();"
 
     return _IMPORT.sub(inline, _read(name))
 
@@ -49,22 +49,22 @@ def _read(name: str) -> str:
 
 def _read_icons() -> dict[str, str]:
     text = _read("icons.js")
-    found: dict[str, str] = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    return found
+    paths: dict[str, str] = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    return paths
 
 
 _ICONS = _read_icons()
 
 
 def _mask(name: str) -> str:
-    """Return an icon as a CSS image, to be used as a mask over the colour of the text."""
+    """Return an icon as a CSS mask image."""
     path = f"<path d='{_ICONS[name]}'/>"
     svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>{path}</svg>"
     return f'url("data:image/svg+xml,{svg.replace("<", "%3C").replace(">", "%3E")}")'
 
 
 def icon(name: str, kind: str = "vnb-glyph", size: int = 16) -> str:
-    """Return an icon as inline SVG; the word beside it says the same."""
+    """Return an icon as inline SVG, hidden from screen readers."""
     return (
         f'<svg class="{kind}" viewBox="0 0 24 24" width="{size}" height="{size}" '
         f'aria-hidden="true"><path fill="currentColor" d="{_ICONS[name]}"/></svg>'
@@ -75,50 +75,47 @@ ALERT = icon("alert")
 
 
 def name_html(name: object) -> str:
-    """Return a name as safe HTML, characters that reorder text written out."""
+    """Return a name as safe HTML, with visible bidirectional controls."""
     return escape(visible_name(str(name)))
 
 
 def short_line(text: str) -> str:
-    """Return the beginning of a text in one line."""
-    return one_line(text[: 4 * _LONGEST], _LONGEST)
+    """Return the beginning of a text on one line."""
+    return one_line(text[: 4 * _MAX_LINE_CHARS], _MAX_LINE_CHARS)
 
 
 def is_short(value: object) -> bool:
-    """Whether a value can stand in a line with others."""
+    """Return whether a value fits on a line with others."""
     if isinstance(value, str):
-        return len(value) <= _SHORT and "\n" not in value
+        return len(value) <= _MAX_SHORT_CHARS and "\n" not in value
     return value is None or isinstance(value, int | float)
 
 
 def table_html(css: str, names: Sequence[str], rows: str) -> str:
-    """Return `rows`, which are HTML, as a table with headings."""
+    """Return a table with headings; `rows` is HTML."""
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     head = f"<thead><tr>{heads}</tr></thead>"
     return f'<table class="vnb-rows {css}">{head}<tbody>{rows}</tbody></table>'
 
 
 def page_safe(value: Any) -> Any:
-    r"""Return `value` as a page can take it: strict JSON in UTF-8.
-
-    NaN and infinity become their names, half of a surrogate pair a replacement character.
-    """
+    """Return `value` as strict JSON, with replaced lone surrogates and named NaN and infinity."""
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
-        return {page_safe(key): page_safe(each) for key, each in value.items()}
+        return {page_safe(key): page_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(page_safe, value))
     return value
 
 
-def alert_html(exc: BaseException, *, what: str = "") -> str:
-    """Return an exception as a line that is read out; one that is not ours names its type."""
-    known = isinstance(exc, VellumNBError)
-    text = str(exc) if known else f"{_words(exc)} (a fault in the form, please report)"
-    where = f"<b><code>{escape(what)}</code></b>: " if what else ""
+def alert_html(exc: BaseException, *, source: str = "") -> str:
+    """Return an exception as an alert for screen readers; unexpected ones include their type."""
+    is_ours = isinstance(exc, VellumNBError)
+    text = str(exc) if is_ours else f"{_words(exc)} (a fault in the form, please report)"
+    where = f"<b><code>{escape(source)}</code></b>: " if source else ""
     return f'<div role="alert" class="vnb-alert">{ALERT}<pre>{where}{escape(text)}</pre></div>'
 
 

@@ -1,4 +1,4 @@
-"""A file by upload, path or address, and the field for an image, audio, a video or a document."""
+"""File by upload, path or address, and the field for images, audio, videos and documents."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vellum_nb.widgets.base import ThreadSafeWidget, button, close_tree, note, s
 from vellum_nb.widgets.fields import Field
 from vellum_nb.widgets.markup import name_html, page_safe, script
 
-MAX_UPLOAD = 20_000_000  # one message of 15 MB already closes the kernel's websocket
+MAX_UPLOAD = 20_000_000  # bytes; a message of 15 MB closes the kernel's websocket
 _ADDRESS = ("http://", "https://", "vellum:uploaded-file:")
-_PREVIEW = 5_000_000
-_LONGEST_NAME = 500
+_MAX_PREVIEW_BYTES = 5_000_000
+_MAX_NAME_CHARS = 500
 
 
 class Uploader(ThreadSafeWidget):
-    """A button that picks a file and sends it in pieces that the websocket can carry.
+    """Button that uploads a file in pieces small enough for the websocket.
 
-    `received` is called with name, media type and content of a file that came whole. One that is
-    too large is refused before anything is sent, and `instead` says what else can be done.
+    `received` is called with name, media type and content of a complete file. Larger files are
+    rejected before the upload, with `instead` as the suggested alternative.
     """
 
     _esm = traitlets.Unicode(script("upload.js")).tag(sync=True)
@@ -47,32 +47,32 @@ class Uploader(ThreadSafeWidget):
         self.on_msg(self._on_message)
 
     def _on_message(self, _: object, message: Any, buffers: list[Any]) -> None:
-        """Take one piece and ask for the next; a piece out of turn ends the upload."""
+        """Append one piece and request the next one; an unexpected piece ends the upload."""
         message = message if isinstance(message, dict) else {}
         kind, size = message.get("kind"), message.get("size")
         if kind == "start":
-            texts = (str(message.get(key, ""))[:_LONGEST_NAME] for key in ("id", "name", "type"))
+            texts = (str(message.get(key, ""))[:_MAX_NAME_CHARS] for key in ("id", "name", "type"))
             self._file = (*texts, size if type(size) is int else -1)  # type: ignore[assignment]
             self._content = bytearray()
         elif kind != "piece" or message.get("id") != self._file[0]:
             return
         for buffer in buffers:
             self._content += bytes(buffer)
-        token, name, mime, whole = self._file
+        token, name, mime, size = self._file
         at = len(self._content)
-        if not at <= whole <= self.max_bytes:
+        if not at <= size <= self.max_bytes:
             self.send({"kind": "stop", "id": token})
             return
         self.send({"kind": "next", "id": token, "at": at})
-        if at == whole:
+        if at == size:
             content, self._content = bytes(self._content), bytearray()
             self._received(name, mime, content)
 
 
 class _Typed(NamedTuple):
-    """What is given in all ways, of which one is chosen; `facts` is HTML about the upload."""
+    """Input of all modes and the selected mode; `facts` is HTML about the upload."""
 
-    how: str = "Upload"
+    mode: str = "Upload"
     path: str = ""
     url: str = ""
     facts: str = ""
@@ -80,10 +80,10 @@ class _Typed(NamedTuple):
 
 
 class FileChoice:
-    """A file by upload, path or address; what was given another way is kept.
+    """File by upload, path or address; switching the mode keeps the other inputs.
 
-    `convert` makes of name, media type and content of an upload what is kept of it. `label` is
-    that of the whole, `name` what a single control calls it.
+    `convert` creates the stored value from name, media type and content of an upload. `label` is
+    the label of the group, `name` that of a single control.
     """
 
     def __init__(
@@ -102,20 +102,20 @@ class FileChoice:
         self._facts = ""
         self._uploaded: Any = None
         self._how = styled(ipw.RadioButtons(options=ways, description=label), "vnb-how")
-        others = "path or its address" if "URL" in ways else "path, where the kernel runs,"
+        alternatives = "path or its address" if "URL" in ways else "path on the kernel's machine"
         self._uploader = Uploader(
             self._received,
             accept=accept,
             label=f"Choose a file for {name}…",
-            instead=f"Give its {others} instead.",
+            instead=f"Give its {alternatives} instead.",
         )
         place = f"a file on the kernel's machine, e.g. data/{example}"
         self._texts = {
-            way: styled(
+            mode: styled(
                 ipw.Text(description=f"{name}: {word}", placeholder=hint, continuous_update=False),
                 "vnb-unlabelled",
             )
-            for way, word, hint in (("Path", "path", place), ("URL", "URL", "https://…"))
+            for mode, word, hint in (("Path", "path", place), ("URL", "URL", "https://…"))
         }
         self._about = note("", "vnb-facts")
         tooltip = f"Remove the file of {name}"
@@ -129,7 +129,7 @@ class FileChoice:
 
     @property
     def typed(self) -> _Typed:
-        """What is given in all ways."""
+        """The input of all modes."""
         path, url = (text.value for text in self._texts.values())
         return _Typed(self._how.value, path, url, self._facts, self._uploaded)
 
@@ -138,27 +138,27 @@ class FileChoice:
         self._facts, self._uploaded = typed.facts, typed.uploaded
         self._texts["Path"].value = page_safe(typed.path)
         self._texts["URL"].value = page_safe(typed.url)
-        self._how.value = typed.how
+        self._how.value = typed.mode
         self._touched()
 
     @property
     def value(self) -> Any:
-        """What was made of the upload, or the path or address as text; None without one."""
-        how = self._how.value
-        return self._uploaded if how == "Upload" else self._texts[how].value.strip() or None
+        """The converted upload, or the path or address as text; None without one."""
+        mode = self._how.value
+        return self._uploaded if mode == "Upload" else self._texts[mode].value.strip() or None
 
     def focus(self) -> None:
-        """Move the focus to the chosen way to give the file."""
+        """Move the focus to the selected mode."""
         self._texts.get(self._how.value, self._uploader).focus()
 
     def close(self) -> None:
-        """Close every widget, also those that are not shown."""
+        """Close every widget, including hidden ones."""
         hidden = (self._uploader, *self._texts.values(), self._about, self._remove, self.preview)
         for widget in (*self.widgets, *hidden):
             close_tree(widget)
 
     def arrange(self) -> None:
-        """Show the chosen way, with what is uploaded and its preview."""
+        """Show the controls of the selected mode, the uploaded file and the preview."""
         parts = [self._texts.get(self._how.value, self._uploader)]
         if self._how.value == "Upload" and self._uploaded is not None:
             self._about.value = self._facts
@@ -189,7 +189,7 @@ def facts_html(name: str, size: int, mime: str = "") -> str:
 
 
 class MediaField(Field):
-    """Upload, path or URL, with a preview; a path is read when it is used, not as it is typed."""
+    """File by upload, path or URL, with a preview; a path is read when it is used."""
 
     CLASSES = "vnb-long vnb-media-field"
 
@@ -209,7 +209,7 @@ class MediaField(Field):
 
     @property
     def typed(self) -> Any:
-        """What is given in all three ways."""
+        """The input of all modes."""
         return self._choice.typed
 
     @typed.setter
@@ -217,7 +217,7 @@ class MediaField(Field):
         self._choice.typed = typed
 
     def touched(self, *_: object) -> None:
-        """Show the preview of what is chosen, and notify the form."""
+        """Update the preview and notify the form."""
         self._show_preview()
         super().touched()
 
@@ -232,12 +232,13 @@ class MediaField(Field):
 
     def _parse(self) -> Any:
         value = self._choice.value
-        return Path(value) if value and self._choice.typed.how == "Path" else value
+        return Path(value) if value and self._choice.typed.mode == "Path" else value
 
     def _fill(self, value: Any) -> None:
         """Show a `Path`, bytes, an address, or ``{"src": ...}``; None empties the field.
 
-        Raises `InputError` for other text: a default of the server must not name a file.
+        Raises `InputError` for other text, because a default of the server must not refer to a
+        file.
         """
         src = value.get("src") if isinstance(value, dict) else value
         if src is None or src == "":
@@ -247,8 +248,8 @@ class MediaField(Field):
             self.typed = _Typed(facts=facts, uploaded=self._inline("", src))
         elif isinstance(src, str) and src.startswith("data:"):
             facts = facts_html("data URL", len(src) * 3 // 4, src[5:].partition(";")[0][:80])
-            given = value if isinstance(value, dict) else {"src": src}
-            self.typed = _Typed(facts=facts, uploaded=dict(given))
+            media = value if isinstance(value, dict) else {"src": src}
+            self.typed = _Typed(facts=facts, uploaded=dict(media))
         elif isinstance(src, str) and src.startswith(_ADDRESS):
             self.typed = _Typed("URL", url=src)
         elif isinstance(src, Path):
@@ -258,20 +259,20 @@ class MediaField(Field):
             media_dict(src, self.variable.type)  # raises
 
     def look(self) -> None:
-        """Check whether the file that the path names is there, and read its preview."""
+        """Check that the path refers to a file, and load its preview."""
         path = self._parse()
         if not isinstance(path, Path):
             return
-        problem, preview = f"There is no file {str(path)!r} where the kernel runs.", None
+        problem, preview = f"File {str(path)!r} does not exist on the kernel's machine.", None
         try:
             file = path.expanduser()
             if file.is_file():
                 problem = ""
-                if file.stat().st_size <= _PREVIEW:
+                if file.stat().st_size <= _MAX_PREVIEW_BYTES:
                     mime = mimetypes.guess_type(file.name)[0] or ""
                     preview = self._inline(mime, file.read_bytes())
         except (OSError, RuntimeError, ValueError):
-            pass  # what cannot be read has no preview; a run says why
+            pass  # an unreadable file is reported by the run
         self._read_path = (path, problem or None, preview)
         self._judged = (None, None)
         self._show_preview()
@@ -289,7 +290,7 @@ class MediaField(Field):
         return {"src": f"data:{mime or general};base64,{base64.b64encode(content).decode('ascii')}"}
 
     def focus(self) -> None:
-        """Move the focus to the chosen way to give the file."""
+        """Move the focus to the selected mode."""
         self._choice.focus()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The outputs of runs as safe static HTML: one run, several side by side, and the trace of one."""
+"""Outputs of one or several runs, and traces, as safe static HTML."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ from typing import Any
 from vellum_nb.comparison.traces import first_difference, in_order, is_comparable
 from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
-from vellum_nb.rendering.diff import (
-    Op,
-    diff_html,
-    output_difference,
-    output_status,
-    typed_output,
-)
+from vellum_nb.rendering.answer import AnswerCell
+from vellum_nb.rendering.diff import Op, diff_html, output_status
 from vellum_nb.rendering.format import duration, money, visible_name
-from vellum_nb.rendering.html import difference_html, error_html, render, value_html
+from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import asset, icon, name_html
 
 LEFT = ' style="text-align: left"'
-"""For cells: Jupyter sets tables right-aligned, and drops the style sheet of untrusted outputs."""
+"""Style of table cells: Jupyter right-aligns them, and drops style sheets if untrusted."""
 OUTPUT_CSS = asset("outputs.css")
 
-_MOST_OUTPUTS = 200
-_STATUS_NOTES = {"new": "new: the baseline has no such output", "differs": "differs"}
-_NODES = 200
-_DEEPEST = 6
-_NARROWEST = 0.5  # per cent: a node of no time at all is still seen
+_MAX_OUTPUTS = 200
+_MAX_NODES = 200
+_MAX_DEPTH = 6
+_MIN_BAR = 0.5  # per cent; keeps nodes of no duration visible
 _NODE_STATES = {
     "FULFILLED": ("FULFILLED", ""),
     "REJECTED": ("REJECTED", "REJECTED"),
@@ -40,31 +34,28 @@ _NODE_STATES = {
 
 
 def side_by_side_traces(runs: Sequence[Run]) -> str:
-    """Return the traces of `runs` beside each other, the first difference to the first marked.
-
-    Nothing is returned where that of the first, or of all others, is not known.
-    """
-    others = [run for run in runs[1:] if run.nodes]
-    if not others or not runs[0].nodes:
+    """Return traces side by side, the first difference marked; empty if none can be compared."""
+    traced = [run for run in runs[1:] if run.nodes]
+    if not traced or not runs[0].nodes:
         return ""
     base = runs[0]
     marks: dict[str, dict[int, str]] = {base.release_tag: {}}
     words = []
-    for run in others:
-        tag, own = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
+    for run in traced:
+        tag, tag_marks = visible_name(run.release_tag), marks.setdefault(run.release_tag, {})
         first = first_difference(base.nodes, run.nodes)
         where = first and f"first difference at {visible_name(first.name)} ({first.change})"
-        same = "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
-        words.append(f"{tag}: {where or same}")
+        conclusion = "no node differs" if is_comparable(base.nodes, run.nodes) else "not comparable"
+        words.append(f"{tag}: {where or conclusion}")
         if first is not None and first.other is not None:
-            own[id(first.other)] = f"first difference: {first.change}"
+            tag_marks[id(first.other)] = f"first difference: {first.change}"
         if first is not None and first.base is not None:
             text = f"first difference to {tag}: {first.change}"
             before = marks[base.release_tag].get(id(first.base))
             marks[base.release_tag][id(first.base)] = f"{before}; {text}" if before else text
     tables = [
         trace_html(run.nodes, title=run.release_tag, marks=marks[run.release_tag])
-        for run in (base, *others)
+        for run in (base, *traced)
     ]
     body = "".join(f"<div>{table}</div>" for table in tables)
     summary = f"Traces side by side · {escape(' · '.join(words))}"
@@ -77,9 +68,9 @@ def side_by_side_traces(runs: Sequence[Run]) -> str:
 def trace_html(
     nodes: Sequence[NodeRun], *, title: str = "", marks: Mapping[int, str] | None = None
 ) -> str:
-    """Return `nodes` as a table: name and state, a bar in time, how long it took, its error.
+    """Return `nodes` as a table: name and state, timeline, duration, error.
 
-    `marks` are words beside some of them, by their `id()`.
+    `marks` maps the `id()` of a node to a remark.
     """
     if not nodes:
         return '<p class="vnb-note">This run has no recorded nodes.</p>'
@@ -87,7 +78,7 @@ def trace_html(
     ends = [utc(node.end) for node in nodes if node.end]
     begin = min(starts, default=None)
     length = max((max(starts + ends) - begin).total_seconds(), 0.0) if begin else 0.0
-    rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_NODES]]
+    rows = [_node_row(node, depth, begin, length) for depth, node in in_order(nodes)[:_MAX_NODES]]
     options = {"title": title, "count": len(nodes), "length": length, "marks": marks or {}}
     return render("trace.html.j2", rows=rows, icon=_icon, mark_of=id, **options)
 
@@ -100,9 +91,12 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
     if begin is not None and start is not None:
         offset = (start - begin).total_seconds()
         lasted = length - offset if took is None else took
-        left = min(100 * offset / length, 100 - _NARROWEST) if length else 0.0
-        bar = left, min(max(100 * lasted / length, _NARROWEST), 100 - left) if length else 100.0
-    row = {"node": node, "depth": min(depth, _DEEPEST), "picture": picture, "word": word}
+        margin = min(100 * offset / length, 100 - _MIN_BAR) if length else 0.0
+        bar = (
+            margin,
+            min(max(100 * lasted / length, _MIN_BAR), 100 - margin) if length else 100.0,
+        )
+    row = {"node": node, "depth": min(depth, _MAX_DEPTH), "picture": picture, "word": word}
     return row | {"took": took, "bar": bar}
 
 
@@ -113,15 +107,15 @@ def side_by_side_html(
     legend: bool = True,
     live: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
-    """Return `runs` beside each other with their style, the differences marked against the first.
+    """Return `runs` side by side with their style, and differences from the first run marked.
 
-    In less than 640 pixels the columns stand under each other. With `markdown` text is shown so,
-    and differences are named, not marked; `legend` explains above the columns how they are marked.
-    `live` maps the release tag of each run that streams to the texts of its outputs so far.
+    Below 640 pixels the columns are stacked. `markdown` renders text as Markdown and names changes
+    without marking them; `legend` explains the marks. `live` maps the release tag of each streaming
+    run to its partial outputs.
     """
     live = live or {}
     names = list(dict.fromkeys(chain(*(run.outputs for run in runs), *live.values())))
-    more, names = len(names) - _MOST_OUTPUTS, names[:_MOST_OUTPUTS]
+    more, names = len(names) - _MAX_OUTPUTS, names[:_MAX_OUTPUTS]
     baseline = runs[0] if len(runs) > 1 else None
     columns = "".join(
         _live_column(run, names, live[run.release_tag])
@@ -131,7 +125,7 @@ def side_by_side_html(
             _head(run, _verdict(run, baseline)),
             output_rows(run, names, baseline, markdown=markdown),
             len(names),
-            # Rows of answers are aligned across the columns; an error has no such row.
+            # Rows of outputs are aligned across columns; an error is not.
             classes="" if run.outputs else " vnb-out-alone",
         )
         for run in runs
@@ -149,7 +143,7 @@ def side_by_side_html(
 def section_html(
     label: str, head: str, rows: Sequence[str], count: int, *, classes: str = ""
 ) -> str:
-    """Return one answer of several that have up to `count` rows."""
+    """Return one column with up to `count` rows."""
     body = f'{head}<dl class="vnb-out-rows">{"".join(rows)}</dl>'
     return (
         f'<section class="vnb-out-run{classes}" style="grid-row:span {count + 3}" '
@@ -160,39 +154,26 @@ def section_html(
 def output_rows(
     run: Run, names: Sequence[str], baseline: Run | None = None, *, markdown: bool = False
 ) -> list[str]:
-    """Return the outputs `names` of `run`, and what went wrong, as rows.
-
-    An output that `run` lacks is *missing*, never empty; differences against `baseline` are marked.
-    """
-    problem = error_html(run)
-    rows = [_row("error" if run.error else "state", problem)] if problem else []
+    """Return the error of `run` and its outputs `names` as rows, with marked differences."""
+    problem = AnswerCell.of_problem(run)
+    cells = [problem] if problem else []
     if run.outputs or not problem:
-        rows += [_row(name, _output_html(name, run, baseline, markdown=markdown)) for name in names]
+        cells += [AnswerCell.of(name, run, baseline) for name in names]
+    rows = [_row(cell.label, cell.to_html(markdown=markdown)) for cell in cells]
     return rows or [_row("outputs", '<span class="vnb-null">none</span>')]
 
 
-def _output_html(name: str, run: Run, baseline: Run | None, *, markdown: bool) -> str:
-    status = output_status(name, run, baseline)
-    if status == "missing":
-        return f'<div class="vnb-missing">{_icon("CANCELLED")} missing</div>'
-    value, kind = typed_output(name, run)
-    if status == "differs" and baseline and not (markdown and isinstance(value, str)):
-        return difference_html(output_difference(name, run, baseline))
-    note = f'<p class="vnb-note">{_STATUS_NOTES[status]}</p>' if status in _STATUS_NOTES else ""
-    return note + value_html(value, kind, markdown=markdown)
-
-
 def legend_html(release_tag: str) -> str:
-    """Return how differences against `release_tag` are marked."""
+    """Return the legend of the differences from `release_tag`."""
     marked = " ".join(diff_html([op]) for op in (Op("insert", "inserted"), Op("delete", "deleted")))
     return f"changed words are marked {marked} against {name_html(release_tag)}"
 
 
-def _live_column(run: Run, names: Sequence[str], own: Mapping[str, str]) -> str:
+def _live_column(run: Run, names: Sequence[str], texts: Mapping[str, str]) -> str:
     places = {
         name: f'<pre class="vnb-text vnb-live{"" if text else " vnb-waiting"}" data-at="{at}">'
         f"{escape(text)}</pre>"
-        for at, (name, text) in enumerate(own.items())
+        for at, (name, text) in enumerate(texts.items())
     }
     rows = [_row(name, places.get(name, "")) for name in names]
     rows = rows or [_row("outputs", '<span class="vnb-quiet">waiting for the first words</span>')]
@@ -241,12 +222,12 @@ def _verdict(run: Run, baseline: Run | None) -> str:
 
 
 def _notes(runs: Sequence[Run], *, legend: bool) -> list[str]:
-    """Return what stands above the columns, where there is room."""
+    """Return the notes above the columns."""
     notes = []
     if len(runs) > 1 and legend:
         notes.append(legend_html(runs[0].release_tag))
     if len({run.case_id for run in runs if run.state != "STARTED"}) > 1:
-        notes.append("the runs have different inputs, which may be why they differ")
+        notes.append("the runs have different inputs, a possible cause of differences")
     if len({run.deployment for run in runs}) > 1:
         notes.append(f"in this order: {escape(', '.join(run.deployment for run in runs))}")
     lacks = [

@@ -1,4 +1,4 @@
-"""The runs of a form: executed at once, their answers side by side, rated, corrected, traced."""
+"""Runs of a form: executed in threads, displayed side by side, rated, corrected and traced."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import traitlets
 
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.models import Cancellation, NodeRun, Run, RunRequest
+from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.format import (
     cut,
     lookup_text,
     plural,
     same_value,
-    value_text,
     visible_name,
 )
 from vellum_nb.rendering.html import clipped
@@ -38,12 +38,12 @@ Trace = Callable[[Run], Sequence[NodeRun]]
 LookUp = Callable[[Run], Run]
 Live = Mapping[str, Progressing]
 
-_TICK = 0.1
-_LONGEST_WAIT = 0.5  # an interrupt that comes just as a wait begins is seen when that ends
-_AT_ONCE = 16
-_LONGEST = 20_000  # characters of an output that can be corrected in the page
-_LONGEST_NODE = 60
-_RATE = 1_000_000  # characters of growing text that are sent to the page in a second
+_REPORT_INTERVAL_S = 0.1
+_MAX_WAIT_S = 0.5  # delays an interrupt at the start of a wait by at most this time
+_MAX_WORKERS = 16
+_MAX_EDIT_CHARS = 20_000  # characters; longer outputs cannot be corrected in the page
+_MAX_NODE_CHARS = 60
+_MAX_CHARS_PER_S = 1_000_000  # characters of streamed text per second sent to the page
 _NO_MARKS: Mapping[str, Any] = {
     **dict.fromkeys(("busy", "problem", "looked_up", "trace"), ""),
     "editor": [],
@@ -53,10 +53,9 @@ _NO_MARKS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How the runs of a form get on.
+    """Progress of the runs of a form.
 
-    `outcomes` has one item a request: the run, the exception that was raised, or None while it is
-    under way.
+    `outcomes` has one item per request: the run, the exception raised, or None while it is running.
     """
 
     outcomes: tuple[Run | BaseException | None, ...]
@@ -65,33 +64,33 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many have ended."""
+        """The number of finished runs."""
         return sum(outcome is not None for outcome in self.outcomes)
 
     @property
     def finished(self) -> bool:
-        """Whether all have ended."""
+        """True if all runs are finished."""
         return self.done == len(self.outcomes)
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs there are, also those that could not be recorded."""
+        """The finished runs, including those that could not be recorded."""
         return tuple(filter(None, map(_answer, self.outcomes)))
 
 
 def _answer(outcome: Run | BaseException | None) -> Run | None:
-    """Return the run of an outcome; an error of the history brings the one it could not record."""
+    """Return the run of an outcome, including the unrecorded run of a `HistoryError`."""
     run = outcome.run if isinstance(outcome, HistoryError) else outcome
     return run if isinstance(run, Run) else None
 
 
 class AnswerBars(ThreadSafeWidget):
-    """Puts a bar under each answer, and text into those that stream.
+    """Bar under each answer, and the text of streaming answers.
 
-    The traits: which of "rate", "trace" and "look up" there are (`controls`), what each Copy copies
-    (`texts`), what each bar shows (`bars`), and what each answer that streams has so far (`live`).
-    Bars rate, trace and look up in a thread; `changed` is called with the run as it is then,
-    `go_on` with the run that Continue goes on from.
+    Traits: the available actions (`controls`), the text of each Copy button (`texts`), the state of
+    each bar (`bars`) and the partial outputs of each streaming answer (`live`). Ratings, traces and
+    look-ups run in a thread; `changed` is called with the updated run, `go_on` with the run to
+    continue.
     """
 
     _esm = traitlets.Unicode(script("answers.js")).tag(sync=True)
@@ -133,7 +132,7 @@ class AnswerBars(ThreadSafeWidget):
         self.on_msg(self._on_message)
 
     def show(self, runs: Sequence[Run]) -> None:
-        """Show a bar for each of `runs`; what is known of other runs is forgotten."""
+        """Show one bar per run; the state of other runs is dropped."""
         with self._lock:
             self._runs = runs
             self._marks = {run.id: self._marks.get(run.id, _NO_MARKS) for run in runs}
@@ -141,11 +140,11 @@ class AnswerBars(ThreadSafeWidget):
             self._draw()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is being saved or read; return whether that is so."""
+        """Wait until every rating, trace and look-up is finished; return False on a timeout."""
         return self._executor.wait(timeout)
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Make a call in the thread of the bars; what goes wrong is shown above them."""
+        """Run `call` in the thread of the bars; errors are shown above them."""
 
         def work() -> None:
             with self._boundary:
@@ -157,7 +156,7 @@ class AnswerBars(ThreadSafeWidget):
         return next((run for run in self._runs if run.id and run.id == run_id), None)
 
     def _mark(self, run: Run, **changes: Any) -> None:
-        """Show something else in the bar of a run, if it is still there."""
+        """Update the bar of a run, if it is still displayed."""
         with self._lock:
             if run.id in self._marks:
                 self._marks[run.id] = {**self._marks[run.id], **changes}
@@ -195,16 +194,16 @@ class AnswerBars(ThreadSafeWidget):
             self._submit(run, "saving…", lambda newest: rate(newest, quality, None))
 
     def _on_correct(self, run: Run, _: Mapping[str, Any]) -> None:
-        known = {**run.outputs, **(run.desired or {})}
+        values = {**run.outputs, **(run.desired or {})}
         fields, longer = [], []
         for name in run.outputs:
-            is_text, label = isinstance(known[name], str), visible_name(name)
-            text = known[name] if is_text else write_json(known[name])
-            if len(text) > _LONGEST:
+            is_text, label = isinstance(values[name], str), visible_name(name)
+            text = values[name] if is_text else write_json(values[name])
+            if len(text) > _MAX_EDIT_CHARS:
                 longer.append(label)
             else:
                 fields.append({"name": name, "label": label, "text": text, "json": not is_text})
-        words = f"Too long to correct here: {', '.join(longer)}. ws.rate(run, desired=...) does it."
+        words = f"Too long to correct here: {', '.join(longer)}. Use ws.rate(run, desired=...)."
         self._mark(run, editor=fields, problem=words if longer else "")
 
     def _on_save(self, run: Run, message: Mapping[str, Any]) -> None:
@@ -243,15 +242,15 @@ class AnswerBars(ThreadSafeWidget):
         if look_up is not None:
 
             def find(newest: Run) -> Run:
-                found = look_up(newest)
-                self._mark(run, looked_up=lookup_text([found]))
-                return found
+                updated = look_up(newest)
+                self._mark(run, looked_up=lookup_text([updated]))
+                return updated
 
             self._mark(run, looked_up="")
             self._submit(run, "looking it up…", find)
 
     def _submit(self, run: Run, busy: str, call: Callable[[Run], Run]) -> None:
-        """Call with the run as it is when its turn comes; an earlier click may have changed it."""
+        """Run `call` in the thread with the latest version of the run."""
 
         def work() -> None:
             self._mark(run, busy=busy, problem="")
@@ -266,34 +265,31 @@ class AnswerBars(ThreadSafeWidget):
 
 
 def outputs_text(run: Run) -> str:
-    """Return what Copy copies: one output as it is, several with their names, or the error."""
-    texts = {
-        name: value_text(value, run.output_types.get(name, "JSON"))
-        for name, value in run.outputs.items()
-    }
+    """Return the text of the Copy button: the only output, all outputs with names, or the error."""
+    texts = {name: AnswerCell.of(name, run).to_text() for name in run.outputs}
     if len(texts) == 1:
         return next(iter(texts.values()))
-    if not texts and run.error:
-        return f"{run.error.code}: {run.error.message}"
+    if not texts and (problem := AnswerCell.of_problem(run)):
+        return problem.to_text()
     return "\n".join(
         f"{name}:\n{text}" if "\n" in text else f"{name}: {text}" for name, text in texts.items()
     )
 
 
 def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outputs of `run` should have been, those corrected before included."""
+    """Return the desired outputs of `run`, including earlier corrections."""
     before = dict(run.desired or {})
-    known = {**run.outputs, **before}
+    values = {**run.outputs, **before}
     changed = {}
     for name, text in texts.items():
         if name not in run.outputs or not isinstance(text, str):
             continue
         try:
-            value = text if isinstance(known[name], str) else read_json(text)
+            value = text if isinstance(values[name], str) else read_json(text)
         except InputError as exc:
             msg = f"{visible_name(name)}: {exc}"
             raise InputError(msg) from None
-        if not same_value(value, known[name]):
+        if not same_value(value, values[name]):
             changed[name] = value
     if not changed:
         msg = "Nothing was changed: edit a text, then save."
@@ -302,10 +298,9 @@ def _corrections(run: Run, texts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Answers:
-    """Shows runs side by side as they come, and whether they are still current.
+    """Runs displayed side by side, with a note if they are outdated.
 
-    Only the thread that reports calls `show`. `outputs` are the names of the outputs that a run
-    is expected to have.
+    `show` is called only by the reporting thread. `outputs` are the expected names of outputs.
     """
 
     def __init__(self, bars: AnswerBars, *, outputs: Sequence[str] = ()) -> None:
@@ -316,8 +311,8 @@ class Answers:
         self._when = self._sent = datetime.now(UTC)
         self._requests: Sequence[RunRequest] = ()
         self._drawn_for: object = None
-        self._names: tuple[str, ...] = ()  # of the outputs of answers that stream
-        self._latest: Live = {}  # what those that stream have so far
+        self._names: tuple[str, ...] = ()  # output names of streaming answers
+        self._latest: Live = {}  # partial outputs of streaming answers
         self._next_live = 0.0
         self._stale = False
         self._line = note("", "vnb-line")
@@ -332,13 +327,13 @@ class Answers:
     def show(
         self, requests: Sequence[RunRequest], progress: Progress, live: Live | None = None
     ) -> None:
-        """Show the answers to `requests`, with a placeholder for those that have not come.
+        """Show the answers to `requests`, with placeholders for pending ones.
 
-        Where runs stream, `live` maps release tags to what has come so far.
+        `live` maps release tags to the progress of streaming runs.
         """
         pairs = list(zip(requests, progress.outcomes, strict=True))
-        errors = [(each.release_tag, exc) for each, exc in pairs if isinstance(exc, BaseException)]
-        self._trouble.value = "".join(alert_html(exc, what=tag) for tag, exc in errors)
+        errors = [(r.release_tag, exc) for r, exc in pairs if isinstance(exc, BaseException)]
+        self._trouble.value = "".join(alert_html(exc, source=tag) for tag, exc in errors)
         if self._requests is not requests:
             self._requests, self._sent = requests, datetime.now(UTC)
         with self._lock:
@@ -347,13 +342,13 @@ class Answers:
                 before = self._bars.live or [{}] * len(self._runs)
                 now = [self._live(run, old) for run, old in zip(self._runs, before, strict=True)]
                 self._bars.live = now
-                length = sum(len(text) for each in now for text in each.get("texts", ()))
-                self._next_live = time.monotonic() + length / _RATE
+                length = sum(len(text) for column in now for text in column.get("texts", ()))
+                self._next_live = time.monotonic() + length / _MAX_CHARS_PER_S
         if self._runs or errors:
             self.widget.remove_class("vnb-none")
 
     def replace(self, run: Run) -> None:
-        """Show `run` in place of the one with its id, if that is still there."""
+        """Replace the displayed run with the same id, if any."""
         with self._lock:
             before = {old.id: (old.state, old.doubt) for old in self._runs}
             self._runs = tuple(run if old.id == run.id else old for old in self._runs)
@@ -363,7 +358,7 @@ class Answers:
                 self._draw()
 
     def compare_to(self, *, edited: bool) -> None:
-        """Show whether the inputs were edited since the answers came."""
+        """Show whether the inputs were edited after the runs."""
         if edited != self._stale:
             self._stale = edited
             self._line.value = self._line_html()
@@ -373,16 +368,16 @@ class Answers:
         self._latest = (
             {tag: live.get(tag, Progressing()) for tag in open_} if live is not None else {}
         )
-        has_words = any(text for each in self._latest.values() for text in each.texts.values())
+        has_words = any(any(stream.texts.values()) for stream in self._latest.values())
         come = [name for run in progress.runs for name in run.outputs]
-        coming = [name for each in self._latest.values() for name in each.texts]
+        coming = [name for stream in self._latest.values() for name in stream.texts]
         names = tuple(dict.fromkeys([*come, *self._outputs, *coming]))
         drawn_for = (pairs, names if self._latest else (), has_words)
         if self._drawn_for == drawn_for:
             return
         self._drawn_for = drawn_for
         if self._runs and not (progress.runs or progress.finished or has_words):
-            return  # the old answers stay until there is a new one, so that nothing jumps
+            return  # keeps the layout stable until the first new answer
         self._names = names
         case = progress.runs[0].case_id if progress.runs else ""
         self._runs = tuple(
@@ -406,16 +401,13 @@ class Answers:
         )
 
     def _live(self, run: Run, before: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the page shows of a run that streams: the text of each output.
-
-        `growing` is the place of the output that has grown since `before`, which was shown then.
-        """
+        """Return the partial outputs of a stream, and which of them has grown since `before`."""
         progressing = self._latest.get(run.release_tag)
         if progressing is None or run.state != "STARTED":
             return {}
         texts = live_texts(progressing, self._names)
-        known = before.get("texts", [])
-        grown = [at for at, text in enumerate(texts) if text and text not in known[at : at + 1]]
+        old = before.get("texts", [])
+        grown = [at for at, text in enumerate(texts) if text and text not in old[at : at + 1]]
         growing = grown[-1] if grown else before.get("growing", -1)
         return {"facts": live_facts(progressing), "texts": texts, "growing": growing}
 
@@ -423,8 +415,8 @@ class Answers:
         self._line.value = self._line_html()
         self._bars.show(self._runs)
         live = {
-            tag: dict(zip(self._names, live_texts(each, self._names), strict=True))
-            for tag, each in self._latest.items()
+            tag: dict(zip(self._names, live_texts(stream, self._names), strict=True))
+            for tag, stream in self._latest.items()
         }
         markdown = self._markdown.value
         html = side_by_side_html(self._runs, markdown=markdown, live=live) if self._runs else ""
@@ -444,7 +436,7 @@ class Answers:
 
 
 def live_facts(progressing: Progressing) -> str:
-    """Return how a stream gets on, in words."""
+    """Describe the progress of a stream."""
     parts = ["streaming"]
     if progressing.first_s is not None:
         parts.append(f"first words after {progressing.first_s:.2f} s")
@@ -454,25 +446,22 @@ def live_facts(progressing: Progressing) -> str:
 
 
 def live_texts(progressing: Progressing, names: Sequence[str]) -> list[str]:
-    """Return the text of each output so far, as much as is shown.
-
-    Half a character waits for its other half.
-    """
+    """Return the truncated partial texts; incomplete surrogate pairs are replaced."""
     texts = []
     for name in names:
-        visible, rest = clipped(progressing.texts.get(name, ""))
-        whole = visible.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        texts.append(f"{whole}…" if rest else whole)
+        visible, hidden = clipped(progressing.texts.get(name, ""))
+        text = visible.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        texts.append(f"{text}…" if hidden else text)
     return texts
 
 
 @dataclass(kw_only=True, eq=False)
 class FormRuns:
-    """Starts the runs of a form, reports their progress, shows their answers, and cancels them.
+    """Executes the runs of a form, reports their progress, shows their answers and cancels them.
 
-    Each run has a thread of its own; another reports ten times a second. `reported` is called
-    from it with the progress and the node that runs, `ended` after the last report, whatever
-    happened. `answered` is called with the runs when all have ended, and when one was rated.
+    Each run has its own thread; another one reports ten times per second. It calls `reported` with
+    the progress and the running node, and `ended` after the last report, even after an error.
+    `answered` is called with the runs when all are finished, and after a rating.
     """
 
     run: Execute
@@ -506,7 +495,7 @@ class FormRuns:
         self.answers = Answers(self.bars, outputs=self.outputs)
 
     def start(self, requests: Sequence[RunRequest], *, streaming: bool = False) -> None:
-        """Start, and return at once."""
+        """Start the runs without waiting for them."""
         with self._lock:
             self._rated = {}
         self.boundary.clear()
@@ -518,43 +507,43 @@ class FormRuns:
         self._thread.start()
 
     def cancel(self) -> bool:
-        """Cut off what is under way; return whether there is something."""
+        """Cancel the runs in progress; return whether there were any."""
         self._cancellation.cancel()
         return not self._all_ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is under way, return whether that is so; an interrupt cancels it.
+        """Wait for all runs; return False on a timeout. An interrupt cancels the runs.
 
-        The reporting thread itself never waits: what it calls back may ask.
+        Returns at once in the reporting thread, whose callbacks may call it.
         """
         until = float("inf") if timeout is None else time.monotonic() + timeout
         try:
             while threading.current_thread() is not self._thread and not self._all_ended.is_set():
-                left = until - time.monotonic()
-                if left <= 0:
+                remaining = until - time.monotonic()
+                if remaining <= 0:
                     break
-                self._all_ended.wait(min(left, _LONGEST_WAIT))
+                self._all_ended.wait(min(remaining, _MAX_WAIT_S))
         except KeyboardInterrupt:
             self.cancel()
             raise
         return self._all_ended.is_set()
 
     def close(self) -> None:
-        """Cut off what is under way, and wait a moment for it."""
+        """Cancel the runs in progress and wait for them briefly."""
         self.cancel()
         self.wait(2)
         self.bars.wait(2)
 
     def _work(self, requests: Sequence[RunRequest], live: dict[str, Progressing] | None) -> None:
         began = time.monotonic()
-        workers = min(_AT_ONCE, len(requests)) or 1
+        workers = min(_MAX_WORKERS, len(requests)) or 1
         try:
             with self.boundary, ThreadPoolExecutor(workers, "vellum-nb-run") as pool:
                 futures = [pool.submit(self._execute, request, live) for request in requests]
                 try:
                     while not self._report(requests, futures, began, live):
                         open_ = [future for future in futures if not future.done()]
-                        wait(open_, timeout=_TICK, return_when=FIRST_COMPLETED)
+                        wait(open_, timeout=_REPORT_INTERVAL_S, return_when=FIRST_COMPLETED)
                 except BaseException:
                     self.cancel()
                     raise
@@ -577,14 +566,14 @@ class FormRuns:
         began: float,
         live: dict[str, Progressing] | None,
     ) -> bool:
-        """Report how the runs get on; return whether all have ended."""
+        """Report the progress of the runs; return whether all are finished."""
         latest = None if live is None else dict(live)
         ended = [
             (future.exception() or future.result()) if future.done() else None for future in futures
         ]
-        with self._lock:  # of a run that was rated while others are under way the rated one
+        with self._lock:  # a run can be rated while others are in progress
             outcomes = tuple(
-                self._rated.get(each.id, each) if isinstance(each, Run) else each for each in ended
+                self._rated.get(run.id, run) if isinstance(run, Run) else run for run in ended
             )
         elapsed = time.monotonic() - began
         progress = Progress(outcomes, elapsed, self._cancellation.cancelled)
@@ -607,9 +596,9 @@ class FormRuns:
 
 
 def _node(latest: Live) -> str:
-    """Return which node runs, where there is one run and it says so."""
+    """Return the running node if there is a single run, otherwise an empty string."""
     if len(latest) != 1:
         return ""
     (progressing,) = latest.values()
-    name = cut(visible_name(progressing.node), _LONGEST_NODE)
+    name = cut(visible_name(progressing.node), _MAX_NODE_CHARS)
     return f"node {progressing.nodes_done + 1} · {name}" if name else ""

@@ -1,4 +1,4 @@
-"""What a form is made from, and how the input variables of releases differ."""
+"""Data of a form, and differences between the input variables of releases."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ Variables = Sequence[VellumVariable]
 
 @dataclass(frozen=True)
 class Progressing:
-    """How a run that streams gets on: the texts so far by output name, the node that runs.
-
-    `node` is empty where it is not known; `first_s` are the seconds until the first words came.
-    """
+    """Progress of a streaming run: partial text per output, current node, seconds to first text."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     node: str = ""
@@ -29,24 +26,24 @@ class Progressing:
 
 @dataclass(frozen=True)
 class TagChoice:
-    """One release to run on: all tags that point at it; runs are sent with the first."""
+    """One release to run on, with all tags that point to it; requests use the first."""
 
     release_id: str
     names: tuple[str, ...]
 
     @property
     def tag(self) -> str:
-        """The tag that runs are sent with."""
+        """The tag that requests use."""
         return self.names[0]
 
 
 @dataclass(frozen=True)
 class FormSpec:
-    """A deployment as its form shows it.
+    """Deployment data of a form.
 
-    `source` is where runs go, as a short label. `variables` and `outputs` are those of the release
-    that LATEST points at, `latest_release_id`, None where it could not be read. `tags` are oldest
-    first, `notes` lines to show above the fields.
+    `source` is a short label of the server. `variables`, `outputs` and `latest_release_id` are
+    those of LATEST; the id is None if LATEST could not be fetched. `tags` are sorted oldest first;
+    `notes` are shown above the fields.
     """
 
     name: str
@@ -61,24 +58,24 @@ class FormSpec:
 
     @property
     def latest(self) -> TagChoice | None:
-        """The choice that LATEST is on; else the last, which is the newest."""
+        """The release of LATEST, or the newest one if LATEST is unknown."""
         for choice in self.tags:
             if "LATEST" in choice.names or choice.release_id == self.latest_release_id:
                 return choice
         return self.tags[-1] if self.tags else None
 
     def known(self, tag: str) -> str:
-        """Return the tag that runs are sent with for `tag`; raise `InputError` if it is unknown."""
+        """Return the tag that requests use for `tag`; raise `InputError` if it is unknown."""
         for choice in self.tags:
             if tag in choice.names:
                 return choice.tag
-        known = ", ".join(name for choice in self.tags for name in choice.names)
-        msg = f"{self.name} has no release tag of this name:"
-        raise InputError(msg, [InputProblem(tag, f"is unknown; available: {known}")])
+        names = ", ".join(name for choice in self.tags for name in choice.names)
+        msg = f"Unknown release tag of {self.name}:"
+        raise InputError(msg, [InputProblem(tag, f"is unknown; available: {names}")])
 
 
 class Releases:
-    """The input variables of each release; `read` retrieves the release of a tag."""
+    """Input variables of each release; `read` fetches the release of a tag."""
 
     def __init__(self, spec: FormSpec, read: Callable[[str], WorkflowDeploymentRelease]) -> None:
         self._spec = spec
@@ -89,11 +86,11 @@ class Releases:
             self._known[spec.latest.tag] = spec.variables
 
     def knows(self, tags: Sequence[str]) -> bool:
-        """Return whether `read` has nothing to do."""
+        """Return whether all releases are cached."""
         return all(tag in self._known for tag in tags)
 
     def read(self, tags: Sequence[str]) -> None:
-        """Read the releases that are not known, also those that could not be read before."""
+        """Fetch the releases that are not cached, including those that failed before."""
         for tag in tags:
             if tag in self._known:
                 continue
@@ -104,12 +101,12 @@ class Releases:
                 self._unread[tag] = str(exc)
 
     def by_tag(self, tags: Sequence[str]) -> dict[str, Variables]:
-        """Return the variables of each release; those of LATEST where one cannot be read."""
+        """Return the variables of each release, or those of LATEST if it failed to load."""
         self.read([tag for tag in tags if tag not in self._unread])
         return {tag: self._known.get(tag, self._spec.variables) for tag in tags}
 
     def unread(self, tags: Sequence[str]) -> list[str]:
-        """Return a sentence for each release that could not be read."""
+        """Return a sentence for each release that could not be fetched."""
         return [
             f"{tag} could not be read, so its inputs are assumed to be those of LATEST: {why}"
             for tag, why in self._unread.items()
@@ -118,23 +115,20 @@ class Releases:
 
 
 def union(releases: Sequence[Variables]) -> tuple[VellumVariable, ...]:
-    """Return every variable of `releases` once; the last release decides type and order.
-
-    What one of them requires is required.
-    """
-    found: dict[str, VellumVariable] = {}
+    """Merge the variables of `releases`, the last one first; required if any requires it."""
+    by_key: dict[str, VellumVariable] = {}
     for variables in reversed(releases):
         for variable in variables:
-            known = found.setdefault(variable.key, variable)
-            if variable.is_required and known.default is None and not known.is_required:
-                found[variable.key] = known.model_copy(update={"required": True})
-    return tuple(found.values())
+            last = by_key.setdefault(variable.key, variable)
+            if variable.is_required and last.default is None and not last.is_required:
+                by_key[variable.key] = last.model_copy(update={"required": True})
+    return tuple(by_key.values())
 
 
 def expectations(
     name: str, by_tag: Mapping[str, Variables]
 ) -> tuple[tuple[str, VellumVariable], ...]:
-    """Return what each release wants of `name`; without the tag where they all want the same."""
+    """Return the variable `name` of each release; without the tag if all releases agree."""
     expected = [(tag, v) for tag, variables in by_tag.items() for v in variables if v.key == name]
     wants = [(v.type, v.is_required, v.json_schema) for _, v in expected]
     if all(want == wants[0] for want in wants):
@@ -143,20 +137,20 @@ def expectations(
 
 
 def not_sent(names: Sequence[str], variables: Variables) -> tuple[str, ...]:
-    """Return those of `names` that a release with `variables` does not know."""
-    known = {variable.key for variable in variables}
-    return tuple(name for name in names if name not in known)
+    """Return the names that are not in `variables`."""
+    keys = {variable.key for variable in variables}
+    return tuple(name for name in names if name not in keys)
 
 
 def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
-    """Return a sentence a release on the inputs that it does not know; empty when all agree."""
+    """Return one sentence per release about the inputs it lacks; empty if all agree."""
     names = [variable.key for variable in union(list(by_tag.values()))]
     sentences = []
     for tag, variables in by_tag.items():
         if missing := not_sent(names, variables):
             are, they = ("it is", "input") if len(missing) == 1 else ("they are", "inputs")
             sentences.append(
-                f"<b>{_codes(tag)}</b> has no {they} {_codes(*missing)}: "
+                f"<b>{_codes(tag)}</b> lacks the {they} {_codes(*missing)}: "
                 f"{are} not sent to {_codes(tag)}."
             )
     if not sentences:
@@ -166,21 +160,21 @@ def not_sent_html(by_tag: Mapping[str, Variables]) -> str:
 
 
 def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
-    """Return how the inputs of `tag` differ from LATEST: added, removed, changed type."""
+    """Describe how the inputs of `tag` differ from LATEST."""
+    old = {variable.key: variable for variable in variables}
     new = {variable.key: variable for variable in latest}
-    own = {variable.key: variable for variable in variables}
     parts = []
-    if more := [name for name in own if name not in new]:
-        parts.append(f"it also has {_codes(*more)}")
-    if less := [name for name in new if name not in own]:
-        parts.append(f"it has no {_codes(*less)}")
-    for name, here in own.items():
-        there = new.get(name, here)
-        if type_name(here) != type_name(there):
-            words = f"is {escape(type_name(here))} (LATEST: {escape(type_name(there))})"
-        elif here.is_required != there.is_required:
-            words = "is required" if here.is_required else "is optional"
-        elif (here.json_schema or {}) != (there.json_schema or {}):
+    if added := [name for name in old if name not in new]:
+        parts.append(f"it also has {_codes(*added)}")
+    if missing := [name for name in new if name not in old]:
+        parts.append(f"it lacks {_codes(*missing)}")
+    for name, before in old.items():
+        after = new.get(name, before)
+        if type_name(before) != type_name(after):
+            words = f"is {escape(type_name(before))} (LATEST: {escape(type_name(after))})"
+        elif before.is_required != after.is_required:
+            words = "is required" if before.is_required else "is optional"
+        elif (before.json_schema or {}) != (after.json_schema or {}):
             words = "allows other values"
         else:
             continue
@@ -189,7 +183,7 @@ def differences_html(tag: str, variables: Variables, latest: Variables) -> str:
 
 
 def type_name(variable: VellumVariable) -> str:
-    """Return the type of a variable as people call it."""
+    """Return the displayed type of a variable."""
     return {"bool": "BOOLEAN", "enum": "ENUM"}.get(field_kind(variable), variable.type)
 
 

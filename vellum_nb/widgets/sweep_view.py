@@ -1,4 +1,4 @@
-"""`SweepView`: a sweep while it runs, with Pause, Resume and Stop; and its static form."""
+"""`SweepView`: live view of a sweep with Pause, Resume and Stop, and its static form."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from vellum_nb.widgets.base import Debouncer, ThreadSafeWidget
 from vellum_nb.widgets.markup import asset, icon, is_short, script, short_line
 
 ACTIVE = frozenset({"running", "paused", "stopping"})
-_SHORT_ONES = 3
+_MAX_SHORT_OUTPUTS = 3
 _NO_OUTPUTS = {"REJECTED": "rejected", "FAILED": "no answer", "CANCELLED": "cancelled"}
 _UNKNOWN = "—"
-_LATEST = 5  # outputs shown
-Names = Mapping[str, tuple[str, ...]]  # release tag to the other tags on the same release
+_LATEST_ROWS = 5  # outputs shown
+Names = Mapping[str, tuple[str, ...]]  # other tags on the same release, by release tag
 
 
 def sweep_view_model(
     record: SweepRecord,
     now: Progress,
     *,
-    same: Names,
+    aliases: Names,
     numbers: Mapping[str, int],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what the view shows of a sweep at this moment.
+    """Return the state of the view.
 
-    `same` are the other names of each release tag, `numbers` those of the cases by case id, `notes`
-    those of the plan.
+    `aliases` are the other names of each release tag, `numbers` maps case ids to case numbers, and
+    `notes` are those of the plan.
     """
-    how = "Ended" if now.is_decided else "Stopped"
-    notices = [f"{how}: {short_line(now.reason)}"] if now.reason else []
+    ending = "Ended" if now.is_decided else "Stopped"
+    notices = [f"{ending}: {short_line(now.reason)}"] if now.reason else []
     if now.moved:
         moved = ", ".join(map(visible_name, now.moved))
         notices.append(f"Moved to another release since: {moved}. Each run names its release.")
     tags = [
         {
             "tag": short_line(tag.release_tag),
-            "note": short_line(_tag_note(record, tag.release_tag, same)),
+            "note": short_line(_tag_note(record, tag.release_tag, aliases)),
             "planned": tag.planned,
             "done": tag.done,
             "failed": tag.failed,
@@ -81,9 +81,9 @@ def sweep_view_model(
 
 
 def figures_html(model: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of the view that hold figures, as safe HTML."""
+    """Return the parts of the view that contain figures, as safe HTML."""
     parts = ("resumed", "notes", "tags", "figures")
-    options = {"now": model, "icon": icon, "rows": _LATEST}
+    options = {"now": model, "icon": icon, "rows": _LATEST_ROWS}
     return {part: render("sweep.html.j2", part=part, **options) for part in parts}
 
 
@@ -92,25 +92,21 @@ def _plan_text(record: SweepRecord) -> str:
     return plural(record.cases, "case") + repeats
 
 
-def _tag_note(record: SweepRecord, tag: str, same: Names) -> str:
-    """Return the label beside a release tag: whether it is the baseline, its other names."""
+def _tag_note(record: SweepRecord, tag: str, aliases: Names) -> str:
+    """Return the label next to a release tag: baseline and aliases."""
     is_baseline = tag == record.release_tags[0] and len(record.release_tags) > 1
-    names = " ".join(f"= {visible_name(name)}" for name in same.get(tag, ()))
+    names = " ".join(f"= {visible_name(name)}" for name in aliases.get(tag, ()))
     return " · ".join(filter(None, ("baseline" if is_baseline else "", names)))
 
 
 def _resumed(record: SweepRecord, now: Progress) -> list[tuple[str, bool]]:
-    """Return texts on reused runs and on runs in doubt, each bold or not."""
+    """Return texts about reused runs and runs in doubt, each bold or not."""
     goes_on = bool(now.earlier or now.lost)
     runs = "run" if now.earlier == 1 else "runs"
     them = "it" if now.resent == 1 else "them"
     counts = [
         (now.earlier, goes_on, f"{runs} kept" if record.round else f"{runs} found in the history"),
-        (
-            now.reused,
-            now.reused,
-            f"{'run' if now.reused == 1 else 'runs'} reused from earlier ones",
-        ),
+        (now.reused, now.reused, f"run{'s' * (now.reused != 1)} reused from earlier ones"),
         (now.adopted, now.adopted, "looked up and already executed"),
         (now.resent, now.resent, f"sent again: the server knew no execution of {them}"),
         (0, goes_on and now.began and not now.resent, "sent twice"),
@@ -128,14 +124,14 @@ def _sums(now: Progress) -> list[dict[str, str]]:
     to_go = sum(tag.to_go for tag in now.tags)
     running = sum(tag.running for tag in now.tags)
     fresh = max(0, now.ended - now.earlier - now.reused)
-    left = _UNKNOWN if now.state != "done" else "none"
+    remaining = _UNKNOWN if now.state != "done" else "none"
     if now.state == "running" and now.left_s is not None:
-        left = f"about {duration(now.left_s)}"
+        remaining = f"about {duration(now.left_s)}"
     limit = now.note or (f"at most {now.most:,}" if now.most > now.limit else "")
     cost, cost_note = _UNKNOWN, "not reported yet"
     if now.cost_usd is not None:
         cost, cost_note = money(now.cost_usd), ""
-        if now.state != "done" and now.ended:  # if the rest costs as much a run
+        if now.state != "done" and now.ended:  # assumes that the remaining runs cost the same
             cost_note = f"≈ {money(now.cost_usd / now.ended * now.planned)} at the end"
     max_cost = "" if now.max_cost_usd is None else f"of {money(now.max_cost_usd)} limit"
     ended = f"{now.ended:,} of {now.planned:,}"
@@ -143,7 +139,7 @@ def _sums(now: Progress) -> list[dict[str, str]]:
     rows = [
         ("all", ended, "", f"{now.done:,} done · {now.failed:,} failed"),
         ("rate", speed(now.rate) if fresh else _UNKNOWN, "", took),
-        ("time left", left, "", f"{to_go:,} to go, {running:,} running"),
+        ("time left", remaining, "", f"{to_go:,} to go, {running:,} running"),
         ("at once", f"{now.at_once:,}", f"of {now.limit:,}" if now.limit else "", limit),
         ("cost", cost, max_cost, cost_note),
     ]
@@ -154,12 +150,12 @@ def _sums(now: Progress) -> list[dict[str, str]]:
 
 
 def _latest(run: Run, number: int | None) -> dict[str, str]:
-    """Return a run that ended: its short outputs together, and the first long one."""
+    """Return a finished run with its short outputs and its first long one."""
     if run.state == "FULFILLED":
         values = [value for value in run.outputs.values() if value is not None]
         texts = [value_text(value, "JSON") for value in values]
         shorts = [text for value, text in zip(values, texts, strict=True) if is_short(value)]
-        short = " · ".join(shorts[:_SHORT_ONES])
+        short = " · ".join(shorts[:_MAX_SHORT_OUTPUTS])
         text = next((text for text in texts if text not in shorts), "")
     else:
         short = _NO_OUTPUTS.get(run.state, run.state)
@@ -177,16 +173,19 @@ def _latest(run: Run, number: int | None) -> dict[str, str]:
 
 
 def _status(now: Progress) -> str:
-    """Return the state in a sentence without figures that change all the time: it is read out."""
-    limit = now.limit_reached  # Resume alone does not go on where a limit of the sweep is reached
-    how = f"it continues with a higher {limit}, or none" if limit else "resume continues from here"
-    how = "ws.open_sweep(…, stop_when=None).resume() runs the rest" if now.is_decided else how
+    """Describe the state without changing figures, for screen readers."""
+    limit = now.limit_reached  # Resume requires a higher limit if a limit of the sweep was reached
+    advice = "resume continues from here"
+    if now.is_decided:
+        advice = "ws.open_sweep(…, stop_when=None).resume() runs the rest"
+    elif limit:
+        advice = f"it continues with a higher {limit}, or none"
     sentence = {
         "ready": "not started",
         "running": "a run without an answer is looked up before it is sent again",
         "paused": "paused: no new runs start",
         "stopping": "stopping: running calls end first",
-        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {how}",
+        "stopped": f"stopped at {now.ended:,} of {now.planned:,}; {advice}",
         "done": f"done: {now.done:,} fulfilled, {now.failed:,} failed",
     }[now.state]
     if now.state in {"paused", "stopping"} and not any(tag.running for tag in now.tags):
@@ -195,33 +194,33 @@ def _status(now: Progress) -> str:
 
 
 def plan_html(sweep: Sweep) -> str:
-    """Return the planned runs: the static form of the view in a stored notebook."""
+    """Return the planned runs as the static form of the view."""
     record, notes = control_of(sweep).record, {"notes": sweep.notes}
     plan = render("sweep.html.j2", part="plan", record=record, plan=_plan_text(record))
     return plan + render("sweep.html.j2", part="notes", now=notes)
 
 
-def sweep_html(sweep: Sweep, same: Names) -> str:
-    """Return how far a sweep is, as a table."""
+def sweep_html(sweep: Sweep, aliases: Names) -> str:
+    """Return the progress of a sweep as a table."""
     control = control_of(sweep)
     record, now = control.record, control.progress()
-    notes = {each.release_tag: _tag_note(record, each.release_tag, same) for each in now.tags}
+    notes = {tag.release_tag: _tag_note(record, tag.release_tag, aliases) for tag in now.tags}
     texts = {"plan": _plan_text(record), "notes": notes}
     table = render("sweep.html.j2", part="table", record=record, now=now, **texts)
     return table + render("sweep.html.j2", part="notes", now={"notes": sweep.notes})
 
 
 class SweepView(ThreadSafeWidget):
-    """The live view of a sweep; `Sweep.view` makes it.
+    """Live view of a sweep; created by `Sweep.view`.
 
-    It follows the sweep by itself, a few times a second at most, also when it is resumed.
+    The view is updated a few times per second at most, also after the sweep is resumed.
 
     Parameters
     ----------
     sweep : Sweep
         The sweep to display, pause and stop.
-    same, numbers : mapping, optional
-        Release tag to the other tags on the same release; case id to the number of the case.
+    aliases, numbers : mapping, optional
+        Other tags on the same release by release tag; case numbers by case id.
 
     Attributes
     ----------
@@ -249,11 +248,11 @@ class SweepView(ThreadSafeWidget):
         self,
         sweep: Sweep,
         *,
-        same: Names | None = None,
+        aliases: Names | None = None,
         numbers: Mapping[str, int] | None = None,
     ) -> None:
         self.sweep = sweep
-        self._same = same or {}
+        self._aliases = aliases or {}
         self._numbers = numbers or {}
         self._cell: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -272,42 +271,42 @@ class SweepView(ThreadSafeWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether the sweep has not ended; its view stays open."""
+        """True until the sweep has ended."""
         return self.sweep.state in ACTIVE
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the sweep has ended and the view shows it; return whether it does."""
+        """Wait until the sweep has ended and the view is updated; return False on a timeout."""
         return self._debouncer.wait(timeout)
 
     def close(self) -> None:
-        """Close the view; the sweep goes on."""
+        """Close the view; the sweep continues."""
         self._unsubscribe()
         self._unsubscribe = lambda: None
         self._debouncer.close()
         super().close()
 
-    def stands_here(self, *, here: bool = False) -> bool:
-        """Return whether the cell that runs now displayed it; with `here`, note that it does."""
+    def stands_here(self, *, displayed: bool = False) -> bool:
+        """Return whether the running cell displayed the view; `displayed` records that it does."""
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         cell = getattr(shell, "execution_count", None)
-        if here:
+        if displayed:
             self._cell = cell
         return cell is not None and cell == self._cell
 
     def bundle_of(self, text: str, **kwargs: Any) -> Any:
-        """Return what a cell that ends in the sweep shows; `text` alone where the view stands."""
+        """Return what a cell displays for the sweep; only `text` below its live view."""
         if self.stands_here():
             return {"text/plain": text}, {}
-        return self._bundle(text, sweep_html(self.sweep, self._same), **kwargs)
+        return self._bundle(text, sweep_html(self.sweep, self._aliases), **kwargs)
 
     def _show(self) -> bool:
-        """Show how it is now; return whether there is more to come."""
+        """Update the view; return whether the sweep is still running."""
         control = control_of(self.sweep)
         now = control.progress()
         model = sweep_view_model(
             control.record,
             now,
-            same=self._same,
+            aliases=self._aliases,
             numbers=self._numbers,
             notes=self.sweep.notes,
         )

@@ -1,8 +1,7 @@
-"""`HistoryView`: the runs of a history as a table that reads only the page of rows it shows.
+"""`HistoryView`: the runs of a history as a table that reads one page of rows at a time.
 
-Sorting, filtering and counting happen in SQL. A long history is read outside the kernel's own
-thread, one request after the other; a request that its page has replaced by another is not
-answered, and its query is cancelled.
+Sorting, filtering and counting use SQL. Large histories are read outside the kernel's main thread,
+one request at a time; a new request of the same page cancels the previous query.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ from vellum_nb.widgets.table_rows import (
 )
 from vellum_nb.widgets.table_view import MAX_TEXT, Format, TableView, Window, read_int, refuse
 
-_MAX_ROWS, _FEWEST_ROWS = 200, 40
+_MAX_ROWS, _MIN_ROWS = 200, 40
 _FIRST = Window("", 0, 0, 40)
 _MAX_CELLS = 4_000
 _MAX_SELECTED = 1000
 _MAX_COLUMNS = 100
 _MAX_VIEWS = 16
-_LONG = 20_000  # histories of more runs are read outside the kernel's own thread
-_COUNTED = 1000  # that many are counted in no time
+_LARGE_HISTORY = 20_000  # larger histories are read outside the kernel's main thread
+_MAX_COUNTED = 1000  # runs that can be counted without delay
 _SAMPLE = 100
-_MOST_NAMES = 250  # of inputs, and of outputs
+_MAX_NAMES = 250  # inputs, and as many outputs
 _STATIC_ROWS = 10
 _REFRESH_S = 0.2
 
@@ -54,7 +53,7 @@ OnStart = Callable[[Callable[[], None]], None]
 
 
 class Counts(NamedTuple):
-    """How many runs are found, and how many there are; where `rough`, at least so many."""
+    """Number of matching and of all runs; lower bounds if `rough`."""
 
     total: int
     recorded: int
@@ -62,10 +61,10 @@ class Counts(NamedTuple):
 
 
 class HistorySource:
-    """The rows of a table: a history, the filters given in code, and what columns there are.
+    """Rows of the table: history, filters set in code, and available columns.
 
-    Inputs and outputs become columns as they are met: those of the newest runs at first, then
-    those of every row that was looked at.
+    The columns of inputs and outputs are those of the newest runs at first, and of all rows read
+    later.
     """
 
     def __init__(
@@ -86,15 +85,15 @@ class HistorySource:
     @property
     def known(self) -> list[str]:
         """The names of all columns."""
-        inputs, outputs = (list(each)[:_MOST_NAMES] for each in (self._inputs, self._outputs))
+        inputs, outputs = (list(names)[:_MAX_NAMES] for names in (self._inputs, self._outputs))
         return known_columns(inputs, outputs, optional=self._optional)
 
     def head(self) -> dict[str, Any]:
-        """Return what the browser must know beside the rows: title, chips, columns."""
+        """Return the heading of the page: title, chips, columns."""
         deployment = self._filters.get("deployment")
-        known = self.known
+        columns = self.known
         names = {"inputs": len(self._inputs), "outputs": len(self._outputs)}
-        many = [f"{count:,} {kind}" for kind, count in names.items() if count > _MOST_NAMES]
+        many = [f"{count:,} {kind}" for kind, count in names.items() if count > _MAX_NAMES]
         return {
             "title": deployment if isinstance(deployment, str) else ", ".join(deployment or ()),
             "chips": [
@@ -104,37 +103,37 @@ class HistorySource:
             ],
             "columns": [
                 {"name": name, "kind": column_kind(name), "sortable": name not in JOINED}
-                for name in known
+                for name in columns
             ],
-            "default": default_columns(known, mixed=len(self._deployments) > 1),
-            "note": f"{' and '.join(many)}; the first {_MOST_NAMES} can be columns" if many else "",
+            "default": default_columns(columns, mixed=len(self._deployments) > 1),
+            "note": f"{' and '.join(many)}; the first {_MAX_NAMES} can be columns" if many else "",
             "can": self._can,
             "formats": [{"name": "csv", "suffix": ".csv", "label": "CSV"}],
         }
 
     def drop(self, name: object) -> None:
-        """Take a filter away."""
+        """Remove a filter."""
         if name not in self._filters or name == "deployment":
-            refuse(f"there is no filter {name!r:.60} to remove")
+            refuse(f"unknown filter {name!r:.60}")
         del self._filters[str(name)]
 
     @property
     def is_long(self) -> bool:
-        """Whether answers may take more than a moment."""
-        return self.history.count(limit=_LONG + 1) > _LONG
+        """True if reading may take long."""
+        return self.history.count(limit=_LARGE_HISTORY + 1) > _LARGE_HISTORY
 
     def rows(
-        self, query: Mapping[str, Any], window: Window, on_start: OnStart, *, again: bool
+        self, query: Mapping[str, Any], window: Window, on_start: OnStart, *, reread: bool
     ) -> dict[str, Any]:
-        """Return the rows of `window`; `on_start` is called with what cancels a sort."""
+        """Return the rows of `window`; `on_start` receives the function that cancels a sort."""
         key = repr((self.filters(query), query["order_by"]))
-        known, counts = self._counts
-        again = again or known != key
+        counted_key, counts = self._counts
+        reread = reread or counted_key != key
         runs = self.page(
-            query, offset=window.offset, limit=window.limit, again=again, on_start=on_start
+            query, offset=window.offset, limit=window.limit, reread=reread, on_start=on_start
         )
-        if again or counts.rough:
-            seen = max(window.offset + len(runs), counts.total if known == key else 0)
+        if reread or counts.rough:
+            seen = max(window.offset + len(runs), counts.total if counted_key == key else 0)
             counts = self.count(query, seen, exact=not self.is_long)
         self._counts = key, counts
         self._meet(runs)
@@ -148,50 +147,50 @@ class HistorySource:
         *,
         offset: int,
         limit: int,
-        again: bool = False,
+        reread: bool = False,
         on_start: OnStart = lambda _cancel: None,
     ) -> list[Run]:
-        """Return runs in the order of `query`; one of another column than time is sorted once."""
+        """Return runs in the order of `query`; an order other than by time is cached."""
         filters = self.filters(query)
         order: dict[str, Any] = {"order_by": query["order_by"], "descending": query["descending"]}
-        order["whole"] = "search" in filters  # a match may be far into a large value
+        order["whole"] = "search" in filters  # the match may be far into a large value
         if query["order_by"] == "timestamp":
             runs = ordered_runs(self.history, limit=offset + limit, **order, **filters)
             return runs.runs(offset=offset, limit=limit)
         key = repr((sorted(filters.items()), order))
-        if again or self._ordered is None or self._ordered[0] != key:
+        if reread or self._ordered is None or self._ordered[0] != key:
             self._ordered = key, ordered_runs(self.history, on_start=on_start, **order, **filters)
         return self._ordered[1].runs(offset=offset, limit=limit)
 
     def forget_order(self) -> None:
-        """Drop the sorted ids of the runs."""
+        """Drop the cached order of the runs."""
         self._ordered = None
 
     def filters(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the filters given in code, and what is searched for."""
+        """Return the filters set in code and the search."""
         return self._filters | ({"search": query["search"]} if query["search"].strip() else {})
 
     def count(self, query: Mapping[str, Any], seen: int = 0, *, exact: bool) -> Counts:
-        """Return how many runs are found and stored: counted, or, of many, at least so many."""
+        """Count the matching and all stored runs, up to a limit."""
 
         def counted(filters: Mapping[str, Any], at_least: int) -> tuple[int, bool]:
             if exact:
                 return self.history.count(**filters), False
-            found = self.history.count(**filters, limit=_COUNTED)
-            return max(at_least, found), found >= _COUNTED
+            count = self.history.count(**filters, limit=_MAX_COUNTED)
+            return max(at_least, count), count >= _MAX_COUNTED
 
         filters = self.filters(query)
         total, rough = counted(filters, seen)
         if set(filters) <= {"deployment"}:
             return Counts(total, total, rough)
-        every = {key: value for key, value in filters.items() if key == "deployment"}
-        recorded, rougher = counted(every, total)
+        deployment_filter = {key: value for key, value in filters.items() if key == "deployment"}
+        recorded, rougher = counted(deployment_filter, total)
         return Counts(total, recorded, rough or rougher)
 
     def summary(self, query: Mapping[str, Any]) -> str:
-        """Return how many runs `query` finds, in words; of very many only that they are."""
-        total = self.history.count(**self.filters(query), limit=_LONG + 1)
-        return f"over {_LONG:,} runs" if total > _LONG else plural(total, "run")
+        """Describe the number of runs that match `query`; approximate for large numbers."""
+        total = self.history.count(**self.filters(query), limit=_LARGE_HISTORY + 1)
+        return f"over {_LARGE_HISTORY:,} runs" if total > _LARGE_HISTORY else plural(total, "run")
 
     def _meet(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -214,20 +213,20 @@ def _chip(name: str, value: Any) -> str:
 
 
 class _ReplacedError(Exception):
-    """The page asks for something else by now, or is closed."""
+    """Raised when the page has sent a newer request or is closed."""
 
 
 class HistoryView(TableView):
-    """The interactive table of a history; `History.view` makes it.
+    """Interactive table of a history; created by `History.view`.
 
     Parameters
     ----------
     history : History
-        Where the runs are; the table follows what is recorded.
+        The history to display; the table follows new runs.
     side_by_side : callable
-        Makes safe HTML of the selected runs.
+        Returns safe HTML of the selected runs.
     look_up : callable, optional
-        Looks up a run in doubt, and returns it as it is then.
+        Looks up a run in doubt and returns the updated run.
     **filters
         The runs to show, as in `History.runs`.
 
@@ -236,17 +235,17 @@ class HistoryView(TableView):
     selected : list of Run
         The selected runs, newest first.
     selected_ids : list of str
-        Their ids; set it to select.
+        Their ids; can be set.
     search : str
-        Only runs with this text; a trait.
+        Text that the runs contain; a trait.
     order_by, descending : str, bool
-        The column that is sorted by, and which way; traits.
+        Column and direction of the order; traits.
     columns : list of str
         The visible columns: names of the history frame, and ``outputs``; a trait.
     total, recorded : int
-        How many runs the filters find, and how many of the deployment there are; traits.
+        Number of matching runs, and of all runs of the deployment; traits.
     export_folder : Path or None
-        Where Export writes its files; None, the default: the working directory.
+        Folder of exported files; None, the default, for the working directory.
 
     Examples
     --------
@@ -292,7 +291,7 @@ class HistoryView(TableView):
         super().__init__(
             kind="runs", search=source.first_search, columns=head["default"], _head=head
         )
-        self._first = self._read(self.query, _FIRST, again=True)
+        self._first = self._read(self.query, _FIRST, reread=True)
         self.actions |= {
             "select_range": self._on_range,
             "side_by_side": self._on_side,
@@ -308,35 +307,35 @@ class HistoryView(TableView):
 
     @property
     def selected(self) -> list[Run]:
-        """The selected runs, newest first; those that are no longer there are left out."""
+        """The selected runs, newest first, without deleted ones."""
         ids, history = list(self.selected_ids), self._source.history
         return history.runs(ids=ids, skip_damaged=True) if ids else []
 
     @property
     def title(self) -> str:
-        """The deployment that the table is about; empty for all."""
+        """The deployment of the table; empty for all."""
         return str(self._head["title"])
 
     def selected_html(self) -> str:
-        """Return the selected runs side by side as safe HTML; empty when none is selected."""
+        """Return the selected runs side by side as safe HTML; empty without a selection."""
         runs = sorted(self.selected, key=lambda run: (run.release_tag, run.timestamp))
         return self._side_by_side(runs) if runs else ""
 
     def show_side_by_side(self) -> None:
-        """Show the selected runs side by side under the table, as the button does."""
+        """Show the selected runs side by side under the table, like the button."""
         self._side = self.selected_html()
 
     def refresh(self) -> None:
-        """Read the runs again. The table does so by itself when one is recorded."""
+        """Reload the runs. The table also reloads when a run is recorded."""
         self.guarded("rows", self._refresh)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until reading, counting and look-ups have ended; return whether they have."""
+        """Wait until reading, counting and look-ups have finished; return False on a timeout."""
         executors = self._lookups, self._executor, self._counting
         return all(executor.wait(timeout) for executor in executors)
 
     def close(self) -> None:
-        """Close the widget and stop following the history."""
+        """Close the widget and unsubscribe from the history."""
         self._closed = True
         self._unsubscribe()
         self._cancel_replaced()
@@ -345,7 +344,7 @@ class HistoryView(TableView):
         self._forget_order()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take from the page what it may set: the selection."""
+        """Apply the traits that the page can set: the selection."""
 
         def select() -> None:
             super(HistoryView, self).set_state(
@@ -357,24 +356,24 @@ class HistoryView(TableView):
 
     @property
     def most_rows(self) -> int:
-        """How many rows may travel at once: the fewer, the more columns they have."""
-        return min(_MAX_ROWS, max(_FEWEST_ROWS, _MAX_CELLS // max(1, len(self.columns))))
+        """The maximum number of rows per message, which depends on the columns."""
+        return min(_MAX_ROWS, max(_MIN_ROWS, _MAX_CELLS // max(1, len(self.columns))))
 
     def submit(self, topic: str, call: Callable[[], None]) -> None:
-        """Make a call that reads the history; of a long one not in the kernel's own thread."""
+        """Run `call`, which reads the history; in another thread if that may take long."""
         if self._source.is_long:
             self._executor.submit(lambda: self.guarded(topic, call))
         else:
             self.guarded(topic, call)
 
     def formats(self) -> dict[str, Format]:
-        """Return what Export can write."""
+        """Return the export formats."""
         write, filters = self._source.history.to_csv, self._source.filters(self.query)
         return {"csv": Format("CSV", ".csv", partial(write, progress=False, **filters))}
 
     @property
     def exported_rows(self) -> int:
-        """How many runs an export has."""
+        """The number of exported runs."""
         return self._source.count(self.query, exact=True).total
 
     def _on_rows(self, message: Mapping[str, Any]) -> None:
@@ -386,25 +385,25 @@ class HistoryView(TableView):
         self._cancel_replaced()
         super()._on_rows(message)
 
-    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:
-        """Send the rows of a window, and count what was not counted."""
+    def show_rows(self, query: dict[str, Any], window: Window, *, reread: bool) -> None:
+        """Send the rows of a window, and the counts that are still missing."""
         with suppress(_ReplacedError):
             self._refuse_replaced(window)
             if query["search"].strip():
                 index_for_search(self._source.history, partial(self._on_progress, window))
-            answer = self._read(query, window, again=again)
+            answer = self._read(query, window, reread=reread)
             self._refuse_replaced(window)
             self.send(answer)
             if answer["rough"]:
                 self._counting.submit(partial(self._send_counts, query, window))
 
-    def _read(self, query: dict[str, Any], window: Window, *, again: bool) -> dict[str, Any]:
+    def _read(self, query: dict[str, Any], window: Window, *, reread: bool) -> dict[str, Any]:
         def on_start(cancel: Callable[[], None]) -> None:
             self._cancel = window, cancel
             self._cancel_replaced()
 
         try:
-            answer = self._source.rows(query, window, on_start, again=again)
+            answer = self._source.rows(query, window, on_start, reread=reread)
         except HistoryError:
             self._refuse_replaced(window)
             raise
@@ -414,16 +413,16 @@ class HistoryView(TableView):
         return answer
 
     def _send_counts(self, query: dict[str, Any], window: Window) -> None:
-        with suppress(_ReplacedError, HistoryError):  # the next request for rows says it
+        with suppress(_ReplacedError, HistoryError):  # the next request for rows reports it
             self._refuse_replaced(window)
-            found = self._source.count(query, exact=True)
+            count = self._source.count(query, exact=True)
             self._refuse_replaced(window)
-            message = {"total": found.total, "all": found.recorded}
+            message = {"total": count.total, "all": count.recorded}
             self._take_counts(message)
             self.send({"kind": "total", **message})
 
     def _take_counts(self, answer: Mapping[str, Any]) -> None:
-        """Take from an answer what there is to know beside its rows."""
+        """Update columns and counts from an answer."""
         head, before = self._source.head(), self._head
         with self.lock:
             self.total, self.recorded = answer["total"], answer["all"]
@@ -455,15 +454,15 @@ class HistoryView(TableView):
     def _refresh(self) -> None:
         if self._may_be_deleted:
             self._may_be_deleted = False
-            here = {run.id for run in self.selected}
-            self.selected_ids = [run_id for run_id in self.selected_ids if run_id in here]
+            existing_ids = {run.id for run in self.selected}
+            self.selected_ids = [run_id for run_id in self.selected_ids if run_id in existing_ids]
         if self._windows:
             self.send({"kind": "changed"})
         else:
-            self._first = self._read(self.query, _FIRST, again=True)
+            self._first = self._read(self.query, _FIRST, reread=True)
 
     def _on_range(self, message: Mapping[str, Any]) -> None:
-        """Select rows by position, also those that never travelled to the browser."""
+        """Select rows by position, including rows that were not sent to the browser."""
         keep = _selection(message.get("keep"))
         ends = [read_int(message.get(name), 0, 2**53) for name in ("from", "to")]
         offset, limit, query = min(ends), max(ends) - min(ends) + 1, self.query
@@ -484,7 +483,7 @@ class HistoryView(TableView):
         self.show_side_by_side()
 
     def _on_look_up(self, message: Mapping[str, Any]) -> None:
-        """Look up those of some runs that are in doubt, in a thread of their own."""
+        """Look up the runs in doubt among the given ones, in a separate thread."""
         ids = _selection(message.get("ids"))
         self._lookups.submit(lambda: self.guarded("action", partial(self._look_up_all, ids)))
 
@@ -508,13 +507,13 @@ class HistoryView(TableView):
 
     @traitlets.validate("columns", "order_by")
     def _valid_names(self, proposal: Mapping[str, Any]) -> Any:
-        name, value, known = proposal["trait"].name, proposal["value"], self._source.known
+        name, value, columns = proposal["trait"].name, proposal["value"], self._source.known
         if name == "order_by":
-            known = [each for each in known if each not in JOINED]
+            columns = [column for column in columns if column not in JOINED]
         names = [value] if name == "order_by" else list(dict.fromkeys(value))[:_MAX_COLUMNS]
-        if unknown := [each for each in names if each not in known]:
-            what = "order" if name == "order_by" else "column"
-            msg = f"there is no {what} {', '.join(unknown)}; there are: {', '.join(known)}"
+        if unknown := [column for column in names if column not in columns]:
+            noun = "order" if name == "order_by" else "column"
+            msg = f"unknown {noun} {', '.join(unknown)}; available: {', '.join(columns)}"
             raise traitlets.TraitError(msg)
         return value if name == "order_by" else names
 
@@ -534,8 +533,8 @@ class HistoryView(TableView):
 
 
 def _selection(value: object) -> list[str]:
-    """Return a list of run ids without repeats, or raise."""
+    """Return the run ids without duplicates, or raise an error."""
     is_list = isinstance(value, list) and len(value) <= _MAX_SELECTED
-    if not is_list or not all(isinstance(each, str) and len(each) <= MAX_TEXT for each in value):  # type: ignore[attr-defined]
+    if not is_list or not all(isinstance(part, str) and len(part) <= MAX_TEXT for part in value):  # type: ignore[attr-defined]
         refuse(f"a selection is a list of at most {_MAX_SELECTED:,} run ids")
     return list(dict.fromkeys(value))  # type: ignore[call-overload]

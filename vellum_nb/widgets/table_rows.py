@@ -1,7 +1,7 @@
-"""What the history table shows of a run: columns, cells, excerpts, and the static form.
+"""Columns, cells and excerpts of the history table, and its static form.
 
-Pure: runs in, plain values out. Texts are cut here, so that a long output is never sent whole;
-they are escaped where HTML is made of them.
+Pure functions from runs to plain values. Long texts are truncated here and escaped when HTML is
+built.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from vellum_nb.search_text import Search
 
 TEXT_LIMIT = 160
 NOTHING = Search(())
-JOINED = {"inputs", "outputs"}  # columns of many values, with no order of their own
+JOINED = {"inputs", "outputs"}  # columns of several values, which cannot be sorted
 
-_SHORTEST = 5
-_EXACT = 2**53  # larger integers are other ones in the browser
-_MOST_BYTES = 90_000  # of the rows of one message
+_MIN_CHARS = 5
+_MAX_INT = 2**53  # larger integers lose digits in the browser
+_MAX_CHARS = 90_000  # characters of the rows of one message
 _SEARCHED = ("input", "output", "error_", "note", "tags")
 _CODES = ("execution_id", "case_id", "sweep_id", "external_id", "release_id")
 _SPECIAL = {
@@ -35,7 +35,7 @@ _SPECIAL = {
     "outputs": "outputs",
 }
 _KINDS = COLUMN_KINDS | _SPECIAL
-_HEAD = [*COLUMN_KINDS].index("latency_s") + 1  # inputs and outputs stand behind it
+_HEAD = [*COLUMN_KINDS].index("latency_s") + 1  # followed by inputs and outputs
 
 Cell = str | float | int | bool | list[str] | None
 
@@ -43,56 +43,50 @@ Cell = str | float | int | bool | list[str] | None
 def known_columns(
     inputs: Iterable[str], outputs: Iterable[str], *, optional: Collection[str] = ()
 ) -> list[str]:
-    """Return the names of all columns: those of the history frame, and two for all values.
-
-    `optional` are those of the optional columns of the frame in which a run has a value.
-    """
+    """Return the names of all columns, with those of the `optional` ones that contain values."""
     values = [f"input.{name}" for name in inputs], [f"output.{name}" for name in outputs]
     left_out = OPTIONAL_COLUMNS.difference(optional)
     names = [name for name in COLUMN_KINDS if name not in left_out]
     return [*names[:_HEAD], "inputs", *values[0], "outputs", *values[1], *names[_HEAD:]]
 
 
-def default_columns(known: Sequence[str], *, mixed: bool = False) -> list[str]:
-    """Return the columns that are shown until others are chosen; `mixed`: of many deployments."""
+def default_columns(columns: Sequence[str], *, mixed: bool = False) -> list[str]:
+    """Return the columns shown by default; `mixed` if there are several deployments."""
     if mixed:
         return ["state", "deployment", "release_tag", "timestamp", "inputs", "outputs", "quality"]
-    inputs = [name for name in known if name.startswith("input.")][:1]
+    inputs = [name for name in columns if name.startswith("input.")][:1]
     return ["state", "release_tag", "timestamp", "latency_s", *inputs, "outputs", "quality"]
 
 
 def column_kind(name: str) -> str:
-    """Return how the cells of a column are shown."""
+    """Return the type of the cells of a column."""
     return _KINDS.get(name, "text")
 
 
 def fitting_rows(
     runs: Sequence[Run], columns: Sequence[str], *, search: str = ""
 ) -> list[dict[str, Any]]:
-    """Return what travels to the browser: the more there is to show, the shorter its texts.
-
-    Where they are the shortest nothing is marked in them.
-    """
+    """Return the rows of a message, with shorter texts and finally no marks if they are many."""
     limit, looking = TEXT_LIMIT, Search.of(search)
     while True:
-        marked = looking if limit > _SHORTEST else NOTHING
+        marked = looking if limit > _MIN_CHARS else NOTHING
         rows = [
             {"id": run.id, "state": run.state, "moved": run.tag_moved}
             | {"doubt": run.doubt is not None, "open": run.in_doubt}
             | {"cells": cells(run, columns, search=marked, limit=limit)}
             for run in runs
         ]
-        if limit <= _SHORTEST or len(json.dumps(rows)) <= _MOST_BYTES:
+        if limit <= _MIN_CHARS or len(json.dumps(rows)) <= _MAX_CHARS:
             return rows
-        limit = max(limit // 4, _SHORTEST)
+        limit = max(limit // 4, _MIN_CHARS)
 
 
 def cells(
     run: Run, columns: Sequence[str], *, search: Search = NOTHING, limit: int = TEXT_LIMIT
 ) -> list[Cell]:
-    """Return the cells of one run: texts cut to about `limit`, times as ISO 8601 in UTC.
+    """Return the cells of one run: texts of about `limit` characters, times as ISO 8601 in UTC.
 
-    A text in which `search` finds something is a list: what is at odd places was found.
+    A text with matches of `search` is a list in which every second item is a match.
     """
     return [
         _cell(_value(run, name), search if name.startswith(_SEARCHED) else NOTHING, limit)
@@ -118,7 +112,7 @@ def _cell(value: Any, search: Search, limit: int) -> Cell:
         return value.astimezone(UTC).isoformat()
     if value is None or isinstance(value, float):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and -_EXACT <= value <= _EXACT:
+    if isinstance(value, int) and not isinstance(value, bool) and -_MAX_INT <= value <= _MAX_INT:
         return value
     return _excerpt(_text(value), search, limit)
 
@@ -135,7 +129,7 @@ def _outputs(run: Run) -> str:
         return doubt if error is None else f"{doubt}: {error.message or error.code}"
     if error is not None:
         code, message = error.code, error.message
-        # The server's codes say most; ours only repeat the state.
+        # the server's codes are specific; ours repeat the state
         return f"{code}: {message}" if message and run.state == "REJECTED" else message or code
     return "no answer yet" if run.state == "STARTED" else _joined(run.outputs)
 
@@ -145,10 +139,10 @@ def _joined(values: Mapping[str, Any]) -> str:
 
 
 def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
-    """Return one line that begins near the first match, so that the match can be seen."""
-    # Of a text of megabytes only this much is looked at.
+    """Return one line that begins near the first match."""
+    # Search only the beginning of a large text.
     start = (search.first(text[: 400 * TEXT_LIMIT]) or 0) if search.terms else 0
-    lead = 6  # a column shows some 25 signs; the match has to be among the first
+    lead = 6  # a column displays about 25 characters
     begin = start - lead if start > 2 * lead else 0
     piece = " ".join(text[begin : begin + 2 * limit].split())
     cut = len(piece) > limit or begin + 2 * limit < len(text)
@@ -159,7 +153,7 @@ def _excerpt(text: str, search: Search, limit: int) -> str | list[str]:
 
 
 def static_html(runs: Sequence[Run], total: str, columns: Sequence[str]) -> str:
-    """Return a plain table for where no widget can live: the same text for the same runs."""
+    """Return a plain table for output without widgets."""
     if not runs:
         return "<p>History: no runs.</p>"
 

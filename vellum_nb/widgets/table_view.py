@@ -1,7 +1,7 @@
-"""`TableView`: pages of rows that the kernel renders and ``static/view.js`` draws.
+"""`TableView`: pages of rows rendered by the kernel and displayed by ``static/view.js``.
 
-What a page sends is input from outside: names are looked up, numbers clipped, texts cut; what
-cannot be understood is left out and named in an error.
+Messages from the page are untrusted: names are looked up, numbers clipped and texts truncated;
+invalid parts are ignored and named in an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_OFFSET = 2**53
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The rows that a view on the page asks for."""
+    """The rows requested by a view on the page."""
 
     view: str
     seq: int
@@ -43,14 +43,14 @@ class Window:
         )
 
     def message(self, rows: list[dict[str, Any]], total: int, recorded: int) -> dict[str, Any]:
-        """Return the answer: `rows`, how many are found, and how many there are in all."""
+        """Return the answer: `rows`, and the numbers of matching and of all rows."""
         place = {"view": self.view, "seq": self.seq, "offset": self.offset}
         return {"kind": "rows", **place, "rows": rows, "total": total, "all": recorded}
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a table can be written as; `write` is called with the file."""
+    """Export format of a table; `write` is called with the path of the file."""
 
     label: str
     suffix: str
@@ -58,23 +58,23 @@ class Format:
 
 
 def read_int(value: object, low: int, high: int) -> int:
-    """Return `value` between `low` and `high`; what is no whole number is `low`."""
+    """Clip `value` to `low` and `high`; `low` if it is not an integer."""
     if isinstance(value, bool) or not isinstance(value, int):
         return low
     return max(low, min(value, high))
 
 
 def refuse(why: str) -> NoReturn:
-    """Raise the error for a message that cannot be used."""
+    """Raise the error for an invalid message."""
     msg = f"The table left something out: {why}."
     raise InputError(msg)
 
 
 class TableView(ThreadSafeWidget):
-    """A table of rows to search and page through; `HistoryView` and the grid's table are two.
+    """Table of rows to search and page through; base of `HistoryView` and the grid.
 
-    The traits named in `QUERY` say what is shown; the page asks with their values, and a view that
-    is displayed again, or reloaded, starts with them.
+    The traits in `QUERY` define the displayed rows. The page sends their values with its requests;
+    a redisplayed or reloaded view starts with them.
     """
 
     QUERY: ClassVar[tuple[str, ...]] = ("search",)
@@ -106,33 +106,33 @@ class TableView(ThreadSafeWidget):
 
     @property
     def query(self) -> dict[str, Any]:
-        """What is shown now, by the names in `QUERY`."""
+        """The current values of the traits in `QUERY`."""
         return {name: getattr(self, name) for name in self.QUERY}
 
     @property
     def most_rows(self) -> int:
-        """How many rows may travel at once."""
+        """The maximum number of rows per message."""
         return 60
 
-    def show_rows(self, query: dict[str, Any], window: Window, *, again: bool) -> None:
-        """Send the rows of `window`; unless `again`, only the window has moved."""
+    def show_rows(self, query: dict[str, Any], window: Window, *, reread: bool) -> None:
+        """Send the rows of `window`; without `reread`, only the window has moved."""
         raise NotImplementedError
 
     def formats(self) -> dict[str, Format]:
-        """Return what Export can write."""
+        """Return the export formats."""
         raise NotImplementedError
 
     @property
     def exported_rows(self) -> int:
-        """How many rows an export has."""
+        """The number of exported rows."""
         raise NotImplementedError
 
     def submit(self, topic: str, call: Callable[[], None]) -> None:
-        """Make a call that reads or writes; in this thread, unless a table does otherwise."""
+        """Run `call`, which reads or writes; subclasses can use another thread."""
         self.guarded(topic, call)
 
     def guarded(self, topic: str, call: Callable[[], None]) -> None:
-        """Make a call and show in the table what goes wrong; it is seen nowhere else."""
+        """Run `call` and show its errors in the table."""
         before = self._failures
         try:
             call()
@@ -146,11 +146,11 @@ class TableView(ThreadSafeWidget):
                 self.error = self._topic = ""
 
     def fail(self, exc: BaseException, topic: str) -> None:
-        """Show an error until something else about the same topic works."""
-        known = isinstance(exc, VellumNBError)
+        """Show an error until a later call on the same topic succeeds."""
+        is_ours = isinstance(exc, VellumNBError)
         with self.lock:
             self._topic, self._failures = topic, self._failures + 1
-            self.error = str(exc) if known else f"{type(exc).__name__}: {exc}"
+            self.error = str(exc) if is_ours else f"{type(exc).__name__}: {exc}"
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         message = content if isinstance(content, dict) else {}
@@ -168,17 +168,17 @@ class TableView(ThreadSafeWidget):
     def _on_rows(self, message: Mapping[str, Any]) -> None:
         before, problems = self.query, self._take_query(message.get("query"))
         query, window = self.query, Window.of(message, self.most_rows)
-        again = query != before or message.get("scroll") is not True
+        is_new = query != before or message.get("scroll") is not True
 
         def answer() -> None:
-            self.show_rows(query, window, again=again)
+            self.show_rows(query, window, reread=is_new)
             if problems:
                 refuse("; ".join(problems))
 
         self.submit("rows", answer)
 
     def _take_query(self, query: object) -> list[str]:
-        """Show what a page asks for; return what in it could not be understood."""
+        """Answer a request of the page; return the invalid parts of it."""
         problems = []
         with self.hold_sync():
             for name in self.QUERY:

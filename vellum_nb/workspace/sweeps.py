@@ -331,7 +331,7 @@ class SweepWorker:
             for tag, release in self._releases.items()
             if release
         }
-        return SweepView(sweep, same=aliases, numbers=numbers)
+        return SweepView(sweep, aliases=aliases, numbers=numbers)
 
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path:
         """Write a frame as CSV, unless it contains the API key."""

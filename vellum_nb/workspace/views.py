@@ -60,7 +60,7 @@ def _in_cell(sweep: Sweep, *, show: bool) -> Iterator[None]:
 
     view = sweep.view()
     if show and not view.stands_here():
-        view.stands_here(here=True)
+        view.stands_here(displayed=True)
         display(view)  # type: ignore[no-untyped-call]
     view.hint = _HINT
     try:

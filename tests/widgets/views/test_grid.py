@@ -73,7 +73,7 @@ def test_a_rating_that_fails_says_so_and_without_a_workspace_nothing_is_rated_or
 
 def test_a_missing_case_cannot_be_rated_and_is_run_and_counted(page, actions):
     page.act("rate", 4, release="v2", quality=1.0)
-    assert "There is no answer of case 4 on v2 to rate" in page.view.error
+    assert "Case 4 has not been answered on v2 and cannot be rated" in page.view.error
     page.act("replay", 4, release="v2")
     assert page.whole.wait(10)
     assert actions[1] == [("triage", 4, "v2")]
@@ -334,7 +334,7 @@ def test_a_failure_needs_an_answer_and_a_workspace(grid):
         actions=SomeActions(rate=None, trace=None, name_failure=lambda each, **_: each),
     )
     other.act("fail", 1, release="v2", name="rude", has=True)
-    assert "no answer of case 1 on v2 to rate" in other.view.error
+    assert "Case 1 has not been answered on v2" in other.view.error
 
 
 def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):

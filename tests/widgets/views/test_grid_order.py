@@ -106,7 +106,7 @@ def test_repeats_that_differ_make_a_case_unstable_and_another_metric_ranks_again
     assert page.numbers(states=["regressions"]) == [2]
     assert page.state("_head")["metric"] == "latency_s"
     page.send(kind="metric", name="charm")
-    assert "no metric 'charm'" in page.view.error
+    assert "Unknown metric 'charm'" in page.view.error
 
 
 def test_the_order_stays_while_answers_are_rated(grid, actions):

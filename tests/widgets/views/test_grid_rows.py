@@ -1,13 +1,14 @@
 """What travels to the page: bounded, plain, harmless."""
 
 import json
+from html import unescape
 
 import pytest
 from html_kit import HOSTILE, assert_harmless
 from view_kit import FullCase, known, run, wrong
 
+from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.widgets.grid import MAX_PAGE
-from vellum_nb.widgets.grid_rows import changed, differing
 
 LONG = 1_000_000
 
@@ -52,9 +53,10 @@ def test_a_page_of_very_many_releases_stays_small_and_a_row_that_was_left_out_ca
 
 def test_a_change_far_down_a_long_text_is_in_sight():
     old = "same words " * 90_000
-    pieces, is_cut = changed(old + "old end", old + "new end", 700)
+    cell = AnswerCell("reply", "differs", old + "new end", "STRING", old + "old end", "STRING")
+    pieces, is_cut = cell.excerpt(700)
     assert is_cut
-    assert {("-", "old"), ("+", "new")} <= set(pieces)
+    assert {("delete", "old"), ("insert", "new")} <= set(pieces)
     assert sum(len(text) for _, text in pieces) < 1_000
 
 
@@ -108,12 +110,13 @@ def test_a_grid_reads_without_a_kernel_marks_no_equal_values_and_counts_very_man
     values = {"v1": {"a": 1, "b": 2}, "v2": {"b": 2, "a": 1}}
     page = grid([run(0, tag, outputs={"x": value}) for tag, value in values.items()])
     html = page.rows()["rows"][0]["html"]
-    assert html.count("{&#34;a&#34;: 1, &#34;b&#34;: 2}") == 2
+    assert unescape(html).count('{"a": 1, "b": 2}') == 2
     assert "<del" not in html
     changed_much = ({f"key {n}": value + n for n in range(50)} for value in (0, 1000))
-    pieces, is_cut = differing(*changed_much, ("JSON", "JSON"), 700)
+    old, new = changed_much
+    pieces, is_cut = AnswerCell("x", "differs", new, "JSON", old, "JSON").excerpt(700)
     assert is_cut
-    assert pieces[-1] == ("~", "42 changes")
+    assert pieces[-1] == ("cut", "42 changes")
 
 
 def test_very_many_and_very_long_labels_stay_small_and_are_filtered_by(grid):

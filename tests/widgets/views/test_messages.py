@@ -36,21 +36,21 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
 @pytest.mark.parametrize(
     ("page", "message", "error"),
     [
-        ("table", {"query": {"order_by": "1; DROP TABLE runs"}}, "there is no order 1; DROP"),
-        ("table", {"query": {"order_by": "outputs"}}, "there is no order outputs"),
+        ("table", {"query": {"order_by": "1; DROP TABLE runs"}}, "unknown order 1; DROP"),
+        ("table", {"query": {"order_by": "outputs"}}, "unknown order outputs"),
         ("table", {"query": {"order_by": ["id"]}}, "expected a unicode string, not the list"),
-        ("table", {"query": {"columns": ["state", "secret"]}}, "there is no column secret"),
+        ("table", {"query": {"columns": ["state", "secret"]}}, "unknown column secret"),
         ("table", {"query": {"columns": 7}}, "expected a list, not the int 7"),
         ("table", {"query": {"search": {"$ne": 1}}}, "expected a unicode string, not the dict"),
-        ("table", {"kind": "drop_filter", "name": None}, "there is no filter None"),
+        ("table", {"kind": "drop_filter", "name": None}, "unknown filter None"),
         ("table", {"kind": "side_by_side", "ids": "run-0"}, "a selection is a list"),
         ("table", {"kind": "delete", "ids": ["run-0"]}, "does not know the message 'delete'"),
         ("grid", {"query": {"states": ["nonsense"]}}, "nonsense"),
         ("grid", {"query": {"labels": ["topic"]}}, "labels"),
         ("grid", {"kind": ["rows"]}, "does not know the message ['rows']"),
         ("grid", {"kind": None}, "does not know the message None"),
-        ("grid", {"kind": "open", "id": "<script>"}, "there is no case '<script>'"),
-        ("grid", {"kind": "open", "id": {"a": 1}}, "there is no case {'a': 1}"),
+        ("grid", {"kind": "open", "id": "<script>"}, "unknown case '<script>'"),
+        ("grid", {"kind": "open", "id": {"a": 1}}, "unknown case {'a': 1}"),
         ("grid", {"kind": "baseline", "release": "v9"}, "'v9' is not among"),
         ("grid", {"kind": "baseline"}, "None is not a release"),
         ("grid", {"kind": "metric", "name": 7}, "7 is not a name"),
@@ -95,7 +95,7 @@ def test_an_export_is_written_and_never_over_another_file(page, most, tmp_path):
     before = path.read_bytes()
     assert len(read_csv(path)) == 80
     page.send(kind="export", format="csv", path="found.csv")
-    assert "exists already" in page.wire.customs("exported")[-1]["error"]
+    assert "already exists" in page.wire.customs("exported")[-1]["error"]
     assert path.read_bytes() == before
 
 

@@ -1,0 +1,58 @@
+"""One output next to the baseline's, in every format."""
+
+import re
+
+import pytest
+from runs_kit import later_run
+
+from vellum_nb.models import RunError
+from vellum_nb.rendering.answer import AnswerCell
+
+OLD = later_run("v1", {}, {"same": 1, "changed": "old", "gone": "x"})
+NEW = later_run("v2", {}, {"same": 1, "changed": "new", "added": "<y>"})
+
+
+def bare(html):
+    return re.sub(r"<[^>]+>", "", html)
+
+
+@pytest.mark.parametrize(
+    ("name", "html", "page", "markdown", "text"),
+    [
+        ("same", "1", "= identical", "= identical", "1"),
+        ("gone", "? missing", "? missing", "? missing", "(missing)"),
+        (
+            "changed",
+            "\N{MINUS SIGN}old +new",
+            "\N{MINUS SIGN}old +new",
+            "<code>&#91;-old-&#93;{+new+}</code>",
+            "[-old-]{+new+}",
+        ),
+        (
+            "added",
+            "new: the baseline has no such output&lt;y&gt;",
+            "new: the baseline has no such output&lt;y&gt;",
+            "<code>{+&#60;y&#62;+}</code>",
+            "{+<y>+}",
+        ),
+    ],
+)
+def test_output_reads_the_same_in_every_format(name, html, page, markdown, text):
+    cell = AnswerCell.of(name, NEW, OLD)
+    assert bare(cell.to_html()) == html
+    assert bare(cell.to_html(complete=True)) == page
+    assert cell.to_markdown() == markdown
+    assert cell.to_text() == text
+
+
+def test_error_of_a_fulfilled_run_is_shown():
+    run = later_run("v1", {}, {"x": 1}, error=RunError(code="PARTIAL", message="a < b"))
+    cell = AnswerCell.of_problem(run)
+    assert cell.label == "error"
+    assert cell.to_text() == "PARTIAL: a < b"
+    assert bare(cell.to_html()).strip() == "PARTIALa &lt; b"
+    assert bare(cell.to_html(complete=True)) == "PARTIAL: a &lt; b"
+
+
+def test_fulfilled_run_has_no_problem():
+    assert AnswerCell.of_problem(NEW) is None
