@@ -152,7 +152,7 @@ def test_traces_of_a_stream_and_of_spans_are_alike():
             runs = []
             cases, tags = pd.read_csv(samples.cases(name)).head(3), ["v1", "v2"]
             for has_stream in (True, False):
-                options = {"expand_meta": has_stream, "restart": True, "progress": False}
+                options = {"expand_meta": has_stream, "existing": "restart", "progress": False}
                 for each in ws.sweep(name, cases, release_tags=tags, **options).runs():
                     tag = f"{each.release_tag}, {'streamed' if has_stream else 'read'}"
                     ws.trace(each)
