@@ -39,6 +39,9 @@ lint: $(VENV)/.dev
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
+	@echo "==> oxlint, oxfmt" && $(BIN)/oxlint $(SCRIPTS) && $(BIN)/oxfmt --check "$(SCRIPTS)/*.js"
+	@! grep -nE '.{101}' $(SCRIPTS)/*.js # oxfmt leaves long comments and strings
+SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
 	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -k "not postgres" -q -n 4 --dist loadfile $(ARGS) # half of their time they wait
