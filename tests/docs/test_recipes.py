@@ -1,4 +1,7 @@
-"""Every recipe of CONTRIBUTING.md works: it is applied to a copy of the checkout and tested."""
+"""Every recipe of CONTRIBUTING.md works.
+
+Its steps are applied to a copy of the checkout. A recipe without steps has its own test.
+"""
 
 import os
 import re
@@ -19,13 +22,25 @@ STEP = re.compile(
 )
 
 
+def sections():
+    """Return the text of each recipe by its title."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Style")[0]
+    _, *parts = TITLE.split(text)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 def recipes():
     """Return the steps of each recipe: indent, path, "before" or "after", line, and text."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Style")[0]
-    _, *sections = TITLE.split(text)
-    return {
-        title: STEP.findall(section)
-        for title, section in zip(sections[::2], sections[1::2], strict=True)
+    steps = {title: STEP.findall(section) for title, section in sections().items()}
+    return {title: parts for title, parts in steps.items() if parts}
+
+
+def test_a_recipe_without_steps_names_its_test():
+    others = {title: text for title, text in sections().items() if title not in recipes()}
+    tests = {title: re.search(r"`(tests/\S+\.py)`", text)[1] for title, text in others.items()}
+    assert {title: (ROOT / path).exists() for title, path in tests.items()} == {
+        "a history column": True,
+        "an output type": True,
     }
 
 
