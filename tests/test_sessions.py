@@ -33,6 +33,7 @@ def run(folder, conftest, test, *options):
     """Run `test` with a copy of `conftest` in a session of its own; return status and output."""
     shutil.copy(conftest, folder / "conftest.py")
     (folder / "test_it.py").write_text(test)
+    (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
