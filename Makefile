@@ -1,4 +1,4 @@
-# Each target sets up what it needs, works twice in a row, and is quick the second time.
+# Each target creates its own environment if necessary; the second call is quick.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,13 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv --quiet
 SYNC := $(UV) pip install --require-hashes
 OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 
-# Where it is set, each kernel and server that the tests start would compile all that it imports.
+# If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
-help: ## Show what can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key needed
@@ -24,14 +24,14 @@ test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests
 	@$(MAKE) --no-print-directory --jobs=2 browser others
 
 browser: $(VENV)/.dev
-	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser -q $(TWO) $(ARGS)
+	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser --reruns 1 -q $(TWO) $(ARGS)
 TWO := -n 2 --dist loadfile
 
 others: $(VENV)/.dev
 	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
-OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many wait; files of few tests, the slow ones, come last
+OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many tests wait; files with few, slow tests come last
 
-check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, tests of the rooms below the workspace on SQLite
+check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
 
 lint: $(VENV)/.dev
@@ -39,44 +39,49 @@ lint: $(VENV)/.dev
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports --no-cache
 	@echo "==> deptry" && $(BIN)/deptry vellum_nb
+	@echo "==> oxlint, oxfmt" && $(BIN)/oxlint $(SCRIPTS) && $(BIN)/oxfmt --check "$(SCRIPTS)/*.js"
+	@! grep -nE '.{101}' $(SCRIPTS)/*.js # oxfmt leaves long comments and strings
+SCRIPTS := vellum_nb/widgets/static
 
 units: $(VENV)/.dev
-	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) -m "not slow" -k "not postgres" -q -n 4 --dist loadfile $(ARGS) # half of their time they wait
-UNITS := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering sweep)
+	@echo "==> unit tests" && $(BIN)/python -m pytest $(UNITS) $(QUICK) -q -n 4 --dist loadfile $(ARGS) # they wait half of the time
+CORE := tests/test_[!w]*.py $(addprefix tests/,client comparison history rendering)
+UNITS := $(CORE) $(addprefix tests/,local sweep widgets workspace)
+QUICK := -m "not slow and not browser" -k "not postgres"
 
-cells: $(VENV)/.dev # in a copy: they write files next to themselves
+cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
 	@rm -rf build/notebooks && mkdir -p build && cp -R notebooks build/notebooks
 	@$(BIN)/python -m pytest build/notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
 
 lowest: $(VENV)/lowest/.made
 	@echo "==> a part of the unit tests, lowest versions"
-	@$(VENV)/lowest/bin/python -m pytest $(PART) -m "not slow" -k "not postgres" -q
+	@$(VENV)/lowest/bin/python -m pytest $(PART) $(QUICK) -q
 PART := $(addprefix tests/,test_in*.py test_run.py client/test_r*.py client/test_streams.py \
 	comparison/test_markdown.py history/test_f*.py history/test_recording.py rendering/test_markdown.py \
 	widgets/test_fields.py widgets/test_outputs.py workspace/test_workspace.py)
 
-test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions that are allowed
+test-lowest: $(VENV)/lowest/.made ## The unit tests with the lowest versions allowed
 	@echo "==> unit tests, lowest versions" && $(VENV)/lowest/bin/python -m pytest $(VERSIONS) $(ARGS)
 
-test-newer: $(VENV)/newer/.made ## The unit tests on the newest Python that is installed
+test-newer: $(VENV)/newer/.made ## The unit tests on the newest installed Python
 	@$(VENV)/newer/bin/python -VV && $(VENV)/newer/bin/python -m pytest $(VERSIONS) $(ARGS)
-VERSIONS := $(filter-out tests/sweep,$(UNITS)) tests/local/test_lifecycle.py -m "not slow" -k "not postgres" -q $(TWO)
+VERSIONS := $(CORE) tests/local/test_lifecycle.py $(QUICK) -q $(TWO)
 
-coverage: $(VENV)/.dev programs ## How much of the package the tests run, but for those in a browser
+coverage: $(VENV)/.dev programs ## Code coverage of all tests except those in a browser
 	@$(BIN)/python -m pytest tests $(OTHERS) --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.dev ## Ratios against peers, measured in one run
 	@missed=0; for b in benchmarks/bench_*.py; do echo "==> $$b"; $(BIN)/python $$b || missed=1; done; exit $$missed
 
-docs: $(VENV)/.dev ## The site of the documentation in build/site; a broken link or a missing page is an error
+docs: $(VENV)/.dev ## Documentation site in build/site; broken links and missing pages are errors
 	@echo "==> site in build/site" && $(BIN)/sphinx-build -qEW --keep-going -c docs . build/site
 
-notebooks: $(VENV)/.dev programs ## Run the notebooks again, store their outputs, and take the README's picture
+notebooks: $(VENV)/.dev programs ## Execute the notebooks, store their outputs, and take the README's picture
 	@echo "==> notebooks" && $(BIN)/python docs/execute.py
 	@echo "==> docs/quickstart.png" && $(BIN)/python docs/screenshot.py
 
-lock: $(VENV)/.uv ## Resolve the lock files again
+lock: $(VENV)/.uv ## Resolve the lock files
 	@$(UV) pip compile $(LOCK) requirements/bootstrap.in -o requirements/bootstrap.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra charts --extra postgres --group dev -o requirements/dev.lock
 	@$(UV) pip compile $(LOCK) pyproject.toml --extra lab --extra models --extra postgres -c requirements/dev.lock -o requirements/lab.lock
@@ -87,7 +92,7 @@ programs:
 	@.ci/programs chromium postgresql pgbouncer libreoffice
 	@.ci/programs --optional docker podman debootstrap
 
-clean: ## Remove everything that was made
+clean: ## Remove all generated files
 	rm -rf $(VENV) build dist screenshots .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

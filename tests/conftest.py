@@ -21,6 +21,14 @@ settings.register_profile("new", **BUSY)  # --hypothesis-profile=new looks for m
 settings.load_profile("same")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need PostgreSQL."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print the first failure of each test that was run again, in full."""
     for report in terminalreporter.stats.get("rerun", []):

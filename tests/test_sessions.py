@@ -1,5 +1,6 @@
 """The test session itself: tests run once, and leave no files in the checkout."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-E2E = ROOT / "tests" / "e2e"
 PASSES = "def test_it(): pass"
 LEAVES = "from pathlib import Path\ndef test_it(): Path(__file__).with_name('left.db').touch()"
 CACHES = """
@@ -21,23 +21,11 @@ def test_it():
         folder.mkdir(exist_ok=True)
         (folder / "made").touch()
 """
-FLAKY = """
-import pytest
-import yaml
-tries = []
-@pytest.mark.flaky(reruns=1)
+FAILS_FIRST = """
+attempts = []
 def test_it():
-    tries.append(1)
-    assert len(tries) > {failures}, "too early"
-"""
-
-FAILS = """
-import pytest
-tries = []
-@pytest.mark.{marker}
-def test_it():
-    tries.append(1)
-    assert False, f"try {{len(tries)}}"
+    attempts.append(1)
+    assert len(attempts) > {failures}, "too early"
 """
 
 
@@ -45,7 +33,7 @@ def run(folder, conftest, test, *options):
     """Run `test` with a copy of `conftest` in a session of its own; return status and output."""
     shutil.copy(conftest, folder / "conftest.py")
     (folder / "test_it.py").write_text(test)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = flaky: gets a second try\n")
+    (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
@@ -63,21 +51,26 @@ def test_a_session_that_leaves_a_file_in_the_checkout_fails(tmp_path, test, stat
 
 @pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
 def test_a_rerun_is_printed_and_a_second_failure_fails_the_session(tmp_path, failures, status):
-    test = FLAKY.format(failures=failures)
-    returned, output = run(tmp_path, ROOT / "tests" / "conftest.py", test)
+    test = FAILS_FIRST.format(failures=failures)
+    returned, output = run(tmp_path, ROOT / "tests" / "conftest.py", test, "--reruns", "1")
     assert returned == status
     assert "failed at first: test_it.py::test_it" in output
     assert "AssertionError: too early" in output
 
 
-@pytest.mark.parametrize("marker", ["browser", "slow"])
-def test_only_browser_tests_run_again_and_only_once(tmp_path, marker):
-    path = f"pythonpath={E2E} {ROOT / 'tests' / 'widgets'}"  # of what it imports
-    status, output = run(tmp_path, E2E / "conftest.py", FAILS.format(marker=marker), "-o", path)
-    assert status == 1
-    assert output.count("E       AssertionError: try") == 1
-    assert f"try {2 if marker == 'browser' else 1}" in output
-    assert ("1 rerun" in output) == (marker == "browser")
+def test_only_failed_browser_tests_run_again():
+    printed = ["make", "--dry-run", "--always-make", "test", "check", "test-lowest", "coverage"]
+    done = subprocess.run(printed, cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = [line for line in done.stdout.splitlines() if " -m pytest " in line]
+    with_reruns = [line for line in commands if "--reruns 1 " in line]
+    assert len(commands) >= 6
+    assert with_reruns == [line for line in commands if " tests/e2e -m browser " in line]
+    assert len(with_reruns) == 1
+
+
+def test_no_test_is_marked_to_run_again():
+    sources = {path: path.read_text("utf-8") for path in ROOT.glob("tests/**/*.py")}
+    assert [path for path in sources if re.search(r"mark\.flaky\b", sources[path])] == []
 
 
 def test_the_workflow_tests_every_python_version_that_is_supported():

@@ -31,22 +31,31 @@ def values_of(chart: Any) -> list[dict[str, Any]]:
     return max(datasets.values(), key=lambda rows: (len(rows), len(rows[0])))
 
 
-def test_the_metric_is_that_of_the_summary_wins_fill_the_bar_and_each_case_is_in_the_scatter_once():
+def test_metric_chart_has_the_figures_of_the_summary():
     cmp = compared()
     rows = values_of(cmp.chart("metric").chart)
     summary = cmp.summary()
     assert [row["mean"] for row in rows] == summary["metric.value"].tolist()
     assert [row["low"] for row in rows] == summary["metric.value.low"].tolist()
     assert [row["kind"] for row in rows] == ["baseline", "release", "release"]
+
+
+def test_metric_chart_leaves_room_beside_the_intervals():
+    metric = compared().chart("metric").chart.to_dict()
+    scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
+    assert max(scale.get("padding", 0) for scale in scales) > 0
+
+
+def test_wins_fill_the_bar():
     rows = values_of(compared().chart("wins").chart)
     assert [(row["release"], row["verdict"], row["cases"]) for row in rows] == [
         ("v2", "better", 5), ("v2", "tie", 5), ("v3", "tie", 5), ("v3", "worse", 5),
     ]  # fmt: skip
     assert {row["to"] for row in rows} >= {10}
     assert "5 ties" in {row["text"] for row in rows}
-    metric = compared().chart("metric").chart.to_dict()
-    scales = [layer["encoding"].get("x", {}).get("scale", {}) for layer in metric["layer"]]
-    assert max(scale.get("padding", 0) for scale in scales) > 0
+
+
+def test_scatter_counts_each_case_once():
     points = values_of(compared(5_000).chart("scatter", release="v3").chart)
     assert sum(point["cases"] for point in points) == 5_000
     assert len(points) < 200

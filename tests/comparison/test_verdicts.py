@@ -1,5 +1,6 @@
 """Better, worse, same, noise: case by case, and of a release as a whole."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -250,13 +251,28 @@ def test_in_any_summary_every_case_counts_once_and_the_other_way_round_is_the_op
     names = ["wins", "ties", "losses", "unscored", "errors"]
     assert row[names].sum() + found.result("v2").missing == len(found.cases)
     assert not row["metric.value.delta_low"] > row["metric.value.delta_high"]
-    assert 0 <= (found.result("v2").p or 0) <= 1
-    assert found.result("v2").line
-    assert found.result("v2").remark
     assert len(found.frame()) == len(found.cases)
     turned = {"better": "worse", "worse": "better"}
     back = verdicts(compared(*sides, baseline="v2"), "v1")
     assert [turned.get(each, each) for each in verdicts(found)] == back
+
+
+@pytest.mark.slow
+@settings(max_examples=80)
+@given(st.lists(st.tuples(REPEATS, REPEATS), max_size=7))
+def test_result_of_a_release_agrees_with_its_verdicts(cases):
+    comparison = compared([one for one, _ in cases], [other for _, other in cases])
+    if not comparison.cases:
+        return
+    result = comparison.result("v2")
+    counts = Counter(verdicts(comparison))
+    names = ["better", "same", "worse", "noise", "missing", "unscored", "error"]
+    assert {name: getattr(result, name) for name in names} == {name: counts[name] for name in names}
+    pairs = sum(counts[name] for name in ("better", "same", "worse", "noise"))
+    assert pairs == (result.delta.n if result.delta else 0)
+    assert (result.sign_p is None) == (pairs == 0)
+    assert result.p == (result.delta.p if result.delta else None)
+    assert result.line.startswith("v2: ")
 
 
 def clustered(
@@ -270,43 +286,74 @@ def clustered(
     return of_runs(*runs, cases=cases, **{"metrics": value} | options)
 
 
-def test_cases_of_one_document_count_as_one_where_the_cluster_is_named():
-    rng = np.random.default_rng(3)
-    labels = np.repeat(np.arange(8), 5)
-    base = rng.normal(0, 1, 40)
-    other = base + np.array([0.9, 1.1, -0.6, 0.1, 0.6, -0.3, 0.4, -0.1])[labels]
-    other += rng.normal(0, 0.1, 40)
-    given = base.tolist(), other.tolist(), [f"d{at}" for at in labels]
-    plain, named = clustered(*given), clustered(*given, cluster="label.document")
+_RNG = np.random.default_rng(3)
+DOCUMENTS = np.repeat(np.arange(8), 5)
+BEFORE = _RNG.normal(0, 1, 40)
+AFTER = BEFORE + np.array([0.9, 1.1, -0.6, 0.1, 0.6, -0.3, 0.4, -0.1])[DOCUMENTS]
+AFTER += _RNG.normal(0, 0.1, 40)
+SCORES = BEFORE.tolist(), AFTER.tolist()
+DOCUMENT_LABELS = [f"d{number}" for number in DOCUMENTS]
+
+
+def test_shared_labels_are_noted_if_a_cluster_would_change_the_verdict():
+    plain = clustered(*SCORES, DOCUMENT_LABELS)
+    named = clustered(*SCORES, DOCUMENT_LABELS, cluster="label.document")
     assert (plain.result("v2").verdict, named.result("v2").verdict) == ("better", "undecided")
     note = "cases share label.document: with cluster='label.document' it is 'undecided'"
     assert plain.result("v2").remark.endswith(note)
     with pytest.warns(UserWarning, match="v2: cases share label.document"):
         plain.summary()
     plain.view()  # has the remark, and warns of nothing
+
+
+def test_clustered_interval_equals_that_of_cluster_robust_regression():
+    named = clustered(*SCORES, DOCUMENT_LABELS, cluster="label.document")
     change = named.result("v2").delta
-    robust = sm.OLS(other - base, np.ones(40)).fit(
-        cov_type="cluster", cov_kwds={"groups": labels}, use_t=True
+    robust = sm.OLS(AFTER - BEFORE, np.ones(40)).fit(
+        cov_type="cluster", cov_kwds={"groups": DOCUMENTS}, use_t=True
     )
     assert [change.low, change.high] == pytest.approx(robust.conf_int()[0], abs=1e-9)
     assert named.result("v2").p == pytest.approx(robust.pvalues[0], abs=1e-9)
-    # a sign test knows nothing of clusters
-    assert named.result("v2").sign_p == named.result("v2").p > plain.result("v2").sign_p
     row = named.summary().set_index("release").loc["v2"]
     assert (row["clusters"], row["n"]) == (8, 40)
-    for no_cluster in (range(40), [at % 2 for at in range(40)]):  # each its own; too few
-        assert "share" not in clustered(*given[:2], list(no_cluster)).result("v2").remark
+
+
+def test_sign_test_is_replaced_if_cases_are_clustered():
+    plain = clustered(*SCORES, DOCUMENT_LABELS)
+    named = clustered(*SCORES, DOCUMENT_LABELS, cluster="label.document")
+    assert named.result("v2").sign_p == named.result("v2").p > plain.result("v2").sign_p
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(list(range(40)), id="one case each"),
+        pytest.param([case % 2 for case in range(40)], id="too few clusters"),
+        pytest.param([None] * 40, id="no values"),
+    ],
+)
+def test_labels_that_make_no_clusters_are_not_noted(labels):
+    assert "share" not in clustered(*SCORES, labels).result("v2").remark
+
+
+def test_clusters_of_one_case_each_change_no_interval():
     values = [0.0] * 6, [1.0, 2, 3, 4, 5, 6], [None] * 6
-    by_input, plain = clustered(*values, cluster="text"), clustered(*values)
-    assert "share" not in plain.result("v2").remark  # a label without any value
-    each, own = by_input.result("v2").delta, plain.result("v2").delta  # each is its own
-    assert (each.low, each.high, each.p) == pytest.approx((own.low, own.high, own.p))
+    by_input = clustered(*values, cluster="text").result("v2").delta
+    plain = clustered(*values).result("v2").delta
+    assert (by_input.low, by_input.high, by_input.p) == pytest.approx(
+        (plain.low, plain.high, plain.p)
+    )
+
+
+def test_an_unknown_cluster_is_refused():
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
     with pytest.raises(InputError, match="cluster=5 does not fit"):
         clustered([0.0], [1.0], ["a"], cluster=5)
-    one = clustered(
-        [0.0] * 9, [0.1 * at + 1 for at in range(9)], ["a"] * 9, cluster="label.document"
-    )
+
+
+def test_one_cluster_is_not_enough_data():
+    after = [0.1 * case + 1 for case in range(9)]
+    one = clustered([0.0] * 9, after, ["a"] * 9, cluster="label.document")
     remark = "not enough data; 9 cases in 1 cluster: too few to show a difference"
     assert one.result("v2").remark == remark

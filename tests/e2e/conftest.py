@@ -18,14 +18,8 @@ expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 
 
 def pytest_collection_modifyitems(items):
-    """Run the browser tests last, and again if they fail: once, and the report says so.
-
-    Playwright leaves an event loop running in the main thread. All other tests run once.
-    """
+    """Run the browser tests last: Playwright leaves an event loop running in the main thread."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")

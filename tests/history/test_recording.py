@@ -234,7 +234,7 @@ NODES = (
 )
 
 
-def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(record):
+def test_trace_is_a_frame_in_order_of_time(record):
     frame = trace_frame(record(nodes=NODES).nodes)
     assert frame["name"].tolist() == ["outer", "inner"]
     assert frame["depth"].tolist() == [0, 1]
@@ -243,6 +243,9 @@ def test_the_trace_of_a_run_is_a_frame_in_the_order_of_time(record):
     assert frame["error"].tolist()[1] == "no \ufffd"
     assert trace_frame([]).dtypes.to_dict() == frame.dtypes.to_dict()
     assert str(frame["tokens_in"].dtype) == "Int64"
+
+
+def test_nodes_whose_parents_form_a_cycle_have_a_depth(record):
     circle = [NodeRun(name=n, span_id=n, parent_span_id=p) for n, p in ("ab", "ba", "cc")]
     assert trace_frame(record(nodes=circle).nodes)["depth"].tolist() == [2, 2, 1]
 

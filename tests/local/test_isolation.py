@@ -350,6 +350,22 @@ def test_runs_go_on_when_the_fork_server_was_killed(code):
     assert {event.name for event in ended} == {"workflow.execution.fulfilled"}
 
 
+def test_fork_server_is_closed_before_its_process_ends(tmp_path):
+    (tmp_path / "file.py").write_text("def shout(x: str) -> str: return x.upper()\n")
+    script = (
+        "import atexit, os, subprocess\n"
+        "find = ['pgrep', '-P', str(os.getpid()), '-f', 'fork_server.py']\n"
+        "atexit.register(subprocess.call, find)\n"  # called last
+        "from pathlib import Path\n"
+        "from vellum_nb.local import LocalServer\n"
+        "LocalServer().deploy(Path('file.py'), name='shout', isolation='process')\n"
+        "print(subprocess.call(find, stdout=subprocess.DEVNULL))\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_a_script_that_deploys_is_not_imported_by_its_processes(tmp_path):
     """The fork server imports no main module of its client."""
     script = tmp_path / "script.py"

@@ -101,11 +101,12 @@ def test_a_run_that_cannot_be_kept_does_not_run(tmp_path, asking):
 
     with LocalServer(data=tmp_path) as server:
         server.deploy(note)
-        allow(server._ledger, 1)
+        ledger = server._ledger
+        allow(ledger, 1)
         answer = asking(server).ask("note", "x" * 1_000_000)
         assert (answer.status_code, ran) == (507, [])
         assert "(database or disk is full)" in answer.json()["detail"]
-        allow(server._ledger, ROOMY)
+        allow(ledger, ROOMY)
         assert asking(server).ask("note", "room").status_code == 200
     assert ran == ["room"]
 
@@ -116,12 +117,13 @@ def test_a_run_whose_end_cannot_be_kept_is_kept_as_rejected(tmp_path, asking):
 
     with LocalServer(data=tmp_path) as server:
         server.deploy(flood)
-        pages = server._ledger.store.read("PRAGMA page_count")[0][0]
-        allow(server._ledger, pages + 16)
+        ledger = server._ledger
+        pages = ledger.store.read("PRAGMA page_count")[0][0]
+        allow(ledger, pages + 16)
         answer = asking(server).ask("flood", "x").json()
         assert answer["data"]["state"] == "REJECTED"
         assert "Its end could not be recorded" in answer["data"]["error"]["message"]
-        kept = server._ledger.record(answer["execution_id"])
+        kept = ledger.record(answer["execution_id"])
         assert kept is not None
         assert kept.status == "REJECTED"
 

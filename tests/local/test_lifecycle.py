@@ -47,6 +47,7 @@ def open_sockets():
     }
 
 
+@pytest.mark.slow
 def test_stopping_leaves_no_thread_and_no_socket():
     threads, sockets = set(threading.enumerate()), open_sockets()
     server = LocalServer()
@@ -73,6 +74,7 @@ def test_idle_connections_do_not_hold_the_stop_up():
             assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_stopping_closes_a_connection_whose_client_does_not_read_the_answer():
     def much() -> str:
         return "x" * 50_000_000
@@ -144,6 +146,7 @@ def is_interrupted(call, at):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.slow
 def test_an_interrupt_at_any_line_of_start_and_stop_leaves_nothing_behind(tmp_path):
     threads, sockets = set(threading.enumerate()), open_sockets()
     with LocalServer() as server:

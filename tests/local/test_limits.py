@@ -72,6 +72,7 @@ def test_connections_without_a_whole_head_are_closed(quick, sent, asking):
             assert closed(sock, 10) == b""
 
 
+@pytest.mark.slow
 def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(quick):
     with connect(quick) as sock:
         began = time.monotonic()
@@ -88,6 +89,7 @@ def test_a_head_that_drips_is_closed_and_so_is_a_second_one_that_does_not_come(q
         assert b"HTTP/1.1" not in closed(sock, 10)
 
 
+@pytest.mark.slow
 def test_a_connection_that_httpx_would_use_again_is_still_open():
     with (
         LocalServer() as server,
@@ -124,6 +126,7 @@ def test_a_request_under_way_has_no_such_limit(tmp_path, asking):
     assert answer.json()["data"]["state"] == "FULFILLED"
 
 
+@pytest.mark.slow
 def test_a_client_that_never_reads_is_closed_and_others_are_served(quick, asking):
     given = {"workflow_deployment_name": "large", "inputs": inputs(text=("STRING", "x"))}
     body = json.dumps(given).encode()

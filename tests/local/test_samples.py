@@ -89,6 +89,7 @@ def samples():
 
 
 @pytest.mark.parametrize("name", RELEASES)
+@pytest.mark.slow
 def test_every_case_runs_and_no_later_release_is_better_everywhere(samples, name):
     for tag in RELEASES[name]:
         answers = samples.answers(name, tag)

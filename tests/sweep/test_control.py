@@ -8,6 +8,7 @@ import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from runs_kit import progress_of
@@ -450,21 +451,39 @@ def test_stop_after_failures_forgives_what_is_retried(history):
     assert progress_of(sweep.retry_failed()).done == 20
 
 
-def test_max_seconds_leaves_pauses_out_and_counts_earlier_sessions(history):
-    slow = threading.Event()
+@pytest.fixture
+def takes_a_second(monkeypatch):
+    """Return an attempt that advances the clock of the sweep, which otherwise stands still."""
+    clock = SimpleNamespace(now=0.0)
+    stub = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr("vellum_nb.sweep.progress.time", stub)
 
-    def takes_time(task, cancel):
-        slow.wait(0.05)
+    def attempt(task, cancel):
+        clock.now += 1.0
         return answered(task)
 
-    limited = {"limits": {"max_seconds": 0.3}, "concurrency": 1}
-    sweep = swept(history, planned(history, 100), takes_time, **limited).resume()
-    assert (sweep.state, progress_of(sweep).why) == ("stopped", "max_seconds=0.3 is reached")
-    assert Sweeps(history).seconds(sweep.id) == pytest.approx(0.3, rel=0.7)
-    done = history.count()
-    assert 0 < done <= 7
-    again_later(history, sweep, takes_time, limits={"max_seconds": 0.1}, concurrency=1).resume()
-    assert history.count() == done
+    return attempt
+
+
+def test_max_seconds_stops_a_sweep(history, takes_a_second):
+    limited = {"limits": {"max_seconds": 4}, "concurrency": 1}
+    sweep = swept(history, planned(history, 9), takes_a_second, **limited).resume()
+    assert (sweep.state, progress_of(sweep).why) == ("stopped", "max_seconds=4.0 is reached")
+    assert states(history) == ["FULFILLED"] * 4
+
+
+def test_max_seconds_counts_earlier_sessions(history):
+    def takes_time(task, cancel):
+        time.sleep(0.05)
+        return answered(task)
+
+    limited = {"limits": {"max_calls": 3}, "concurrency": 1}
+    sweep = swept(history, planned(history, 9), takes_time, **limited).resume()
+    assert Sweeps(history).seconds(sweep.id) >= 0.15
+    limits = {"max_seconds": 0.1}
+    later = again_later(history, sweep, takes_time, limits=limits, concurrency=1).resume()
+    assert (later.state, progress_of(later).why) == ("stopped", "max_seconds=0.1 is reached")
+    assert states(history) == ["FULFILLED"] * 3
 
 
 def test_a_server_that_is_gone_ends_the_sweep_and_leaves_no_row(history, monkeypatch):

@@ -32,20 +32,27 @@ def ask(make):
     return ask
 
 
+def chat_field(form):
+    return form._fields["messages"]  # `form.value` refuses turns without a text
+
+
 def turns(form):
-    return list(form._fields["messages"].typed)
+    return list(chat_field(form).typed)
 
 
-def test_continue_adds_the_answer_and_an_empty_turn_which_is_no_alarm_before_a_try_to_run(ask):
+def test_continue_adds_the_answer_and_an_empty_turn(ask):
     form, recorder = ask()
     press(form, "v2", "continue")
     assert turns(form) == [*ASKED, said("Not before Monday."), EMPTY]
     assert len(recorder.requests) == 1
-    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "Why?"}]
+    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": "Why?"}]
     form.submit()
     form.wait(PATIENCE)
     assert recorder.requests[1].previous_execution_id == "e-1"
     assert recorder.requests[1].inputs["messages"][-1] == {"role": "USER", "text": "Why?"}
+
+
+def test_empty_turn_is_an_error_only_after_a_try_to_run(ask):
     form, recorder = ask()
     press(form, "v2", "continue")
     assert form.errors == {"messages": "Turn 4 has no text: write it, or remove the turn."}
@@ -62,7 +69,7 @@ def test_continue_once_more_replaces_the_answer_and_a_question_of_its_own_field_
     form, _ = ask()
     (run,) = form.runs
     form.continue_from(run)
-    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
+    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": "And why?"}]
     form.continue_from(run.model_copy(update={"outputs": {"reply": "Tuesday."}}))
     assert turns(form) == [*ASKED, said("Tuesday."), {"role": "USER", "text": "And why?"}]
     chat = variable("messages", "CHAT_HISTORY", required=False)
@@ -140,7 +147,7 @@ def talk(make):
 
 def write(form, text):
     """Write the next turn and run."""
-    form._fields["messages"].typed = [*turns(form)[:-1], {"role": "USER", "text": text}]
+    chat_field(form).typed = [*turns(form)[:-1], {"role": "USER", "text": text}]
     form.submit()
     return {run.release_tag: run for run in form.wait(PATIENCE)}
 
@@ -153,7 +160,7 @@ def test_each_release_continues_its_own_answer_and_execution_turn_after_turn(tal
     for text in ("Why?", "Really?"):
         before = {run.release_tag: run for run in form.runs}
         press(form, clicked, "continue")
-        assert f"the form shows that of <code>{clicked}</code>" in form._notice.value
+        assert f"the form shows that of <code>{clicked}</code>" in shown(form)
         write(form, text)
         requests = {request.release_tag: request for request in recorder.requests[-2:]}
         for tag in V1_AND_V2:
@@ -195,7 +202,7 @@ def test_a_release_without_an_answer_of_its_own_continues_the_one_that_is_shown(
     press(form, "v1", "continue")
     other = "v2" if alone == "failed" else "v3"
     form.release_tags = ["v1", other]
-    assert f"Without an answer of their own, <code>{other}</code> continue it" in form._notice.value
+    assert f"Without an answer of their own, <code>{other}</code> continue it" in shown(form)
     write(form, "Why?")
     for request in recorder.requests[-2:]:
         assert request.previous_execution_id == shown_run.execution_id
@@ -207,9 +214,9 @@ def test_turns_that_are_edited_and_another_previous_execution_are_sent_as_they_a
     ran(form, messages=ASKED)
     press(form, "v1", "continue")
     edited = [*ASKED, said("mine"), {"role": "USER", "text": "Why?"}]
-    form._fields["messages"].typed = edited
+    chat_field(form).typed = edited
     form._options["previous execution"].value = "another"
-    assert "continues its own answer" not in form._notice.value
+    assert "continues its own answer" not in shown(form)
     form.submit()
     form.wait(PATIENCE)
     for request in recorder.requests[-2:]:
@@ -233,8 +240,8 @@ def test_an_edited_conversation_is_sent_as_displayed_and_the_form_says_so(talk):
     ran(form, messages=ASKED)
     press(form, "v1", "continue")
     edited = [{"role": "USER", "text": "When exactly?"}, *turns(form)[1:-1]]
-    form._fields["messages"].typed = [*edited, {"role": "USER", "text": "Why?"}]
-    assert "every release is sent the chat that the form shows" in form._notice.value
+    chat_field(form).typed = [*edited, {"role": "USER", "text": "Why?"}]
+    assert "every release is sent the chat that the form shows" in shown(form)
     form.submit()
     form.wait(PATIENCE)
     assert [request.inputs["messages"][:3] for request in recorder.requests[2:]] == [edited] * 2

@@ -52,6 +52,8 @@ class Notebook:
 
     def __init__(self):
         self.manager, self.client = start_new_kernel(startup_timeout=PATIENCE * 3)
+        self.prefix = ""  # of the ids of cells
+        self.run(SETUP, "setup")
 
     def run(self, code, cell, expression="None"):
         """Run `code` as the cell with this id; return the value of `expression` afterwards."""
@@ -63,7 +65,9 @@ class Notebook:
             "allow_stdin": False,
             "stop_on_error": True,
         }
-        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell})
+        message = self.client.session.msg(
+            "execute_request", content, metadata={"cellId": self.prefix + cell}
+        )
         self.client.shell_channel.send(message)
         while True:  # not the message on iopub: with many others it may be dropped
             reply = self.client.get_shell_msg(timeout=PATIENCE * 6)
@@ -83,11 +87,24 @@ class Notebook:
 
 
 @pytest.fixture
-def notebook():
+def new_notebook():
     notebook = Notebook()
-    notebook.run(SETUP, "setup")
     yield notebook
     notebook.close()
+
+
+@pytest.fixture(scope="module")
+def shared_notebook():
+    notebook = Notebook()
+    yield notebook
+    notebook.close()
+
+
+@pytest.fixture
+def notebook(shared_notebook, request):
+    """Return a notebook with cells of this test in a kernel that all tests share."""
+    shared_notebook.prefix = f"{request.node.name} "
+    return shared_notebook
 
 
 CLOSED = "(form.is_closed, grid.is_closed)"
@@ -131,13 +148,13 @@ def test_a_cell_that_runs_another_inside_ends_after_it(notebook, inner, top):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["new_form()", "form = new_form()"])  # `Out` keeps the first
-def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(notebook, code):
+def test_a_cell_that_is_run_again_frees_the_memory_of_its_form(new_notebook, code):
     for _ in range(20):
-        notebook.run(code, "form")
-    before, size = notebook.usage()
+        new_notebook.run(code, "form")
+    before, size = new_notebook.usage()
     for _ in range(FORMS):
-        notebook.run(code, "form")
-    after, new_size = notebook.usage()
+        new_notebook.run(code, "form")
+    after, new_size = new_notebook.usage()
     assert (after - before) / FORMS < 5  # a form has about 300 widgets
     assert (new_size - size) / FORMS < 200  # kB; it was about 720
 

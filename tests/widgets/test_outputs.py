@@ -151,20 +151,32 @@ def test_nodes_stand_in_the_order_of_their_start_each_inside_what_it_ran_in():
     assert sorted(each.name for _, each in in_order(circles)) == ["a", "b", "c"]
 
 
-def test_bars_are_aligned_in_time_and_errors_models_tokens_and_cost_reported():
+def test_bars_are_aligned_in_time():
     html = trace_html([node("a", 0, 1), node("b", 1, 4), node("c", 4, 4)], title="v2")
     assert bars(html) == [(0, 25), (25, 75), (99.5, 0.5)]
     assert "v2 · 3 nodes · 4.00 s" in Page(html).text
     assert "1.00 s" in Page(html).text
     assert "0 ms" in Page(html).text
+
+
+def test_bar_of_a_node_that_has_not_ended_reaches_the_end():
     html = trace_html([node("a", 0, 2), node("b", 1, None, state="INITIATED")])
     assert bars(html)[1] == (50, 50)
     assert "not ended" in Page(html).text
+
+
+def test_nodes_without_a_time_have_no_bar_and_come_first():
     naive = NodeRun(name="naive", state="FULFILLED", start=datetime(2026, 11, 24, 12))  # noqa: DTZ001
     html = trace_html([naive, node("aware", 1, 2), node("timeless", None)])
     assert Page(html).text.index("timeless") < Page(html).text.index("naive")
     assert len(bars(html)) == 2
+
+
+def test_bar_of_a_node_that_ends_before_it_starts_is_full():
     assert bars(trace_html([node("backwards", 5, 1)])) == [(0, 100)]
+
+
+def test_trace_reports_model_tokens_cost_and_errors():
     used = {"model": "gpt", "tokens_in": 1200, "tokens_out": 34, "cost_usd": 0.0021}
     failed = node("b", 1, 2, state="REJECTED", error="it broke")
     text = Page(trace_html([node("a", 0, 1, kind="PROMPT", **used), failed])).text

@@ -52,6 +52,7 @@ def recorded(server, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_run_on_a_machine_without_a_key_shows_two_releases_and_records_both(tmp_path):
     history = tmp_path / "runs.db"
     tags = ("--release-tag", "v1", "--release-tag", "v2")
@@ -175,6 +176,7 @@ def test_an_export_that_cannot_be_or_is_empty_says_so(
     assert not (tmp_path / "runs.xlsx").exists()
 
 
+@pytest.mark.slow
 def test_data_is_utf8_with_plain_line_feeds_whatever_the_terminal_is(recorded):
     arguments = ("history", "export", "--history", recorded)
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

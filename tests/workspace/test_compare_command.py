@@ -83,23 +83,33 @@ def test_what_is_compared_is_reported_and_by_itself_fails_nothing(swept):
     assert [(row["release"], row["metric.exact"]) for row in rows] == [("v1", 1.0), ("v2", 1 / 3)]
 
 
-def test_a_regression_decides_the_status_and_improved_cases_are_named(swept, tmp_path):
-    gate = ("compare", "shout", *TAGS, "--metric", "exact", "--fail-on-regression")
-    status, out, err = swept(*gate)
+GATE = ("compare", "shout", *TAGS, "--metric", "exact", "--fail-on-regression")
+IMPROVED = ("compare", "shout", *TAGS, "--baseline", "v2", "--fail-on-regression")
+
+
+def test_a_regression_decides_the_status(swept):
+    status, out, err = swept(*GATE)
     assert status == 1
     assert out.startswith("shout against v1, 3 cases\n")
     assert err.startswith("vellum-nb: shout: v2 did not pass against v1, 3 cases:\n")
     assert "  2 cases are worse; max_regressions=0 allows none\n" in err
     assert err.count("\n  - case ") == 2
     assert "Traceback" not in err
-    assert swept(*gate, "--max-regressions", "2")[0] == 0
-    assert swept(*gate, "--max-regressions", "any")[0] == 0
-    better = ("--baseline", "v2", "--fail-on-regression")
-    status, out, _ = swept("compare", "shout", *TAGS, *better)
+
+
+@pytest.mark.parametrize("allowed", ["2", "any"])
+def test_as_many_regressions_as_allowed_pass(swept, allowed):
+    assert swept(*GATE, "--max-regressions", allowed)[0] == 0
+
+
+def test_improved_cases_are_named(swept):
+    status, out, _ = swept(*IMPROVED)
     assert status == 0
     assert "\n    cases that are better: 1, 2\n" in out
-    junit = ("--markdown", "--junit", "better.xml")
-    out = swept("compare", "shout", *TAGS, *better, *junit)[1]
+
+
+def test_improved_cases_are_named_in_markdown_and_junit(swept, tmp_path):
+    out = swept(*IMPROVED, "--markdown", "--junit", "better.xml")[1]
     assert "\n### Better: 2 cases\n" in out
     root = ET.parse(tmp_path / "better.xml").getroot()  # noqa: S314  (ours)
     named = [each.text for each in root.iter("system-out") if each.text.startswith("better: ")]
@@ -157,6 +167,7 @@ def test_what_does_not_fit_is_one_line(swept, arguments, message):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_ci_run(tmp_path):
     """The workflow of the page is run step by step, against a server with the sample's releases."""
     (tmp_path / "cases").mkdir()

@@ -48,7 +48,7 @@ def sweep(ws):
     return ws.sweep("shout", CASES, release_tags=["v1", "v2"], repeats=2, progress=False)
 
 
-def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(server, sweep):
+def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(sweep):
     compared = sweep.compare()
     assert repr(compared) == (
         "<Comparison of shout against v1, 8 cases: "
@@ -62,10 +62,18 @@ def test_a_sweep_is_compared_by_the_share_of_what_its_cases_expect(server, sweep
     assert compared.cases[0].checks("v1") == {"loud": False}
     assert compared.cases[0].checks("v2") == {"loud": True}
     assert compared.result("v2").verdict == "better"
-    long = compared.long()
+
+
+def test_long_frame_of_a_sweep_has_a_row_per_repeat(sweep):
+    long = sweep.compare().long()
     assert long["repeat"].value_counts().to_dict() == {0: 16, 1: 16}
     assert long.groupby("release")["metric.score"].mean().to_dict() == {"v1": 0.0, "v2": 1.0}
-    texts = [each.to_csv() for each in (frame, long, compared.summary())]
+
+
+def test_no_output_of_a_comparison_has_the_api_key(server, sweep):
+    compared = sweep.compare()
+    frames = (compared.frame(), compared.long(), compared.summary())
+    texts = [frame.to_csv() for frame in frames]
     assert all(server.api_key not in text for text in [*texts, compared.to_html(), repr(compared)])
 
 

@@ -50,30 +50,48 @@ def judged(ws, cases, *, tags=("v1", "v2"), rated=bool, name="grader", **options
     return ws.compare("echo", release_tags=list(tags), metrics=judge, progress=False)
 
 
-def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(ws):
-    compared = judged(ws, CASES, tags=["v1"])
+CONFUSION = np.array([[30, 3], [9, 8]])
+
+
+@pytest.fixture
+def compared(ws):
+    return judged(ws, CASES, tags=["v1"])
+
+
+def test_a_judge_is_checked_against_the_ratings_of_the_same_runs(compared):
     check = compared.judge_check("grader")
-    table = np.array([[30, 3], [9, 8]])
-    assert check.confusion.to_numpy().tolist() == table.tolist()
+    assert check.confusion.to_numpy().tolist() == CONFUSION.tolist()
     assert check.confusion.index.tolist() == ["people: pass", "people: fail"]
-    for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
-        found = getattr(check, name)
-        assert (found.mean, found.n) == (hits / of, of)
-        peer = proportion_confint(hits, of, method="beta")
-        assert (found.low, found.high) == pytest.approx(peer, abs=1e-6)
-    people, verdicts = (np.repeat(each, table.flat) for each in ([0, 0, 1, 1], [0, 1, 0, 1]))
-    assert check.kappa.mean == pytest.approx(cohen_kappa_score(people, verdicts), abs=1e-6)
-    peer = cohens_kappa(table + 1)  # with one more in each cell
-    assert (check.kappa.low, check.kappa.high) == pytest.approx(
-        (peer.kappa_low, peer.kappa_upp), abs=1e-6
-    )
-    unlike = check.frame()
-    assert unlike["id"].nunique() == len(unlike) == 12
-    assert (unlike["quality"] != unlike["metric.grader"]).all()
-    assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
     assert list(check.figures) == ["agreement", "sensitivity", "specificity", "kappa"]
     assert "sensitivity 91 %" in check.line
     assert "judge: pass" in html_of(check)
+
+
+def test_rates_of_a_judge_have_exact_intervals(compared):
+    check = compared.judge_check("grader")
+    for name, hits, of in (("agreement", 38, 50), ("sensitivity", 30, 33), ("specificity", 8, 17)):
+        figure = getattr(check, name)
+        assert (figure.mean, figure.n) == (hits / of, of)
+        peer = proportion_confint(hits, of, method="beta")
+        assert (figure.low, figure.high) == pytest.approx(peer, abs=1e-6)
+
+
+def test_kappa_of_a_judge_is_that_of_peers(compared):
+    check = compared.judge_check("grader")
+    classes = ([0, 0, 1, 1], [0, 1, 0, 1])
+    people, verdicts = (np.repeat(values, CONFUSION.flat) for values in classes)
+    assert check.kappa.mean == pytest.approx(cohen_kappa_score(people, verdicts), abs=1e-6)
+    peer = cohens_kappa(CONFUSION + 1)  # with one more in each cell
+    assert (check.kappa.low, check.kappa.high) == pytest.approx(
+        (peer.kappa_low, peer.kappa_upp), abs=1e-6
+    )
+
+
+def test_frame_of_a_check_has_the_runs_that_people_and_judge_rate_differently(compared):
+    unlike = compared.judge_check("grader").frame()
+    assert unlike["id"].nunique() == len(unlike) == 12
+    assert (unlike["quality"] != unlike["metric.grader"]).all()
+    assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
 
 
 def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
@@ -204,20 +222,28 @@ def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
     assert some.errors()["message"].str.contains("of 3 times: its sweep stopped|not called").any()
     plan = ws.compare("echo", **options, dry_run=True)
     assert (plan.calls, plan.known) == (8, 7)
-    whole = ws.compare("echo", **options, progress=False)
+    completed = ws.compare("echo", **options, progress=False)
     assert len(ws.history.runs(deployment=name)) == 15
-    assert whole.errors().empty
+    assert completed.errors().empty
     ws.compare("echo", **options, progress=False)
     assert len(ws.history.runs(deployment=name)) == 15
-    row = whole.summary().iloc[0]
+
+
+@pytest.mark.parametrize("name", ["moody", "points"])
+def test_repeats_of_a_judge_show_its_noise(ws, name):
+    cases = [{"text": f"pp {number}"} for number in range(5)]
+    judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
+    ws.sweep("echo", cases, release_tags=["v1"], progress=False)
+    compared = ws.compare("echo", release_tags=["v1"], metrics=judge, progress=False)
+    row = compared.summary().iloc[0]
     verdicts = {}
     for run in ws.history.runs(deployment=name):
         verdicts.setdefault(run.inputs["text"], []).append(float(run.outputs["output"]))
     unlike = sum(a != b for a, b, c in verdicts.values() for a, b in ((a, b), (b, c), (a, c)))
     assert row[f"metric.{name}.judge_noise_pct"] == pytest.approx(100 * unlike / 15)
     assert row[f"metric.{name}.judge_noise_n"] == 5
-    assert f"Verdicts of the judge {name} differ on one answer:" in str(whole)
-    assert "of pairs, 5 answers" in str(whole)
+    assert f"Verdicts of the judge {name} differ on one answer:" in str(compared)
+    assert "of pairs, 5 answers" in str(compared)
     means = [np.mean(each) for each in verdicts.values()]
     figures = [mean > 0.5 for mean in means] if name == "moody" else means
     assert row[f"metric.{name}"] == pytest.approx(np.mean(figures))
@@ -250,6 +276,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 """
 
 
+@pytest.mark.slow
 def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(server, tmp_path):
     calls, go_on = [], threading.Event()
 

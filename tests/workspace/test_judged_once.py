@@ -19,6 +19,8 @@ import vellum_nb as vnb
 
 ANSWERS = 16
 
+pytestmark = pytest.mark.slow
+
 
 def compare(ws, **options):
     judge = ws.judge("count", inputs={"text": "output.reply"}, release_tag="v1")

@@ -20,7 +20,7 @@ def later(server, tmp_path):
         yield workspace
 
 
-def test_submit_returns_at_once_and_wait_brings_the_run(ws, gate):
+def test_submit_returns_while_the_run_is_executed(ws, gate):
     pending = ws.submit("gate", {"text": "x"}, external_id="mine", metadata={"n": 1})
     kept = ws.history.get(pending.run.id)
     assert (kept.state, kept.execution_id) == ("STARTED", pending.execution_id)
@@ -28,6 +28,10 @@ def test_submit_returns_at_once_and_wait_brings_the_run(ws, gate):
     assert pending.execution_id in html_of(pending)
     assert gate.entered.wait(PATIENCE)
     assert pending.status() in {"INITIATED", "STREAMING"}
+
+
+def test_wait_returns_the_completed_run(ws, gate):
+    pending = ws.submit("gate", {"text": "x"}, external_id="mine", metadata={"n": 1})
     gate.open.set()
     run = pending.wait(PATIENCE, poll=0.01)
     assert (run.state, run.outputs) == ("FULFILLED", {"output": "x"})

@@ -56,12 +56,13 @@ def test_an_unknown_tag_lists_the_known_ones(ws, production, tag, to):
         ws.move_tag("shout", tag, to, confirm=False)
 
 
-def test_the_code_of_two_releases_is_shown_side_by_side_whether_of_a_callable_or_a_file(
-    ws, server, tmp_path
-):
+def test_code_of_a_callable_is_its_source(ws):
     code = ws.code("shout", "v1")
     assert list(code) == ["workflow.py"]
     assert "Say it as it is" in code["workflow.py"]
+
+
+def test_code_of_two_releases_is_compared(ws):
     diff = ws.code_diff("shout", "v1", "v2")
     assert repr(diff).startswith("<CodeDiff shout v1 → v2: 1 file differs (+")
     assert "--- v1/workflow.py\n+++ v2/workflow.py\n" in diff.text
@@ -69,9 +70,15 @@ def test_the_code_of_two_releases_is_shown_side_by_side_whether_of_a_callable_or
     html = html_of(diff)
     assert "-&gt; dict[str, object]" in html
     assert "<ins " in html
+
+
+def test_code_of_one_release_does_not_differ(ws):
     same = ws.code_diff("shout", "v1", "v1")
     assert (same.paths, same.text) == ([], "")
     assert "no difference" in repr(same)
+
+
+def test_code_of_a_callable_is_compared_with_that_of_a_file(ws, server, tmp_path):
     file = tmp_path / "louder.py"
     file.write_text("def shout(text: str) -> str:\n    return text.upper()\n")
     server.deploy(file, name="shout", release_tags=["v3"])

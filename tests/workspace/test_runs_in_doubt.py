@@ -91,6 +91,10 @@ def by_reusing(ws, _run):
 COMPLETERS = (by_sync, by_resuming, by_merging, by_looking_up_in_the_table, by_reusing)
 
 
+def look_up(ws, run):
+    return ws._runner.look_up(run)  # as the forms and grids of a workspace do
+
+
 def check_completed(ws, counting, run):
     found = ws.history.get(run.id)
     assert (found.state, found.outputs) == ("FULFILLED", {"said": "v1 x"})
@@ -178,7 +182,7 @@ def test_run_under_way_is_neither_resumed_nor_looked_up(ws, counting, until):
     (run,) = ws.history.runs()
     assert ws.resume_pending() == []
     with pytest.raises(vnb.VellumNBError, match="is under way"):
-        ws._runner.look_up(run)
+        look_up(ws, run)
     counting.release()
     thread.join(PATIENCE)
     check = ws.history.get(run.id)
@@ -201,7 +205,7 @@ def test_run_of_an_external_id_of_another_run_is_not_completed_by_it(local_ws):
         local_ws.run("shout", {"text": "ours"}, external_id="same")
     assert "may be the execution that has the external id 'same'" in caught.value.__notes__[0]
     (run,) = local_ws.history.runs()
-    assert local_ws._runner.look_up(run) == run
+    assert look_up(local_ws, run) == run
     assert local_ws.resume_pending() == []
     assert local_ws.sync("shout").added == 1
     assert {each.execution_id for each in local_ws.history.runs()} == {None, answer.execution_id}
@@ -215,7 +219,7 @@ def test_turn_of_a_conversation_is_completed_by_the_execution_of_its_external_id
     )
     with pytest.raises(vnb.BadRequestError):
         local_ws.run("shout", {"text": "b"}, **turn)
-    run = local_ws._runner.look_up(local_ws.history.runs()[0])
+    run = look_up(local_ws, local_ws.history.runs()[0])
     assert (run.state, run.execution_id) == ("FULFILLED", answer.execution_id)
 
 
@@ -398,6 +402,6 @@ def test_look_up_that_the_key_does_not_allow_raises_an_error_of_ours(hostile, br
         broken.run("shout", {"text": "x"})
     (run,) = broken.history.runs()
     with pytest.raises(vnb.VellumNBError, match="cannot be looked up: executions cannot be"):
-        broken._runner.look_up(run)
+        look_up(broken, run)
     assert broken.resume_pending() == []
     assert broken.history.get(run.id) == run

@@ -40,6 +40,7 @@ def check_history(counting, place, cases):
     assert dict(counting.executed) == {run.external_id: 1 for run in runs}
 
 
+@pytest.mark.slow
 def test_time_in_doubt_accumulates_over_kernels_that_live_shorter(kernels, counting, place):
     """A kernel lives for 0.7 s, and a run in doubt is sent again after 3 s."""
     counting.script.extend(["reset before"] * 4)
@@ -87,6 +88,7 @@ def test_resume_hours_later_does_not_wait_for_the_read_timeout_again(connected, 
     check_history(counting, place, CASES[:4])
 
 
+@pytest.mark.slow
 def test_wall_clock_that_is_ahead_does_not_hasten_a_resend(kernels, counting, place):
     counting.lag = 3.0
     counting.script.extend(["reset after"] * 4)
@@ -98,6 +100,7 @@ def test_wall_clock_that_is_ahead_does_not_hasten_a_resend(kernels, counting, pl
     check_history(counting, place, CASES[:4])
 
 
+@pytest.mark.slow
 def test_wall_clock_that_is_behind_does_not_delay_a_resend(kernels, counting, place):
     counting.script.extend(["reset before"] * 4)
     first = kernels.start(counting.url, place, CASES[:4], **FOUR, read=3, ahead_s=600)

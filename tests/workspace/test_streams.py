@@ -24,7 +24,7 @@ def until_first_words(stream, events):
     raise AssertionError(stream)
 
 
-def test_events_arrive_before_the_run_ends_and_its_row_says_so(ws, faucet):
+def test_events_arrive_before_the_run_ends(ws, faucet):
     stream = ws.stream("faucet", {"text": "hello"}, metadata={"who": "me"})
     events = iter(stream)
     assert next(events).state == "INITIATED"
@@ -35,7 +35,12 @@ def test_events_arrive_before_the_run_ends_and_its_row_says_so(ws, faucet):
     assert (begun.state, begun.execution_id) == ("STARTED", stream.execution_id)
     assert begun.metadata == {"who": "me"}
     assert stream.run.state == "STARTED"
+
+
+def test_run_of_a_stream_is_stored_when_it_ends(ws, faucet):
+    stream = ws.stream("faucet", {"text": "hello"})
     faucet.open.set()
+    events = iter(stream)
     assert [event.state for event in events][-1] == "FULFILLED"
     assert stream.run == row(ws)
     assert stream.run.outputs == {"reply": "hello and that is all", "score": 7}

@@ -41,6 +41,7 @@ def check_executed_once(counting, number):
     assert counting.executed.total() == number
 
 
+@pytest.mark.slow
 def test_plan_that_20_processes_start_together_is_one_sweep(kernels, counting, place):
     outcomes = start_together(kernels, counting, place, 20)
     check_executed_once(counting, 10)

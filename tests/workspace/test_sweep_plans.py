@@ -170,6 +170,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.slow
 def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deployed, path, stopped):
     if stopped:  # the two go on with it, and have new runs to place
         ws.sweep("echo", CASES, **BOTH, repeats=3, limits={"max_calls": 3})

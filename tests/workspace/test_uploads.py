@@ -40,7 +40,7 @@ def sent(ws, run):
     return {item.name: item.value for item in found.inputs}
 
 
-def test_a_large_file_is_sent_by_its_id_and_kept_whole_and_a_small_one_stays_a_data_url(uploading):
+def test_large_file_is_sent_by_its_id_and_stored_in_full(uploading):
     run = uploading.run("measure", {"file": LARGE})
     assert run.outputs == {"output": len(SRC)}
     assert run.inputs == {"file": {"src": SRC}}
@@ -49,9 +49,15 @@ def test_a_large_file_is_sent_by_its_id_and_kept_whole_and_a_small_one_stays_a_d
     again = uploading.run("measure", {"file": LARGE})
     assert sent(uploading, again)["file"]["src"] == src
     assert again.case_id == run.case_id
+
+
+def test_small_file_is_sent_as_a_data_url(uploading):
     run = uploading.run("measure", {"file": SMALL})
     assert sent(uploading, run) == run.inputs
     assert run.inputs["file"]["src"].startswith("data:application/pdf")
+
+
+def test_large_file_in_a_chat_is_sent_by_its_id(uploading):
     turn = {"role": "USER", "content": {"type": "DOCUMENT", "value": {"src": SRC}}}
     run = uploading.run("chat", {"chat": [turn]})
     assert run.state == "FULFILLED"

@@ -40,6 +40,7 @@ def in_terminal(script):
         return process.stdout.read(), seen.decode()
 
 
+@pytest.mark.slow
 def test_in_a_terminal_one_line_counts_up_below_the_plan_and_elsewhere_nothing_is_written():
     out, line = in_terminal(SCRIPT)
     assert out == "<Sweep of ticket-triage on v1, v2: done, 10 of 10 runs> False\n"

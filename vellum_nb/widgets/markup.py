@@ -15,6 +15,9 @@ from vellum_nb.rendering.format import one_line, visible_name
 from vellum_nb.rendering.html import stylesheet
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
+_IMPORT_JSON = re.compile(
+    r'^import (\w+) from "\./([\w.]+)" with \{ type: "json" \};$', re.MULTILINE
+)
 _EXPORT = re.compile(r"^export (?=(async )?(const|class|function) )", re.MULTILINE)
 _MASK = re.compile(r"icon\(([\w-]+)\)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -39,7 +42,8 @@ def script(name: str) -> str:
         body = _EXPORT.sub("", script(match[2]))
         return f"const {match[1]} = (() => {{\n{body}\nreturn {match[1]};\n}})();"
 
-    return _IMPORT.sub(inline, _read(name))
+    text = _IMPORT_JSON.sub(lambda match: f"const {match[1]} = {_read(match[2])};", _read(name))
+    return _IMPORT.sub(inline, text)
 
 
 def _read(name: str) -> str:
@@ -47,13 +51,7 @@ def _read(name: str) -> str:
     return folder.joinpath(name).read_text("utf-8")
 
 
-def _read_icons() -> dict[str, str]:
-    text = _read("icons.js")
-    paths: dict[str, str] = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    return paths
-
-
-_ICONS = _read_icons()
+_ICONS: dict[str, str] = json.loads(_read("icons.json"))
 
 
 def _mask(name: str) -> str:

@@ -7,8 +7,7 @@ import pytest
 from openai_kit import KEY, ask, block, chunks, counts, delta, finish, order, says, text
 
 
-def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model, monkeypatch):
-    monkeypatch.setenv("OPENAI_ORG_ID", "of-another-endpoint")
+def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model):
     model.answer = says("Hel", "lo \u2028 wörld")
     events = ask(vellum, inputs=[text("name", "Ada")])
     assert [event.state for event in events] == [
@@ -17,6 +16,13 @@ def test_a_prompt_is_streamed_and_ends_with_its_outputs(server, vellum, model, m
     assert [event.output.value for event in events[1:3]] == ["Hel", "lo \u2028 wörld"]
     assert events[-1].outputs[0].value == "Hello \u2028 wörld"
     assert len({event.execution_id for event in events}) == 1
+
+
+def test_model_is_asked_with_the_messages_and_the_key_of_its_endpoint(
+    server, vellum, model, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_ORG_ID", "of-another-endpoint")
+    ask(vellum, inputs=[text("name", "Ada")])
     (asked,) = model.asked
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["Authorization"] == f"Bearer {KEY}"

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from actions_kit import SomeActions
+from form_kit import classes
 from ipywidgets.widgets.widget import _instances
 from view_kit import FullCase, GridPage, known, rejected, run, wrong
 from wire_kit import Page
@@ -19,25 +20,40 @@ def page(grid, actions):
     return grid(runs, cases=known(*range(4)), actions=actions[0])
 
 
-def test_a_cell_shows_verdict_difference_and_chips_and_a_missing_case_is_never_a_pass(page, grid):
+def test_cell_shows_verdict_differences_and_chips(page):
     cell = page.cell(2, "v2")
     assert (cell["kind"], cell["word"]) == ("worse", "worse")
     assert "1.50 s" in cell["text"]
     assert "category: \N{MINUS SIGN}billing +account" in cell["text"]
     assert "reply: Thanks for writing." in cell["text"]
     assert cell["chips"] == [("category ✗", "bad"), ("score 0.00 \N{MINUS SIGN}1.00", "bad")]
+
+
+def test_cell_of_the_baseline_has_no_verdict(page):
     base = page.cell(2, "v1")
     assert (base["kind"], base["word"]) == ("baseline", "")
     assert base["chips"] == [("category ✓", ""), ("score 1.00", "")]
+
+
+def test_missing_case_is_never_a_pass(page):
     cell = page.cell(4, "v2")
     assert (cell["kind"], cell["word"]) == ("missing", "missing")
     assert "Not run on v2. It never counts as a pass." in cell["text"]
     assert 'data-replay="v2"' in cell["html"]
+
+
+def test_summary_counts_verdicts_and_missing_answers(page):
     assert "0 better · 1 same · 2 worse · 1 without an answer" in page.release("v2")
     assert ', the 95 % interval, n = 3"' in page.state("_head")["summary"]
+
+
+def test_rejected_run_shows_its_error(page):
     cell = page.cell(3, "v2")
     assert "USER_DEFINED_ERROR: no such plan" in cell["text"]
     assert cell["kind"] == "worse"
+
+
+def test_answer_without_one_of_the_baseline_is_not_compared(grid):
     cell = grid([run(0, "v2")], cases=known(0)).cell(1, "v2")
     assert (cell["kind"], cell["word"]) == ("alone", "nothing to compare with: no answer on v1")
 
@@ -191,41 +207,74 @@ def answered(grid):
     return {(case.number, release) for case in grid.comparison.cases for release in case.tries}
 
 
-def test_a_grid_shows_what_is_deleted_and_brought_back(ws):
+ANSWERS = {(number, tag) for number in (1, 2) for tag in ("v1", "v2")}
+
+
+@pytest.fixture
+def replayed(ws):
+    """Return a grid whose case 2 is open and has two runs on v2, and their ids, oldest first."""
     grid = ws.compare("echo", release_tags=["v1", "v2"]).view()
-    all_of_them = {(number, tag) for number in (1, 2) for tag in ("v1", "v2")}
     case = grid.comparison.cases[1]
-    gone = case.runs["v2"]
+    older = case.runs["v2"].id
     grid.replay(case, "v2")
     assert grid.wait(10)
-    newer = grid.comparison.cases[1].runs["v2"]
-    assert newer.id != gone.id
     grid.open_case(grid.comparison.cases[1])
-    ws.history.delete([newer.id])
+    newer = grid.comparison.cases[1].runs["v2"].id
+    assert newer != older
+    yield grid, older, newer
+    grid.close()
+
+
+def test_grid_shows_the_older_run_if_the_newer_is_deleted(ws, replayed):
+    grid, older, newer = replayed
+    ws.history.delete([newer])
     assert grid.wait(10)
-    assert grid.comparison.cases[1].runs["v2"].id == gone.id
-    ws.history.delete([gone.id])
+    assert grid.comparison.cases[1].runs["v2"].id == older
+
+
+def test_grid_shows_a_case_without_runs_as_missing(ws, replayed):
+    grid, *both = replayed
+    ws.history.delete(both)
     assert grid.wait(10)
-    assert answered(grid) == all_of_them - {(2, "v2")}
+    assert answered(grid) == ANSWERS - {(2, "v2")}
     assert grid.comparison.figures.statuses["v2"] == ["same", "missing"]
     assert len(FullCase(grid).bars.bars) == 1
+
+
+def test_grid_keeps_the_inputs_of_a_case_without_a_run_on_the_baseline(ws, replayed):
+    grid, *_ = replayed
     ws.history.delete([grid.comparison.cases[0].runs["v1"].id])
     assert grid.wait(10)
     assert dict(grid.comparison.cases[0].inputs) == {"ticket": "a"}
+
+
+def test_grid_shows_restored_runs(ws, replayed):
+    grid, older, newer = replayed
+    for run_id in (newer, older, grid.comparison.cases[0].runs["v1"].id):
+        ws.history.delete([run_id])
+        assert grid.wait(10)
     for _ in range(3):
         ws.history.undelete()
     assert grid.wait(10)
-    assert grid.comparison.cases[1].runs["v2"].id == newer.id
-    assert answered(grid) == all_of_them
+    assert grid.comparison.cases[1].runs["v2"].id == newer
+    assert answered(grid) == ANSWERS
     assert grid.comparison.figures.statuses["v2"] == ["same", "same"]
+
+
+def test_grid_without_any_run_has_no_answers(ws, replayed):
+    grid, *_ = replayed
     ws.history.delete(ws.history.runs())
     assert grid.wait(10)
     assert answered(grid) == set()
     assert not FullCase(grid).answers  # the head says where the case was not run
+
+
+def test_history_can_be_closed_before_the_grid_has_read_a_change(ws, replayed):
+    grid, *_ = replayed
+    ws.history.delete(ws.history.runs())
     ws.history.undelete()
-    ws.history.close()  # before the grid has read them
+    ws.history.close()
     assert grid.wait(10)
-    grid.close()
 
 
 def test_the_code_of_two_releases_is_read_when_it_is_asked_for(ws):
@@ -270,7 +319,12 @@ def steps(ticket: str) -> dict[str, str]:
     return {"reply": ticket.title()}
 
 
-def test_failures_are_named_confirmed_taken_away_and_filtered_by(ws, views, monkeypatch):
+PROPOSED = ("too short?", "warn")
+
+
+@pytest.fixture
+def graded(ws, views, monkeypatch):
+    """Return the page of a grid whose judge proposes the failure "too short" of case 1."""
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "ann")
 
     def grader(answer: str) -> dict[str, object]:
@@ -282,47 +336,87 @@ def test_failures_are_named_confirmed_taken_away_and_filtered_by(ws, views, monk
         judge = named.judge("grader", inputs=lambda run, _: {"answer": run.inputs["ticket"]})
         grid = named.compare("echo", release_tags=["v1", "v2"], metrics=judge).view()
         page = GridPage(grid)
-        assert "fail" in page.state("_head")["can"]
-        proposed = ("too short?", "warn")
-        assert proposed in page.cell(1, "v2")["chips"]
-        assert page.state("_head")["failures"]["values"] == [["too short", "too short", 1]]
-        before = page.numbers()
-        for number, name in ((1, "too short"), (2, " rude  reply "), (2, "too short")):
-            page.act("fail", number, release="v2", name=name, has=True)
-            assert grid.wait(10)
-        assert page.numbers() == before
-        assert page.state("_head")["foot"] == "sign test over cases with a difference"
-        by_ticket = named.compare(
-            "echo", release_tags=["v1", "v2"], metrics=judge, cluster="ticket"
-        )
-        foot = GridPage(by_ticket.view()).state("_head")["foot"]
-        assert foot == "p of the mean difference, by ticket"
-        chips = page.cell(1, "v2")["chips"]
-        assert ("too short", "bad") in chips
-        assert proposed not in chips
-        assert proposed in page.cell(1, "v1")["chips"]
-        assert "named by ann" in page.cell(1, "v2")["html"]
-        run = grid.comparison.cases[1].runs["v2"]
-        assert run.tags == ("failure@ann:rude reply", "failure@ann:too short")
-        assert named.history.get(run.id).tags == run.tags
-        assert page.numbers(failures=["rude reply"]) == [2]
-        assert page.numbers(failures=["rude reply", "too short"]) == page.numbers()
-        assert page.numbers(failures=["no"]) == []
-        names = page.rows()["rows"][1]["failures"]["v2"]
-        assert names == [["rude reply", "rude reply", False], ["too short", "too short", False]]
-        page.act("fail", 2, release="v2", name="too short", has=False)
-        assert grid.wait(10)
-        assert grid.comparison.cases[1].runs["v2"].tags == ("failure@ann:rude reply",)
-        page.act("fail", 2, release="v2", name="x" * 81, has=True)
-        assert grid.wait(10)
-        assert "give 1 to 80 characters" in page.cell(2, "v2")["text"]
-        page.act("fail", 2, release="v2", name=7, has=True)
-        assert "7 is not a name" in page.view.error
-        page.act("fail", 2, release="v2", name="odd", has="yes")
-        assert "'yes' is neither true nor false" in page.view.error
-        page.numbers(failures=["odd"] * 201)
-        assert "'failures'" in page.view.error
+        page.history = named.history
+        yield page
         grid.close()
+
+
+def fail(page, number, name, *, has=True):
+    page.act("fail", number, release="v2", name=name, has=has)
+    assert page.whole.wait(10)
+
+
+@pytest.fixture
+def failed(graded):
+    """Return the page after failures of both cases on v2 were named."""
+    for number, name in ((1, "too short"), (2, " rude  reply "), (2, "too short")):
+        fail(graded, number, name)
+    return graded
+
+
+def test_failure_of_a_judge_is_proposed(graded):
+    assert "fail" in graded.state("_head")["can"]
+    assert PROPOSED in graded.cell(1, "v2")["chips"]
+    assert graded.state("_head")["failures"]["values"] == [["too short", "too short", 1]]
+
+
+def test_proposed_failure_is_confirmed_on_one_release(failed):
+    chips = failed.cell(1, "v2")["chips"]
+    assert ("too short", "bad") in chips
+    assert PROPOSED not in chips
+    assert PROPOSED in failed.cell(1, "v1")["chips"]
+    assert "named by ann" in failed.cell(1, "v2")["html"]
+
+
+def test_failures_are_stored_as_tags_of_the_run(failed):
+    run = failed.whole.comparison.cases[1].runs["v2"]
+    assert run.tags == ("failure@ann:rude reply", "failure@ann:too short")
+    assert failed.history.get(run.id).tags == run.tags
+    names = failed.rows()["rows"][1]["failures"]["v2"]
+    assert names == [["rude reply", "rude reply", False], ["too short", "too short", False]]
+
+
+def test_naming_failures_does_not_move_the_cases(graded):
+    before = graded.numbers()
+    fail(graded, 2, "too short")
+    assert graded.numbers() == before
+
+
+def test_cases_are_filtered_by_failure(failed):
+    assert failed.numbers(failures=["rude reply"]) == [2]
+    assert failed.numbers(failures=["rude reply", "too short"]) == failed.numbers() == [1, 2]
+    assert failed.numbers(failures=["no"]) == []
+
+
+def test_failure_is_removed(failed):
+    fail(failed, 2, "too short", has=False)
+    assert failed.whole.comparison.cases[1].runs["v2"].tags == ("failure@ann:rude reply",)
+
+
+def test_invalid_failures_are_refused(graded):
+    fail(graded, 2, "x" * 81)
+    assert "give 1 to 80 characters" in graded.cell(2, "v2")["text"]
+    graded.act("fail", 2, release="v2", name=7, has=True)
+    assert "7 is not a name" in graded.view.error
+    graded.act("fail", 2, release="v2", name="odd", has="yes")
+    assert "'yes' is neither true nor false" in graded.view.error
+    graded.numbers(failures=["odd"] * 201)
+    assert "'failures'" in graded.view.error
+
+
+@pytest.mark.parametrize(
+    ("options", "foot"),
+    [
+        ({}, "sign test over cases with a difference"),
+        ({"cluster": "ticket"}, "p of the mean difference, by ticket"),
+    ],
+)
+def test_foot_names_the_test_of_the_p_value(ws, options, foot):
+    length = vnb.metrics.length()
+    compared = ws.compare("echo", release_tags=["v1", "v2"], metrics=length, **options)
+    grid = compared.view()
+    assert GridPage(grid).state("_head")["foot"] == foot
+    grid.close()
 
 
 def test_a_failure_needs_an_answer_and_a_workspace(grid):
@@ -337,7 +431,9 @@ def test_a_failure_needs_an_answer_and_a_workspace(grid):
     assert "Case 1 has not been answered on v2" in other.view.error
 
 
-def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):
+@pytest.fixture
+def traced(ws, views):
+    """Return a grid of a deployment whose second release changes the outputs of its node."""
     for tag in ("v1", "v2"):
         ws.server.deploy(steps, name="steps", release_tags=[tag], description=tag)
     ws.run("steps", {"ticket": "a"}, release_tag="v1")
@@ -350,17 +446,32 @@ def test_traces_stand_side_by_side_with_the_first_difference_marked(ws, views):
     ws.run("steps", {"ticket": "a"}, release_tag="v2")
     grid = ws.compare("steps", release_tags=["v1", "v2"]).view()
     grid.open_case(grid.comparison.cases[0])
-    assert FullCase(grid).traces == ""
-    button = FullCase(grid).read
-    assert "vnb-none" not in button._dom_classes
-    button.click()
+    yield grid
+    grid.close()
+
+
+def read_traces(grid):
+    FullCase(grid).read.click()
     assert grid.wait(10)
-    traces = FullCase(grid).traces
+
+
+def test_traces_are_read_when_they_are_asked_for(traced):
+    assert FullCase(traced).traces == ""
+    assert "vnb-none" not in classes(FullCase(traced).read)
+    read_traces(traced)
+    assert "vnb-none" in classes(FullCase(traced).read)
+
+
+def test_traces_side_by_side_mark_the_first_difference(traced):
+    read_traces(traced)
+    traces = FullCase(traced).traces
     assert "Traces side by side · v2: first difference at steps (outputs)" in traces
     assert traces.count("vnb-trace-first") == 2
     assert "first difference: outputs" in traces
-    assert "vnb-none" in button._dom_classes
-    assert "first changed node: steps 1, of 1 case traced" in GridPage(grid).release("v2")
-    assert grid.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
+
+
+def test_first_changed_node_is_in_the_summary(ws, traced):
+    read_traces(traced)
+    assert "first changed node: steps 1, of 1 case traced" in GridPage(traced).release("v2")
+    assert traced.comparison.frame()["first_changed_node@v2"].tolist() == ["steps"]
     assert ws.compare("steps").summary()["traced"].tolist()[1] == 1
-    grid.close()

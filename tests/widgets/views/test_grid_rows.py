@@ -106,7 +106,9 @@ def test_a_grid_reads_without_a_kernel_marks_no_equal_values_and_counts_very_man
     assert "<table" in html
     assert "account" in html
     lines = page.state("_esm").splitlines()
-    assert len({line.strip() for line in lines if "innerHTML" in line}) == 1  # `fill` of kit.js
+    assert (
+        len({line.strip() for line in lines if "innerHTML" in line}) == 1
+    )  # `setTrustedHtml` of kit.js
     values = {"v1": {"a": 1, "b": 2}, "v2": {"b": 2, "a": 1}}
     page = grid([run(0, tag, outputs={"x": value}) for tag, value in values.items()])
     html = page.rows()["rows"][0]["html"]

@@ -6,6 +6,7 @@ writes its events as JSON lines.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import faulthandler
 import json
@@ -350,6 +351,14 @@ def _fork(jobs: int, events: int, output: int, path: list[str], *, sdk: bool) ->
 
 _FORK_LOCK = threading.Lock()
 _fork_servers: dict[tuple[int, bool], ForkServer] = {}  # by process id and use of the SDK
+
+
+@atexit.register
+def _close_fork_servers() -> None:
+    """Close the fork servers of this process, but not those inherited from its parent."""
+    for (pid, _), server in _fork_servers.items():
+        if pid == os.getpid():
+            server.close()
 
 
 def _message(line: bytes) -> tuple[str, Any]:

@@ -1,84 +1,147 @@
-// A bar under each answer, and the text of those that stream. The answers are static HTML, which
-// the kernel draws again when one comes; the bars are kept and moved to their new places, so that an
-// open editor keeps what was typed.
-import { Drawn, h, put, say, whenFound, widget } from "./kit.js";
+// Actions under each answer, and the text of streaming answers. The kernel renders the answers as
+// static HTML and replaces it for each new answer. The bars of actions are reused, because an open
+// editor must keep its text.
+import { WidgetView, h, setAttribute, setText, waitFor, widget } from "./kit.js";
 
-const act = (name, onclick, ...words) => h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...words);
+const actionButton = (name, onclick, ...children) =>
+  h("button", { type: "button", class: `vnb-act ${name}`, onclick }, ...children);
 
-// Away from https and this machine a page has no clipboard.
-async function copy(text) { await navigator.clipboard.writeText(text); }
+// Rejects if the page is served neither by HTTPS nor from this machine.
+async function copy(text) {
+  await navigator.clipboard.writeText(text);
+}
 
 function showLive(section, live) {
   const facts = section.querySelector(".vnb-live-facts");
-  if (facts && live.facts) say(facts, live.facts);
+  if (facts && live.facts) setText(facts, live.facts);
   section.setAttribute("aria-busy", "true");
   for (const place of section.querySelectorAll(".vnb-live")) {
-    const at = Number(place.dataset.at);
-    const text = live.texts?.[at] ?? "";
-    // Text that grows is added to, never drawn again: what a reader has selected stays selected.
+    const index = Number(place.dataset.at);
+    const text = live.texts?.[index] ?? "";
+    // Append to the text node instead of replacing it: the user's selection must survive.
     const node = place.firstChild ?? place.appendChild(document.createTextNode(""));
     if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
     else node.data = text;
     place.classList.toggle("vnb-waiting", !text);
-    place.classList.toggle("vnb-growing", Boolean(text) && at === live.growing);
+    place.classList.toggle("vnb-growing", Boolean(text) && index === live.growing);
   }
 }
 
-class Bar {
-  constructor(model, at) {
-    Object.assign(this, { model, at, state: { id: "", tag: "", saved: 0 } });
-    this.open = "";  // which of "editor" and "trace" this view shows
+class ActionBar {
+  constructor(model, index) {
+    Object.assign(this, { model, index, state: { id: "", tag: "", saved: 0 } });
+    this.open = ""; // "editor", "trace" or neither
     this.status = h("span", { role: "status", class: "vnb-sr-only" });
     this.busy = h("span", { role: "status", class: "vnb-sr-only" });
     this.note = h("div", { class: "vnb-act-note vnb-act-line" });
     this.problem = h("div", { class: "vnb-act-problem" });
     this.trace = h("div", { class: "vnb-act-trace" });
-    this.lookedUp = h("div", { role: "status", class: "vnb-act-note vnb-act-line" });
-    this.lookUp = act("vnb-look-up", () => this.send("look up"), "Look up");
-    this.thumbs = [["up", 1, "good"], ["down", 0, "bad"]].map(([name, quality, word]) => {
-      const button = act(`vnb-thumb-${name}`, () => this.rate(button));
+    this.lookUpResult = h("div", { role: "status", class: "vnb-act-note vnb-act-line" });
+    this.lookUpButton = actionButton("vnb-look-up", () => this.send("look up"), "Look up");
+    this.thumbs = [
+      ["up", 1, "good"],
+      ["down", 0, "bad"],
+    ].map(([name, quality, word]) => {
+      const button = actionButton(`vnb-thumb-${name}`, () => this.rate(button));
       return Object.assign(button, { quality, word });
     });
-    this.correct = act("vnb-correct", () => this.toggle("editor"), "Correct…");
-    this.goOn = act("vnb-go-on", () => this.send("continue"), "Continue");
-    this.traced = act("vnb-traced", () => this.toggle("trace"), "Trace");
-    this.word = h("span", {}, "Copy");
-    this.copied = act("vnb-copy", () => copy(this.model.get("texts")[this.at]).then(
-      () => this.report("Copied", `The outputs of ${this.state.tag} are copied`),
-      () => this.report("Not copied", `The browser does not let the outputs of ${this.state.tag} be copied`),
-    ), this.word);
-    this.save = act("vnb-save", () => this.send("save", { texts: Object.fromEntries(this.fields.map(({ name, value }) => [name, value])) }));
+    this.correctButton = actionButton("vnb-correct", () => this.toggle("editor"), "Correct…");
+    this.continueButton = actionButton("vnb-go-on", () => this.send("continue"), "Continue");
+    this.traceButton = actionButton("vnb-traced", () => this.toggle("trace"), "Trace");
+    this.copyLabel = h("span", {}, "Copy");
+    this.copyButton = actionButton(
+      "vnb-copy",
+      () =>
+        copy(this.model.get("texts")[this.index]).then(
+          () => this.report("Copied", `The outputs of ${this.state.tag} are copied`),
+          () =>
+            this.report(
+              "Not copied",
+              `The browser does not let the outputs of ${this.state.tag} be copied`,
+            ),
+        ),
+      this.copyLabel,
+    );
+    this.saveButton = actionButton("vnb-save", () =>
+      this.send("save", {
+        texts: Object.fromEntries(this.fields.map(({ name, value }) => [name, value])),
+      }),
+    );
     this.rows = h("div", { class: "vnb-edit-rows" });
-    const buttons = h("div", { class: "vnb-edit-buttons" }, this.save, act("", () => this.leave(), "Cancel"));
-    this.editor = h("div", { class: "vnb-edit", role: "group", onkeydown: (event) => {
-      if (event.key === "Escape") { event.stopPropagation(); this.leave(); }
-    } }, this.rows, buttons);
+    const buttons = h(
+      "div",
+      { class: "vnb-edit-buttons" },
+      this.saveButton,
+      actionButton("", () => this.leave(), "Cancel"),
+    );
+    this.editor = h(
+      "div",
+      {
+        class: "vnb-edit",
+        role: "group",
+        onkeydown: (event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            this.leave();
+          }
+        },
+      },
+      this.rows,
+      buttons,
+    );
     const has = (control) => model.get("controls").includes(control);
-    const row = h("div", { class: "vnb-acts" }, has("look up") ? this.lookUp : "", has("rate") ? [...this.thumbs, this.correct] : [],
-      h("span", { class: "vnb-acts-gap" }), this.copied, this.goOn, has("trace") ? this.traced : "");
-    this.node = h("div", { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
-      row, this.lookedUp, this.note, this.editor, this.problem, this.trace, this.busy, this.status);
+    const row = h(
+      "div",
+      { class: "vnb-acts" },
+      has("look up") ? this.lookUpButton : "",
+      has("rate") ? [...this.thumbs, this.correctButton] : [],
+      h("span", { class: "vnb-acts-gap" }),
+      this.copyButton,
+      this.continueButton,
+      has("trace") ? this.traceButton : "",
+    );
+    this.node = h(
+      "div",
+      { class: "vnb-out-foot", "data-lm-suppress-shortcuts": "true" },
+      row,
+      this.lookUpResult,
+      this.note,
+      this.editor,
+      this.problem,
+      this.trace,
+      this.busy,
+      this.status,
+    );
   }
 
-  get fields() { return [...this.rows.querySelectorAll("textarea")]; }
+  get fields() {
+    return [...this.rows.querySelectorAll("textarea")];
+  }
 
-  send(event, more = {}) { this.model.send({ event, id: this.state.id, ...more }); }
+  send(event, content = {}) {
+    this.model.send({ event, id: this.state.id, ...content });
+  }
 
   rate(thumb) {
     const quality = thumb.getAttribute("aria-pressed") === "true" ? null : thumb.quality;
-    for (const each of this.thumbs) each.setAttribute("aria-pressed", String(each.quality === quality));
+    for (const button of this.thumbs) {
+      button.setAttribute("aria-pressed", String(button.quality === quality));
+    }
     this.send("rate", { quality });
   }
 
-  report(short, long) {
-    say(this.word, short);
-    say(this.status, long);
-    setTimeout(() => { say(this.word, "Copy"); say(this.status, ""); }, 2000);
+  report(label, announcement) {
+    setText(this.copyLabel, label);
+    setText(this.status, announcement);
+    setTimeout(() => {
+      setText(this.copyLabel, "Copy");
+      setText(this.status, "");
+    }, 2000);
   }
 
-  toggle(what) {
-    const isRead = what === "editor" || this.state.trace;
-    this.open = this.open === what && isRead ? "" : what;
+  toggle(part) {
+    const isLoaded = part === "editor" || this.state.trace;
+    this.open = this.open === part && isLoaded ? "" : part;
     if (this.open === "editor" && !this.fields.length) this.send("correct");
     if (this.open === "trace" && !this.state.trace) this.send("trace");
     this.draw();
@@ -86,22 +149,27 @@ class Bar {
   }
 
   close() {
-    const isHere = this.editor.contains(document.activeElement);
+    const hadFocus = this.editor.contains(document.activeElement);
     this.rows.replaceChildren();
     this.open = "";
     this.draw();
-    if (isHere) this.correct.focus();
+    if (hadFocus) this.correctButton.focus();
   }
 
   leave() {
     this.close();
-    this.send("close");  // what was wrong with the correction is wrong no more
+    this.send("close"); // clears the errors of the correction
   }
 
-  fill() {
-    put(this.editor, "aria-label", `Correct the outputs of ${this.state.tag}`);
+  fillEditor() {
+    setAttribute(this.editor, "aria-label", `Correct the outputs of ${this.state.tag}`);
     for (const { name, label, text, json } of this.state.editor) {
-      const field = h("textarea", { name, class: json ? "vnb-json" : "", rows: "1", spellcheck: String(!json) });
+      const field = h("textarea", {
+        name,
+        class: json ? "vnb-json" : "",
+        rows: "1",
+        spellcheck: String(!json),
+      });
       field.value = text;
       this.rows.append(h("label", {}, h("span", {}, json ? `${label} (JSON)` : label), field));
     }
@@ -110,89 +178,119 @@ class Bar {
   draw() {
     const { busy = "", editor, trace } = this.state;
     const isNew = this.open === "editor" && !this.fields.length && editor?.length;
-    if (isNew) this.fill();
+    if (isNew) this.fillEditor();
     this.editor.hidden = this.open !== "editor" || !this.fields.length;
     if (isNew) this.fields[0].focus();
     if (!trace) this.trace.replaceChildren(h("div", { class: "vnb-act-note vnb-act-line" }, busy));
     this.trace.hidden = this.open !== "trace" || !(trace || busy);
-    say(this.save, busy ? "Saving…" : "Save correction");
-    put(this.correct, "aria-expanded", this.open === "editor");
-    put(this.traced, "aria-expanded", this.open === "trace");
+    setText(this.saveButton, busy ? "Saving…" : "Save correction");
+    setAttribute(this.correctButton, "aria-expanded", this.open === "editor");
+    setAttribute(this.traceButton, "aria-expanded", this.open === "trace");
   }
 
-  take(next) {
-    const before = this.state;
+  update(next) {
+    const previous = this.state;
     this.state = next;
-    if (next.id !== before.id || (next.saved > before.saved && this.open === "editor")) this.close();
+    if (next.id !== previous.id || (next.saved > previous.saved && this.open === "editor")) {
+      this.close();
+    }
     const { tag } = next;
     for (const thumb of this.thumbs) {
-      // While a click is being saved the thumb stays as it was clicked.
+      // Keep the clicked state until the rating is saved.
       if (!next.busy) thumb.setAttribute("aria-pressed", String(next.quality === thumb.quality));
       thumb.disabled = !next.rates;
     }
-    const names = [[this.correct, `Correct the outputs of ${tag}…`], [this.copied, `Copy the outputs of ${tag}`],
-      [this.lookUp, `Look up whether the run of ${tag} was executed`], [this.goOn, `Continue from the answer of ${tag}`], [this.traced, `Trace of ${tag}`],
-      ...this.thumbs.map((thumb) => [thumb, `Rate the answer of ${tag}: ${thumb.word}`])];
-    for (const [button, name] of names) { put(button, "title", name); put(button, "aria-label", name); }
-    const hadFocus = document.activeElement === this.lookUp;
-    this.lookUp.hidden = !next.in_doubt;
-    this.lookUp.setAttribute("aria-disabled", String(Boolean(next.busy)));
-    this.correct.disabled = !next.rates;
-    this.goOn.disabled = !next.goes_on;
-    this.traced.disabled = !next.traces;
-    this.copied.disabled = !this.model.get("texts")[this.at];
-    if (next.trace && next.trace !== before.trace) this.trace.innerHTML = next.trace;  // made by the kernel, everything in it escaped
-    if (hadFocus && this.lookUp.hidden) [this.copied, this.goOn, this.traced].find((each) => each.isConnected && !each.disabled)?.focus();
-    say(this.busy, next.busy);
-    say(this.lookedUp, next.in_doubt && next.busy ? next.busy : next.looked_up);
-    say(this.note, next.note);
-    if (this.problem.textContent !== next.problem) this.problem.replaceChildren(...(next.problem ? [h("div", { role: "alert" }, next.problem)] : []));
+    const names = [
+      [this.correctButton, `Correct the outputs of ${tag}…`],
+      [this.copyButton, `Copy the outputs of ${tag}`],
+      [this.lookUpButton, `Look up whether the run of ${tag} was executed`],
+      [this.continueButton, `Continue from the answer of ${tag}`],
+      [this.traceButton, `Trace of ${tag}`],
+      ...this.thumbs.map((thumb) => [thumb, `Rate the answer of ${tag}: ${thumb.word}`]),
+    ];
+    for (const [button, name] of names) {
+      setAttribute(button, "title", name);
+      setAttribute(button, "aria-label", name);
+    }
+    const hadFocus = document.activeElement === this.lookUpButton;
+    this.lookUpButton.hidden = !next.in_doubt;
+    this.lookUpButton.setAttribute("aria-disabled", String(Boolean(next.busy)));
+    this.correctButton.disabled = !next.rates;
+    this.continueButton.disabled = !next.goes_on;
+    this.traceButton.disabled = !next.traces;
+    this.copyButton.disabled = !this.model.get("texts")[this.index];
+    if (next.trace && next.trace !== previous.trace) {
+      this.trace.innerHTML = next.trace; // escaped by the kernel
+    }
+    if (hadFocus && this.lookUpButton.hidden) {
+      [this.copyButton, this.continueButton, this.traceButton]
+        .find((button) => button.isConnected && !button.disabled)
+        ?.focus();
+    }
+    setText(this.busy, next.busy);
+    setText(this.lookUpResult, next.in_doubt && next.busy ? next.busy : next.looked_up);
+    setText(this.note, next.note);
+    if (this.problem.textContent !== next.problem) {
+      this.problem.replaceChildren(
+        ...(next.problem ? [h("div", { role: "alert" }, next.problem)] : []),
+      );
+    }
     this.draw();
   }
 }
 
 function draw(model, el) {
-  const drawn = new Drawn(model, el);
+  const view = new WidgetView(model, el);
   const bars = [];
   let answers = null;
   let focused = null;
 
-  function barAt(at) {
-    if (bars[at]) return bars[at];
-    const bar = bars[at] = new Bar(model, at);
-    bar.node.addEventListener("focusin", ({ target }) => { focused = target; });
-    bar.node.addEventListener("focusout", () => setTimeout(() => {
-      if (focused?.isConnected && document.activeElement !== focused) focused = null;
-    }));
+  function barAt(index) {
+    if (bars[index]) return bars[index];
+    const bar = new ActionBar(model, index);
+    bars[index] = bar;
+    bar.node.addEventListener("focusin", ({ target }) => {
+      focused = target;
+    });
+    bar.node.addEventListener("focusout", () =>
+      setTimeout(() => {
+        if (focused?.isConnected && document.activeElement !== focused) focused = null;
+      }),
+    );
     return bar;
   }
 
-  function dress() {
+  function attachBars() {
     if (!answers) return;
     const sections = answers.querySelectorAll(".vnb-out-run");
-    sections.forEach((section, at) => {
-      const bar = barAt(at);
+    sections.forEach((section, index) => {
+      const bar = barAt(index);
       if (bar.node.parentNode !== section) section.append(bar.node);
-      if (model.get("bars")[at]) bar.take(model.get("bars")[at]);
-      const live = model.get("live")[at];
+      if (model.get("bars")[index]) bar.update(model.get("bars")[index]);
+      const live = model.get("live")[index];
       if (live && section.classList.contains("vnb-out-live")) showLive(section, live);
     });
     bars.splice(sections.length);
-    const isLost = focused?.isConnected && !focused.disabled && document.activeElement === document.body;
+    const isLost =
+      focused?.isConnected && !focused.disabled && document.activeElement === document.body;
     if (isLost) focused.focus({ preventScroll: true });
   }
 
   const observer = new MutationObserver((changes) => {
-    if (changes.some(({ target }) => !target.closest?.(".vnb-out-foot, .vnb-live"))) dress();
+    if (changes.some(({ target }) => !target.closest?.(".vnb-out-foot, .vnb-live"))) attachBars();
   });
-  whenFound(drawn, () => el.closest(".vnb-results")?.querySelector(".vnb-answers"), (found) => {
-    answers = found;
-    observer.observe(answers, { childList: true, subtree: true });
-    dress();
-  });
-  drawn.on("change:texts change:bars change:live", dress);
-  drawn.ends.push(() => observer.disconnect());
-  return drawn;
+  waitFor(
+    view,
+    () => el.closest(".vnb-results")?.querySelector(".vnb-answers"),
+    (node) => {
+      answers = node;
+      observer.observe(answers, { childList: true, subtree: true });
+      attachBars();
+    },
+  );
+  view.on("change:texts change:bars change:live", attachBars);
+  view.cleanups.push(() => observer.disconnect());
+  return view;
 }
 
 export default widget(draw);

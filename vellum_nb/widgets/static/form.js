@@ -1,107 +1,158 @@
-// What a form needs from the browser: the focus never falls out of it when a button is disabled
-// (Jupyter would take the next key for a command), and screen readers learn what the style shows.
-import { Drawn, h, put, say, whenFound, widget } from "./kit.js";
+// Focus and accessibility of a form. A disabled button passes the focus on, because Jupyter would
+// treat the next key as a command; ARIA attributes repeat what only the style shows.
+import { WidgetView, h, setAttribute, setText, waitFor, widget } from "./kit.js";
+
+const FOCUS_RETRY_MS = 200;
+const RENDER_DELAY_MS = 300; // until the answers are in the page
 
 function describe(field) {
-  const bad = field.classList.contains("vnb-bad");
+  const isInvalid = field.classList.contains("vnb-bad");
   const part = (name) => field.querySelector(`:scope > ${name}`);
-  const about = [part(".vnb-help"), bad && part(".vnb-problem")].filter((node) => node && node.textContent.trim());
-  for (const node of about) node.id ||= `vnb-${Math.random().toString(36).slice(2)}`;
+  const descriptions = [part(".vnb-help"), isInvalid && part(".vnb-problem")].filter(
+    (node) => node && node.textContent.trim(),
+  );
+  for (const node of descriptions) node.id ||= `vnb-${Math.random().toString(36).slice(2)}`;
   for (const control of field.querySelectorAll("input, textarea, select")) {
     const turn = control.closest(".vnb-turn-row");
-    put(control, "aria-invalid", bad && (!turn || turn.classList.contains("vnb-turn-bad")));
-    if (about.length) put(control, "aria-describedby", about.map((node) => node.id).join(" "));
-    else control.removeAttribute("aria-describedby");
+    setAttribute(
+      control,
+      "aria-invalid",
+      isInvalid && (!turn || turn.classList.contains("vnb-turn-bad")),
+    );
+    if (descriptions.length) {
+      setAttribute(control, "aria-describedby", descriptions.map((node) => node.id).join(" "));
+    } else control.removeAttribute("aria-describedby");
     const label = control.id && field.querySelector(`label[for="${CSS.escape(control.id)}"]`);
-    if (label && label.textContent.endsWith(" *")) put(control, "aria-required", true);
+    if (label && label.textContent.endsWith(" *")) setAttribute(control, "aria-required", true);
   }
-  group(field, part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label"));
+  labelGroup(field, part(".vnb-caption") ?? part(".vnb-how")?.querySelector("label"));
 }
 
-function group(node, named, before = "", role = "group") {
-  if (!named?.textContent) return;
-  put(node, "role", role);
-  put(node, "aria-label", before + named.textContent);
+function labelGroup(node, label, prefix = "", role = "group") {
+  if (!label?.textContent) return;
+  setAttribute(node, "role", role);
+  setAttribute(node, "aria-label", prefix + label.textContent);
 }
 
 function describeAll(root) {
   root.querySelectorAll(".vnb-field").forEach(describe);
-  root.querySelectorAll(".vnb-fold").forEach((fold) => put(fold, "aria-expanded", fold.classList.contains("vnb-open")));
-  group(root, root.querySelector(".vnb-title"), "Form of ", "region");
-  for (const tags of root.querySelectorAll(".vnb-tags")) group(tags, { textContent: "Run on release tags" });
-  // ipywidgets writes, and screen readers read, "null" where a widget has no tooltip.
+  root
+    .querySelectorAll(".vnb-fold")
+    .forEach((fold) => setAttribute(fold, "aria-expanded", fold.classList.contains("vnb-open")));
+  labelGroup(root, root.querySelector(".vnb-title"), "Form of ", "region");
+  for (const tags of root.querySelectorAll(".vnb-tags")) {
+    labelGroup(tags, { textContent: "Run on release tags" });
+  }
+  // ipywidgets sets the title "null" if a widget has no tooltip; screen readers read it.
   root.querySelectorAll('[title="null"]').forEach((node) => node.removeAttribute("title"));
 }
 
-function keepFocus(root, button) {
-  const move = () => [...root.querySelectorAll(".vnb-run, .vnb-cancel")].find((other) => !other.disabled)?.focus();
+function moveFocus(root, button) {
+  const move = () =>
+    [...root.querySelectorAll(".vnb-run, .vnb-cancel")]
+      .find((candidate) => !candidate.disabled)
+      ?.focus();
   move();
-  // Where no other button is enabled yet, one will be in a moment.
-  if (document.activeElement === button) setTimeout(() => {
-    if ([document.body, button].includes(document.activeElement)) move();
-  }, 200);
+  // If no other button is enabled yet, try again shortly.
+  if (document.activeElement === button) {
+    setTimeout(() => {
+      if ([document.body, button].includes(document.activeElement)) move();
+    }, FOCUS_RETRY_MS);
+  }
 }
 
-function watch(root, ends) {
+function watch(root, cleanups) {
   const answers = root.querySelector(".vnb-answers");
   const status = h("span", { class: "vnb-sr-only", role: "status" });
-  root.append(status);  // at the end: Jupyter counts the nodes before those of its widgets
-  let lost = null;  // the button that lost the focus by being disabled, before the observer is called
+  root.append(status); // last, because Jupyter relies on the positions of its widgets' nodes
+  let blurred = null; // button that lost the focus when it was disabled
   let timer = null;
 
-  // What stands below does not move while answers come in, nor when the last one is shorter than what
-  // stood there: the place is kept until the next run.
-  const hold = () => { answers.style.minHeight = `${answers.offsetHeight}px`; };
+  // Keep the content below from moving: until the next run, the answers never get shorter.
+  const keepHeight = () => {
+    answers.style.minHeight = `${answers.offsetHeight}px`;
+  };
   const sizes = new ResizeObserver(() => {
     const isRunning = root.querySelector(".vnb-cancel")?.disabled === false;
-    if (isRunning && answers.offsetHeight > parseFloat(answers.style.minHeight || 0)) hold();
+    if (isRunning && answers.offsetHeight > parseFloat(answers.style.minHeight || 0)) keepHeight();
   });
 
-  // Screen readers learn when runs begin and how they ended; eyes see the bar and the answers.
+  // Announce the start and the results of a run to screen readers.
   function begin() {
     answers.style.minHeight = "";
-    hold();
+    keepHeight();
     clearTimeout(timer);
-    say(status, "Running");
+    setText(status, "Running");
   }
 
   function end() {
-    const heads = [...answers.querySelectorAll(".vnb-out-head")].map((head) => head.innerText.replace(/\s+/g, " ").trim());
-    say(status, [root.querySelector(".vnb-progress")?.textContent.trim(), ...heads].filter(Boolean).join(", "));
+    const heads = [...answers.querySelectorAll(".vnb-out-head")].map((head) =>
+      head.innerText.replace(/\s+/g, " ").trim(),
+    );
+    setText(
+      status,
+      [root.querySelector(".vnb-progress")?.textContent.trim(), ...heads]
+        .filter(Boolean)
+        .join(", "),
+    );
   }
 
   function changed({ target, attributeName }) {
     if (attributeName === "disabled") {
-      if (target.disabled && [document.activeElement, lost].includes(target)) keepFocus(root, target);
-      lost = null;
-      if (target.matches(".vnb-cancel")) timer = target.disabled ? setTimeout(end, 300) : begin();  // when the answers are drawn
+      if (target.disabled && [document.activeElement, blurred].includes(target)) {
+        moveFocus(root, target);
+      }
+      blurred = null;
+      if (target.matches(".vnb-cancel")) {
+        if (target.disabled) timer = setTimeout(end, RENDER_DELAY_MS);
+        else begin();
+      }
     } else if (target.matches(".vnb-field, .vnb-turn-row")) describe(target.closest(".vnb-field"));
-    else if (target.matches(".vnb-fold")) put(target, "aria-expanded", target.classList.contains("vnb-open"));
+    else if (target.matches(".vnb-fold")) {
+      setAttribute(target, "aria-expanded", target.classList.contains("vnb-open"));
+    }
   }
 
-  // All of a release's chip ticks its box.
-  const tick = ({ target }) => { if (!target.closest("label")) target.closest(".vnb-chip")?.querySelector("input").click(); };
-  const listening = new AbortController();
+  // A click anywhere on a release's chip toggles its checkbox.
+  const toggleChip = ({ target }) => {
+    if (!target.closest("label")) target.closest(".vnb-chip")?.querySelector("input").click();
+  };
+  const listeners = new AbortController();
   const observer = new MutationObserver((changes) => {
     if (changes.some(({ type }) => type === "childList")) describeAll(root);
     changes.filter(({ type }) => type !== "childList").forEach(changed);
   });
-  root.addEventListener("focusout", ({ target }) => { lost = target.disabled ? target : null; }, listening);
-  root.addEventListener("click", tick, listening);
+  root.addEventListener(
+    "focusout",
+    ({ target }) => {
+      blurred = target.disabled ? target : null;
+    },
+    listeners,
+  );
+  root.addEventListener("click", toggleChip, listeners);
   sizes.observe(answers);
-  observer.observe(root, { attributes: true, attributeFilter: ["class", "disabled"], childList: true, subtree: true });
+  observer.observe(root, {
+    attributes: true,
+    attributeFilter: ["class", "disabled"],
+    childList: true,
+    subtree: true,
+  });
   describeAll(root);
-  ends.push(() => {
+  cleanups.push(() => {
     observer.disconnect();
     sizes.disconnect();
     clearTimeout(timer);
     status.remove();
-    listening.abort();
+    listeners.abort();
   });
 }
 
 export default widget((model, el) => {
-  const drawn = new Drawn(model, el);
-  whenFound(drawn, () => el.closest(".vnb-form:has(.vnb-answers)"), (root) => watch(root, drawn.ends));
-  return drawn;
+  const view = new WidgetView(model, el);
+  waitFor(
+    view,
+    () => el.closest(".vnb-form:has(.vnb-answers)"),
+    (root) => watch(root, view.cleanups),
+  );
+  return view;
 });

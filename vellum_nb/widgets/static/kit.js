@@ -1,121 +1,241 @@
-// What all widgets are drawn with. Text goes in as text nodes, never as HTML.
-import { ICONS } from "./icons.js";
+// Helpers shared by all widgets. Text becomes text nodes, never HTML.
+import ICONS from "./icons.json" with { type: "json" };
 
+const KERNEL_ENDS = ["restarting", "autorestarting", "terminating", "dead"];
+
+/**
+ * Create an element.
+ * @param {string} tag
+ * @param {Record<string, any>} [options] Attributes; `on…` adds a listener. Null, undefined and
+ *   false are ignored.
+ * @param {...any} children Nodes, strings, numbers or arrays of them. Other falsy values are
+ *   ignored.
+ * @returns {any} The new HTMLElement
+ */
 export function h(tag, options = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(options)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "class") node.className = value;
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false) {
+      node.setAttribute(name, value === true ? "" : value);
+    }
   }
   node.append(...children.flat().filter((child) => child || child === 0));
   return node;
 }
 
+/**
+ * Create a button of the class `vnb-view-<kind>`.
+ * @param {string} kind Further class names follow after a space.
+ * @param {(event: MouseEvent) => void} onclick
+ * @param {Record<string, any>} [options]
+ * @param {...any} children
+ * @returns {HTMLButtonElement}
+ */
 export function button(kind, onclick, options, ...children) {
-  return h("button", { type: "button", class: kind.split(" ").map((name, at) => (at ? name : `vnb-view-${name}`)).join(" "), onclick, ...options }, ...children);
+  return h(
+    "button",
+    { type: "button", class: `vnb-view-${kind}`, onclick, ...options },
+    ...children,
+  );
 }
 
-// Put other children into a node; the focus stays on what has the same `data-key`.
-export function refill(node, ...children) {
-  const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+/**
+ * Replace the children of a node. The focus moves to the new child with the same `data-key`.
+ * @param {HTMLElement} node
+ * @param {...any} children Falsy ones are ignored.
+ */
+export function replaceChildren(node, ...children) {
+  const active = /** @type {HTMLElement} */ (document.activeElement);
+  const key = node.contains(active) ? active.dataset.key : null;
   node.replaceChildren(...children.filter(Boolean));
   if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
-// What draws a model in a place of the page; what it listens to ends with it.
-export class Drawn {
-  constructor(model, el) { Object.assign(this, { model, el, ends: [] }); }
+/** One view of a widget's model. Closing it removes its listeners. */
+export class WidgetView {
+  /**
+   * @param {any} model
+   * @param {HTMLElement} el
+   */
+  constructor(model, el) {
+    this.model = model;
+    this.el = el;
+    /** @type {Array<() => void>} */
+    this.cleanups = [];
+  }
 
-  on(names, call) {
-    this.model.on(names, call);
-    this.ends.push(() => this.model.off(names, call));
+  on(names, callback) {
+    this.model.on(names, callback);
+    this.cleanups.push(() => this.model.off(names, callback));
   }
 
   close() {
-    this.ends.forEach((end) => end());
+    for (const cleanup of this.cleanups) cleanup();
     clearTimeout(this.timer);
   }
 }
 
-// What anywidget asks of a script, made of a function that returns what is drawn.
-export function widget(draw) {
+/**
+ * Return the default export that anywidget expects of a module.
+ * @param {(model: any, el: HTMLElement) => WidgetView} createView
+ */
+export function widget(createView) {
   const render = ({ model, el }) => {
     resync(model);
-    const drawn = draw(model, el);
-    return () => drawn.close();
+    const view = createView(model, el);
+    return () => view.close();
   };
   return { render };
 }
 
-// Call with what `find` finds once it is there: other widgets come into the page when they like.
-export function whenFound(drawn, find, call) {
+/**
+ * Look for something once per frame and call back when it exists. Other widgets are added to the
+ * page at any time.
+ * @template T
+ * @param {WidgetView} view Closing it ends the search.
+ * @param {() => T} find
+ * @param {(result: T) => void} callback
+ */
+export function waitFor(view, find, callback) {
   let frame = requestAnimationFrame(function look() {
-    const found = find();
-    if (found) call(found); else frame = requestAnimationFrame(look);
+    const result = find();
+    if (result) callback(result);
+    else frame = requestAnimationFrame(look);
   });
-  drawn.ends.push(() => cancelAnimationFrame(frame));
+  view.cleanups.push(() => cancelAnimationFrame(frame));
 }
 
+/**
+ * @param {string} name
+ * @param {string} [css]
+ * @returns {SVGElement}
+ */
 export function icon(name, css = "vnb-glyph") {
   const path = `<path d="${ICONS[name] ?? ""}" fill="currentColor"/>`;
-  const svg = fill(h("i"), `<svg viewBox="0 0 24 24" aria-hidden="true">${path}</svg>`).firstChild;
+  const html = `<svg viewBox="0 0 24 24" aria-hidden="true">${path}</svg>`;
+  const svg = setTrustedHtml(h("i"), html).firstChild;
   svg.setAttribute("class", css);
   return svg;
 }
 
-// The one place where HTML is trusted: Python made and escaped it, or it is an icon.
-export function fill(node, html) {
+/**
+ * Set the HTML of a node, if it differs. The only place that trusts HTML: the kernel has escaped
+ * it, or it is an icon.
+ * @template {HTMLElement} T
+ * @param {T} node
+ * @param {string} html
+ * @returns {T}
+ */
+export function setTrustedHtml(node, html) {
   if (node.vnbHtml !== html) node.innerHTML = html;
   return Object.assign(node, { vnbHtml: html });
 }
 
-export function swallow(event) {
+/**
+ * Keep an event from the page and from the browser.
+ * @param {Event} event
+ */
+export function consume(event) {
   event.preventDefault();
   event.stopPropagation();
 }
 
-export function say(node, text) { if (node.textContent !== String(text)) node.textContent = text; }
-export function put(node, name, value) { if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value); }
-export function figure(value) { return typeof value === "number" ? value.toLocaleString("en-US") : value; }
-export function plural(count, word) { return count === 1 ? word : `${word}s`; }
+/**
+ * Set the text of a node, if it differs: a live region is announced only when it changes.
+ * @param {Node} node
+ * @param {string | number} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== String(text)) node.textContent = text;
+}
 
-export function select(label, options, value, changed) {
-  const node = h("select", { "aria-label": label, onchange: () => changed(node.value) }, options.map(([name, text]) => h("option", { value: name }, text)));
+/**
+ * Set an attribute, if it differs.
+ * @param {Element} node
+ * @param {string} name
+ * @param {string | number | boolean} value
+ */
+export function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+/**
+ * Format a number with thousands separators; return other values unchanged.
+ * @param {any} value
+ * @returns {any}
+ */
+export function formatNumber(value) {
+  return typeof value === "number" ? value.toLocaleString("en-US") : value;
+}
+
+/**
+ * @param {number} count
+ * @param {string} word
+ * @returns {string} The word, in the plural unless `count` is 1
+ */
+export function pluralize(count, word) {
+  return count === 1 ? word : `${word}s`;
+}
+
+/**
+ * Create a labelled `<select>`.
+ * @param {string} label
+ * @param {Array<[string, string]>} options Pairs of value and text
+ * @param {string} value
+ * @param {(value: string) => void} onChange
+ * @returns {HTMLSelectElement}
+ */
+export function select(label, options, value, onChange) {
+  const node = h(
+    "select",
+    { "aria-label": label, onchange: () => onChange(node.value) },
+    options.map(([name, text]) => h("option", { value: name }, text)),
+  );
   node.value = value;
   return node;
 }
 
-// anywidget gives a model up whose module has not loaded within 2 s, as on a busy machine: it would
-// be drawn all the same, and never receive a message again. Such a model is handed its messages
-// without anywidget (0.9 to 0.11: `_handle_comm_msg`), and asks for what it missed.
+// anywidget abandons a model if its module does not load within 2 s, as on a busy machine: the
+// widget is drawn, but never receives a message. Bypass anywidget's handler for such a model (0.9
+// to 0.11: `_handle_comm_msg`) and request the state that it missed.
 function resync(model) {
-  const raw = ownModel(model);
-  if (typeof raw?._handle_comm_msg !== "function" || !raw.comm?.on_msg) return;
-  const nothing = { content: { data: { method: "nothing" } } };
-  raw._handle_comm_msg(nothing).catch(() => {
-    if (Object.hasOwn(raw, "_handle_comm_msg")) return;  // another view of the model was first
-    let own = raw;
-    while (!Object.hasOwn(own, "_handle_comm_msg")) own = Object.getPrototypeOf(own);
-    raw._handle_comm_msg = Object.getPrototypeOf(own)._handle_comm_msg;
-    raw.comm.on_msg(raw._handle_comm_msg.bind(raw));
-    raw.comm.send({ method: "request_state" }, {});
+  const base = backboneModel(model);
+  if (typeof base?._handle_comm_msg !== "function" || !base.comm?.on_msg) return;
+  const probe = { content: { data: { method: "nothing" } } };
+  base._handle_comm_msg(probe).catch(() => {
+    if (Object.hasOwn(base, "_handle_comm_msg")) return; // already replaced for another view
+    let owner = base;
+    while (!Object.hasOwn(owner, "_handle_comm_msg")) owner = Object.getPrototypeOf(owner);
+    base._handle_comm_msg = Object.getPrototypeOf(owner)._handle_comm_msg;
+    base.comm.on_msg(base._handle_comm_msg.bind(base));
+    base.comm.send({ method: "request_state" }, {});
   });
 }
 
-function ownModel(model) {
-  let raw = null;
-  const take = (it) => { raw = it; };
-  model.on("change:_vnb_views", take);  // the only way from anywidget's model to Jupyter's own
+// Return Jupyter's model behind anywidget's. Only listeners receive it.
+function backboneModel(model) {
+  let base = null;
+  const listener = (sender) => {
+    base = sender;
+  };
+  model.on("change:_vnb_views", listener);
   model.set("_vnb_views", (model.get("_vnb_views") ?? 0) + 1);
-  model.off("change:_vnb_views", take);
-  return raw;
+  model.off("change:_vnb_views", listener);
+  return base;
 }
 
-// Calls when the kernel behind what is drawn ends, of which its model learns nothing.
-export function onKernelEnd(drawn, call) {
-  const changed = ownModel(drawn.model)?.widget_manager?.kernel?.statusChanged;
-  const listen = (_, status) => { if (["restarting", "autorestarting", "terminating", "dead"].includes(status)) call(); };
-  changed?.connect(listen);
-  drawn.ends.push(() => changed?.disconnect(listen));
+/**
+ * Call back when the view's kernel stops or restarts. Models are not told.
+ * @param {WidgetView} view
+ * @param {() => void} callback
+ */
+export function onKernelEnd(view, callback) {
+  const statusChanged = backboneModel(view.model)?.widget_manager?.kernel?.statusChanged;
+  const listener = (_, status) => {
+    if (KERNEL_ENDS.includes(status)) callback();
+  };
+  statusChanged?.connect(listener);
+  view.cleanups.push(() => statusChanged?.disconnect(listener));
 }

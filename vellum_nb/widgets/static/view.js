@@ -1,45 +1,98 @@
-// The history table and the grid of a comparison: one view of pages of rows that the kernel renders.
-// The page sorts, filters, selects and acts by messages; all text goes in as text nodes.
-import { Drawn, button, figure, fill, h, icon, plural, put, refill, say, select, swallow, whenFound, widget } from "./kit.js";
-import { needOf, runCell, tracksOf } from "./cells.js";
+// History table and comparison grid: pages of rows rendered by the kernel. Sorting, filtering,
+// selection and actions are messages to the kernel.
+import {
+  WidgetView,
+  button,
+  formatNumber,
+  setTrustedHtml,
+  h,
+  icon,
+  pluralize,
+  setAttribute,
+  replaceChildren,
+  setText,
+  select,
+  consume,
+  waitFor,
+  widget,
+} from "./kit.js";
+import { gridTracks, minWidth, runCell } from "./cells.js";
 
 const DEBOUNCE_MS = 200;
-const PATIENCE_MS = 400;
-const FOCUS_MS = 5000;  // in which a blind rating that was asked for comes
-const NARROW = 640;
-const CHIPS = 6;  // label values that stand side by side; more are a list to choose from
-// What goes first where there is no room, unless the columns were chosen by hand.
+const BUSY_DELAY_MS = 400; // before a slow request is reported
+const BLIND_TIMEOUT_MS = 5000; // for the blind rating to appear and take the focus
+const NARROW_WIDTH_PX = 640;
+const MIN_ROW_HEIGHT_PX = 28;
+const MAX_CHIPS = 6; // per label; a label with more values gets a drop-down list
+// Columns to hide in a narrow view, in this order, unless the user has chosen the columns.
 const DISPENSABLE = ["quality", "latency_s", "timestamp", "outputs", "inputs"];
 
-function flipped(values, value) {
-  return values.includes(value) ? values.filter((each) => each !== value) : [...values, value];
+function toggled(values, value) {
+  return values.includes(value)
+    ? values.filter((existing) => existing !== value)
+    : [...values, value];
 }
 
-class View extends Drawn {
+class TableView extends WidgetView {
   constructor(model, el, size, fields) {
     super(model, el);
-    Object.assign(this, { size, fields, seq: 0, offset: 0, total: 0, all: 0, rows: [], active: -1, nodes: new Map() });
+    Object.assign(this, {
+      size,
+      fields,
+      seq: 0,
+      offset: 0,
+      total: 0,
+      all: 0,
+      rows: [],
+      active: -1,
+      nodes: new Map(),
+    });
     this.id = `vnb-view-${Math.random().toString(36).slice(2)}`;
     this.state = this.traits();
     this.bar = h("div", { class: "vnb-view-bar" });
-    this.panel = h("div", { class: "vnb-view-panel", hidden: true, onkeydown: (event) => this.panelKey(event) });
+    this.panel = h("div", {
+      class: "vnb-view-panel",
+      hidden: true,
+      onkeydown: (event) => this.panelKey(event),
+    });
     this.alert = h("div", { class: "vnb-view-alert", role: "alert", hidden: true });
     this.headRow = h("div", { role: "row", class: "vnb-view-head", "aria-rowindex": 1 });
     this.body = h("div", { role: "rowgroup" });
-    this.grid = h("div", { role: "grid", tabindex: "0", class: "vnb-view-grid", "data-lm-suppress-shortcuts": "true", onkeydown: (event) => this.gridKey(event), onclick: (event) => this.click(event) },
-      h("div", { role: "rowgroup", class: "vnb-view-headgroup" }, this.headRow), this.body);
+    this.grid = h(
+      "div",
+      {
+        role: "grid",
+        tabindex: "0",
+        class: "vnb-view-grid",
+        "data-lm-suppress-shortcuts": "true",
+        onkeydown: (event) => this.gridKey(event),
+        onclick: (event) => this.click(event),
+      },
+      h("div", { role: "rowgroup", class: "vnb-view-headgroup" }, this.headRow),
+      this.body,
+    );
     this.empty = h("div", { class: "vnb-view-empty", hidden: true });
     this.count = h("span", { role: "status", class: "vnb-view-count" });
     this.status = h("span", { role: "status", class: "vnb-sr-only" });
     this.previous = button("button", () => this.page(this.offset - this.size), {}, "Previous");
     this.next = button("button", () => this.page(this.offset + this.size), {}, "Next");
-    this.where = h("span", { class: "vnb-view-where" });
-    this.pager = h("span", { class: "vnb-view-pager", role: "group", "aria-label": "Pages" }, this.previous, this.where, this.next);
+    this.pageRange = h("span", { class: "vnb-view-where" });
+    this.pager = h(
+      "span",
+      { class: "vnb-view-pager", role: "group", "aria-label": "Pages" },
+      this.previous,
+      this.pageRange,
+      this.next,
+    );
     this.foot = h("div", { class: "vnb-view-foot" });
-    this.root = h("div", { class: "vnb-view", role: "region", "data-lm-suppress-shortcuts": "true" });
+    this.root = h("div", {
+      class: "vnb-view",
+      role: "region",
+      "data-lm-suppress-shortcuts": "true",
+    });
   }
 
-  // Once the parts that differ are built.
+  // Called by subclasses after they have added their own elements.
   start() {
     this.el.append(this.root);
     this.field.value = this.state.search;
@@ -49,212 +102,313 @@ class View extends Drawn {
     this.on(this.fields.map((name) => `change:${name}`).join(" "), () => this.follow());
     const observer = new ResizeObserver(() => this.fit());
     observer.observe(this.root);
-    this.ends.push(() => { observer.disconnect(); clearTimeout(this.patience); });
+    this.cleanups.push(() => {
+      observer.disconnect();
+      clearTimeout(this.busyTimer);
+    });
     this.head();
     this.note();
     const first = this.get("_first");
     if (first?.rows) this.take({ ...first, view: this.id, seq: 0 });
-    this.ask(0, true);
+    this.requestRows(0, true);
   }
 
-  get(name) { return this.model.get(name); }
-  traits() { return Object.fromEntries(this.fields.map((name) => [name, this.get(name)])); }
+  get(name) {
+    return this.model.get(name);
+  }
+  traits() {
+    return Object.fromEntries(this.fields.map((name) => [name, this.get(name)]));
+  }
 
   send(kind, content = {}) {
     try {
       this.model.send({ kind, ...content });
-    } catch {  // the comm went with its kernel
-      this.note("The kernel behind this is gone, so nothing here answers: run the cell again.");
+    } catch {
+      // the kernel has closed the comm
+      this.note("The kernel has stopped. Run the cell again.");
     }
   }
 
   // --- rows and pages
 
-  ask(offset, quiet = false, more = {}) {
+  requestRows(offset, quiet = false, options = {}) {
     this.seq += 1;
     this.waiting = true;
-    put(this.grid, "aria-busy", "true");
-    clearTimeout(this.patience);
-    if (!quiet) this.patience = setTimeout(() => this.busy(this.state.search ? "Searching…" : `Reading ${figure(this.total)} rows…`), PATIENCE_MS);
-    this.send("rows", { view: this.id, seq: this.seq, offset: Math.max(0, offset), limit: this.size, query: this.state, ...more });
+    setAttribute(this.grid, "aria-busy", "true");
+    clearTimeout(this.busyTimer);
+    if (!quiet) {
+      this.busyTimer = setTimeout(
+        () =>
+          this.busy(this.state.search ? "Searching…" : `Reading ${formatNumber(this.total)} rows…`),
+        BUSY_DELAY_MS,
+      );
+    }
+    this.send("rows", {
+      view: this.id,
+      seq: this.seq,
+      offset: Math.max(0, offset),
+      limit: this.size,
+      query: this.state,
+      ...options,
+    });
   }
 
-  busy(text) { this.count.replaceChildren(h("span", { class: "vnb-view-quiet" }, text)); }
+  busy(text) {
+    this.count.replaceChildren(h("span", { class: "vnb-view-quiet" }, text));
+  }
 
-  // Show the page that has the row at `offset`; `then` is called when all its rows are there.
-  page(offset, then = null) {
+  // Show the page that contains the row at `offset`. Call `onLoaded` when it has all its rows.
+  page(offset, onLoaded = null) {
     this.active = -1;
-    this.then = then;
+    this.onLoaded = onLoaded;
     this.grid.scrollTop = 0;
-    this.ask(Math.floor(Math.min(offset, Math.max(0, this.total - 1)) / this.size) * this.size);
+    this.requestRows(
+      Math.floor(Math.min(offset, Math.max(0, this.total - 1)) / this.size) * this.size,
+    );
   }
 
-  filter(part) {
-    this.state = { ...this.state, ...part };
+  filter(changes) {
+    this.state = { ...this.state, ...changes };
     this.head();
     this.page(0);
   }
 
-  // Code or another view of this model changed what is shown. While a request of ours is under way
-  // the traits are behind it: then its answer decides.
+  // Apply traits set by code or by another view of the model. They are stale while a request is
+  // pending; its reply applies them.
   follow() {
-    const now = this.traits();
-    if (this.waiting || JSON.stringify(now) === JSON.stringify(this.state)) return;
-    if (now.search !== this.state.search) this.field.value = now.search;
-    this.filter(now);
+    const traits = this.traits();
+    if (this.waiting || JSON.stringify(traits) === JSON.stringify(this.state)) return;
+    if (traits.search !== this.state.search) this.field.value = traits.search;
+    this.filter(traits);
   }
 
   receive(message) {
-    const mine = message.view === this.id;
-    if (message.kind === "rows" && mine && message.seq >= this.seq) {
+    const isMine = message.view === this.id;
+    if (message.kind === "rows" && isMine && message.seq >= this.seq) {
       this.waiting = false;
-      clearTimeout(this.patience);
+      clearTimeout(this.busyTimer);
       this.take(message);
       this.follow();
-    } else if (message.kind === "changed") { if (message.restart) this.page(0); else this.ask(this.offset, true); }
-    else if (message.kind === "exported") this.exported(message);
-    else if (message.kind === "status") say(this.status, message.text);
-    else if (message.kind === "progress" && mine) this.progress(message);
+    } else if (message.kind === "changed") {
+      if (message.restart) this.page(0);
+      else this.requestRows(this.offset, true);
+    } else if (message.kind === "exported") this.exported(message);
+    else if (message.kind === "status") setText(this.status, message.text);
+    else if (message.kind === "progress" && isMine) this.progress(message);
     else if (message.kind === "total" && this.latest && !this.waiting) {
-      Object.assign(this, { total: message.total, all: message.all, latest: { ...this.latest, rough: false } });
+      Object.assign(this, {
+        total: message.total,
+        all: message.all,
+        latest: { ...this.latest, rough: false },
+      });
       this.footer();
-    } else if (message.kind === "row") { this.rows = this.rows.map((row) => (row.id === message.row.id ? message.row : row)); this.draw(); }
-    else if (message.kind === "back") requestAnimationFrame(() => this.grid.focus({ preventScroll: true }));
-  }
-
-  take(message) {
-    const more = message.seq === this.restSeq;
-    const active = this.rows[this.active]?.id;
-    this.offset = more ? this.offset : message.offset;
-    this.rows = more ? [...this.rows, ...message.rows] : message.rows;
-    Object.assign(this, { total: message.total, all: message.all, latest: message });
-    if (active) this.active = this.rows.findIndex((row) => row.id === active);
-    this.grid.removeAttribute("aria-busy");
-    put(this.grid, "aria-rowcount", this.total + 1);
-    this.draw();
-    this.footer();
-    // What did not fit into one message comes in the next.
-    const last = Math.min(this.total, this.offset + this.size);
-    const next = this.offset + this.rows.length;
-    if (message.seq !== 0 && message.rows.length && next < last) {
-      this.restSeq = this.seq + 1;
-      this.ask(next, true, { limit: last - next, scroll: true });
-    } else {
-      const { then } = this;
-      this.then = null;
-      then?.();
+    } else if (message.kind === "row") {
+      this.rows = this.rows.map((row) => (row.id === message.row.id ? message.row : row));
+      this.draw();
+    } else if (message.kind === "back") {
+      requestAnimationFrame(() => this.grid.focus({ preventScroll: true }));
     }
   }
 
-  // A row keeps its node, so that a click is never lost to a refresh or falls on another row.
+  take(message) {
+    const isContinued = message.seq === this.continuationSeq;
+    const activeId = this.rows[this.active]?.id;
+    this.offset = isContinued ? this.offset : message.offset;
+    this.rows = isContinued ? [...this.rows, ...message.rows] : message.rows;
+    Object.assign(this, { total: message.total, all: message.all, latest: message });
+    if (activeId) this.active = this.rows.findIndex((row) => row.id === activeId);
+    this.grid.removeAttribute("aria-busy");
+    setAttribute(this.grid, "aria-rowcount", this.total + 1);
+    this.draw();
+    this.footer();
+    // Request the rows that did not fit into the message.
+    const last = Math.min(this.total, this.offset + this.size);
+    const next = this.offset + this.rows.length;
+    if (message.seq !== 0 && message.rows.length && next < last) {
+      this.continuationSeq = this.seq + 1;
+      this.requestRows(next, true, { limit: last - next, scroll: true });
+    } else {
+      const { onLoaded } = this;
+      this.onLoaded = null;
+      onLoaded?.();
+    }
+  }
+
+  // Reuse the nodes of unchanged rows: a refresh must not swallow a click or redirect it.
   draw() {
-    const drawn = new Set();
-    this.rows.forEach((row, at) => {
-      drawn.add(row.id);
-      const content = JSON.stringify([row, this.offset + at, this.look?.(row)]);
+    const currentIds = new Set();
+    this.rows.forEach((row, position) => {
+      currentIds.add(row.id);
+      const content = JSON.stringify([row, this.offset + position, this.appearance?.(row)]);
       let node = this.nodes.get(row.id);
       if (!node || node.vnbContent !== content) {
-        const made = this.rowNode(row, this.offset + at);
-        node?.replaceWith(made);
-        node = made;
+        const newNode = this.rowNode(row, this.offset + position);
+        node?.replaceWith(newNode);
+        node = newNode;
         node.vnbContent = content;
         this.nodes.set(row.id, node);
       }
-      node.vnbAt = at;
-      if (this.body.children[at] !== node) this.body.insertBefore(node, this.body.children[at] ?? null);
+      node.vnbPosition = position;
+      if (this.body.children[position] !== node) {
+        this.body.insertBefore(node, this.body.children[position] ?? null);
+      }
     });
-    for (const [id, node] of this.nodes) if (!drawn.has(id)) { node.remove(); this.nodes.delete(id); }
+    for (const [id, node] of this.nodes) {
+      if (!currentIds.has(id)) {
+        node.remove();
+        this.nodes.delete(id);
+      }
+    }
     this.mark();
   }
 
-  // Under the rows: how many there are, which page this is, and what to say where there is none.
-  footer(none) {
+  // Update the pager, and the message shown if no row matches.
+  footer(emptyText) {
     const { total, offset, latest } = this;
     const last = offset + this.rows.length;
     this.empty.hidden = total > 0;
-    say(this.empty, none);
+    setText(this.empty, emptyText);
     this.pager.hidden = total <= this.size && !offset;
     this.previous.disabled = offset === 0;
     this.next.disabled = last >= total;
-    say(this.where, total ? `${figure(offset + 1)}–${figure(last)} of ${figure(total)}${latest?.rough ? "+" : ""}` : "");
+    const range = `${formatNumber(offset + 1)}–${formatNumber(last)}`;
+    const totalText = `${formatNumber(total)}${latest?.rough ? "+" : ""}`;
+    setText(this.pageRange, total ? `${range} of ${totalText}` : "");
   }
 
   // --- the active row
 
-  activate(at, extend = false) {
+  activate(position, extend = false) {
     if (!this.rows.length) return;
-    if (at >= this.rows.length && this.offset + this.rows.length < this.total && !extend) this.page(this.offset + this.size, () => this.activate(0));
-    else if (at < 0 && this.offset > 0 && !extend) this.page(this.offset - this.size, () => this.activate(this.rows.length - 1));
-    else {
-      this.active = Math.max(0, Math.min(at, this.rows.length - 1));
+    if (position >= this.rows.length && this.offset + this.rows.length < this.total && !extend) {
+      this.page(this.offset + this.size, () => this.activate(0));
+    } else if (position < 0 && this.offset > 0 && !extend) {
+      this.page(this.offset - this.size, () => this.activate(this.rows.length - 1));
+    } else {
+      this.active = Math.max(0, Math.min(position, this.rows.length - 1));
       this.mark();
       this.focusNode()?.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
   }
 
-  focusNode() { return this.nodes.get(this.rows[this.active]?.id); }
+  focusNode() {
+    return this.nodes.get(this.rows[this.active]?.id);
+  }
 
   mark() {
-    for (const node of this.body.querySelectorAll(".vnb-view-active")) node.classList.remove("vnb-view-active");
+    for (const node of this.body.querySelectorAll(".vnb-view-active")) {
+      node.classList.remove("vnb-view-active");
+    }
     const node = this.focusNode();
-    if (!node) { this.grid.removeAttribute("aria-activedescendant"); return; }
+    if (!node) {
+      this.grid.removeAttribute("aria-activedescendant");
+      return;
+    }
     node.classList.add("vnb-view-active");
-    put(this.grid, "aria-activedescendant", node.id);
+    setAttribute(this.grid, "aria-activedescendant", node.id);
   }
 
   gridKey(event) {
     if (event.target !== this.grid || event.altKey) return;
-    const page = Math.max(1, Math.floor(this.grid.clientHeight / Math.max(28, this.focusNode()?.offsetHeight ?? 28)) - 1);
-    const to = { ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page }[event.key];
-    const last = () => this.activate(this.rows.length - 1);
-    if (to !== undefined) this.activate(this.active < 0 && to < 0 ? 0 : to, event.shiftKey);
-    else if (event.key === "Home") { if (this.offset) this.page(0, () => this.activate(0)); else this.activate(0); }
-    else if (event.key === "End") { if (this.offset + this.rows.length < this.total) this.page(this.total - 1, last); else last(); }
-    else if (event.key === "/") this.field.focus();
+    const page = Math.max(
+      1,
+      Math.floor(
+        this.grid.clientHeight / Math.max(MIN_ROW_HEIGHT_PX, this.focusNode()?.offsetHeight ?? 0),
+      ) - 1,
+    );
+    const target = {
+      ArrowDown: this.active + 1,
+      ArrowUp: this.active - 1,
+      PageDown: this.active + page,
+      PageUp: this.active - page,
+    }[event.key];
+    const activateLast = () => this.activate(this.rows.length - 1);
+    if (target !== undefined) {
+      this.activate(this.active < 0 && target < 0 ? 0 : target, event.shiftKey);
+    } else if (event.key === "Home") {
+      if (this.offset) this.page(0, () => this.activate(0));
+      else this.activate(0);
+    } else if (event.key === "End") {
+      if (this.offset + this.rows.length < this.total) this.page(this.total - 1, activateLast);
+      else activateLast();
+    } else if (event.key === "/") this.field.focus();
     else if (!this.key(event)) return;
-    swallow(event);
+    consume(event);
   }
 
   // --- search, panels, notes
 
   search(label, placeholder) {
-    this.field = h("input", { type: "text", placeholder, "aria-label": label, spellcheck: "false", autocomplete: "off", oninput: () => this.typed(DEBOUNCE_MS), onkeydown: (event) => this.fieldKey(event) });
-    this.clear = button("bare", () => { this.field.value = ""; this.typed(0); this.field.focus(); }, { "aria-label": "Clear the filter", title: "Clear the filter", hidden: true }, icon("close"));
+    this.field = h("input", {
+      type: "text",
+      placeholder,
+      "aria-label": label,
+      spellcheck: "false",
+      autocomplete: "off",
+      oninput: () => this.typed(DEBOUNCE_MS),
+      onkeydown: (event) => this.fieldKey(event),
+    });
+    this.clear = button(
+      "bare",
+      () => {
+        this.field.value = "";
+        this.typed(0);
+        this.field.focus();
+      },
+      { "aria-label": "Clear the filter", title: "Clear the filter", hidden: true },
+      icon("close"),
+    );
     return h("div", { class: "vnb-view-search" }, icon("search"), this.field, this.clear);
   }
 
-  typed(wait) {
+  typed(delay) {
     clearTimeout(this.timer);
     this.clear.hidden = !this.field.value;
-    this.timer = setTimeout(() => { if (this.field.value !== this.state.search) this.filter({ search: this.field.value }); }, wait);
+    this.timer = setTimeout(() => {
+      if (this.field.value !== this.state.search) this.filter({ search: this.field.value });
+    }, delay);
   }
 
   fieldKey(event) {
     if (event.key === "Enter") this.typed(0);
-    else if (event.key === "Escape" && this.field.value) { this.field.value = ""; this.typed(0); }
-    else if (event.key === "ArrowDown") { this.grid.focus(); this.activate(Math.max(0, this.active)); }
-    else return;
-    swallow(event);
+    else if (event.key === "Escape" && this.field.value) {
+      this.field.value = "";
+      this.typed(0);
+    } else if (event.key === "ArrowDown") {
+      this.grid.focus();
+      this.activate(Math.max(0, this.active));
+    } else return;
+    consume(event);
   }
 
-  // A button that opens a panel under the bar, filled by `fill`.
-  panelButton(name, fill, ...children) {
-    return button("button", () => { this.bar.after(this.panel); this.toggle(name, fill); }, { "aria-expanded": String(this.opened === name), "data-key": name }, ...children);
+  // Button that opens a panel under the bar. `build` adds the content of the panel.
+  panelButton(name, build, ...children) {
+    return button(
+      "button",
+      () => {
+        this.bar.after(this.panel);
+        this.toggle(name, build);
+      },
+      { "aria-expanded": String(this.opened === name), "data-key": name },
+      ...children,
+    );
   }
 
-  toggle(name, fill) {
+  toggle(name, build) {
     this.opened = this.opened === name ? "" : name;
     this.panel.hidden = !this.opened;
-    for (const each of this.bar.querySelectorAll("[aria-expanded]")) put(each, "aria-expanded", each.dataset.key === this.opened);
+    for (const opener of this.bar.querySelectorAll("[aria-expanded]")) {
+      setAttribute(opener, "aria-expanded", opener.dataset.key === this.opened);
+    }
     this.panel.replaceChildren();
     if (!this.opened) return;
-    fill();
+    build();
     this.panel.querySelector("input")?.focus();
   }
 
   panelKey(event) {
     if (event.key !== "Escape" || !this.opened) return;
-    swallow(event);
+    consume(event);
     const opener = this.bar.querySelector(`[data-key="${this.opened}"]`);
     this.toggle(this.opened);
     (opener ?? this.grid).focus();
@@ -263,136 +417,292 @@ class View extends Drawn {
   exportPanel(stem, noun, count) {
     const { formats } = this.get("_head");
     let format = formats[0];
-    const entered = (event) => { if (event.key === "Enter") { event.preventDefault(); save(); } };
-    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": "File to write", spellcheck: "false", value: stem + format.suffix, onkeydown: entered });
-    const kinds = formats.length < 2 ? format.label : select("Format", formats.map((each) => [each.name, each.label]), format.name, (name) => {
-      format = formats.find((each) => each.name === name);
-      field.value = field.value.replace(/\.[a-z]+$/, "") + format.suffix;
+    const saveOnEnter = (event) => {
+      if (event.key === "Enter") {
+        event.preventDefault();
+        save();
+      }
+    };
+    const field = h("input", {
+      type: "text",
+      class: "vnb-view-field",
+      "aria-label": "File to write",
+      spellcheck: "false",
+      value: stem + format.suffix,
+      onkeydown: saveOnEnter,
     });
+    const kinds =
+      formats.length < 2
+        ? format.label
+        : select(
+            "Format",
+            formats.map(({ name, label }) => [name, label]),
+            format.name,
+            (name) => {
+              format = formats.find((candidate) => candidate.name === name);
+              field.value = field.value.replace(/\.[a-z]+$/, "") + format.suffix;
+            },
+          );
     this.outcome = h("span", { role: "status", class: "vnb-view-outcome" });
     this.noun = noun;
-    this.amount = h("span", {}, `${figure(count)} ${plural(count, noun)} as`);
-    const save = () => { this.outcome.className = "vnb-view-outcome"; say(this.outcome, "Writing…"); this.send("export", { format: format.name, path: field.value }); };
-    this.panel.replaceChildren(h("div", { class: "vnb-view-export" }, this.amount, kinds, h("span", {}, "to"), field, button("button", save, {}, "Save"), this.outcome));
+    this.amount = h("span", {}, `${formatNumber(count)} ${pluralize(count, noun)} as`);
+    const save = () => {
+      this.outcome.className = "vnb-view-outcome";
+      setText(this.outcome, "Writing…");
+      this.send("export", { format: format.name, path: field.value });
+    };
+    this.panel.replaceChildren(
+      h(
+        "div",
+        { class: "vnb-view-export" },
+        this.amount,
+        kinds,
+        h("span", {}, "to"),
+        field,
+        button("button", save, {}, "Save"),
+        this.outcome,
+      ),
+    );
   }
 
   exported({ error, path, count }) {
     if (!this.outcome) return;
     this.outcome.classList.toggle("vnb-view-bad", Boolean(error));
-    this.outcome.replaceChildren(...(error ? [icon("FAILED"), ` ${error}`] : [icon("FULFILLED"), ` Wrote ${figure(count)} ${plural(count, this.noun)} to `, h("span", { class: "vnb-view-code" }, path)]));
+    this.outcome.replaceChildren(
+      ...(error
+        ? [icon("FAILED"), ` ${error}`]
+        : [
+            icon("FULFILLED"),
+            ` Wrote ${formatNumber(count)} ${pluralize(count, this.noun)} to `,
+            h("span", { class: "vnb-view-code" }, path),
+          ]),
+    );
   }
 
   note(text = this.get("error")) {
     this.alert.hidden = !text;
-    refill(this.alert, text && icon("FAILED"), text && h("span", {}, text));
+    replaceChildren(this.alert, text && icon("FAILED"), text && h("span", {}, text));
     if (!text) return;
     this.waiting = false;
-    clearTimeout(this.patience);
+    clearTimeout(this.busyTimer);
     if (this.latest) this.footer();
   }
 }
 
-class RunsTable extends View {
+class RunsTable extends TableView {
   constructor(model, el) {
     super(model, el, 100, ["search", "order_by", "descending", "columns"]);
     this.root.classList.add("vnb-table");
-    put(this.root, "aria-label", "History");
-    put(this.grid, "aria-label", "Runs");
-    put(this.grid, "aria-multiselectable", "true");
+    setAttribute(this.root, "aria-label", "History");
+    setAttribute(this.grid, "aria-label", "Runs");
+    setAttribute(this.grid, "aria-multiselectable", "true");
     this.title = h("span", { class: "vnb-view-subtitle" });
     this.chips = h("span", { class: "vnb-view-chips" });
     this.columnsButton = this.panelButton("columns", () => this.columnsPanel());
     this.clearSelection = button("bare", () => this.select([]), {}, "Clear");
     this.sideButton = button("button vnb-view-accent", () => this.showSide(), {}, "Side by side");
-    this.lookUpButton = button("button", () => this.lookUp(), { hidden: true, title: "Look up the selected runs that are in doubt (l)", "aria-keyshortcuts": "l" }, icon("doubt"), "Look up");
+    this.lookUpButton = button(
+      "button",
+      () => this.lookUp(),
+      {
+        hidden: true,
+        title: "Look up the selected runs that are in doubt (l)",
+        "aria-keyshortcuts": "l",
+      },
+      icon("doubt"),
+      "Look up",
+    );
     this.lookedUp = h("span", { role: "status", class: "vnb-view-quiet" });
-    this.sideBox = h("section", { class: "vnb-view-side", "aria-label": "Selected runs side by side", hidden: true });
-    this.bar.append(h("b", { class: "vnb-view-title" }, "History"), this.title, this.search("Filter runs by text", "Filter runs"), this.chips, h("span", { class: "vnb-view-fill" }), this.columnsButton, this.panelButton("export", () => this.exportPanel("runs", "run", this.total), "Export…"));
-    this.foot.append(this.count, this.clearSelection, h("span", { class: "vnb-view-fill" }), this.pager, this.lookedUp, this.lookUpButton, this.sideButton);
-    this.root.append(this.bar, this.panel, this.alert, this.grid, this.empty, this.foot, this.sideBox, this.status);
+    this.sideBox = h("section", {
+      class: "vnb-view-side",
+      "aria-label": "Selected runs side by side",
+      hidden: true,
+    });
+    this.bar.append(
+      h("b", { class: "vnb-view-title" }, "History"),
+      this.title,
+      this.search("Filter runs by text", "Filter runs"),
+      this.chips,
+      h("span", { class: "vnb-view-fill" }),
+      this.columnsButton,
+      this.panelButton("export", () => this.exportPanel("runs", "run", this.total), "Export…"),
+    );
+    this.foot.append(
+      this.count,
+      this.clearSelection,
+      h("span", { class: "vnb-view-fill" }),
+      this.pager,
+      this.lookedUp,
+      this.lookUpButton,
+      this.sideButton,
+    );
+    this.root.append(
+      this.bar,
+      this.panel,
+      this.alert,
+      this.grid,
+      this.empty,
+      this.foot,
+      this.sideBox,
+      this.status,
+    );
     this.on("change:_side", () => this.side());
-    this.on("change:selected_ids", () => { this.draw(); this.footer(); });
+    this.on("change:selected_ids", () => {
+      this.draw();
+      this.footer();
+    });
     this.start();
     this.side();
   }
 
-  get selected() { return this.get("selected_ids"); }
+  get selected() {
+    return this.get("selected_ids");
+  }
 
   head() {
     const { title, chips, columns } = this.get("_head");
-    say(this.title, title ?? "");
+    setText(this.title, title ?? "");
     this.clear.hidden = !this.field.value;
-    refill(this.chips, ...(chips ?? []).map(({ name, text }) => button("chip", () => this.send("drop_filter", { name }), { title: "Take this filter away", "aria-label": `Take away the filter ${text}`, "data-key": name }, icon("close"), ` ${text}`)));
+    replaceChildren(
+      this.chips,
+      ...(chips ?? []).map(({ name, text }) =>
+        button(
+          "chip",
+          () => this.send("drop_filter", { name }),
+          {
+            title: "Take this filter away",
+            "aria-label": `Take away the filter ${text}`,
+            "data-key": name,
+          },
+          icon("close"),
+          ` ${text}`,
+        ),
+      ),
+    );
     this.kinds = new Map((columns ?? []).map((column) => [column.name, column]));
     this.columnsLabel();
     if (this.opened === "columns") this.columnsPanel();
   }
 
   take(message) {
-    this.full = message.columns.map((name) => this.kinds.get(name) ?? { name, kind: "text" });
+    this.allColumns = message.columns.map((name) => this.kinds.get(name) ?? { name, kind: "text" });
     this.fit(message);
     super.take(message);
   }
 
-  // Leave out what has no room; columns that were chosen by hand are all kept and scroll.
+  // Hide dispensable columns that do not fit. Columns chosen by the user are all shown and scroll.
   fit(message = this.latest) {
-    if (!this.full) return;
-    const chosen = JSON.stringify(this.state.columns) !== JSON.stringify(this.get("_head").default);
-    let drawn = this.full;
-    for (const name of chosen ? [] : DISPENSABLE) {
-      if (this.root.clientWidth === 0 || needOf(drawn) <= this.root.clientWidth) break;
-      drawn = drawn.filter((column) => column.name !== name);
+    if (!this.allColumns) return;
+    const isChosen =
+      JSON.stringify(this.state.columns) !== JSON.stringify(this.get("_head").default);
+    let columns = this.allColumns;
+    for (const name of isChosen ? [] : DISPENSABLE) {
+      if (this.root.clientWidth === 0 || minWidth(columns) <= this.root.clientWidth) break;
+      columns = columns.filter((column) => column.name !== name);
     }
-    const same = JSON.stringify(drawn) === JSON.stringify(this.drawn);
-    this.drawn = drawn;
-    this.places = drawn.map((column) => message.columns.indexOf(column.name));
-    this.root.style.setProperty("--vnb-tracks", tracksOf(drawn));
-    this.root.style.setProperty("--vnb-need", `${needOf(drawn)}px`);
+    const isSame = JSON.stringify(columns) === JSON.stringify(this.visible);
+    this.visible = columns;
+    this.cellIndexes = columns.map((column) => message.columns.indexOf(column.name));
+    this.root.style.setProperty("--vnb-tracks", gridTracks(columns));
+    this.root.style.setProperty("--vnb-need", `${minWidth(columns)}px`);
     this.headers();
     this.columnsLabel();
-    if (!same && this.rows.length && message === this.latest) this.draw();
+    if (!isSame && this.rows.length && message === this.latest) this.draw();
   }
 
   columnsLabel() {
     const { columns } = this.state;
-    const drawn = this.drawn?.map((column) => column.name) ?? columns;
-    const hidden = columns.filter((name) => !drawn.includes(name));
-    this.columnsButton.replaceChildren(icon("columns"), h("span", { class: "vnb-view-word" }, "Columns"), h("span", { class: "vnb-view-subtitle" }, `${drawn.length} of ${this.kinds?.size ?? 0}`));
-    this.columnsButton.title = hidden.length ? `No room for: ${hidden.join(", ")}` : "Choose the columns";
+    const visible = this.visible?.map((column) => column.name) ?? columns;
+    const hidden = columns.filter((name) => !visible.includes(name));
+    this.columnsButton.replaceChildren(
+      icon("columns"),
+      h("span", { class: "vnb-view-word" }, "Columns"),
+      h("span", { class: "vnb-view-subtitle" }, `${visible.length} of ${this.kinds?.size ?? 0}`),
+    );
+    this.columnsButton.title = hidden.length
+      ? `No room for: ${hidden.join(", ")}`
+      : "Choose the columns";
   }
 
-  // What stays as it is is not drawn again: it may be under a click, or have the focus.
+  // Redraw the headers only if they have changed: one may have the focus or be under a click.
   headers() {
-    const { order_by: by, descending } = this.state;
-    const content = JSON.stringify([this.drawn, by, descending]);
+    const { order_by: orderBy, descending } = this.state;
+    const content = JSON.stringify([this.visible, orderBy, descending]);
     if (content !== this.headContent) {
       this.headContent = content;
-      this.allBox = h("input", { type: "checkbox", "aria-label": "Select all runs found", tabindex: "-1", onchange: () => (this.selected.length ? this.select([]) : this.selectAll()) });
-      refill(this.headRow, h("div", { role: "columnheader", class: "vnb-table-box" }, h("label", {}, this.allBox)), ...this.drawn.map((column) => {
-        const on = column.name === by;
-        const sort = column.sortable && (on ? (descending ? "descending" : "ascending") : "none");
-        const name = h("span", { class: "vnb-view-cut" }, column.name);
-        const arrow = on && icon(descending ? "down-arrow" : "up-arrow", "vnb-glyph vnb-table-arrow");
-        const sorts = { class: "vnb-table-sort", "data-key": column.name, title: `${column.name}: sort` };
-        return h("div", { role: "columnheader", class: `vnb-table-cell vnb-table-${column.kind}`, "aria-sort": sort }, column.sortable ? button("", () => this.sort(column), sorts, arrow, name) : name);
-      }));
-      put(this.grid, "aria-colcount", this.drawn.length + 1);
+      this.allBox = h("input", {
+        type: "checkbox",
+        "aria-label": "Select all runs found",
+        tabindex: "-1",
+        onchange: () => (this.selected.length ? this.select([]) : this.selectAll()),
+      });
+      replaceChildren(
+        this.headRow,
+        h("div", { role: "columnheader", class: "vnb-table-box" }, h("label", {}, this.allBox)),
+        ...this.visible.map((column) => {
+          const isSorted = column.name === orderBy;
+          const direction = descending ? "descending" : "ascending";
+          const sort = column.sortable && (isSorted ? direction : "none");
+          const name = h("span", { class: "vnb-view-cut" }, column.name);
+          const arrow =
+            isSorted && icon(descending ? "down-arrow" : "up-arrow", "vnb-glyph vnb-table-arrow");
+          const options = {
+            class: "vnb-table-sort",
+            "data-key": column.name,
+            title: `${column.name}: sort`,
+          };
+          return h(
+            "div",
+            {
+              role: "columnheader",
+              class: `vnb-table-cell vnb-table-${column.kind}`,
+              "aria-sort": sort,
+            },
+            column.sortable ? button("", () => this.sort(column), options, arrow, name) : name,
+          );
+        }),
+      );
+      setAttribute(this.grid, "aria-colcount", this.visible.length + 1);
     }
     this.footer();
   }
 
   sort({ name, kind }) {
-    const { order_by: by, descending } = this.state;
-    this.filter({ order_by: name, descending: by === name ? !descending : ["time", "seconds", "number", "quality"].includes(kind) });
+    const { order_by: orderBy, descending } = this.state;
+    this.filter({
+      order_by: name,
+      descending:
+        orderBy === name ? !descending : ["time", "seconds", "number", "quality"].includes(kind),
+    });
   }
 
-  look(row) { return [this.drawn, this.selected.includes(row.id)]; }
+  // State outside of the row that its node depends on.
+  appearance(row) {
+    return [this.visible, this.selected.includes(row.id)];
+  }
 
   rowNode(row, index) {
-    const on = this.selected.includes(row.id);
-    const box = h("input", { type: "checkbox", tabindex: "-1", "aria-label": `Select row ${index + 1}`, checked: on });
-    return h("div", { role: "row", class: "vnb-table-row", id: `${this.id}-${index}`, "aria-rowindex": index + 2, "aria-selected": String(on) },
-      h("div", { role: "gridcell", class: "vnb-table-box" }, h("label", {}, box)), ...this.drawn.map((column, at) => runCell(column, row.cells[this.places[at]], row)));
+    const isSelected = this.selected.includes(row.id);
+    const box = h("input", {
+      type: "checkbox",
+      tabindex: "-1",
+      "aria-label": `Select row ${index + 1}`,
+      checked: isSelected,
+    });
+    return h(
+      "div",
+      {
+        role: "row",
+        class: "vnb-table-row",
+        id: `${this.id}-${index}`,
+        "aria-rowindex": index + 2,
+        "aria-selected": String(isSelected),
+      },
+      h("div", { role: "gridcell", class: "vnb-table-box" }, h("label", {}, box)),
+      ...this.visible.map((column, position) =>
+        runCell(column, row.cells[this.cellIndexes[position]], row),
+      ),
+    );
   }
 
   // --- selection
@@ -404,18 +714,26 @@ class RunsTable extends View {
     if (inBox) event.preventDefault();
     else if (String(window.getSelection() ?? "") && !event.shiftKey) return;
     this.grid.focus({ preventScroll: true });
-    this.active = node.vnbAt;
-    const at = this.offset + this.active;
-    const many = event.ctrlKey || event.metaKey;
-    if (event.shiftKey && this.anchor !== undefined) this.selectRange(this.anchor, at, many ? this.selected : []);
-    else { this.anchor = at; if (inBox || many) this.flip(); else this.select([this.rows[this.active].id]); }
+    this.active = node.vnbPosition;
+    const index = this.offset + this.active;
+    const isMultiple = event.ctrlKey || event.metaKey;
+    if (event.shiftKey && this.anchor !== undefined) {
+      this.selectRange(this.anchor, index, isMultiple ? this.selected : []);
+    } else {
+      this.anchor = index;
+      if (inBox || isMultiple) this.toggleSelected();
+      else this.select([this.rows[this.active].id]);
+    }
     this.mark();
   }
 
   key(event) {
     const command = event.ctrlKey || event.metaKey;
-    if (event.key === " ") { this.active = Math.max(0, this.active); this.anchor = this.offset + this.active; this.flip(); }
-    else if (event.key === "a" && command) this.selectAll();
+    if (event.key === " ") {
+      this.active = Math.max(0, this.active);
+      this.anchor = this.offset + this.active;
+      this.toggleSelected();
+    } else if (event.key === "a" && command) this.selectAll();
     else if (event.key === "Escape" && this.selected.length) this.select([]);
     else if (event.key === "l" && !command && this.canLookUp) this.lookUp();
     else if (event.key === "Enter" && !event.shiftKey && !command) this.showSide();
@@ -423,216 +741,381 @@ class RunsTable extends View {
     return true;
   }
 
-  activate(at, extend = false) {
-    super.activate(at, extend);
-    const here = this.offset + this.active;
-    if (extend) this.selectRange(this.anchor ?? here, here, []);
-    else this.anchor = here;
+  activate(position, extend = false) {
+    super.activate(position, extend);
+    const index = this.offset + this.active;
+    if (extend) this.selectRange(this.anchor ?? index, index, []);
+    else this.anchor = index;
   }
 
-  flip() { if (this.rows[this.active]) this.select(flipped(this.selected, this.rows[this.active].id)); }
+  toggleSelected() {
+    if (this.rows[this.active]) this.select(toggled(this.selected, this.rows[this.active].id));
+  }
 
   select(ids) {
     this.model.set("selected_ids", ids);
     this.model.save_changes();
   }
 
-  selectAll() { this.selectRange(0, Math.max(0, this.total - 1), []); }
+  selectAll() {
+    this.selectRange(0, Math.max(0, this.total - 1), []);
+  }
 
-  selectRange(from, to, keep) { this.send("select_range", { from, to, keep }); }
+  selectRange(from, to, keep) {
+    this.send("select_range", { from, to, keep });
+  }
 
   footer() {
     const { total, all, latest, allBox } = this;
     const count = this.selected.length;
-    const every = total > 0 && count >= total;
-    if (allBox) Object.assign(allBox, { checked: every, indeterminate: count > 0 && !every });
-    if (this.amount) say(this.amount, `${figure(total)} ${plural(total, "run")} as`);
-    const words = total === all ? ` ${plural(total, "run")}` : ` of ${figure(all)} ${plural(all, "run")}`;
+    const isAll = total > 0 && count >= total;
+    if (allBox) Object.assign(allBox, { checked: isAll, indeterminate: count > 0 && !isAll });
+    if (this.amount) setText(this.amount, `${formatNumber(total)} ${pluralize(total, "run")} as`);
+    const noun =
+      total === all
+        ? ` ${pluralize(total, "run")}`
+        : ` of ${formatNumber(all)} ${pluralize(all, "run")}`;
     const doubts = this.rows.filter((row) => row.doubt).length;
-    const where = this.rows.length < total ? " on this page" : "";
+    const scope = this.rows.length < total ? " on this page" : "";
     const dot = () => h("span", { class: "vnb-table-dot" }, "·");
-    refill(this.count, h("b", {}, figure(total) + (latest?.rough ? "+" : "")), words, doubts && dot(), doubts && icon("doubt", "vnb-glyph vnb-table-doubt"), doubts && ` ${figure(doubts)} in doubt${where}`, count && dot(), count && `${figure(count)} selected`);
+    replaceChildren(
+      this.count,
+      h("b", {}, formatNumber(total) + (latest?.rough ? "+" : "")),
+      noun,
+      doubts && dot(),
+      doubts && icon("doubt", "vnb-glyph vnb-table-doubt"),
+      doubts && ` ${formatNumber(doubts)} in doubt${scope}`,
+      count && dot(),
+      count && `${formatNumber(count)} selected`,
+    );
     this.clearSelection.hidden = !count;
     this.sideButton.disabled = !count;
     this.lookUpState();
     this.sideButton.title = count ? "Show the selected runs side by side" : "Select runs first";
-    super.footer(all ? "No run matches the filter." : "No runs yet. Runs appear here as soon as they are sent.");
+    super.footer(
+      all
+        ? "No run matches the filter."
+        : "No runs yet. Runs appear here as soon as they are sent.",
+    );
   }
 
   // --- runs in doubt
 
-  get canLookUp() { return this.get("_head").can.includes("look_up"); }
+  get canLookUp() {
+    return this.get("_head").can.includes("look_up");
+  }
 
-  // The selected runs, or else the active one; the kernel takes those of them that are in doubt.
+  // Look up the selected runs or the active one. The kernel ignores those that are not in doubt.
   lookUp() {
-    const active = this.rows[this.active];
-    const ids = this.selected.length || !active ? this.selected : [active.id];
+    const activeRow = this.rows[this.active];
+    const ids = this.selected.length || !activeRow ? this.selected : [activeRow.id];
     if (!ids.length) return;
-    say(this.lookedUp, "Looking up…");
+    setText(this.lookedUp, "Looking up…");
     this.send("look_up", { ids });
   }
 
   receive(message) {
-    if (message.kind === "looked_up") say(this.lookedUp, message.text);
+    if (message.kind === "looked_up") setText(this.lookedUp, message.text);
     else super.receive(message);
   }
 
   lookUpState() {
     const { selected, lookUpButton, rows } = this;
     const hadFocus = lookUpButton === document.activeElement;
-    const open = rows.filter((row) => row.open).map((row) => row.id);
-    const elsewhere = selected.some((id) => !rows.some((row) => row.id === id));
-    lookUpButton.hidden = !this.canLookUp || !(open.length || elsewhere);
-    lookUpButton.disabled = !elsewhere && !selected.some((id) => open.includes(id));
-    if (hadFocus && (lookUpButton.hidden || lookUpButton.disabled)) this.grid.focus({ preventScroll: true });
+    const openIds = rows.filter((row) => row.open).map((row) => row.id);
+    const isOffPage = selected.some((id) => !rows.some((row) => row.id === id));
+    lookUpButton.hidden = !this.canLookUp || !(openIds.length || isOffPage);
+    lookUpButton.disabled = !isOffPage && !selected.some((id) => openIds.includes(id));
+    if (hadFocus && (lookUpButton.hidden || lookUpButton.disabled)) {
+      this.grid.focus({ preventScroll: true });
+    }
   }
 
-  // Progress of a first search, which reads many runs.
+  // Progress of the first search, which builds the index.
   progress({ reach: [done, total] }) {
     const percent = total ? Math.floor((100 * done) / total) : 100;
-    clearTimeout(this.patience);
-    this.busy(`Searching… ${percent} % of ${figure(total)} runs`);
+    clearTimeout(this.busyTimer);
+    this.busy(`Searching… ${percent} % of ${formatNumber(total)} runs`);
   }
 
   // --- columns and side by side
 
   columnsPanel() {
-    const { columns, default: usual, note } = this.get("_head");
+    const { columns, default: defaultColumns, note } = this.get("_head");
     const boxes = columns.map(({ name }) => {
-      const box = h("input", { type: "checkbox", "data-key": name, checked: this.state.columns.includes(name), onchange: () => this.choose(name, box.checked) });
-      return h("label", { class: "vnb-table-choice", title: name }, box, h("span", { class: "vnb-view-cut" }, name));
+      const box = h("input", {
+        type: "checkbox",
+        "data-key": name,
+        checked: this.state.columns.includes(name),
+        onchange: () => this.choose(name, box.checked),
+      });
+      return h(
+        "label",
+        { class: "vnb-table-choice", title: name },
+        box,
+        h("span", { class: "vnb-view-cut" }, name),
+      );
     });
-    refill(this.panel, h("fieldset", { class: "vnb-table-choices" }, h("legend", {}, "Columns shown"), boxes), button("button", () => this.filter({ columns: usual }), {}, "Default columns"), h("div", { class: "vnb-view-quiet" }, note));
+    replaceChildren(
+      this.panel,
+      h("fieldset", { class: "vnb-table-choices" }, h("legend", {}, "Columns shown"), boxes),
+      button("button", () => this.filter({ columns: defaultColumns }), {}, "Default columns"),
+      h("div", { class: "vnb-view-quiet" }, note),
+    );
   }
 
-  choose(name, on) {
+  choose(name, isShown) {
     const { columns } = this.state;
     const others = columns.filter((column) => column !== name);
     const order = [...columns, ...this.kinds.keys()];
-    const chosen = on ? [...others, name].sort((a, b) => order.indexOf(a) - order.indexOf(b)) : others;
-    if (chosen.length) this.filter({ columns: chosen }); else this.columnsPanel();
+    const chosen = isShown
+      ? [...others, name].sort((a, b) => order.indexOf(a) - order.indexOf(b))
+      : others;
+    if (chosen.length) this.filter({ columns: chosen });
+    else this.columnsPanel();
   }
 
   showSide() {
     if (!this.selected.length) return;
-    this.reveals = this.sideBox.hidden;
+    this.scrollsToSide = this.sideBox.hidden;
     this.send("side_by_side", { ids: this.selected });
-    if (!this.reveals) this.sideBox.scrollIntoView({ block: "nearest" });
+    if (!this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
   }
 
   side() {
     const html = this.get("_side");
     this.sideBox.hidden = !html;
-    const shut = button("bare", () => { this.send("close_side"); this.sideButton.focus(); }, { "aria-label": "Close side by side", title: "Close" }, icon("close"));
-    refill(this.sideBox, html && h("div", { class: "vnb-view-sidebar" }, h("b", {}, "Side by side"), h("span", { class: "vnb-view-fill" }), shut), html && fill(h("div"), html));
-    if (html && this.reveals) this.sideBox.scrollIntoView({ block: "nearest" });
-    this.reveals = false;
+    const closeButton = button(
+      "bare",
+      () => {
+        this.send("close_side");
+        this.sideButton.focus();
+      },
+      { "aria-label": "Close side by side", title: "Close" },
+      icon("close"),
+    );
+    replaceChildren(
+      this.sideBox,
+      html &&
+        h(
+          "div",
+          { class: "vnb-view-sidebar" },
+          h("b", {}, "Side by side"),
+          h("span", { class: "vnb-view-fill" }),
+          closeButton,
+        ),
+      html && setTrustedHtml(h("div"), html),
+    );
+    if (html && this.scrollsToSide) this.sideBox.scrollIntoView({ block: "nearest" });
+    this.scrollsToSide = false;
   }
-
 }
 
-class CasesGrid extends View {
+class CasesGrid extends TableView {
   constructor(model, el) {
     super(model, el, 25, ["search", "states", "labels", "failures"]);
     this.root.classList.add("vnb-grid");
-    put(this.grid, "aria-label", "Cases and releases");
+    setAttribute(this.grid, "aria-label", "Cases and releases");
     this.column = 2;
     this.top = h("div", { class: "vnb-grid-summary-box" });
     this.codeBody = h("div", { class: "vnb-grid-code-body" });
-    this.code = h("details", { class: "vnb-grid-code", ontoggle: () => this.showCode(true) }, h("summary", {}, "Code and prompts of the releases"), this.codeBody);
+    this.code = h(
+      "details",
+      { class: "vnb-grid-code", ontoggle: () => this.showCode(true) },
+      h("summary", {}, "Code and prompts of the releases"),
+      this.codeBody,
+    );
     this.chips = h("span", { class: "vnb-grid-filters", role: "group", "aria-label": "Filters" });
     this.about = h("span", { class: "vnb-grid-remark" });
     this.keys = h("span", { class: "vnb-grid-keys" });
     this.foot.append(this.pager, this.status, this.about, this.keys);
-    this.root.append(this.bar, this.panel, this.top, this.code, h("div", { class: "vnb-grid-filterbar" }, this.search("Search inputs and outputs", "search inputs and outputs"), this.chips, this.count), this.alert, this.grid, this.empty, this.foot);
+    this.root.append(
+      this.bar,
+      this.panel,
+      this.top,
+      this.code,
+      h(
+        "div",
+        { class: "vnb-grid-filterbar" },
+        this.search("Search inputs and outputs", "search inputs and outputs"),
+        this.chips,
+        this.count,
+      ),
+      this.alert,
+      this.grid,
+      this.empty,
+      this.foot,
+    );
     this.on("change:opened", () => this.showOpened());
     this.on("change:code", () => this.showCode());
-    // The case in full stands outside of this view; Escape closes it from there, too.
-    this.escape = (event) => { if (event.key === "Escape" && !event.defaultPrevented && this.get("opened")) { event.stopPropagation(); this.send("close"); } };
-    this.ends.push(() => this.whole?.removeEventListener("keydown", this.escape));
+    // The details of a case are another widget; Escape closes them from there, too.
+    this.closeOnEscape = (event) => {
+      if (event.key === "Escape" && !event.defaultPrevented && this.get("opened")) {
+        event.stopPropagation();
+        this.send("close");
+      }
+    };
+    this.cleanups.push(() => this.container?.removeEventListener("keydown", this.closeOnEscape));
     requestAnimationFrame(() => {
-      this.whole = this.el.closest(".vnb-grid-view");
-      this.whole?.addEventListener("keydown", this.escape);
-      this.dress();
+      this.container = this.el.closest(".vnb-grid-view");
+      this.container?.addEventListener("keydown", this.closeOnEscape);
+      this.labelDetails();
     });
     this.start();
     this.showCode();
   }
 
   footer() {
-    const words = `${figure(this.all)} ${plural(this.all, "case")}, ${this.get("_head").order}`;
-    say(this.count, this.total === this.all ? words : `${figure(this.total)} of ${words}`);
+    const { order } = this.get("_head");
+    const text = `${formatNumber(this.all)} ${pluralize(this.all, "case")}, ${order}`;
+    setText(this.count, this.total === this.all ? text : `${formatNumber(this.total)} of ${text}`);
     this.grid.hidden = this.total === 0;
-    super.footer(this.all ? "No case matches these filters." : "There are no stored runs to compare yet: run the deployment on these release tags first.");
+    super.footer(
+      this.all
+        ? "No case matches these filters."
+        : "No runs to compare yet. Run the deployment on these release tags first.",
+    );
   }
 
   // --- heading and columns
 
   head() {
-    const { title, about, metrics, metric, releases, baseline, can, summary, foot } = this.get("_head");
-    put(this.root, "aria-label", `Comparison of ${title}`);
-    const choice = (word, label, options, value, kind, key) => options.length > 1 && h("label", { class: "vnb-grid-choice" }, word, select(label, options.map((each) => [each.name, each.label]), value, (name) => this.send(kind, { [key]: name })));
-    refill(this.bar, h("b", { class: "vnb-view-title" }, "Compare"), h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")),
-      choice("by", "Metric that decides", metrics, metric, "metric", "name"), choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
-      can.includes("blind") && button("button", () => this.blind(), { "aria-label": "Rate blind", "data-key": "blind" }, "Blind…"),
-      this.panelButton("export", () => this.exportPanel(`${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`, "case", this.all), "Export…"));
-    fill(this.top, summary);
+    const { title, about, metrics, metric, releases, baseline, can, summary, foot } =
+      this.get("_head");
+    setAttribute(this.root, "aria-label", `Comparison of ${title}`);
+    const choice = (caption, label, options, value, kind, key) =>
+      options.length > 1 &&
+      h(
+        "label",
+        { class: "vnb-grid-choice" },
+        caption,
+        select(
+          label,
+          options.map((option) => [option.name, option.label]),
+          value,
+          (name) => this.send(kind, { [key]: name }),
+        ),
+      );
+    replaceChildren(
+      this.bar,
+      h("b", { class: "vnb-view-title" }, "Compare"),
+      h("span", { class: "vnb-grid-about" }, [title, about].filter(Boolean).join(" · ")),
+      choice("by", "Metric that decides", metrics, metric, "metric", "name"),
+      choice("baseline", "Baseline", releases, baseline, "baseline", "release"),
+      can.includes("blind") &&
+        button(
+          "button",
+          () => this.blind(),
+          { "aria-label": "Rate blind", "data-key": "blind" },
+          "Blind…",
+        ),
+      this.panelButton(
+        "export",
+        () =>
+          this.exportPanel(
+            `${title.replace(/[^\w.-]+/g, "-") || "comparison"}-compared`,
+            "case",
+            this.all,
+          ),
+        "Export…",
+      ),
+    );
+    setTrustedHtml(this.top, summary);
     this.code.hidden = !can.includes("code");
     this.columns();
     this.filterChips();
-    say(this.about, foot);
-    say(this.keys, `j k cases · h l releases · Enter opens${can.includes("rate") ? " · 1–5 rate" : ""}${can.includes("fail") ? " · f failure" : ""}${can.includes("blind") ? " · b blind" : ""}`);
+    setText(this.about, foot);
+    const keys = [
+      "j k cases · h l releases · Enter opens",
+      can.includes("rate") && "1–5 rate",
+      can.includes("fail") && "f failure",
+      can.includes("blind") && "b blind",
+    ];
+    setText(this.keys, keys.filter(Boolean).join(" · "));
   }
 
   columns() {
     const { columns } = this.get("_head");
     this.root.style.setProperty("--vnb-others", Math.max(1, columns.length - 1));
-    put(this.grid, "aria-colcount", columns.length + 1);
-    this.headRow.replaceChildren(h("div", { role: "columnheader", class: "vnb-grid-cell vnb-grid-case" }, h("b", {}, "case")), ...columns.map(({ label, worse }, at) => {
-      const words = at ? `against ${columns[0].label}${worse ? ` · ${figure(worse)} worse` : ""}` : "pinned baseline";
-      return h("div", { role: "columnheader", class: `vnb-grid-cell ${at ? "" : "vnb-grid-at-baseline"}` }, at ? null : icon("pin"), h("b", { class: "vnb-view-code" }, label), h("span", { class: "vnb-grid-remark" }, words));
-    }));
+    setAttribute(this.grid, "aria-colcount", columns.length + 1);
+    this.headRow.replaceChildren(
+      h("div", { role: "columnheader", class: "vnb-grid-cell vnb-grid-case" }, h("b", {}, "case")),
+      ...columns.map(({ label, worse }, position) => {
+        const remark = position
+          ? `against ${columns[0].label}${worse ? ` · ${formatNumber(worse)} worse` : ""}`
+          : "pinned baseline";
+        return h(
+          "div",
+          {
+            role: "columnheader",
+            class: `vnb-grid-cell ${position ? "" : "vnb-grid-at-baseline"}`,
+          },
+          position ? null : icon("pin"),
+          h("b", { class: "vnb-view-code" }, label),
+          h("span", { class: "vnb-grid-remark" }, remark),
+        );
+      }),
+    );
   }
 
-  showCode(asks = false) {
+  showCode(load = false) {
     const html = this.get("code");
-    if (asks && this.code.open && !html) this.send("code");
-    this.codeBody.replaceChildren(html ? fill(h("div"), html) : "Reading…");
+    if (load && this.code.open && !html) this.send("code");
+    this.codeBody.replaceChildren(html ? setTrustedHtml(h("div"), html) : "Reading…");
   }
 
-  fit() { this.root.classList.toggle("vnb-grid-narrow", this.root.clientWidth > 0 && this.root.clientWidth < NARROW); }
+  fit() {
+    this.root.classList.toggle(
+      "vnb-grid-narrow",
+      this.root.clientWidth > 0 && this.root.clientWidth < NARROW_WIDTH_PX,
+    );
+  }
 
   rowNode(row, index) {
-    const node = fill(h("div"), row.html).firstElementChild;
-    put(node, "aria-rowindex", index + 2);
-    [...node.children].forEach((cell, at) => { cell.id = `${this.id}-${index}-${at}`; cell.dataset.column = at; put(cell, "aria-colindex", at + 1); });
+    const node = setTrustedHtml(h("div"), row.html).firstElementChild;
+    setAttribute(node, "aria-rowindex", index + 2);
+    [...node.children].forEach((cell, position) => {
+      cell.id = `${this.id}-${index}-${position}`;
+      cell.dataset.column = position;
+      setAttribute(cell, "aria-colindex", position + 1);
+    });
     return node;
   }
 
   // --- the active cell
 
-  focusNode() { return super.focusNode()?.children[this.column]; }
+  focusNode() {
+    return super.focusNode()?.children[this.column];
+  }
 
   click(event) {
     const cell = event.target.closest(".vnb-grid-row > [data-column]");
     if (!cell) return;
-    const { id } = this.rows[cell.parentNode.vnbAt];
-    const acts = event.target.closest("button");
-    if (acts) { if (acts.dataset.replay) this.send("replay", { id, release: acts.dataset.replay }); else this.open(id); return; }
+    const { id } = this.rows[cell.parentNode.vnbPosition];
+    const action = event.target.closest("button");
+    if (action) {
+      if (action.dataset.replay) this.send("replay", { id, release: action.dataset.replay });
+      else this.open(id);
+      return;
+    }
     this.grid.focus({ preventScroll: true });
     this.column = Number(cell.dataset.column);
-    this.activate(cell.parentNode.vnbAt);
+    this.activate(cell.parentNode.vnbPosition);
     if (!String(window.getSelection() ?? "")) this.open(id);
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey) return false;
     const { columns, can } = this.get("_head");
-    const rows = { j: 1, k: -1 }[event.key];
-    const by = { l: 1, ArrowRight: 1, h: -1, ArrowLeft: -1 }[event.key];
-    if (rows) this.activate(Math.max(this.offset ? -1 : 0, this.active + rows));
-    else if (by) { if (this.active >= 0) this.column = Math.max(0, Math.min(this.column + by, columns.length)); this.activate(Math.max(0, this.active)); }
-    else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
+    const rowStep = { j: 1, k: -1 }[event.key];
+    const columnStep = { l: 1, ArrowRight: 1, h: -1, ArrowLeft: -1 }[event.key];
+    if (rowStep) this.activate(Math.max(this.offset ? -1 : 0, this.active + rowStep));
+    else if (columnStep) {
+      if (this.active >= 0) {
+        this.column = Math.max(0, Math.min(this.column + columnStep, columns.length));
+      }
+      this.activate(Math.max(0, this.active));
+    } else if (/^[1-5]$/.test(event.key)) this.rate((Number(event.key) - 1) / 4);
     else if (event.key === "Enter" || event.key === " ") this.open(this.rows[this.active]?.id);
     else if (event.key === "f" && can.includes("fail")) this.fail();
     else if (event.key === "b" && can.includes("blind")) this.blind();
@@ -640,8 +1123,8 @@ class CasesGrid extends View {
     return true;
   }
 
-  // The chosen answer; where there is none the first row is marked, so that one sees what to choose.
-  chosen() {
+  // Return the active answer. If there is none, activate the first row and ask for a choice.
+  activeAnswer() {
     const column = this.get("_head").columns[this.column - 1];
     if (this.active >= 0 && column) return { id: this.rows[this.active].id, release: column.name };
     this.busy("Choose an answer first: j and k, h and l");
@@ -650,81 +1133,182 @@ class CasesGrid extends View {
   }
 
   rate(quality) {
-    const answer = this.chosen();
+    const answer = this.activeAnswer();
     if (answer) this.send("rate", { ...answer, quality });
   }
 
-  // --- failures: what is wrong with the chosen answer, in a word
+  // --- failures: names of what is wrong with the active answer
 
   fail() {
-    this.failing = this.chosen();
+    this.failing = this.activeAnswer();
     if (!this.failing) return;
     this.opened = "";
-    this.grid.after(this.panel);  // so that the rows do not move
+    this.grid.after(this.panel); // below the grid: the rows must not move
     this.toggle("failure", () => this.failurePanel());
   }
 
   failurePanel() {
-    const title = `Failure of case ${figure(this.rows[this.active].number)} on ${this.get("_head").columns[this.column - 1].label}`;
-    this.names = h("datalist", { id: `${this.id}-names` });
-    const field = h("input", { type: "text", class: "vnb-view-field", "aria-label": title, placeholder: "what is wrong; Escape goes back", maxlength: 80, list: this.names.id, spellcheck: "false", onkeydown: (event) => {
-      if (event.key !== "Enter") return;
-      swallow(event);
-      if (field.value.trim()) this.send("fail", { ...this.failing, name: field.value, has: true });
-      field.value = "";
-    } });
-    this.named = h("span", { class: "vnb-view-chips" });
-    this.panel.replaceChildren(h("span", {}, title), field, this.names, this.named);
-    this.namedChips();
+    const { number } = this.rows[this.active];
+    const { label } = this.get("_head").columns[this.column - 1];
+    const title = `Failure of case ${formatNumber(number)} on ${label}`;
+    this.failureNames = h("datalist", { id: `${this.id}-names` });
+    const field = h("input", {
+      type: "text",
+      class: "vnb-view-field",
+      "aria-label": title,
+      placeholder: "what is wrong; Escape goes back",
+      maxlength: 80,
+      list: this.failureNames.id,
+      spellcheck: "false",
+      onkeydown: (event) => {
+        if (event.key !== "Enter") return;
+        consume(event);
+        if (field.value.trim()) {
+          this.send("fail", { ...this.failing, name: field.value, has: true });
+        }
+        field.value = "";
+      },
+    });
+    this.failureList = h("span", { class: "vnb-view-chips" });
+    this.panel.replaceChildren(h("span", {}, title), field, this.failureNames, this.failureList);
+    this.showFailures();
   }
 
-  namedChips() {
-    this.names.replaceChildren(...this.get("_head").failures.names.map((name) => h("option", { value: name })));
-    const found = this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
-    refill(this.named, ...found.map(([name, label, proposed]) => button("chip", () => { this.panel.querySelector("input").focus(); this.send("fail", { ...this.failing, name, has: proposed }); }, { title: proposed ? "" : "Remove", "data-key": `failure ${name}` }, icon(proposed ? "check" : "close"), h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"), ` ${label}`)));
+  showFailures() {
+    this.failureNames.replaceChildren(
+      ...this.get("_head").failures.names.map((name) => h("option", { value: name })),
+    );
+    const failures =
+      this.rows.find((row) => row.id === this.failing.id)?.failures[this.failing.release] ?? [];
+    replaceChildren(
+      this.failureList,
+      ...failures.map(([name, label, proposed]) =>
+        button(
+          "chip",
+          () => {
+            this.panel.querySelector("input").focus();
+            this.send("fail", { ...this.failing, name, has: proposed });
+          },
+          { title: proposed ? "" : "Remove", "data-key": `failure ${name}` },
+          icon(proposed ? "check" : "close"),
+          h("span", { class: proposed ? "" : "vnb-sr-only" }, proposed ? "Confirm" : "Remove"),
+          ` ${label}`,
+        ),
+      ),
+    );
   }
 
-  draw() { super.draw(); if (this.opened === "failure") this.namedChips(); }
+  draw() {
+    super.draw();
+    if (this.opened === "failure") this.showFailures();
+  }
 
   // --- filters
 
   filterChips() {
     const { filters, labels, failures } = this.get("_head");
-    const { states, labels: picked } = this.state;
-    const groups = labels.map((each) => ({ ...each, chosen: Object.hasOwn(picked, each.name) ? picked[each.name] : [], choose: (some) => this.filter({ labels: { ...picked, [each.name]: some } }) }));
-    if (failures.values.length) groups.push({ ...failures, name: "failures", label: "failure", more: 0, chosen: this.state.failures, choose: (some) => this.filter({ failures: some }) });
-    const chip = (key, text, count, on, call) => h("button", { type: "button", class: "vnb-grid-toggle", "aria-pressed": String(on), "data-key": key, onclick: call }, on && icon("check"), text, " ", h("span", { class: "vnb-view-quiet" }, figure(count)));
-    refill(this.chips, ...filters.map(({ name, label, count }) => chip(`state ${name}`, label, count, states.includes(name), () => this.filter({ states: flipped(states, name) }))), ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
-      const options = [["", "all"], ...values.map(([value, text, count]) => [value, `${text} (${figure(count)})`])];
-      return [h("span", { class: "vnb-grid-divider" }), h("span", { class: "vnb-grid-filters", role: "group", "aria-label": label }, h("span", { class: "vnb-view-quiet" }, label),
-        values.length + more > CHIPS ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : [])) : values.map(([value, text, count]) => chip(`${name} ${value}`, text, count, chosen.includes(value), () => choose(flipped(chosen, value)))))];
+    const { states, labels: selected } = this.state;
+    const groups = labels.map((label) => ({
+      ...label,
+      chosen: Object.hasOwn(selected, label.name) ? selected[label.name] : [],
+      choose: (values) => this.filter({ labels: { ...selected, [label.name]: values } }),
     }));
+    if (failures.values.length) {
+      groups.push({
+        ...failures,
+        name: "failures",
+        label: "failure",
+        more: 0,
+        chosen: this.state.failures,
+        choose: (values) => this.filter({ failures: values }),
+      });
+    }
+    const chip = (key, text, count, isPressed, onclick) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "vnb-grid-toggle",
+          "aria-pressed": String(isPressed),
+          "data-key": key,
+          onclick,
+        },
+        isPressed && icon("check"),
+        text,
+        " ",
+        h("span", { class: "vnb-view-quiet" }, formatNumber(count)),
+      );
+    replaceChildren(
+      this.chips,
+      ...filters.map(({ name, label, count }) =>
+        chip(`state ${name}`, label, count, states.includes(name), () =>
+          this.filter({ states: toggled(states, name) }),
+        ),
+      ),
+      ...groups.flatMap(({ name, label, values, more, chosen, choose }) => {
+        const options = [
+          ["", "all"],
+          ...values.map(([value, text, count]) => [value, `${text} (${formatNumber(count)})`]),
+        ];
+        return [
+          h("span", { class: "vnb-grid-divider" }),
+          h(
+            "span",
+            { class: "vnb-grid-filters", role: "group", "aria-label": label },
+            h("span", { class: "vnb-view-quiet" }, label),
+            values.length + more > MAX_CHIPS
+              ? select(label, options, chosen[0] ?? "", (value) => choose(value ? [value] : []))
+              : values.map(([value, text, count]) =>
+                  chip(`${name} ${value}`, text, count, chosen.includes(value), () =>
+                    choose(toggled(chosen, value)),
+                  ),
+                ),
+          ),
+        ];
+      }),
+    );
   }
 
-  // --- the case in full, and the blind rating in the grid's place
+  // --- details of a case; blind rating, which replaces the grid
 
-  open(id) { if (id) { this.wants = true; this.send("open", { id }); } }
+  open(id) {
+    if (id) {
+      this.wantsDetails = true;
+      this.send("open", { id });
+    }
+  }
 
-  dress() {
-    this.full = this.whole?.querySelector(".vnb-case") ?? null;
+  labelDetails() {
+    this.details = this.container?.querySelector(".vnb-case") ?? null;
     const names = { role: "region", "aria-label": "The case in full", tabindex: "-1" };
-    for (const [name, value] of Object.entries(this.full ? names : {})) put(this.full, name, value);
+    for (const [name, value] of Object.entries(this.details ? names : {})) {
+      setAttribute(this.details, name, value);
+    }
   }
 
   showOpened() {
-    this.dress();
-    if (!this.get("opened")) { if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true }); return; }
-    if (!this.wants) return;
-    this.wants = false;
-    say(this.status, "The case is shown in full below; Escape closes it");
-    requestAnimationFrame(() => this.full?.scrollIntoView({ block: "nearest" }));
+    this.labelDetails();
+    if (!this.get("opened")) {
+      if (!this.root.contains(document.activeElement)) this.grid.focus({ preventScroll: true });
+      return;
+    }
+    if (!this.wantsDetails) return;
+    this.wantsDetails = false;
+    setText(this.status, "The case is shown in full below; Escape closes it");
+    requestAnimationFrame(() => this.details?.scrollIntoView({ block: "nearest" }));
   }
 
   blind() {
     this.send("blind", { release: this.get("_head").columns[this.column - 1]?.name ?? "" });
-    const until = Date.now() + FOCUS_MS;
-    whenFound(this, () => this.whole?.querySelector(".vnb-blind") ?? Date.now() > until, (rating) => rating.focus?.());
+    const deadline = Date.now() + BLIND_TIMEOUT_MS;
+    waitFor(
+      this,
+      () => this.container?.querySelector(".vnb-blind") ?? Date.now() > deadline,
+      (rating) => rating.focus?.(),
+    );
   }
 }
 
-export default widget((model, el) => (model.get("kind") === "cases" ? new CasesGrid(model, el) : new RunsTable(model, el)));
+export default widget((model, el) =>
+  model.get("kind") === "cases" ? new CasesGrid(model, el) : new RunsTable(model, el),
+);
