@@ -136,15 +136,16 @@ def test_cancelled_form_looks_its_run_up(ws, counting, until):
     assert (run.state, run.doubt) == ("CANCELLED", "SENT")
     assert "Cancelled; it may still have run." in html_of(form)
     bars = form._runs.bars
+    look_up_run = bars._events["look up"]
     counting.lag = 1e6
-    bars._events["look up"](run, {})
+    look_up_run(run, {})
     assert bars.wait(PATIENCE)
     (bar,) = bars.bars
     assert (bar["in_doubt"], bar["problem"]) == (True, "")
     assert bar["looked_up"] == "The server lists no execution of it yet."
     counting.lag = 0.0
     counting.release()
-    bars._events["look up"](run, {})
+    look_up_run(run, {})
     assert bars.wait(PATIENCE)
     (bar,) = bars.bars
     assert (bar["in_doubt"], bar["looked_up"]) == (False, "Looked up: it ended as FULFILLED.")
