@@ -361,7 +361,7 @@ def test_the_difference_of_the_code_is_folded_until_it_is_asked_for(grid):
     grid.exchange()
     assert grid.whole.wait(10)  # type: ignore[attr-defined]
     grid.exchange()
-    expect(grid.page.get_by_text("The code of the releases does not differ.")).to_be_visible()
+    expect(grid.page.get_by_text("No code difference to display:")).to_be_visible()
 
 
 def test_filters_are_pressed_and_survive_another_display(grid):

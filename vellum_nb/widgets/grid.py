@@ -455,7 +455,8 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
                 f"<h4>{name_html(release)}: {diff.sentence}</h4>{diff._repr_html_()}"
                 for release, diff in self._own.code_diffs.items()
             )
-            self.table.code = html or "<p>The code of the releases does not differ.</p>"
+            nothing = "No code difference to display: it is the same, has moved or is unreadable."
+            self.table.code = html or f"<p>{nothing}</p>"
 
         self.table.guarded("action", show)
 
