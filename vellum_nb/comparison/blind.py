@@ -142,8 +142,8 @@ class BlindSession:
     pairs : list of BlindPair
         The cases with an answer on both releases.
     total, same, missing : int
-        Number of cases to rate; with identical outputs, which are ties; without an answer on both
-        releases, or with deleted runs.
+        Number of cases to rate; with identical outputs, which are ties; without an answer on one
+        of the releases, or with deleted runs.
     is_kept : bool
         Whether ratings outlive the kernel.
     """

@@ -112,7 +112,7 @@ class Case:
         return run if is_answer(run) else None
 
     def status(self, release: str) -> Status:
-        """Return whether the answer differs from the baseline's; "missing" without both."""
+        """Return whether the answer differs from the baseline's; "missing" if one of them is."""
         base, answer = self.answer(self.baseline), self.answer(release)
         if base is None or answer is None:
             return "missing"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Verdict = Literal["better", "worse", "same", "noise", "missing", "unscored", "error"]
 """Verdict on a case on one release.
 
-``"noise"`` if repeats differ as much, ``"missing"`` without an answer on both releases,
+``"noise"`` if repeats differ as much, ``"missing"`` if the release or the baseline has no answer,
 ``"unscored"`` if the metric does not apply, ``"error"`` if it raised.
 """
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -369,8 +369,8 @@ class ReleaseResult:
     better, same, worse, noise : int
         Number of cases with this verdict.
     missing, unscored, error : int
-        Number of cases without an answer on both releases, outside the scope of the metric, and
-        with an exception.
+        Number of cases without an answer on the release or the baseline, outside the scope of the
+        metric, and with an exception in the metric.
     changed, unchanged : int
         Number of cases with different answers, and with identical answers.
     noise_floor, noise_pairs : float or None, int
