@@ -211,7 +211,7 @@ def test_a_run_that_is_cut_off_three_times_is_left_to_a_later_session(history):
     sweep = swept(history, planned(history, 3), cut_off).resume()
     assert sweep.state == "stopped"
     assert progress_of(sweep).why == (
-        "1 run cancelled by the server each time: resume repeats them"
+        "1 run cancelled on the server each time: resume repeats them"
     )
     assert states(history) == ["CANCELLED"] * 3 + ["FULFILLED"] * 2
     later = progress_of(again_later(history, sweep, answered).resume())

@@ -86,7 +86,8 @@ class AdaptiveConcurrency:
     failures the limit grows by half. The next round keeps it if it raised the rate (Little's law:
     calls under way / seconds per call). Otherwise the limit steps back, and grows again some rounds
     later. If the server is busy, it shrinks, at most once per round, and no call starts before the
-    time that the server asked for (`not_before`). A fixed `concurrency` only waits.
+    time that the server asked for (`not_before`). A fixed `concurrency` stays as it is and only
+    waits for that time.
     """
 
     def __init__(self, concurrency: int | None = None, *, most: int = MAX_CONCURRENCY) -> None:
@@ -731,7 +732,7 @@ class Driver(threading.Thread):
 
 
 def is_cut_off(run: Run) -> bool:
-    """Return whether the server cancelled the execution of `run`."""
+    """Return whether the execution of `run` was cancelled on the server."""
     return run.state == "CANCELLED" and run.doubt is None
 
 
@@ -742,7 +743,7 @@ def _unresolved_message(runs: Sequence[Run]) -> str:
     doubtful, cut_off = (plural(count, "run", "runs") for count in counts)
     parts = [
         f"{doubtful} in doubt, which the server does not list: resume looks them up again",
-        f"{cut_off} cancelled by the server each time: resume repeats them",
+        f"{cut_off} cancelled on the server each time: resume repeats them",
     ]
     return "; ".join(part for part, count in zip(parts, counts, strict=True) if count)
 

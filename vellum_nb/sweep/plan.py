@@ -415,8 +415,8 @@ def _with_order(
 ) -> SweepRecord:
     """Return a new sweep with the order of its cases.
 
-    Cases of an earlier sweep come first, in its order; the sweep that shares most cases counts,
-    with its seed. The order of the other cases is random.
+    The cases shared with an earlier sweep come first, in its order and with its seed; of several
+    sweeps, the one that shares most cases. The order of the other cases is random.
     """
     positions = {case.case_id: case.position for case in cases}
     first, source = list[int](), record

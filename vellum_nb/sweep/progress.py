@@ -208,7 +208,7 @@ class Counter:
             self._took[tag].append(seconds)
 
     def begun(self, tag: str, by: int = 1) -> None:
-        """Count a run that began, or was withdrawn with -1."""
+        """Count a run that began; `by` is -1 for one that was withdrawn."""
         with self._lock:
             self._tags[tag].running += by
 

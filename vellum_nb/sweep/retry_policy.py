@@ -49,7 +49,7 @@ class ErrorKind(Enum):
     """Meaning of an error for the requested execution."""
 
     NOT_EXECUTED = "not executed: it can be sent again"
-    UNAUTHORIZED = "not executed, like all other runs"
+    UNAUTHORIZED = "not executed, nor would any other run be"
     ID_USED = "executed: its external id was used"
     REFUSED = "not executed by this attempt"
     UNUSABLE = "executed, with an unusable answer"
