@@ -158,8 +158,8 @@ class RunForm(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is untype
         self._sent: dict[str, Any] | None = None
         self._continuation: Continuation | None = None
         self._tried = False  # to run with an invalid field
-        self._reading = False  # selected releases
-        self._submit_then = False  # while they are fetched
+        self._reading = False  # whether selected releases are being fetched
+        self._submit_then = False  # whether to submit once they are fetched
         self._last_sweep: Sweep | None = None  # of a closed form
         boundary = self._boundary = ErrorBoundary()
         self._releases = Releases(spec, release)
@@ -555,9 +555,9 @@ def _continuation_html(continued: Continuation, tags: Sequence[str]) -> str:
     without = continued.without(tags)
     if len(without) == len(tags):
         return f"All releases continue the answer of {shown}."
-    links = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
+    names = ", ".join(f"<code>{name_html(tag)}</code>" for tag in without)
     text = f"Each release continues its own answer; the form shows that of {shown}."
-    return f"{text} Without an answer of their own, {links} continue it too." if links else text
+    return f"{text} Without an answer of their own, {names} continue it too." if names else text
 
 
 def _option(key: str, kind: str, description: str, schema: Mapping[str, Any]) -> VellumVariable:
