@@ -114,9 +114,9 @@ def canonical_json(value: object) -> str:
 
 HIDDEN = "[API key]"
 _LONG = 16
-"""Characters. A shorter secret is masked only as a separate word: others may contain it."""
+"""Characters. A shorter secret may be part of other words: it is masked as a whole word only."""
 _SHORTEST = 8
-"""Characters. Exports are not searched for a shorter secret, which could be any word."""
+"""Characters. Exports are not searched for a shorter secret: it may be an ordinary word."""
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
 _ESCAPES = (b"\\u00", b"&#", *(b"%%%d" % digit for digit in range(2, 8)))
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # letters that only `_ESCAPES` represent
@@ -127,7 +127,7 @@ class SecretMask:
     r"""Finds a secret in text: plain, in another case, or escaped for JSON, HTML or URLs.
 
     A secret of 16 characters or more is always masked, a shorter one only as a separate word. If
-    it has only letters, such as ``demo``, it is masked after ``key``, ``token`` and the like.
+    it has only letters, such as ``demo``, it is masked only after ``key``, ``token`` and the like.
 
     Examples
     --------

@@ -224,7 +224,7 @@ class Run(Model):
 
     @property
     def in_doubt(self) -> bool:
-        """True if the run has or could have been sent and its answer is not recorded."""
+        """True if the run was or may have been sent, and its answer is not recorded."""
         return self.state == "STARTED" or self.doubt is not None
 
     @property

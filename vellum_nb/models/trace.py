@@ -91,7 +91,7 @@ def nodes_of_stream(events: Iterable[WorkflowStreamEvent]) -> tuple[NodeRun, ...
 
 
 def nodes_of_spans(spans: Sequence[VellumSpan]) -> tuple[NodeRun, ...]:
-    """Return the nodes from spans, by start; nodes in nested workflows have an outer node."""
+    """Return the nodes from spans, by start; the parent of a nested one is its outer node."""
     by_id = {span.span_id: span for span in spans}
     nodes = [_node(span, by_id) for span in spans if span.name.startswith("node")]
     return tuple(sorted(nodes, key=lambda node: node.start or _LATEST))

@@ -128,7 +128,7 @@ def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> i
 
 
 def figure(value: float | None, like: float | None = None, digits: int | None = None) -> str:
-    """Format a figure with as few digits as distinguish it.
+    """Format a figure with as few digits as distinguish it from similar figures.
 
     `like` sets the number of decimals unless the figure would round to zero; `digits` sets it
     always.
