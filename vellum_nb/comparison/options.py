@@ -35,7 +35,8 @@ def with_options(function: _F) -> _F:
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     for name, default in _DEFAULTS.items():
-        types = {"default": default, "annotation": CompareOptions.__annotations__[name]}
+        kind = CompareOptions.__annotations__[name]  # a ForwardRef, whose repr help would show
+        types = {"default": default, "annotation": getattr(kind, "__forward_arg__", kind)}
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **types))
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return function
