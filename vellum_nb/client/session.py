@@ -435,9 +435,8 @@ class Call:
         """Record that `sock` is about to connect, with or without TLS."""
         with self._lock:
             self._begin_step()
-            self._handle = (
-                sock.dup()
-            )  # TLS replaces `sock` by a socket that is not accessible in time
+            # TLS replaces `sock` by a socket that is not accessible in time.
+            self._handle = sock.dup()
 
     def sending(self, sock: socket.socket | None) -> None:
         """Record that the request is sent through `sock` now."""
@@ -562,9 +561,8 @@ class _Connection(HTTPConnection):
         if self._owner is not None and not self._connecting:
             self._owner.sending(self.sock)
             if len(data) > _JOINED:
-                self.sock.settimeout(
-                    None
-                )  # it is the connect timeout; the watchdog limits the total
+                # It is the connect timeout; the watchdog limits the total.
+                self.sock.settimeout(None)
         super().send(data)
 
     def _new_conn(self) -> socket.socket:

@@ -88,9 +88,8 @@ class RunStream:
                 self._events = runner.client.execute_workflow_stream(
                     sent,
                     **options_of(run),
-                    event_types=sorted(
-                        self._types | {"WORKFLOW"}
-                    ),  # the last WORKFLOW event ends the run
+                    # The last WORKFLOW event ends the run.
+                    event_types=sorted(self._types | {"WORKFLOW"}),
                     expand_meta=META if expand_meta else None,
                 )
             except APIError as exc:
