@@ -178,7 +178,7 @@ class TableView(ThreadSafeWidget):
         self.submit("rows", answer)
 
     def _take_query(self, query: object) -> list[str]:
-        """Answer a request of the page; return the invalid parts of it."""
+        """Set the traits in `QUERY` from a request of the page; return its invalid parts."""
         problems = []
         with self.hold_sync():
             for name in self.QUERY:
@@ -199,7 +199,7 @@ class TableView(ThreadSafeWidget):
                 formats = self.formats()
                 name = message.get("format", next(iter(formats)))
                 if not isinstance(name, str) or name not in formats:
-                    refuse(f"the formats are {', '.join(formats)}, not as {name!r:.60}")
+                    refuse(f"an export is saved as {' or '.join(formats)}, not as {name!r:.60}")
                 path = export_target(message.get("path"), formats[name].suffix, self.export_folder)
                 formats[name].write(path)
                 answer = {"path": str(path), "count": self.exported_rows}
