@@ -86,7 +86,7 @@ def status_error(
 def connection_error(
     label: str, exc: Exception, mask: SecretMask, *, sent: bool, read: float | None
 ) -> APIConnectionError:
-    """Return the error for `label` without an answer."""
+    """Return the error for a call, named `label` in messages, that got no answer."""
     outcome = _NOT_SENT_AGAIN if sent else _NOT_SENT
     if isinstance(exc, exceptions.SSLError):
         outcome += " For a certificate authority of your own, set REQUESTS_CA_BUNDLE to its file."
