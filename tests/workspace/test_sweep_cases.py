@@ -130,7 +130,7 @@ def test_a_csv_of_a_spreadsheet_that_has_no_commas_is_read(read, mark):
         ("a.csv", b"text\n", "has no rows"),
         ("a.csv", b"text,text\na,b\n", "are called text"),
         ("a.csv", b"text,who\n\na\n", "row 3 has 1 cells, the header has 2"),
-        ("a.csv", b'text\n"a\n', "row 2: the quotes of cell 1 do not fit"),
+        ("a.csv", b'text\n"a\n', "row 2: cell 1 has unbalanced quotes"),
         ("a.csv", "text\né\n".encode("latin-1"), "save it as UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n\n{oops\n', "line 3"),
         ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),

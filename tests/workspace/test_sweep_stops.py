@@ -34,7 +34,7 @@ def ws(server):
 
 def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
     plan = ws.sweep("count", CASES, dry_run=True, **DECIDED)
-    assert "it stops as soon as it is decided by score" in plan.notes
+    assert "the sweep stops once its metric, score, decides" in plan.notes
     sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
     now = progress_of(sweep)
     assert sweep.state == "stopped"
@@ -213,7 +213,7 @@ def test_what_cannot_be_decided_is_refused_before_the_first_call(ws, options, sa
     with pytest.raises(InputError, match="StopWhen.metric"):
         ws.sweep("count", [{"n": 1}] * 9, **DECIDED)
     with pytest.raises(
-        InputError, match="only 40 of 80 cases differ: give each once, and repeats="
+        InputError, match="only 40 of 80 cases are distinct: give each once, with repeats="
     ):
         ws.sweep("count", CASES * 2, **DECIDED)
     assert ws.sweeps().empty

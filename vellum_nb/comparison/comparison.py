@@ -730,8 +730,8 @@ class Comparison:
             msg = f"{self.deployment} has no stored runs on {releases}: there is nothing to compare"
         elif not names:
             msg = (
-                "there is no metric: give metrics=..., cases with "
-                "expected.<output>, or rate runs; changed() needs none"
+                "this comparison has no metric: pass metrics=..., use cases with "
+                "expected.<output>, or rate runs; changed() works without a metric"
             )
         else:
             available = ", ".join([*names, *more])

@@ -91,7 +91,7 @@ def _result(
     if alpha is not None and figures.finding(release, metric, alpha=alpha) == "worse":
         by_signs = result.delta is None or math.isnan(result.delta.mean)
         p = p_sentence(result.sign_p if by_signs else result.p)
-        reasons.append(f"it is worse as a whole, and unlikely by chance: {p}, alpha={alpha}")
+        reasons.append(f"it is worse overall, and chance is an unlikely reason: {p}, alpha={alpha}")
     problem = figures.checks[metric].problem if metric in figures.checks else ""
     reasons += [problem] if problem and require_checked_judge else []
     named = missing if too_many or not result.compared else ()

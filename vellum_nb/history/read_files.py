@@ -172,7 +172,7 @@ def split(text: str, separator: Separator = ",") -> Iterator[tuple[int, list[Cel
             continue
         match = pattern.match(text, at)
         if match is None:
-            msg = f"row {number}: the quotes of cell {len(row) + 1} do not fit"
+            msg = f"row {number}: cell {len(row) + 1} has unbalanced quotes"
             raise ValueError(msg)
         quoted, plain, end = match.groups()
         row.append((plain, False) if quoted is None else (quoted.replace('""', '"'), True))

@@ -510,7 +510,7 @@ def _unreadable_tags(new: SweepRecord) -> Iterator[str]:
 def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:
     rule = options.stop_when
     if rule is not None:
-        yield f"it stops as soon as it is decided by {getattr(rule.metric, 'name', 'score')}"
+        yield f"the sweep stops once its metric, {getattr(rule.metric, 'name', 'score')}, decides"
     expected = {
         "max_calls": plan.calls,
         "max_seconds": plan.seconds,

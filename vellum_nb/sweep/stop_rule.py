@@ -40,7 +40,7 @@ def checked_stop_when(
             isinstance(metric, Judge)
         ),
         "give vnb.StopWhen(metric=...), or cases with expected.<output>": not has_target,
-        f"only {distinct:,} of {cases_text} differ: give each once, and repeats=": (
+        f"only {distinct:,} of {cases_text} are distinct: give each once, with repeats=": (
             distinct < len(cases)
         ),
         f"{cases_text} cannot decide at alpha={stop_when.alpha}: give more": not can_decide,

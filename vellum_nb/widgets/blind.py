@@ -56,7 +56,7 @@ def result_html(session: BlindSession) -> str:
             (result.same, "with identical outputs on both: ties, not presented"),
             (result.skipped, "skipped"),
             (result.unrated, "not rated"),
-            (session.missing, "without an answer on both"),
+            (session.missing, "not presented: an answer is missing"),
         )
         if number
     ]

@@ -730,8 +730,8 @@ p = 1.00 · noise floor unknown>
         case : mapping, Run, Case or str
             The inputs, or a run, a case of a comparison, or a `case_id` with these inputs.
         check : callable, optional
-            A function of a run; a change of its result is searched. Default: the outputs, or the
-            error.
+            A function of a run. The search is for the release that changes its result. Default:
+            the outputs, or the error.
         first, last : str, optional
             Release tags or release ids to search between. Default: oldest and newest.
         repeats : int, optional

@@ -570,8 +570,8 @@ class RunsTable extends TableView {
           "chip",
           () => this.send("drop_filter", { name }),
           {
-            title: "Take this filter away",
-            "aria-label": `Take away the filter ${text}`,
+            title: "Remove this filter",
+            "aria-label": `Remove the filter ${text}`,
             "data-key": name,
           },
           icon("close"),
