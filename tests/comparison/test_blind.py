@@ -195,8 +195,8 @@ def test_another_question_pair_or_set_of_cases_is_another_rating(history):
         ({"pair": "v1"}, "does not fit"),
         ({"pair": ("v1", "v1")}, "does not fit"),
         ({"pair": ("v1", "v9")}, "two others of: v1, v2, v3"),
-        ({"pair": ("v1", "v2"), "seed": "7"}, "give a whole number"),
-        ({"pair": ("v1", "v2"), "seed": 2**63}, "give a whole number"),
+        ({"pair": ("v1", "v2"), "seed": "7"}, "seed must be a whole number"),
+        ({"pair": ("v1", "v2"), "seed": 2**63}, "seed must be a whole number"),
     ],
 )
 def test_a_pair_or_seed_that_does_not_fit_is_refused(history, options, says):

@@ -114,7 +114,7 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
         ("accuracy", "there is no metric 'accuracy'; available: "),
         (m.contains, "vnb.metrics.contains has required arguments"),
         ([m.exact(), m.exact()], "2 metrics are called exact"),
-        ([3], "fn=3 does not fit: give a function"),
+        ([3], "fn must be a function of a run, not 3"),
         (lambda: True, "it is called with a run"),
     ],
 )
@@ -134,7 +134,7 @@ def test_what_is_no_metric_is_refused(given, message):
     ],
 )
 def test_what_a_metric_cannot_use_is_refused_with_its_name(make, given):
-    with pytest.raises(InputError, match=f"{list(given)[-1]}=.* does not fit: give a"):
+    with pytest.raises(InputError, match=f"{list(given)[-1]}.* must be "):
         make(**given)
 
 

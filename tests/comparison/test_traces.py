@@ -87,7 +87,7 @@ def test_a_trace_that_is_not_known_is_an_error_that_says_how_to_read_it(metric):
 
 
 def test_metrics_on_traces_need_names():
-    with pytest.raises(vnb.InputError, match="give names of nodes"):
+    with pytest.raises(vnb.InputError, match="contains must be names of nodes"):
         m.nodes([])
     with pytest.raises(vnb.InputError, match=r"give vnb\.metrics\.calls\(\.\.\.\)"):
         compared(run("v1"), metrics=m.calls)

@@ -153,7 +153,7 @@ def test_what_cannot_be_decided_knows_of_the_correction_and_of_alpha():
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, "0.05", True, None, float("nan")])
 def test_an_alpha_that_does_not_fit_is_refused(alpha):
-    with pytest.raises(InputError, match="alpha=.* does not fit: give a number"):
+    with pytest.raises(InputError, match="alpha must be a number"):
         compared([1], [1], alpha=alpha)
 
 
@@ -348,7 +348,7 @@ def test_clusters_of_one_case_each_change_no_interval():
 def test_an_unknown_cluster_is_refused():
     with pytest.raises(InputError, match=r"cluster='label.page': no case .*label.document, input"):
         clustered([0.0], [1.0], ["a"], cluster="label.page")
-    with pytest.raises(InputError, match="cluster=5 does not fit"):
+    with pytest.raises(InputError, match="cluster must be .*, not 5"):
         clustered([0.0], [1.0], ["a"], cluster=5)
 
 

@@ -219,7 +219,7 @@ def test_an_answer_that_the_judge_cannot_take_is_marked_and_the_others_are_judge
         ws.compare("shout", metrics=ws.judge("grader", inputs={"reply": "output.loud"}))
     with pytest.raises(InputError, match="no answer has 'output.lod'; available: output.loud"):
         ws.compare("shout", metrics=ws.judge("grader", inputs={"answer": "output.lod"}))
-    with pytest.raises(InputError, match="='loud' does not fit: give input.<name>, output"):
+    with pytest.raises(InputError, match="must be input.<name>, output.*, not 'loud'"):
         ws.judge("grader", inputs={"answer": "loud"})
 
 

@@ -97,9 +97,9 @@ def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, w
         ({"quality": 2}, "from 0 \\(bad\\) to 1"),
         ({"desired": {"lout": "x"}}, "lout: is not an output; there are: loud. Did you mean loud"),
         ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
-        ({"desired": ["HEY"]}, r"desired=\['HEY'\] does not fit: give a dict"),
-        ({"quality": 1, "metadata": "ann"}, "metadata='ann' does not fit: give a dict"),
-        ({"quality": float("nan")}, "quality=nan does not fit: give a number from 0"),
+        ({"desired": ["HEY"]}, r"desired must be a dict, not \['HEY'\]"),
+        ({"quality": 1, "metadata": "ann"}, "metadata must be a dict, not 'ann'"),
+        ({"quality": float("nan")}, "quality must be a number from 0 .*, not nan"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_reported(ws, run, said, sentence):
@@ -142,7 +142,7 @@ def test_the_form_takes_a_rating_back(ws, run):
 @pytest.mark.parametrize("nothing", [None, 5, ["id"]])
 def test_what_is_no_run_never_stands_for_another_one(ws, run, nothing):
     for call in (lambda: ws.rate(nothing, quality=0), lambda: ws.trace(nothing)):
-        with pytest.raises(vnb.InputError, match="does not fit: give a Run or a text"):
+        with pytest.raises(vnb.InputError, match="run must be a Run or a text, not"):
             call()
     assert ws.history.get(run.id).quality is None
     assert told(ws, run) is None

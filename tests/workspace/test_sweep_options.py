@@ -77,11 +77,17 @@ def test_seed_of_the_first_run_outlives_a_resume_without_the_rule(ws):
             {"limits": {"max_cals": 5}},
             "Unknown limit 'max_cals'. Available: max_calls, max_seconds, max_cost_usd, stop_after",
         ),
-        ({"limits": 5}, "limits=5"),
-        ({"limits": {"max_calls": 1.5}}, "max_calls=1.5"),
-        ({"limits": {"stop_after_failures": 0}}, "stop_after_failures=0"),
-        ({"limits": {"max_cost_usd": "1"}}, "max_cost_usd='1'"),
-        ({"limits": {"max_seconds": True}}, "max_seconds=True"),
+        ({"limits": 5}, "limits must be vnb.Limits(...) or a dict, such as"),
+        (
+            {"limits": {"max_calls": 1.5}},
+            "max_calls must be a whole number of at least 1 or None, not 1.5",
+        ),
+        (
+            {"limits": {"stop_after_failures": 0}},
+            "stop_after_failures must be a whole number of at least 1",
+        ),
+        ({"limits": {"max_cost_usd": "1"}}, "max_cost_usd must be a number above 0, not '1'"),
+        ({"limits": {"max_seconds": True}}, "max_seconds must be a number above 0, not True"),
     ],
 )
 def test_wrong_option_is_refused_with_the_valid_ones(ws, options, message):

@@ -105,7 +105,7 @@ def test_a_plan_estimates_time_and_cost_from_past_runs(ws):
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(ws, options):
-    with pytest.raises(InputError, match=f"{next(iter(options))}="):
+    with pytest.raises(InputError, match=f"{next(iter(options))} must be "):
         ws.sweep("echo", CASES, **options)
 
 
@@ -258,7 +258,7 @@ def test_an_opened_sweep_goes_on_with_its_last_options(ws, server, path):
     assert record.options == kept | {"max_calls": 3, "expand_meta": True}
     ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4})
     assert Sweeps(ws.history).every(first.id)[0].options == {"max_calls": 4}
-    with pytest.raises(InputError, match="max_calls=0"):
+    with pytest.raises(InputError, match="max_calls must be .*, not 0"):
         ws.open_sweep(first.id, limits={"max_calls": 0})
 
 

@@ -152,5 +152,5 @@ def test_kernels_that_synchronise_at_once_add_nothing_twice(ws, server, tmp_path
 @pytest.mark.parametrize("options", [{"since": "yesterday"}, {"limit": -1}, {"limit": "5"}])
 def test_what_cannot_be_meant_is_refused(ws, options):
     ((name, value),) = options.items()
-    with pytest.raises(vnb.HistoryError, match=f"{name}={value!r}"):
+    with pytest.raises(vnb.HistoryError, match=f"{name}.*{value!r}"):
         ws.sync("shout", **options)

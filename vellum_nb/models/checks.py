@@ -31,9 +31,9 @@ def refuse(
     --------
     >>> refuse("limit", "5", "a whole number")
     Traceback (most recent call last):
-    vellum_nb.errors.InputError: limit='5' does not fit: give a whole number
+    vellum_nb.errors.InputError: limit must be a whole number, not '5'
     """
-    msg = f"{name}={describe(name, value)} does not fit: give {expected}"
+    msg = f"{name} must be {expected}, not {describe(name, value)}"
     raise error(msg)
 
 

@@ -174,7 +174,7 @@ def rate_run(
     history, run = runner.history, find_run(runner.history, run)
     for argument, value in (("desired", desired), ("metadata", metadata)):
         if not isinstance(value, Mapping | None):
-            refuse(argument, value, "a dict; nothing was sent")
+            refuse(argument, value, "a dict")
     if quality is not None:
         quality = _checked_quality(quality)
     elif not desired:
