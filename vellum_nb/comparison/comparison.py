@@ -58,7 +58,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowReleaseTagRead,
 )
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.options import (
     Existing,
