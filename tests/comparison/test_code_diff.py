@@ -2,7 +2,7 @@
 
 from runs_kit import html_of
 
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 
 
 def diff(before, after):

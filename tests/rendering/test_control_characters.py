@@ -19,8 +19,7 @@ from vellum_nb.history.merge import Conflict, SyncReport
 from vellum_nb.history.writes import Deletion, Restored
 from vellum_nb.models import RunError
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
-from vellum_nb.rendering.code_diff import CodeDiff
-from vellum_nb.rendering.diff import difference
+from vellum_nb.rendering.diff import CodeDiff, difference
 from vellum_nb.sweep import SweepPlan
 from vellum_nb.sweep.plan import TagPlan
 

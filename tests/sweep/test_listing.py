@@ -8,9 +8,9 @@ import pytest
 
 from vellum_nb.errors import APIConnectionError, BadRequestError
 from vellum_nb.models import Run
-from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.retry_policy import (
     Doubt,
+    ListingDelay,
     LookupStatus,
     PreparedRun,
     after_lookup,

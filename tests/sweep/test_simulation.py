@@ -28,11 +28,11 @@ from vellum_nb.models.sweeps import ATTEMPTS
 from vellum_nb.sweep import driver as driver_module
 from vellum_nb.sweep import retry_policy
 from vellum_nb.sweep.driver import Driver, is_cut_off
-from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.options import SweepOptions
 from vellum_nb.sweep.progress import Counter
 from vellum_nb.sweep.retry_policy import (
     Doubt,
+    ListingDelay,
     LookupStatus,
     PreparedRun,
     after_lookup,

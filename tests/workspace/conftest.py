@@ -14,7 +14,7 @@ import pytest
 import requests
 
 import vellum_nb as vnb
-from vellum_nb.sweep import listing
+from vellum_nb.sweep import retry_policy
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the counting server
 sys.path.append(str(Path(__file__).parents[1] / "local"))  # for the execution kit
@@ -134,7 +134,7 @@ def quick_look_ups(monkeypatch):
 
     For servers that list executions at once; the 8 s are for those that list them late.
     """
-    monkeypatch.setattr(listing, "SHORTEST_S", 0.0)
+    monkeypatch.setattr(retry_policy, "SHORTEST_S", 0.0)
 
 
 _DEPLOYMENT = (

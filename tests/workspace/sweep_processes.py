@@ -271,9 +271,9 @@ def shorten_lease(seconds):
 
 def shorten_look_ups():
     """Have a run in doubt looked up for as long as the read timeout, and no longer."""
-    from vellum_nb.sweep import listing
+    from vellum_nb.sweep import retry_policy
 
-    listing.SHORTEST_S = 0.0
+    retry_policy.SHORTEST_S = 0.0
 
 
 def main():

@@ -13,7 +13,7 @@ from sweep_processes import LONG, wait_until
 
 import vellum_nb as vnb
 from vellum_nb.history import backends, leases
-from vellum_nb.sweep import listing
+from vellum_nb.sweep import retry_policy
 from vellum_nb.sweep.sweep import control_of
 
 CASES = [{"text": f"text {number}"} for number in range(6)]
@@ -61,8 +61,7 @@ def test_listing_delay_that_grows_is_noticed_before_a_run_is_sent_again(
     connected, counting, monkeypatch
 ):
     """All times are a tenth of the real ones: a server that lists at once, then after 20 s."""
-    monkeypatch.setattr(listing, "SHORTEST_S", 0.8)
-    monkeypatch.setattr(listing, "_NEXT_ROUND", 3.0, raising=False)
+    monkeypatch.setattr(retry_policy, "SHORTEST_S", 0.8)
     counting.latency, counting.faults = 0.02, {"reset after": 0.1}
     cases = [{"text": f"text {number}"} for number in range(400)]
 

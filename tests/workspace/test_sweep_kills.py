@@ -21,7 +21,7 @@ import pytest
 
 import vellum_nb as vnb
 from vellum_nb.history import Sweeps
-from vellum_nb.sweep import listing
+from vellum_nb.sweep import retry_policy
 
 KILLS = int(os.environ.get("SWEEP_KILLS", "24"))
 CALLS = 500
@@ -38,7 +38,7 @@ pytestmark = [
 def sweep(url, key, history, name, calls):
     # The server lists executions at once; a life that is shorter than the look-ups, 8 s, would
     # come to nothing, and the test take minutes.
-    listing.SHORTEST_S = 0.0
+    retry_policy.SHORTEST_S = 0.0
     with vnb.connect(url, api_key=key, history=history, timeout=(10, 0.5)) as ws:
         cases = [{"text": f"{name} {n}"} for n in range(int(calls) // len(TAGS))]
         ws.sweep("count", cases, release_tags=TAGS, concurrency=32)

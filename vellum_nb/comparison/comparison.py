@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, SweepRuns, require
@@ -58,7 +59,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import plural
 
 if TYPE_CHECKING:
@@ -71,6 +72,49 @@ Rows = Literal["cases", "runs"]
 Names = str | Sequence[str] | None
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class CompareOptions(TypedDict, total=False):
+    """Options of `Workspace.compare`, `Sweep.compare` and `vellum_nb.compare`.
+
+    The last three concern judges, the others `compare_runs`.
+    """
+
+    baseline: str | None
+    metrics: Metrics | None
+    alpha: float
+    cluster: str | None
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
+
+
+_OPTION_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(CompareOptions.__annotations__),
+    "alpha": 0.05,
+    "progress": True,
+}
+
+
+def with_options(function: _Function) -> _Function:
+    """List the `CompareOptions` in the signature that help and completion show."""
+    signature = inspect.signature(function)
+    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, default in _OPTION_DEFAULTS.items():
+        kind = CompareOptions.__annotations__[name]  # a ForwardRef, whose repr help would show
+        types = {"default": default, "annotation": getattr(kind, "__forward_arg__", kind)}
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **types))
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def metric_options(options: CompareOptions) -> dict[str, Any]:
+    """Return the options that do not concern judges; raise a TypeError for an unknown one."""
+    if unknown := [name for name in options if name not in _OPTION_DEFAULTS]:
+        msg = f"compare() got an unexpected keyword argument {unknown[0]!r}"
+        raise TypeError(msg)
+    return {k: v for k, v in options.items() if k not in {"max_calls", "max_cost_usd", "progress"}}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

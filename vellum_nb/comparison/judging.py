@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 from vellum_nb.comparison.actions import Actions
-from vellum_nb.comparison.comparison import Comparison, with_judgements
+from vellum_nb.comparison.comparison import CompareOptions, Comparison, with_judgements
 from vellum_nb.comparison.metrics import Judge, Judgement
-from vellum_nb.comparison.options import CompareOptions
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps

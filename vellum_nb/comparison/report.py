@@ -17,7 +17,7 @@ from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.rendering.format import cut, duration, plain_text, plural
 from vellum_nb.rendering.html import render, stylesheet
 

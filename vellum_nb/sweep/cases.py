@@ -481,7 +481,8 @@ class _Checker:
             if use == "expected":
                 self._check_expected(column, name)
             elif use == "label" and not (self._table.stored and column in _HISTORY_LABELS):
-                self._check_label(name)
+                note = label_note(name, self._outputs)
+                self._notes += [note] if note else []
 
     def _check_expected(self, column: str, name: str) -> None:
         """Note the releases without an output; if all lack it, it is a problem.
@@ -506,10 +507,6 @@ class _Checker:
             self._notes.append(f"{column} {problem.message}")
         else:
             self._problems.append(problem)
-
-    def _check_label(self, name: str) -> None:
-        if note := label_note(name, self._outputs):
-            self._notes.append(note)
 
     def _case(self, number: int, row: Mapping[str, Any]) -> SweepCase:
         """Return a case; its problems are recorded, and it is empty then."""

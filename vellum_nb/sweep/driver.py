@@ -29,13 +29,13 @@ from vellum_nb.errors import OutOfReachError
 from vellum_nb.history import LeaseLostError
 from vellum_nb.models import Cancellation, DoubtKind, Run
 from vellum_nb.rendering.format import plural
-from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.options import MAX_CONCURRENCY, SweepOptions
 from vellum_nb.sweep.progress import Counter, is_cost
 from vellum_nb.sweep.retry_policy import (
     Doubt,
     Finished,
     InDoubt,
+    ListingDelay,
     Outcome,
     PreparedRun,
     Retry,

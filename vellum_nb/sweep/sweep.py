@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from vellum_nb.comparison.options import CompareOptions, with_options
+from vellum_nb.comparison.comparison import CompareOptions, with_options
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
@@ -29,11 +29,10 @@ from vellum_nb.models.sweeps import (
 from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
-from vellum_nb.sweep.listing import ListingDelay
 from vellum_nb.sweep.options import LIMIT_NAMES, LimitsLike, SweepOptions, as_limits
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
-from vellum_nb.sweep.retry_policy import PreparedRun
+from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.cases import Case
+from vellum_nb.comparison.comparison import CompareOptions, metric_options, with_options
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
-from vellum_nb.comparison.options import CompareOptions, metric_options, with_options
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, micros, moment
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease

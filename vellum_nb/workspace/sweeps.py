@@ -228,7 +228,6 @@ class SweepWorker:
             for name, value in case.inputs.items()
             if types is None or name in types
         )
-        may_resend = options.resend_in_doubt
         prepared = PreparedRun(
             self._run(case, planned, {variable["name"] for variable in inputs}),
             inputs,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.actions import Actions
 from vellum_nb.escaping import printable
 from vellum_nb.history import History
-from vellum_nb.models import Run
 from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.progress import terminal_bar
 from vellum_nb.sweep.sweep import Sweep, control_of
@@ -87,9 +85,7 @@ def show(
         return ComparisonView(subject, actions, about=about)
     from vellum_nb.widgets.blind import BlindView
 
-    rate = None if actions is None else partial(_send_rating, actions)
-    return BlindView(subject, rate=rate)
-
-
-def _send_rating(actions: Actions, run: Run, quality: float, metadata: Mapping[str, Any]) -> Run:
-    return actions.rate(run, quality, metadata=metadata)
+    if actions is None:
+        return BlindView(subject, rate=None)
+    rate = actions.rate
+    return BlindView(subject, rate=lambda run, quality, data: rate(run, quality, metadata=data))

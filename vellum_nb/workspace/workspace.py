@@ -16,9 +16,9 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
+from vellum_nb.comparison.comparison import CompareOptions, with_options
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Value
-from vellum_nb.comparison.options import CompareOptions, with_options
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
@@ -29,7 +29,7 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowReleaseTagRead,
 )
-from vellum_nb.rendering.code_diff import CodeDiff
+from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.options import (
     Existing,
