@@ -297,3 +297,10 @@ def test_a_started_run_is_completed_by_its_execution_id_or_external_id(history, 
     assert (found.execution_id, found.inputs, found.tag_moved) == ("e1", {"sent": 1}, True)
     assert (found.outputs, found.quality, found.desired) == ({"a": 1}, 1.0, {"a": 2})
     assert not history.get(two.id).tag_moved
+
+
+def test_what_cannot_be_called_cannot_subscribe(history):
+    with pytest.raises(HistoryError, match="callback must be a function, not 5"):
+        history.subscribe(5)
+    with pytest.raises(HistoryError, match="on_bulk_change must be a function, not 5"):
+        history.subscribe(print, on_bulk_change=5)

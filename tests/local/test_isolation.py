@@ -317,7 +317,7 @@ def whisper(text: str) -> str:
         ),
         ({"kind": "kernel", "env": ["A"]}, 'memory_limit and env need isolation "process"'),
         ({"kind": "process", "memory_limit": 1000}, "it is in bytes"),
-        ({"kind": "process", "env": "A"}, "env must be a list of names"),
+        ({"kind": "process", "env": "A"}, "env must be a list of texts, not 'A'"),
         ({"kind": "process", "env": ["A=1"]}, "env must be a list of names"),
         ({"kind": "process", "image": "mine:1"}, 'image needs isolation "container"'),
         ({"kind": "container", "python": "python"}, 'python needs isolation "environment"'),
@@ -399,3 +399,42 @@ def test_an_input_that_is_nested_to_the_limit_reaches_the_process(asking):
         server.deploy({"workflow.py": source}, isolation="process")
         data = asking(server).run("flow", value=("JSON", value))
     assert outputs(data)["output"] == [value]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory_limit": "1G"}, "memory_limit must be a whole number of at least 1 or None"),
+        ({"memory_limit": 1e9}, "memory_limit must be a whole number"),
+        ({"env": 5}, "env must be a list of texts, not 5"),
+        ({"image": 5}, "image must be a text or None, not 5"),
+        ({"python": 5}, "python must be the path of a Python executable, not 5"),
+        ({"kind": "environment"}, 'isolation "environment" needs python='),
+    ],
+)
+def test_wrong_type_of_an_isolation_option_is_refused_by_name(options, message):
+    with pytest.raises(VellumNBError, match=message):
+        Isolation(**{"kind": "process", **options})
+
+
+def test_wrong_faults_are_refused():
+    with LocalServer() as server:
+        with pytest.raises(VellumNBError, match=r"faults must be a vellum_nb.local.Faults or None"):
+            server.faults = 5
+        assert server.faults is None
+
+
+def test_a_script_that_ends_during_a_run_prints_no_traceback():
+    script = (
+        "import time, vellum_nb as vnb\n"
+        "ws = vnb.connect('local', history=':memory:')\n"
+        "def slow(text: str) -> str:\n"
+        "    time.sleep(1)\n"
+        "    return text\n"
+        "ws.server.deploy(slow, name='slow')\n"
+        "ws.submit('slow', {'text': 'a'})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr

@@ -419,7 +419,7 @@ def test_the_server_ends_with_the_process_that_started_it(python, project, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "environment"}, "python=.*is not a program"),
+        ({"kind": "environment", "python": "no-python"}, "python=.*is not a program"),
         ({"kind": "environment", "python": sys.executable}, "vellum-workflow-server"),
         ({"kind": "container"}, "needs an image"),
     ],

@@ -295,3 +295,8 @@ def test_stored_runs_are_cases_again_each_once(ws, read, tmp_path, form):
     assert set(a.labels) == {"execution_id"}
     assert (b.position, a.position) == (0, 1)
     assert "3 runs are of 2 cases, each used once" in notes
+
+
+def test_a_url_of_cases_is_refused_with_the_remedy(ws):
+    with pytest.raises(InputError, match="cannot be read from a URL; download the file, or pass"):
+        ws.sweep("echo", "https://example.com/cases.csv")

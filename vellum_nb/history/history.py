@@ -31,6 +31,7 @@ from vellum_nb.history.rows import clean, damaged, run_of, tags_text
 from vellum_nb.history.store import DatabaseUrl
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
+from vellum_nb.models.checks import refuse
 from vellum_nb.models.run import with_rating
 
 if TYPE_CHECKING:
@@ -460,6 +461,11 @@ class History:
         callable
             Function that unsubscribes.
         """
+        functions: dict[str, Any] = {"callback": callback}
+        functions |= {} if on_bulk_change is None else {"on_bulk_change": on_bulk_change}
+        for name, function in functions.items():
+            if not callable(function):
+                refuse(name, function, "a function", HistoryError)
         return self._recorder.subscribe(callback, on_bulk_change)
 
     def close(self) -> None:

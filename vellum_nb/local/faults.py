@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.escaping import printed
+from vellum_nb.models.checks import refuse
 
 _STATUSES = ("rate_429", "rate_500", "rate_502", "rate_503")
 _RATES = (*_STATUSES, "reset_before", "reset_after", "truncated_body", "truncated_stream")
@@ -90,6 +91,8 @@ class FaultBox:
 
     def set(self, faults: Faults | None) -> None:
         """Replace the faults and reset the random generator."""
+        if not isinstance(faults, Faults | None):
+            refuse("faults", faults, "a vellum_nb.local.Faults or None")
         with self._lock:
             self.faults = faults
             self._dice = random.Random(faults.seed if faults else 0)  # noqa: S311 - no secret

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from vellum_nb.comparison.cases import expected_problem, label_note
 from vellum_nb.errors import InputError, InputProblem
-from vellum_nb.history import csv_table, json_objects, typed, unguarded
+from vellum_nb.history import DatabaseUrl, csv_table, json_objects, typed, unguarded
 from vellum_nb.models import Run, VellumVariable, WorkflowDeploymentRelease, case_id
 from vellum_nb.models.checks import refuse
 from vellum_nb.models.inputs import field_kind, format_value, plain, to_wire, unknown_name
@@ -93,6 +93,9 @@ class Table:
 def read_table(cases: Cases) -> Table:
     """Return `cases` as a table; raise an `InputError` if they are unreadable or empty."""
     source: Any = [cases] if isinstance(cases, Run) else cases
+    if isinstance(source, DatabaseUrl):
+        msg = "Cases cannot be read from a URL; download the file, or pass a DataFrame"
+        raise InputError(msg)
     if isinstance(source, str | Path | CaseFile):
         table = _of_file(source)
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):

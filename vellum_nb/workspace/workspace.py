@@ -509,8 +509,8 @@ class Workspace:
             Whether to request tokens, cost and nodes, as in `run`; `max_cost_usd` implies it.
         resend_in_doubt : bool, default True
             Whether a run without an answer is sent again, under the same external id, if look-ups
-            find no execution of it for the read timeout (120 s by default), and for twice the
-            listing delay of this server. False leaves it in doubt.
+            find no execution of it for long enough: the longest latency of the deployment plus
+            twice the listing delay of this server, at least 8 s. False leaves it in doubt.
         files : str or Path, optional
             Folder of the images, audio files, videos and documents that cases name. Names are
             relative to it, and links that leave it are not followed. By default such a name is an

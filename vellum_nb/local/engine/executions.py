@@ -143,7 +143,14 @@ class LiveExecution:
 
     def cancel(self, message: str, code: str = "WORKFLOW_CANCELLED") -> asyncio.Future[None]:
         """Reject it, unless it has ended, in a thread to not block the event loop."""
-        return self._loop.run_in_executor(None, self._reject, Rejection(message, code))
+        rejection = Rejection(message, code)
+        try:
+            return self._loop.run_in_executor(None, self._reject, rejection)
+        except RuntimeError:  # the interpreter is ending and starts no threads
+            self._reject(rejection)
+            done = self._loop.create_future()
+            done.set_result(None)
+            return done
 
     def add_inner(self, span_id: str, execution_id: str) -> None:
         """Record that the node with this span runs another execution."""

@@ -42,6 +42,7 @@ from vellum_nb.local.engine.events import (
 from vellum_nb.local.isolation.fork_server import ForkServer, read_number
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
+from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
 
 IsolationKind: TypeAlias = Literal["kernel", "process", "container", "environment"]
 _KINDS = get_args(IsolationKind)
@@ -107,9 +108,13 @@ class Isolation:
     python: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
+        check_integer("memory_limit", self.memory_limit, least=1, optional=True)
+        object.__setattr__(self, "env", tuple(check_texts("env", self.env)))
+        check_text("image", self.image, optional=True)
+        if not isinstance(self.python, str | os.PathLike | None):
+            refuse("python", self.python, "the path of a Python executable")
         if problem := self._unsuitable() or self._invalid():
             raise Refused(400, problem)
-        object.__setattr__(self, "env", tuple(self.env))
 
     def _unsuitable(self) -> str:
         """Describe an option that this kind of isolation does not have."""
@@ -122,12 +127,14 @@ class Isolation:
             return f'image needs isolation "container", not {kind!r}'
         if self.python is not None and kind != "environment":
             return f'python needs isolation "environment", not {kind!r}'
+        if self.python is None and kind == "environment":
+            return 'isolation "environment" needs python=, the path of a Python executable'
         return ""
 
     def _invalid(self) -> str:
         if self.kind != "kernel" and os.name == "nt":
             return f"isolation {self.kind!r} is not available on Windows, which cannot fork"
-        if isinstance(self.env, str) or not all(_NAME.fullmatch(name) for name in self.env):
+        if not all(_NAME.fullmatch(name) for name in self.env):
             return f"env must be a list of names of environment variables, not {self.env!r:.60}"
         if self.memory_limit is not None and self.memory_limit < _LEAST_MEMORY:
             return (
