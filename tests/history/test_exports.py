@@ -505,3 +505,12 @@ def test_texts_larger_than_a_cell_of_the_csv_module_come_back(history, record, t
         record(outputs={"text": text, "list": [text]}, note=text[:50_000])
     for write, read in READERS.items():
         _assert_equal(read(getattr(history, write)(tmp_path / "a")), history.frame())
+
+
+def test_missing_values_of_the_only_column_are_read_back(history, record, tmp_path):
+    record(previous_execution_id=None)
+    record(previous_execution_id="one")
+    record(previous_execution_id=None)
+    columns = ["previous_execution_id"]
+    path = history.to_csv(tmp_path / "runs.csv", columns=columns)
+    pd.testing.assert_frame_equal(read_csv(path), history.frame()[columns])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -44,7 +45,8 @@ _CELLS = {
     mark: re.compile(rf'(?:"((?:[^"]++|"")*+)"|([^{mark}\r\n"]*+))({mark}|\r\n|\r|\n|\Z)')
     for mark in get_args(Separator)
 }
-_UNQUOTED_LINE = re.compile(r'[\r\n]*([^"\r\n]*+)(?:\r\n|\r|\n|\Z)')  # after empty lines
+_LINE_ENDS = re.compile(r"[\r\n]*")
+_UNQUOTED_LINE = re.compile(r'([^"\r\n]*+)(?:\r\n|\r|\n|\Z)')
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z|-?inf\Z")
 _BOOLS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
@@ -123,21 +125,21 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], Iterator[list[Cell]
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     )
     separator = _separator_of(text)
-    lines = split(text, separator)
-    names = [unguarded(name) for name, _ in next(lines, (1, []))[1]]
-    return separator, names, _full_rows(lines, len(names))
+    start = _after_empty_lines(text, 0)
+    header = next(split(text[start:], separator), (1, []))[1]
+    # the only cell of a row can be missing: the line is empty then
+    lines = split(text[start:], separator, keeps_empty=len(header) == 1)
+    first = len(text[:start].splitlines())
+    rows = ((first + number, row) for number, row in islice(lines, 1, None))
+    return separator, [unguarded(name) for name, _ in header], _full_rows(rows, len(header))
 
 
 def _full_rows(lines: Iterable[tuple[int, list[Cell]]], width: int) -> Iterator[list[Cell]]:
-    """Yield rows that are not empty; raise a `ValueError` for a wrong number of cells."""
-    count = 0
-    for number, row in lines:
-        if row == [("", False)]:  # an empty line
-            continue
+    """Yield rows; raise a `ValueError` for a wrong number of cells, or too many rows or cells."""
+    for count, (number, row) in enumerate(lines, 1):
         if len(row) != width:
             msg = f"row {number} has {len(row)} cells, the header has {width}"
             raise ValueError(msg)
-        count += 1
         if count > _MAX_CSV_ROWS or count * width > _MAX_CSV_CELLS:
             size = f"{_MAX_CSV_ROWS:,} rows or {_MAX_CSV_CELLS:,} cells"
             msg = f"it has more than {size}; split it, or use Parquet"
@@ -154,21 +156,31 @@ def _separator_of(text: str) -> Separator:
     return max(counts, key=counts.__getitem__, default=",")
 
 
-def split(text: str, separator: Separator = ",") -> Iterator[tuple[int, list[Cell]]]:
-    """Yield the number and the cells of each row; raise a `ValueError` for invalid quotes."""
+def _after_empty_lines(text: str, at: int) -> int:
+    match = _LINE_ENDS.match(text, at)
+    return match.end() if match else at
+
+
+def split(
+    text: str, separator: Separator = ",", *, keeps_empty: bool = False
+) -> Iterator[tuple[int, list[Cell]]]:
+    """Yield the number and the cells of each row; raise a `ValueError` for invalid quotes.
+
+    Empty lines are skipped, but counted, unless `keeps_empty`.
+    """
     pattern = _CELLS[separator]
     row: list[Cell] = []
     at, number = 0, 1
     while at < len(text) or row:
+        if not row and not keeps_empty:
+            start = _after_empty_lines(text, at)
+            number += len(text[at:start].splitlines())
+            at = start
         line = None if row else _UNQUOTED_LINE.match(text, at)
         if line is not None:  # fast path without quotes
-            first = number + len(text[at : line.start(1)].splitlines())
-            if line[1]:
-                yield first, [(cell, False) for cell in line[1].split(separator)]
-                number = first + 1
-            else:
-                number += len(text[at : line.end()].splitlines())
-            at = line.end()
+            if at < len(text):
+                yield number, [(cell, False) for cell in line[1].split(separator)]
+            at, number = line.end(), number + 1
             continue
         match = pattern.match(text, at)
         if match is None:
