@@ -174,15 +174,13 @@ def leases(reader: Reader, name: str) -> list[Row]:
 def held_message(name: str, rows: Sequence[Row]) -> str:
     """Return the message for a lease `name` that this process cannot use."""
     kind, is_no_sweep, owner_id = name.partition(":")
-    noun, advice = f"Sweep {name}", ", or start another with existing='restart'"
-    if is_no_sweep:
-        noun, advice = f"{kind.capitalize()} {owner_id[:8]}", ""
+    noun = f"{kind.capitalize()} {owner_id[:8]}" if is_no_sweep else f"Sweep {name}"
     if not rows:
         return f"{noun} is no longer driven by this process: its lease was released; resume it"
     holder = _holder_name(rows[0][1])
     return (
         f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
-        f"that was killed loses it within a minute){advice}"
+        "that was killed loses it within a minute)"
     )
 
 

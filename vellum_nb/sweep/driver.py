@@ -61,7 +61,7 @@ _DATABASE_RETRY_S = 1.0
 _SUSPENDED_S = 10.0  # without a turn: the machine was suspended
 _WAIT_SLICE_S = 0.5  # Windows cannot interrupt a wait
 _EXIT_GRACE_S = 2.0  # for calls under way when the interpreter exits
-_EXIT_WRITE_S = 5.0  # to record cancelled calls when the interpreter exits
+_EXIT_WRITE_S = 5.0  # to record cancelled calls
 _UNREACHABLE = "the history cannot be reached: no run begins until it can"
 _AS_BEGUN = {"state": "STARTED", "doubt": None, "error": None}
 _AS_BEGUN |= {"finished_at": None, "latency_s": None}
@@ -283,7 +283,8 @@ class Driver(threading.Thread):
     def facts(self) -> dict[str, Any]:
         """Fields of `Progress` on calls under way."""
         limit, most = self.concurrency.limit, self.concurrency.most
-        note = self.note if self._is_reachable else _UNREACHABLE
+        problem = self._rule.problem if self._rule is not None else None
+        note = problem or self.note if self._is_reachable else _UNREACHABLE
         return {"at_once": len(self._under_way), "limit": limit, "most": most, "note": note}
 
     def stop(self, why: str) -> None:
@@ -755,11 +756,20 @@ _RUNNING: set[Driver] = set()
 def _end_with_interpreter() -> None:
     """Stop every sweep; calls that do not end soon are looked up by `resume`."""
     running = [driver for driver in _RUNNING if driver.is_running]
-    for driver in running:
-        driver.stop("the interpreter ended")
-    until = time.monotonic() + _EXIT_GRACE_S
-    for driver in running:
-        driver.wait(until - time.monotonic())
-        driver.cut()
-    for driver in running:
-        driver.wait(_EXIT_WRITE_S)
+    end_drivers(running, "the interpreter ended", grace_s=_EXIT_GRACE_S)
+
+
+def end_drivers(drivers: Sequence[Driver], why: str, *, grace_s: float) -> None:
+    """Stop drivers and wait; after `grace_s`, or an interrupt, calls under way are cancelled."""
+    for driver in drivers:
+        driver.stop(why)
+    until = time.monotonic() + grace_s
+    try:
+        for driver in drivers:
+            driver.wait(until - time.monotonic())
+    finally:
+        running = [driver for driver in drivers if driver.is_running]
+        for driver in running:
+            driver.cut()
+        for driver in running:
+            driver.wait(_EXIT_WRITE_S)

@@ -225,6 +225,23 @@ class SweepOptions:
             values |= {"stop_when": "decided", **rule}
         return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
 
+    def reloaded(self, earlier: SweepRecord, latest: SweepRecord) -> SweepOptions:
+        """Return these options of a sweep, with the changes stored between two of its records.
+
+        An option that differs from the `earlier` record was changed here, and does not change.
+        """
+        if earlier.options == latest.options:
+            return self
+        before, now = SweepOptions.from_stored(earlier), SweepOptions.from_stored(latest)
+        names = [n for n in (*_STORED, "stop_when") if getattr(self, n) == getattr(before, n)]
+        changes = {name: getattr(now, name) for name in names}
+        limits = {
+            name: getattr(now.limits, name)
+            for name in LIMIT_NAMES
+            if getattr(self.limits, name) == getattr(before.limits, name)
+        }
+        return replace(self, **changes, limits=replace(self.limits, **limits))
+
     @classmethod
     def from_stored(cls, sweep: SweepRecord) -> SweepOptions:
         """Return the options of a stored sweep; its metric is not stored."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
@@ -96,6 +96,12 @@ class SweepPlan:
     resumes: str | None = None
     last_seen: datetime | None = None
     ended: str | None = None
+
+    def with_options(self, earlier: SweepOptions, options: SweepOptions) -> SweepPlan:
+        """Return this plan with the notes on `options` in place of those on `earlier` ones."""
+        former = {*_option_notes(self, earlier)}
+        notes = [note for note in self.notes if note not in former]
+        return replace(self, notes=(*notes, *_option_notes(self, options)))
 
     @property
     def planned(self) -> int:
@@ -366,6 +372,18 @@ def _same_plan(same_signature: Sequence[SweepRecord], new: SweepRecord) -> Sweep
     ):
         ended = None
     return next((sweep for sweep in sweeps if sweep.ended is None), ended)
+
+
+def check_restart(new: SweepRecord, sweeps: Sweeps, running: Container[str]) -> None:
+    """Raise an `InputError` if a sweep with the plan of `new` is among the `running` ones."""
+    for sweep in sweeps.of_plan(new.signature):
+        if sweep.id in running and _is_compatible(sweep, new):
+            msg = (
+                f"existing='restart': sweep {sweep.id} of the same plan is running, and a second "
+                "one would pay for its runs again; nothing was sent: wait until it ends, or stop "
+                f"it first (ws.open_sweep({sweep.id!r}).stop())"
+            )
+            raise InputError(msg)
 
 
 def _is_compatible(stored: SweepRecord, new: SweepRecord) -> bool:

@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
+from types import FunctionType
 
 from vellum_nb.comparison.cases import is_answer
-from vellum_nb.comparison.metrics import Judge, as_metrics
+from vellum_nb.comparison.metrics import Judge, Metric, as_metrics
 from vellum_nb.comparison.statistics import ROUNDING, sequential_test
 from vellum_nb.errors import InputError
 from vellum_nb.models import Run
@@ -19,6 +20,7 @@ from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.options import StopWhen
 from vellum_nb.sweep.plan import PlannedRun
 
+_FAILED_CASES = 5  # a metric that fails on all of the first cases stops the sweep
 _LOOKS = 50  # looks per sweep: each one walks through all compared cases
 
 
@@ -52,6 +54,30 @@ def checked_stop_when(
     return replace(stop_when, metric=metric)
 
 
+def has_same_metric(first: StopWhen, second: StopWhen) -> bool:
+    """Return whether the metrics of two rules are equal, or one is not stored.
+
+    Functions with the same code and values are equal, as a cell can be executed again.
+    """
+    if first.metric is None or second.metric is None:
+        return True
+    (one,), (other,) = as_metrics(first.metric), as_metrics(second.metric)
+    try:
+        return bool(_identity(one) == _identity(other))
+    except Exception:  # noqa: BLE001  (values that cannot be compared, such as arrays)
+        return False
+
+
+def _identity(metric: Metric) -> object:
+    settings = (metric.name, metric.sign, metric.tolerance, metric.rejected)
+    function = metric.fn
+    if not isinstance(function, FunctionType):
+        return settings, function
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    return settings, function.__code__, [getattr(value, "__code__", value) for value in values]
+
+
 class StopRule:
     """Stops a sweep once each release is better or worse than the baseline, or cannot be decided.
 
@@ -68,6 +94,9 @@ class StopRule:
         planned: Sequence[PlannedRun],
     ) -> None:
         self.why: str | None = None
+        self.problem: str | None = None  # the metric's last failure
+        self._failed: set[int] = set()  # positions of cases on which the metric failed
+        self._works = False  # it returned a value, or None, for an answer
         (self._metric,) = as_metrics(stop_when.metric or "score")
         self._order, self._cases = sweep.order(), cases
         baseline = stop_when.baseline or sweep.release_tags[0]
@@ -88,15 +117,26 @@ class StopRule:
         """Add runs that ended, and return the reason to stop, if any."""
         for run in ended:
             place = self._places[run.id]
-            expected = self._cases[place.position].expected
-            value = self._metric.evaluate(run, expected)[0] if is_answer(run) else None
+            value = self._evaluate(run, place.position) if is_answer(run) else None
             values = self._values[place.position, place.release_tag]
             values[place.repeat] = math.nan if value is None else value
+        if not self._works and len(self._failed) >= _FAILED_CASES:
+            return f"stop_when cannot decide: {self.problem}"
         compared = self._compare_cases()
         if self.why is None and compared >= self._next_look:
             self._next_look = compared + max(1, compared // _LOOKS)
             self.why = self._decision()
         return self.why
+
+    def _evaluate(self, run: Run, position: int) -> float | None:
+        value, problem = self._metric.evaluate(run, self._cases[position].expected)
+        if problem is None:
+            self._works = True
+        else:
+            self._failed.add(position)
+            cases = plural(len(self._failed), "case")
+            self.problem = f"the metric {self._metric.name} failed on {cases}: {problem:.200}"
+        return value
 
     def add(self, run: PlannedRun) -> None:
         """Add another attempt at a planned run."""
@@ -135,4 +175,6 @@ class StopRule:
             used = max(used, test.cases)
         is_open = any(verdict.endswith(" undecided") for verdict in verdicts)
         start = f"{'can no longer be ' if is_open else ''}decided by {self._metric.name}"
-        return f"{start} after {used:,} of {plural(number, 'case')}: {', '.join(verdicts)}"
+        problem = f"; {self.problem}" if self.problem else ""
+        decision = f"{start} after {used:,} of {plural(number, 'case')}: {', '.join(verdicts)}"
+        return decision + problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -33,7 +34,7 @@ from vellum_nb.sweep.options import LIMIT_NAMES, LimitsLike, SweepOptions, as_li
 from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
-from vellum_nb.sweep.stop_rule import StopRule
+from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,20 @@ class _Worker(Protocol):
     def save(self, path: str | Path, frame: pd.DataFrame) -> Path: ...
 
 
+class _Shared:
+    """State that all objects of one stored sweep share in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # held while a driver starts
+        self.listeners: list[Callable[[], None]] = []
+        self.driving: Callable[[], SweepControl | None] = lambda: None  # the last one that drove it
+        self.sessions = 0  # that have ended
+
+
+_SHARED = weakref.WeakValueDictionary[tuple[object, str], _Shared]()
+_SHARED_LOCK = threading.Lock()
+
+
 class SweepControl:
     """Internal part of a `Sweep`, which drives it and reports its progress; see `control_of`.
 
@@ -100,12 +115,14 @@ class SweepControl:
         self.record, self.plan = record, plan
         self.history, self.worker, self.options = history, worker, options
         self.sweep: Sweep | None = None
-        self._lock = threading.RLock()
+        key = (Sweeps(history).identity, record.id)
+        with _SHARED_LOCK:
+            self._shared = _SHARED.setdefault(key, _Shared())
+        self._sessions = self._shared.sessions  # that have ended when the record was read
         self._lease: SweepLease | None = None
         self.last_driver: Driver | None = None
         self._why: str | None = record.why
         self._rule: StopRule | None = None
-        self._listeners: list[Callable[[], None]] = []
         self._counter = Counter(record.release_tags, record.cases * record.repeats)
         self._read(look_up=False)
 
@@ -126,6 +143,19 @@ class SweepControl:
         driver = self.last_driver
         return driver if driver is not None and driver.is_running else None
 
+    def current(self) -> SweepControl:
+        """Return the control that drives the sweep in this process, or this one, up to date."""
+        driving = self._shared.driving()
+        if driving is not None and driving.driver is not None:
+            return driving
+        if self._sessions != self._shared.sessions:
+            self._sessions, self.last_driver = self._shared.sessions, None
+            with suppress(HistoryError):  # the history was closed
+                self._reload(find_sweep(Sweeps(self.history), self.record.id))
+                self._why = self.record.why
+                self._read(look_up=False)
+        return self
+
     def progress(self) -> Progress:
         """Return the progress."""
         driver = self.last_driver
@@ -140,11 +170,12 @@ class SweepControl:
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each change, in the driver's thread; return the unsubscriber."""
-        self._listeners.append(callback)
+        listeners = self._shared.listeners
+        listeners.append(callback)
 
         def unsubscribe() -> None:
             with suppress(ValueError):
-                self._listeners.remove(callback)
+                listeners.remove(callback)
 
         return unsubscribe
 
@@ -166,24 +197,20 @@ class SweepControl:
     def apply(self, options: SweepOptions) -> None:
         """Apply other options; only limits can change while the sweep runs.
 
-        Raises `VellumNBError` if it runs and other options differ.
+        Raises `InputError` if it runs and other options differ.
         """
         current, driver = self.options, self.driver
         if driver is not None:
-            stored, now = options.stored, current.stored
-            differ = [n for n in stored if n not in LIMIT_NAMES and stored[n] != now.get(n)]
-            if options.executor is not None and current.executor is None:
-                differ.append("executor")
-            if options.limits.max_cost_usd is not None and not current.expands_meta:
-                differ.append("expand_meta, which max_cost_usd needs")
-            if differ:
-                names, sweep_id = ", ".join(differ), self.record.id
+            if differing := _differing(options, current):
+                names, sweep_id = ", ".join(differing), self.record.id
                 msg = (
                     f"Sweep {sweep_id} is running with another {names}; nothing was changed: stop "
-                    f"it first (ws.open_sweep({sweep_id!r}).stop()), or call it without {names}"
+                    f"it first (ws.open_sweep({sweep_id!r}).stop()), or give the same {names}"
                 )
-                raise VellumNBError(msg)
+                raise InputError(msg)
             options = driver.options = replace(current, limits=options.limits)
+        if self.plan is not None:
+            self.plan = self.plan.with_options(self.options, options)
         self.options = options
         with suppress(LeaseLostError):  # it has just ended; `start` stores them
             self._change(options=self._stored_options)
@@ -219,8 +246,8 @@ class SweepControl:
 
     def start(self, *, retry: bool = False) -> None:
         """Execute the remaining runs in the background; with `retry`, failed ones as well."""
-        with self._lock:
-            if self.driver is not None or not self.record.cases:
+        with self._shared.lock:
+            if self.current().driver is not None or not self.record.cases:
                 return
             self._check_metric(has_work=retry or self._counter.left > 0)
             try:
@@ -231,6 +258,7 @@ class SweepControl:
                     adopt=not is_new or self.last_driver is not None,
                     acts_elsewhere=self.options.executor is not None,
                 )
+                self._reload(Sweeps(self.history).every(self.record.id)[0])
                 if self._stored_options != self.record.options:
                     self._change(options=self._stored_options)
                 self.last_driver = driver = self._new_driver(self._lease, retry=retry)
@@ -238,12 +266,18 @@ class SweepControl:
                     self._settle(None)
                     self._release()
                     return
+                self._shared.driving = weakref.ref(self)  # the thread refers to it
                 driver.start()
             except BaseException:  # an interrupt, most likely
                 if self.driver is None:
                     self._release()
                     self.worker.close()
                 raise
+
+    def _reload(self, latest: SweepRecord) -> None:
+        """Replace the record by `latest`, with the options that were stored since it was read."""
+        self.options = self.options.reloaded(self.record, latest)
+        self.record = latest.model_copy(update={"lost": latest.lost or self.record.lost})
 
     def _check_metric(self, *, has_work: bool) -> None:
         """Raise an `InputError` for a stop rule without a metric, as those are not stored."""
@@ -284,7 +318,7 @@ class SweepControl:
             options=options,
             listing=ListingDelay(self.worker.read_timeout_s, latencies),
             calls=sweeps.begun(sweep_id),
-            seconds=sweeps.seconds(sweep_id) if options.limits.max_seconds else 0.0,
+            seconds=sweeps.seconds(sweep_id),
             in_doubt=in_doubt_runs,
             next_attempt=self._next_attempt(),
             sent_now=self.worker.sent_now,
@@ -336,6 +370,8 @@ class SweepControl:
         return rule
 
     def _end(self, driver: Driver) -> None:
+        self._shared.sessions += 1
+        self._sessions = self._shared.sessions
         with suppress(HistoryError):  # which may have stopped the sweep
             why = driver.why
             if self._rule is not None and why is not None and why == self._rule.why:
@@ -366,7 +402,7 @@ class SweepControl:
                 lease.release()
 
     def _notify(self) -> None:
-        for callback in list(self._listeners):
+        for callback in list(self._shared.listeners):
             try:
                 callback()
             except Exception as exc:  # noqa: BLE001  (a listener cannot stop the sweep)
@@ -396,15 +432,19 @@ class Sweep:
     """
 
     def __init__(self, control: SweepControl) -> None:
-        self._control, self._history, self._worker = control, control.history, control.worker
+        self._own, self._history, self._worker = control, control.history, control.worker
         control.sweep = self  # a running driver keeps it alive, and `open_sweep` finds it
         self._view: Any = None
         self._shows_progress = True
 
     @property
+    def _control(self) -> SweepControl:
+        return self._own.current()
+
+    @property
     def id(self) -> str:
         """Id of the sweep, the `sweep_id` of its runs."""
-        return self._control.record.id
+        return self._own.record.id
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -598,21 +638,47 @@ class Sweep:
         if not wait:
             begin()
             return self
-        control, interrupts, cut = self._control, 0, partial(self._control.stop, now=True)
+        interrupts, cut, driver = 0, partial(self.stop, now=True), None
         with self._worker.watch(self, show=show) if self._shows_progress else nullcontext():
             while interrupts <= _MAX_INTERRUPTS:
                 try:
-                    (begin, control.stop, cut, cut)[interrupts]()
-                    if control.last_driver is not None:
-                        control.last_driver.wait(timeout)
+                    (begin, self.stop, cut, cut)[interrupts]()
+                    driver = driver or self._control.last_driver
+                    if driver is not None:
+                        driver.wait(timeout)
                     break
                 except KeyboardInterrupt:
                     interrupts += 1
-        if control.last_driver is not None and control.last_driver.error is not None:
-            raise control.last_driver.error
+        if driver is not None and driver.error is not None:
+            raise driver.error
         if interrupts:
             raise SweepInterrupt(self)
         return self
+
+
+def _differing(options: SweepOptions, current: SweepOptions) -> list[str]:
+    """Return the names of options that cannot change while a sweep runs, and differ."""
+    stored, now = options.stored, current.stored
+    fixed = stored.keys() - set(LIMIT_NAMES)
+    differing = sorted(name for name in fixed if stored[name] != now.get(name))
+    rule, current_rule = options.stop_when, current.stop_when
+    if rule is None and current_rule is not None:
+        differing.append("stop_when")
+    elif rule is not None and current_rule is not None and not has_same_metric(rule, current_rule):
+        differing.append("metric of stop_when")
+    if options.executor is not None and current.executor is None:
+        differing.append("executor")
+    if options.limits.max_cost_usd is not None and not current.expands_meta:
+        differing.append("expand_meta, which max_cost_usd needs")
+    return differing
+
+
+def running_controls() -> dict[tuple[object, str], SweepControl]:
+    """Return the controls that drive a sweep in this process, by history and sweep id."""
+    with _SHARED_LOCK:
+        shared = list(_SHARED.items())
+    controls = ((key, control) for key, state in shared if (control := state.driving()))
+    return {key: control for key, control in controls if control.driver is not None}
 
 
 def control_of(sweep: Sweep) -> SweepControl:

@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,8 +25,9 @@ from vellum_nb.clock import Deadline, uptime
 from vellum_nb.comparison import Comparison
 from vellum_nb.comparison.report import refuse_key
 from vellum_nb.errors import APIError, HistoryError, InputError, VellumNBError
-from vellum_nb.history import LeaseHeldError, SweepLease, Sweeps, write_csv_frame
+from vellum_nb.history import History, LeaseHeldError, SweepLease, Sweeps, write_csv_frame
 from vellum_nb.models import Cancellation, DoubtKind, Run, RunError
+from vellum_nb.models.checks import check_text
 from vellum_nb.models.inputs import infer_type, wire_type
 from vellum_nb.models.sweeps import SweepCase, SweepRecord
 from vellum_nb.sweep.cases import (
@@ -39,11 +39,13 @@ from vellum_nb.sweep.cases import (
     read_table,
     stored_table,
 )
+from vellum_nb.sweep.driver import end_drivers
 from vellum_nb.sweep.options import SweepChanges, SweepOptions, as_limits
 from vellum_nb.sweep.plan import (
     PlannedRun,
     Reused,
     SweepPlan,
+    check_restart,
     new_sweep,
     plan_sweep,
     with_stored_seed,
@@ -63,7 +65,13 @@ from vellum_nb.sweep.retry_policy import (
     not_sent_in_time,
 )
 from vellum_nb.sweep.stop_rule import checked_stop_when
-from vellum_nb.sweep.sweep import Sweep, SweepControl, control_of, find_sweep
+from vellum_nb.sweep.sweep import (
+    Sweep,
+    SweepControl,
+    control_of,
+    find_sweep,
+    running_controls,
+)
 from vellum_nb.workspace import views
 from vellum_nb.workspace.lookup import Lookup, NoLookupError, find_execution, run_fields
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, Uploads, send_run
@@ -75,8 +83,8 @@ _TAG_CHECK_INTERVAL_S = 5.0
 _TAG_CHECK_TRIES = 3
 _LAST_TAG_CHECK_S = 10.0  # maximum duration
 _LOOKUP_THREADS = 8
+_CLOSE_GRACE_S = 10.0  # for calls under way when the workspace is closed
 _POLL_S = 1.0  # between attempts to acquire the lease of another process
-_LIVE = weakref.WeakValueDictionary[tuple[object, str], Sweep]()
 
 ClientSession = tuple[Client, Uploads]
 Compare = Callable[..., Comparison]  # takes a sweep and options
@@ -404,8 +412,9 @@ def start_sweep(
 
     The runs of a `judge`, named by that text, are the same in all of its sweeps.
     """
+    table = read_table(cases)  # a wrong file fails without a request
     releases = {tag: runner.resolve(deployment, tag) for tag in options.release_tags}
-    checked, notes = checked_cases(read_table(cases), releases, deployment, files=options.files)
+    checked, notes = checked_cases(table, releases, deployment, files=options.files)
     _check_mocks(runner.client, checked)
     if options.stop_when is not None:
         rule = checked_stop_when(options.stop_when, options.release_tags, checked)
@@ -417,6 +426,9 @@ def start_sweep(
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:
         return planned[1]
+    if options.existing == "restart":
+        identity = sweeps.identity
+        check_restart(new, sweeps, {sweep for of, sweep in running_controls() if of == identity})
     sweep = _live_sweep(sweeps, planned[0].id)
     if sweep is not None:
         control = control_of(sweep)
@@ -444,11 +456,8 @@ def _new_sweep(
     options: SweepOptions,
     plan: SweepPlan | None = None,
 ) -> Sweep:
-    """Return a sweep of the history, and register it for later calls in this process."""
     history = runner.history
-    control = SweepControl(record, history=history, worker=worker, options=options, plan=plan)
-    sweep = _LIVE[Sweeps(history).identity, record.id] = Sweep(control)
-    return sweep
+    return Sweep(SweepControl(record, history=history, worker=worker, options=options, plan=plan))
 
 
 def _begin(sweep: Sweep, plan: SweepPlan, options: SweepOptions) -> Sweep:
@@ -478,7 +487,7 @@ def empty_sweep(runner: Runner, compare: Compare, deployment: str, tags: Sequenc
     options = SweepOptions(release_tags=tags)
     record = new_sweep(deployment, releases, [], options, workspace=None)
     worker = SweepWorker(runner, compare, record, [], releases)
-    return Sweep(SweepControl(record, history=runner.history, worker=worker, options=options))
+    return _new_sweep(runner, record, worker, options)
 
 
 def open_sweep(
@@ -494,6 +503,7 @@ def open_sweep(
             "again to resume it with stop_when"
         )
         raise InputError(msg)
+    check_text("sweep_id", sweep_id)
     sweeps = Sweeps(runner.history)
     record = find_sweep(sweeps, sweep_id)
     options = SweepOptions.from_stored(record)
@@ -507,10 +517,21 @@ def open_sweep(
     return sweep
 
 
+def stop_sweeps(history: History) -> None:
+    """Stop the sweeps that a workspace drives, and release their leases.
+
+    Calls under way are completed. Those that take longer than some seconds are cancelled, and
+    `resume` looks up their runs.
+    """
+    controls = [control for control in running_controls().values() if control.history is history]
+    drivers = [driver for control in controls if (driver := control.driver) is not None]
+    end_drivers(drivers, "its workspace was closed", grace_s=_CLOSE_GRACE_S)
+
+
 def _live_sweep(sweeps: Sweeps, sweep_id: str) -> Sweep | None:
     """Return the sweep if this process is running it."""
-    sweep = _LIVE.get((sweeps.identity, sweep_id))
-    return sweep if sweep and sweep.state in {"running", "paused", "stopping"} else None
+    control = running_controls().get((sweeps.identity, sweep_id))
+    return control and control.sweep
 
 
 def _store(

@@ -62,7 +62,7 @@ from vellum_nb.workspace.lookup import (
     releases_frame,
 )
 from vellum_nb.workspace.runner import Runner, StreamAccumulator, run_request
-from vellum_nb.workspace.sweeps import open_sweep, start_sweep
+from vellum_nb.workspace.sweeps import open_sweep, start_sweep, stop_sweeps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,17 @@ class Workspace:
         return views.view_history(history, look_up=self._runner.look_up, **options)
 
     def close(self) -> None:
-        """Close the client, and the history unless you passed it in."""
+        """Close the client, and the history unless you passed it in; stop its sweeps first.
+
+        Calls of a sweep under way are completed. After ten seconds, or an interrupt, they are
+        cancelled, and the next session looks up their runs.
+        """
+        try:
+            stop_sweeps(self.history)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         self.client.close()
         if not self._keep_open:
             self.history.close()
