@@ -125,7 +125,8 @@ def test_text_is_never_read_as_a_path(ws, seen, secret, way):
 
 
 def test_text_in_mocks_and_metadata_is_never_read_as_a_path(ws, seen, secret):
-    case = {"file": b"%PDF-", "mocks": [{"type": "DOCUMENT", "value": secret}]}
+    outputs = {"file": {"type": "DOCUMENT", "value": secret}}
+    case = {"file": b"%PDF-", "mocks": [{"node_id": "n", "then_outputs": outputs}]}
     sweep = ws.sweep("read", [case], progress=False)
     (run,) = sweep.runs()
     assert SECRET not in json.dumps(run.metadata)

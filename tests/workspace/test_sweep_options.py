@@ -115,7 +115,7 @@ def test_opened_sweep_takes_no_plan_and_no_stop_rule(ws):
 
 
 def test_mocks_are_refused_by_a_server_that_would_execute_the_nodes(counting):
-    cases = [{"text": "a", "mocks": [{"node": "x"}]}]
+    cases = [{"text": "a", "mocks": [{"node_id": "x", "then_outputs": {}}]}]
     with (
         vnb.connect(counting.url, api_key=KEY, history=":memory:") as ws,
         pytest.raises(InputError, match="'mocks' needs a local server.*rename or drop"),

@@ -403,6 +403,12 @@ def _with_files(value: Any, type_: str, folder: Path, depth: int = 0) -> Any:
     return value
 
 
+def _is_mock(mock: Any) -> bool:
+    if not isinstance(mock, Mapping) or not isinstance(mock.get("node_id"), str):
+        return False
+    return isinstance(mock.get("then_outputs"), Mapping)
+
+
 def _execution_id(value: Any) -> str | None:
     if value is None or value != value:  # noqa: PLR0124  (NaN)
         return None
@@ -526,8 +532,12 @@ class _Checker:
         labels, previous = dict(sides["label"]), sides["previous"].get(PREVIOUS)
         identity: Mapping[str, Any] = inputs
         if mocks := labels.pop(MOCKS, None):
-            if not isinstance(mocks, list):
-                message = "is not a list of node output mocks; rename the column if it is a label"
+            if not isinstance(mocks, list) or not all(map(_is_mock, mocks)):
+                message = (
+                    "is not a list of node output mocks, such as "
+                    '[{"node_id": "...", "then_outputs": {"text": "hello"}}]; rename the column if '
+                    "it is a label"
+                )
                 self._problems.append(InputProblem(MOCKS, message, number))
             labels[MOCKS] = mocks
             identity = {**inputs, MOCKS_METADATA: mocks}

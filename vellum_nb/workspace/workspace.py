@@ -497,7 +497,8 @@ class Workspace:
             Columns named like an input variable, or ``input.<variable>``, are inputs;
             ``expected.<output>`` is the expected output; ``previous_execution_id`` is the execution
             that the case continues; ``mocks`` are outputs that a local server uses in place of
-            nodes (see `cases`); all others are labels. Cells of a CSV are converted to the type of
+            nodes, such as ``[{"node_id": "...", "then_outputs": {"text": "hello"}}]`` (see
+            `cases`); all others are labels. Cells of a CSV are converted to the type of
             their variable. Stored runs (``ws.history.frame(...)``, ``.runs(...)``) are cases as
             well, with ``desired.<output>`` as the expected outputs.
         release_tags : sequence of str
@@ -544,11 +545,11 @@ class Workspace:
         Raises
         ------
         InputError
-            Cases do not fit the deployment; its `frame` lists all problems.
+            Cases do not fit the deployment; its `frame` lists all problems. Or this process runs
+            this sweep, with another concurrency, executor or `stop_when`, or with
+            ``existing="restart"``.
         HistoryError
             Another process runs this sweep.
-        VellumNBError
-            This process runs this sweep with another concurrency or executor.
 
         Examples
         --------
