@@ -129,8 +129,9 @@ def test_stale_object_does_not_set_back_limits(ws):
     stale, options = control_of(sweep).record, control_of(sweep).options
     sweep.resume(limits={"max_calls": 4})
     control_of(sweep).options = options
-    assert as_stale(sweep, stale).resume().state == "stopped"
-    assert Sweeps(ws.history).every(sweep.id)[0].options["max_calls"] == 4
+    as_stale(sweep, stale).resume(limits={"stop_after_failures": 9})
+    options = Sweeps(ws.history).every(sweep.id)[0].options
+    assert options == {"concurrency": 1, "max_calls": 4, "stop_after_failures": 9}
 
 
 def test_object_of_another_workspace_shows_runs_that_were_repaired(repaired):

@@ -531,7 +531,7 @@ def stop_sweeps(history: History) -> None:
 def _live_sweep(sweeps: Sweeps, sweep_id: str) -> Sweep | None:
     """Return the sweep if this process is running it."""
     control = running_controls().get((sweeps.identity, sweep_id))
-    return control and control.sweep
+    return None if control is None else control.sweep
 
 
 def _store(
