@@ -60,15 +60,14 @@ def test_a_tag_that_moves_is_named_and_its_runs_are_marked(ws):
     assert sweep.compare().moved_tags == ("live",)
 
 
-def test_a_tag_that_moves_is_noticed_though_the_workspace_was_closed(ws):
+def test_a_tag_that_moves_is_noticed_while_the_workspace_is_closed(ws):
     gate = Gate()
     ws.server.deploy(gate, name="echo", release_tags=["live"])
     with vnb.connect(ws.server, history=ws.history) as closed:
         sweep = closed.sweep("echo", [{"text": "a"}], release_tags=["live"], background=True)
-    assert gate.runs.acquire(timeout=60)
-    ws.server.deploy(new, name="echo", release_tags=["live"])
-    gate.may_end.release(100)
-    sweep.wait()
+        assert gate.runs.acquire(timeout=60)
+        ws.server.deploy(new, name="echo", release_tags=["live"])
+        gate.may_end.release(100)
     assert (sweep.state, progress_of(sweep).moved) == ("done", ("live",))
     assert sweep.runs()[0].tag_moved
 
