@@ -426,13 +426,7 @@ def start_sweep(
     planned = make_plan(reuse=reuse and options.dry_run)
     if options.dry_run:
         return planned[1]
-    if options.existing == "restart":
-        identity = sweeps.identity
-        check_restart(new, sweeps, {sweep for of, sweep in running_controls() if of == identity})
-    sweep = _live_sweep(sweeps, planned[0].id)
-    if sweep is not None:
-        control = control_of(sweep)
-        control.apply(with_stored_seed(options, control.record))
+    if (sweep := _changed_live_sweep(sweeps, new, planned[0].id, options)) is not None:
         return sweep.resume(background=options.background, progress=options.progress)
     if reuse and planned[1].ended is None:
         _settle_doubts(runner, new, checked)
@@ -526,6 +520,23 @@ def stop_sweeps(history: History) -> None:
     controls = [control for control in running_controls().values() if control.history is history]
     drivers = [driver for control in controls if (driver := control.driver) is not None]
     end_drivers(drivers, "its workspace was closed", grace_s=_CLOSE_GRACE_S)
+
+
+def _changed_live_sweep(
+    sweeps: Sweeps, new: SweepRecord, sweep_id: str, options: SweepOptions
+) -> Sweep | None:
+    """Apply `options` to the sweep and return it, if this process is running it.
+
+    Raises an `InputError` for ``existing="restart"`` while a sweep with the plan of `new` runs.
+    """
+    if options.existing == "restart":
+        identity = sweeps.identity
+        check_restart(new, sweeps, {sweep for of, sweep in running_controls() if of == identity})
+    sweep = _live_sweep(sweeps, sweep_id)
+    if sweep is not None:
+        control = control_of(sweep)
+        control.apply(with_stored_seed(options, control.record))
+    return sweep
 
 
 def _live_sweep(sweeps: Sweeps, sweep_id: str) -> Sweep | None:
