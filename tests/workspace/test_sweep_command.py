@@ -40,7 +40,7 @@ def test_a_sweep_is_planned_stopped_by_a_limit_and_resumed(command, tmp_path):
     first = json.loads(done.stdout)
     assert done.returncode == 2
     assert (first["state"], first["done"], first["planned"]) == ("stopped", 3, 4)
-    assert "max_calls=3 is reached: 3 of 4 runs are recorded; the same command with more, " in (
+    assert "max_calls=3 is reached: 3 of 4 runs are recorded; the same command with a higher " in (
         done.stderr
     )
     plan = json.loads(run(*command("shout", *TAGS, "--dry-run", "--json")).stdout)
@@ -98,6 +98,6 @@ def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(server, command, case
     ended = len(calls)
     assert process.returncode == 130
     assert out.startswith(f"slow: stopped, {ended} of 200 runs")
-    assert f"interrupted: {ended} of 200 runs are recorded; the same command runs" in err
+    assert f"interrupted: {ended} of 200 runs are recorded; the same command executes" in err
     assert run(*command("slow")).returncode == 0
     assert len(calls) == len(set(calls)) == 200

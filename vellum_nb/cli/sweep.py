@@ -128,9 +128,9 @@ def _status(now: Progress) -> int:
         return _INCOMPLETE if now.failed else 0
     stored = f"{now.ended:,} of {now.planned:,} runs are recorded"
     limit = now.limit_reached
-    remedy = f" with more, or no, --{limit.replace('_', '-')}" if limit else ""
+    remedy = f" with a higher --{limit.replace('_', '-')}, or without it," if limit else ""
     say(
         f"vellum-nb: {now.reason or 'interrupted'}: {stored}; "
-        f"the same command{remedy} runs the other {now.planned - now.ended:,}"
+        f"the same command{remedy} executes the remaining {now.planned - now.ended:,}"
     )
     return _INCOMPLETE if now.reason else _INTERRUPTED
