@@ -2,7 +2,8 @@
 
 A lease lasts a minute by the database's clock. Every write under it first renews the lease, and
 fails without an effect if the token of this process is no longer stored. On one Linux machine, the
-lease of a terminated process is free immediately.
+lease of a terminated process is free immediately, and so is one that this process released while
+the database was away.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _MARGIN_S = 15.0  # no requests are sent during the last seconds: connecting takes up to 10 s
 _LENGTH_US = int(LEASE_S * 1e6)
 _PROC = Path("/proc")
+_USED: set[str] = set()  # tokens of the leases that this process has not released
 
 
 class LeaseLostError(HistoryError):
@@ -89,14 +91,19 @@ class Lease:
 
         def take(tx: Transaction) -> None:
             earlier = leases(tx, self.name)
-            dead = next((token for token, holder, *_ in earlier if has_ended(holder)), "")
+            dead = next((token for token, holder, *_ in earlier if has_ended(token, holder)), "")
             if not tx.read(sql, {**row, "dead": dead}):
                 rows = leases(tx, self.name)
-                raise LeaseHeldError(held_message(self.name, rows), _holder_name(rows[0][1]))
+                raise held_error(self.name, rows)
             prepare(tx, min((_acted_until(tx, lease) for lease in earlier), default=None))
 
         began = uptime()
-        self._store.write(take)
+        _USED.add(self.token)
+        try:
+            self._store.write(take)
+        except BaseException:
+            _USED.discard(self.token)
+            raise
         self.deadline = Deadline.after(LEASE_S - _MARGIN_S, since=began)
 
     @property
@@ -149,6 +156,7 @@ class Lease:
         sql = "DELETE FROM leases WHERE sweep = :name AND token = :token"
         values = {"name": self.name, "token": self.token}
         self.deadline = Deadline.after(0.0)
+        _USED.discard(self.token)
         with suppress(OutOfReachError):  # it expires
             self._store.write(lambda tx: tx.execute(sql, values))
 
@@ -171,6 +179,11 @@ def leases(reader: Reader, name: str) -> list[Row]:
     return reader.read(sql, {"name": name})
 
 
+def held_error(name: str, rows: Sequence[Row]) -> LeaseHeldError:
+    """Return the error for a lease `name` with these rows, which another process holds."""
+    return LeaseHeldError(held_message(name, rows), _holder_name(rows[0][1]))
+
+
 def held_message(name: str, rows: Sequence[Row]) -> str:
     """Return the message for a lease `name` that this process cannot use."""
     kind, is_no_sweep, owner_id = name.partition(":")
@@ -190,14 +203,19 @@ def _holder_name(holder: str) -> str:
     return "this process" if is_mine else f"process {process.get('pid')} on {process.get('host')}"
 
 
-def has_ended(holder: str) -> bool:
-    """Return True if the holder of a lease is a terminated process of this machine."""
+def has_ended(token: str, holder: str) -> bool:
+    """Return True if nobody uses a lease: a process of this machine was terminated or released it.
+
+    A lease that was released while the database was away is still stored.
+    """
     process = _parsed(holder)
     if _machine() is None or process.get("machine") != _machine():
         return False
     pid = process.get("pid")
     if not isinstance(pid, int):  # damaged
         return False
+    if pid == os.getpid():
+        return token not in _USED
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:

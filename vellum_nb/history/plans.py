@@ -18,7 +18,7 @@ from vellum_nb.history import query, writes
 from vellum_nb.history.backends import Reader, Store, Transaction
 from vellum_nb.history.frames import SHOWN, frame_of_rows, is_time
 from vellum_nb.history.history import History, recorder_of
-from vellum_nb.history.leases import Lease, has_ended, leases
+from vellum_nb.history.leases import Lease, has_ended, held_error, leases
 from vellum_nb.history.plan_rows import (
     CASE,
     REUSED,
@@ -173,9 +173,8 @@ class SweepLease(Lease):
         values = {name: column_value(value) for name, value in fields.items()}
         assignments = ", ".join(f"{name} = :{name}" for name in values)
         sql = f"UPDATE sweeps SET {assignments} WHERE id = :sweep"
-        with suppress(OutOfReachError):
-            if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
-                raise _no_sweep(self._sweep_id)
+        if not self.write(lambda tx: tx.execute(sql, {**values, "sweep": self._sweep_id})):
+            raise _no_sweep(self._sweep_id)
 
     def update_cases(self, cases: Iterable[SweepCase]) -> None:
         """Update the expected values and labels of the cases of the sweep."""
@@ -379,16 +378,23 @@ class Sweeps:
     def held(self) -> set[str]:
         """Return the ids of the sweeps with a current lease of a live process."""
         sql = (
-            "SELECT s.id, l.holder FROM leases l JOIN sweeps s "
+            "SELECT s.id, l.token, l.holder FROM leases l JOIN sweeps s "
             "ON s.id = l.sweep OR (s.judge = l.sweep AND s.ended IS NULL) "
             f"WHERE l.expires_at > {self._store.dialect.now}"
         )
-        return {sweep_id for sweep_id, holder in self._store.read(sql) if not has_ended(holder)}
+        rows = self._store.read(sql)
+        return {sweep_id for sweep_id, token, holder in rows if not has_ended(token, holder)}
+
+    def check_free(self, sweep: SweepRecord) -> None:
+        """Raise a `LeaseHeldError` if another process drives the sweep."""
+        rows = leases(self._store, sweep.lease_name) if sweep.id in self.held() else []
+        if rows:
+            raise held_error(sweep.lease_name, rows)
 
     def lost(self, sweep: SweepRecord) -> datetime | None:
         """Return the last activity of a driver that ended without releasing its lease."""
-        for _, holder, _, is_expired in leases(self._store, sweep.lease_name):
-            if is_expired or has_ended(holder):
+        for token, holder, _, is_expired in leases(self._store, sweep.lease_name):
+            if is_expired or has_ended(token, holder):
                 return self.last_seen(sweep.id) or sweep.created
         return None
 

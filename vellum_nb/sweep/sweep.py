@@ -135,6 +135,9 @@ class SweepControl:
             return "paused" if driver.paused else "running"
         if self._counter.left <= 0:
             return "done"
+        with suppress(HistoryError):  # the history was closed
+            if self.record.id in Sweeps(self.history).held():
+                return "running"
         return "ready" if self._why is None else "stopped"
 
     @property
@@ -186,6 +189,11 @@ class SweepControl:
             driver.wait()  # too late to withdraw the stop
         self.start()
 
+    def check_here(self) -> None:
+        """Raise a `LeaseHeldError` if another process drives the sweep."""
+        if self.driver is None and self.state == "running":
+            Sweeps(self.history).check_free(self.record)
+
     def stop(self, *, now: bool = False) -> None:
         """Begin no more runs; with `now`, cancel calls under way."""
         if (driver := self.driver) is not None:
@@ -208,18 +216,19 @@ class SweepControl:
                     f"it first (ws.open_sweep({sweep_id!r}).stop()), or give the same {names}"
                 )
                 raise InputError(msg)
-            options = driver.options = replace(current, limits=options.limits)
+            options = replace(current, limits=options.limits)
+        with suppress(LeaseLostError):  # it has just ended; `start` stores them
+            self._change(options=self._stored(options))
+        if driver is not None:
+            driver.options = options
         if self.plan is not None:
             self.plan = self.plan.with_options(self.options, options)
         self.options = options
-        with suppress(LeaseLostError):  # it has just ended; `start` stores them
-            self._change(options=self._stored_options)
 
-    @property
-    def _stored_options(self) -> dict[str, Any]:
-        """Options to store, with the seed of the first run, which fixed the order of the cases."""
+    def _stored(self, options: SweepOptions) -> dict[str, Any]:
+        """Return options to store, with the seed that fixed the order of the cases."""
         seed = self.record.options.get("seed")
-        return self.options.stored if seed is None else {**self.options.stored, "seed": seed}
+        return options.stored if seed is None else {**options.stored, "seed": seed}
 
     def _read(
         self, *, look_up: bool, expected: Mapping[str, float] | None = None
@@ -259,8 +268,8 @@ class SweepControl:
                     acts_elsewhere=self.options.executor is not None,
                 )
                 self._reload(Sweeps(self.history).every(self.record.id)[0])
-                if self._stored_options != self.record.options:
-                    self._change(options=self._stored_options)
+                if (stored := self._stored(self.options)) != self.record.options:
+                    self._change(options=stored)
                 self.last_driver = driver = self._new_driver(self._lease, retry=retry)
                 if driver is None:
                     self._settle(None)
@@ -465,13 +474,22 @@ class Sweep:
 
         Raises
         ------
+        HistoryError
+            Another process runs the sweep.
         Exception
             The error that stopped the sweep, such as a full disk.
         """
-        return self._attend(lambda: None, timeout, show=self._view is None)
+        return self._attend(self._control.check_here, timeout, show=self._view is None)
 
     def pause(self) -> None:
-        """Begin no more runs until `resume`; calls under way are completed."""
+        """Begin no more runs until `resume`; calls under way are completed.
+
+        Raises
+        ------
+        HistoryError
+            Another process runs the sweep.
+        """
+        self._control.check_here()
         if (driver := self._control.driver) is not None:
             driver.pause()
 
@@ -504,7 +522,13 @@ class Sweep:
         """Begin no more runs, and end when calls under way are completed.
 
         With `now`, these calls are cancelled; `resume` looks up their runs.
+
+        Raises
+        ------
+        HistoryError
+            Another process runs the sweep.
         """
+        self._control.check_here()
         self._control.stop(now=now)
 
     def retry_failed(self, *, background: bool = False) -> Sweep:
@@ -638,11 +662,13 @@ class Sweep:
         if not wait:
             begin()
             return self
-        interrupts, cut, driver = 0, partial(self.stop, now=True), None
+        interrupts, driver = 0, None
+        stop = self._control.stop  # does not check: the interrupt counts
+        cut = partial(stop, now=True)
         with self._worker.watch(self, show=show) if self._shows_progress else nullcontext():
             while interrupts <= _MAX_INTERRUPTS:
                 try:
-                    (begin, self.stop, cut, cut)[interrupts]()
+                    (begin, stop, cut, cut)[interrupts]()
                     driver = driver or self._control.last_driver
                     if driver is not None:
                         driver.wait(timeout)

@@ -505,6 +505,8 @@ def open_sweep(
     options = replace(options, **{**changes, "limits": limits})
     sweep = _live_sweep(sweeps, record.id)
     if sweep is None:
+        if changes:
+            sweeps.check_free(record)
         return _new_sweep(runner, record, SweepWorker(runner, compare, record), options)
     if changes:
         control_of(sweep).apply(options)
