@@ -56,9 +56,6 @@ def test_waiting_can_be_given_up_from_another_thread(ws, gate):
     assert [run.state for run in runs] == ["STARTED"]
 
 
-# an interrupt between creation and use of a socket leaves it to the garbage collector
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_of_the_wait_leaves_the_run_under_way(ws, gate, interrupt_after):
     pending = ws.submit("gate", {"text": "x"})
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (it may come at once)

@@ -583,7 +583,7 @@ class _Connection(HTTPConnection):
         failure = OSError("the host has no address")
         kind = socket.SOCK_STREAM
         for family, _, _, _, address in socket.getaddrinfo(self._dns_host, self.port, type=kind):
-            sock = socket.socket(family, kind)
+            self.sock = sock = socket.socket(family, kind)  # urllib3 closes it after Ctrl-C
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)

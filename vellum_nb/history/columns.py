@@ -52,9 +52,9 @@ COLUMNS: Mapping[str, Column] = {
     "id": Column("text"),
     "tag_moved": Column("flag"),
 }
-FRAMED = ("inputs", "outputs", "output_types", "not_sent", "metadata", "desired")
+FRAMED = ("inputs", "outputs", "metadata", "desired")
 """Payload columns that a frame shows."""
-PAYLOADS = (*FRAMED, "nodes")
+PAYLOADS = (*FRAMED, "output_types", "not_sent", "nodes")
 """Columns of the table `payloads`, in which a run has JSON text."""
 SCALARS = ("id", *(n for n, c in COLUMNS.items() if n != "id" and not c.is_payload))
 WHOLE = (*SCALARS, *PAYLOADS)

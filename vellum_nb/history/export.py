@@ -18,6 +18,7 @@ from vellum_nb.files import refuse_other_ending, replace_file, replace_text
 from vellum_nb.history import query
 from vellum_nb.history.columns import COLUMN_KINDS, HEAD, OPTIONAL_COLUMNS, SCALARS, WHOLE
 from vellum_nb.history.frames import (
+    NOT_SHOWN,
     PAYLOAD_PREFIXES,
     SHOWN,
     check_width,
@@ -191,7 +192,7 @@ class _Source:
         """Return the exported values of a row of `WHOLE` or `SHOWN` by column."""
         is_whole = len(row) == len(WHOLE)
         try:
-            run = run_of((*row, None)[: len(WHOLE)])
+            run = run_of((*row, *NOT_SHOWN)[: len(WHOLE)])
         except DamagedRunError:  # a frame can contain most values
             return dict(zip(WHOLE, row, strict=False))
         values = _flat(run.model_dump())

@@ -9,6 +9,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, compress, repeat
 from pathlib import Path
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 PAYLOAD_PREFIXES = {"input": "inputs", "output": "outputs", "desired": "desired"}
 """Payload columns by the prefix of their columns in a frame."""
 SHOWN = (*SCALARS, *FRAMED)
+NOT_SHOWN = ("{}", "[]", None)
+"""Values for the columns of `WHOLE` after those of `SHOWN`."""
 
 INT64 = range(-(2**63), 2**63)
 EXACT = range(-(2**53), 2**53 + 1)
@@ -69,7 +72,7 @@ def frame_of_rows(rows: Sequence[Sequence[Any]], *, skip_damaged: bool = False) 
 
 def _check_row(row: Sequence[Any]) -> None:
     """Raise a `DamagedRunError` if a row of `SHOWN` cannot be converted."""
-    run_of((*row, None))
+    run_of((*row, *NOT_SHOWN))
     try:
         _frame([row])
     except DAMAGE as exc:
@@ -137,6 +140,11 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
         dtype = "str" if is_modern else "object"
         if values.count(None) == len(values):  # faster for empty columns
             return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
+        if is_modern:
+            with suppress(ImportError):
+                import pyarrow as pa
+
+                values = pa.array(values, pa.large_string())  # two to four times as fast
     return pd.Series(values, dtype=dtype)
 
 

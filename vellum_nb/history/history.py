@@ -461,11 +461,10 @@ class History:
         callable
             Function that unsubscribes.
         """
-        functions: dict[str, Any] = {"callback": callback}
-        functions |= {} if on_bulk_change is None else {"on_bulk_change": on_bulk_change}
-        for name, function in functions.items():
-            if not callable(function):
-                refuse(name, function, "a function", HistoryError)
+        if not callable(callback):
+            refuse("callback", callback, "a function", HistoryError)
+        if on_bulk_change is not None and not callable(on_bulk_change):
+            refuse("on_bulk_change", on_bulk_change, "a function", HistoryError)
         return self._recorder.subscribe(callback, on_bulk_change)
 
     def close(self) -> None:

@@ -125,12 +125,9 @@ def csv_table(content: bytes) -> tuple[Separator, list[str], Iterator[list[Cell]
         "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     )
     separator = _separator_of(text)
-    start = _after_empty_lines(text, 0)
-    header = next(split(text[start:], separator), (1, []))[1]
+    header = next(split(text, separator), (1, []))[1]
     # the only cell of a row can be missing: the line is empty then
-    lines = split(text[start:], separator, keeps_empty=len(header) == 1)
-    first = len(text[:start].splitlines())
-    rows = ((first + number, row) for number, row in islice(lines, 1, None))
+    rows = islice(split(text, separator, keeps_empty=len(header) == 1), 1, None)
     return separator, [unguarded(name) for name, _ in header], _full_rows(rows, len(header))
 
 
@@ -166,13 +163,13 @@ def split(
 ) -> Iterator[tuple[int, list[Cell]]]:
     """Yield the number and the cells of each row; raise a `ValueError` for invalid quotes.
 
-    Empty lines are skipped, but counted, unless `keeps_empty`.
+    Empty lines are skipped, but counted; with `keeps_empty`, only those before the first row.
     """
     pattern = _CELLS[separator]
     row: list[Cell] = []
     at, number = 0, 1
     while at < len(text) or row:
-        if not row and not keeps_empty:
+        if not row and not (keeps_empty and at):
             start = _after_empty_lines(text, at)
             number += len(text[at:start].splitlines())
             at = start

@@ -363,7 +363,7 @@ class Faulty:
             await self._app(scope, receive, send)
             return
         fault, faults = drawn
-        spoiled = _SpoiledSend(send, fault, faults.drip_s, scope["transport"])
+        spoiled = _FaultySend(send, fault, faults.drip_s, scope["transport"])
         await asyncio.sleep(faults.latency_s)
         if fault.startswith("rate_"):
             status = int(fault.removeprefix("rate_"))
@@ -382,8 +382,8 @@ class Faulty:
 
 
 @dataclass(eq=False)
-class _SpoiledSend:
-    """A `send` that cuts the answer off, or lets it drip."""
+class _FaultySend:
+    """ASGI `send` that cuts the response off, resets the connection, or sends it slowly."""
 
     _send: Send
     _fault: str
