@@ -91,13 +91,13 @@ def test_a_second_run_of_the_same_identity_and_inputs_that_cannot_be_stored_are_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"note": 5}, "note=5 is not text"),
-        ({"tags": 5}, "tags=5 is not a list of texts"),
-        ({"tags": [5]}, "tags=5 is not text"),
+        ({"note": 5}, "note must be a text, not 5"),
+        ({"tags": 5}, "tags must be a list of texts, not 5"),
+        ({"tags": [5]}, "tags must be a text, not 5"),
         ({"quality": "good"}, "quality='good' is not a number from 0"),
         ({"quality": 5}, "quality=5 is not a number from 0"),
         ({"quality": float("nan")}, "quality=nan is not a number from 0"),
-        ({"desired": 5}, "desired=5 is not a dict"),
+        ({"desired": 5}, "desired must be a dict, not 5"),
     ],
 )
 def test_an_annotation_changes_what_is_named_and_one_of_another_type_nothing(
@@ -304,3 +304,9 @@ def test_what_cannot_be_called_cannot_subscribe(history):
         history.subscribe(5)
     with pytest.raises(HistoryError, match="on_bulk_change must be a function, not 5"):
         history.subscribe(print, on_bulk_change=5)
+
+
+def test_only_a_run_can_be_recorded(history):
+    for record in (history.begin, history.finish):
+        with pytest.raises(HistoryError, match="run must be a Run, not 5"):
+            record(5)

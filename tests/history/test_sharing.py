@@ -150,7 +150,7 @@ def test_what_several_people_say_of_a_run_at_once_is_all_kept(place, put, tmp_pa
         assert read_csv(history.to_csv(tmp_path / "a.csv"))["tags"].tolist() == tags
         assert read_parquet(history.to_parquet(tmp_path / "a.parquet"))["tags"].tolist() == tags
         history.to_jsonl(tmp_path / "a.jsonl")
-        with pytest.raises(HistoryError, match="7 is not text"):
+        with pytest.raises(HistoryError, match="must be a text, not 7"):
             history.annotate(run.id, tags=lambda _: [7])
         with History(":memory:") as other:
             other.merge(tmp_path / "a.jsonl")

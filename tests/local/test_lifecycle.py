@@ -228,5 +228,18 @@ def test_the_room_loads_no_web_framework_and_without_fastapi_a_sentence_says_wha
     "options", [{"timeout": 0}, {"timeout": math.nan}, {"request_timeout": 0}, {"concurrency": 0}]
 )
 def test_limits_that_make_no_sense_are_refused(options):
-    with pytest.raises(VellumNBError, match=r"give seconds above 0|concurrency is 1 or more"):
+    with pytest.raises(VellumNBError, match="must be a (whole )?number"):
         LocalServer(**options)
+
+
+@pytest.mark.parametrize("option", ["name", "label", "description", "release_id", "entry"])
+def test_a_deployment_refuses_an_option_of_a_wrong_type_by_name(option):
+    server = LocalServer()
+    with pytest.raises(VellumNBError, match=f"{option} must be a text or None, not 5"):
+        server.deploy(echo, **{option: 5})
+    for tags in (5, "v1"):
+        with pytest.raises(
+            VellumNBError, match=f"release_tags must be a list of texts, not {tags!r}"
+        ):
+            server.deploy(echo, release_tags=tags)
+    assert server.names() == ()

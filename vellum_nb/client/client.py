@@ -8,8 +8,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from inspect import Parameter, signature
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from pydantic import BaseModel, ValidationError
 from urllib3.filepost import encode_multipart_formdata
@@ -45,7 +44,7 @@ from vellum_nb.models import (
     WorkflowStreamEvent,
 )
 from vellum_nb.models.base import stands_in
-from vellum_nb.models.checks import check_text, check_texts, refuse
+from vellum_nb.models.checks import check_text, check_texts, refuse, with_options
 from vellum_nb.models.contract import (
     CheckWorkflowExecutionStatusResponse,
     EnvironmentRead,
@@ -61,7 +60,6 @@ from vellum_nb.models.inputs import plain, to_wire
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., object])
 M = TypeVar("M", bound=BaseModel)
 Inputs: TypeAlias = Mapping[str, object] | Sequence[WorkflowInput | Mapping[str, Any]]
 Filters: TypeAlias = Mapping[str, Any] | str
@@ -93,21 +91,6 @@ class DeploymentOptions(_Deployment, ReleaseOptions, total=False):
 
 class ExecutionOptions(_ExpandedNodes, DeploymentOptions, total=False):
     """Options of a request with data of nodes in its reply."""
-
-
-def _spelled_out(options: Any) -> Callable[[F], F]:
-    """Show the keys of a TypedDict as parameters of a method, in `help` and completion."""
-
-    def spell_out(method: F) -> F:
-        *parameters, _ = signature(method).parameters.values()
-        parameters += [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-            for name, annotation in get_type_hints(options).items()
-        ]
-        vars(method)["__signature__"] = signature(method).replace(parameters=parameters)
-        return method
-
-    return spell_out
 
 
 class Client:
@@ -200,7 +183,7 @@ class Client:
 
     # Executions
 
-    @_spelled_out(ExecutionOptions)
+    @with_options(ExecutionOptions)
     def execute_workflow(
         self,
         inputs: Inputs,
@@ -241,7 +224,7 @@ class Client:
         request = self._predict("POST", "execute-workflow", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowResponse)
 
-    @_spelled_out(ExecutionOptions)
+    @with_options(ExecutionOptions)
     def execute_workflow_stream(
         self,
         inputs: Inputs,
@@ -262,7 +245,7 @@ class Client:
         has_end = types is None or "WORKFLOW" in types
         return self._stream(WorkflowStreamEvent, request, cancel, has_end=has_end)
 
-    @_spelled_out(DeploymentOptions)
+    @with_options(DeploymentOptions)
     def execute_workflow_async(
         self,
         inputs: Inputs,
@@ -278,7 +261,7 @@ class Client:
         request = self._predict("POST", "execute-workflow-async", body=body)
         return self._send(request, cancel).parse(ExecuteWorkflowAsyncResponse)
 
-    @_spelled_out(ReleaseOptions)
+    @with_options(ReleaseOptions)
     def execute_stream(
         self,
         id: str,

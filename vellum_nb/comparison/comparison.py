@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from vellum_nb.comparison import report
 from vellum_nb.comparison.actions import Actions, SweepRuns, require
@@ -56,7 +55,7 @@ from vellum_nb.escaping import printed, warn
 from vellum_nb.files import write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import refuse, with_options
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.diff import CodeDiff
@@ -72,7 +71,6 @@ Rows = Literal["cases", "runs"]
 Names = str | Sequence[str] | None
 View = Callable[["Comparison | BlindSession"], Any]
 """A function that returns the widget of a comparison or of a blind rating."""
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class CompareOptions(TypedDict, total=False):
@@ -97,16 +95,8 @@ _OPTION_DEFAULTS: dict[str, Any] = {
 }
 
 
-def with_options(function: _Function) -> _Function:
-    """List the `CompareOptions` in the signature that help and completion show."""
-    signature = inspect.signature(function)
-    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for name, default in _OPTION_DEFAULTS.items():
-        kind = CompareOptions.__annotations__[name]  # a ForwardRef, whose repr help would show
-        types = {"default": default, "annotation": getattr(kind, "__forward_arg__", kind)}
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **types))
-    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return function
+compare_options = with_options(CompareOptions, _OPTION_DEFAULTS)
+"""Decorator of functions with `CompareOptions`."""
 
 
 def metric_options(options: CompareOptions) -> dict[str, Any]:

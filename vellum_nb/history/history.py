@@ -111,7 +111,7 @@ class History:
         HistoryError
             The history already has a run with this id or external id, or cannot be written.
         """
-        return self._recorder.begin(run)
+        return self._recorder.begin(_checked(Run, "run", run))
 
     def finish(self, run: Run) -> None:
         """Complete the row written by `begin`: state, outputs, error, times, cost and nodes.
@@ -123,7 +123,7 @@ class History:
         HistoryError
             The run was never begun, has already ended, or is still STARTED.
         """
-        self._recorder.finish(run)
+        self._recorder.finish(_checked(Run, "run", run))
 
     def annotate(
         self,
@@ -260,6 +260,7 @@ class History:
             "SELECT release_tag, count(*) FROM runs WHERE deployment = :deployment "
             "AND deletion IS NULL GROUP BY release_tag ORDER BY release_tag"
         )
+        _checked(str, "deployment", deployment)
         return dict(self._store.read(sql, {"deployment": deployment}))
 
     def to_csv(
@@ -551,9 +552,8 @@ def connected(history: History, *, view: View, leaks: Callable[[str], bool]) -> 
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:
     if not isinstance(value, kind):
-        type_name = {"str": "text", "Mapping": "a dict"}.get(kind.__name__, "a list of texts")
-        msg = f"{name}={value!r:.60} is not {type_name}"
-        raise HistoryError(msg)
+        names = {"str": "a text", "Mapping": "a dict", "Run": "a Run"}
+        refuse(name, value, names.get(kind.__name__, "a list of texts"), HistoryError)
     return value
 
 

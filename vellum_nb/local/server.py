@@ -24,6 +24,7 @@ from vellum_nb.local.isolation.workflow_server import process_options, stop_serv
 from vellum_nb.local.ledger import Ledger
 from vellum_nb.local.prompts import Models, Provider
 from vellum_nb.models import WorkflowDeploymentRelease
+from vellum_nb.models.checks import check_integer, check_number, check_text, check_texts
 
 if TYPE_CHECKING:
     from vellum_nb.local.serving import Serving
@@ -87,18 +88,21 @@ class LocalServer:
         faults: Faults | None = None,
         memory_limit: int | None = DEFAULT_MEMORY_LIMIT,
     ) -> None:
-        problem = ""
+        check_text("api_key", api_key, optional=True, error=VellumNBError)
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
-            problem = "api_key is not ASCII letters, digits and signs; the default is a random one"
-        elif timeout is not None and not timeout > 0:
-            problem = f"timeout={timeout!r}: give seconds above 0, or None"
-        elif not request_timeout > 0:
-            problem = f"request_timeout={request_timeout!r}: give seconds above 0"
-        elif concurrency < 1 or queue < 0 or not grace >= 0:
-            values = f"concurrency={concurrency!r}, queue={queue!r}, grace={grace!r}"
-            problem = f"{values}: concurrency is 1 or more, queue and grace are 0 or more"
-        if problem:
-            raise VellumNBError(problem)
+            msg = "api_key is not ASCII letters, digits and signs; the default is a random one"
+            raise VellumNBError(msg)
+        check_number("timeout", timeout, above=0, optional=True, error=VellumNBError)
+        check_number("request_timeout", request_timeout, above=0, error=VellumNBError)
+        check_number("grace", grace, error=VellumNBError)
+        for name, value, least in (
+            ("port", port, 0),
+            ("body_limit", body_limit, 0),
+            ("concurrency", concurrency, 1),
+            ("queue", queue, 0),
+        ):
+            check_integer(name, value, least=least, error=VellumNBError)
+        check_integer("memory_limit", memory_limit, optional=True, error=VellumNBError)
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._port = port
         self._limits = Limits(timeout, concurrency, queue, grace, body_limit, request_timeout)
@@ -277,15 +281,18 @@ class LocalServer:
         >>> release.workflow_version.input_variables[0].key
         'text'
         """
+        names = {"name": name, "label": label, "description": description}
+        for argument, value in {**names, "release_id": release_id, "entry": entry}.items():
+            check_text(argument, value, optional=True, error=VellumNBError)
+        tags = check_texts("release_tags", release_tags, error=VellumNBError)
         if not isinstance(isolation, Isolation):
             isolation = Isolation(isolation)
         if isolation.kind in {"process", "container"} and isolation.memory_limit is None:
             isolation = replace(isolation, memory_limit=self._memory_limit)
         process = process_options(isolation, target)
         release = build(target, self._registry.snapshots, process, entry=entry)
-        names = {"name": name, "label": label, "description": description}
         deployment, release = self._registry.deploy(
-            release, release_tags=release_tags, release_id=release_id, **names
+            release, release_tags=tags, release_id=release_id, **names
         )
         return release_read(deployment, release)
 
@@ -299,6 +306,8 @@ class LocalServer:
         release : str
             Id of the release, or one of its tags.
         """
+        for argument, value in {"name": name, "tag": tag, "release": release}.items():
+            check_text(argument, value, error=VellumNBError)
         deployment = self._registry.move_tag(name, tag, release)
         return release_read(deployment, deployment.release(tag))
 

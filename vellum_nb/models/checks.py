@@ -1,12 +1,15 @@
-"""Checks of arguments: ids, names, limits, lists of texts."""
+"""Arguments: checks of ids, names, limits and texts; options in signatures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from numbers import Integral
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from typing import Any, NoReturn, TypeVar
 
 from vellum_nb.errors import InputError, VellumNBError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _LONGEST = 60
 
@@ -62,6 +65,23 @@ def check_integer(
         refuse(name, value, expected, error)
 
 
+def check_number(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    optional: bool = False,
+    error: type[VellumNBError] = InputError,
+) -> None:
+    """Raise `error` unless `value` is a number, but not a bool, above `above`, or of at least 0."""
+    if optional and value is None:
+        return
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (value >= 0 if above is None else value > above):  # type: ignore[operator]
+        limit = "of at least 0" if above is None else f"above {above:g}"
+        refuse(name, value, f"a number {limit}{' or None' if optional else ''}", error)
+
+
 def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:
     """Return `values` as a list of texts; refuse a single text and a table."""
     is_table = getattr(values, "ndim", 1) != 1
@@ -71,3 +91,19 @@ def check_texts(name: str, values: object, *, error: type[VellumNBError] = Input
     for text in texts:
         check_text(name, text, error=error)
     return texts
+
+
+def with_options(options: Any, defaults: Mapping[str, Any] | None = None) -> Callable[[F], F]:
+    """List the keys of the TypedDict `options` in the signature that help and completion show."""
+
+    def decorate(function: F) -> F:
+        *parameters, _ = signature(function).parameters.values()
+        for name, kind in options.__annotations__.items():
+            # help shows the text of a ForwardRef better than its repr
+            types = {"annotation": getattr(kind, "__forward_arg__", kind)}
+            default = (defaults or {}).get(name)
+            parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, **types))
+        vars(function)["__signature__"] = signature(function).replace(parameters=parameters)
+        return function
+
+    return decorate

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from vellum_nb.comparison.comparison import CompareOptions, with_options
+from vellum_nb.comparison.comparison import CompareOptions, compare_options
 from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed, warn
 from vellum_nb.history import History, LeaseLostError, PastRun, SweepLease, Sweeps, cell, column
@@ -584,7 +584,7 @@ class Sweep:
         frame = self.frame()
         return frame[frame["state"].isin(_NOT_DONE)].reset_index(drop=True)
 
-    @with_options
+    @compare_options
     def compare(self, **options: Unpack[CompareOptions]) -> Comparison:
         """Return its runs side by side, one row per case; cases without runs are missing.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, compare_runs
 from vellum_nb.comparison.cases import Case
-from vellum_nb.comparison.comparison import CompareOptions, metric_options, with_options
+from vellum_nb.comparison.comparison import CompareOptions, compare_options, metric_options
 from vellum_nb.comparison.failures import with_failure, without_failure
 from vellum_nb.comparison.frame_input import compare_rows
 from vellum_nb.comparison.judging import judged
@@ -37,7 +37,7 @@ _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
 
 
-@with_options
+@compare_options
 def compare(
     frame: pd.DataFrame,
     by: str = "release_tag",

@@ -459,8 +459,8 @@ def check_external_id(run: Run, external_id: str | None) -> None:
     """Raise if an answer has another external id than `run`."""
     if external_id is not None and external_id != run.external_id:
         msg = (
-            f"The answer has the external id {external_id!r:.80}, so it belongs to another run, not "
-            f"to the one that was sent with {run.external_id!r:.80}, which may have been executed"
+            f"The answer has the external id {external_id!r:.80}, so it belongs to another run. "
+            f"The run sent with {run.external_id!r:.80} may have been executed"
         )
         raise APIConnectionError(msg)
 

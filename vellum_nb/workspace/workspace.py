@@ -16,7 +16,7 @@ from vellum_nb.client import Client
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, metrics
 from vellum_nb.comparison.bisection import Bisection, Check
-from vellum_nb.comparison.comparison import CompareOptions, with_options
+from vellum_nb.comparison.comparison import CompareOptions, compare_options
 from vellum_nb.comparison.judging import JudgePlan, judged, plan_judges
 from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.errors import HistoryError
@@ -620,7 +620,7 @@ class Workspace:
         **options: Unpack[StoredOptions],
     ) -> Comparison: ...
 
-    @with_options
+    @compare_options
     def compare(
         self,
         deployment: str,

@@ -377,8 +377,6 @@ def _own_name(release: Release) -> str:
 
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:
-    if isinstance(tags, str):
-        raise Refused(400, f"release_tags is a list of tags: [{tags!r}], not {tags!r}")
     for tag in tags:
         if tag == LATEST:
             raise Refused(400, "LATEST always is the newest release; it cannot be set by hand")
