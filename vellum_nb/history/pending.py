@@ -114,10 +114,7 @@ def _merge(store: Store, transaction: Transaction) -> bool:
     if not refused <= pending_ids:  # the runs have other ids on the server
         return True
     merged = {"ids": transaction.dialect.listed(pending_ids - refused)}
-    condition = transaction.dialect.one_of("id", "ids")
-    sql = f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {condition})"
-    transaction.execute(sql, merged)
-    transaction.execute(f"DELETE FROM runs WHERE {condition}", merged)
+    writes.remove_runs(transaction, transaction.dialect.one_of("id", "ids"), merged)
     if not refused:
         transaction.execute("DELETE FROM large_values")
     return True

@@ -151,15 +151,10 @@ class SweepLease(Lease):
     def withdraw(self, runs: Sequence[Run]) -> None:
         """Remove runs that were recorded but not sent."""
         dialect = self._store.dialect
-        where = f"WHERE state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
+        where = f"state = 'STARTED' AND {dialect.one_of('id', 'ids')}"
         values = {"ids": dialect.listed([run.id for run in runs])}
-
-        def change(tx: Transaction) -> None:
-            tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs {where})", values)
-            tx.execute(f"DELETE FROM runs {where}", values)
-
         with suppress(OutOfReachError):  # the next driver looks them up
-            self.write(change)
+            self.write(partial(writes.remove_runs, where=where, values=values))
 
     def keep_answers(self, runs: Sequence[Run]) -> None:
         """Record answers received after the lease was lost, like imported executions.

@@ -464,9 +464,7 @@ def _forget(tx: Transaction) -> tuple[int, int]:
     tx.serialize("deletions")
     if tx.dialect.name == "postgresql":  # another transaction may insert a reference
         tx.execute("LOCK TABLE payloads, sweep_cases, large_values IN EXCLUSIVE MODE")
-    sql = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE deletion IS NOT NULL)"
-    tx.execute(sql)
-    forgotten = tx.execute("DELETE FROM runs WHERE deletion IS NOT NULL")
+    forgotten = remove_runs(tx, "deletion IS NOT NULL", {})
     tx.execute("DELETE FROM deletions")
     if forgotten:
         search.clear(tx)
@@ -479,6 +477,12 @@ def _forget(tx: Transaction) -> tuple[int, int]:
     sql = f"DELETE FROM large_values WHERE {tx.dialect.one_of('hash', 'hashes')}"
     tx.execute(sql, {"hashes": tx.dialect.listed(unused)})
     return forgotten, len(unused)
+
+
+def remove_runs(tx: Transaction, where: str, values: Mapping[str, Any]) -> int:
+    """Remove the rows of runs permanently; return the number of runs."""
+    tx.execute(f"DELETE FROM payloads WHERE seq IN (SELECT seq FROM runs WHERE {where})", values)
+    return tx.execute(f"DELETE FROM runs WHERE {where}", values)
 
 
 def cut_list(names: Sequence[str]) -> str:

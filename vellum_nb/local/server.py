@@ -95,13 +95,9 @@ class LocalServer:
         check_number("timeout", timeout, above=0, optional=True, error=VellumNBError)
         check_number("request_timeout", request_timeout, above=0, error=VellumNBError)
         check_number("grace", grace, error=VellumNBError)
-        for name, value, least in (
-            ("port", port, 0),
-            ("body_limit", body_limit, 0),
-            ("concurrency", concurrency, 1),
-            ("queue", queue, 0),
-        ):
-            check_integer(name, value, least=least, error=VellumNBError)
+        for name, value in {"port": port, "body_limit": body_limit, "queue": queue}.items():
+            check_integer(name, value, error=VellumNBError)
+        check_integer("concurrency", concurrency, least=1, error=VellumNBError)
         check_integer("memory_limit", memory_limit, optional=True, error=VellumNBError)
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._port = port
