@@ -138,7 +138,7 @@ def _series(values: Sequence[Any], dtype: str) -> Any:
     if dtype == "str":
         is_modern = int(pd.__version__.split(".", 1)[0]) > _LAST_PANDAS_WITH_OBJECT_TEXT
         dtype = "str" if is_modern else "object"
-        if values.count(None) == len(values):  # faster for empty columns
+        if not values or (values[0] is None and values.count(None) == len(values)):  # faster
             return pd.Series(None, index=pd.RangeIndex(len(values)), dtype=dtype)
         if is_modern:
             with suppress(ImportError):
