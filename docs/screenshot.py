@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "tests" / "e2e"))
+sys.path[:0] = [str(DOCS.parent / "tests" / "e2e"), str(DOCS.parent / "tests")]
 
 from form_page import FormPage  # noqa: E402
 from lab import Lab, chromium  # noqa: E402

@@ -33,7 +33,7 @@ class TryoutPostgres:
     Parameters
     ----------
     **settings : str
-        Settings of the server, such as ``fsync="off"``.
+        Settings of the server, such as ``fsync="off"`` or ``port="5433"``.
 
     Raises
     ------
@@ -52,11 +52,11 @@ class TryoutPostgres:
         self._programs = _programs()
         self._settings = {"listen_addresses": "127.0.0.1", **settings}
         self._as: dict[str, Any] = {}
+        self.port = int(self._settings.pop("port", 0)) or _free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="vnb-postgres-"))
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(self.folder, "postgres", "postgres")
-        self.port = _free_port()
         self.data = self.folder / "data"
         try:
             self._call("initdb", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C")

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+from ports_kit import free_port
 
 sys.path.append(str(Path(__file__).parents[1] / "notebooks"))
 
@@ -27,7 +28,7 @@ class PrivatePostgres(TryoutPostgres):
     """A server with a fresh database for each test, and a user who needs a password."""
 
     def __init__(self):
-        super().__init__(**SETTINGS)
+        super().__init__(**SETTINGS, port=str(free_port()))
         (self.data / "pg_hba.conf").write_text(RULES)
         self.execute("SELECT pg_reload_conf()")
         self._number = 0

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 
+from ports_kit import free_port
 from warm_kernels import warm_kernels
 
 QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
@@ -40,8 +40,7 @@ def lab_server(folder, *, python=sys.executable):
     """Run one JupyterLab that keeps everything in `folder`; yield its address."""
     env = _environment(folder)
     (root := folder / "notebooks").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = [*OPTIONS.split(), f"--port={port}", f"--ServerApp.root_dir={root}"]
     log_path = folder / "jupyterlab.log"

@@ -4,7 +4,6 @@ Notebook 7, NbClassic and Voila are pages of the same Jupyter server; marimo has
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from lab import Guard
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 from playwright.sync_api import expect
+from ports_kit import free_port
 
 pytestmark = pytest.mark.browser
 
@@ -132,9 +132,7 @@ def test_views_work_in_marimo(page, tmp_path):
     cells += [f"def _(ws, run, sweep):\n    {cell}\n    return" for cell in others]
     app = "import marimo\napp = marimo.App()\n" + "".join(f"@app.cell\n{x}\n" for x in cells)
     (tmp_path / "app.py").write_text(app, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = ["--headless", "--no-token", "--host=127.0.0.1", f"--port={port}"]
     command = [sys.executable, "-m", "marimo", "-q", "run", "app.py", *options]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL) as server:

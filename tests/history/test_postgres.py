@@ -14,6 +14,7 @@ from contextlib import suppress
 import pandas as pd
 import psycopg
 import pytest
+from ports_kit import free_port
 
 from vellum_nb import History, HistoryError
 from vellum_nb.history import ordered_runs
@@ -190,8 +191,7 @@ query_wait_timeout = 20
 @pytest.fixture
 def pooled_url(postgres, postgres_url):
     """Return the URL of an empty history behind a pooler with two sessions."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     file = postgres.folder / "pgbouncer.ini"
     file.write_text(SETTINGS.format(server=postgres.port, port=port))
     program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from execution_kit import record
+from ports_kit import free_port
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -81,6 +82,7 @@ def test_one_server_at_a_time_serves_a_folder_which_one_without_a_port_lets_go_o
         port = int(running.url.rpartition(":")[2])
         with pytest.raises(VellumNBError, match=f"Port {port} is not available"):
             LocalServer(data=tmp_path, port=port).start()
+    port = free_port()
     again = LocalServer(data=tmp_path, port=port)
     for _ in range(2):
         with again:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from ports_kit import free_port
 
 from vellum_nb.errors import VellumNBError
 from vellum_nb.local import LocalServer
@@ -149,9 +150,7 @@ def is_interrupted(call, at):
 @pytest.mark.slow
 def test_an_interrupt_at_any_line_of_start_and_stop_leaves_nothing_behind(tmp_path):
     threads, sockets = set(threading.enumerate()), open_sockets()
-    with LocalServer() as server:
-        port = int(server.url.rpartition(":")[2])
-    server = LocalServer(port=port, data=tmp_path)
+    server = LocalServer(port=free_port(), data=tmp_path)
     server.deploy(echo)
     for at in itertools.count(1):
         came = is_interrupted(lambda: server.start().stop(), at)

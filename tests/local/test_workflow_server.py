@@ -458,7 +458,7 @@ def test_the_image_is_the_one_that_the_project_names(project):
 
 
 FAKE = """#!{python}
-import json, os, signal, socket, sys
+import json, os, signal, sys
 with open({log!r}, "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 command = sys.argv[1]
@@ -472,9 +472,9 @@ elif command == "network":
 elif command == "pull":
     sys.exit("Error: pull access denied for missing")
 elif command == "run":
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    sys.path.append({tests!r})
+    from ports_kit import free_port
+    port = free_port()
     environment = dict(a.removeprefix("--env=").split("=", 1) for a in sys.argv if "--env=" in a)
     environment["MEMORY_LIMIT_MB"] = "1000000"
     with open(state, "w") as file:
@@ -504,7 +504,13 @@ def docker(python, tmp_path, monkeypatch):
     log.touch()
     path = folder / "docker"
     path.write_text(
-        FAKE.format(python=sys.executable, log=str(log), folder=str(folder), server=python)
+        FAKE.format(
+            python=sys.executable,
+            log=str(log),
+            folder=str(folder),
+            server=python,
+            tests=str(Path(__file__).parents[1]),
+        )
     )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)

@@ -4,24 +4,19 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import requests
+from ports_kit import free_port
 from urllib3.util import Retry
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+(/lab/\S*)?\?token=\w+")
 PAGE_CONFIG = re.compile(
     r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', re.DOTALL
 )
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def wait_for_address(process):

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from counting_server import FAULTS, KEY, READ_FAULTS, CountingServer, check_all_once
+from ports_kit import free_port
 from runs_kit import progress_of
 
 import vellum_nb as vnb
@@ -37,7 +38,7 @@ quick_look_ups = pytest.mark.usefixtures("quick_look_ups")
 
 @pytest.fixture
 def server():
-    made = CountingServer(seed=3, latency=0.001).start()
+    made = CountingServer(seed=3, latency=0.001).start(free_port())
     yield made
     made.held = False
     made.close()
