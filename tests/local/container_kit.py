@@ -156,7 +156,7 @@ def _lock() -> Iterator[int]:
     """Hold the lock of the cache folder."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("wb") as file:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 1200  # a busy test run holds it for minutes
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
