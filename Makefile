@@ -52,7 +52,7 @@ QUICK := -m "not slow and not browser" -k "not postgres"
 cells: $(VENV)/.dev # in a copy, because they write files beside themselves
 	@echo "==> notebooks, against their stored outputs"
 	@rm -rf build/notebooks && mkdir -p build && cp -R notebooks build/notebooks
-	@$(BIN)/python -m pytest build/notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
+	@$(BIN)/python -m pytest -p nbval.plugin build/notebooks --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-sanitize-with notebooks/sanitize.cfg -q $(TWO)
 
 lowest: $(VENV)/lowest/.made
 	@echo "==> a part of the unit tests, lowest versions"
