@@ -93,7 +93,7 @@ def _daemon(engine: Engine, folder: Path, lock: int) -> Iterator[None]:
     with log.open("wb") as output:
         daemon = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[lock])
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not engine.answers():
             if daemon.poll() is not None or time.monotonic() > until:
                 lines = log.read_text("utf-8", "replace").strip().splitlines() or [""]
