@@ -9,7 +9,7 @@ OWN := $(UV) pip install --no-deps --no-build-isolation --editable .
 # If it is set, every kernel and server that the tests start compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
+.PHONY: help lab test static test-lowest test-newer check lint units cells lowest browser others coverage bench docs notebooks lock clean programs
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,8 +20,10 @@ lab: $(VENV)/.lab ## JupyterLab on the quickstart, with the local server; no key
 	@$(BIN)/vellum-nb lab notebooks $(ARGS)
 
 test: $(VENV)/.dev programs ## Everything: lint, types, imports, the site, tests with a real browser, every notebook
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint docs cells lowest
-	@$(MAKE) --no-print-directory --jobs=2 browser others
+	@$(MAKE) --no-print-directory --jobs=3 others browser static
+
+static: # beside the tests, which wait half of the time
+	@nice $(MAKE) --no-print-directory --output-sync lint docs cells lowest
 
 browser: $(VENV)/.dev
 	@echo "==> tests in a real browser" && $(BIN)/python -m pytest tests/e2e -m browser --reruns 1 -q $(TWO) $(ARGS)
@@ -29,7 +31,7 @@ TWO := -n 2 --dist loadfile
 
 others: $(VENV)/.dev
 	@echo "==> all other tests" && $(BIN)/python -m pytest tests $(OTHERS) $(ARGS)
-OTHERS := -m "not browser" -n 3 --dist loadfile --no-loadscope-reorder # many tests wait; files with few, slow tests come last
+OTHERS := -m "not browser" -n 4 --dist loadfile --no-loadscope-reorder # many tests wait; tests/conftest.py orders the files
 
 check: $(VENV)/.dev ## Fast: lint, types, imports, dependencies, all unit tests that need neither a browser nor PostgreSQL
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint units

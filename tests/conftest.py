@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,14 @@ settings.load_profile("same")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark the tests that need PostgreSQL."""
+def pytest_collection_modifyitems(config, items):
+    """Mark the tests that need PostgreSQL. Workers start with the files of most slow tests."""
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
+    if hasattr(config, "workerinput"):  # pytest-xdist: a long file must not be the last one
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_terminal_summary(terminalreporter):
