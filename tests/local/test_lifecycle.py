@@ -71,7 +71,7 @@ def test_idle_connections_do_not_hold_the_stop_up():
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             started = time.monotonic()
             server.stop()
-            assert time.monotonic() - started < 1.5
+            assert time.monotonic() - started < 5
             assert connection.recv(1) == b""
 
 

@@ -87,7 +87,7 @@ def test_limit_of_seconds_takes_effect_while_calls_are_under_way(ws, counting):
     began = time.monotonic()
     sweep = swept(ws, limits={"max_seconds": 1}, concurrency=4)
     assert sweep.state == "stopped"
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
 
 
 def test_limit_of_seconds_begins_no_call_while_one_hangs(ws, counting):
