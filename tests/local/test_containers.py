@@ -171,12 +171,18 @@ def test_a_failure_in_a_container_is_a_rejected_run(api):
     )
 
 
-def test_a_run_that_exceeds_the_memory_of_its_container_is_rejected(api):
-    failed = run(api, "memory")
-    assert failed["error"]["code"] == "NODE_EXECUTION"
-    assert f"memory_limit of {MEMORY:,} bytes" in failed["error"]["message"]
-    # The kernel may have ended a worker of the workflow server too, which is started again.
-    until(lambda: run(api, "next")["state"] == "FULFILLED", seconds=90)
+def test_a_run_that_exceeds_the_memory_of_its_container_is_rejected(engine, asking):
+    """The container is its own: the kernel may also end the workflow server, which restarts."""
+    before = engine.containers()
+    with LocalServer() as server:
+        isolation = Isolation("container", image=f"{IMAGE}:{TAG}", memory_limit=MEMORY)
+        server.deploy({"workflow.py": FLOW.encode()}, name="flow", isolation=isolation)
+        api = asking(server)
+        failed = run(api, "memory")
+        assert failed["error"]["code"] == "NODE_EXECUTION"
+        assert f"memory_limit of {MEMORY:,} bytes" in failed["error"]["message"]
+        until(lambda: run(api, "next")["state"] == "FULFILLED", seconds=90)
+    until(lambda: engine.containers() <= before)
 
 
 def test_a_run_whose_client_hangs_up_is_cancelled_and_ends_in_its_container(engine, deployed, api):

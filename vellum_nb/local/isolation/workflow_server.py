@@ -227,6 +227,7 @@ class ServerExecution:
                 else:
                     yield from translator.translate(event)
             message = "The workflow server ended the run without a result"
+            message += _limit_hint(self.code.options)
             raise translator.rejection or failure or server.rejection(message)
 
     def _body(self, server: _Server) -> dict[str, Any]:
@@ -265,10 +266,16 @@ def _failure(body: Mapping[str, Any], options: ProcessOptions) -> Rejection | No
         return None
     reason = body.get("stderr") or "it gave no reason"
     message = f"The workflow server could not finish the run: {reason}"
-    if options.memory_limit and "exited abnormally" in reason:
-        limit = f"its memory_limit of {options.memory_limit:,} bytes"
-        message += f", perhaps because it needed more than {limit}"
+    if "exited abnormally" in reason:
+        message += _limit_hint(options)
     return Rejection(message, "NODE_EXECUTION")
+
+
+def _limit_hint(options: ProcessOptions) -> str:
+    if not options.memory_limit:
+        return ""
+    limit = f"its memory_limit of {options.memory_limit:,} bytes"
+    return f", perhaps because it needed more than {limit}"
 
 
 # Servers
