@@ -107,9 +107,11 @@ def test_a_connection_that_httpx_would_use_again_is_still_open():
 
 def test_bodies_that_do_not_come_are_408(quick, asking):
     with ExitStack() as stack:
-        opened = [stack.enter_context(connect(quick)) for _ in range(50)]
-        for sock in opened:
-            sock.sendall((HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{").encode())
+        opened = []
+        for _ in range(50):
+            opened.append(stack.enter_context(connect(quick)))
+            head = HEAD.format(quick.api_key) + "Content-Length: 100\r\n\r\n{"
+            opened[-1].sendall(head.encode())  # at once: a late head is not answered
         assert answer_time(asking(quick)) < 10
         for sock in opened:
             assert b"408" in closed(sock, 20).partition(b"\r\n")[0]
