@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_RATED, _KAPPA = 30, 0.4  # least rated runs and lower bound of kappa for a checked judge
-_PASS = 0.5  # smallest passing rating
-_TWO = 2
+_MIN_RATED_RUNS = 30  # of a checked judge
+_MIN_KAPPA = 0.4  # lower bound of the kappa of a checked judge
+_PASS_RATING = 0.5  # smallest passing rating
+_KAPPA_RATERS = 2  # of more raters, alpha is computed
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -111,20 +112,20 @@ def judge_check(
         for of, (rating, value) in zip(runs, figures, strict=True)
         if not math.isnan(value + rating) and (of[0].state != "REJECTED" or judge.rejected is None)
     ]
-    verdicts = [(row["quality"] >= _PASS, judge.passes(row[name])) for row in rows]
+    verdicts = [(row["quality"] >= _PASS_RATING, judge.passes(row[name])) for row in rows]
     who = {"quality": "people", name: "judge"}
     made = _agreement(f"judge {judge.name} against people", rows, verdicts, who)
     (both, missed), (wrong, neither) = made["confusion"].to_numpy().tolist()
     made["sensitivity"] = _share(both, both + missed)
     made["specificity"] = _share(neither, wrong + neither)
     problem, kappa = "", made["kappa"]
-    if len(rows) < _RATED:
+    if len(rows) < _MIN_RATED_RUNS:
         rated = plural(len(rows), "run that it judged is", "runs that it judged are")
-        problem = f"was not checked: {rated} rated, {_RATED} are needed"
-    elif not kappa.low >= _KAPPA:  # or it is missing
-        agrees = "may agree" if kappa.mean >= _KAPPA else "agrees"
+        problem = f"was not checked: {rated} rated, {_MIN_RATED_RUNS} are needed"
+    elif not kappa.low >= _MIN_KAPPA:  # or it is missing
+        agrees = "may agree" if kappa.mean >= _MIN_KAPPA else "agrees"
         problem = f"{agrees} too little with people: kappa {_words('kappa', kappa)}"
-        problem += f", and its lower bound must reach {_KAPPA}"
+        problem += f", and its lower bound must reach {_MIN_KAPPA}"
         if len({passed for _, passed in verdicts}) == 1:
             problem += f"; all get the same verdict: is threshold={judge.threshold} right?"
     noise, answers = judge.noise()
@@ -136,14 +137,14 @@ def judge_check(
 
 def rater_check(runs: Sequence[tuple[Run, Case, str]]) -> Agreement:
     """Compare the people who rated the same runs with each other."""
-    several = [of for of in runs if len(of[0].ratings) >= _TWO]
+    several = [of for of in runs if len(of[0].ratings) >= _KAPPA_RATERS]
     names = sorted({name for run, *_ in several for name in run.ratings})
     rows = [_row(*of, {f"quality@{n}": e for n, e in of[0].ratings.items()}) for of in several]
     columns = [f"quality@{name}" for name in names]
-    verdicts = [tuple(row[name] >= _PASS for name in columns if name in row) for row in rows]
+    verdicts = [tuple(row[name] >= _PASS_RATING for name in columns if name in row) for row in rows]
     title = f"raters {', '.join(names)}" if names else "no run with ratings of two authors"
     made = _agreement(title, rows, verdicts, dict(zip(columns, names, strict=True)))
-    if len(names) != _TWO:
+    if len(names) != _KAPPA_RATERS:
         made["alpha"] = krippendorff_alpha(list(map(sum, verdicts)), list(map(len, verdicts)))
     return Agreement(**made)
 
@@ -172,7 +173,7 @@ def _agreement(
         "agreement": _share(len(rows) - len(unlike), len(rows)),
         "disagreements": {name: [row.get(name) for row in unlike] for name in columns},
     }
-    if len(names) == _TWO:
+    if len(names) == _KAPPA_RATERS:
         table = [[verdicts.count((a, b)) for b in (True, False)] for a in (True, False)]
         index, across = ([f"{who}: pass", f"{who}: fail"] for who in names.values())
         made["confusion"] = pd.DataFrame(table, index=index, columns=across)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_UNSTABLE = 5  # runs per release if they disagree
+_MAX_REPEATS = 5  # runs per release if they disagree
 _NOTHING = object()
 
 
@@ -188,7 +188,7 @@ def bisected(
     search = _Search(deployment, check or everything, runs_of, repeats)
     edge = search.edge(usable)
     if repeats is None and not search.is_stable(edge):
-        search.times = _UNSTABLE
+        search.times = _MAX_REPEATS
         edge = search.edge(usable)
     tested = list(search.tested.values())
     return Bisection(
@@ -234,8 +234,8 @@ class _Search:
         tested = self.tested.get(candidate.release_id)
         if tested is None or len(tested.runs) < self.times:
             tested = self._tested(candidate, self.times)
-            if self._adapts and not tested.agrees and len(tested.runs) < _UNSTABLE:
-                tested = self._tested(candidate, _UNSTABLE)
+            if self._adapts and not tested.agrees and len(tested.runs) < _MAX_REPEATS:
+                tested = self._tested(candidate, _MAX_REPEATS)
             self.tested[candidate.release_id] = tested
         if tested.value is _NOTHING:
             different = list(dict.fromkeys(map(value_line, tested.values)))

@@ -42,8 +42,8 @@ SendRating = Callable[[Run, float, Mapping[str, Any]], object]
 _CHOICES: tuple[Choice, ...] = ("A", "B", "tie", "skip")
 _QUALITY = {"first": (1.0, 0.0), "second": (0.0, 1.0), "tie": (0.5, 0.5)}
 _HIDDEN = ("preferred", "release_a", "release_b")  # until the rating has ended
-_MOST = 2**63
-_TWO = 2
+_SEED_LIMIT = 2**63  # of an integer column
+_PAIR_SIZE = 2
 
 
 def checked_pair(
@@ -51,12 +51,12 @@ def checked_pair(
 ) -> tuple[str, str]:
     """Return the two releases to rate, the baseline first."""
     chosen = tuple(releases if pair is None else [pair] if isinstance(pair, str) else pair)
-    if len(set(chosen)) == len(chosen) == _TWO and set(chosen) <= set(releases):
+    if len(set(chosen)) == len(chosen) == _PAIR_SIZE and set(chosen) <= set(releases):
         first, second = chosen
         return (second, first) if second == baseline else (first, second)
     choose, names = f"compare a second one with {baseline}", ", ".join(releases)
-    count = "only one" if len(releases) < _TWO else f"{len(releases)} releases"
-    if len(releases) >= _TWO:
+    count = "only one" if len(releases) < _PAIR_SIZE else f"{len(releases)} releases"
+    if len(releases) >= _PAIR_SIZE:
         choose = f"give pair=({releases[0]!r}, {releases[1]!r}) or two others of: {names}"
     msg = f"a blind rating is of two releases, and this comparison has {count}: {choose}"
     if pair is not None:
@@ -445,7 +445,7 @@ def begin_blind_session(
     """
     unchecked_seed: object = seed
     if unchecked_seed is not None and not (
-        isinstance(unchecked_seed, int) and abs(unchecked_seed) < _MOST
+        isinstance(unchecked_seed, int) and abs(unchecked_seed) < _SEED_LIMIT
     ):
         refuse("seed", seed, "a whole number")
     pairs = _pairs_of(cases, *pair)

@@ -26,7 +26,7 @@ Chosen: TypeAlias = "pd.DataFrame | str | Case | Run | Iterable[str | Case | Run
 Status = Literal["same", "differs", "missing"]
 
 _EXPECTED = ("expected", "desired")
-_SHORT = 8  # characters of an id
+_ID_CHARS = 8  # of an abridged release id
 _NOTHING: Any = object()
 
 
@@ -209,13 +209,13 @@ def _names(tag: str, kinds: set[tuple[str | None, str]]) -> dict[Any, str]:
         return dict.fromkeys([*kinds, None], tag)
     environments = [environment for environment, _ in kinds]
     ids = {release for _, release in kinds}
-    short = len({id_[:_SHORT] for id_ in ids}) == len(ids)
+    short = len({id_[:_ID_CHARS] for id_ in ids}) == len(ids)
     names: dict[Any, str] = {None: f"{tag} (release unknown)"}
     for environment, release in kinds:
         parts = [environment or "no environment"] if len(set(environments)) > 1 else []
         if environments.count(environment) > 1:
-            is_cut = short and len(release) > _SHORT
-            parts.append(f"release {release[:_SHORT]}…" if is_cut else f"release {release}")
+            is_cut = short and len(release) > _ID_CHARS
+            parts.append(f"release {release[:_ID_CHARS]}…" if is_cut else f"release {release}")
         names[environment, release] = f"{tag} ({', '.join(parts)})"
     return names
 

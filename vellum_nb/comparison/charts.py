@@ -34,12 +34,12 @@ _BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#767676", "#b0b0b0"
 _COLOURS = {"better": _BLUE, "tie": _GREY, "worse": _ORANGE, "no figure": _PALE}
 _SHAPES = {"better": "triangle-up", "tie": "circle", "worse": "triangle-down"}
 _INK, _LINE, _PAGE, _WIDTH = "#222222", "#c8c8c8", "#ffffff", 560
-_ROW, _SQUARE, _LEAST = 44, 320, 96
-_WORD = 0.15  # least share of a bar that fits a word
-_STEPS = 60  # grid positions along an axis of a scatter
+_ROW_HEIGHT_PX, _SCATTER_SIZE_PX, _MIN_HEIGHT_PX = 44, 320, 96
+_MIN_LABEL_SHARE = 0.15  # of a bar: fits a word
+_SCATTER_STEPS = 60  # positions along an axis
 _FRONTIER = ("on the frontier", "beaten")
-_NAMES = 20  # failures in a chart
-_SCALE = 2  # pixel ratio of a PNG
+_MAX_FAILURES = 20
+_PNG_PIXEL_RATIO = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,7 +77,9 @@ class Picture:
 
     def png(self) -> bytes:
         """Return the chart as PNG."""
-        return bytes(vl_convert.vegalite_to_png(_drawable(self.chart.to_dict()), scale=_SCALE))
+        return bytes(
+            vl_convert.vegalite_to_png(_drawable(self.chart.to_dict()), scale=_PNG_PIXEL_RATIO)
+        )
 
     def svg(self) -> str:
         """Return the chart as SVG."""
@@ -89,7 +91,7 @@ class Picture:
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         png = self.png()
-        width = int.from_bytes(png[16:20], "big") // _SCALE  # of its header
+        width = int.from_bytes(png[16:20], "big") // _PNG_PIXEL_RATIO  # of its header
         return {"text/plain": repr(self), "image/png": png}, {"image/png": {"width": width}}
 
 
@@ -154,7 +156,7 @@ def _metric(figures: ComparisonFigures, releases: Sequence[str], name: str) -> P
     words = base.mark_text(dy=-13, color=_INK).encode(x="mean:Q", text="text:N")
     dots = points.encode(x=title, shape=alt.Shape("kind:N", scale=shapes, legend=None))
     text = f"{name} by release: the mean over cases with its 95 % interval"
-    return _finished([span, dots, words], len(releases) * _ROW, text)
+    return _finished([span, dots, words], len(releases) * _ROW_HEIGHT_PX, text)
 
 
 def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
@@ -176,7 +178,7 @@ def _latency(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     middle = base.mark_tick(color=_ORANGE, thickness=4, size=22, opacity=1).encode(x="p50:Q")
     words = base.mark_text(dy=-17, color=_INK).encode(x="p50:Q", text="text:N")
     text = "latency by release: the median, the middle half, and from 5 % to 95 %"
-    return _finished([line, half, middle, words], len(releases) * _ROW, text)
+    return _finished([line, half, middle, words], len(releases) * _ROW_HEIGHT_PX, text)
 
 
 def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Picture:
@@ -188,7 +190,8 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
             count = sum(getattr(result, verdict) for verdict in verdicts)
             if count:
                 word = "ties" if kind == "tie" and count > 1 else kind
-                text = f"{count:,} {word}" if count > _WORD * len(figures.cases) else f"{count:,}"
+                is_wide = count > _MIN_LABEL_SHARE * len(figures.cases)
+                text = f"{count:,} {word}" if is_wide else f"{count:,}"
                 places = {"from": at, "to": at + count, "middle": at + count / 2, "text": text}
                 rows.append({"release": release, "verdict": kind, "cases": count} | places)
             at += count
@@ -208,7 +211,7 @@ def _wins(figures: ComparisonFigures, releases: Sequence[str], name: str) -> Pic
     pale = alt.condition("datum.verdict == 'no figure'", alt.value("#222222"), alt.value("#ffffff"))
     words = base.mark_text(fontWeight="bold").encode(x="middle:Q", text="text:N", color=pale)
     text = f"cases that are better, tied and worse {title}"
-    return _finished([bar, words], len(releases) * _ROW, text)
+    return _finished([bar, words], len(releases) * _ROW_HEIGHT_PX, text)
 
 
 def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -> Picture:
@@ -236,7 +239,7 @@ def _scatter(figures: ComparisonFigures, releases: Sequence[str], metric: str) -
     many = base.transform_filter("datum.cases > 1").mark_text(color="#ffffff", fontWeight="bold")
     counts = many.encode(x="x:Q", y="y:Q", text="cases:Q")
     text = f"{metric} of each case: on {baseline} across, on {release} upwards"
-    return _finished([equal, dots, counts], _SQUARE, text)
+    return _finished([equal, dots, counts], _SCATTER_SIZE_PX, text)
 
 
 def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
@@ -247,7 +250,7 @@ def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
     scored = [at for at, pair in enumerate(pairs) if not any(map(math.isnan, pair))]
     values = [value for at in scored for value in pairs[at]]
     low = min(values, default=0.0)
-    step = (max(values, default=0.0) - low) / _STEPS or 1.0
+    step = (max(values, default=0.0) - low) / _SCATTER_STEPS or 1.0
     kinds = {verdict: kind for kind, verdicts in _KINDS.items() for verdict in verdicts}
     places: dict[tuple[int, int, str], list[list[float]]] = {}
     for at in scored:
@@ -263,7 +266,7 @@ def _points(figures: ComparisonFigures, release: str, name: str) -> Rows:
 def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     """Draw the share of cases of each release with each failure."""
     rows = [dict(r) for r in figures.failure_rows if r["release"] in releases and r["n"]]
-    names = list(dict.fromkeys(row["name"] for row in rows))[:_NAMES]
+    names = list(dict.fromkeys(row["name"] for row in rows))[:_MAX_FAILURES]
     rows = [row for row in rows if row["name"] in names]
     for row in rows:
         proposed = f", {row['proposed']:,} proposed" if row["proposed"] else ""
@@ -277,7 +280,7 @@ def _failures(figures: ComparisonFigures, releases: Sequence[str]) -> Picture:
     dots = base.mark_point(color=_BLUE, filled=True, size=70, opacity=1).encode(x=title)
     words = base.mark_text(align="left", dx=8, color=_INK).encode(x="high:Q", text="text:N")
     text = "the most frequent failures by release: the share of cases with an answer"
-    return _finished([span, dots, words], len(rows) * _ROW // 2, text)
+    return _finished([span, dots, words], len(rows) * _ROW_HEIGHT_PX // 2, text)
 
 
 def _frontier(
@@ -320,8 +323,8 @@ def _frontier(
     layers = [line.encode(detail="label:N", order="x:Q"), across, upwards, dots, *words]
     text = f"{y} by {x} of each release, with 95 % intervals; the frontier is marked"
     if label:  # a panel each
-        return _finished(layers, _SQUARE // 2, text, by=alt.Facet("label:N", title=None))
-    return _finished(layers, _SQUARE, text)
+        return _finished(layers, _SCATTER_SIZE_PX // 2, text, by=alt.Facet("label:N", title=None))
+    return _finished(layers, _SCATTER_SIZE_PX, text)
 
 
 def _place(
@@ -357,7 +360,7 @@ def _chart(rows: Rows) -> alt.Chart:
 
 def _finished(layers: Sequence[Any], height: int, text: str, by: Any = None) -> Picture:
     width = _WIDTH if by is None else _WIDTH // 2
-    sized: Any = alt.layer(*layers).properties(width=width, height=max(height, _LEAST))
+    sized: Any = alt.layer(*layers).properties(width=width, height=max(height, _MIN_HEIGHT_PX))
     sized = (sized if by is None else sized.facet(by, columns=2)).properties(description=text)
     words = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
     lines: Any = dict.fromkeys(("gridColor", "domainColor", "tickColor"), _LINE)

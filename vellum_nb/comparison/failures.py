@@ -18,8 +18,8 @@ from vellum_nb.errors import InputError
 from vellum_nb.models import Run, case_id
 from vellum_nb.models.checks import check_text
 
-_LONGEST = 80
-_MOST = 12  # names proposed by a judge for one answer
+_MAX_NAME_CHARS = 80
+_MAX_PROPOSALS = 12  # names proposed by a judge for one answer
 _TAG = re.compile(r"failure(?:@([^:]*))?:(.*)", re.DOTALL)
 
 Failures: TypeAlias = tuple[dict[str, str], dict[str, str]]
@@ -48,8 +48,8 @@ def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str
     """
     check_text("name", name)
     name = _clean(name)
-    if len(name) > _LONGEST or not any(map(str.isprintable, name)):
-        msg = f"{name!r:.100} is not a failure's name: give 1 to {_LONGEST} characters"
+    if len(name) > _MAX_NAME_CHARS or not any(map(str.isprintable, name)):
+        msg = f"{name!r:.100} is not a failure's name: give 1 to {_MAX_NAME_CHARS} characters"
         raise InputError(msg)
     by = f"@{_clean(author).replace(':', '-')}" if author else ""
     return [*tags] if name in named(tags) else [*tags, f"failure{by}:{name}"]
@@ -83,7 +83,7 @@ def _proposed(judge: Judge, run: Run, expected: Mapping[str, Any]) -> list[str]:
             names = judgement.outputs.get("failures")
             proposed += names if isinstance(names, list) else [names]
     texts = (_clean(name) for name in proposed if isinstance(name, str))
-    return [text for text in texts if 0 < len(text) <= _LONGEST][:_MOST]
+    return [text for text in texts if 0 < len(text) <= _MAX_NAME_CHARS][:_MAX_PROPOSALS]
 
 
 def failure_rows(

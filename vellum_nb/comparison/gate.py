@@ -24,7 +24,7 @@ from vellum_nb.rendering.format import (
 )
 
 _SHOWN = 20
-_GLIMPSE = 70  # characters
+_MAX_CHARS = 70  # of a value in a message
 _KINDS = {"worse": "failure", "missing": "error", "error": "error", "unscored": "skipped"}
 
 
@@ -131,7 +131,7 @@ def check(figures: ComparisonFigures, results: Sequence[Result]) -> None:
 
 
 def _case_line(figures: ComparisonFigures, case: Case, release: str, metric: str) -> str:
-    inputs = value_line(next(iter(case.inputs.values()), None), _GLIMPSE)
+    inputs = value_line(next(iter(case.inputs.values()), None), _MAX_CHARS)
     reason = _reason(figures, case, release, metric)
     return f"case {case.number} ({case.case_id}) · {inputs} · {reason}"
 
@@ -155,12 +155,12 @@ def _reason(figures: ComparisonFigures, case: Case, release: str, metric: str) -
     parts = [f"{metric} {' → '.join(words)}"]
     base, answer = runs[case.baseline], runs[release]
     if answer is not None and answer.error is not None:
-        parts.append(one_line(error_text(answer), _GLIMPSE))
+        parts.append(one_line(error_text(answer), _MAX_CHARS))
     elif base is not None and answer is not None:
         for name in answer.outputs:
-            texts = [value_line(run.outputs.get(name), _GLIMPSE) for run in (base, answer)]
+            texts = [value_line(run.outputs.get(name), _MAX_CHARS) for run in (base, answer)]
             differs = output_status(name, answer, base) == "differs"
-            if differs and all(len(text) < _GLIMPSE for text in texts):
+            if differs and all(len(text) < _MAX_CHARS for text in texts):
                 parts.append(f"{name}: {' → '.join(texts)}")
     return " · ".join(parts)
 

@@ -35,9 +35,9 @@ GROUPS = {
 
 
 _UNTIMED = datetime(1970, 1, 2, tzinfo=UTC)  # rows of a frame without times are before this
-_NAMED = 20  # cases per verdict in plain text
-_LIMIT = 50  # cases in the overview
-_INPUT = 400  # characters of an input in the overview
+_MAX_NAMED_CASES = 20  # per verdict in plain text
+_MAX_OVERVIEW_CASES = 50
+_MAX_INPUT_CHARS = 400  # in the overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def page(model: ReportModel, beside: Mapping[str, str]) -> str:
     )
 
 
-def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
+def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
     """Return the comparison as HTML for a notebook, regressions first, without scripts."""
     groups = ("worse", "better", "changed", "missing", "same")
     cases = [case for group in groups for case in model.groups[group]]
@@ -184,7 +184,7 @@ def overview(model: ReportModel, *, limit: int = _LIMIT) -> str:
         total=len(cases),
         limit=limit,
         css=stylesheet("colours.css") + stylesheet("comparison.css"),
-        short=lambda value: cut(plain_text(value), _INPUT),
+        short=lambda value: cut(plain_text(value), _MAX_INPUT_CHARS),
     )
 
 
@@ -221,8 +221,10 @@ def text(model: ReportModel) -> str:
                 lines.append(f"    {rows[at].remark}")
                 for verdict in ("worse", "better"):
                     if matching := figures.cases_by(verdict, (release,), name):
-                        named = ", ".join(f"{case.number:,}" for case in matching[:_NAMED])
-                        named += ", …" if len(matching) > _NAMED else ""
+                        named = ", ".join(
+                            f"{case.number:,}" for case in matching[:_MAX_NAMED_CASES]
+                        )
+                        named += ", …" if len(matching) > _MAX_NAMED_CASES else ""
                         lines.append(f"    cases that are {verdict}: {named}")
         if not model.metrics:
             lines.append(f"  {release}: {figures.output_counts(release)}")

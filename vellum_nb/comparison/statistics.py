@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Z95 = 1.959963984540054
 MANY = 1e9  # degrees of freedom: the normal distribution
-_FEW = 20  # smallest number of cases for an agreement, a corrected mean or a ratio
+_MIN_CASES = 20  # smallest number of cases for an agreement, a corrected mean or a ratio
 _LARGEST_RATIO = 10_000.0  # square root of an infeasible number of cases
 ROUNDING, _EQUAL = 1e-12, 1e-9  # relative to a mean
 LEAST_UNITS = 6  # smallest number of values, or of clusters, for an interval
@@ -247,7 +247,7 @@ def mean_ratio(parts: Floats, wholes: Floats, *, clusters: Ints | None = None) -
         return replace(NO_ESTIMATE, n=len(parts))
     ratio = float(parts.mean() / wholes.mean())
     nothing = Estimate(ratio, math.nan, math.nan, n=len(parts))
-    if len(parts) < _FEW:
+    if len(parts) < _MIN_CASES:
         return nothing
 
     def difference(r: float) -> Estimate:
@@ -354,7 +354,7 @@ def cohen_kappa(table: Sequence[Sequence[int]]) -> Estimate:
     number = int(raw.sum())
     shares = raw / max(1, number)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
-    if number < _FEW or chance == 1:
+    if number < _MIN_CASES or chance == 1:
         return replace(NO_ESTIMATE, n=number)
     kappa = (float(np.trace(shares)) - chance) / (1 - chance)
     shares = (raw + 1) / (number + 4)
@@ -388,7 +388,7 @@ def krippendorff_alpha(passes: Sequence[int], ratings: Sequence[int]) -> Estimat
 
     number = len(ratings)
     ones, of = np.array(passes, dtype=np.float64), np.array(ratings, dtype=np.float64)
-    if number < _FEW or not 0 < ones.sum() < of.sum():
+    if number < _MIN_CASES or not 0 < ones.sum() < of.sum():
         return replace(NO_ESTIMATE, n=number)
     alpha = _alpha(ones, of)
     ones, of = np.append(ones, [2, 0, 1, 1]), np.append(of, [2, 2, 2, 2])
@@ -416,7 +416,7 @@ def corrected_mean(
     import numpy as np
 
     number = len(people)
-    if number < _FEW:
+    if number < _MIN_CASES:
         return replace(NO_ESTIMATE, n=number)
     mean, _ = _powered(people, judge, unrated)
     unknown = np.full(2, np.concatenate([judge, unrated]).mean())

@@ -18,7 +18,7 @@ Spans: TypeAlias = tuple[str | None, str | None]
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _COMPARED = {"state": "state", "error": "error", "model": "model", "outputs_hash": "outputs"}
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _SAME: tuple[Callable[[NodeRun], Any], ...] = (
     lambda node: (node.name, node.state, node.outputs_hash),
     lambda node: node.name,
@@ -72,7 +72,7 @@ def first_difference(base: Sequence[NodeRun], other: Sequence[NodeRun]) -> NodeD
     """
     if not is_comparable(base, other):
         return None
-    return _first(_inside(base), _inside(other), (None, None), set(), _DEEPEST)
+    return _first(_inside(base), _inside(other), (None, None), set(), _MAX_DEPTH)
 
 
 def _first(
