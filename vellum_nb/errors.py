@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _HIDDEN = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # frames that users do not need
 _A_CELL = re.compile(r"ipykernel_\d+|^<ipython-input")
-_MOST = 20
-_MOST_ROWS = 5
+_MAX_PROBLEMS = 20
+_MAX_ROWS = 5
 
 
 class VellumNBError(Exception):
@@ -244,18 +244,21 @@ def _lines(problems: Sequence[InputProblem]) -> list[str]:
         if problem.row is not None:
             problem_rows.append(problem.row)
     lines = [
-        f"  - {text}{_in_rows(problem_rows)}" for text, problem_rows in list(rows.items())[:_MOST]
+        f"  - {text}{_in_rows(problem_rows)}"
+        for text, problem_rows in list(rows.items())[:_MAX_PROBLEMS]
     ]
-    if len(rows) > _MOST:
-        lines.append(f"  … and {len(rows) - _MOST} more; the error's frame() lists them all")
+    if len(rows) > _MAX_PROBLEMS:
+        lines.append(
+            f"  … and {len(rows) - _MAX_PROBLEMS} more; the error's frame() lists them all"
+        )
     return lines
 
 
 def _in_rows(rows: Sequence[int]) -> str:
     if not rows:
         return ""
-    named = ", ".join(map(str, rows[:_MOST_ROWS]))
-    more = f" and {len(rows) - _MOST_ROWS:,} more" if len(rows) > _MOST_ROWS else ""
+    named = ", ".join(map(str, rows[:_MAX_ROWS]))
+    more = f" and {len(rows) - _MAX_ROWS:,} more" if len(rows) > _MAX_ROWS else ""
     return f" (row{'' if len(rows) == 1 else 's'} {named}{more})"
 
 

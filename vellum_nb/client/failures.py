@@ -23,7 +23,7 @@ from vellum_nb.errors import (
 )
 from vellum_nb.models.base import SecretMask
 
-_LONGEST = 500
+_MAX_MESSAGE_CHARS = 500
 _LEAVES: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -210,5 +210,5 @@ def _chain(exc: BaseException) -> list[BaseException]:
 
 def _cut(text: str) -> str:
     """Return the start of `text`, without lone surrogates, which cannot be printed."""
-    start = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    start = text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[: _MAX_MESSAGE_CHARS - 1]}…"
     return start.encode("utf-8", "replace").decode()

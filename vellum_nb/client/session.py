@@ -61,18 +61,18 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _MAX_REDIRECTS = 5
 _MAX_ERROR_BYTES = 2**20
-_STEP = 2**20  # bytes
+_READ_BYTES = 2**20
 _GOOD = range(200, 300)
 TRIES = 4
-_LONGEST_PAUSE = 30.0  # seconds
-_FIRST_PAUSE = 0.25
-_JITTER = 0.25
+_MAX_PAUSE_S = 30.0
+_FIRST_PAUSE_S = 0.25
+_JITTER_SHARE = 0.25  # of the pause
 CANCELLED, TIMED_OUT = "cancelled", "timed out"
 TOO_LATE = "it was too late to send it"
 _THREAD = threading.local()
-_JOINED = 65536  # bytes; a shorter body is sent in one write with its headers
-_WATCH_INTERVAL = 0.5  # seconds
-_MAX_IDLE = 1000  # connections; a pool allocates a slot for each
+_JOINED_BYTES = 65_536  # a shorter body is sent in one write with its headers
+_WATCH_INTERVAL_S = 0.5
+_MAX_IDLE_CONNECTIONS = 1000  # a pool allocates a slot for each
 _NO_RETRIES = Retry(total=False)
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _INHERITED: list[RecordingAdapter] = []
@@ -324,10 +324,10 @@ def retry_after(header: str | None) -> float | None:
 
 def pause(attempt: int, requested: float | None = None) -> float:
     """Return the seconds to wait after an attempt (from 1): at least Retry-After, up to 30 s."""
-    jitter = 1 + _JITTER * random.random()  # noqa: S311  # jitter, not a secret
+    jitter = 1 + _JITTER_SHARE * random.random()  # noqa: S311  # jitter, not a secret
     if requested is not None:
-        return min(requested, _LONGEST_PAUSE) * jitter
-    return _FIRST_PAUSE * 2.0 ** (attempt - 1) * jitter
+        return min(requested, _MAX_PAUSE_S) * jitter
+    return _FIRST_PAUSE_S * 2.0 ** (attempt - 1) * jitter
 
 
 def _segment(name: object) -> str:
@@ -368,7 +368,7 @@ def _content(raw: Any, limit: int | None, *, cut: bool) -> bytes | None:
     try:
         if length is not None and length <= most and "Content-Encoding" not in raw.headers:
             return bytes(raw.read())
-        while size <= most and (part := raw.read(_STEP, decode_content=True)):
+        while size <= most and (part := raw.read(_READ_BYTES, decode_content=True)):
             parts.append(part)
             size += len(part)
     except (ValueError, OverflowError, MemoryError) as exc:  # a chunk of a negative length, ...
@@ -516,7 +516,7 @@ class Watchdog:
                 self._thread = None  # `add`, which could have seen it alive, starts another
             if not self._deadlines:
                 return
-            now, wait = time.monotonic(), _WATCH_INTERVAL
+            now, wait = time.monotonic(), _WATCH_INTERVAL_S
             for call, deadline in list(self._deadlines.items()):
                 if deadline <= now:
                     self.remove(call)
@@ -547,7 +547,8 @@ class _Connection(HTTPConnection):
             msg = "the connection was cut off while idle"
             raise ConnectionAbortedError(msg)
         body = kwargs.get("body")
-        self._joining, self._head = isinstance(body, bytes) and 0 < len(body) <= _JOINED, b""
+        self._joining = isinstance(body, bytes) and 0 < len(body) <= _JOINED_BYTES
+        self._head = b""
         super().request(*args, **kwargs)
 
     def send(self, data: Any) -> None:
@@ -560,7 +561,7 @@ class _Connection(HTTPConnection):
             self.connect()
         if self._owner is not None and not self._connecting:
             self._owner.sending(self.sock)
-            if len(data) > _JOINED:
+            if len(data) > _JOINED_BYTES:
                 # It is the connect timeout; the watchdog limits the total.
                 self.sock.settimeout(None)
         super().send(data)
@@ -619,7 +620,7 @@ class RecordingAdapter(HTTPAdapter):
     def __init__(self, connections: int) -> None:
         self._ca = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
         self._routes: dict[str, tuple[Any, bool]] = {}
-        super().__init__(pool_maxsize=min(connections, _MAX_IDLE))
+        super().__init__(pool_maxsize=min(connections, _MAX_IDLE_CONNECTIONS))
 
     def exchange(
         self, request: Request, headers: dict[str, str], timeout: Timeout

@@ -23,7 +23,7 @@ DEFAULT_TIMEOUT: Timeout = (10.0, 120.0)
 MAX_REPLY_BYTES = 256_000_000
 BASE_URL = "https://api.vellum.ai"
 PREDICT_URL = "https://predict.vellum.ai"
-_LONGEST_TIMEOUT = 1e9  # seconds; sockets refuse a little more
+_MAX_TIMEOUT_S = 1e9  # sockets refuse a little more
 _WARNED_HOSTS: set[str] = set()
 
 
@@ -132,7 +132,7 @@ def checked_timeout(timeout: Timeout) -> tuple[float | None, float | None]:
     timeouts: tuple[Any, Any] = pair
     for seconds in timeouts:
         is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-        if seconds is not None and not (is_number and 0 < seconds <= _LONGEST_TIMEOUT):
+        if seconds is not None and not (is_number and 0 < seconds <= _MAX_TIMEOUT_S):
             msg = f"A timeout of {seconds!r} is not possible; give seconds above 0, or None."
             raise InputError(msg)
     return pair

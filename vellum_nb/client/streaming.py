@@ -18,8 +18,8 @@ from vellum_nb.models import WorkflowEvent, WorkflowStreamEvent
 from vellum_nb.models.base import read_json
 
 E = TypeVar("E", WorkflowStreamEvent, WorkflowEvent)
-_CHUNK = 65_536
-_LINGER = 0.5  # seconds to wait for the end of the connection after the last event
+_CHUNK_BYTES = 65_536
+_LINGER_S = 0.5  # wait for the end of the connection after the last event
 
 
 class EventStream(Generic[E]):
@@ -110,7 +110,7 @@ class EventStream(Generic[E]):
         data: bytes | APIConnectionError
         with self._reading:
             try:
-                data = raw.read1(_CHUNK, decode_content=True) or b""
+                data = raw.read1(_CHUNK_BYTES, decode_content=True) or b""
             except (HTTPError, OSError, ValueError) as exc:  # ValueError: closed, a bad chunk
                 data = interrupted_error(label, exc, self._body.mask, read=read_timeout)
             if not isinstance(data, bytes) or not data:
@@ -157,8 +157,8 @@ class EventStream(Generic[E]):
             self._root = self._root or root
             if event.ends and root == self._root and self._deadline is None:
                 # Limit the time that the server keeps the connection open.
-                self._deadline = time.monotonic() + _LINGER
-                self._body.call.limit_wait(_LINGER)
+                self._deadline = time.monotonic() + _LINGER_S
+                self._body.call.limit_wait(_LINGER_S)
             yield event
 
     def _check_end(self, last: bytes | APIConnectionError) -> None:

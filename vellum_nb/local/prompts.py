@@ -39,9 +39,9 @@ _NO_MODEL = (
     'server.models(base_url="http://127.0.0.1:11434/v1", model="llama3.2"), with the address of '
     "any OpenAI-compatible endpoint, and api_key=... if it needs one"
 )
-_LONGEST_MESSAGE = 600
+_MAX_MESSAGE_CHARS = 600
 _LETTERS_PER_TOKEN = 4  # as a rule of thumb
-_CONNECT = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES = 64 * 1024 * 1024  # of one answer
 _CODES = {
@@ -183,7 +183,7 @@ async def prompt_events(
     except Rejection as exc:
         # Mask the key, which the model can echo, before the message is truncated.
         message = exc.message.replace(key, "***") if key else exc.message
-        error = {"code": exc.code, "message": message[:_LONGEST_MESSAGE]}
+        error = {"code": exc.code, "message": message[:_MAX_MESSAGE_CHARS]}
         yield PromptEvent(execution_id=id_, state="REJECTED", error=error)
 
 
@@ -291,7 +291,7 @@ def _client(provider: Provider, seconds: float, answer: _Answer) -> AsyncOpenAI:
         api_key=provider.api_key or "none",
         base_url=provider.base_url,
         max_retries=0,
-        timeout=openai.Timeout(seconds, connect=min(_CONNECT, seconds)),
+        timeout=openai.Timeout(seconds, connect=min(_CONNECT_TIMEOUT_S, seconds)),
         http_client=openai.DefaultAsyncHttpxClient(
             trust_env=urlsplit(provider.base_url).hostname not in _LOOPBACK,  # no proxy to oneself
             event_hooks={"response": [limit]},

@@ -34,9 +34,9 @@ from vellum_nb.local.refusals import Refused
 from vellum_nb.local.routes import code, deployments, execute, executions, files
 from vellum_nb.local.routes.common import JSON, State
 
-_GRACE = 2  # seconds to finish answers when the server stops
-_STOP = 10.0
-_KEPT_ALIVE = 7  # seconds; httpx, which Vellum's client uses, closes idle connections after 5
+_GRACE_S = 2  # to finish answers when the server stops
+_STOP_TIMEOUT_S = 10.0
+_KEEP_ALIVE_S = 7  # httpx, which Vellum's client uses, closes idle connections after 5
 _UNREAD = 6  # times the time limit of a head: limit to send a body or read an answer
 _HOST = re.compile(
     r"(127\.0\.0\.1|localhost|host\.docker\.internal)(:\d{1,5})?", re.ASCII | re.IGNORECASE
@@ -103,7 +103,7 @@ class Serving:
             with suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._end()))
         if self._thread.ident is not None:
-            self._thread.join(self._grace + _STOP)
+            self._thread.join(self._grace + _STOP_TIMEOUT_S)
         self._socket.close()
 
     async def _run(self) -> None:
@@ -137,8 +137,8 @@ class _Server(uvicorn.Server):
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=_KEPT_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
         )
         super().__init__(config)
         self.ended = asyncio.Event()
@@ -202,7 +202,7 @@ class _Connection(H11Protocol):
             except TimeoutError:
                 self.transport.abort()
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self.wait(max(_KEPT_ALIVE + 1, self.faulty.timeout))
+                self.wait(max(_KEEP_ALIVE_S + 1, self.faulty.timeout))
 
         self.wait(None)
         await self.faulty({**scope, "transport": self.transport}, receive, timed)

@@ -11,7 +11,7 @@ from vellum_nb.errors import InputError, VellumNBError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LONGEST = 60
+_MAX_CHARS = 60
 
 
 def describe(name: str, value: object) -> str:
@@ -22,7 +22,7 @@ def describe(name: str, value: object) -> str:
         text = "\n"
     if "\n" in text or "://" in text or name == "api_key":
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
 
 
 def refuse(

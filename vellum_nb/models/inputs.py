@@ -37,9 +37,9 @@ _KIND_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bytes, "bytes"),
     (Path, "path"),
 )
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _LONGEST = 60
-_MOST_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
+_MAX_INTEGER_BITS = 13_288  # 4,000 digits; Python itself writes 4,300
 
 
 def plain(value: object) -> Any:
@@ -80,8 +80,8 @@ def format_value(value: object) -> str:
 
 
 def _plain(value: object, depth: int) -> Any:
-    if depth > _DEEPEST:
-        msg = f"is nested more than {_DEEPEST} deep, or contains itself"
+    if depth > _MAX_DEPTH:
+        msg = f"is nested more than {_MAX_DEPTH} deep, or contains itself"
         raise InputError(msg)
     value = _unwrapped(value)
     if isinstance(value, Mapping):
@@ -129,7 +129,7 @@ def _text(value: str) -> str:
 
 
 def _whole(value: int) -> int:
-    if value.bit_length() > _MOST_BITS:
+    if value.bit_length() > _MAX_INTEGER_BITS:
         msg = "is an integer of more than 4,000 digits, which JSON readers refuse"
         raise InputError(msg)
     return int(value)

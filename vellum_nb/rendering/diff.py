@@ -42,7 +42,7 @@ _WORD = re.compile(
 )
 _MAX_PAIRS = 100_000_000  # compared pairs of tokens: about 20 ms, 15 MB
 _MAX_TOKENS = 10_000  # compared tokens per side if there would be more pairs
-_MIN_SHARED = 0.25  # texts that share less are shown as one replacement
+_MIN_SHARED_SHARE = 0.25  # texts that share less are shown as one replacement
 _MAX_ISLAND_CHARS = 100  # characters; longer equal pieces are never merged into a change
 _LONG_WORD_CHARS = 200  # characters; only the changed middle of such a word is marked
 
@@ -50,7 +50,7 @@ _CONTEXT_LINES = 3  # lines of context around folded text
 _CONTEXT_CHARS = 200  # characters of context if the text has no line breaks
 _FOLD_CHARS = 1_200  # characters; longer equal pieces are folded
 _FOLD_CODE_CHARS = 200  # characters; longer equal pieces of code are folded
-_MAX_PIECE = 20_000  # characters shown of a changed piece
+_PIECE_CHARS = 20_000  # characters shown of a changed piece
 _MAX_HTML_CHARS = 100_000  # characters of HTML for all pieces
 _MARKS = {"equal": ("", ""), "delete": ("[-", "-]"), "insert": ("{+", "+}")}
 
@@ -59,7 +59,7 @@ _KEYS = ("id", "key", "name", "label")  # keys that identify an item of a list
 _IDS = ("id", "key")  # different values of these keys mean different items
 _SHAPES = {"turn": "role", "typed": "type"}  # keys that distinguish items of a kind
 _PLAIN = re.compile(r"[^\W\d][\w-]*\Z")
-_MAX_EXCERPT = 80  # characters of an excerpt of a moved item
+_EXCERPT_CHARS = 80  # characters of an excerpt of a moved item
 _MAX_LABEL_CHARS = 60  # characters of a role or document name
 _MAX_PATH_CHARS = 200  # characters of a path
 
@@ -163,7 +163,7 @@ def _words(old: str, new: str) -> list[Block]:
         merged.append(last)
     texts = ("".join(block.equal for block in merged), old, new)
     shared, *visible = (sum(map(len, text.split())) for text in texts)
-    if shared >= _MIN_SHARED * min(visible):
+    if shared >= _MIN_SHARED_SHARE * min(visible):
         return merged
     # Keep the words at both ends that the texts share, and replace the middle.
     head = [block for block in blocks[:1] if any(map(str.isalnum, block.equal))]
@@ -236,8 +236,8 @@ def _folded(op: Op, limit: int, *, first: bool, last: bool) -> str:
     """Return a piece as HTML, abridged to its ends if it is long."""
     text = op.text
     if op.kind != "equal":
-        more = f" … {len(text) - _MAX_PIECE:,} characters more "
-        return escape(text[:_MAX_PIECE]) + (_aside(more) if len(text) > _MAX_PIECE else "")
+        more = f" … {len(text) - _PIECE_CHARS:,} characters more "
+        return escape(text[:_PIECE_CHARS]) + (_aside(more) if len(text) > _PIECE_CHARS else "")
     if len(text) <= limit:
         return escape(text)
     lines = text.splitlines(keepends=True)
@@ -545,7 +545,9 @@ def _row_of(changed: Difference, change: Change) -> Row:
         text = _text(change, change.new, kind)
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the other fields
-        glimpse = textwrap.shorten(text[: 4 * _MAX_EXCERPT], _MAX_EXCERPT, placeholder="…") or "…"
+        glimpse = (
+            textwrap.shorten(text[: 4 * _EXCERPT_CHARS], _EXCERPT_CHARS, placeholder="…") or "…"
+        )
         noun = value_type(kind).part_noun if len(change.path) == 1 else ""
         place = f"{noun} {change.moved_from + 1}" if noun else f"[{change.moved_from}]"
         return Row(label, [Op("equal", glimpse)], f"moved from {place}")

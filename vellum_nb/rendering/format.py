@@ -21,12 +21,12 @@ DASH = "\N{EN DASH}"
 
 _MINUS = "\N{MINUS SIGN}"
 _MIN_P = 0.00001
-_CENT = 0.0095  # p values from here on have two decimals
+_MIN_TWO_DECIMAL_P = 0.0095  # p values from here on have two decimals
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_COUNT = 10  # whole numbers from here on are counts, not scores
-_WHOLE = 1000  # figures from here on have no decimals
-_TWO_DIGITS = 3.55  # uncertainties up to here have one more decimal
-_HUNDREDTHS = 0.095  # figures from here on have two decimals
+_MIN_COUNT = 10  # whole numbers from here on are counts, not scores
+_MIN_WHOLE_FIGURE = 1000  # figures from here on have no decimals
+_MAX_PRECISE_UNCERTAINTY = 3.55  # uncertainties up to here have one more decimal
+_MIN_TWO_DECIMALS = 0.095  # figures from here on have two decimals
 _MAX_EXACT_FLOAT = 1e15  # larger floats have no exact digits after the point
 _NESTED = (Mapping, list, tuple)
 _MAX_LINE_CHARS = 100  # characters of JSON on one line
@@ -48,7 +48,7 @@ def p_value(p: float | None) -> str:
         return DASH
     if p < _MIN_P:
         return f"< {_MIN_P:.5f}"
-    return f"{p:.2f}" if p >= _CENT else f"{Decimal(f'{p:.1g}'):f}"
+    return f"{p:.2f}" if p >= _MIN_TWO_DECIMAL_P else f"{Decimal(f'{p:.1g}'):f}"
 
 
 def p_sentence(p: float | None) -> str:
@@ -81,9 +81,9 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or math.isnan(seconds):
         return DASH
-    if round(seconds * 1000) < _WHOLE:
+    if round(seconds * 1000) < _MIN_WHOLE_FIGURE:
         return f"{round(seconds * 1000)} ms"
-    if seconds < _COUNT:
+    if seconds < _MIN_COUNT:
         return f"{seconds:.2f} s"
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
@@ -124,7 +124,7 @@ def interval_digits(rows: Iterable[Mapping[str, Any]], low: str, high: str) -> i
     2
     """
     halves = [(row[high] - row[low]) / 2 for row in rows if row[high] > row[low]]
-    return max(0, math.ceil(math.log10(_TWO_DIGITS / min(halves)))) if halves else None
+    return max(0, math.ceil(math.log10(_MAX_PRECISE_UNCERTAINTY / min(halves)))) if halves else None
 
 
 def figure(value: float | None, like: float | None = None, digits: int | None = None) -> str:
@@ -141,11 +141,11 @@ def figure(value: float | None, like: float | None = None, digits: int | None = 
     if digits is not None:
         return f"{value:z,.{digits}f}".replace("-", _MINUS)
     sign, size = (_MINUS if value < 0 else ""), abs(value)
-    if size >= _COUNT and float(value).is_integer():
+    if size >= _MIN_COUNT and float(value).is_integer():
         return f"{sign}{size:,.0f}"
-    if size >= _WHOLE and (like is None or abs(like) >= _WHOLE):
+    if size >= _MIN_WHOLE_FIGURE and (like is None or abs(like) >= _MIN_WHOLE_FIGURE):
         return f"{sign}{size:,.0f}"
-    if size >= _HUNDREDTHS or size == 0 or (like is not None and abs(like) >= _HUNDREDTHS):
+    if size == 0 or max(size, abs(like or 0.0)) >= _MIN_TWO_DECIMALS:
         text = f"{size:,.2f}"
         if size == 0 or float(text.replace(",", "")):
             return f"{sign}{text}"

@@ -26,7 +26,7 @@ from vellum_nb.widgets.markup import alert_html, page_safe
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _IDLE_PAUSE_S = 1.0  # pause of a `Debouncer` between calls without a poke
-_MAX_PATH = 500
+_MAX_PATH_CHARS = 500
 _ROUTE = "_reply_subshell_for"  # of ipykernel 7: tests/widgets/test_base.py
 
 
@@ -371,7 +371,7 @@ def export_target(name: object, suffix: str, folder: Path | None = None) -> Path
     The suffix is appended if it is missing. Paths outside the folder and existing files are
     rejected.
     """
-    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _MAX_PATH:
+    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _MAX_PATH_CHARS:
         msg = f"Give the file a name, such as runs{suffix}"
         raise HistoryError(msg)
     inside = Path(os.path.realpath(folder or Path.cwd()))

@@ -27,7 +27,7 @@ Rate = Callable[[Run, float, Mapping[str, Any]], object]
 _MAX_CASES = 200  # rows of results
 _MAX_NOTE_CHARS = 500
 _MAX_SHORT_INPUTS = 4
-_LISTED = 3  # problems listed in full
+_MAX_LISTED = 3  # problems
 _ALPHA = 0.05
 
 
@@ -271,8 +271,10 @@ class BlindView(ThreadSafeWidget):
             self.sending = ""
         self.error = ""
         if problems:
-            first = "; ".join(problem.rstrip(".") for problem in dict.fromkeys(problems[:_LISTED]))
-            more = f" and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
+            listed = dict.fromkeys(problems[:_MAX_LISTED])
+            first = "; ".join(problem.rstrip(".") for problem in listed)
+            omitted = len(problems) - _MAX_LISTED
+            more = f" and {omitted:,} more" if omitted > 0 else ""
             count = f"{self.session.unsent:,} could not be sent"
             self.error = f"{count}: {first}{more}. Send again to retry only those."
         self.sending = f"{sent:,} sent" if sent else ""

@@ -19,7 +19,7 @@ from vellum_nb.widgets.fields import Field, FieldSet, TextField, problem_html, r
 from vellum_nb.widgets.markup import page_safe
 
 Message = dict[str, Any]
-_SIGNS_PER_TOKEN = 4
+_CHARS_PER_TOKEN = 4
 
 
 class ChatField(Field):
@@ -73,7 +73,7 @@ class ChatField(Field):
         if self._filling:
             return
         signs = sum(len(turn.text.value) for turn in self._turns)
-        tokens = f" · about {max(1, signs // _SIGNS_PER_TOKEN)} tokens" if signs else ""
+        tokens = f" · about {max(1, signs // _CHARS_PER_TOKEN)} tokens" if signs else ""
         self._count.value = plural(len(self._turns), "turn") + tokens
         super().touched()
 

@@ -22,7 +22,7 @@ from vellum_nb.widgets.spec import TagChoice, Variables, expectations, type_name
 
 _MAX_LINE_CHARS = 200  # characters; longer texts get a multi-line control
 _MAX_JSON_LINE_CHARS = 80
-_CHIPS = 12
+_MAX_CHIPS = 12
 
 
 class Field:
@@ -461,11 +461,11 @@ class TagBar:
             parts = [box, note(aliases, "vnb-others")] if aliases else [box]
             self._boxes[choice.tag] = box
             self._chips.append(styled(ipw.Box(parts), "vnb-chip"))
-        hidden = len(choices) - _CHIPS
+        hidden = len(choices) - _MAX_CHIPS
         self._more = button(f"{hidden} older…", "vnb-link", self._unfold)
         label = note('<span class="vnb-label">Run on</span>')
         more = [self._more] if hidden > 0 else []
-        self.widget = styled(ipw.Box([label, *self._chips[-_CHIPS:], *more]), css)
+        self.widget = styled(ipw.Box([label, *self._chips[-_MAX_CHIPS:], *more]), css)
 
     @property
     def ticked(self) -> list[str]:
@@ -480,7 +480,7 @@ class TagBar:
                 box.value = tag in tags
         finally:
             self._silent = False
-        if any(tag in tags for tag in list(self._boxes)[:-_CHIPS]):
+        if any(tag in tags for tag in list(self._boxes)[:-_MAX_CHIPS]):
             self._unfold()
 
     def _clicked(self, _: object) -> None:

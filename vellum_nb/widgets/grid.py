@@ -41,7 +41,7 @@ from vellum_nb.widgets.outputs import side_by_side_html, side_by_side_traces
 from vellum_nb.widgets.results import AnswerBars
 from vellum_nb.widgets.table_view import Format, TableView, Window, refuse
 
-MAX_PAGE = 80_000  # bytes of the rows in one message
+MAX_PAGE_BYTES = 80_000  # of the rows in one message
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIRST_CELLS, _FIRST_ROWS = 24, 4  # cells that fill the page, but at least four rows
 _MAX_ORDERS = 8  # cached orders
@@ -141,7 +141,7 @@ class CasesTable(TableView):
         for place in places[window.offset : window.offset + window.limit]:
             rows.append(self._row(cases[place]))
             size += len(json.dumps(rows[-1]))
-            if size > MAX_PAGE and len(rows) > 1:
+            if size > MAX_PAGE_BYTES and len(rows) > 1:
                 rows.pop()
                 break
         return window.message(rows, len(places), len(cases))

@@ -46,10 +46,10 @@ STATES = {
     "unstable": "Unstable",
     "disputed": "Judge disagrees",
 }
-_NAME, _CHIP = 120, 40
+_MAX_NAME_CHARS, _MAX_CHIP_CHARS = 120, 40
 _LABELS, _VALUES = 4, 40
-_NAMES = 200  # failure names for completion
-_TICKS = 3
+_MAX_FAILURE_NAMES = 200  # for completion
+_MAX_TICKS = 3
 _KINDS = ("better", "same", "noise", "worse", "missing", "unscored", "error")
 _MINUS, _TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _SIGNS = {"better": "+", "same": "=", "noise": "≈", "worse": _MINUS, "missing": "?", "differs": "≠"}
@@ -206,8 +206,8 @@ def head(
         "labels": [
             {
                 "name": name,
-                "label": cut(visible_name(name), _CHIP),
-                "values": [[e, cut(e, _CHIP), n] for e, n in values.most_common(_VALUES)],
+                "label": cut(visible_name(name), _MAX_CHIP_CHARS),
+                "values": [[e, cut(e, _MAX_CHIP_CHARS), n] for e, n in values.most_common(_VALUES)],
                 "more": max(0, len(values) - _VALUES),
             }
             for name, values in [*order.labels.items()][:_LABELS]
@@ -221,13 +221,15 @@ def head(
 
 def _failures(order: CaseOrder) -> dict[str, Any]:
     """Return the most frequent failures as filters, and all names for completion."""
-    counts = Counter(name for names in order.failures for name in names).most_common(_NAMES)
-    values = [[name, cut(visible_name(name), _CHIP), number] for name, number in counts]
+    counts = Counter(name for names in order.failures for name in names).most_common(
+        _MAX_FAILURE_NAMES
+    )
+    values = [[name, cut(visible_name(name), _MAX_CHIP_CHARS), number] for name, number in counts]
     return {"values": values[:_VALUES], "names": [name for name, _ in counts]}
 
 
 def _name(name: str) -> str:
-    return cut(visible_name(name), _NAME)
+    return cut(visible_name(name), _MAX_NAME_CHARS)
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -369,7 +371,7 @@ def _axis(rows: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any] | 
     if size <= 0:
         return None
     axis = {"low": min(ends) - 0.06 * size, "size": 1.12 * size, "band": max(bands, default=0.0)}
-    rough = size / _TICKS * 0.999
+    rough = size / _MAX_TICKS * 0.999
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
     marks = range(math.ceil(min(ends) / step - 1e-9), math.floor(max(ends) / step + 1e-9) + 1)

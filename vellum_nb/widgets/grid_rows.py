@@ -28,11 +28,11 @@ from vellum_nb.widgets.markup import icon
 Chip: TypeAlias = tuple[str, ...]
 """Text, tone, tooltip, and optionally the name of an icon."""
 
-MAX_ROW = 40_000  # bytes per row
+MAX_ROW_BYTES = 40_000
 _MAX_CHARS, _MIN_CHARS = 700, 24  # largest and smallest number of characters per output
 _MAX_INPUT_CHARS = 320
-_INPUTS, _OUTPUTS, _LABELS, _CHIPS, _FAILURES = 6, 8, 8, 12, 8
-_NAME, _FAILURE = 40, 80
+_MAX_INPUTS, _MAX_OUTPUTS, _MAX_LABELS, _MAX_CHIPS, _MAX_FAILURES = 6, 8, 8, 12, 8
+_MAX_NAME_CHARS, _MAX_FAILURE_CHARS = 40, 80
 _MAX_INLINE_CHARS = 40  # characters; shorter outputs share a line
 _ICONS = {
     "worse": "down-arrow",
@@ -59,14 +59,14 @@ def _chips(comparison: Comparison, case: Case, release: str) -> list[Chip]:
         compared = "as expected" if met else "not as expected"
         chips.append((f"{_name(name)} {_PASS[met]}", tone, f"{_name(name)}: {compared}"))
     names, proposals = comparison.figures.failures[case.number - 1][release]
-    for name, author in list(names.items())[:_FAILURES]:
+    for name, author in list(names.items())[:_MAX_FAILURES]:
         by = f", named by {author}" if author else ""
         chips.append((_name(name), "bad", f"failure: {name}{by}", "FAILED"))
-    for name, judge in list(proposals.items())[:_FAILURES]:
+    for name, judge in list(proposals.items())[:_MAX_FAILURES]:
         title = f"failure: {name}, proposed by {judge}; f confirms it"
         chips.append((f"{_name(name)}?", "warn", title, "FAILED"))
     scores = (_score(comparison, case, release, metric) for metric in comparison.metrics)
-    return [*chips, *filter(None, scores)][:_CHIPS]
+    return [*chips, *filter(None, scores)][:_MAX_CHIPS]
 
 
 def _score(comparison: Comparison, case: Case, release: str, metric: Metric) -> Chip | None:
@@ -97,7 +97,7 @@ Busy = Mapping[tuple[str, str], tuple[str, str]]
 def row(
     comparison: Comparison, case: Case, metric: str | None, replayed: frozenset[str], busy: Busy
 ) -> dict[str, Any]:
-    """Return the message for one case; its HTML has at most about `MAX_ROW` bytes.
+    """Return the message for one case; its HTML has at most about `MAX_ROW_BYTES` bytes.
 
     `metric` decides the verdicts; a missing case can be run on the releases in `replayed`.
     """
@@ -111,19 +111,21 @@ def row(
             icon=icon,
             icons=_ICONS,
             case=case,
-            labels=[(_name(n), cut(label_text(v), _NAME)) for n, v in labels[:_LABELS]],
+            labels=[
+                (_name(n), cut(label_text(v), _MAX_NAME_CHARS)) for n, v in labels[:_MAX_LABELS]
+            ],
             inputs=[
                 (_name(name) if len(inputs) > 1 else "", cut(plain_text(value), size))
-                for name, value in inputs[:_INPUTS]
+                for name, value in inputs[:_MAX_INPUTS]
             ],
-            more=len(inputs) - _INPUTS,
+            more=len(inputs) - _MAX_INPUTS,
             cells=[
                 _state(release, release in replayed, *busy.get((case.case_id, release), ("", "")))
                 | _cell(comparison, case, release, metric, limit)
                 for release in (comparison.baseline, *comparison.figures.others)
             ],
         )
-        if len(json.dumps(html)) <= MAX_ROW or limit <= _MIN_CHARS:
+        if len(json.dumps(html)) <= MAX_ROW_BYTES or limit <= _MIN_CHARS:
             message = {"id": case.case_id, "number": case.number, "html": html}
             return message | {"failures": _failures(comparison, case)}
         limit //= 2
@@ -134,9 +136,9 @@ def _failures(comparison: Comparison, case: Case) -> dict[str, list[list[Any]]]:
     failures = comparison.figures.failures[case.number - 1]
     return {
         release: [
-            [name, cut(visible_name(name), _FAILURE), names is both[1]]
+            [name, cut(visible_name(name), _MAX_FAILURE_CHARS), names is both[1]]
             for names in both
-            for name in [*names][:_FAILURES]
+            for name in [*names][:_MAX_FAILURES]
         ]
         for release, both in failures.items()
     }
@@ -150,7 +152,7 @@ def _state(release: str, can_replay: bool, busy: str, problem: str) -> dict[str,
 
 
 def _name(name: str) -> str:
-    return cut(visible_name(name), _NAME)
+    return cut(visible_name(name), _MAX_NAME_CHARS)
 
 
 def _cell(
@@ -214,7 +216,7 @@ def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, 
     if not run.outputs:
         return [], False
     names = list(dict.fromkeys([*(base.outputs if base else ()), *run.outputs]))
-    made = [_output(AnswerCell.of(name, run, base), limit) for name in names[:_OUTPUTS]]
+    made = [_output(AnswerCell.of(name, run, base), limit) for name in names[:_MAX_OUTPUTS]]
     long = sum(not output["inline"] for output in made)
     lines: list[list[dict[str, Any]]] = []
     for output in made:  # a number needs its name to be understood
@@ -223,7 +225,7 @@ def _lines(run: Run, base: Run | None, limit: int) -> tuple[list[list[dict[str, 
             lines[-1].append(output)
         else:
             lines.append([output])
-    return lines, len(names) > _OUTPUTS or any(output["cut"] for output in made)
+    return lines, len(names) > _MAX_OUTPUTS or any(output["cut"] for output in made)
 
 
 def _output(cell: AnswerCell, limit: int) -> dict[str, Any]:

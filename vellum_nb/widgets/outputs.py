@@ -24,7 +24,7 @@ OUTPUT_CSS = asset("outputs.css")
 _MAX_OUTPUTS = 200
 _MAX_NODES = 200
 _MAX_DEPTH = 6
-_MIN_BAR = 0.5  # per cent; keeps nodes of no duration visible
+_MIN_BAR_PERCENT = 0.5  # keeps nodes of no duration visible
 _NODE_STATES = {
     "FULFILLED": ("FULFILLED", ""),
     "REJECTED": ("REJECTED", "REJECTED"),
@@ -91,10 +91,10 @@ def _node_row(node: NodeRun, depth: int, begin: datetime | None, length: float) 
     if begin is not None and start is not None:
         offset = (start - begin).total_seconds()
         lasted = length - offset if took is None else took
-        margin = min(100 * offset / length, 100 - _MIN_BAR) if length else 0.0
+        margin = min(100 * offset / length, 100 - _MIN_BAR_PERCENT) if length else 0.0
         bar = (
             margin,
-            min(max(100 * lasted / length, _MIN_BAR), 100 - margin) if length else 100.0,
+            min(max(100 * lasted / length, _MIN_BAR_PERCENT), 100 - margin) if length else 100.0,
         )
     row = {"node": node, "depth": min(depth, _MAX_DEPTH), "picture": picture, "word": word}
     return row | {"took": took, "bar": bar}

@@ -29,8 +29,8 @@ from vellum_nb.models.inputs import plain, unknown_name
 from vellum_nb.workspace.lookup import Lookup, all_of, case_of, run_fields
 from vellum_nb.workspace.runner import Runner
 
-_AT_ONCE = 200
-_MOST_PAGES = 1_000
+_RUNS_PER_BATCH = 200
+_MAX_PAGES = 1_000
 _LATEST = micros(datetime.max.replace(tzinfo=UTC))
 
 
@@ -54,7 +54,7 @@ def _fetch_nodes(client: Client, run: Run) -> Sequence[NodeRun]:
         raise HistoryError(msg)
     spans: dict[str, VellumSpan] = {}
     last: str | None = None
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         page = client.retrieve_workflow_execution_detail(run.execution_id, prev_span_id=last)
         news = {span.span_id: span for span in page.spans if span.span_id not in spans}
         if not news:
@@ -85,7 +85,7 @@ def synchronise(
     executions = client.iter_workflow_deployment_event_executions(
         target.id,
         filters=all_of(*conditions) if conditions else None,
-        limit=_AT_ONCE,
+        limit=_RUNS_PER_BATCH,
         ordering="-timestamp",
     )
 
@@ -98,7 +98,7 @@ def synchronise(
 
     chosen = islice(executions, limit)
     report, seen = SyncReport(), set[str]()
-    while page := list(islice(chosen, _AT_ONCE)):
+    while page := list(islice(chosen, _RUNS_PER_BATCH)):
         # Pages shift while new executions begin: skip duplicates.
         batch = {e.execution_id: e for e in page if e.execution_id not in seen}
         seen |= set(batch)

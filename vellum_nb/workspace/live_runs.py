@@ -172,7 +172,7 @@ class RunStream:
         return f"<p>{escape(repr(self)[1:-1])}</p>"
 
 
-_GROWTH = 1.5
+_POLL_GROWTH_FACTOR = 1.5
 _LONGEST_S = 30.0
 _SHORTEST_S = 0.01
 _UNKNOWN_FOR_S = 20.0  # a new execution can be unknown for a moment
@@ -260,7 +260,7 @@ class PendingRun:
             if not self.run.in_doubt or remaining <= 0:
                 break
             stop.wait(min(pause, remaining))
-            pause = min(pause * _GROWTH, max(_LONGEST_S, pause))
+            pause = min(pause * _POLL_GROWTH_FACTOR, max(_LONGEST_S, pause))
         return self.run
 
     def cancel_waiting(self) -> None:
@@ -294,7 +294,7 @@ def submit(runner: Runner, request: RunRequest) -> PendingRun:
     return runner.begin(request, send)
 
 
-_LOOKUPS = 8  # at once
+_CONCURRENT_LOOKUPS = 8
 _ELSEWHERE = frozenset({400, 404, 421})  # malformed or unknown id, id of another workspace
 
 
@@ -312,7 +312,7 @@ def resume_pending(runner: Runner) -> list[PendingRun]:
         and not runner.is_driven(run, held)
     ]
     resumed = partial(_resumed, runner, cache(runner.lookup.deployment_id))
-    with ThreadPoolExecutor(_LOOKUPS) as pool:
+    with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:
         return [pending for pending in pool.map(resumed, runs) if pending is not None]
 
 

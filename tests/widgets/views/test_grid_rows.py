@@ -8,7 +8,7 @@ from html_kit import HOSTILE, assert_harmless
 from view_kit import FullCase, known, run, wrong
 
 from vellum_nb.rendering.answer import AnswerCell
-from vellum_nb.widgets.grid import MAX_PAGE
+from vellum_nb.widgets.grid import MAX_PAGE_BYTES
 
 LONG = 1_000_000
 
@@ -26,8 +26,8 @@ def test_a_page_of_huge_answers_stays_small(grid, letter):
     page = grid(runs, tags=tags)
     message = page.rows(limit=60)
     assert 1 <= len(message["rows"]) < 30
-    assert size(message) < MAX_PAGE + 1_000
-    assert size(page.state("_first")) < MAX_PAGE + 1_000
+    assert size(message) < MAX_PAGE_BYTES + 1_000
+    assert size(page.state("_first")) < MAX_PAGE_BYTES + 1_000
     assert all(row["html"].count("show all") == len(tags) for row in message["rows"])
 
 

@@ -48,12 +48,12 @@ IsolationKind: TypeAlias = Literal["kernel", "process", "container", "environmen
 _KINDS = get_args(IsolationKind)
 DEFAULT_MEMORY_LIMIT = None if os.name == "nt" else 2 * 1024**3
 """Bytes of address space of a run in a separate process."""
-_LEAST_MEMORY = 256 * 1024**2
+_MIN_MEMORY_BYTES = 256 * 1024**2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DESCRIBE_S = 60.0
 SLOW_IMPORT = f"it took longer than {DESCRIBE_S:g} seconds to import"
 _TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
-_OUTPUT = 64 * 1024  # bytes of the end of its output
+_MAX_OUTPUT_BYTES = 64 * 1024  # of the end of its output
 _ERROR_CHARS = 4000
 _M_ARENA_MAX = -8
 # fmt: off
@@ -136,10 +136,10 @@ class Isolation:
             return f"isolation {self.kind!r} is not available on Windows, which cannot fork"
         if not all(_NAME.fullmatch(name) for name in self.env):
             return f"env must be a list of names of environment variables, not {self.env!r:.60}"
-        if self.memory_limit is not None and self.memory_limit < _LEAST_MEMORY:
+        if self.memory_limit is not None and self.memory_limit < _MIN_MEMORY_BYTES:
             return (
                 f"memory_limit={self.memory_limit} is too small: it is in bytes, and Python itself "
-                f"needs a part of it; give {_LEAST_MEMORY} (256 MiB) or more"
+                f"needs a part of it; give {_MIN_MEMORY_BYTES} (256 MiB) or more"
             )
         return ""
 
@@ -324,7 +324,7 @@ class _Child:
         with os.fdopen(pipe, "rb", buffering=0) as reader:
             while piece := reader.read(4096):
                 self._output += piece
-                del self._output[:-_OUTPUT]
+                del self._output[:-_MAX_OUTPUT_BYTES]
 
 
 def passed_on(*names: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ _GATEWAYS = {  # default network of docker and of podman -> template of its gate
     "bridge": "{{(index .IPAM.Config 0).Gateway}}",
     "podman": "{{(index .Subnets 0).Gateway}}",
 }
-_LOG = 4000
+_MAX_LOG_CHARS = 4000
 _DOCKER_SETTING = re.compile(
     "(DOCKER_(?!AUTH_CONFIG)|CONTAINERS?_|PODMAN_|XDG_).*|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK"
 )
@@ -416,7 +416,7 @@ class _Server:
     def rejection(self, message: str) -> Rejection:
         """Return a rejection with the last output of the server."""
         with suppress(OSError):
-            log = (self._folder / "log").read_text("utf-8", "replace")[-_LOG:]
+            log = (self._folder / "log").read_text("utf-8", "replace")[-_MAX_LOG_CHARS:]
             return Rejection(message, "NODE_EXECUTION", log or None)
         return Rejection(message, "NODE_EXECUTION")
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M", bound=BaseModel)
 LARGEST_PAGE = 1000
-_HANG_UP_DELAY = 0.02  # seconds; a shorter run is not cancelled
+_HANG_UP_DELAY_S = 0.02  # a shorter run is not cancelled
 
 Limit = Annotated[int, Query(ge=1, description="Results per page, at most 1000.")]
 Offset = Annotated[int, Query(ge=0, description="Number of results to skip.")]
@@ -145,7 +145,7 @@ def on_hang_up(receive: Receive, callback: Callable[[], object]) -> Iterator[Non
         watches.append(asyncio.ensure_future(receive()))
         watches[0].add_done_callback(lambda task: None if task.cancelled() else callback())
 
-    timer = asyncio.get_running_loop().call_later(_HANG_UP_DELAY, watch)
+    timer = asyncio.get_running_loop().call_later(_HANG_UP_DELAY_S, watch)
     try:
         yield
     finally:

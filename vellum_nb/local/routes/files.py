@@ -17,8 +17,8 @@ from vellum_nb.local.routes.common import Id, Served, State, new_router
 from vellum_nb.models import UploadedFileRead
 
 router = new_router()
-_DEFAULT_EXPIRY = 604_800
-_LONGEST_EXPIRY = 2_592_000
+_DEFAULT_EXPIRY_S = 604_800
+_MAX_EXPIRY_S = 2_592_000
 
 Sent = Annotated[UploadFile, File(description="The file.")]
 
@@ -43,7 +43,7 @@ def retrieve_uploaded_file(
     valid = re.fullmatch("[0-9]{1,7}", expiry_seconds or "")
     seconds = int(valid[0]) if valid else 0
     return _read(
-        request, state, id_, seconds if 0 < seconds <= _LONGEST_EXPIRY else _DEFAULT_EXPIRY
+        request, state, id_, seconds if 0 < seconds <= _MAX_EXPIRY_S else _DEFAULT_EXPIRY_S
     )
 
 
@@ -85,7 +85,7 @@ def _file(state: State, id_: str) -> StoredFile:
 
 
 def _read(
-    request: Request, state: State, id_: str, seconds: int = _DEFAULT_EXPIRY
+    request: Request, state: State, id_: str, seconds: int = _DEFAULT_EXPIRY_S
 ) -> UploadedFileRead:
     expires = int(datetime.now(UTC).timestamp()) + seconds
     query = urlencode({"expires": expires, "token": _signature(state.ledger, id_, expires)})
