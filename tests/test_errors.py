@@ -40,8 +40,8 @@ def test_a_notebook_shows_the_line_that_was_run_and_the_message(tmp_path):
     assert message.endswith(": none.csv cannot be read: No such file or directory")
 
 
-NO_NAME = "NotFoundError: There is no deployment 'triage'; there are: docs-qa, "
-NO_TAG = "NotFoundError: docs-qa has no release tag 'v9'; it has: "
+NO_NAME = "NotFoundError: There is no deployment 'triage'; available: docs-qa, "
+NO_TAG = "NotFoundError: docs-qa has no release tag 'v9'; available: "
 LINES = {
     "ws.run('triage', {'ticket': 'a'})": NO_NAME,
     "ws.run('ticket-triage', {'text': 'a'})": "inputs do not fit",
@@ -49,7 +49,7 @@ LINES = {
     "ws.stream('docs-qa', {'question': 'a'}, release_tag='v9')": NO_TAG,
     "ws.submit('docs-qa', {})": "inputs do not fit",
     "ws.form('triage')": NO_NAME,
-    "ws.sweep('docs-qa', 'cases.csv', release_tags=['v9'])": "no release tag 'v9'; it has: ",
+    "ws.sweep('docs-qa', 'cases.csv', release_tags=['v9'])": "no release tag 'v9'; available: ",
     "ws.history.to_csv('reports/runs.csv')": "; the folder ",
     "ws.history.merge('cases.csv')": "it is not an SQLite file",
     "vnb.connect('local', history='cases.csv')": "it is not an SQLite file",

@@ -184,7 +184,7 @@ def test_all_problems_are_reported_at_once_and_an_optional_input_may_be_absent_o
         to_wire({"tickt": "a", "n": "3"}, variables, where="ticket-triage v2")
     assert [problem.variable for problem in caught.value.problems] == ["ticket", "n", "tickt"]
     assert "The inputs do not fit ticket-triage v2; nothing was sent:" in str(caught.value)
-    assert "its inputs: ticket, n. Did you mean ticket?" in str(caught.value)
+    assert "available: ticket, n. Did you mean ticket?" in str(caught.value)
     variables = [
         variable(key="a", required=False),
         variable(key="b", default={"type": "STRING", "value": "d"}),

@@ -142,7 +142,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        msg = f"module 'vellum_nb' has no attribute {name!r}; it has: {', '.join(__all__)}"
+        msg = f"module 'vellum_nb' has no attribute {name!r}; available: {', '.join(__all__)}"
         raise AttributeError(msg)
     value = getattr(import_module(f"vellum_nb.{_HOMES[name]}"), name)
     globals()[name] = value

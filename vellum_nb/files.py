@@ -34,7 +34,7 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
     HistoryError
         Names the method to use.
     """
-    ending = Path(path).suffix.lower()
+    ending = checked_path(path).suffix.lower()
     expected_writer = _WRITERS.get(ending, writer)
     if expected_writer != writer:
         msg = (
@@ -42,6 +42,14 @@ def refuse_other_ending(path: str | Path, writer: str) -> None:
             f"give the file another ending than {ending}"
         )
         raise HistoryError(msg)
+
+
+def checked_path(path: object) -> Path:
+    """Return `path` as a Path; raise a `HistoryError` unless it is a str or a path."""
+    if not isinstance(path, str | os.PathLike):
+        msg = f"path must be a str or a Path, not {path!r:.60}"
+        raise HistoryError(msg)
+    return Path(path)
 
 
 def write_file(content: bytes, path: str | Path) -> Path:
@@ -71,6 +79,7 @@ def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     HistoryError
         If the file cannot be written, or is an SQLite file; the old file is unchanged.
     """
+    checked_path(path)
     if "\0" in os.fspath(path):
         msg = f"{path!r} is not a path: a name cannot contain a NUL"
         raise HistoryError(msg)

@@ -132,7 +132,7 @@ def test_inputs_are_sent_as_compact_utf8(server, client, fulfilled):
 
 @pytest.mark.parametrize("method", ["execute_workflow", "execute_workflow_async"])
 def test_an_unknown_option_of_an_execution_is_a_type_error(server, client, method):
-    with pytest.raises(TypeError, match="'relase_tag'. Available: .*release_tag"):
+    with pytest.raises(TypeError, match="'relase_tag'; available: .*release_tag"):
         getattr(client, method)({}, workflow_deployment_name="w", relase_tag="v1")
     assert server.seen == []
 

@@ -194,7 +194,9 @@ def test_another_question_pair_or_set_of_cases_is_another_rating(history):
         ({}, "this comparison has 3 releases: give pair="),
         ({"pair": "v1"}, "does not fit"),
         ({"pair": ("v1", "v1")}, "does not fit"),
-        ({"pair": ("v1", "v9")}, "two others of: v1, v2, v3"),
+        ({"pair": ("v1", "v9")}, "two others; available: v1, v2, v3"),
+        ({"pair": 5}, "pair must be a list of texts, not 5"),
+        ({"pair": ("v1", "v2"), "question": 5}, "question must be a text, not 5"),
         ({"pair": ("v1", "v2"), "seed": "7"}, "seed must be a whole number"),
         ({"pair": ("v1", "v2"), "seed": 2**63}, "seed must be a whole number"),
     ],
@@ -313,4 +315,4 @@ def test_a_rating_may_end_once_it_is_decided_which_holds_however_often_one_looks
     assert found.line.endswith("p = 0.04: 7 better · 0 worse · 0 ties, decided after 7")
     row = found.row()  # 429 / 16, the bets of Krichevsky and Trofimov
     assert row["p_at_any_time"] == pytest.approx(1 / 26.8125)
-    assert (row["decided_after"], row["p"]) == (7, 2 / 2**7)
+    assert (row["decided_after"], row["p"]) == (7, found.p) == (7, row["p_at_any_time"])

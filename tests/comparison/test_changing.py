@@ -48,10 +48,23 @@ def test_another_baseline_gives_what_one_made_with_it_gives(sweep, counted):
     assert repr(turned) == repr(made)
     assert compared.baseline == "v1"
     pd.testing.assert_frame_equal(turned.with_baseline("v1").summary(), compared.summary())
-    with pytest.raises(InputError, match="'v9' is not among those compared: v1, v2"):
+    with pytest.raises(InputError, match="'v9' is not a compared release; available: v1, v2"):
         compared.with_baseline("v9")
     with pytest.raises(AttributeError, match="cannot assign to field 'baseline'"):
         compared.baseline = "v2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"runs": 5}, "runs must be a list of runs, not 5"),
+        ({"runs": ["v1"]}, "runs must be a list of runs, not 'v1'"),
+        ({"without": "v1"}, "without must be a list of texts, not 'v1'"),
+    ],
+)
+def test_values_that_are_no_runs_are_refused(sweep, arguments, message):
+    with pytest.raises(InputError, match=message):
+        sweep.compare().with_runs(**arguments)
 
 
 def test_a_rating_gives_another_comparison_and_leaves_this_one(ws, sweep):

@@ -115,7 +115,7 @@ def test_lower_is_better_for_latency_and_each_metric_is_named():
     ("options", "message"),
     [
         ({"metric": "speed"}, "this comparison has no metric 'speed'; available: exact"),
-        ({"release": "v9"}, "'v9' is not among those compared"),
+        ({"release": "v9"}, "'v9' is not a compared release"),
         ({"release": "v1"}, "v1 is the baseline"),
         (
             {"max_regressions": -1},

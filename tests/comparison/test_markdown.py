@@ -114,7 +114,7 @@ def test_only_some_cases_are_listed_and_rows_without_times_have_none():
     both = cmp.to_markdown(only=["better", "worse"])
     assert re.findall(r"\*\*Case (\d)", both) == ["1", "3"]
     with pytest.raises(
-        InputError, match="Unknown group bad in only=.* Available: worse, missing, "
+        InputError, match="Unknown group bad in only=.*; available: worse, missing, "
     ):
         cmp.to_markdown(only="bad")
     frame = pd.DataFrame({"model": ["a", "b"], "input.q": ["x", "x"], "output.o": ["1", "2"]})

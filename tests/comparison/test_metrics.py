@@ -78,8 +78,8 @@ def test_figures_of_the_run_itself():
     [
         (lambda run: run.outputs["no"], "KeyError: 'no'"),
         (lambda _: "good", "the text 'good' is neither a bool nor a number"),
-        (lambda _: float("nan"), "nan is not a figure to compare"),
-        (lambda _: 1e308, "1e+308 is not a figure to compare"),
+        (lambda _: float("nan"), "nan is not a finite number"),
+        (lambda _: 1e308, "1e+308 is too large to compare"),
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -114,7 +114,8 @@ def test_metrics_are_names_makers_and_functions_which_may_take_what_is_expected(
         ("accuracy", "there is no metric 'accuracy'; available: "),
         (m.contains, "vnb.metrics.contains has required arguments"),
         ([m.exact(), m.exact()], "2 metrics are called exact"),
-        ([3], "fn must be a function of a run, not 3"),
+        (3, "metrics must be a metric or a list of metrics, not 3"),
+        ([3], "metrics must be a metric, its name, a function of a run, or .*, not 3"),
         (lambda: True, "it is called with a run"),
     ],
 )

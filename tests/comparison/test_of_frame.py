@@ -101,13 +101,14 @@ def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; it has: execution_id"),
+        (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: execution_id"),
         (lambda f: f.filter(["release_tag"]), {}, "cases are not known"),
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
-        (lambda f: f, {"deployment": "other"}, "no runs of 'other'; it has: ticket-triage"),
+        (lambda f: f, {"deployment": "other"}, "no runs of 'other'; available: ticket-triage"),
         (lambda f: pd.concat([f, f.assign(deployment="x")]), {}, "give deployment="),
         (lambda f: f, {"deployment": ["echo"]}, "deployment.*a text or None"),
-        (lambda f: f, {"baseline": "v9"}, "'v9' is not among those compared"),
+        (lambda f: f.filter(["case_id", "release_tag"]), {}, "no output.<name> columns, so there"),
+        (lambda f: f, {"baseline": "v9"}, "'v9' is not a compared release"),
     ],
 )
 def test_a_frame_that_cannot_be_compared_says_why(ws, change, options, message):

@@ -35,7 +35,7 @@ def test_cases_that_differ_come_first_missing_ones_say_why_and_same_ones_are_las
     assert [match and match[1] for match in found] == ["other", "absent", "lost", "same"]
     assert "differs answer \N{MINUS SIGN} yes + no" in rows(html)[0]
     assert "missing No run of this case on v2." in rows(html)[1]
-    assert "? FAILED No usable answer came. CONNECTION" in rows(html)[2]
+    assert "? FAILED No usable answer was received. CONNECTION" in rows(html)[2]
     assert html.count('class="vnb-cmp-gap"') == 2
 
 

@@ -63,10 +63,10 @@ def test_an_export_goes_to_an_open_file_as_well(filled, tmp_path):
     [
         (
             {"deployment": "triage"},
-            "runs contains no runs: no run has deployment='triage'. Available: ",
+            "runs contains no runs: no run has deployment='triage'; available: ",
         ),
-        ({"deployment": ["a", "b"]}, r"no run has deployment=\['a', 'b'\]. Available: "),
-        ({"release_tag": "v7", "state": "FAILED"}, "no run has release_tag='v7'. Available: v1$"),
+        ({"deployment": ["a", "b"]}, r"no run has deployment=\['a', 'b'\]; available: "),
+        ({"release_tag": "v7", "state": "FAILED"}, "no run has release_tag='v7'; available: v1$"),
         ({"author": "ada"}, "no run has author='ada'$"),
     ],
 )
@@ -263,7 +263,7 @@ def test_chosen_columns_of_json_lines_hold_values_as_json_has_them(history, reco
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["id", "stat"], r"Unknown column 'stat'. Available: execution_id, .*, output\.<name>"),
+        (["id", "stat"], r"Unknown column 'stat'; available: execution_id, .*, output\.<name>"),
         (["input"], "Unknown column 'input'"),
         ([], "none is named"),
         (["id", "state", "id"], "id is named twice"),

@@ -82,7 +82,7 @@ def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     [
         ({"ids": [5]}, r"ids=5 is not text"),
         ({"release_tag": ["v1", 2]}, r"release_tag=2 is not text"),
-        ({"state": "fulfilled"}, r"Unknown state 'fulfilled'. Available: STARTED, FULFILLED"),
+        ({"state": "fulfilled"}, r"Unknown state 'fulfilled'; available: STARTED, FULFILLED"),
         ({"state": ["FAILED", "OK"]}, "Unknown state 'OK'"),
         ({"since": pd.NaT}, r"since=NaT is not a time"),
         ({"limit": 1.5}, r"limit must be a number of runs, .* not 1\.5"),
@@ -93,7 +93,7 @@ def test_a_name_with_half_an_emoji_is_found_by_it(history, record):
     ],
 )
 def test_what_can_choose_no_run_is_refused_with_its_value(filled, filters, said):
-    with pytest.raises(TypeError, match=r"Unknown filter tag. Available: deployment, rel"):
+    with pytest.raises(TypeError, match=r"Unknown filter tag; available: deployment, rel"):
         filled.runs(tag="v1", **filters)
     for read in (filled.runs, filled.frame, filled.count):
         with pytest.raises(HistoryError, match=said):

@@ -53,8 +53,8 @@ OF_A_CHAT = {"output_key": "text", "output_type": "CHAT_HISTORY", "desired_outpu
     ("actual", "reason"),
     [
         ({}, "actuals[0]: give output_key or output_id"),
-        ({"output_key": "nope"}, "unknown output 'nope'. Available: text, turns"),
-        ({"output_id": NO_ID}, f"no output has the id {NO_ID!r}. Available: text, turns"),
+        ({"output_key": "nope"}, "unknown output 'nope'; available: text, turns"),
+        ({"output_id": NO_ID}, f"no output has the id {NO_ID!r}; available: text, turns"),
         ({"output_key": "text", "quality": 1.5}, "less than or equal to 1"),
         ({"output_key": "text", "quality": "good"}, "actuals[0].quality: Input should be a valid"),
         ({"output_key": "text", "desired_output_value": 5}, "text is expected"),

@@ -310,7 +310,7 @@ def whisper(text: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "thread"}, "Unknown isolation 'thread'. Available: kernel, process"),
+        ({"kind": "thread"}, "Unknown isolation 'thread'; available: kernel, process"),
         (
             {"kind": "kernel", "memory_limit": 2**31},
             'memory_limit and env need isolation "process"',

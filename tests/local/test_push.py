@@ -172,7 +172,7 @@ def test_the_cases_of_a_pushed_project_run_with_their_mocks(pushed, asking):
         mocks = {"node_output_mocks": [unknown]}
         answer = api.ask("my-flow", release_tag="v2", metadata=mocks)
         assert answer.status_code == 400
-        assert "no node has the id 'nobody'. Available: Shout" in answer.json()["detail"]
+        assert "no node has the id 'nobody'; available: Shout" in answer.json()["detail"]
 
 
 ECHO = {"workflow.py": "def echo(text: str) -> str: return text"}

@@ -53,7 +53,7 @@ def test_side_by_side_marks_the_words_that_differ():
     [
         ("REJECTED", "NODE_EXECUTION", "A step of the workflow failed."),
         ("REJECTED", "SOMETHING_NEW", "The workflow ended with an error."),
-        ("FAILED", "HTTP_503", "No usable answer came."),
+        ("FAILED", "HTTP_503", "No usable answer was received."),
         ("CANCELLED", "CANCELLED", "Cancelled before it was sent."),
         ("CANCELLED", "WORKFLOW_CANCELLED", "The workflow was cancelled on the server."),
     ],
@@ -70,8 +70,8 @@ def test_a_run_without_outputs_says_why_in_plain_words(state, code, words):
     ("state", "doubt", "words"),
     [
         ("CANCELLED", "SENT", "Cancelled; it may still have run."),
-        ("FAILED", "SENT", "No answer came; it may still have run."),
-        ("FAILED", "EXECUTED", "No answer came; it was executed."),
+        ("FAILED", "SENT", "No answer was received; it may still have run."),
+        ("FAILED", "EXECUTED", "No answer was received; it was executed."),
     ],
 )
 def test_run_in_doubt_says_so_beside_its_state_and_in_words(state, doubt, words):

@@ -74,7 +74,7 @@ def test_a_run_a_case_id_and_a_case_of_a_comparison_are_cases(server, ws):
         ws.bisect("words", "0123456789abcdef")
     with pytest.raises(vnb.InputError, match="the number 7 is not a case: give a dict of inputs"):
         ws.bisect("words", 7)
-    with pytest.raises(vnb.InputError, match="txt: no input of any release of words; they know"):
+    with pytest.raises(vnb.InputError, match="No release of words has an input 'txt'; avail"):
         ws.bisect("words", {"txt": "a"})
 
 
@@ -100,7 +100,7 @@ def test_only_the_releases_between_first_and_last_are_tried(server, ws):
     assert ws.bisect("words", CASE, last="v3").first_changed == "v2"
     with pytest.raises(vnb.InputError, match="first='v3' is newer than last='v2': .* v1, v2, v3"):
         ws.bisect("words", CASE, first="v3", last="v2")
-    with pytest.raises(vnb.InputError, match="words has no release 'v9'; it has, oldest first: v1"):
+    with pytest.raises(vnb.InputError, match="words has no release 'v9'; available: v1"):
         ws.bisect("words", CASE, last="v9")
     with pytest.raises(vnb.VellumNBError, match="Only 1 of 1 release of words can be run"):
         ws.bisect("words", CASE, first="v2", last="v2")

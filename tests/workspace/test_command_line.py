@@ -103,13 +103,13 @@ def test_history_sync_brings_what_ran_elsewhere(key, recorded, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("run", "nope"), "no deployment 'nope'; there are: docs-qa"),
+        (("run", "nope"), "no deployment 'nope'; available: docs-qa"),
         (("run", "ticket-triage", "--input", "ticket"), "ticket: is not name=value"),
         ((*TRIAGE, "sla_hours=soon"), "sla_hours: the text 'soon' is given; a number is exp"),
         ((*TRIAGE, "vip=yes"), "vip: the text 'yes' is given; true or false is"),
         ((*TRIAGE, "context={'a': 'b'}"), "in double quotes: line 1 column 2 (char 1); json.d"),
         ((*TRIAGE, "context=@deep.json"), "not JSON: it is nested too deep"),
-        (("run", "ticket-triage", "--input", "ticket=x", "--release-tag", "v9"), "it has: "),
+        (("run", "ticket-triage", "--input", "ticket=x", "--release-tag", "v9"), "; available: "),
         (("run", "ticket-triage", "--input", "ticket=@no.txt"), "cannot be read: No such file"),
         (("history", "export"), "There is no history"),
     ],
@@ -160,7 +160,7 @@ def test_export_writes_the_rows_and_columns_that_are_named(recorded, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["--columns", "x"], 1, "Unknown column 'x'. Available: execution_id"),
+        (["--columns", "x"], 1, "Unknown column 'x'; available: execution_id"),
         (["runs.xlsx"], 1, "end its name in .csv"),
         (["runs.csv", "--deployment", "nope"], 0, "runs.csv contains no runs: no run has"),
     ],

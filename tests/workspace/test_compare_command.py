@@ -152,7 +152,7 @@ def test_cases_of_a_file_are_compared_and_those_not_run_are_missing(swept, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--release-tag", "v1", "--baseline", "v9"), "'v9' is not among those compared"),
+        (("--release-tag", "v1", "--baseline", "v9"), "'v9' is not a compared release"),
         (("--metric", "speed"), "there is no metric 'speed'; available: "),
         (("--history", "nowhere.db"), "There is no history nowhere.db"),
         (("--release-tag", "v1", "--fail-on-regression"), "only v1 is compared"),

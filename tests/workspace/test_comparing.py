@@ -116,14 +116,46 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
         ws.compare("shout", cases=["abc"])
 
 
+def test_unknown_case_id_is_refused_with_some_that_exist(ws, sweep):
+    ids = sweep.compare().frame()["case_id"].tolist()
+    with pytest.raises(
+        InputError, match="'0000000000000000' is not the case_id .*; available: "
+    ) as e:
+        ws.compare("shout", cases=[ids[0], "0" * 16])
+    assert ids[0] in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sweep": 5}, "sweep must be a Sweep, its id or None, not 5"),
+        ({"metrics": 5}, "metrics must be a metric or a list of metrics, not 5"),
+        ({"baseline": ["v1"]}, "baseline must be a text or None, not "),
+        ({"release_tags": 5}, "release_tag"),
+    ],
+)
+def test_compare_refuses_arguments_of_another_type(ws, sweep, options, message):
+    with pytest.raises(vnb.VellumNBError, match=message):
+        ws.compare("shout", **options)
+
+
+def test_open_sweep_refuses_an_id_that_is_no_text(ws):
+    with pytest.raises(InputError, match="sweep_id must be a text, not 5"):
+        ws.open_sweep(5)
+
+
 @pytest.mark.parametrize(
     ("name", "tags", "message"),
     [
         ("gate", None, "the history has no runs of gate; run it first"),
         ("shuot", None, "no runs of shuot, .*no deployment 'shuot'.*shout"),
         ("shuot", ["v1", "v2"], "no runs of shuot, .*no deployment 'shuot'.*shout"),
-        ("shout", ["v99"], "no runs of shout on v99; it has runs on: LATEST"),
-        ("shout", ["LATEST", "v99"], "nothing was run on v99, .*no release tag 'v99'; it has: .*"),
+        ("shout", ["v99"], "no runs of shout on v99; available: LATEST"),
+        (
+            "shout",
+            ["LATEST", "v99"],
+            "nothing was run on v99, .*no release tag 'v99'; available: ",
+        ),
     ],
 )
 def test_what_was_never_run_is_reported_with_what_there_is(ws, name, tags, message):

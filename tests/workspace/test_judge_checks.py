@@ -135,7 +135,7 @@ def test_a_scale_needs_its_threshold_and_repeats_are_a_whole_number(ws):
     problem = compared.judge_check().problem
     assert "kappa 0" in problem
     assert "all get the same verdict: is threshold=0.0 right?" in problem
-    with pytest.raises(InputError, match="no judge 'quality'; its judges: points"):
+    with pytest.raises(InputError, match="no judge 'quality'; available: points"):
         compared.judge_check("quality")
     for repeats in (0, True, 1.5):
         with pytest.raises(InputError, match="repeats"):
@@ -314,8 +314,8 @@ def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server
     compared = judged(ws, [{"text": each} for each in figures], name="odd", repeats=2)
     messages = {each.removeprefix("score of odd: ") for each in compared.errors()["message"]}
     assert messages == {
-        "nan is not a figure to compare",
-        "1e+308 is not a figure to compare",
+        "nan is not a finite number",
+        "1e+308 is too large to compare",
         "the text 'good' is neither a bool nor a number",
         "it is None, no figure",
     }

@@ -95,7 +95,7 @@ def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, w
     [
         ({}, "Nothing to rate this run with"),
         ({"quality": 2}, "from 0 \\(bad\\) to 1"),
-        ({"desired": {"lout": "x"}}, "lout: is not an output; there are: loud. Did you mean loud"),
+        ({"desired": {"lout": "x"}}, "lout: is not an output; available: loud. Did you mean loud"),
         ({"desired": {"loud": float("nan")}}, "loud: is not a number"),
         ({"desired": ["HEY"]}, r"desired must be a dict, not \['HEY'\]"),
         ({"quality": 1, "metadata": "ann"}, "metadata must be a dict, not 'ann'"),

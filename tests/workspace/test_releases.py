@@ -52,7 +52,7 @@ def test_a_release_id_does_as_well_and_no_question_is_asked(ws, production):
 
 @pytest.mark.parametrize(("tag", "to"), [("staging", "v1"), ("production", "v9")])
 def test_an_unknown_tag_lists_the_known_ones(ws, production, tag, to):
-    with pytest.raises(vnb.NotFoundError, match="shout has no release tag .* it has: "):
+    with pytest.raises(vnb.NotFoundError, match="shout has no release tag .* available: "):
         ws.move_tag("shout", tag, to, confirm=False)
 
 

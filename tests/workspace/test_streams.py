@@ -92,7 +92,7 @@ def test_node_events_bring_the_nodes(ws):
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_recorded(ws):
-    with pytest.raises(vnb.InputError, match="there are WORKFLOW and NODE"):
+    with pytest.raises(vnb.InputError, match="must be 'WORKFLOW', 'NODE' or both"):
         ws.stream("shout", {"text": "hi"}, event_types=["TOKENS"])
     with pytest.raises(vnb.InputError, match="volume"):
         ws.stream("shout", {"text": "hi", "volume": 3})

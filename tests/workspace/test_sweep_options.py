@@ -75,7 +75,7 @@ def test_seed_of_the_first_run_outlives_a_resume_without_the_rule(ws):
         ({"existing": "x"}, "existing must be one of 'resume', 'reuse', 'restart', not 'x'"),
         (
             {"limits": {"max_cals": 5}},
-            "Unknown limit 'max_cals'. Available: max_calls, max_seconds, max_cost_usd, stop_after",
+            "Unknown limit 'max_cals'; available: max_calls, max_seconds, max_cost_usd, stop_after",
         ),
         ({"limits": 5}, "limits must be vnb.Limits(...) or a dict, such as"),
         (

@@ -110,7 +110,7 @@ def test_options_that_cannot_be_are_refused_by_name(ws, options):
 
 
 def test_tags_and_sweeps_that_do_not_exist_are_refused(ws, deployed):
-    with pytest.raises(NotFoundError, match="it has: "):
+    with pytest.raises(NotFoundError, match="; available: "):
         ws.sweep("echo", CASES, release_tags=["v1", "v9"])
     assert deployed.calls == []
     for sweep_id in ("", "no-such"):

@@ -87,7 +87,7 @@ def test_a_misspelt_expected_output_is_an_error_of_a_sweep_and_its_plan(ws):
         (problem,) = caught.value.problems
         assert problem.variable == "expected.laud"
         assert problem.message == (
-            "is not an output of shout on v1, v2; its outputs: loud, length. Did you mean loud?"
+            "is not an output of shout on v1, v2; available: loud, length. Did you mean loud?"
         )
     assert ws.history.count() == 0
 
@@ -224,7 +224,7 @@ def test_an_expected_value_of_no_output_is_a_note_where_outputs_are_not_declared
     cmp = ws.sweep("undeclared", cases, release_tags=["v1"], progress=False).compare()
     (note,) = cmp.figures.notes
     assert note.startswith("expected.laud is not an output of the compared runs")
-    assert note.endswith("their outputs: loud. Did you mean loud?")
+    assert note.endswith("available: loud. Did you mean loud?")
 
 
 @pytest.mark.parametrize(

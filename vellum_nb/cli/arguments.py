@@ -18,7 +18,10 @@ DEFAULT_TARGET = "Vellum when VELLUM_API_KEY is set, else a local server with sa
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors do not show the password of a URL."""
+    """Accepts no abbreviated options, and hides the password of a URL in its errors."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         super().error(re.sub(r"(\w://)\S*@", r"\1", message))

@@ -44,7 +44,7 @@ from vellum_nb.models import (
     WorkflowStreamEvent,
 )
 from vellum_nb.models.base import stands_in
-from vellum_nb.models.checks import check_text, check_texts, refuse, with_options
+from vellum_nb.models.checks import available, check_text, check_texts, refuse, with_options
 from vellum_nb.models.contract import (
     CheckWorkflowExecutionStatusResponse,
     EnvironmentRead,
@@ -602,7 +602,7 @@ def _wire(inputs: object) -> list[dict[str, Any]]:
 def _execution_body(kind: Any, options: Mapping[str, Any], **fields: object) -> dict[str, Any]:
     """Return the body of an execution request; raise TypeError for an option not in `kind`."""
     for name in options.keys() - kind.__optional_keys__:
-        msg = f"Unexpected keyword argument {name!r}. Available: {', '.join(kind.__annotations__)}"
+        msg = f"Unexpected keyword argument {name!r}{available(kind.__annotations__)}"
         raise TypeError(msg)
     values = {name: options.get(name) for name in kind.__annotations__}
     for name in values.keys() & {"metadata", "expand_meta"}:

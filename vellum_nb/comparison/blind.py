@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import uuid
 from collections import Counter
@@ -25,7 +24,7 @@ from vellum_nb.models.blind import (
     a_is_first,
     blind_signature,
 )
-from vellum_nb.models.checks import refuse
+from vellum_nb.models.checks import available, check_text, check_texts, refuse
 from vellum_nb.rendering.format import p_sentence, percent, plural
 
 if TYPE_CHECKING:
@@ -50,14 +49,15 @@ def checked_pair(
     releases: Sequence[str], baseline: str, pair: Sequence[str] | None
 ) -> tuple[str, str]:
     """Return the two releases to rate, the baseline first."""
-    chosen = tuple(releases if pair is None else [pair] if isinstance(pair, str) else pair)
+    names = [pair] if isinstance(pair, str) else releases if pair is None else pair
+    chosen = tuple(check_texts("pair", names))
     if len(set(chosen)) == len(chosen) == _PAIR_SIZE and set(chosen) <= set(releases):
         first, second = chosen
         return (second, first) if second == baseline else (first, second)
-    choose, names = f"compare a second one with {baseline}", ", ".join(releases)
+    choose = f"compare a second one with {baseline}"
     count = "only one" if len(releases) < _PAIR_SIZE else f"{len(releases)} releases"
     if len(releases) >= _PAIR_SIZE:
-        choose = f"give pair=({releases[0]!r}, {releases[1]!r}) or two others of: {names}"
+        choose = f"give pair=({releases[0]!r}, {releases[1]!r}) or two others{available(releases)}"
     msg = f"a blind rating is of two releases, and this comparison has {count}: {choose}"
     if pair is not None:
         msg = f"pair={pair!r} does not fit: {choose}"
@@ -115,7 +115,7 @@ class BlindResult:
             "skipped": self.skipped,
             "unrated": self.unrated,
             **self.rate.columns("win_rate", "."),
-            "p": math.nan if self.rate.p is None else self.rate.p,
+            "p": self.p,
             "p_at_any_time": 1 / self.test.evidence,
             "decided_after": self.test.cases if self.test.side else None,
             "first_was_a": self.a_first,
@@ -244,9 +244,10 @@ class BlindSession:
         InputError
             All cases are rated, or the choice is not A, B, tie or skip.
         """
+        check_text("note", note)
         pair = self.current
         if choice not in _CHOICES:
-            msg = f"{choice!r} is not a rating; available: {', '.join(_CHOICES)}"
+            msg = f"{choice!r} is not a rating{available(_CHOICES)}"
             raise InputError(msg)
         if pair is None or self.record.ended is not None:
             msg = "there is nothing left to rate here; finish() shows the results"
@@ -337,7 +338,7 @@ class BlindSession:
         """Return the result in one row; raises as `outcome`.
 
         `win_rate` is the share of cases with `second` preferred to `first`, without ties, and its
-        exact 95 % interval is in ``.low`` and ``.high``. `p` is that of the sign test. Use
+        exact 95 % interval is in ``.low`` and ``.high``. `p` is that of the sign test, or
         `p_at_any_time` if cases are unrated.
         """
         import pandas as pd
@@ -443,6 +444,7 @@ def begin_blind_session(
     A session that another process begins at the same time is returned instead. The default seed is
     random.
     """
+    check_text("question", question)
     unchecked_seed: object = seed
     if unchecked_seed is not None and not (
         isinstance(unchecked_seed, int) and abs(unchecked_seed) < _SEED_LIMIT

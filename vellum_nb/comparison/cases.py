@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.history import collection_paused
 from vellum_nb.models import Run
-from vellum_nb.models.checks import check_text
+from vellum_nb.models.checks import available, check_text
 from vellum_nb.models.inputs import format_value, unknown_name
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.format import same_value, value_key
@@ -166,7 +166,7 @@ class Columns:
             return name
         if name in self.of_tag:
             return self.of_tag[name][-1]
-        msg = f"{name!r} is not among those compared: {', '.join(self.labels)}"
+        msg = f"{name!r} is not a compared release{available(self.labels)}"
         raise InputError(msg)
 
 
@@ -370,8 +370,8 @@ def cluster_numbers(cases: Sequence[Case], name: str) -> NDArray[np.intp]:
     column = name if side == "label" and label else f"input.{name.removeprefix('input.')}"
     values = [row.get(column) for row in rows]
     if all(value is None for value in values):
-        available = ", ".join(dict.fromkeys(key for row in rows for key in row)) or "none"
-        msg = f"cluster={name!r}: no case has such a label or input; available: {available}"
+        names = available(dict.fromkeys(key for row in rows for key in row))
+        msg = f"cluster={name!r}: no case has such a label or input{names}"
         raise InputError(msg)
     keys = [at if value is None else value_key(value) for at, value in enumerate(values)]
     return pd.factorize(pd.Series(keys, dtype="object"))[0]

@@ -16,6 +16,7 @@ from vellum_nb.comparison.figures import VERDICTS, ComparisonFigures, Verdict
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.files import write_file
+from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import duration, figure, interval_digits, plain_text, xml_text
 
 Chart = Literal["metric", "latency", "wins", "scatter", "frontier", "failures"]
@@ -115,8 +116,7 @@ def picture(
 ) -> Picture:
     """Return a chart; `x` and `label` are for the frontier."""
     if kind not in get_args(Chart):
-        charts = ", ".join(map(repr, get_args(Chart)))
-        msg = f"there is no chart {kind!r}; available: {charts}"
+        msg = f"there is no chart {kind!r}{available(get_args(Chart))}"
         raise InputError(msg)
     _require(releases, f"there is only the release {figures.baseline}")
     if kind == "frontier":

@@ -52,10 +52,18 @@ from vellum_nb.comparison.metrics import (
 )
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed, warn
-from vellum_nb.files import write_file
+from vellum_nb.files import checked_path, write_file
 from vellum_nb.history import BlindRatings, History, write_csv_frame, write_parquet_frame
 from vellum_nb.models import Run
-from vellum_nb.models.checks import refuse, with_options
+from vellum_nb.models.checks import (
+    available,
+    check_list,
+    check_tags,
+    check_text,
+    check_texts,
+    refuse,
+    with_options,
+)
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.rendering.diff import CodeDiff
@@ -200,7 +208,7 @@ class Comparison:
         InputError
             A run belongs to none of the cases or releases.
         """
-        changed = {run.id: run for run in runs}
+        changed = {run.id: run for run in _checked_runs(runs)}
         places = {run.id: (tag, case.number - 1) for run, case, tag in self.figures.runs}
         positions = {case.case_id: at for at, case in enumerate(self.cases)}
         cases = list(self.cases)
@@ -214,7 +222,7 @@ class Comparison:
                 places[run.id] = column, positions[run.case_id]
             column, at = places[run.id]
             cases[at] = with_run(cases[at], column, run)
-        for run_id in places.keys() & set(without):
+        for run_id in places.keys() & set(check_texts("without", without)):
             column, at = places[run_id]
             cases[at] = without_run(cases[at], column, run_id)
         if tuple(cases) == self.cases:
@@ -324,11 +332,12 @@ class Comparison:
         metric : str, optional
             The judge's name. Default: the first judge.
         """
+        check_text("metric", metric, optional=True)
         checks = self.figures.checks
         name = next(iter(checks), "") if metric is None else metric
         if name not in checks:
             judge = "no judge" if metric is None else f"no judge {metric!r}"
-            msg = f"this comparison has {judge}; its judges: {', '.join(checks) or 'none'}"
+            msg = f"this comparison has {judge}{available(checks)}"
             raise InputError(msg)
         return checks[name]
 
@@ -500,6 +509,7 @@ class Comparison:
                 "charts need Altair and vl-convert: pip install 'vellum-nb[charts]', then try again"
             )
             raise InputError(msg) from exc
+        check_text("what", what)
         if what == "frontier":
             x, name = (self._metric(axis, "cost_usd", "latency_s") for axis in (x, y))
         else:
@@ -509,8 +519,8 @@ class Comparison:
             self._check_release(release)
             releases = (release,)
         if label is not None and not any(label in case.labels for case in self.cases):
-            labels = ", ".join(dict.fromkeys(name for case in self.cases for name in case.labels))
-            msg = f"no case has a label {label!r}; available: {labels or 'none'}"
+            labels = dict.fromkeys(name for case in self.cases for name in case.labels)
+            msg = f"no case has a label {label!r}{available(labels)}"
             raise InputError(msg)
         return picture(self.figures, what, releases, metric=name, x=x, label=label)
 
@@ -678,7 +688,7 @@ class Comparison:
         overwrite : bool, default False
             Whether to replace unrelated files with the names of the tables.
         """
-        target = None if path is None else Path(path)
+        target = None if path is None else checked_path(path)
         if target is not None and not target.name:
             msg = f"{str(path)!r} is not a file name; give one, such as 'report.html'"
             raise InputError(msg)
@@ -741,6 +751,7 @@ class Comparison:
 
     def _frames(self, title: str, rows: str = "", *, text: str = "") -> dict[str, pd.DataFrame]:
         """Return the frames to write, or only that of `rows`; raise if one has the API key."""
+        check_text("rows", rows)
         makers = {"cases": self.frame, "runs": self.long}
         if rows and rows not in makers:
             msg = f"rows must be 'cases' or 'runs', not {format_value(rows)}; nothing was written"
@@ -751,11 +762,13 @@ class Comparison:
         return frames
 
     def _metric_names(self, metric: Names) -> list[str]:
-        names = [metric] if isinstance(metric, str) or metric is None else list(metric)
-        return [self._metric(name) for name in names]
+        if isinstance(metric, str) or metric is None:
+            return [self._metric(metric)]
+        return [self._metric(name) for name in check_texts("metric", metric)]
 
     def _metric(self, name: str | None, *more: str) -> str:
         """Return the name of a metric or one of `more`; default: the first metric."""
+        check_text("metric", name, optional=True)
         names = [metric.name for metric in self.metrics]
         if name in {*names, *more} or (name is None and names):
             return name or names[0]
@@ -768,13 +781,12 @@ class Comparison:
                 "expected.<output>, or rate runs; changed() works without a metric"
             )
         else:
-            available = ", ".join([*names, *more])
-            msg = f"this comparison has no metric {name!r}; available: {available}"
+            msg = f"this comparison has no metric {name!r}{available([*names, *more])}"
         raise InputError(msg)
 
     def _check_release(self, release: str) -> None:
         if release not in self.releases:
-            msg = f"{release!r} is not among those compared: {', '.join(self.releases)}"
+            msg = f"{release!r} is not a compared release{available(self.releases)}"
             raise InputError(msg)
 
     def _others(self, release: str | None) -> tuple[str, ...]:
@@ -782,8 +794,7 @@ class Comparison:
             return self.figures.others
         self._check_release(release)
         if release == self.baseline:
-            names = ", ".join(self.figures.others) or "none"
-            msg = f"{release} is the baseline; available: {names}"
+            msg = f"{release} is the baseline{available(self.figures.others)}"
             raise InputError(msg)
         return (release,)
 
@@ -834,10 +845,8 @@ def compare_runs(
     """
     if not isinstance(alpha, float) or not 0 < alpha < 1:  # type: ignore[redundant-expr]
         refuse("alpha", alpha, "a number such as 0.05, below 1")
-    tags = (release_tags,) if isinstance(release_tags, str) else tuple(release_tags)
-    if not tags:
-        msg = "a comparison needs release tags, such as release_tags=['v1', 'v2']"
-        raise InputError(msg)
+    check_text("baseline", baseline, optional=True)
+    tags = check_tags(release_tags)
     all_runs = list(runs)
     pairs = zip(all_runs, groups or [run.release_tag for run in all_runs], strict=True)
     matching = (pair for pair in pairs if pair[0].deployment == deployment)
@@ -849,7 +858,7 @@ def compare_runs(
         cluster_numbers(aligned, cluster)  # raises for an unknown label or input
     return Comparison(
         deployment=deployment,
-        release_tags=tuple(dict.fromkeys(tags)),
+        release_tags=tags,
         releases=columns.labels,
         baseline=base,
         cases=aligned,
@@ -911,6 +920,14 @@ def _evaluations(
             if run.id not in changed
         }
     return evaluations
+
+
+def _checked_runs(runs: Iterable[Run]) -> list[Run]:
+    checked = check_list("runs", runs, "a list of runs")
+    for run in checked:
+        if not isinstance(run, Run):
+            refuse("runs", run, "a list of runs")
+    return checked
 
 
 def _places(cases: Sequence[Case], order: Sequence[str]) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ from vellum_nb.comparison.traces import first_difference, is_comparable
 from vellum_nb.escaping import printable, warn
 from vellum_nb.history import cell, clean, collection_paused, frame_of_cells, micros
 from vellum_nb.models import Run
+from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import cut, figure, p_sentence, percent, plural, value_key
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def _evaluated(
     name = metric.looks_at
     answers = [run for run in runs if run.state == "FULFILLED"]
     if name is not None and not any(name in run.outputs for run in answers):
-        names = ", ".join(dict.fromkeys(output for run in answers for output in run.outputs))
+        names = dict.fromkeys(output for run in answers for output in run.outputs)
         if names:
-            problem = f"no run has an output called {name!r}; available: {names}"
+            problem = f"no run has an output called {name!r}{available(names)}"
             return [(None, problem if is_answer(run) else None) for run in runs]
     return [
         evaluations.get(run.id) or metric.evaluate(run, e) if is_answer(run) else (None, None)
@@ -505,9 +506,9 @@ class ComparisonFigures:
             notes.append(f"{ended}: p holds at any time, intervals for a fixed number of cases")
         names = [name for metric in self.metrics for name in metric.nodes]
         nodes = {node.name: 0 for run in self.table["run"] if names for node in run.nodes}
-        available = f"available: {cut(', '.join(nodes), _NODES)}"
+        node_names = cut(available(nodes), _NODES)
         unknown = [name for name in names if nodes and name not in nodes]
-        notes += [f"No run has a node {name!r}; {available}" for name in unknown]
+        notes += [f"No run has a node {name!r}{node_names}" for name in unknown]
         return tuple(filter(None, dict.fromkeys(notes)))
 
     def _column_notes(self) -> Iterator[str]:
@@ -518,7 +519,7 @@ class ComparisonFigures:
         expected = dict.fromkeys(name for case in self.cases for name in case.expected)
         for column in (f"expected.{name}" for name in expected):
             is_noted = any(note.startswith(f"{column} ") for note in self.plan_notes)
-            role = "an output of the compared runs; their outputs"
+            role = "an output of the compared runs"
             if not is_noted and (problem := expected_problem(column, outputs, role)):
                 yield f"{column} {problem.message}"
 

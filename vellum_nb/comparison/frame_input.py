@@ -13,7 +13,7 @@ from vellum_nb.comparison.comparison import Comparison, compare_runs
 from vellum_nb.errors import InputError
 from vellum_nb.history import COLUMN_KINDS, from_micros
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import check_text, refuse
+from vellum_nb.models.checks import available, check_text, refuse
 from vellum_nb.models.inputs import plain
 from vellum_nb.models.sweeps import SweepCase
 
@@ -44,6 +44,9 @@ def compare_rows(
     runs = [(_run(row, at, name, by), row) for at, row in enumerate(rows)]
     runs.sort(key=lambda pair: pair[0].timestamp)
     groups = [_text(row[by]) for _, row in runs]
+    if options.get("metrics") is None and not any(_has_result(run) for run, _ in runs):
+        msg = "the frame has no output.<name> columns, so there is nothing to compare"
+        raise InputError(msg)
     cases: dict[str, SweepCase] = {}
     for run, row in runs:
         sides = _side(row, "expected."), _side(row, "label.")
@@ -62,6 +65,10 @@ def compare_rows(
     )
 
 
+def _has_result(run: Run) -> bool:
+    return bool(run.outputs) or run.state != "FULFILLED" or run.quality is not None
+
+
 def _deployment(frame: pd.DataFrame, name: str | None) -> str:
     check_text("deployment", name, optional=True)
     if "deployment" not in frame.columns:
@@ -69,18 +76,18 @@ def _deployment(frame: pd.DataFrame, name: str | None) -> str:
     names = [str(value) for value in frame["deployment"].dropna().unique()]
     if name in names or (name is None and len(names) == 1):
         return name or names[0]
-    listed = ", ".join(names) or "none"
     if name is None:
+        listed = ", ".join(names) or "no deployment"
         msg = f"the frame has runs of {listed}: give deployment=... for one of them"
     else:
-        msg = f"the frame has no runs of {name!r}; it has: {listed}"
+        msg = f"the frame has no runs of {name!r}{available(names)}"
     raise InputError(msg)
 
 
 def _check(frame: pd.DataFrame, by: str) -> None:
     names = [str(name) for name in frame.columns]
     if by not in names:
-        msg = f"the frame has no column {by!r} to compare by; it has: {', '.join(names)}"
+        msg = f"the frame has no column {by!r} to compare by{available(names)}"
         raise InputError(msg)
     if "case_id" not in names and not any(name.startswith("input.") for name in names):
         msg = "cases are not known: the frame has neither case_id nor input.<name> columns"
@@ -95,7 +102,7 @@ def _column_notes(frame: pd.DataFrame, by: str) -> list[str]:
     names = [str(name) for name in frame.columns]
     outputs = [name.removeprefix("output.") for name in names if name.startswith("output.")]
     expected = [name for name in names if name.startswith("expected.")]
-    role = "an output; the frame has"
+    role = "an output of the frame"
     if problems := list(filter(None, (expected_problem(n, outputs, role) for n in expected))):
         msg = "The expected values of the frame do not fit its outputs:"
         raise InputError(msg, problems)

@@ -24,7 +24,14 @@ from vellum_nb.comparison.traces import in_order as nodes_in_order
 from vellum_nb.errors import InputError
 from vellum_nb.escaping import printed
 from vellum_nb.models import Run, case_id
-from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
+from vellum_nb.models.checks import (
+    available,
+    check_integer,
+    check_list,
+    check_text,
+    check_texts,
+    refuse,
+)
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.trace import function_calls
 from vellum_nb.rendering.format import value_text
@@ -155,7 +162,7 @@ def _takes_expected(fn: Callable[..., Any], name: str) -> bool:
     raise InputError(msg)
 
 
-_LARGEST = 1e100  # its square and cube are finite
+_MAX_VALUE = 1e100  # its square and cube are finite
 
 
 def _checked(value: object) -> Evaluation:
@@ -167,8 +174,10 @@ def _checked(value: object) -> Evaluation:
         return None, f"{format_value(value)} is neither a bool nor a number"
     except OverflowError:
         number = math.inf
-    if not abs(number) < _LARGEST:  # or it is NaN
-        return None, f"{number} is not a figure to compare"
+    if not math.isfinite(number):
+        return None, f"{number} is not a finite number"
+    if abs(number) >= _MAX_VALUE:
+        return None, f"{number} is too large to compare"
     return number, None
 
 
@@ -564,8 +573,7 @@ class Judge(Metric):
         outputs = [f"output.{name}" for name in names]
         for column in self.inputs.values() if isinstance(self.inputs, Mapping) and names else ():
             if column.startswith("output.") and column not in outputs:
-                available = ", ".join(outputs)
-                msg = f"the judge {self.name}: no answer has {column!r}; available: {available}"
+                msg = f"the judge {self.name}: no answer has {column!r}{available(outputs)}"
                 raise InputError(msg)
 
     def request(self, run: Run, expected: dict[str, Any]) -> dict[str, Any]:
@@ -648,8 +656,8 @@ _BUILT_IN: Mapping[str, Callable[..., Metric]] = {name: globals()[name] for name
 
 def as_metrics(metrics: Metrics) -> tuple[Metric, ...]:
     """Return `metrics` as a tuple: ``vnb.metrics.exact`` and ``"exact"`` are ``exact()``."""
-    items = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
-    chosen = tuple(_as_metric(item) for item in items)
+    items = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    chosen = tuple(map(_as_metric, check_list("metrics", items, "a metric or a list of metrics")))
     names = [metric.name for metric in chosen]
     for name in names:
         if names.count(name) > 1:
@@ -663,8 +671,10 @@ def _as_metric(metric: One) -> Metric:
         return metric
     made = _BUILT_IN.get(metric) if isinstance(metric, str) else metric
     if made is None:
-        msg = f"there is no metric {metric!r}; available: {', '.join(__all__)}"
+        msg = f"there is no metric {metric!r}{available(__all__)}"
         raise InputError(msg)
+    if not callable(made):
+        refuse("metrics", metric, "a metric, its name, a function of a run, or a list of these")
     if made not in _BUILT_IN.values():
         return Metric(made)  # a function of a run
     try:

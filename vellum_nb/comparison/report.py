@@ -15,6 +15,7 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printable
 from vellum_nb.models import Run
 from vellum_nb.models.base import key_finder
+from vellum_nb.models.checks import available, check_texts
 from vellum_nb.models.inputs import format_value
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.diff import CodeDiff
@@ -190,11 +191,12 @@ def overview(model: ReportModel, *, limit: int = _MAX_OVERVIEW_CASES) -> str:
 
 def markdown(model: ReportModel, only: str | Sequence[str] | None = None) -> str:
     """Return the comparison as Markdown, with all cases of some groups. Escapes all markup."""
-    chosen = set(GROUPS) if only is None else {only} if isinstance(only, str) else set(only)
-    unknown = sorted(str(group) for group in chosen - set(GROUPS))
+    names = GROUPS if only is None else [only] if isinstance(only, str) else only
+    chosen = set(check_texts("only", names))
+    unknown = sorted(chosen - set(GROUPS))
     if unknown:
-        msg = f"Unknown group {unknown[0]} in only={format_value(only)}. Available: "
-        raise InputError(msg + ", ".join(GROUPS))
+        msg = f"Unknown group {unknown[0]} in only={format_value(only)}{available(GROUPS)}"
+        raise InputError(msg)
     left_out = [
         f"{len(cases):,} {'identical' if group == 'same' else group}"
         for group, cases in model.groups.items()

@@ -37,6 +37,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import DatabaseUrl, not_a_file
 from vellum_nb.models import Run
+from vellum_nb.models.checks import available
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,13 +217,13 @@ class _Source:
         present = list(present)
         check_width(present)
         required = [name for name in COLUMN_KINDS if name not in OPTIONAL_COLUMNS]
-        available = _ordered([*required, *present])
-        valid = {*available, *COLUMN_KINDS}
+        columns = _ordered([*required, *present])
+        valid = {*columns, *COLUMN_KINDS}
         if missing := [name for name in self.columns or () if name not in valid]:
-            payloads = ", ".join(name for name in available if name not in COLUMN_KINDS) or "none"
-            msg = f"Column {missing[0]!r} does not exist in this export. Available: {payloads}"
+            payloads = [name for name in columns if name not in COLUMN_KINDS]
+            msg = f"Column {missing[0]!r} does not exist in this export{available(payloads)}"
             raise HistoryError(msg)
-        return available if self.columns is None else self.columns
+        return columns if self.columns is None else self.columns
 
 
 def _export(
@@ -275,7 +276,7 @@ def _checked_columns(columns: object) -> list[str] | None:
         prefix, dot, _ = str(name).partition(".")
         if name not in COLUMN_KINDS and not (prefix in PAYLOAD_PREFIXES and dot):
             names = [*COLUMN_KINDS, *(f"{prefix}.<name>" for prefix in PAYLOAD_PREFIXES)]
-            msg = f"Unknown column {name!r}. Available: {', '.join(names)}"
+            msg = f"Unknown column {name!r}{available(names)}"
             raise HistoryError(msg)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
@@ -294,7 +295,7 @@ def _warn_of_unknown_names(snapshot: Snapshot, filters: Filters, title: str) -> 
         existing = sorted(text for (text,) in snapshot.read(sql)) if names else []
         if names and set(existing).isdisjoint(names):
             more = f" and {len(existing) - 20} more" if len(existing) > 20 else ""  # noqa: PLR2004
-            listed = f". Available: {', '.join(existing[:20])}{more}" if existing else ""
+            listed = f"{available(existing[:20])}{more}" if existing else ""
             msg = f"{title} contains no runs: no run has {name}={value!r}{listed}"
             warn(msg, stacklevel=2)
 

@@ -189,11 +189,11 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
     kind, is_no_sweep, owner_id = name.partition(":")
     noun = f"{kind.capitalize()} {owner_id[:8]}" if is_no_sweep else f"Sweep {name}"
     if not rows:
-        return f"{noun} is no longer driven by this process: its lease was released; resume it"
+        return f"{noun} is no longer driven by this process, whose lease was released; resume it"
     holder = _holder_name(rows[0][1])
     return (
-        f"{noun} is running in {holder}; wait until it ends or stop it there (a process "
-        "that was killed loses it within a minute)"
+        f"{noun} is running in {holder}; wait for it to end or stop it there. The lease of a killed "
+        "process expires within a minute"
     )
 
 

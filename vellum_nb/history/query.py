@@ -25,6 +25,7 @@ from vellum_nb.history.rows import (
 )
 from vellum_nb.history.store import Row
 from vellum_nb.models import Run, RunState
+from vellum_nb.models.checks import available
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +80,7 @@ def select(filters: Filters, store: Store) -> Selection:
     """Return the selection of `filters`; raise a TypeError for an unknown filter."""
     unknown = sorted(set(filters) - set(Filters.__annotations__))
     if unknown:
-        names = ", ".join(Filters.__annotations__)
-        msg = f"Unknown filter {', '.join(unknown)}. Available: {names}"
+        msg = f"Unknown filter {', '.join(unknown)}{available(Filters.__annotations__)}"
         raise TypeError(msg)
     terms = ["r.deletion IS NULL"]
     bound: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def _names(name: str, value: Any) -> list[str]:
     values = [_text(name, text) for text in (value if is_list else [value])]
     unknown = [text for text in values if name == "state" and text not in _STATES]
     if unknown:
-        msg = f"Unknown state {unknown[0]!r:.100}. Available: {', '.join(_STATES)}"
+        msg = f"Unknown state {unknown[0]!r:.100}{available(_STATES)}"
         raise HistoryError(msg)
     return [clean(text) for text in values]
 
@@ -305,7 +305,7 @@ def _order(order_by: str, dialect: Dialect, *, descending: bool) -> tuple[str, s
     prefix, _, name = clean(str(order_by)).partition(".")
     if prefix not in PAYLOAD_PREFIXES or not name:
         names = (*SCALARS, "metadata", *(f"{prefix}.<name>" for prefix in PAYLOAD_PREFIXES))
-        msg = f"Unknown column {order_by!r:.100} to sort by. Available: {', '.join(names)}"
+        msg = f"Unknown column {order_by!r:.100} to sort by{available(names)}"
         raise HistoryError(msg)
     key = dialect.member(f"p.{PAYLOAD_PREFIXES[prefix]}", "sort_key")
     return f"{key} {direction} NULLS LAST, {NEWEST_FIRST}", JOINED, {"sort_key": name}

@@ -7,6 +7,8 @@ from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeVar
 
+from pydantic import BaseModel
+
 from vellum_nb.errors import InputError, VellumNBError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,6 +40,17 @@ def refuse(
     """
     msg = f"{name} must be {expected}, not {describe(name, value)}"
     raise error(msg)
+
+
+def available(names: Iterable[object]) -> str:
+    """Return the end of a message about an unknown name: the valid ones.
+
+    Examples
+    --------
+    >>> available(["v1", "v2"]), available([])
+    ('; available: v1, v2', '; available: none')
+    """
+    return f"; available: {', '.join(map(str, names)) or 'none'}"
 
 
 def check_text(
@@ -80,6 +93,23 @@ def check_number(
     if not is_number or not (value >= 0 if above is None else value > above):  # type: ignore[operator]
         limit = "of at least 0" if above is None else f"above {above:g}"
         refuse(name, value, f"a number {limit}{' or None' if optional else ''}", error)
+
+
+def check_tags(release_tags: object) -> tuple[str, ...]:
+    """Return one or several release tags as a tuple without duplicates."""
+    tags: object = [release_tags] if isinstance(release_tags, str) else release_tags
+    is_list = isinstance(tags, Iterable) and getattr(tags, "ndim", 1) == 1
+    names = list(tags) if is_list else []  # type: ignore[call-overload]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        refuse("release_tags", release_tags, "release tags, such as ['v1', 'v2']")
+    return tuple(dict.fromkeys(names))
+
+
+def check_list(name: str, values: object, expected: str) -> list[Any]:
+    """Return `values` as a list; refuse a text, a mapping and a model."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | BaseModel):
+        refuse(name, values, expected)
+    return list(values)
 
 
 def check_texts(name: str, values: object, *, error: type[VellumNBError] = InputError) -> list[str]:

@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from vellum_nb.errors import InputError, InputProblem
+from vellum_nb.models.checks import available
 from vellum_nb.models.contract import VellumVariable, WorkflowInput
 from vellum_nb.models.media import MEDIA_TYPES, media_dict, media_type_of
 from vellum_nb.models.types import TYPES, value_type
@@ -303,7 +304,7 @@ def to_wire(
             continue
         if value is not None or _takes_none(variable):
             inputs.append(WorkflowInput(name=variable.key, type=wire_type(variable), value=sent))
-    names, expected = [variable.key for variable in variables], f"an input of {where}; its inputs"
+    names, expected = [variable.key for variable in variables], f"an input of {where}"
     problems += [unknown_name(str(name), names, expected) for name in values if name not in names]
     if problems:
         msg = f"The inputs do not fit {where}; nothing was sent:"
@@ -381,11 +382,11 @@ def _takes_none(variable: VellumVariable) -> bool:
     return wire_type(variable) == "JSON" and _schema_problem(None, variable) is None
 
 
-def unknown_name(name: str, available: Collection[str], expected: str) -> InputProblem:
-    """Return the problem of an unknown name, with the most similar known one as a hint."""
-    close = get_close_matches(name, available, n=1)
+def unknown_name(name: str, names: Collection[str], expected: str) -> InputProblem:
+    """Return the problem of a name that is not in `names`, with the most similar one as a hint."""
+    close = get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return InputProblem(name, f"is not {expected}: {', '.join(available) or 'none'}.{hint}")
+    return InputProblem(name, f"is not {expected}{available(names)}.{hint}")
 
 
 def _checked(value: object, variable: VellumVariable) -> Any:

@@ -176,7 +176,7 @@ def doubt_text(run: Run) -> str:
     if run.doubt is None:
         return ""
     is_certain = run.doubt == "EXECUTED" and (run.execution_id or run.external_id == run.id)
-    end = "cancelled" if run.state == "CANCELLED" else "no answer came"
+    end = "cancelled" if run.state == "CANCELLED" else "no answer was received"
     return f"{end}; it {'was executed' if is_certain else 'may still have run'}"
 
 

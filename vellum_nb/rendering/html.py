@@ -308,7 +308,7 @@ _MEANINGS = {
 }
 _BY_STATE = {
     "REJECTED": "The workflow ended with an error.",
-    "FAILED": "No usable answer came.",
+    "FAILED": "No usable answer was received.",
     "CANCELLED": "Cancelled before it was sent.",
     "STARTED": "Recorded, no answer yet.",
 }

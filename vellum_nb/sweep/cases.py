@@ -483,7 +483,7 @@ class _Checker:
         inputs = self._inputs
         for name in self._names["input"]:
             if inputs is not None and name not in inputs and not self._table.stored:
-                kind = f"an input of {self._deployment} on {', '.join(self._tags)}; its inputs"
+                kind = f"an input of {self._deployment} on {', '.join(self._tags)}"
                 problem = unknown_name(name, inputs, kind)
                 self._problems.append(replace(problem, variable=f"input.{name}"))
         for column, (use, name) in self._uses.items() if self._outputs else ():
@@ -504,7 +504,7 @@ class _Checker:
             if release is not None
         }
         lacking = [tag for tag, names in outputs.items() if names and name not in names]
-        what = f"an output of {self._deployment} on {', '.join(self._tags)}; its outputs"
+        what = f"an output of {self._deployment} on {', '.join(self._tags)}"
         problem = expected_problem(column, self._outputs, what)
         if problem is None:
             if lacking:

@@ -296,7 +296,7 @@ class Driver(threading.Thread):
     def cut(self) -> None:
         """Stop and cancel calls under way; their runs are CANCELLED and in doubt."""
         self._cut = True
-        self.stop("cut off")
+        self.stop("calls under way were cancelled")
         self._pool.cut()
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from vellum_nb.errors import HistoryError, InputError
 from vellum_nb.models import Run
-from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
+from vellum_nb.models.checks import available, check_integer, check_tags, check_text, refuse
 from vellum_nb.models.sweeps import SweepRecord
 
 MAX_CONCURRENCY = 128
@@ -88,7 +88,7 @@ def as_limits(limits: LimitsLike | None, current: Limits | None = None) -> Limit
         refuse("limits", limits, "vnb.Limits(...) or a dict, such as limits={'max_calls': 100}")
     unknown = [name for name in limits if name not in LIMIT_NAMES]
     if unknown:
-        msg = f"Unknown limit {unknown[0]!r}. Available: {', '.join(LIMIT_NAMES)}"
+        msg = f"Unknown limit {unknown[0]!r}{available(LIMIT_NAMES)}"
         raise InputError(msg)
     changes: Mapping[str, Any] = limits
     return replace(current, **changes)
@@ -193,7 +193,7 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         executor: Any = self.executor
-        object.__setattr__(self, "release_tags", _checked_tags(self.release_tags))
+        object.__setattr__(self, "release_tags", check_tags(self.release_tags))
         check_integer("repeats", self.repeats, least=1)
         check_integer("concurrency", self.concurrency, least=1, optional=True)
         for name in ("repeats", "concurrency"):
@@ -266,12 +266,3 @@ _DEFAULTS = {
 
 def _part(stored: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: stored[name] for name in names if name in stored}
-
-
-def _checked_tags(release_tags: Any) -> tuple[str, ...]:
-    """Return the release tags without duplicates."""
-    tags = [release_tags] if isinstance(release_tags, str) else release_tags
-    unique_tags = tuple(dict.fromkeys(check_texts("release_tags", tags)))
-    if not unique_tags or "" in unique_tags:
-        refuse("release_tags", release_tags, "names, such as release_tags=['v1', 'v2']")
-    return unique_tags

@@ -14,6 +14,7 @@ import ipywidgets as ipw
 
 from vellum_nb.errors import InputError, InputProblem
 from vellum_nb.models import VellumVariable
+from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import default_of, plain, value_problem
 from vellum_nb.rendering.format import visible_name
 from vellum_nb.widgets.base import button, close_tree, note, styled
@@ -378,10 +379,9 @@ class FieldSet:
         InputError
             A name is unknown. The fields are unchanged.
         """
-        available = ", ".join(self._visible) or "none"
         unknown = [str(name) for name in values if name not in self._visible]
         if unknown:
-            words = f"is not an input. The form's inputs: {available}"
+            words = f"is not an input of the form{available(self._visible)}"
             msg = f"These values do not fit the form of {where}:"
             raise InputError(msg, [InputProblem(name, words) for name in unknown])
         with self._silently():

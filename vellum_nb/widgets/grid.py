@@ -20,6 +20,7 @@ from vellum_nb.errors import HistoryError, InputError, VellumNBError
 from vellum_nb.escaping import printed
 from vellum_nb.history import clean
 from vellum_nb.models import Run
+from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import input_kind, plain_text, plural
 from vellum_nb.rendering.html import clipped, render, value_html
 from vellum_nb.widgets.base import (
@@ -380,7 +381,7 @@ class ComparisonView(Readable, ipw.VBox):  # type: ignore[misc]  # ipywidgets is
         name = _text(message, "name")
         names = [metric.name for metric in self.comparison.metrics]
         if name not in names:
-            msg = f"Unknown metric {name!r}. Available: {', '.join(names) or 'none'}"
+            msg = f"Unknown metric {name!r}{available(names)}"
             raise InputError(msg)
         self.table.metric = name
         self.table.renew()

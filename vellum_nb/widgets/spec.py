@@ -8,6 +8,7 @@ from html import escape
 
 from vellum_nb.errors import InputError, InputProblem, VellumNBError
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease
+from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import field_kind
 from vellum_nb.widgets.markup import name_html
 
@@ -69,9 +70,9 @@ class FormSpec:
         for choice in self.tags:
             if tag in choice.names:
                 return choice.tag
-        names = ", ".join(name for choice in self.tags for name in choice.names)
+        names = available(name for choice in self.tags for name in choice.names)
         msg = f"Unknown release tag of {self.name}:"
-        raise InputError(msg, [InputProblem(tag, f"is unknown; available: {names}")])
+        raise InputError(msg, [InputProblem(tag, f"is unknown{names}")])
 
 
 class Releases:

@@ -24,6 +24,7 @@ from vellum_nb.history import (
     ordered_runs,
 )
 from vellum_nb.models import Run
+from vellum_nb.models.checks import available
 from vellum_nb.rendering.format import lookup_text, plural
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
 from vellum_nb.widgets.table_rows import (
@@ -513,7 +514,7 @@ class HistoryView(TableView):
         names = [value] if name == "order_by" else list(dict.fromkeys(value))[:_MAX_COLUMNS]
         if unknown := [column for column in names if column not in columns]:
             noun = "order" if name == "order_by" else "column"
-            msg = f"unknown {noun} {', '.join(unknown)}; available: {', '.join(columns)}"
+            msg = f"unknown {noun} {', '.join(unknown)}{available(columns)}"
             raise traitlets.TraitError(msg)
         return value if name == "order_by" else names
 

@@ -10,7 +10,7 @@ from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError, VellumNBError
 from vellum_nb.history import History
 from vellum_nb.models import Run, RunRequest, WorkflowDeploymentRelease, case_id
-from vellum_nb.models.checks import check_integer
+from vellum_nb.models.checks import available, check_integer
 from vellum_nb.models.inputs import format_value, plain, to_wire
 from vellum_nb.workspace.runner import Runner
 
@@ -85,7 +85,7 @@ def _between(deployment: str, releases: Releases, first: str | None, last: str |
     moments = [release.created for release in releases if release.created is not None]
     if len(moments) == len(releases):
         releases = sorted(releases, key=lambda release: release.created or moments[0])
-    names = ", ".join(_candidate(release).name for release in releases) or "none"
+    names = [_candidate(release).name for release in releases]
     ends = []
     for name, default in ((first, 0), (last, len(releases) - 1)):
         places = [default] if name is None else []
@@ -93,13 +93,13 @@ def _between(deployment: str, releases: Releases, first: str | None, last: str |
             if name == release.id or name in {tag.name for tag in release.release_tags}:
                 places.append(at)
         if not places:
-            msg = f"{deployment} has no release {name!r}; it has, oldest first: {names}"
+            msg = f"{deployment} has no release {name!r}{available(names)}"
             raise InputError(msg)
         ends.append(places[0])
     if ends[0] > ends[1]:
         msg = (
             f"first={first!r} is newer than last={last!r}: the releases of {deployment} are, "
-            f"oldest first, {names}"
+            f"oldest first, {', '.join(names)}"
         )
         raise InputError(msg)
     return releases[ends[0] : ends[1] + 1]
@@ -136,10 +136,7 @@ def _read_case(
         raise InputError(msg) from exc
     variables = {v.key: v for r in releases for v in r.workflow_version.input_variables}
     if unknown := [str(name) for name in case if name not in variables]:
-        msg = (
-            f"{', '.join(unknown)}: no input of any release of {deployment}; they know "
-            f"{', '.join(variables) or 'none'}; nothing was sent"
-        )
+        msg = f"No release of {deployment} has an input {unknown[0]!r}{available(variables)}"
         raise InputError(msg)
     types = [variables[name] for name in case]
     wire = {item.name: item.value for item in to_wire(case, types, where=deployment)}

@@ -19,6 +19,7 @@ from vellum_nb.comparison.judging import judged
 from vellum_nb.errors import APIError, InputError, NotFoundError
 from vellum_nb.history import History, Sweeps, micros, moment
 from vellum_nb.models import NodeRun, Run, RunRequest, WorkflowDeploymentRelease
+from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import format_value
 from vellum_nb.models.sweeps import SweepCase
 from vellum_nb.sweep.cases import Cases, checked_cases, read_table
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_MAX_LISTED_IDS = 5
 _CASE_ID = re.compile(r"[0-9a-f]{16}\Z")
 Chosen: TypeAlias = "Cases | Sequence[str]"
 
@@ -222,6 +224,7 @@ def stored_comparison(
     chosen, only, more = _chosen_cases(actions, deployment, compared, cases)
     if not runs and (tags is None or not (chosen or sweep_cases)):
         _raise_no_runs(actions, deployment, tags, since)
+    _refuse_unknown_ids(only or (), [*runs, *chosen, *sweep_cases])
     order: list[str] | None = None
     record = None if sweep is None else control_of(sweep).record
     if record is not None and record.options.get("stop_when"):
@@ -240,6 +243,16 @@ def stored_comparison(
     )
 
 
+def _refuse_unknown_ids(ids: Sequence[str], cases: Sequence[Run | SweepCase]) -> None:
+    case_ids = dict.fromkeys(case.case_id for case in cases)
+    if unknown := [id_ for id_ in ids if id_ not in case_ids]:
+        names = available(list(case_ids)[:_MAX_LISTED_IDS])
+        omitted = len(case_ids) - _MAX_LISTED_IDS
+        more = f" and {omitted:,} more" if omitted > 0 else ""
+        msg = f"{unknown[0]!r} is not the case_id of one of these runs{names}{more}"
+        raise InputError(msg)
+
+
 def _raise_no_runs(
     actions: WorkspaceActions, deployment: str, tags: Sequence[str] | None, since: object
 ) -> NoReturn:
@@ -249,8 +262,8 @@ def _raise_no_runs(
         actions.release(deployment, "LATEST", problem)
     on = "" if tags is None else f" on {', '.join(tags)}"
     when = "" if since is None else f" since {since}"
-    remedy = f"it has runs on: {', '.join(tags_run)}" if tags_run else "run it first"
-    msg = f"the history has no runs of {deployment}{on}{when}; {remedy}"
+    remedy = available(tags_run) if tags_run else "; run it first"
+    msg = f"the history has no runs of {deployment}{on}{when}{remedy}"
     raise InputError(msg)
 
 

@@ -232,7 +232,7 @@ def _checked_desired(
         except InputError as exc:
             problems.append(InputProblem(name, str(exc)))
         if name not in outputs:
-            problems.append(unknown_name(str(name), outputs, "an output; there are"))
+            problems.append(unknown_name(str(name), outputs, "an output"))
     if problems:
         msg = f"The desired outputs of this run of {run.deployment} do not fit; nothing was sent:"
         raise InputError(msg, problems)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from vellum_nb.errors import AuthenticationError, InputError, InputProblem
 from vellum_nb.history import History
 from vellum_nb.models import VellumVariable, WorkflowDeploymentRelease, WorkflowReleaseTagRead
+from vellum_nb.models.checks import check_list, check_texts
 from vellum_nb.models.inputs import field_kind, format_value, infer_type
 from vellum_nb.sweep.cases import MEDIA, Table, checked_cases
 from vellum_nb.widgets.spec import FormSpec, TagChoice
@@ -34,7 +35,7 @@ def parse_arguments(
     files = {v.key for v in variables if field_kind(v) in MEDIA}
     row: dict[str, str | Path] = {}
     problems = []
-    for pair in pairs:
+    for pair in check_texts("pairs", pairs):
         name, separator, text = pair.partition("=")
         value: str | Path = text
         try:
@@ -65,7 +66,9 @@ def form_spec(
     name: str, lookup: Lookup, history: History, *, source: str, variables: Variables | None = None
 ) -> FormSpec:
     """Return the specification of the form of a deployment; raises as `Workspace.form`."""
-    inputs = None if variables is None else tuple(_variable(item) for item in variables)
+    inputs = None
+    if variables is not None:
+        inputs = tuple(map(_variable, check_list("variables", variables, "a list of variables")))
     try:
         deployment, tags = lookup.deployment(name), lookup.tags(name)
     except AuthenticationError as exc:

@@ -24,6 +24,7 @@ from vellum_nb.errors import (
 from vellum_nb.escaping import printed
 from vellum_nb.history import Sweeps
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
+from vellum_nb.models.checks import check_texts, refuse
 from vellum_nb.workspace.lookup import NoLookupError, ended, run_fields
 from vellum_nb.workspace.runner import (
     META,
@@ -70,11 +71,10 @@ class RunStream:
         event_types: Sequence[str] = ("WORKFLOW",),
         expand_meta: bool = False,
     ) -> None:
-        types = {event_types} if isinstance(event_types, str) else set(event_types or ())
+        names = [event_types] if isinstance(event_types, str) else event_types
+        types = set(check_texts("event_types", names))
         if not types or types - set(_EVENT_TYPES):
-            there_are = " and ".join(_EVENT_TYPES)
-            msg = f"event_types={event_types!r}: there are {there_are}; nothing was sent"
-            raise InputError(msg)
+            refuse("event_types", event_types, "'WORKFLOW', 'NODE' or both")
         self._types = types | ({"NODE"} if expand_meta else set())
         self._runner = runner
         self._closed = False

@@ -34,6 +34,7 @@ from vellum_nb.models import (
     case_id,
     usage_totals,
 )
+from vellum_nb.models.checks import available
 from vellum_nb.sweep.retry_policy import LookupStatus
 
 if TYPE_CHECKING:
@@ -117,13 +118,13 @@ class Lookup:
             with suppress(APIError):
                 names = [deployment.name for deployment in self.deployments()]
                 if name not in names:
-                    message = f"There is no deployment {name!r}; there are: "
+                    message = f"There is no deployment {name!r}"
                 elif tag is not None:
                     names = [t.name for t in self._client.iter_workflow_release_tags(name)]
-                    message = f"{name} has no release tag {tag!r}; it has: "
+                    message = f"{name} has no release tag {tag!r}"
             if not message:
                 raise
-            message += ", ".join(names) or "none"
+            message += available(names)
             raise NotFoundError(message, status_code=exc.status_code, body=exc.body) from None
 
 

@@ -29,6 +29,7 @@ from vellum_nb.models import (
     VellumVariable,
     WorkflowReleaseTagRead,
 )
+from vellum_nb.models.checks import check_tags, check_text, refuse
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
 from vellum_nb.sweep.options import (
@@ -586,6 +587,7 @@ class Workspace:
         ``stopped``, ``done``), numbers of runs (`planned`, `done`, `failed`, `started`, `to_go`),
         `cases`, `repeats`, `created`, `ended`, `why` it stopped, `environment`.
         """
+        check_text("deployment", deployment, optional=True)
         return sweeps_frame(Sweeps(self.history), deployment)
 
     def open_sweep(self, sweep_id: str, **options: Unpack[SweepChanges]) -> Sweep:
@@ -604,6 +606,7 @@ class Workspace:
             change while it runs. ``stop_when=None`` runs all remaining cases; to resume a sweep
             with `stop_when`, make the same call of `sweep`.
         """
+        check_text("sweep_id", sweep_id)
         return open_sweep(self._runner, self._actions.compare, sweep_id, options)
 
     @overload
@@ -668,8 +671,10 @@ class Workspace:
 p = 1.00 · noise floor unknown>
         """
         cases = parse_location(cases)  # before anything can fail: a traceback may show it
-        tags = [release_tags] if isinstance(release_tags, str) else release_tags
+        tags = None if release_tags is None else check_tags(release_tags)
         chosen_sweep = self.open_sweep(sweep) if isinstance(sweep, str) else sweep
+        if not isinstance(chosen_sweep, Sweep | None):
+            refuse("sweep", sweep, "a Sweep, its id or None")
         filters: Any = {"sweep": chosen_sweep, "since": since, "cases": cases}
         comparison = stored_comparison(self._actions, deployment, tags, options, **filters)
         if dry_run:

@@ -135,7 +135,7 @@ def test_inputs_that_are_not_given_have_their_defaults():
         ("turns", ("JSON", TURNS), "Input 'turns' has the type JSON; CHAT_HISTORY is expected"),
         ("image", ("IMAGE", {"src": ""}), "Input 'image': an object with \"src\" is expected"),
         ("small", 4, "less than or equal to 3"),
-        ("other", "x", "Unknown input variable 'other'. Available: text, whole"),
+        ("other", "x", "Unknown input variable 'other'; available: text, whole"),
     ],
 )
 def test_an_input_that_does_not_fit_is_refused_before_anything_runs(name, given, problem):

@@ -67,7 +67,7 @@ def test_row_in_doubt_says_so_and_may_be_looked_up(record, table):
     assert [row["cells"][1] for row in rows] == [
         "cancelled after 1 s",
         "no answer yet",
-        "no answer came; it may still have run: no answer within 30 s",
+        "no answer was received; it may still have run: no answer within 30 s",
         "cancelled; it may still have run",
     ]
 
@@ -185,7 +185,7 @@ def test_filters_given_in_code_are_chips_that_can_be_taken_away(history, record,
     assert ids(page.rows()) == ["run-1", "run-0"]
     page.send(kind="drop_filter", name="deployment")
     assert "unknown filter 'deployment'" in page.view.error
-    with pytest.raises(TypeError, match="Unknown filter tag. Available: .*release_tag"):
+    with pytest.raises(TypeError, match="Unknown filter tag; available: .*release_tag"):
         HistoryView(history, side_by_side=side_by_side_html, tag="v1")
 
 

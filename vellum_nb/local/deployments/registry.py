@@ -38,6 +38,7 @@ from vellum_nb.local.isolation.process import ProcessOptions
 from vellum_nb.local.isolation.workflow_server import IsolatedCode
 from vellum_nb.local.refusals import Refused, StoreError
 from vellum_nb.models import contract
+from vellum_nb.models.checks import available
 from vellum_nb.sqlite import FileFormat, SqliteFile
 
 LATEST = "LATEST"
@@ -158,8 +159,8 @@ class Deployment:
     def tag(self, name: str) -> Tag:
         """Return a release tag."""
         if name not in self.tags:
-            available = ", ".join(self.tags)
-            raise Refused(404, f"{self.name} has no release tag {name!r:.160}; it has: {available}")
+            problem = f"{self.name} has no release tag {name!r:.160}{available(self.tags)}"
+            raise Refused(404, problem)
         return self.tags[name]
 
     def release(self, tag_or_id: str) -> Release:
@@ -289,8 +290,8 @@ class Registry:
         deployments = self._deployments.values()
         deployment = next((d for d in deployments if id_or_name in {d.id, d.name}), None)
         if deployment is None:
-            names = ", ".join(d.name for d in deployments) or "none"
-            raise Refused(404, f"No deployment {id_or_name!r:.160} exists. Available: {names}")
+            names = available(d.name for d in deployments)
+            raise Refused(404, f"No deployment {id_or_name!r:.160} exists{names}")
         return deployment
 
     def deploy(

@@ -20,6 +20,7 @@ from vellum_nb.local.ledger import Ledger, StoredFile
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import VellumVariable, WorkflowInput, WorkflowOutput
 from vellum_nb.models.base import first_problem
+from vellum_nb.models.checks import available
 from vellum_nb.models.inputs import schema_problem, wire_type
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.models.types import value_type
@@ -104,8 +105,8 @@ def check_inputs(variables: Sequence[VellumVariable], inputs: Sequence[WorkflowI
 def _value(sent: WorkflowInput, parameters: Mapping[str, Parameter]) -> Any:
     parameter = parameters.get(sent.name)
     if parameter is None:
-        available = ", ".join(parameters) or "none"
-        raise Refused(400, f"Unknown input variable {sent.name!r:.160}. Available: {available}")
+        problem = f"Unknown input variable {sent.name!r:.160}{available(parameters)}"
+        raise Refused(400, problem)
     variable, value = parameter.variable, sent.value
     schema = variable.json_schema or {}
     expected = wire_type(variable)

@@ -42,7 +42,7 @@ from vellum_nb.local.engine.events import (
 from vellum_nb.local.isolation.fork_server import ForkServer, read_number
 from vellum_nb.local.refusals import Refused
 from vellum_nb.models import WorkflowInput
-from vellum_nb.models.checks import check_integer, check_text, check_texts, refuse
+from vellum_nb.models.checks import available, check_integer, check_text, check_texts, refuse
 
 IsolationKind: TypeAlias = Literal["kernel", "process", "container", "environment"]
 _KINDS = get_args(IsolationKind)
@@ -120,7 +120,7 @@ class Isolation:
         """Describe an option that this kind of isolation does not have."""
         kind = self.kind
         if kind not in _KINDS:
-            return f"Unknown isolation {kind!r:.40}. Available: {', '.join(_KINDS)}"
+            return f"Unknown isolation {kind!r:.40}{available(_KINDS)}"
         if kind == "kernel" and (self.memory_limit is not None or self.env):
             return 'memory_limit and env need isolation "process", "container" or "environment"'
         if self.image is not None and kind != "container":

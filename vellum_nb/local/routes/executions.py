@@ -28,6 +28,7 @@ from vellum_nb.local.routes.common import (
     new_router,
 )
 from vellum_nb.models import contract
+from vellum_nb.models.checks import available
 
 router = new_router()
 _EVENTS = "/v1/workflow-deployments/{id}/execution-events"
@@ -305,13 +306,13 @@ def _rated(state: State, body: SubmitActuals) -> ExecutionRecord:
 
 
 def _name_problem(actual: SubmittedActual, name: str | None, ids: Mapping[str, str]) -> str:
-    key, id_, available = actual.output_key, actual.output_id, ", ".join(ids) or "none"
+    key, id_ = actual.output_key, actual.output_id
     if key is None and id_ is None:
         return "give output_key or output_id"
     if key is not None and key not in ids:
-        return f"unknown output {key!r:.160}. Available: {available}"
+        return f"unknown output {key!r:.160}{available(ids)}"
     if id_ is not None and id_ not in ids.values():
-        return f"no output has the id {id_!r:.60}. Available: {available}"
+        return f"no output has the id {id_!r:.60}{available(ids)}"
     if id_ is not None and name is not None and ids[name] != id_:
         return f"output_id belongs to another output than {name!r}"
     return ""

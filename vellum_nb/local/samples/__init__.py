@@ -18,6 +18,7 @@ from vellum_nb.local.deployments.registry import Declared, DeclaredProject
 from vellum_nb.local.samples.qa import docs_qa_v1, docs_qa_v2, docs_qa_v3
 from vellum_nb.local.samples.summarise import summarise_v1, summarise_v2
 from vellum_nb.local.samples.triage import ticket_triage_v1, ticket_triage_v2, ticket_triage_v3
+from vellum_nb.models.checks import available
 
 _DATA = Path(__file__).parent / "data"
 _PROJECT = Path(__file__).parent / "projects" / "feedback-digest"
@@ -64,7 +65,7 @@ def cases(name: str) -> Path:
     the expected output, and `label` the kind of case.
     """
     if name not in _SAMPLES:
-        msg = f"unknown sample {name!r}; available: {', '.join(_SAMPLES)}"
+        msg = f"unknown sample {name!r}{available(_SAMPLES)}"
         raise KeyError(msg)
     return _DATA / f"{name}.csv"
 

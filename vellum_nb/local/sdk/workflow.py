@@ -73,6 +73,7 @@ from vellum_nb.local.ledger import storable
 from vellum_nb.local.refusals import Refused
 from vellum_nb.local.sdk.translation import EventTranslator, own_stacktrace
 from vellum_nb.models import VellumVariable, WorkflowInput
+from vellum_nb.models.checks import available
 from vellum_nb.models.types import value_type
 
 _SPAN = re.compile(r".*:span:([^:]*):.*")
@@ -346,10 +347,8 @@ def _normalized_mock(
                 "when_condition": condition,
                 "then_outputs": mock.get("then_outputs") or {},
             }
-    available = ", ".join(sorted({node.__name__ for node in nodes}))
-    msg = (
-        f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}. Available: {available}"
-    )
+    names = available(sorted({node.__name__ for node in nodes}))
+    msg = f"node_output_mocks: no node has the id {mock.get('node_id')!r:.60}{names}"
     raise Refused(400, msg)
 
 
