@@ -2,8 +2,8 @@
 
 from runs_kit import later_run
 
+from vellum_nb.cli.side_by_side import side_by_side_text
 from vellum_nb.models import RunError
-from vellum_nb.rendering.answer import side_by_side_text
 
 BROKE = RunError(code="NODE_EXECUTION", message="broke \x1b]0;title\x07")
 

@@ -111,7 +111,7 @@ def _streamed(
 
 
 def _show(runs: Sequence[Run], *, as_json: bool) -> None:
-    from vellum_nb.rendering.answer import side_by_side_text
+    from vellum_nb.cli.side_by_side import side_by_side_text
 
     if as_json:
         for run in runs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from vellum_nb.comparison.cases import Case
 from vellum_nb.errors import InputError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SweepRuns(Protocol):
-    """The part of `vellum_nb.Sweep` that comparisons use; the room of sweeps is above this one."""
+    """The part of `vellum_nb.Sweep` that comparisons use, which cannot import `sweep`."""
 
     @property
     def id(self) -> str:
@@ -29,6 +29,20 @@ class SweepRuns(Protocol):
 
     def compare(self, *args: Any, **options: Any) -> Any:
         """Return the `Comparison` of its releases."""
+
+
+class CaseOptions(TypedDict, total=False):
+    """Options of `Actions.sweep`, with the defaults 1, None and True.
+
+    With `judge`, which identifies a judge, stored runs of the same cases are reused, and concurrent
+    processes execute each case once.
+    """
+
+    repeats: int
+    judge: str | None
+    max_calls: int | None
+    max_cost_usd: float | None
+    progress: bool
 
 
 class Actions(Protocol):
@@ -55,17 +69,9 @@ class Actions(Protocol):
         cases: Sequence[Mapping[str, Any]],
         *,
         release_tag: str,
-        repeats: int = 1,
-        judge: str | None = None,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
+        **options: Unpack[CaseOptions],
     ) -> SweepRuns:
-        """Run `cases` and return the `Sweep`.
-
-        With `judge`, which identifies a judge, stored runs of the same cases are reused, and
-        concurrent processes execute each case once.
-        """
+        """Run `cases` and return the `Sweep`."""
 
     def run_case(self, deployment: str, case: Case, release_tag: str) -> Run:
         """Execute one case and return its run."""

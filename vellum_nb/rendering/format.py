@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -178,21 +178,6 @@ def doubt_text(run: Run) -> str:
     is_certain = run.doubt == "EXECUTED" and (run.execution_id or run.external_id == run.id)
     end = "cancelled" if run.state == "CANCELLED" else "no answer was received"
     return f"{end}; it {'was executed' if is_certain else 'may still have run'}"
-
-
-def lookup_text(runs: Sequence[Run]) -> str:
-    """Summarize the look-ups of runs in doubt, given the updated runs."""
-    if len(runs) == 1 and not runs[0].in_doubt:
-        return f"Looked up: it ended as {runs[0].state}."
-    if len(runs) == 1:
-        is_listed = runs[0].execution_id is not None
-        return "It is still running." if is_listed else "The server lists no execution of it yet."
-    ended = sum(not run.in_doubt for run in runs)
-    running = sum(run.in_doubt and run.execution_id is not None for run in runs)
-    counts = {"completed": ended, "still running": running}
-    counts["not listed yet"] = len(runs) - ended - running
-    parts = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
-    return f"{plural(len(runs), 'run')} looked up: {parts}."
 
 
 def cut(text: str, limit: int) -> str:

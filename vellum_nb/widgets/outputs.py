@@ -13,7 +13,7 @@ from vellum_nb.models import NodeRun, Run
 from vellum_nb.models.base import utc
 from vellum_nb.rendering.answer import AnswerCell
 from vellum_nb.rendering.diff import Op, diff_html, output_status
-from vellum_nb.rendering.format import duration, money, visible_name
+from vellum_nb.rendering.format import duration, money, plural, visible_name
 from vellum_nb.rendering.html import render
 from vellum_nb.widgets.markup import asset, icon, name_html
 
@@ -237,3 +237,18 @@ def _notes(runs: Sequence[Run], *, legend: bool) -> list[str]:
         if run.not_sent
     ]
     return [*notes, " · ".join(lacks)] if lacks else notes
+
+
+def lookup_text(runs: Sequence[Run]) -> str:
+    """Summarize the look-ups of runs in doubt, given the updated runs."""
+    if len(runs) == 1 and not runs[0].in_doubt:
+        return f"Looked up: it ended as {runs[0].state}."
+    if len(runs) == 1:
+        is_listed = runs[0].execution_id is not None
+        return "It is still running." if is_listed else "The server lists no execution of it yet."
+    ended = sum(not run.in_doubt for run in runs)
+    running = sum(run.in_doubt and run.execution_id is not None for run in runs)
+    counts = {"completed": ended, "still running": running}
+    counts["not listed yet"] = len(runs) - ended - running
+    parts = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+    return f"{plural(len(runs), 'run')} looked up: {parts}."

@@ -25,8 +25,9 @@ from vellum_nb.history import (
 )
 from vellum_nb.models import Run
 from vellum_nb.models.checks import available
-from vellum_nb.rendering.format import lookup_text, plural
+from vellum_nb.rendering.format import plural
 from vellum_nb.widgets.base import Debouncer, SerialExecutor, close_with_cell
+from vellum_nb.widgets.outputs import lookup_text
 from vellum_nb.widgets.table_rows import (
     JOINED,
     column_kind,

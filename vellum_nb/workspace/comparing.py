@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, Unpack
 
 from vellum_nb.client.client import contains_key
 from vellum_nb.comparison import Comparison, compare_runs
+from vellum_nb.comparison.actions import CaseOptions
 from vellum_nb.comparison.cases import Case
 from vellum_nb.comparison.comparison import CompareOptions, compare_options, metric_options
 from vellum_nb.comparison.failures import with_failure, without_failure
@@ -120,23 +121,22 @@ class WorkspaceActions:
         cases: Sequence[Mapping[str, Any]],
         *,
         release_tag: str,
-        repeats: int = 1,
-        judge: str | None = None,
-        max_calls: int | None = None,
-        max_cost_usd: float | None = None,
-        progress: bool = True,
+        **options: Unpack[CaseOptions],
     ) -> Sweep:
         """Run `cases` and return the `Sweep`; judges share and reuse runs."""
         if not cases:
             return empty_sweep(self.runner, self.compare, deployment, [release_tag])
-        options = SweepOptions(
+        judge = options.get("judge")
+        plan = SweepOptions(
             release_tags=[release_tag],
-            repeats=repeats,
-            limits=Limits(max_calls=max_calls, max_cost_usd=max_cost_usd),
+            repeats=options.get("repeats", 1),
+            limits=Limits(
+                max_calls=options.get("max_calls"), max_cost_usd=options.get("max_cost_usd")
+            ),
             existing="resume" if judge is None else "reuse",
-            progress=progress,
+            progress=options.get("progress", True),
         )
-        sweep = start_sweep(self.runner, self.compare, deployment, cases, options, judge=judge)
+        sweep = start_sweep(self.runner, self.compare, deployment, cases, plan, judge=judge)
         assert isinstance(sweep, Sweep)  # noqa: S101  (not a dry run)
         return sweep
 
