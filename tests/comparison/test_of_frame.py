@@ -102,7 +102,7 @@ def test_times_may_be_text_and_other_values_are_what_json_makes_of_them():
     ("change", "options", "message"),
     [
         (lambda f: f, {"by": "tag"}, "no column 'tag' to compare by; available: execution_id"),
-        (lambda f: f.filter(["release_tag"]), {}, "cases are not known"),
+        (lambda f: f.filter(["release_tag"]), {}, "the frame has no cases"),
         (lambda f: f.assign(team=None), {"by": "team"}, "'team' has no value"),
         (lambda f: f, {"deployment": "other"}, "no runs of 'other'; available: ticket-triage"),
         (lambda f: pd.concat([f, f.assign(deployment="x")]), {}, "give deployment="),

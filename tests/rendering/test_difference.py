@@ -131,7 +131,10 @@ def test_an_error_against_an_answer_says_so():
         "an error instead of an answer",
         "[-fine-]{+NODE_EXECUTION: broke+}",
     )
-    assert difference(error, "fine", "STRING", old_kind="ERROR").summary == "no error any more"
+    assert (
+        difference(error, "fine", "STRING", old_kind="ERROR").summary
+        == "an answer instead of an error"
+    )
 
 
 @pytest.mark.parametrize("value", ["x", None, {}, 0])

@@ -101,6 +101,15 @@ def test_history_sync_brings_what_ran_elsewhere(key, recorded, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "arguments", [("run", "shout", "--rel", "v1"), ("history", "export", "--depl", "shout")]
+)
+def test_abbreviated_options_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"unrecognized arguments: {arguments[2]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("run", "nope"), "no deployment 'nope'; available: docs-qa"),

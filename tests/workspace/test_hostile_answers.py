@@ -156,7 +156,7 @@ def test_an_output_without_a_name_cannot_be_rated_and_a_tag_said_to_be_elsewhere
     for name, ref in [("other", {**there, "id": "r2"}), ("v1", there)]:
         answer = {"name": name, "source": "USER", "history_item": ref, "release": ref}
         hostile.answers[f"{TAGS}/v1"] = answer
-        with pytest.raises(vnb.APIResponseError, match="v1 of shout was to move to r2"):
+        with pytest.raises(vnb.APIResponseError, match="v1 of shout was not moved to r2"):
             ws.move_tag("shout", "v1", "v2", confirm=False)
 
 

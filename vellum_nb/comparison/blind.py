@@ -58,7 +58,7 @@ def checked_pair(
     count = "only one" if len(releases) < _PAIR_SIZE else f"{len(releases)} releases"
     if len(releases) >= _PAIR_SIZE:
         choose = f"give pair=({releases[0]!r}, {releases[1]!r}) or two others{available(releases)}"
-    msg = f"a blind rating is of two releases, and this comparison has {count}: {choose}"
+    msg = f"a blind rating compares two releases, and this comparison has {count}: {choose}"
     if pair is not None:
         msg = f"pair={pair!r} does not fit: {choose}"
     raise InputError(msg)

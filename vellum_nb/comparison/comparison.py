@@ -405,9 +405,6 @@ class Comparison:
     ) -> Any:
         """Return the grid: one row per case, one column per release; filter, open and rate cases.
 
-        Rows are sent to the page as they scroll into view. A comparison made with `compare_runs` is
-        displayed as static HTML.
-
         With `blind`, rate two releases case by case without knowing which is which: 1 (A is
         better), 2 (B), 3 (tie), u (undo), s (skip). Ratings are stored at once, so the same call
         resumes them, also after a restart of the kernel. Cases with identical outputs are ties and
@@ -416,7 +413,7 @@ class Comparison:
         Parameters
         ----------
         blind : bool, default False
-            Rate blind.
+            Whether to rate two releases blind instead of showing the grid.
         pair : (str, str), optional
             The two releases. Required if more than two are compared.
         question : str

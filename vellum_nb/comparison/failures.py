@@ -49,7 +49,9 @@ def with_failure(tags: Sequence[str], name: str, author: str | None) -> list[str
     check_text("name", name)
     name = _clean(name)
     if len(name) > _MAX_NAME_CHARS or not any(map(str.isprintable, name)):
-        msg = f"{name!r:.100} is not a failure's name: give 1 to {_MAX_NAME_CHARS} characters"
+        msg = (
+            f"{name!r:.100} is not a failure name; give 1 to {_MAX_NAME_CHARS} printable characters"
+        )
         raise InputError(msg)
     by = f"@{_clean(author).replace(':', '-')}" if author else ""
     return [*tags] if name in named(tags) else [*tags, f"failure{by}:{name}"]

@@ -90,7 +90,7 @@ def _check(frame: pd.DataFrame, by: str) -> None:
         msg = f"the frame has no column {by!r} to compare by{available(names)}"
         raise InputError(msg)
     if "case_id" not in names and not any(name.startswith("input.") for name in names):
-        msg = "cases are not known: the frame has neither case_id nor input.<name> columns"
+        msg = "the frame has no cases: it needs a case_id column or input.<name> columns"
         raise InputError(msg)
     if not frame[by].notna().any():
         msg = f"the column {by!r} has no value to compare by"

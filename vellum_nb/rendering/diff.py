@@ -254,7 +254,7 @@ def _folded(op: Op, limit: int, *, first: bool, last: bool) -> str:
 
 
 MISSING: Any = object()
-"""Stands for a value that is not there at all; null is there."""
+"""Sentinel of an absent value, as opposed to null."""
 
 
 class Change(NamedTuple):
@@ -321,7 +321,11 @@ class Difference:
         if self.old is MISSING or self.new is MISSING:
             return "new" if self.old is MISSING else "missing"
         if "ERROR" in {self.kind, self.old_kind} and self.kind != self.old_kind:
-            return "an error instead of an answer" if self.kind == "ERROR" else "no error any more"
+            return (
+                "an error instead of an answer"
+                if self.kind == "ERROR"
+                else "an answer instead of an error"
+            )
         if self.changes[0].path == ():
             return _of_one(self.changes[0])
         noun = value_type(self.kind).part_noun or "field"

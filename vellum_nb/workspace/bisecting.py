@@ -74,7 +74,7 @@ def _run_on(runner: Runner, request: RunRequest, candidate: Candidate) -> Run:
     if run.release_id not in {None, candidate.release_id}:
         msg = (
             f"The release tag {request.release_tag} of {request.deployment} moved from "
-            f"{candidate.release_id} to {run.release_id} in between: bisect once more"
+            f"{candidate.release_id} to {run.release_id} during the search; bisect again"
         )
         raise VellumNBError(msg)
     return run

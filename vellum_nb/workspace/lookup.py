@@ -184,7 +184,7 @@ def listed_execution(
     execution = page.results[0]
     context = execution.parent_context
     if context is None or context.external_id != external_id:
-        msg = "it answers a look-up of one external id with another execution"
+        msg = "the server answers a look-up by external id with another execution"
         raise NoLookupError(msg)
     return execution
 
@@ -353,8 +353,8 @@ def move_tag(
     moved = client.update_workflow_release_tag(deployment, tag, history_item_id=target.id)
     if (moved.name, moved.release_id) != (tag, target.id):
         msg = (
-            f"{tag} of {deployment} was to move to {target.id}, but the server answers that "
-            f"{moved.name} is at {moved.release_id}; look at ws.releases({deployment!r})"
+            f"{tag} of {deployment} was not moved to {target.id}: the server reports {moved.name} "
+            f"on {moved.release_id}; see ws.releases({deployment!r})"
         )
         raise APIResponseError(msg)
     return moved

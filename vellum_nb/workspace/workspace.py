@@ -649,8 +649,8 @@ class Workspace:
             Only the runs of this sweep (or sweep id); only runs from this time on (UTC unless a
             zone is given).
         cases : optional
-            Only these cases: their `case_id`, or a table as for `sweep` with expected outputs.
-            Cases without runs are missing.
+            Only these cases: each `case_id`, which must have runs, or a table as for `sweep` with
+            expected outputs, whose cases without runs are missing.
         metrics, alpha, cluster : optional
             Metrics, significance level (default 0.05) and the label or input that dependent cases
             share; as in `vellum_nb.Comparison`.
