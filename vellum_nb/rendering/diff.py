@@ -32,8 +32,7 @@ from vellum_nb.rendering.format import (
 )
 from vellum_nb.rendering.html import NO_MATH
 
-# Words keep their accents, numbers and contractions stay whole, and scripts without spaces are
-# split into characters.
+# Accents, numbers and contractions are not split; scripts without spaces are split into characters.
 _WORD = re.compile(
     r"\s+|\d+(?:[.,]\d+)*"
     r"|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
@@ -218,8 +217,8 @@ def diff_html(ops: Iterable[Op], *, fold: int = 0) -> str:
             html = f'<span class="vnb-grid-name">{html}</span>'
         elif op.kind != "equal":
             tag, mark = ("ins", "+") if op.kind == "insert" else ("del", "\N{MINUS SIGN}")
-            mark = f'<b class="vnb-mark">{mark}</b>'
-            html = f'<{tag} class="vnb-{tag}">{mark}<span>{html}</span></{tag}>'
+            marked = f'<b class="vnb-mark">{mark}</b><span>{html}</span>'
+            html = f'<{tag} class="vnb-{tag}">{marked}</{tag}>'
         parts.append(html)
         room -= len(html)
         if fold and room < 0 and place < last:
@@ -236,8 +235,9 @@ def _folded(op: Op, limit: int, *, first: bool, last: bool) -> str:
     """Return a piece as HTML, abridged to its ends if it is long."""
     text = op.text
     if op.kind != "equal":
-        more = f" … {len(text) - _PIECE_CHARS:,} characters more "
-        return escape(text[:_PIECE_CHARS]) + (_aside(more) if len(text) > _PIECE_CHARS else "")
+        omitted = len(text) - _PIECE_CHARS
+        more = _aside(f" … {omitted:,} characters more ") if omitted > 0 else ""
+        return escape(text[:_PIECE_CHARS]) + more
     if len(text) <= limit:
         return escape(text)
     lines = text.splitlines(keepends=True)
@@ -465,11 +465,11 @@ def _aligned(old: Sequence[Any], new: Sequence[Any], kind: str) -> dict[int, int
     used = set(pairs.values())
     at_i = at_j = 0
     for i, j, size in [*stayed, (len(old), len(new), 0)]:
-        rest_i = [n for n in range(at_i, i) if n not in used]
-        rest_j = [n for n in range(at_j, j) if n not in pairs]
-        shapes = [keys[0][n][1] for n in rest_i], [keys[1][n][1] for n in rest_j]
+        open_old = [n for n in range(at_i, i) if n not in used]
+        open_new = [n for n in range(at_j, j) if n not in pairs]
+        shapes = [keys[0][n][1] for n in open_old], [keys[1][n][1] for n in open_new]
         for start_i, start_j, count in matches(*shapes):
-            pairs |= {rest_j[start_j + n]: rest_i[start_i + n] for n in range(count)}
+            pairs |= {open_new[start_j + n]: open_old[start_i + n] for n in range(count)}
         at_i, at_j = i + size, j + size
     return pairs
 
@@ -504,7 +504,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _growth(change: Change) -> str:
+def _signed_delta(change: Change) -> str:
     """Return the signed difference of two numbers; empty for other values."""
     if not (_is_number(change.old) and _is_number(change.new)):
         return ""
@@ -530,8 +530,8 @@ def _fields(value: Any) -> int:
 
 def _of_one(change: Change) -> str:
     """Describe the change of a value that is compared as a whole."""
-    if growth := _growth(change):
-        return f"{number_text(change.old)} → {number_text(change.new)} ({growth})"
+    if delta := _signed_delta(change):
+        return f"{number_text(change.old)} → {number_text(change.new)} ({delta})"
     if not (isinstance(change.old, str) and isinstance(change.new, str)):
         return "replaced"
     words: Counter[str] = Counter()
@@ -549,12 +549,11 @@ def _row_of(changed: Difference, change: Change) -> Row:
         text = _text(change, change.new, kind)
         if kind == "SEARCH_RESULTS" and isinstance(change.new, Mapping):
             text = str(change.new.get("text", ""))  # the label has the other fields
-        glimpse = (
-            textwrap.shorten(text[: 4 * _EXCERPT_CHARS], _EXCERPT_CHARS, placeholder="…") or "…"
-        )
+        start = text[: 4 * _EXCERPT_CHARS]
+        excerpt = textwrap.shorten(start, _EXCERPT_CHARS, placeholder="…") or "…"
         noun = value_type(kind).part_noun if len(change.path) == 1 else ""
         place = f"{noun} {change.moved_from + 1}" if noun else f"[{change.moved_from}]"
-        return Row(label, [Op("equal", glimpse)], f"moved from {place}")
+        return Row(label, [Op("equal", excerpt)], f"moved from {place}")
     if isinstance(change.old, str) and isinstance(change.new, str):
         return Row(label, word_diff(change.old, change.new))
     old = "" if change.old is MISSING else _text(change, change.old, changed.old_kind)
@@ -562,7 +561,7 @@ def _row_of(changed: Difference, change: Change) -> Row:
     if old == new:  # the text "3" and the number 3
         old, new = json_text(change.old), json_text(change.new)
     ops = [op for op in (Op("delete", old), Op("insert", new)) if op.text]
-    return Row(label, ops, f"by {growth}" if (growth := _growth(change)) else "")
+    return Row(label, ops, f"by {delta}" if (delta := _signed_delta(change)) else "")
 
 
 def _text(change: Change, value: Any, kind: str) -> str:
@@ -601,15 +600,11 @@ def _path_text(path: Sequence[str | int]) -> str:
     >>> _path_text(("items", 2, "unit price"))
     'items[2]["unit price"]'
     """
-    parts = (
-        f"[{part}]"
-        if isinstance(part, int)
-        else f".{part}"
-        if _PLAIN.match(part)
-        else f'["{part}"]'
-        for part in path
-    )
-    return cut("".join(parts).removeprefix("."), _MAX_PATH_CHARS)
+    text = ""
+    for part in path:
+        is_plain = isinstance(part, str) and _PLAIN.match(part)
+        text += f".{part}" if is_plain else f"[{part}]" if isinstance(part, int) else f'["{part}"]'
+    return cut(text.removeprefix("."), _MAX_PATH_CHARS)
 
 
 OutputStatus = Literal["alone", "missing", "new", "same", "differs"]

@@ -30,7 +30,6 @@ _MIN_TWO_DECIMALS = 0.095  # figures from here on have two decimals
 _MAX_EXACT_FLOAT = 1e15  # larger floats have no exact digits after the point
 _NESTED = (Mapping, list, tuple)
 _MAX_LINE_CHARS = 100  # characters of JSON on one line
-_TOO_LONG = "(an integer with too many digits to display)"
 # Characters with a meaning in GitHub's Markdown.
 _MARKDOWN = re.compile(r"[<>&*_`\[\]|\\~$#@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -88,15 +87,8 @@ def duration(seconds: float | None) -> str:
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     total = round(seconds)
-    unit, name, small, below = next(
-        row
-        for row in (
-            (_DAY, "d", _HOUR, "h"),
-            (_HOUR, "h", _MINUTE, "min"),
-            (_MINUTE, "min", 1, "s"),
-        )
-        if total >= row[0]
-    )
+    units = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s"))
+    unit, name, small, below = next(row for row in units if total >= row[0])
     remainder = total % unit // small
     tail = f" {remainder} {below}" if remainder else ""
     return f"{total // unit:,} {name}{tail}"
@@ -270,7 +262,7 @@ def number_text(value: object) -> str:
     try:
         return str(value)
     except ValueError:  # Python refuses to write more than 4,300 digits
-        return _TOO_LONG
+        return "(an integer with too many digits to display)"
 
 
 def json_text(value: object) -> str:
@@ -335,10 +327,6 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr).
 _decode = json.JSONDecoder(parse_float=_whole).decode
 
 
-def _number(value: Any) -> str:
-    return json_text(value) if isinstance(value, bool) else number_text(value + 0)
-
-
 def _chat(turns: Any) -> str:
     return "\n".join(f"{turn.get('role', '?')}: {_turn(turn)}" for turn in turns)
 
@@ -372,10 +360,6 @@ def _function_call(call: Any) -> str:
     return f"{name}({', '.join(f'{key}={json_text(arg)}' for key, arg in arguments.items())})"
 
 
-def _error(error: Any) -> str:
-    return f"{error.get('code', 'ERROR')}: {error['message']}"
-
-
 def _media(media: Any) -> str:
     source: str = media["src"]
     if source[:5].lower() != "data:":
@@ -386,11 +370,11 @@ def _media(media: Any) -> str:
 
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
-    "NUMBER": _number,
+    "NUMBER": lambda n: json_text(n) if isinstance(n, bool) else number_text(n + 0),
     "CHAT_HISTORY": _chat,
     "SEARCH_RESULTS": _search_results,
     "FUNCTION_CALL": _function_call,
-    "ERROR": _error,
+    "ERROR": lambda error: f"{error.get('code', 'ERROR')}: {error['message']}",
     "ARRAY": lambda items: "\n".join(map(_typed, items)),
     **dict.fromkeys(("IMAGE", "AUDIO", "VIDEO", "DOCUMENT"), _media),
 }

@@ -20,14 +20,7 @@ from vellum_nb.history import clean, format_bytes
 from vellum_nb.models import Run
 from vellum_nb.models.media import MEDIA_TYPES
 from vellum_nb.rendering import format as formats
-from vellum_nb.rendering.format import (
-    cut,
-    doubt_text,
-    json_text,
-    number_text,
-    plain_text,
-    plural,
-)
+from vellum_nb.rendering.format import cut, doubt_text, json_text, number_text, plain_text, plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -103,7 +96,6 @@ def value_html(value: object, kind: str, *, markdown: bool = False, depth: int =
         return f'<span class="vnb-number">{escape(number_text(value))}</span>'
     if kind in MEDIA_TYPES:
         return media_html(value, kind) or _json_html(value)
-
     if depth < _MAX_NESTING and _is_of_type(value, kind):
         part = partial(value_html, markdown=markdown, depth=depth + 1)
         context = {"part": part, "json": _json_html, "most": MAX_TEXT}

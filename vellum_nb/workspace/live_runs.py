@@ -26,13 +26,7 @@ from vellum_nb.history import Sweeps
 from vellum_nb.models import Run, RunRequest, WorkflowStreamEvent
 from vellum_nb.models.checks import check_texts, refuse
 from vellum_nb.workspace.lookup import NoLookupError, ended, run_fields
-from vellum_nb.workspace.runner import (
-    META,
-    Inputs,
-    Runner,
-    StreamAccumulator,
-    options_of,
-)
+from vellum_nb.workspace.runner import META, Inputs, Runner, StreamAccumulator, options_of
 
 _EVENT_TYPES = ("WORKFLOW", "NODE")
 

@@ -22,13 +22,7 @@ from vellum_nb.comparison.metrics import Inputs, Metric, Value
 from vellum_nb.errors import HistoryError
 from vellum_nb.escaping import printed
 from vellum_nb.history import History, Sweeps, SyncReport, connected, parse_location, trace_frame
-from vellum_nb.models import (
-    Cancellation,
-    Run,
-    RunRequest,
-    VellumVariable,
-    WorkflowReleaseTagRead,
-)
+from vellum_nb.models import Cancellation, Run, RunRequest, VellumVariable, WorkflowReleaseTagRead
 from vellum_nb.models.checks import check_tags, check_text, refuse
 from vellum_nb.rendering.diff import CodeDiff
 from vellum_nb.sweep.cases import Cases
@@ -46,12 +40,7 @@ from vellum_nb.sweep.plan import SweepPlan
 from vellum_nb.sweep.sweep import Sweep, sweeps_frame
 from vellum_nb.workspace import views
 from vellum_nb.workspace.bisecting import OneCase, bisect
-from vellum_nb.workspace.comparing import (
-    Chosen,
-    StoredOptions,
-    WorkspaceActions,
-    stored_comparison,
-)
+from vellum_nb.workspace.comparing import Chosen, StoredOptions, WorkspaceActions, stored_comparison
 from vellum_nb.workspace.executions import find_run, rate_run, synchronise
 from vellum_nb.workspace.forms import form_spec, parse_arguments
 from vellum_nb.workspace.live_runs import PendingRun, RunStream, resume_pending, submit
