@@ -118,11 +118,9 @@ def test_cases_are_chosen_by_id_or_by_a_table_that_says_what_is_expected(ws, swe
 
 def test_unknown_case_id_is_refused_with_some_that_exist(ws, sweep):
     ids = sweep.compare().frame()["case_id"].tolist()
-    with pytest.raises(
-        InputError, match="'0000000000000000' is not the case_id .*; available: "
-    ) as e:
+    with pytest.raises(InputError, match="'0{16}' is not the case_id of .* and 3 more") as caught:
         ws.compare("shout", cases=[ids[0], "0" * 16])
-    assert ids[0] in str(e.value)
+    assert sum(case_id in str(caught.value) for case_id in ids) == 5
 
 
 @pytest.mark.parametrize(
