@@ -192,8 +192,8 @@ def held_message(name: str, rows: Sequence[Row]) -> str:
         return f"{noun} is no longer driven by this process, whose lease was released; resume it"
     holder = _holder_name(rows[0][1])
     return (
-        f"{noun} is running in {holder}; wait for it to end or stop it there. The lease of a killed "
-        "process expires within a minute"
+        f"{noun} is running in {holder}; wait for it to end or stop it there. The lease of a "
+        "killed process expires within a minute"
     )
 
 
