@@ -345,9 +345,12 @@ async def _after(writer, fault, value):
 
 
 def _unusable(value, kind):
-    """Return an answer that is JSON, and no answer to this execution."""
+    """Return JSON that is no result of this execution."""
     if kind == "another":
         return {**value, "external_id": "another"}
+    if kind == "cancelled":
+        error = {"code": "WORKFLOW_CANCELLED", "message": "by an operator"}
+        return {**value, "data": {**value["data"], "state": "REJECTED", "error": error}}
     if kind == "shape":
         return {**value, "data": {**value["data"], "outputs": 7}}
     hole = {"digits": "9" * 5_000, "levels": "[" * 100_000 + "]" * 100_000}[kind]
