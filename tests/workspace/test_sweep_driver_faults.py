@@ -15,7 +15,7 @@ from sweep_processes import LONG, wait_until
 import vellum_nb as vnb
 from vellum_nb.clock import Deadline
 from vellum_nb.errors import HistoryError, OutOfReachError
-from vellum_nb.history import SweepLease, Sweeps
+from vellum_nb.history import SweepLease, Sweeps, leases
 from vellum_nb.history.recorder import RunRecorder
 from vellum_nb.sweep.sweep import control_of
 
@@ -143,7 +143,16 @@ def test_stopped_sweep_begins_no_call_that_waits_in_its_executor(counting, halte
     assert counting.posts == 2
 
 
-@pytest.mark.usefixtures("quick_look_ups")
+@pytest.fixture
+def short_lease(monkeypatch):
+    """Have leases end after two seconds: until then, executors may send what is in their queues."""
+    monkeypatch.setattr(leases, "LEASE_S", 2.0)
+    monkeypatch.setattr(leases, "_LENGTH_US", 2_000_000)
+    monkeypatch.setattr(leases, "_MARGIN_S", 0.5)
+    monkeypatch.setattr("vellum_nb.sweep.driver._RENEW_INTERVAL_S", 0.3)
+
+
+@pytest.mark.usefixtures("quick_look_ups", "short_lease")
 def test_calls_that_were_cut_off_in_an_executor_are_made_by_the_next_session(
     ws, counting, halted_executor
 ):
