@@ -62,27 +62,39 @@ def ws(server, path):
         yield workspace
 
 
-def test_a_dry_run_shows_what_there_is_to_do_and_does_nothing(ws, deployed):
+@pytest.fixture
+def plan(ws):
+    """Return the plan of a sweep whose column `flag` one release does not know."""
     cases = [{**case, "flag": True} for case in CASES]
-    limits = {"limits": {"max_calls": 5, "max_seconds": 60}}
-    plan = ws.sweep("echo", cases, **BOTH, repeats=2, **limits, dry_run=True)
-    assert isinstance(plan, vnb.SweepPlan)
+    limits = {"max_calls": 5, "max_seconds": 60}
+    return ws.sweep("echo", cases, **BOTH, repeats=2, limits=limits, dry_run=True)
+
+
+def test_plan_counts_its_calls(plan):
     assert (plan.planned, plan.calls, plan.found) == (12, 12, 0)
+    assert plan.frame()["calls"].tolist() == [6, 6]
+    assert repr(plan) == "<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>"
+    assert "<td>v2</td>" in html_of(plan)
+
+
+def test_plan_without_past_runs_estimates_nothing(plan):
     assert (plan.seconds, plan.cost_usd) == (None, None)
-    assert repr(plan) == ("<SweepPlan of echo: 3 cases x 2 release tags x 2 repeats = 12 calls>")
+
+
+def test_plan_notes_its_limits_and_inputs_that_are_not_sent(plan):
     assert plan.notes == (
         "flag: not sent to v1, which knows no such input",
         "max_calls=5: it will stop there",
         "max_seconds=60.0",
     )
-    assert "<td>v2</td>" in html_of(plan)
-    assert plan.frame()["calls"].tolist() == [6, 6]
-    assert deployed.calls == []
-    assert ws.sweeps().empty
-    assert ws.history.count() == 0
 
 
-def test_a_plan_estimates_time_and_cost_from_past_runs(ws):
+def test_dry_run_changes_nothing(ws, deployed, plan):
+    assert isinstance(plan, vnb.SweepPlan)
+    assert (deployed.calls, ws.sweeps().empty, ws.history.count()) == ([], True, 0)
+
+
+def test_plan_is_estimated_from_past_runs(ws):
     ws.sweep("echo", CASES, **BOTH)
     with closing(sqlite3.connect(ws.history.path)) as db:
         db.execute("UPDATE runs SET latency_s = 2, cost_usd = 0.5")
@@ -109,43 +121,70 @@ def test_options_that_cannot_be_are_refused_by_name(ws, options):
         ws.sweep("echo", CASES, **options)
 
 
-def test_tags_and_sweeps_that_do_not_exist_are_refused(ws, deployed):
+def test_unknown_release_tag_is_refused_before_any_call(ws, deployed):
     with pytest.raises(NotFoundError, match="; available: "):
         ws.sweep("echo", CASES, release_tags=["v1", "v9"])
     assert deployed.calls == []
-    for sweep_id in ("", "no-such"):
-        with pytest.raises(HistoryError, match="lists all"):
-            ws.open_sweep(sweep_id)
 
 
-def test_the_same_call_goes_on_with_what_was_stopped(ws, deployed):
-    first = ws.sweep("echo", CASES, **BOTH, repeats=2, limits={"max_calls": 5})
-    assert repr(first).startswith("<Sweep of echo on v1, v2: stopped (max_calls=5 is reached), 5")
+@pytest.mark.parametrize("sweep_id", ["", "no-such"])
+def test_unknown_sweep_is_refused(ws, sweep_id):
+    with pytest.raises(HistoryError, match="lists all"):
+        ws.open_sweep(sweep_id)
+
+
+@pytest.fixture
+def stopped(ws):
+    return ws.sweep("echo", CASES, **BOTH, repeats=2, limits={"max_calls": 5})
+
+
+def test_repr_of_a_stopped_sweep_has_the_reason(stopped):
+    assert repr(stopped).startswith("<Sweep of echo on v1, v2: stopped (max_calls=5 is reached), 5")
+
+
+def test_plan_of_the_same_call_names_the_sweep_that_it_resumes(ws, stopped):
     plan = ws.sweep("echo", CASES, **BOTH, repeats=2, dry_run=True)
-    assert (plan.resumes, plan.found, plan.calls) == (first.id, 5, 7)
+    assert (plan.resumes, plan.found, plan.calls) == (stopped.id, 5, 7)
     assert plan.last_seen is not None
     assert "5 runs found, none of them is sent again" in plan.notes[0]
-    second = ws.sweep("echo", CASES, **BOTH, repeats=2)
-    assert second.id == first.id
-    assert progress_of(second).found == 5
-    assert len(deployed.calls) == 12
 
 
-def test_fulfilled_runs_of_the_same_release_are_taken_over(ws, server, deployed):
-    one = ws.run("echo", {"text": "t0"}, release_tag="v2")
+def test_the_same_call_resumes_a_stopped_sweep(ws, deployed, stopped):
+    again = ws.sweep("echo", CASES, **BOTH, repeats=2)
+    assert (again.id, progress_of(again).found, len(deployed.calls)) == (stopped.id, 5, 12)
+
+
+REUSING = {"release_tags": ["production"], "repeats": 2, "existing": "reuse", "progress": False}
+
+
+@pytest.fixture
+def reusable(ws, server, deployed):
+    """Return the only run of three that a sweep of `production` can reuse."""
+    run = ws.run("echo", {"text": "t0"}, release_tag="v2")
     deployed.refused = {"t1"}
     ws.run("echo", {"text": "t1"}, release_tag="v2")
     deployed.refused = set()
     ws.run("echo", {"text": "t2"}, release_tag="v1")
     server.move_tag("echo", "production", "v2")
     deployed.calls.clear()
-    tags = {"release_tags": ["production"], "progress": False}
-    plan = ws.sweep("echo", CASES, **tags, repeats=2, existing="reuse", dry_run=True)
+    return run
+
+
+@pytest.mark.usefixtures("reusable")
+def test_plan_counts_the_runs_that_it_reuses(ws):
+    plan = ws.sweep("echo", CASES, **REUSING, dry_run=True)
     assert [(tag.reused, tag.calls) for tag in plan.tags] == [(1, 5)]
-    done = ws.sweep("echo", CASES, **tags, repeats=2, existing="reuse")
-    assert len(deployed.calls) == 5
-    assert progress_of(done).found == 1
-    assert one.id in {run.id for run in done.runs()}
+
+
+def test_fulfilled_run_of_the_same_release_is_reused(ws, deployed, reusable):
+    done = ws.sweep("echo", CASES, **REUSING)
+    assert (len(deployed.calls), progress_of(done).found) == (5, 1)
+    assert reusable.id in {run.id for run in done.runs()}
+
+
+@pytest.mark.usefixtures("reusable")
+def test_frame_of_a_sweep_has_a_reused_run_in_its_place(ws):
+    done = ws.sweep("echo", CASES, **REUSING)
     frame = done.frame()
     assert len(frame) == len(done.runs()) == 6
     assert set(frame["release_tag"]) == {"production"}
@@ -171,7 +210,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 @pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.slow
-def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deployed, path, stopped):
+def test_run_that_two_processes_reuse_at_once_is_placed_once(ws, server, deployed, path, stopped):
     if stopped:  # the two go on with it, and have new runs to place
         ws.sweep("echo", CASES, **BOTH, repeats=3, limits={"max_calls": 3})
     known = {ws.run("echo", case, release_tag=tag).id for case in TEXTS for tag in ("v1", "v2")}
@@ -193,73 +232,135 @@ def test_two_processes_that_reuse_runs_at_once_place_each_once(ws, server, deplo
     assert len(deployed.calls) == 18 - 6 - 3 * stopped
 
 
-def test_a_sweep_that_the_history_answers_entirely_sends_nothing(ws, deployed):
+@pytest.fixture
+def answered(ws, deployed):
+    """Return a sweep whose runs are all reused."""
     for tag in ("v1", "v2"):
         ws.sweep("echo", CASES, release_tags=[tag], progress=False)
     deployed.calls.clear()
-    done = ws.sweep("echo", CASES, **BOTH, existing="reuse")
-    assert done.state == "done"
-    assert deployed.calls == []
+    return ws.sweep("echo", CASES, **BOTH, existing="reuse")
+
+
+def test_sweep_that_the_history_answers_entirely_sends_nothing(ws, deployed, answered):
+    assert (answered.state, deployed.calls) == ("done", [])
     assert ws.sweeps()["done"].tolist() == [6, 3, 3]
     assert ws.sweeps()["ended"].notna().all()
-    ws.history.delete([done.runs()[0].id])
-    assert ws.open_sweep(done.id).resume().state == "done"
+
+
+def test_reused_run_that_was_deleted_is_made_again(ws, deployed, answered):
+    ws.history.delete([answered.runs()[0].id])
+    assert ws.open_sweep(answered.id).resume().state == "done"
     assert len(deployed.calls) == 1
 
 
-def test_failed_runs_are_repeated_and_the_latest_counts(ws, deployed):
+@pytest.fixture
+def failed(ws, deployed):
+    """Return a sweep that has done four of its six runs."""
     deployed.refused = {"t1"}
-    done = ws.sweep("echo", CASES, **BOTH)
-    assert repr(done) == "<Sweep of echo on v1, v2: done, 6 of 6 runs, 2 failed>"
-    assert done.failed()["input.text"].tolist() == ["t1", "t1"]
-    assert set(done.failed()["label.who"]) == {"w1"}
-    assert progress_of(done.retry_failed()).failed == 2
+    return ws.sweep("echo", CASES, **BOTH)
+
+
+def test_failed_runs_are_counted(failed):
+    assert repr(failed) == "<Sweep of echo on v1, v2: done, 6 of 6 runs, 2 failed>"
+
+
+def test_frame_of_failed_runs_has_their_labels(failed):
+    assert failed.failed()["input.text"].tolist() == ["t1", "t1"]
+    assert set(failed.failed()["label.who"]) == {"w1"}
+
+
+def test_run_that_fails_again_stays_failed(failed):
+    assert progress_of(failed.retry_failed()).failed == 2
+
+
+@pytest.fixture
+def retried(ws, deployed, failed):
+    """Return the sweep after a retry that failed, and one that did not."""
+    failed.retry_failed()
     deployed.refused = set()
-    again = ws.open_sweep(done.id).retry_failed()
-    assert progress_of(again).done == 6
-    assert len(again.frame()) == len(again.runs()) == 6
-    assert again.failed().empty
+    return ws.open_sweep(failed.id).retry_failed()
+
+
+def test_latest_of_repeated_runs_counts(ws, retried):
+    assert progress_of(retried).done == 6
+    assert len(retried.frame()) == len(retried.runs()) == 6
+    assert retried.failed().empty
     assert ws.sweeps()[["done", "failed", "to_go"]].to_numpy().tolist() == [[6, 0, 0]]
-    assert ws.history.count(sweep_id=done.id) == 10
+
+
+def test_history_has_every_repeated_run(ws, retried):
+    assert ws.history.count(sweep_id=retried.id) == 10
+
+
+def test_retry_without_failed_runs_sends_nothing(deployed, retried):
     calls = len(deployed.calls)
-    assert again.retry_failed().state == "done"  # nothing had failed
+    assert retried.retry_failed().state == "done"
     assert len(deployed.calls) == calls
 
 
-def test_an_old_sweep_is_read_without_a_server_and_goes_on_with_one(server, path, deployed):
+@pytest.fixture
+def old(server, path):
+    """Return the id of a sweep that an earlier session stopped after four runs."""
     with vnb.connect(server, history=path) as ws:
-        first = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4})
-    nowhere = "http://127.0.0.1:9"
-    with vnb.connect(nowhere, api_key="k", history=path) as ws:
-        old = ws.open_sweep(first.id[:8])
-        assert old.state == "stopped"
-        assert len(old.frame()) == 4
-        assert progress_of(old).found == 4
-        with pytest.raises(vnb.APIConnectionError):
-            old.resume()
-        assert ws.sweeps()["state"].tolist() == ["stopped"]  # nobody holds it
-    with vnb.connect(server, history=path) as ws:
-        assert progress_of(ws.open_sweep(first.id).resume()).why == "max_calls=4 is reached"
-        assert ws.open_sweep(first.id, limits={"max_calls": None}).resume().state == "done"
+        return ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4}).id
+
+
+@pytest.fixture
+def offline(path):
+    with vnb.connect("http://127.0.0.1:9", api_key="k", history=path) as ws:
+        yield ws
+
+
+def test_old_sweep_is_read_without_a_server(old, offline):
+    sweep = offline.open_sweep(old[:8])
+    assert (sweep.state, len(sweep.frame()), progress_of(sweep).found) == ("stopped", 4, 4)
+
+
+def test_resume_without_a_server_leaves_the_sweep_stopped(old, offline):
+    with pytest.raises(vnb.APIConnectionError):
+        offline.open_sweep(old).resume()
+    assert offline.sweeps()["state"].tolist() == ["stopped"]
+
+
+def test_old_sweep_is_resumed_under_its_limits(old, ws):
+    assert progress_of(ws.open_sweep(old).resume()).why == "max_calls=4 is reached"
+
+
+def test_old_sweep_is_resumed_without_a_limit(old, ws, deployed):
+    assert ws.open_sweep(old, limits={"max_calls": None}).resume().state == "done"
     assert len(deployed.calls) == 6
 
 
-def test_an_opened_sweep_goes_on_with_its_last_options(ws, server, path):
-    limits = {"max_calls": 1, "max_cost_usd": 1.5, "stop_after_failures": 9}
-    first = ws.sweep("echo", CASES, **BOTH, limits=limits, concurrency=2)
+LIMITS = {"max_calls": 1, "max_cost_usd": 1.5, "stop_after_failures": 9}
+
+
+@pytest.fixture
+def limited(ws):
+    return ws.sweep("echo", CASES, **BOTH, limits=LIMITS, concurrency=2)
+
+
+@pytest.fixture
+def later(server, path, limited):
+    """Return a later session on the history of the limited sweep."""
     with vnb.connect(server, history=path) as later:
-        kept = {"concurrency": 2, **limits}
-        assert control_of(later.open_sweep(first.id)).record.options == kept
-        opened = later.open_sweep(first.id, limits={"max_calls": 3}, expand_meta=True)
-        assert progress_of(opened.resume()).ended == 3
-        now = progress_of(opened)
-        assert (now.limit, now.most, now.max_cost_usd) == (2, 2, 1.5)
-    record = Sweeps(ws.history).every(first.id)[0]
-    assert record.options == kept | {"max_calls": 3, "expand_meta": True}
+        yield later
+
+
+def test_opened_sweep_has_its_last_options(later, limited):
+    assert control_of(later.open_sweep(limited.id)).record.options == {"concurrency": 2, **LIMITS}
+
+
+def test_opened_sweep_takes_changed_options_beside_the_stored_ones(ws, later, limited):
+    opened = later.open_sweep(limited.id, limits={"max_calls": 3}, expand_meta=True)
+    now = progress_of(opened.resume())
+    assert (now.ended, now.limit, now.most, now.max_cost_usd) == (3, 2, 2, 1.5)
+    changed = {"max_calls": 3, "expand_meta": True, "concurrency": 2}
+    assert Sweeps(ws.history).every(limited.id)[0].options == LIMITS | changed
+
+
+def test_the_same_call_replaces_the_stored_options(ws, limited):
     ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 4})
-    assert Sweeps(ws.history).every(first.id)[0].options == {"max_calls": 4}
-    with pytest.raises(InputError, match="max_calls must be .*, not 0"):
-        ws.open_sweep(first.id, limits={"max_calls": 0})
+    assert Sweeps(ws.history).every(limited.id)[0].options == {"max_calls": 4}
 
 
 @pytest.mark.parametrize("options", [{"expand_meta": True}, {"limits": {"max_cost_usd": 5}}])
@@ -297,26 +398,38 @@ with vnb.History(sys.argv[1]) as history:
 """
 
 
-def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(ws, path):
-    first = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 2})
-    command = [sys.executable, "-c", HOLD, str(path), first.id]
+@pytest.fixture
+def held(ws, path):
+    """Return a stopped sweep, and another process that holds its lease."""
+    sweep = ws.sweep("echo", CASES, **BOTH, limits={"max_calls": 2})
+    command = [sys.executable, "-c", HOLD, str(path), sweep.id]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(HistoryError, match=f"running in process {other.pid} on "):
-            ws.sweep("echo", CASES, **BOTH)
-        with pytest.raises(HistoryError, match="is running"):
-            first.resume()
-        assert ws.sweeps()["state"].tolist() == ["running"]
+        yield sweep, other
         other.kill()
-        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # its number is still taken
-        [note, *_] = ws.sweep("echo", CASES, **BOTH, dry_run=True).notes
-        assert ", its process was lost at " in note
-        lost = control_of(ws.open_sweep(first.id)).record.lost
-        assert control_of(first).record.created < lost
-        done = ws.sweep("echo", CASES, **BOTH)
-        assert (done.state, progress_of(done).lost) == ("done", lost)
-        assert progress_of(ws.open_sweep(first.id)).lost is None
+
+
+def test_sweep_of_another_process_cannot_be_resumed(ws, held):
+    sweep, other = held
+    with pytest.raises(HistoryError, match=f"running in process {other.pid} on "):
+        ws.sweep("echo", CASES, **BOTH)
+    with pytest.raises(HistoryError, match="is running"):
+        sweep.resume()
+    assert ws.sweeps()["state"].tolist() == ["running"]
+
+
+def test_sweep_of_a_killed_process_is_resumed_with_a_note(ws, held):
+    sweep, other = held
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # its number is still taken
+    [note, *_] = ws.sweep("echo", CASES, **BOTH, dry_run=True).notes
+    assert ", its process was lost at " in note
+    lost = control_of(ws.open_sweep(sweep.id)).record.lost
+    assert control_of(sweep).record.created < lost
+    done = ws.sweep("echo", CASES, **BOTH)
+    assert (done.state, progress_of(done).lost) == ("done", lost)
+    assert progress_of(ws.open_sweep(sweep.id)).lost is None
 
 
 def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
@@ -328,25 +441,41 @@ def test_the_table_of_sweeps_has_its_columns_also_when_empty(ws):
     assert ws.sweeps(deployment="other").empty
 
 
-def test_the_frame_of_a_sweep_reads_back_from_csv_and_is_cases_again_each_with_its_labels(
-    ws, tmp_path
-):
+@pytest.fixture
+def labelled(ws):
     cases = [
         {"text": "a", "expected.output": "one a", "weight": 1.5, "tags": ["x"]},
         {"text": "=b", "expected.output": "", "day": "2026-07-01"},
     ]
-    done = ws.sweep("echo", cases, **BOTH)
-    frame, names = done.frame(), ["expected.output", "label.weight", "label.tags", "label.day"]
-    assert list(frame.columns)[-5:] == ["id", *names]
-    pd.testing.assert_frame_equal(vnb.read_csv(done.to_csv(tmp_path / "s.csv")), frame)
-    again = ws.sweep("echo", tmp_path / "s.csv", **BOTH)
-    key = ["case_id", "release_tag"]
-    both = [each.frame().sort_values(key)[names].reset_index(drop=True) for each in (done, again)]
-    pd.testing.assert_frame_equal(*both)
+    return ws.sweep("echo", cases, **BOTH)
+
+
+LABELS = ["expected.output", "label.weight", "label.tags", "label.day"]
+
+
+def test_frame_of_a_sweep_ends_with_its_labels(labelled):
+    assert list(labelled.frame().columns)[-5:] == ["id", *LABELS]
+
+
+def test_frame_of_a_sweep_reads_back_from_csv(labelled, tmp_path):
+    stored = vnb.read_csv(labelled.to_csv(tmp_path / "s.csv"))
+    pd.testing.assert_frame_equal(stored, labelled.frame())
+
+
+def test_csv_of_a_sweep_is_a_table_of_cases_with_their_labels(ws, labelled, tmp_path):
+    again = ws.sweep("echo", labelled.to_csv(tmp_path / "s.csv"), **BOTH)
+    frames = [
+        sweep.frame().sort_values(["case_id", "release_tag"])[LABELS].reset_index(drop=True)
+        for sweep in (labelled, again)
+    ]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_cases_with_the_same_inputs_have_their_own_labels(ws):
     cases = [{"text": "a", "who": "ann"}, {"text": "a", "who": "bob"}]
     frame = ws.sweep("echo", cases, **BOTH).frame()
-    found = set(zip(frame["release_tag"], frame["label.who"], strict=True))
-    assert found == {(tag, who) for tag in ("v1", "v2") for who in ("ann", "bob")}
+    labels = set(zip(frame["release_tag"], frame["label.who"], strict=True))
+    assert labels == {(tag, who) for tag in ("v1", "v2") for who in ("ann", "bob")}
 
 
 def test_a_key_that_may_only_execute_sweeps_too(execute_only, server, path):

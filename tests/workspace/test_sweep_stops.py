@@ -32,78 +32,127 @@ def ws(server):
         yield ws
 
 
-def test_it_stops_when_it_is_decided_and_says_how_many_calls_that_saved(ws):
+def test_plan_names_the_metric_that_stops_the_sweep(ws):
     plan = ws.sweep("count", CASES, dry_run=True, **DECIDED)
     assert "the sweep stops once its metric, score, decides" in plan.notes
-    sweep = ws.sweep("count", CASES, concurrency=2, **DECIDED)
+
+
+@pytest.fixture(scope="module")
+def decided(server):
+    """Return a workspace with a sweep that stopped when it was decided, and the sweep."""
+    with vnb.connect(server, history=":memory:") as ws:
+        yield ws, ws.sweep("count", CASES, concurrency=2, **DECIDED)
+
+
+def test_sweep_stops_when_it_is_decided(decided):
+    _, sweep = decided
     now = progress_of(sweep)
     assert sweep.state == "stopped"
-    saved = 80 - now.ended
-    assert 60 <= saved <= 66
     # seven cases decide, and one of the forty is a tie
     assert now.reason.startswith(("decided by score after 7", "decided by score after 8"))
-    assert now.reason.endswith(f" of 40 cases: new is better; {saved} calls saved")
+    assert 60 <= 80 - now.ended <= 66
+
+
+def test_reason_of_a_decided_sweep_has_the_number_of_saved_calls(decided):
+    ws, sweep = decided
+    now = progress_of(sweep)
+    assert now.reason.endswith(f" of 40 cases: new is better; {80 - now.ended} calls saved")
     assert now.reason in repr(sweep)
-    assert ws.sweeps()["why"].tolist() == [now.reason]
-    ran = [run.inputs["n"] for run in sweep.runs() if run.release_tag == "new"]
-    assert sorted(ran) != list(range(len(ran)))  # in an order drawn by the seed
+    assert ws.sweeps(deployment="count")["why"].tolist()[-1] == now.reason
+
+
+def test_cases_of_a_sweep_that_may_stop_run_in_random_order(decided):
+    ran = [run.inputs["n"] for run in decided[1].runs() if run.release_tag == "new"]
+    assert sorted(ran) != list(range(len(ran)))
+
+
+def test_decided_sweep_sends_nothing_when_it_is_called_again(decided):
+    ws, sweep = decided
+    ended = progress_of(sweep).ended
     again = ws.sweep("count", CASES, concurrency=2, **DECIDED)
-    assert (again.id, progress_of(again).ended) == (sweep.id, now.ended)  # nothing was sent
-    other = ws.sweep(
-        "count",
-        CASES,
-        concurrency=2,
-        existing="restart",
-        **DECIDED | {"stop_when": vnb.StopWhen(seed=5)},
-    )
+    assert (again.id, progress_of(again).ended) == (sweep.id, ended)
+
+
+def test_order_of_cases_depends_on_the_seed(decided):
+    ws, sweep = decided
+    options = DECIDED | {"stop_when": vnb.StopWhen(seed=5), "existing": "restart"}
+    other = ws.sweep("count", CASES, concurrency=2, **options)
     assert {run.inputs["n"] for run in other.runs()} != {run.inputs["n"] for run in sweep.runs()}
 
 
-def test_p_values_of_a_sweep_that_could_stop_hold_at_any_time_and_it_gives_up_when_it_has_to(ws):
-    found = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
-    assert found.result("new").verdict == "better"
-    assert found.result("new").p == pytest.approx(1 / 26.8125) == found.result("new").sign_p
-    missing = found.result("new").missing
-    assert missing == 40 - found.figures.against["new", found.metrics[0].name].compared
+def test_p_value_of_a_decided_sweep_holds_at_any_time(ws):
+    result = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare().result("new")
+    assert result.verdict == "better"
+    assert result.p == pytest.approx(1 / 26.8125) == result.sign_p
+
+
+def test_comparison_of_a_decided_sweep_notes_the_cases_that_were_not_run(ws):
+    compared = ws.sweep("count", CASES, concurrency=1, **DECIDED).compare()
+    missing = compared.result("new").missing
+    assert missing == 40 - compared.figures.against["new", compared.metrics[0].name].compared
     note = f"The sweep ended before {missing} of 40 cases were run: p holds at any time"
-    assert all(note in text for text in (str(found), found.to_markdown(), html_of(found)))
-    rest = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)  # the rest of it
-    assert rest.state == "done"
-    assert rest.compare().result("new").p < 1e-9
-    assert "The sweep ended" not in str(rest.compare())
+    assert all(note in text for text in (str(compared), compared.to_markdown(), html_of(compared)))
+
+
+def test_decided_sweep_that_is_completed_has_the_usual_p_value(ws):
+    ws.sweep("count", CASES, concurrency=1, **DECIDED)
+    completed = ws.sweep("count", CASES, release_tags=["old", "new"], progress=False)
+    assert completed.state == "done"
+    assert completed.compare().result("new").p < 1e-9
+    assert "The sweep ended" not in str(completed.compare())
+
+
+def test_sweep_that_can_no_longer_be_decided_stops(ws):
     options = DECIDED | {"release_tags": ["half", "other"]}
     sweep = ws.sweep("count", CASES[1:31], concurrency=1, **options)
     assert progress_of(sweep).reason.startswith("can no longer be decided by score after ")
     assert " of 30 cases: other is undecided; " in repr(sweep)
     assert 0 < progress_of(sweep).ended < 60
     assert sweep.compare().result("other").verdict == "undecided"
+
+
+def test_rounding_error_of_a_metric_decides_nothing(ws):
     rounded = vnb.Metric(lambda run: 0.3 if run.release_tag == "old" else 0.1 * 3, name="rounded")
-    sweep = ws.sweep(
-        "count", CASES[:9], concurrency=1, **DECIDED | {"stop_when": vnb.StopWhen(metric=rounded)}
-    )
+    options = DECIDED | {"stop_when": vnb.StopWhen(metric=rounded)}
+    sweep = ws.sweep("count", CASES[:9], concurrency=1, **options)
     assert progress_of(sweep).reason.startswith("can no longer be decided by rounded after 3 of 9")
 
 
-def test_several_releases_go_on_until_all_are_decided_and_share_alpha(ws):
+@pytest.fixture(scope="module")
+def of_three(server):
+    """Return a workspace with a decided sweep of three releases, and the sweep."""
     options = DECIDED | {"release_tags": ["old", "new", "half"], "repeats": 2}
-    sweep = ws.sweep(
-        "count", CASES, concurrency=1, **options | {"stop_when": vnb.StopWhen(metric="exact")}
-    )
+    options["stop_when"] = vnb.StopWhen(metric="exact")
+    with vnb.connect(server, history=":memory:") as ws:
+        yield ws, ws.sweep("count", CASES, concurrency=1, **options)
+
+
+def test_sweep_of_several_releases_stops_when_all_are_decided(of_three):
+    _, sweep = of_three
     reason = progress_of(sweep).reason
     assert reason.startswith("decided by exact")
     assert ": new is better, half is better; " in reason
     assert sweep.compare().result("half").p <= 0.05
-    opened = ws.open_sweep(sweep.id)
-    for go_on in (opened.resume, opened.retry_failed):
-        with pytest.raises(InputError, match="the same call of ws.sweep"):  # metrics are not stored
-            go_on()
+
+
+@pytest.mark.parametrize("way", ["resume", "retry_failed"])
+def test_sweep_with_a_metric_is_resumed_by_the_same_call_only(of_three, way):
+    """Metrics are not stored."""
+    ws, sweep = of_three
+    with pytest.raises(InputError, match="the same call of ws.sweep"):
+        getattr(ws.open_sweep(sweep.id), way)()
     assert len(sweep.runs()) == progress_of(sweep).ended
+
+
+def test_decided_sweep_is_completed_without_the_stop_rule(ws):
+    options = DECIDED | {"stop_when": vnb.StopWhen(metric="exact")}
+    sweep = ws.sweep("count", CASES, concurrency=1, **options)
     rest = ws.open_sweep(sweep.id, stop_when=None).resume(progress=False)
     assert rest.state == "done"
     assert ws.open_sweep(sweep.id).resume() is not rest  # with nothing left to do
 
 
-def test_another_kernel_and_a_busy_server_do_not_change_what_is_decided(server, tmp_path):
+def test_decision_does_not_depend_on_interruptions(server, tmp_path):
     path = tmp_path / "runs.db"
     with vnb.connect(server, history=path) as ws:
         part = ws.sweep("count", CASES, concurrency=1, limits={"max_calls": 5}, **DECIDED)
@@ -124,7 +173,7 @@ def reason_of(sweep):
 
 
 @pytest.mark.usefixtures("quick_look_ups")
-def test_a_sweep_that_was_killed_goes_on_and_stops_at_the_same_case(server, ws, tmp_path, until):
+def test_killed_sweep_that_is_resumed_stops_at_the_same_case(server, ws, tmp_path, until):
     path = tmp_path / "runs.db"
     program = (
         "import sys, vellum_nb as vnb\n"
