@@ -15,15 +15,18 @@ from vellum_nb import History, HistoryError
 LONG = "long text " * 4_000
 
 
-def test_deleting_says_what_went_and_how_to_get_it_back(history, record):
+def test_repr_of_a_deletion_says_how_to_restore_it(history, record):
     runs = [record(), record(deployment="other"), record()]
-    gone = history.delete([run.id for run in runs[:2]])
-    assert (gone.runs, gone.ids) == (2, (runs[0].id, runs[1].id))
-    assert repr(gone) == (
+    deletion = history.delete([run.id for run in runs[:2]])
+    assert (deletion.runs, deletion.ids) == (2, (runs[0].id, runs[1].id))
+    assert deletion.first == runs[0].timestamp
+    assert repr(deletion) == (
         "<Deletion 1: 2 runs of other, ticket-triage, 2026-07-01 12:00 to 2026-07-01 12:00 UTC; "
         "undelete(1) restores them, until vacuum()>"
     )
-    assert gone.first == runs[0].timestamp
+
+
+def test_repr_of_a_deletion_without_runs(history):
     assert repr(history.delete(["nobody"])) == "<Deletion: no run has these ids>"
 
 
@@ -40,20 +43,34 @@ def test_what_was_deleted_comes_back_as_it_was(history, record):
         history.undelete()
 
 
-def test_each_deletion_is_listed_and_can_be_chosen(history, record):
+@pytest.fixture
+def twice(history, record):
+    """Return three runs of two deletions, and the first deletion."""
     runs = [record() for _ in range(3)]
     first = history.delete([runs[0].id], why="a test")
     history.delete([runs[1].id, runs[2].id])
+    return runs, first
+
+
+def test_each_deletion_is_listed(history, twice):
     listed = history.deletions()
     assert listed["deletion"].tolist() == [2, 1]
     assert listed["runs"].tolist() == [2, 1]
     assert listed["why"].tolist()[1] == "a test"
     assert listed["deployments"].tolist() == ["ticket-triage", "ticket-triage"]
-    assert listed["first"][1] == runs[0].timestamp
+    assert listed["first"][1] == twice[0][0].timestamp
+
+
+def test_an_earlier_deletion_is_restored(history, twice):
+    runs, first = twice
     history.undelete(first)
     assert [run.id for run in history.runs()] == [runs[0].id]
     assert history.deletions()["deletion"].tolist() == [2]
-    with pytest.raises(HistoryError, match=r"no deletion 7; .* lists them: 2"):
+
+
+@pytest.mark.usefixtures("twice")
+def test_an_unknown_deletion_is_refused_with_the_list(history):
+    with pytest.raises(HistoryError, match=r"no deletion 7; .* lists them: 1, 2"):
         history.undelete(7)
 
 
@@ -69,20 +86,25 @@ def test_the_ids_of_a_deleted_run_stay_taken_until_a_vacuum(history, record, mak
     record(id=run.id, external_id="a")
 
 
-def test_an_empty_deletion_restores_nothing_and_no_number_is_given_twice(history, record):
-    runs = [record() for _ in range(3)]
-    first = history.delete([runs[0].id])
+def test_an_empty_deletion_restores_nothing(history, record):
+    run = record()
+    history.delete([run.id])
     nothing = history.delete(["nobody"])
     back = history.undelete(nothing)
-    assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 2)
+    assert (nothing.number, back.number, back.runs, history.count()) == (None, None, (), 0)
     assert "nothing" in repr(back)
+
+
+def test_no_number_of_a_deletion_is_used_twice(history, record):
+    runs = [record() for _ in range(3)]
+    first = history.delete([runs[0].id])
     history.vacuum()
     second = history.delete([runs[1].id])
     history.undelete(second)
     assert history.delete([runs[2].id]).number == 3
-    for gone in (first, second):
-        with pytest.raises(HistoryError, match=f"no deletion {gone.number}; .* lists them: 3"):
-            history.undelete(gone)
+    for deletion in (first, second):
+        with pytest.raises(HistoryError, match=f"no deletion {deletion.number}; .* lists them: 3"):
+            history.undelete(deletion)
 
 
 def test_a_kill_during_a_deletion_leaves_a_deletion_that_can_be_undone(history, record, path):
@@ -116,38 +138,78 @@ def test_an_answer_that_comes_after_its_run_was_deleted_comes_back_with_the_run(
     assert history.get(run.id) == ended
 
 
-def test_ids_come_in_whatever_holds_them_and_nothing_else_will_do(history, record):
-    record(), record(), record()
-    for wrong in ("", [""], 7, None, [7]):
-        with pytest.raises(HistoryError, match="delete needs runs, their ids or a frame of them"):
-            history.delete(wrong)
+@pytest.fixture
+def three(history, record):
+    return [record(), record(), record()]
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("wrong", ["", [""], 7, None, [7]])
+def test_delete_refuses_what_has_no_ids(history, wrong):
+    with pytest.raises(HistoryError, match="delete needs runs, their ids or a frame of them"):
+        history.delete(wrong)
+    assert history.count() == 3
+
+
+@pytest.mark.usefixtures("three")
+def test_delete_takes_empty_selections(history):
     for nothing in ([], history.frame()["id"][:0], history.frame(until="2020-01-01")):
         assert repr(history.delete(nothing)) == "<Deletion: no run has these ids>"
+
+
+@pytest.mark.usefixtures("three")
+def test_delete_refuses_a_frame_without_ids(history):
     with pytest.raises(HistoryError, match="a frame without the column id; it has state"):
         history.delete(history.frame()[["state"]])
-    frame, runs = history.frame(), history.runs()
-    for right in (frame, runs, iter(runs), frame["id"], {run.id: 1 for run in runs}):
-        assert history.delete(right).runs == 3
-        history.undelete()
-    run, other, _ = history.runs()
-    assert history.delete(run).runs == history.delete(other.id).runs == 1
-    assert history.count() == 1
 
 
-def test_a_vacuum_forgets_deletions_and_gives_the_space_back(history, record, path):
-    kept = record(inputs={"doc": "x" * 40_000})
-    gone = [record(inputs={"doc": LONG * 10 + str(n)}) for n in range(8)]
-    history.delete([run.id for run in gone])
-    done = history.vacuum()
-    assert (done.forgotten, done.dropped) == (8, 8)
-    assert done.before > 3_000_000
-    assert history.size == done.after < 300_000
-    assert path.stat().st_size == done.after
-    assert history.runs() == [kept]
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda history: history.frame(),
+        lambda history: history.runs(),
+        lambda history: iter(history.runs()),
+        lambda history: history.frame()["id"],
+        lambda history: {run.id: 1 for run in history.runs()},
+    ],
+    ids=["frame", "runs", "iterator", "column", "mapping"],
+)
+def test_delete_takes_ids_from_any_collection(history, three, select):
+    assert history.delete(select(history)).runs == len(three)
+    assert history.count() == 0
+
+
+def test_delete_takes_a_single_run(history, three):
+    assert history.delete(three[0]).runs == history.delete(three[1].id).runs == 1
+    assert history.runs() == three[2:]
+
+
+@pytest.fixture
+def vacuumed(history, record):
+    """Return the report of a vacuum after eight of nine runs were deleted."""
+    record(id="remaining", inputs={"doc": "x" * 40_000})
+    deleted = [record(inputs={"doc": LONG * 10 + str(n)}) for n in range(8)]
+    history.delete([run.id for run in deleted])
+    return history.vacuum()
+
+
+def test_a_vacuum_frees_space(history, vacuumed, path):
+    assert vacuumed.before > 3_000_000
+    assert history.size == vacuumed.after < 300_000
+    assert path.stat().st_size == vacuumed.after
+
+
+def test_a_vacuum_makes_deletions_final(history, vacuumed):
+    assert (vacuumed.forgotten, vacuumed.dropped) == (8, 8)
+    assert [run.id for run in history.runs()] == ["remaining"]
     with pytest.raises(HistoryError, match="nothing to restore"):
         history.undelete()
-    assert repr(done).startswith("<Vacuumed: 3.")
-    assert "8 deleted run(s) removed for good; 8 large value(s) dropped" in repr(done)
+
+
+@pytest.mark.usefixtures("path")
+def test_repr_of_a_vacuum(vacuumed):
+    assert repr(vacuumed).startswith("<Vacuumed: 3.")
+    assert "8 deleted run(s) removed for good; 8 large value(s) dropped" in repr(vacuumed)
 
 
 def test_a_vacuum_works_while_another_process_records(history, record, path):

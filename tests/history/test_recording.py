@@ -43,49 +43,67 @@ def page(history, **options):
     return ordered_runs(history, **options).runs(offset=0, limit=100)
 
 
-def test_a_run_comes_back_as_it_was_recorded_and_finishing_keeps_what_was_sent_and_noted(
-    history, make_run
-):
+def test_a_run_comes_back_as_it_was_recorded(history, make_run):
     run = make_run(**WHOLE)
     history.begin(run)
     history.finish(run.model_copy(update={"state": "FULFILLED"}))
     assert history.get(run.id) == run.model_copy(update={"state": "FULFILLED"})
     assert list(history.get(run.id).inputs) == ["z", "a", "é"]
-    run = make_run(inputs={"ticket": "as sent"}, metadata={"kept": True})
+
+
+@pytest.fixture
+def finished(history, make_run):
+    """Return a run that was annotated while it ran, and whose end had other inputs."""
+    run = make_run(inputs={"ticket": "as sent"})
     history.begin(run)
     history.annotate(run.id, note="looks slow", tags=["slow"], quality=0.1)
     changed = {"inputs": {"ticket": "other"}, "state": "FULFILLED", "outputs": {"a": 1}}
     history.finish(run.model_copy(update=changed))
-    found = history.get(run.id)
-    assert (found.inputs, found.outputs) == ({"ticket": "as sent"}, {"a": 1})
-    assert (found.note, found.tags, found.quality) == ("looks slow", ("slow",), 0.1)
+    return history.get(run.id)
 
 
-def test_only_a_run_that_began_ends_and_only_once(history, record, make_run):
-    run = record(outputs={"reply": "first"})
+def test_finishing_keeps_the_inputs_that_were_sent(finished):
+    assert (finished.inputs, finished.outputs) == ({"ticket": "as sent"}, {"a": 1})
+
+
+def test_finishing_keeps_annotations(finished):
+    assert (finished.note, finished.tags, finished.quality) == ("looks slow", ("slow",), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("ended", "already ended as FULFILLED"),
+        ("begun", "still STARTED"),
+        ("stranger", "no run 'stranger'"),
+    ],
+)
+def test_only_a_run_under_way_can_be_finished(history, record, make_run, state, message):
+    ended = record(outputs={"reply": "first"})
     history.begin(begun := make_run())
-    for ended, message in (
-        (run.model_copy(update={"outputs": {}}), "already ended as FULFILLED"),
-        (begun, "still STARTED"),
-        (make_run(id="stranger", state="FULFILLED"), "no run 'stranger'"),
-    ):
-        with pytest.raises(HistoryError, match=message):
-            history.finish(ended)
-    assert history.get(run.id).outputs == {"reply": "first"}
-    assert history.count() == 2
+    runs = {
+        "ended": ended.model_copy(update={"outputs": {}}),
+        "begun": begun,
+        "stranger": make_run(id="stranger", state="FULFILLED"),
+    }
+    with pytest.raises(HistoryError, match=message):
+        history.finish(runs[state])
+    assert history.runs() == [begun, ended]
 
 
-def test_a_second_run_of_the_same_identity_and_inputs_that_cannot_be_stored_are_refused(
-    history, make_run
-):
+@pytest.mark.parametrize("name", ["id", "external_id"])
+def test_a_second_run_with_the_same_id_is_refused(history, make_run, name):
     history.begin(make_run(id="same", external_id="same"))
-    for name in ("id", "external_id"):
-        with pytest.raises(HistoryError, match=f"already has a run with the {name} 'same'"):
-            history.begin(make_run(**{name: "same"}))
-    for value in ({1, 2}, 10**5000):
-        with pytest.raises(HistoryError, match="The inputs of run odd cannot be stored"):
-            history.begin(make_run(id="odd", inputs={"x": value}, case_id="c"))
+    with pytest.raises(HistoryError, match=f"already has a run with the {name} 'same'"):
+        history.begin(make_run(**{name: "same"}))
     assert history.count() == 1
+
+
+@pytest.mark.parametrize("value", [{1, 2}, 10**5000], ids=["set", "digits"])
+def test_inputs_that_cannot_be_stored_are_refused(history, make_run, value):
+    with pytest.raises(HistoryError, match="The inputs of run odd cannot be stored"):
+        history.begin(make_run(id="odd", inputs={"x": value}, case_id="c"))
+    assert history.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -100,24 +118,28 @@ def test_a_second_run_of_the_same_identity_and_inputs_that_cannot_be_stored_are_
         ({"desired": 5}, "desired must be a dict, not 5"),
     ],
 )
-def test_an_annotation_changes_what_is_named_and_one_of_another_type_nothing(
-    history, record, changes, message
-):
+def test_an_annotation_of_another_type_changes_nothing(history, record, changes, message):
     run = record()
     with pytest.raises(HistoryError, match=message):
         history.annotate(run.id, **{"note": "good", **changes})
     assert history.get(run.id) == run
+
+
+def test_an_annotation_changes_only_what_is_given(history, record):
+    run = record()
     history.annotate(run.id, note="a", tags="one", quality=1)
     history.annotate(run.id, note=None)
-    found = history.get(run.id)
-    assert (found.note, found.tags, found.quality) == (None, ("one",), 1.0)
+    annotated = history.get(run.id)
+    assert (annotated.note, annotated.tags, annotated.quality) == (None, ("one",), 1.0)
+
+
+def test_an_empty_list_removes_the_tags(history, record):
+    run = record(tags=("one",))
     history.annotate(run.id, tags=[])
     assert history.get(run.id).tags == ()
 
 
-def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_breaks(
-    history, make_run
-):
+def test_subscribers_are_called_for_each_step_until_they_stop(history, make_run):
     seen = []
     stop = history.subscribe(lambda run: seen.append((run.state, run.note)))
     run = make_run()
@@ -128,6 +150,9 @@ def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_brea
     stop()
     history.annotate(run.id, note="unheard")
     assert seen == [("STARTED", None), ("FULFILLED", None), ("FULFILLED", "ok")]
+
+
+def test_a_subscriber_that_breaks_does_not_affect_the_next_one(history, make_run):
     seen = []
 
     def broken(run):
@@ -138,8 +163,7 @@ def test_subscribers_are_called_for_each_step_until_they_stop_also_when_one_brea
     run = make_run()
     with pytest.warns(RuntimeWarning, match=f"broken.* failed for run {run.id}: LookupError"):
         history.begin(run)
-    assert seen == [run]
-    assert history.get(run.id) == run
+    assert seen == [history.get(run.id)] == [run]
 
 
 def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run):
@@ -154,10 +178,14 @@ def test_callbacks_belong_to_one_of_two_views_of_the_same_history(path, make_run
     assert list(path.parent.iterdir()) == [path]  # one in memory leaves no file
 
 
-def test_repr_names_the_file_and_the_number_of_runs(history, record, path):
+def test_repr_names_the_file_with_the_number_of_runs(history, record, path):
     assert repr(history) == f"<History {path}: 0 runs>"
-    record(deployment="<script>alert(1)</script>")
+    record()
     assert repr(history) == f"<History {path}: 1 run>"
+
+
+def test_names_of_deployments_are_text_in_html(history, record):
+    record(deployment="<script>alert(1)</script>")
     html = html_of(history)
     assert "&lt;script&gt;" in html
     assert "<script>" not in html
@@ -173,12 +201,12 @@ def test_recording_needs_no_pandas(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.db")], check=True)
 
 
-def test_half_a_sign_and_a_count_that_no_database_holds_do_not_cost_the_run(history, make_run):
+def test_run_whose_values_no_database_holds_is_recorded_without_them(history, make_run):
     run = make_run(id="a\ud83d", external_id="b\ud83d", state="FULFILLED", tokens_in=2**70)
     history.begin(run.model_copy(update={"state": "STARTED"}))
     history.finish(run)
-    found = [(r.id, r.state, r.tokens_in) for r in history.runs()]
-    assert found == [("a\ufffd", "FULFILLED", None)]
+    stored = [(r.id, r.state, r.tokens_in) for r in history.runs()]
+    assert stored == [("a\ufffd", "FULFILLED", None)]
     with pytest.raises(HistoryError, match="already"):
         history.begin(run)
 
@@ -205,16 +233,25 @@ def team(place, make_run, monkeypatch):
         yield history
 
 
-def test_each_run_shows_who_made_it(team):
+def test_runs_have_their_author(team):
     assert [run.author for run in team.runs()] == ["bob", "ada", None]
+
+
+def test_runs_are_filtered_by_author(team):
     assert [run.id for run in team.runs(author="ada")] == ["ada's"]
     assert team.count(author=["ada", "bob"]) == 2
+
+
+def test_runs_are_sorted_by_author(team):
     assert [run.author for run in page(team, order_by="author")] == ["bob", "ada", None]
+
+
+def test_frame_has_a_column_of_authors_if_there_are_any(team):
     assert list(team.frame())[-3:] == ["model", "author", "id"]
     assert "author" not in team.frame(ids=["nobody's"])
 
 
-def test_a_file_of_ones_own_names_nobody_and_a_shared_history_the_user(
+def test_only_a_shared_history_has_the_user_as_author(
     tmp_path, postgres_url, make_run, monkeypatch
 ):
     monkeypatch.delenv("VELLUM_NB_AUTHOR", raising=False)
@@ -241,6 +278,10 @@ def test_trace_is_a_frame_in_order_of_time(record):
     assert frame["duration_s"].tolist()[1] == 0.5
     assert frame["start"][0] == pd.Timestamp(NOON)
     assert frame["error"].tolist()[1] == "no \ufffd"
+
+
+def test_empty_trace_has_the_dtypes_of_a_full_one(record):
+    frame = trace_frame(record(nodes=NODES).nodes)
     assert trace_frame([]).dtypes.to_dict() == frame.dtypes.to_dict()
     assert str(frame["tokens_in"].dtype) == "Int64"
 
@@ -284,19 +325,25 @@ def test_an_execution_id_is_stored_while_the_run_is_under_way(history, path, mak
     assert history.get(run.id).execution_id == "exec-1"
 
 
-def test_a_started_run_is_completed_by_its_execution_id_or_external_id(history, make_run):
-    one = make_run(external_id="x1", release_id="r1", inputs={"sent": 1})
-    two = make_run(external_id="x2", execution_id="e2")
-    history.begin(one)
-    history.begin(two)
-    ended = {"state": "FULFILLED", "outputs": {"a": 1}, "quality": 1.0, "desired": {"a": 2}}
-    first = make_run(external_id="x1", execution_id="e1", release_id="r2", **ended)
-    report = history.merge([first, make_run(execution_id="e2", **ended)])
-    assert (report.completed, history.count()) == (2, 2)
-    found = history.get(one.id)
-    assert (found.execution_id, found.inputs, found.tag_moved) == ("e1", {"sent": 1}, True)
-    assert (found.outputs, found.quality, found.desired) == ({"a": 1}, 1.0, {"a": 2})
-    assert not history.get(two.id).tag_moved
+ANSWER = {"state": "FULFILLED", "outputs": {"a": 1}, "quality": 1.0, "desired": {"a": 2}}
+
+
+def test_a_started_run_is_completed_by_its_external_id(history, make_run):
+    run = make_run(external_id="x1", release_id="r1", inputs={"sent": 1})
+    history.begin(run)
+    answer = make_run(external_id="x1", execution_id="e1", release_id="r2", **ANSWER)
+    assert (history.merge([answer]).completed, history.count()) == (1, 1)
+    stored = history.get(run.id)
+    assert (stored.execution_id, stored.inputs, stored.tag_moved) == ("e1", {"sent": 1}, True)
+    assert (stored.outputs, stored.quality, stored.desired) == ({"a": 1}, 1.0, {"a": 2})
+
+
+def test_a_started_run_is_completed_by_its_execution_id(history, make_run):
+    run = make_run(external_id="x2", execution_id="e2")
+    history.begin(run)
+    report = history.merge([make_run(execution_id="e2", **ANSWER)])
+    assert (report.completed, history.count()) == (1, 1)
+    assert (history.get(run.id).outputs, history.get(run.id).tag_moved) == ({"a": 1}, False)
 
 
 def test_what_cannot_be_called_cannot_subscribe(history):
