@@ -93,7 +93,7 @@ def flipped(content, at, length=1):
     ],
     ids=str,
 )
-def test_flipped_bytes_and_a_missing_end_are_reported_and_left(where, content, path, tmp_path):
+def test_a_damaged_file_is_refused_unchanged(where, content, path, tmp_path):
     kind, at, length = where
     start = pages_of(content, tmp_path).get(kind, 0) * PAGE + at
     path.write_bytes(flipped(content, start, length) if length else content[:at])
@@ -115,38 +115,68 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("read", ["frame", "runs", "scan", "to_csv", "to_jsonl"])
-def test_a_damaged_row_is_named_by_every_reader_and_can_be_left_out(read, damage, content, path):
+@pytest.fixture
+def spoiled(content, path, damage):
+    """Return an opened history with a damaged run."""
     path.write_bytes(content)
     spoil(path, damage)
-    files = {"to_csv": [path.with_name("x.csv")], "to_jsonl": [path.with_name("x.jsonl")]}
     with History(path) as history:
-        call = getattr(history, read)
-        with pytest.raises(HistoryError, match=r"Run 'run-1' in the history is damaged"):
-            [getattr(each, "inputs", None) for each in call(*files.get(read, []))]
-        assert [file.name for file in path.parent.glob("x.*")] == []
-        left = history.count() - 1
-        found = call(*files.get(read, []), skip_damaged=True)
-        if read in {"frame", "runs"}:
-            assert len(found) == left
-        with pytest.raises(HistoryError, match="Run 'run-1' in the history is damaged"):
-            history.get("run-1")
-        assert len(ordered_runs(history).runs(offset=0, limit=999)) == left
+        yield history
+
+
+FILES = {"to_csv": ["x.csv"], "to_jsonl": ["x.jsonl"]}
+every_damage = pytest.mark.parametrize("damage", DAMAGES)
+every_reader = pytest.mark.parametrize("read", ["frame", "runs", "scan", "to_csv", "to_jsonl"])
+
+
+@every_damage
+@every_reader
+def test_a_damaged_run_is_named_by_every_reader(read, spoiled, tmp_path):
+    files = [tmp_path / name for name in FILES.get(read, [])]
+    with pytest.raises(HistoryError, match=r"Run 'run-1' in the history is damaged"):
+        [getattr(each, "inputs", None) for each in getattr(spoiled, read)(*files)]
+    assert list(tmp_path.glob("x.*")) == []
+
+
+@every_damage
+@every_reader
+def test_a_damaged_run_can_be_left_out(read, spoiled, tmp_path):
+    files = [tmp_path / name for name in FILES.get(read, [])]
+    answer = getattr(spoiled, read)(*files, skip_damaged=True)
+    if read in {"frame", "runs"}:
+        assert len(answer) == spoiled.count() - 1
+
+
+@every_damage
+def test_a_damaged_run_is_named_by_get(spoiled):
+    with pytest.raises(HistoryError, match="Run 'run-1' in the history is damaged"):
+        spoiled.get("run-1")
+
+
+@every_damage
+def test_a_page_leaves_out_a_damaged_run(spoiled):
+    assert len(ordered_runs(spoiled).runs(offset=0, limit=999)) == spoiled.count() - 1
+
+
+@every_damage
+def test_a_damaged_run_is_named_by_a_check(spoiled, path):
     assert "Run 'run-1'" in vnb.check_history(path).problems[0]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_run_can_be_deleted_and_is_not_merged(damage, content, path):
-    path.write_bytes(content)
-    spoil(path, damage)
-    with History(":memory:") as other, History(path) as history:
-        report = other.merge(history)
+@every_damage
+def test_a_damaged_run_is_not_merged(spoiled):
+    with History(":memory:") as other:
+        report = other.merge(spoiled)
         assert report.unreadable == ("run-1",)
-        assert other.count() == report.added == history.count() - 1
+        assert other.count() == report.added == spoiled.count() - 1
         assert len(other.runs()) == other.count()
-        assert history.delete(["run-1"]).runs == 1
-        assert len(history.runs()) == other.count()
+
+
+@every_damage
+def test_a_damaged_run_can_be_deleted(spoiled):
+    number = spoiled.count()
+    assert spoiled.delete(["run-1"]).runs == 1
+    assert len(spoiled.runs()) == number - 1
 
 
 @pytest.mark.parametrize("places", ["{", "5", '[["inputs", 1]]', '[["inputs", 1, "x"]]'])
@@ -311,23 +341,27 @@ def test_whatever_is_damaged_every_error_is_a_sentence_of_ours(content, path, mo
     assert refused_reads > 30
 
 
-def test_a_check_calls_nothing_else_a_damaged_history_and_names_runs_started_for_long(
-    tmp_path, path, make_run
-):
+@pytest.mark.parametrize(
+    ("text", "problem"), [("a,b\n1,2\n", "file is not a database"), ("", "not a history")]
+)
+def test_a_check_of_another_file_says_that_it_is_no_history(tmp_path, text, problem):
     file = tmp_path / "runs.csv"
-    file.write_text("a,b\n1,2\n")
-    assert "file is not a database" in vnb.check_history(file).problems[0]
+    file.write_text(text)
+    assert problem in vnb.check_history(file).problems[0]
+
+
+def test_a_check_of_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(HistoryError, match="There is no history"):
         vnb.check_history(tmp_path / "nothing.db")
-    file.write_text("")
-    assert "not a history" in vnb.check_history(file).problems[0]
+
+
+def test_a_check_notes_runs_that_were_started_long_ago(path, make_run):
     with History(path) as history:
         history.begin(make_run())
         history.begin(make_run(timestamp=datetime.now(UTC)))
-        found = vnb.check_history(path)
-    assert found.ok
-    assert found.runs == 2
-    assert found.notes[0].startswith("1 run(s) have been STARTED for more than a day")
+        check = vnb.check_history(path)
+    assert (check.ok, check.runs) == (True, 2)
+    assert check.notes[0].startswith("1 run(s) have been STARTED for more than a day")
 
 
 @pytest.mark.parametrize(
@@ -379,7 +413,7 @@ def test_a_file_that_is_not_sqlite_is_refused(path, content):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
-def test_file_and_folder_are_private(tmp_path):
+def test_new_files_are_private(tmp_path):
     path = tmp_path / "new" / "deep" / "runs.db"
     with History(path) as history:
         assert history.count() == 0
@@ -388,25 +422,29 @@ def test_file_and_folder_are_private(tmp_path):
     assert modes == [0o600, 0o600, 0o700]
 
 
-def test_two_names_of_one_file_and_names_that_cannot_be_files_are_refused_in_a_sentence(
-    content, path, tmp_path
-):
+def test_a_file_with_two_names_is_refused(content, path):
     path.write_bytes(content)
     path.with_name("second.db").hardlink_to(path)
     assert "2 names (hard links)" in refused(path)
     with pytest.raises(HistoryError, match=r"2 names \(hard links\)"):  # a log may have the rest
         vnb.check_history(path)
-    for wrong in (5, 1.5, ["runs.db"]):
-        with pytest.raises(HistoryError, match="is not a history; name a file, such as 'runs.db'"):
-            History(wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, ["runs.db"]], ids=str)
+def test_a_history_is_not_opened_by_another_type(wrong):
+    with pytest.raises(HistoryError, match="is not a history; name a file, such as 'runs.db'"):
+        History(wrong)
+
+
+@pytest.mark.parametrize("name", ["loop.db", "x" * 400, "a\0b"], ids=["loop", "long", "NUL"])
+def test_a_name_that_cannot_be_a_file_is_refused(tmp_path, name):
     (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
-    for name in ("loop.db", "x" * 400, "a\0b"):
-        with pytest.raises(HistoryError, match="cannot be (used|opened)|is not a history"):
-            History(tmp_path / name)
+    with pytest.raises(HistoryError, match="cannot be (used|opened)|is not a history"):
+        History(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a b", "ä%20?#", "'\"$;", "日本", "\n"])
-def test_a_file_may_have_any_name_and_be_empty(tmp_path, make_run, name):
+def test_an_empty_file_of_any_name_becomes_a_history(tmp_path, make_run, name):
     (tmp_path / name).touch()
     with History(tmp_path / name) as history:
         history.begin(make_run())
@@ -499,9 +537,9 @@ def on_a_small_disk(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
-def test_a_full_disk_is_reported_loses_nothing_and_the_history_goes_on(on_a_small_disk):
-    found = on_a_small_disk(FILLED)
-    assert found["reads on"] is found["goes on"] is True
-    assert set(found["leftovers"]) == {"filler", "runs.db", "runs.db-shm", "runs.db-wal"}
+def test_a_full_disk_loses_no_acknowledged_run(on_a_small_disk):
+    outcome = on_a_small_disk(FILLED)
+    assert outcome["reads on"] is outcome["goes on"] is True
+    assert set(outcome["leftovers"]) == {"filler", "runs.db", "runs.db-shm", "runs.db-wal"}
     for name in ("a full disk", "no room for a backup"):
-        assert "the disk is full; free some space and try again" in found[name]
+        assert "the disk is full; free some space and try again" in outcome[name]

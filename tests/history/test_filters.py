@@ -55,13 +55,13 @@ def names(runs):
         ({"deployment": "' OR 1 --"}, ""),
     ],
 )
-def test_filters_are_joined_by_and_newest_first(filled, filters, expected):
+def test_filters_select_runs_newest_first(filled, filters, expected):
     assert names(filled.runs(**filters)) == expected
     assert filled.count(**filters) == len(expected)
     assert "".join(filled.frame(**filters)["id"]) == expected
 
 
-def test_since_is_inclusive_until_is_not_and_no_zone_means_utc(filled):
+def test_since_includes_its_time_unlike_until(filled):
     moment = NOON + timedelta(seconds=2)
     far = moment.astimezone(timezone(timedelta(hours=5)))
     texts = ("2026-07-01 12:00:02", "2026-07-01T14:00:02+02:00")
@@ -134,25 +134,40 @@ def test_a_page_is_ordered_by_any_column_with_missing_values_last(
     assert names(runs) == expected
 
 
-def test_a_page_is_ordered_by_inputs_of_any_name_and_by_no_other(history, record):
-    odd = ['a"b', "a.b", "a\\b", "$", "[0]", "é", "' --"]
+ODD_NAMES = ['a"b', "a.b", "a\\b", "$", "[0]", "é", "' --"]
+
+
+def test_a_page_is_ordered_by_an_input_of_any_name(history, record):
     for value in (2, 3, 1):
-        record(id=str(value), inputs=dict.fromkeys(odd, value))
-    for name in odd:
+        record(id=str(value), inputs=dict.fromkeys(ODD_NAMES, value))
+    for name in ODD_NAMES:
         assert names(page(history, order_by=f"input.{name}", descending=False)) == "123"
-    for wrong in ("seq; DROP TABLE runs", "inputs", "input.", "nobody", 5):
-        with pytest.raises(HistoryError, match="to sort by"):
-            page(history, order_by=wrong)
 
 
-def test_numbers_are_sorted_before_texts_and_values_without_an_order_come_last(history, record):
+@pytest.mark.parametrize("wrong", ["seq; DROP TABLE runs", "inputs", "input.", "nobody", 5])
+def test_a_page_is_not_ordered_by_an_unknown_column(history, wrong):
+    with pytest.raises(HistoryError, match="to sort by"):
+        page(history, order_by=wrong)
+
+
+def test_numbers_are_sorted_before_texts(history, record):
     ordered = [-1, True, 2.5, 10, "", "a", "b"]
-    for value in [*ordered[::-1], float("nan"), None]:
+    for value in ordered[::-1]:
         record(outputs={"x": value, "odd": "\x01"})
-    found = [run.outputs["x"] for run in page(history, order_by="output.x", descending=False)]
-    assert found[:-2] == ordered
+    runs = page(history, order_by="output.x", descending=False)
+    assert [run.outputs["x"] for run in runs] == ordered
     assert page(history, order_by="output.x")[0].outputs["x"] == "b"
+
+
+def test_values_without_an_order_are_sorted_last(history, record):
+    for value in ("a", float("nan"), None, 1):
+        record(outputs={"x": value})
+    runs = page(history, order_by="output.x", descending=False)
+    assert [run.outputs["x"] for run in runs[:2]] == [1, "a"]
+
+
+def test_infinity_is_sorted_after_other_numbers(history, record):
     for value in (3, float("inf"), 1):
         record(outputs={"y": value})
-    found = page(history, order_by="output.y", descending=False, limit=3)
-    assert [run.outputs["y"] for run in found] == [1, 3, float("inf")]
+    runs = page(history, order_by="output.y", descending=False)
+    assert [run.outputs["y"] for run in runs] == [1, 3, float("inf")]

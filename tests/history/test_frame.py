@@ -21,21 +21,36 @@ def dtypes(frame):
     return {name: str(dtype) for name, dtype in frame.dtypes.items()}
 
 
-def test_every_column_is_there_in_order_with_a_dtype_that_does_not_depend_on_the_runs(
-    history, record
-):
+def test_frame_without_runs_has_every_column_with_its_dtype(history):
     frame = history.frame()
     assert dtypes(frame) == DTYPES
     assert list(frame.columns) == list(DTYPES)
     assert len(frame) == 0
+
+
+@pytest.fixture
+def frame(history, record):
+    """Return the frame of a started run and an ended one."""
     values = {"inputs": {"b": "1", "a": 2}, "outputs": {"reply": "x"}, "metadata": {"a": [1]}}
     record(tokens_in=3, quality=1, finished_at="2026-07-01T12:00:01Z", **values)
     record(state="STARTED", inputs={})
-    frame = history.frame()
+    return history.frame()
+
+
+def test_dtypes_do_not_depend_on_the_runs(frame):
     assert {name: dtypes(frame)[name] for name in DTYPES} == DTYPES
+
+
+def test_values_are_columns_after_the_latency(frame):
     names = ["latency_s", "input.b", "input.a", "output.reply", "error_code"]
     assert list(frame.columns)[5:10] == names
+
+
+def test_metadata_is_json_in_a_frame(frame):
     assert frame["metadata"].tolist()[1] == '{"a":[1]}'
+
+
+def test_end_of_a_started_run_is_missing_in_a_frame(frame):
     assert frame["finished_at"].isna().tolist() == [True, False]
     assert frame["finished_at"][1] == pd.Timestamp("2026-07-01T12:00:01Z")
 
@@ -70,12 +85,17 @@ def test_an_output_column_has_the_dtype_of_its_values(history, record, values, d
     assert [(v, type(v)) for v in column.tolist()] == [(v, type(v)) for v in expected]
 
 
-def test_moments_are_kept_to_the_microsecond_and_tags_are_sorted_categories(history, record):
-    record(timestamp="1969-12-31T23:59:59.999999Z", release_tag="v2")
-    record(timestamp="9999-12-31T23:59:59.999999Z", release_tag="v10")
-    assert history.frame()["release_tag"].cat.categories.tolist() == ["v10", "v2"]
+def test_times_have_microseconds_in_a_frame(history, record):
+    record(timestamp="1969-12-31T23:59:59.999999Z")
+    record(timestamp="9999-12-31T23:59:59.999999Z")
     texts = [stamp.isoformat() for stamp in history.frame()["timestamp"]]
     assert texts == ["9999-12-31T23:59:59.999999+00:00", "1969-12-31T23:59:59.999999+00:00"]
+
+
+def test_release_tags_are_sorted_categories_in_a_frame(history, record):
+    record(release_tag="v2")
+    record(release_tag="v10")
+    assert history.frame()["release_tag"].cat.categories.tolist() == ["v10", "v2"]
 
 
 NOON = "2026-07-01T12:00:00Z"
@@ -108,21 +128,25 @@ def test_a_scan_takes_the_filters_of_a_frame(history, ids, filters):
     assert found == history.frame(**filters)["id"].tolist()
 
 
-def test_runs_recorded_and_deleted_in_between_move_nothing_and_a_scan_holds_no_lock(
-    history, ids, record
-):
+def test_a_scan_does_not_move_when_runs_are_recorded_or_deleted(history, ids, record):
     scan = history.scan(chunk_rows=5)
     seen = next(scan)["id"].tolist()
     record()
     history.delete([seen[-1], ids[5]])
     seen += [run for frame in scan for run in frame["id"]]
     assert seen == [*ids[:5], *ids[6:]]
+
+
+@pytest.mark.usefixtures("ids")
+def test_a_scan_holds_no_lock(history):
     scan = history.scan(chunk_rows=5)
     next(scan)
     history.vacuum()
     assert len(next(scan)) == 5
-    for rows in (0, -1, "5", 2.5, None):
-        with pytest.raises(
-            HistoryError, match=f"chunk_rows must be a number of rows, .* not {rows!r}"
-        ):
-            next(history.scan(chunk_rows=rows))
+
+
+@pytest.mark.parametrize("rows", [0, -1, "5", 2.5, None])
+def test_a_scan_refuses_a_wrong_number_of_rows(history, rows):
+    message = f"chunk_rows must be a number of rows, .* not {rows!r}"
+    with pytest.raises(HistoryError, match=message):
+        next(history.scan(chunk_rows=rows))

@@ -47,52 +47,89 @@ def test_a_document_that_many_runs_share_is_kept_once(history, record, path):
     assert longest < 4_000
 
 
-def test_the_frame_pages_and_exports_have_the_whole_value(history, record, tmp_path):
-    record(inputs={"doc": DOCUMENT}, outputs={"list": [PICTURE]})
+@pytest.fixture
+def large(record):
+    return record(inputs={"doc": DOCUMENT}, outputs={"list": [PICTURE]})
+
+
+@pytest.mark.usefixtures("large")
+def test_the_frame_has_the_whole_value(history):
     frame = history.frame()
     assert frame["input.doc"][0] == DOCUMENT
     assert json.loads(frame["output.list"][0]) == [PICTURE]
+
+
+@pytest.mark.usefixtures("large")
+def test_runs_have_the_whole_value(history):
     assert ordered_runs(history).runs(offset=0, limit=1)[0].outputs == {"list": [PICTURE]}
     assert history.runs()[0].outputs == {"list": [PICTURE]}
+
+
+@pytest.mark.usefixtures("large")
+def test_an_export_has_the_whole_value(history, tmp_path):
     line = history.to_jsonl(tmp_path / "runs.jsonl").read_text(encoding="utf-8")
     assert json.loads(line)["inputs"] == {"doc": DOCUMENT}
 
 
-def test_lists_and_table_pages_do_not_load_large_values(history, record, place):
+def test_a_table_page_does_not_load_large_values(history, record, place):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     lose_values(place)
     short = {"doc": DOCUMENT[:1_000]}
     assert ordered_runs(history, whole=False).runs(offset=0, limit=1)[0].inputs == short
-    [found] = ordered_runs(history, order_by="input.doc", whole=False).runs(offset=0, limit=1)
-    assert (found.id, found.inputs) == (run.id, short)
+    [row] = ordered_runs(history, order_by="input.doc", whole=False).runs(offset=0, limit=1)
+    assert (row.id, row.inputs) == (run.id, short)
+
+
+def test_html_of_a_history_does_not_load_large_values(history, record, place):
+    record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
+    lose_values(place)
     assert "missing" not in html_of(history)
 
 
-def test_corrections_and_traces_are_set_apart_and_leave_the_rest(history, record):
+def test_large_values_of_corrections_replace_no_others(history, record):
     run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
     history.annotate(run.id, desired={"o": DOCUMENT})
-    set_nodes(history, run.id, [NodeRun(name="n", error=PICTURE)])
-    found = history.get(run.id)
-    assert (found.inputs, found.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
-    assert found.desired == {"o": DOCUMENT}
-    assert found.nodes[0].error == PICTURE
+    stored = history.get(run.id)
+    assert (stored.inputs, stored.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
+    assert stored.desired == {"o": DOCUMENT}
     history.annotate(run.id, desired={"o": "short"})
     assert history.get(run.id).desired == {"o": "short"}
     assert history.get(run.id).inputs == {"doc": DOCUMENT}
 
 
-def test_a_missing_value_is_an_error_in_runs_and_missing_in_frames(
-    history, record, place, tmp_path
-):
+def test_large_values_of_a_trace_replace_no_others(history, record):
+    run = record(inputs={"doc": DOCUMENT}, outputs={"o": PICTURE})
+    set_nodes(history, run.id, [NodeRun(name="n", error=PICTURE)])
+    stored = history.get(run.id)
+    assert (stored.inputs, stored.outputs) == ({"doc": DOCUMENT}, {"o": PICTURE})
+    assert stored.nodes[0].error == PICTURE
+
+
+@pytest.fixture
+def incomplete(record, place):
+    """Return a run whose large value is missing."""
     run = record(inputs={"doc": DOCUMENT, "q": "why"})
     lose_values(place)
-    for read in (lambda: history.get(run.id), history.runs):
-        with pytest.raises(HistoryError, match=rf"large value of run '{run.id}' is missing.*doc"):
-            read()
+    return run
+
+
+@pytest.mark.parametrize("read", [lambda history, run: history.get(run.id), lambda h, _: h.runs()])
+def test_a_missing_value_is_an_error_in_runs(history, incomplete, read):
+    message = rf"large value of run '{incomplete.id}' is missing.*doc"
+    with pytest.raises(HistoryError, match=message):
+        read(history, incomplete)
+
+
+@pytest.mark.usefixtures("incomplete")
+def test_a_missing_value_is_missing_in_a_frame(history):
     with pytest.warns(UserWarning, match=r"1 large value\(s\) are missing"):
         frame = history.frame()
     assert frame["input.doc"].isna().all()
     assert frame["input.q"].tolist() == ["why"]
+
+
+@pytest.mark.usefixtures("incomplete")
+def test_a_missing_value_is_missing_in_an_export(history, tmp_path):
     with pytest.warns(UserWarning, match="are missing"):
         history.to_csv(tmp_path / "runs.csv")
     assert "missing" not in (tmp_path / "runs.csv").read_text(encoding="utf-8")
@@ -135,7 +172,7 @@ def test_what_is_no_text_to_every_database_stays_in_its_row(history, record, pat
 
 
 @pytest.mark.slow
-def test_an_output_of_200_megabytes_goes_in_and_comes_back(history, path, make_run):
+def test_an_output_of_200_megabytes_comes_back(history, path, make_run):
     text = "0123456789abcdef" * (200_000_000 // 16)
     history.begin(run := make_run())
     history.finish(run.model_copy(update={"state": "FULFILLED", "outputs": {"text": text}}))

@@ -22,21 +22,26 @@ def other(tmp_path):
         yield other
 
 
-def test_a_merge_brings_every_field_of_the_other_and_says_how_much(history, other, put):
+def test_a_merge_brings_every_field_of_the_other(history, other, put):
     ours = put(history)
     fields = {"inputs": {"doc": LONG, "t": "\ud800"}, "case_id": "c", "note": "n", "tags": ["a"]}
     fields |= {"outputs": {"n": 2**70, "nan": float("nan")}, "metadata": {"k": 1}}
     theirs = [put(other, nodes=(NodeRun(name="n", error=LONG),), **fields) for _ in range(3)]
-    report = history.merge(other)
-    assert repr(report) == ("<SyncReport: 3 added, 0 completed, 0 updated, 0 already here>")
+    history.merge(other)
     assert repr(history.runs()) == repr([*theirs[::-1], ours])
     assert [run.nodes for run in history.runs()[:3]] == [run.nodes for run in theirs]
     assert other.runs() == other.runs()
-    assert history.merge(other.path).known == 3
-    assert history.count() == 4
 
 
-def test_a_run_that_began_here_and_ended_there_is_completed(history, other, put, make_run):
+def test_a_merge_reports_how_many_runs_it_added(history, other, put):
+    put(history), put(other), put(other)
+    report = history.merge(other)
+    assert repr(report) == "<SyncReport: 2 added, 0 completed, 0 updated, 0 already here>"
+    assert history.merge(other.path).known == 2
+    assert history.count() == 3
+
+
+def test_a_started_run_is_completed_by_its_copy_that_has_ended(history, other, put, make_run):
     begun = make_run(external_id="e", inputs={"doc": LONG})
     for each in (history, other):
         each.begin(begun)
@@ -50,25 +55,40 @@ def test_a_run_that_began_here_and_ended_there_is_completed(history, other, put,
     assert other.get(begun.id) == found
 
 
-def test_notes_tags_and_ratings_of_both_are_kept(history, other, put):
+@pytest.fixture
+def annotated(history, other, put):
+    """Return a run that was annotated in two copies, in different ways."""
     run = put(history, outputs={"a": 1, "b": 2})
     history.merge([])
     other.merge(history)
     history.annotate(run.id, note="polite", tags=["x"], quality=1.0, desired={"a": 3})
     other.annotate(run.id, note="too long", tags=["y", "x"], quality=0.5, desired={"a": 4, "b": 5})
+    return run
+
+
+def test_annotations_that_differ_are_reported(history, other, annotated):
     report = history.merge(other)
     assert (report.updated, report.known) == (1, 0)
-    assert [(c.id, c.fields) for c in report.conflicts] == [(run.id, ("quality", "desired"))]
-    assert f"1 differ, ours stay: {run.id} (quality, desired)" in str(report)
-    found = history.get(run.id)
+    assert [(c.id, c.fields) for c in report.conflicts] == [(annotated.id, ("quality", "desired"))]
+    assert f"1 differ, ours stay: {annotated.id} (quality, desired)" in str(report)
+
+
+def test_annotations_of_both_are_joined(history, other, annotated):
+    history.merge(other)
+    merged = history.get(annotated.id)
     notes = ["polite", "too long", "merged: quality 0.5", 'merged: desired."a" 4']
-    assert found.note.splitlines() == notes
-    assert (found.tags, found.quality, found.desired) == (("x", "y"), 1.0, {"a": 3, "b": 5})
+    assert merged.note.splitlines() == notes
+    assert (merged.tags, merged.quality, merged.desired) == (("x", "y"), 1.0, {"a": 3, "b": 5})
+
+
+def test_annotations_are_joined_once(history, other, annotated):
+    history.merge(other)
+    merged = history.get(annotated.id)
     assert history.merge(other).updated == 0
-    assert history.get(run.id) == found
+    assert history.get(annotated.id) == merged
 
 
-def test_runs_that_differ_are_reported_and_ours_are_kept(history, other, put):
+def test_runs_that_differ_are_reported(history, other, put):
     ours = put(history, id="same", inputs={"q": "a"}, outputs={"o": 1})
     put(other, id="same", inputs={"q": "b"}, outputs={"o": 1}, timestamp=ours.timestamp)
     report = history.merge(other)
@@ -77,7 +97,7 @@ def test_runs_that_differ_are_reported_and_ours_are_kept(history, other, put):
     assert history.merge(other) == report
 
 
-def test_what_was_brought_by_sync_is_one_run_with_what_was_recorded(history, other, put):
+def test_a_synchronised_run_becomes_one_with_the_recorded_one(history, other, put):
     same = {"execution_id": "x", "external_id": "p", "outputs": {"o": 1}}
     put(history, id="ours", note="seen", **same)
     theirs = put(other, id="planned", sweep_id="s", **same)
@@ -133,7 +153,7 @@ def sweep_of(run, **fields):
     return SweepRecord(**usual | {"created": run.timestamp} | fields)
 
 
-def test_a_damaged_sweep_is_left_out_and_named(history, other, put):
+def test_a_damaged_sweep_is_reported_as_left_out(history, other, put):
     Sweeps(other).add(sweep_of(put(other)), [], reused={})
     with closing(sqlite3.connect(other.path, isolation_level=None)) as connection:
         connection.execute("UPDATE sweeps SET created = created | (1 << 62)")
@@ -144,7 +164,9 @@ def test_a_damaged_sweep_is_left_out_and_named(history, other, put):
     assert Sweeps(history).every() == []
 
 
-def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other, put):
+@pytest.fixture
+def reusing(history, other, put):
+    """Merge a sweep that reuses a run, which has another id here; return its case and run."""
     run = put(other, id="theirs", execution_id="x")
     put(history, id="ours", execution_id="x")
     case = SweepCase(0, case_id(run.inputs), run.inputs, {"o": 1}, {"label": "é"})
@@ -152,11 +174,22 @@ def test_sweeps_come_with_their_cases_and_the_runs_they_took_over(history, other
     report = history.merge(other)
     assert report.sweeps == 1
     assert "1 sweep(s) added" in str(report)
+    return case, run
+
+
+def test_a_sweep_is_merged_with_its_cases(history, other, reusing):
     assert Sweeps(history).every() == Sweeps(other).every()
-    assert Sweeps(history).cases("s") == [case]
+    assert Sweeps(history).cases("s") == [reusing[0]]
+
+
+@pytest.mark.usefixtures("reusing")
+def test_a_merged_sweep_reuses_our_copy_of_a_run(history):
     assert Sweeps(history).reused("s") == {Place(0, "v1", 0): "ours"}
+
+
+def test_a_merged_sweep_is_updated_by_the_next_merge(history, other, reusing):
     lease = Sweeps(other).acquire(Sweeps(other).every()[0], adopt=False)
-    lease.change(ended=run.timestamp, round=2)
+    lease.change(ended=reusing[1].timestamp, round=2)
     assert history.merge(other).sweeps == 0
     assert Sweeps(history).every() == Sweeps(other).every()
 
@@ -171,7 +204,9 @@ def test_sweep_whose_generation_is_taken_gets_the_next_one(history, other, put):
     assert history.merge(other).sweeps == 0
 
 
-def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, put, make_run):
+@pytest.fixture
+def rated(history, other, put, make_run):
+    """Merge a blind rating whose first of three pairs is answered; return its pairs."""
     first, second = put(other), put(other, release_tag="v2")
     releases = {"deployment": "d", "first": "v1", "second": "v2"}
     created = make_run().timestamp
@@ -181,21 +216,37 @@ def test_blind_ratings_come_along_and_one_pair_has_one_answer(history, other, pu
     other.blind_ratings.rate("b", 0, "first", a_first=True, note="clear")
     report = history.merge(other)
     assert (report.blind, report.ratings) == (1, 1)
-    assert history.blind_ratings.pairs("b") == pairs
+    return pairs
+
+
+def choices(history):
+    return [(rating.position, rating.choice) for rating in history.blind_ratings.ratings("b")]
+
+
+def test_blind_ratings_are_merged(history, rated):
+    assert history.blind_ratings.pairs("b") == rated
+    assert choices(history) == [(0, "first")]
+
+
+@pytest.mark.usefixtures("rated")
+def test_each_history_keeps_its_own_answer_to_a_pair(history, other):
     history.blind_ratings.rate("b", 1, "tie", a_first=True, note="")
     other.blind_ratings.rate("b", 1, "second", a_first=True, note="better")
     other.blind_ratings.rate("b", 2, "skip", a_first=False, note="")
     assert history.merge(other).ratings == 2
-    said = [(r.position, r.choice) for r in history.blind_ratings.ratings("b")]
-    assert said == [(0, "first"), (1, "tie"), (2, "skip")]
+    assert choices(history) == [(0, "first"), (1, "tie"), (2, "skip")]
     assert len(history.blind_ratings.frame()) == 4
     assert other.merge(history).ratings == 1
-    theirs = [(r.position, r.choice) for r in other.blind_ratings.ratings("b")]
-    assert theirs == [said[0], said[2], said[1]]
+    assert choices(other) == [(0, "first"), (2, "skip"), (1, "tie")]
     assert history.merge(other).ratings == other.merge(history).ratings == 0
+
+
+@pytest.mark.usefixtures("rated")
+def test_the_end_of_a_blind_rating_is_merged(history, other):
     other.blind_ratings.end("b")
     history.merge(other)
-    assert history.blind_ratings.get("b").ended == other.blind_ratings.get("b").ended
+    ended = history.blind_ratings.get("b").ended
+    assert ended == other.blind_ratings.get("b").ended is not None
 
 
 def test_blind_ratings_of_the_same_plan_that_began_apart_are_both_kept(history, other, make_run):
@@ -213,7 +264,7 @@ def test_blind_ratings_of_the_same_plan_that_began_apart_are_both_kept(history, 
     assert other.blind_ratings.get("ours").generation == 2
 
 
-def test_subscribers_are_called_for_each_changed_run_and_once_for_the_merge(history, other, put):
+def test_bulk_change_of_a_merge_is_notified_once(history, other, put):
     run = put(other)
     put(other)
     changed, counts = [], []
@@ -245,24 +296,37 @@ def test_a_merge_that_was_interrupted_is_finished_by_the_next_one(history, other
     assert history.runs() == runs[::-1]
 
 
-def test_damaged_rows_are_left_and_reported(history, other, put):
+@pytest.fixture
+def damaged(other, put):
+    """Return seven runs in a file; there, all but the first and the last are damaged."""
     runs = [put(other, outputs={"doc": LONG if n == 4 else "short"}) for n in range(7)]
     other.close()
-    with sqlite3.connect(other.path) as damaged:
-        damaged.executescript("""
+    with sqlite3.connect(other.path) as db:
+        db.executescript("""
             UPDATE runs SET timestamp = timestamp | (1 << 62) WHERE seq = 2;
             UPDATE payloads SET outputs = '{"a' WHERE seq = 3;
             UPDATE payloads SET inputs = CAST(X'7B22FF227D' AS TEXT) WHERE seq = 4;
             DELETE FROM large_values;
             DELETE FROM payloads WHERE seq = 6;
         """)
+    return runs
+
+
+def test_damaged_runs_are_reported_by_a_merge(history, other, damaged):
     report = history.merge(other.path)
-    assert list(report.unreadable) == [run.id for run in runs[1:6]]
+    assert list(report.unreadable) == [run.id for run in damaged[1:6]]
     assert "; 5 damaged and left out: " in str(report)
-    assert history.runs() == [runs[6], runs[0]]
+
+
+def test_damaged_runs_are_not_merged(history, other, damaged):
+    history.merge(other.path)
+    assert history.runs() == [damaged[6], damaged[0]]
     assert len(history.frame()) == 2
-    with History(other.path) as damaged:  # a damaged run here is left as it is
-        assert damaged.merge([runs[1].model_copy(update={"note": "theirs"})]).known == 1
+
+
+def test_a_damaged_run_is_not_updated_by_a_merge(other, damaged):
+    with History(other.path) as history:
+        assert history.merge([damaged[1].model_copy(update={"note": "theirs"})]).known == 1
 
 
 REFUSED = {"code": "HTTP_400", "message": "An execution with this external_id already exists."}
@@ -325,7 +389,7 @@ def test_an_export_of_json_lines_is_merged(history, other, put, make_run, tmp_pa
     assert history.merge(path).known == 4
 
 
-def test_runs_that_are_started_there_are_counted_and_change_nothing(history, record, make_run):
+def test_runs_that_are_started_in_the_other_change_nothing(history, record, make_run):
     history.begin(begun := make_run(state="STARTED", external_id="x", release_id="r1"))
     ended = record()
     new = begun.model_copy(update={"id": "new", "external_id": "y"})
@@ -370,7 +434,7 @@ def sorted_runs(history):
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(one=sides, two=sides)
-def test_a_merge_is_idempotent_and_loses_nothing(make_run, one, two):
+def test_a_merge_loses_nothing(make_run, one, two):
     runs = [make_run(id=f"r{n}", state="FULFILLED", outputs={"x": n}) for n in range(4)]
     with History(":memory:") as ours, History(":memory:") as theirs:
         filled(ours, runs, one)
@@ -409,7 +473,7 @@ def test_of_disjoint_edits_it_does_not_matter_who_merges_whom(make_run, one, two
     assert both[0] == both[1]
 
 
-def test_one_run_of_two_copies_takes_what_it_lacks_and_reports_what_differs(history, record):
+def test_only_missing_values_of_a_run_are_merged(history, record):
     ours = record(execution_id="e", external_id="x", outputs={"a": 1}, quality=0.25)
     news = {"outputs": {"a": 2}, "quality": 1.0, "cost_usd": 0.5, "author": "ada"}
     for more in (news, news | {"id": "of sync", "desired": {"a": 3}}):
@@ -422,7 +486,7 @@ def test_one_run_of_two_copies_takes_what_it_lacks_and_reports_what_differs(hist
     assert history.runs(execution_id="another")[0].external_id is None
 
 
-def test_a_merge_leaves_the_other_file_and_itself_as_they_are(history, other, put, tmp_path, path):
+def test_a_merge_does_not_write_to_its_source(history, other, put, tmp_path, path):
     run = put(other)
     other.close()
     file = tmp_path / "laptop.db"

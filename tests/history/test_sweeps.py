@@ -290,20 +290,34 @@ def test_what_a_synchronisation_completed_stays_and_what_was_deleted_is_not_paid
     assert Sweeps(history).frame(sweep.id).empty
 
 
-def test_figures_of_a_sweep(history, sweep, make_run):
+@pytest.fixture
+def ended_runs(history, sweep, make_run):
+    """Record three ended runs of a sweep, ten seconds apart; return the end of the last one."""
     for number in range(3):
         began = make_run().timestamp.replace(second=10 * number)
         ended = began.replace(second=10 * number + 15)  # five seconds overlap
         history.begin(run := make_run(sweep_id=sweep.id, timestamp=began, release_id="r"))
         figures = {"finished_at": ended, "latency_s": number + 0.5, "cost_usd": 0.25}
         history.finish(run.model_copy(update={"state": "FULFILLED", **figures}))
+    return ended
+
+
+def test_seconds_of_a_sweep_count_overlapping_runs_once(history, sweep, ended_runs):
+    assert Sweeps(history).seconds(sweep.id) == 35
+    assert Sweeps(history).last_seen(sweep.id) == ended_runs
+
+
+@pytest.mark.usefixtures("ended_runs")
+def test_figures_of_a_sweep(history, sweep):
     sweeps = Sweeps(history)
-    assert sweeps.seconds(sweep.id) == 35
     assert sweeps.spent(sweep.id) == [("v1", 0.25, 0.5), ("v1", 0.25, 1.5), ("v1", 0.25, 2.5)]
-    assert sweeps.last_seen(sweep.id) == ended
     assert sweeps.tallies() == {sweep.id: {"FULFILLED": 3}}
     assert [run.latency_s for run in sweeps.past("ticket-triage")] == [2.5, 1.5, 0.5]
-    history.begin(make_run(sweep_id=sweep.id, timestamp=ended, release_id="r"))
+
+
+def test_runs_during_which_a_tag_moved_are_not_reusable(history, sweep, make_run, ended_runs):
+    history.begin(make_run(sweep_id=sweep.id, timestamp=ended_runs, release_id="r"))
+    began = ended_runs.replace(second=20)
     Sweeps(history).acquire(sweep).mark_moved("v1", "r", since=began, until=began)
     assert [each.tag_moved for each in history.runs()] == [False, True, False, False]
     unmarked = {each.case_id: [each.id] for each in history.runs()[2:]}
@@ -311,16 +325,29 @@ def test_figures_of_a_sweep(history, sweep, make_run):
     assert Sweeps(history).reusable("ticket-triage", "r", case_ids) == unmarked
 
 
-def test_a_reused_run_is_shown_where_it_stands(history, sweep, record):
-    run = record(release_tag="production", release_id="r", repeat=7)
-    place = Place(1, "v2", 1)
-    assert Sweeps(history).reusable("ticket-triage", "r", [run.case_id]) == {run.case_id: [run.id]}
+@pytest.fixture
+def reused(history, sweep, record):
+    """Return a run that a sweep reuses, and its place there."""
+    run, place = record(release_tag="production", release_id="r", repeat=7), Place(1, "v2", 1)
     Sweeps(history).acquire(sweep).add_reused({place: run.id})
+    return run, place
+
+
+def test_a_run_is_reusable_by_its_release_with_its_case(history, record):
+    run = record(release_id="r")
+    assert Sweeps(history).reusable("ticket-triage", "r", [run.case_id]) == {run.case_id: [run.id]}
+
+
+def test_a_reused_run_has_the_place_of_its_sweep(history, sweep, reused):
+    run, place = reused
     assert Sweeps(history).reused(sweep.id) == {place: run.id}
     frame = Sweeps(history).frame(sweep.id)
     assert frame[["id", "release_tag", "repeat"]].to_numpy().tolist() == [[run.id, "v2", 1]]
     assert Sweeps(history).frame(sweep.id, exclude=[run.id]).empty
-    history.delete([run.id])
+
+
+def test_a_reused_run_that_was_deleted_has_no_place(history, sweep, reused):
+    history.delete([reused[0].id])
     assert Sweeps(history).reused(sweep.id) == {}
     assert Sweeps(history).frame(sweep.id).empty
     assert Sweeps(history).deleted(sweep.id) == 1
@@ -465,43 +492,72 @@ PAIRS = [
 ]
 
 
-def test_a_blind_rating_reads_back_as_it_was(place):
+@pytest.fixture
+def ratings(place):
+    """Return the ratings of an opened history with an answer of an earlier session."""
     with History(place) as history:
         history.blind_ratings.add(RECORD, PAIRS)
         note = "half \ud83d a pair"
         assert history.blind_ratings.rate("b1", 0, "second", a_first=True, note=note)
     with History(place) as history:
-        ratings = history.blind_ratings
-        assert ratings.newest("s") == RECORD
-        assert ratings.pairs("b1") == PAIRS
-        (rating,) = ratings.ratings("b1")
-        assert (rating.choice, rating.a_first) == ("second", True)
-        assert ratings.frame()["choice"].tolist() == ["B"]
-        assert ratings.frame("triage")["preferred"].isna().all()
-        assert ratings.frame("other").empty
-        ratings.end("b1")
-        ratings.mark_sent([rating.seq])
-        frame = ratings.frame()
-        assert frame["preferred"].tolist() == ["v2"]
-        assert frame["run_b"].tolist() == ["run-2"]
-        assert frame["seed"].tolist() == [-5]
-        assert frame["sent"].notna().all()
+        yield history.blind_ratings
 
 
-def test_a_rating_counts_once_and_not_after_the_end(history):
-    empty = history.blind_ratings.frame()
+def test_a_blind_rating_reads_back_as_it_was(ratings):
+    assert ratings.newest("s") == RECORD
+    assert ratings.pairs("b1") == PAIRS
+    (rating,) = ratings.ratings("b1")
+    assert (rating.choice, rating.a_first) == ("second", True)
+
+
+def test_frame_of_a_blind_rating_under_way_hides_the_releases(ratings):
+    assert ratings.frame()["choice"].tolist() == ["B"]
+    assert ratings.frame("triage")["preferred"].isna().all()
+    assert ratings.frame("other").empty
+
+
+def test_frame_of_an_ended_blind_rating_has_the_releases(ratings):
+    ratings.end("b1")
+    ratings.mark_sent([ratings.ratings("b1")[0].seq])
+    frame = ratings.frame()
+    columns = ["preferred", "run_b", "seed"]
+    assert frame[columns].to_numpy().tolist() == [["v2", "run-2", -5]]
+    assert frame["sent"].notna().all()
+
+
+@pytest.fixture
+def blind(history):
     history.blind_ratings.add(RECORD, PAIRS)
     assert history.blind_ratings.rate("b1", 0, "tie", a_first=True, note="")
-    assert not history.blind_ratings.rate("b1", 0, "first", a_first=True, note="")
-    assert history.blind_ratings.undo("b1", 1).choice == "tie"
-    assert history.blind_ratings.rate("b1", 0, "first", a_first=False, note="")
-    history.blind_ratings.end("b1")
-    ended = history.blind_ratings.get("b1").ended
-    history.blind_ratings.end("b1")
-    assert history.blind_ratings.get("b1").ended == ended
-    assert history.blind_ratings.undo("b1", 2) is None
-    assert not history.blind_ratings.rate("b1", 1, "first", a_first=False, note="")
-    frame = history.blind_ratings.frame()
-    assert frame["choice"].tolist() == ["B", "tie"]
-    assert (empty.empty, list(empty.columns)) == (True, list(frame.columns))
-    assert empty["rated"].dtype == frame["rated"].dtype
+    return history.blind_ratings
+
+
+def test_a_pair_is_rated_once(blind):
+    assert not blind.rate("b1", 0, "first", a_first=True, note="")
+
+
+def test_a_pair_is_rated_again_after_undo(blind):
+    assert blind.undo("b1", 1).choice == "tie"
+    assert blind.rate("b1", 0, "first", a_first=False, note="")
+    assert blind.frame()["choice"].tolist() == ["B", "tie"]
+
+
+def test_an_ended_rating_takes_no_answer(blind):
+    blind.end("b1")
+    assert blind.undo("b1", 1) is None
+    assert not blind.rate("b1", 1, "first", a_first=False, note="")
+
+
+def test_a_rating_ends_once(blind):
+    blind.end("b1")
+    ended = blind.get("b1").ended
+    blind.end("b1")
+    assert blind.get("b1").ended == ended
+
+
+def test_frame_without_ratings_has_the_columns_of_a_full_one(history, blind):
+    full = blind.frame()
+    with History(":memory:") as other:
+        empty = other.blind_ratings.frame()
+    assert (empty.empty, list(empty.columns)) == (True, list(full.columns))
+    assert empty["rated"].dtype == full["rated"].dtype
