@@ -7,15 +7,16 @@ CHAT = [{"role": "USER", "text": "hi"}, {"role": "ASSISTANT", "text": None, "met
 SOURCE = {"src": "data:text/plain;base64,aGk=", "metadata": {"page": 1}}
 
 
-def test_inputs_arrive_as_the_types_of_the_parameters_and_a_stacktrace_names_files_without_folders(
-    api,
-):
+def test_a_stacktrace_names_files_without_folders(api):
     trace = api.run("fail", text=("STRING", "x"))["error"]["stacktrace"]
     lines = trace.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1].startswith('  File "conftest.py", line ')
     assert lines[1].endswith("in fail")
     assert lines[2:] == ["    raise KeyError(text)", "KeyError: 'x'"]
+
+
+def test_inputs_arrive_as_the_types_of_the_parameters(api):
     given = {"flag": True, "tier": "pro", "colour": "green", "data": {"a": [1, None]}}
     data = api.run("typed", number=("NUMBER", 3), **{n: ("JSON", v) for n, v in given.items()})
     assert outputs(data) == {
@@ -58,7 +59,7 @@ BAD_INPUTS = [
 
 
 @pytest.mark.parametrize(("name", "values", "message"), BAD_INPUTS)
-def test_inputs_that_do_not_fit_are_400_and_say_why(api, name, values, message):
+def test_wrong_inputs_are_400_with_the_reason(api, name, values, message):
     answer = api.send(workflow_deployment_name=name, inputs=inputs(**values))
     assert answer.status_code == 400
     assert message in answer.json()["detail"]

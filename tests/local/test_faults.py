@@ -54,7 +54,7 @@ def execute(api, how="", name="count", **options):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_status_is_answered_and_nothing_runs(server, api, counting, rate):
+def test_a_request_answered_by_a_fault_is_not_executed(server, api, counting, rate):
     server.faults = Faults(**{rate: 1.0}, retry_after_s=7)
     answer = execute(api)
     assert answer.status_code == int(rate[-3:])
@@ -69,24 +69,32 @@ def drain(answer, came):
         came.extend(answer.iter_content(None))
 
 
-def test_a_stream_is_cut_off_after_something_came_and_a_body_is_no_stream(server, api):
+def test_a_stream_is_cut_off_after_its_first_bytes(server, api):
     server.faults = Faults(truncated_stream=1.0)
     came: list[bytes] = []
     answer = execute(api, "-stream", "talk", stream=True)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         drain(answer, came)
     assert came
+
+
+def test_a_fault_of_streams_does_not_affect_a_body(server, api):
     server.faults = Faults(truncated_stream=1.0)
     assert execute(api).json()["data"]["state"] == "FULFILLED"
+
+
+def test_a_fault_of_bodies_does_not_affect_a_stream(server, api):
     server.faults = Faults(truncated_body=1.0)
     assert b"FULFILLED" in execute(api, "-stream", "talk").content
 
 
-def test_only_matching_paths_are_touched_and_the_same_seed_gives_the_same_faults(server, api):
+def test_faults_affect_only_matching_paths(server, api):
     server.faults = Faults(rate_500=1.0, paths="/v1/execute-*")
     assert execute(api).status_code == 500
     assert api.get("/v1/workflow-deployments").status_code == 200
 
+
+def test_the_same_seed_gives_the_same_faults(server, api):
     def statuses():
         server.faults = Faults(rate_429=0.3, rate_500=0.3, seed=4)
         return [api.get("/v1/workflow-deployments").status_code for _ in range(40)]

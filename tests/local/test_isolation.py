@@ -105,10 +105,13 @@ def pids_in(place):
     return [int(pid) for pid in place.read_text().split()]
 
 
-def test_each_run_has_a_process_of_its_own_and_what_it_prints_disturbs_nothing(ask):
-    first, second = (outputs(ask("flow", "print")) for _ in range(2))
-    assert first["output"] == second["output"] == "print"
-    assert len({first["pid"], second["pid"], os.getpid()}) == 3
+def test_each_run_has_a_process_of_its_own(ask):
+    pids = {outputs(ask("flow", "fine"))["pid"] for _ in range(2)}
+    assert len(pids | {os.getpid()}) == 3
+
+
+def test_what_a_run_prints_does_not_affect_its_answer(ask):
+    assert outputs(ask("flow", "print"))["output"] == "print"
 
 
 @pytest.mark.parametrize(
@@ -167,9 +170,7 @@ def test_isolated_code_reads_only_the_key_that_it_was_deployed_with(tmp_path):
     assert not [place for place in seen["keys"] if place.startswith(("environ", "cmdline"))]
 
 
-def test_a_state_goes_on_in_the_next_process_and_inputs_are_checked_before_one_is_started(
-    isolated, asking
-):
+def test_a_state_is_restored_in_the_next_process(isolated, asking):
     api = asking(isolated)
     previous, said = None, []
     for text in ("one", "two"):
@@ -177,6 +178,9 @@ def test_a_state_goes_on_in_the_next_process_and_inputs_are_checked_before_one_i
         previous = reply["execution_id"]
         said.append(outputs(reply["data"])["output"])
     assert said == ["one", "one, two"]
+
+
+def test_inputs_are_checked_before_a_process_is_started(isolated, asking):
     wrong = inputs(what=("STRING", None), hours=("NUMBER", 1.5), x=("STRING", "a"))
     reply = asking(isolated).send(workflow_deployment_name="flow", inputs=wrong)
     assert reply.status_code == 400
@@ -184,7 +188,7 @@ def test_a_state_goes_on_in_the_next_process_and_inputs_are_checked_before_one_i
         assert message in reply.json()["detail"]
 
 
-def test_a_timeout_kills_the_process_and_what_it_started(tmp_path, asking):
+def test_a_timeout_kills_all_processes_of_a_run(tmp_path, asking):
     file, place = tmp_path / "flow.py", tmp_path / "pids"
     file.write_text(SOURCE)
     with LocalServer(timeout=3) as server:
@@ -218,7 +222,7 @@ def until_rejected(run):
     return events
 
 
-def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tmp_path):
+def test_cancelling_kills_the_process_of_a_run(code, tmp_path):
     place = tmp_path / "pids"
     run = run_of(code, "hang", place=str(place))
     events = []
@@ -235,9 +239,12 @@ def test_cancelling_kills_the_process_and_ends_its_node_and_its_threads(code, tm
     ]
     assert "was ended by SIG" in why.message
     until_gone(pids)
-    never = run_of(code, "abc")
-    never.cancel()
-    assert until_rejected(never) == []
+
+
+def test_a_run_that_was_cancelled_before_its_start_has_no_events(code):
+    run = run_of(code, "abc")
+    run.cancel()
+    assert until_rejected(run) == []
 
 
 def test_a_release_that_is_spoiled_says_to_deploy_it_again(code):
@@ -288,7 +295,9 @@ def test_source_is_imported_in_a_process_when_it_is_deployed(tmp_path, source, m
         LocalServer().deploy(tmp_path / "file.py", name="x", isolation="process")
 
 
-def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_path):
+@pytest.fixture
+def process_options(tmp_path):
+    """Return what starts a server, deploys to it if options are given, and reads them back."""
     (tmp_path / "file.py").write_text("def f(x: str) -> str: return x\n")
 
     def options(more=None, **limit):
@@ -297,10 +306,21 @@ def test_memory_has_a_limit_by_default_and_the_options_outlive_a_restart(tmp_pat
             server.deploy(tmp_path / "file.py", isolation=Isolation("process", **more))
         return server._registry.get("f").latest.process  # its options are in no answer
 
-    assert options({}) == options() == ProcessOptions(2 * 1024**3)
-    assert options({}, memory_limit=None) == ProcessOptions()
+    return options
+
+
+def test_memory_has_a_limit_by_default(process_options):
+    assert process_options({}) == ProcessOptions(2 * 1024**3)
+
+
+def test_memory_without_a_limit(process_options):
+    assert process_options({}, memory_limit=None) == ProcessOptions()
+
+
+def test_options_of_a_process_survive_a_restart(process_options):
+    expected = ProcessOptions(2**31, ("A", "B"))
     given = {"memory_limit": 2**31, "env": ["A", "B"]}
-    assert options(given, memory_limit=2**32) == options() == ProcessOptions(2**31, ("A", "B"))
+    assert process_options(given, memory_limit=2**32) == process_options() == expected
 
 
 def whisper(text: str) -> str:

@@ -84,16 +84,18 @@ def test_the_official_client_knows_the_result_of_each_kind(kind, outputs, expect
     assert [value["value"] for value in found["output_values"]] == list(outputs.values())
 
 
-def test_a_node_begins_with_its_inputs_and_their_types_and_media_come_as_json():
+def test_a_node_begins_with_its_typed_inputs():
     found = data(event(NODE_INITIATED, inputs={"a": "x", "b": 1, "c": None, "d": True}))
     assert parsed(found)[0] == "InitiatedWorkflowNodeResultEvent"
     types = [(value["key"], value["type"]) for value in found["input_values"]]
     assert types == [("a", "STRING"), ("b", "NUMBER"), ("c", "JSON"), ("d", "JSON")]
-    made = fulfilled("CODE_EXECUTION", {})
+
+
+def test_an_image_of_a_node_is_json():
     from vellum_nb.models import WorkflowOutput
 
     image = WorkflowOutput(id="i", name="shot", type="IMAGE", value={"src": "data:,"})
-    found = data(replace(made, outputs=(image,)))
+    found = data(replace(fulfilled("CODE_EXECUTION", {}), outputs=(image,)))
     assert found["output_values"][0]["type"] == "JSON"
     assert parsed(found)[1] == "CodeExecutionNodeResult"
 
@@ -114,11 +116,14 @@ def test_a_node_streams_its_output(output, state, value):
     assert delta == ("h" if state == "STREAMING" else None)
 
 
-def test_a_rejected_node_has_the_code_of_executions_and_is_in_its_own_trace():
+def test_a_rejected_node_has_the_error_code_of_executions():
     error = {"message": "m", "code": "PROVIDER_ERROR", "raw_data": None}
     found = data(event(NODE_REJECTED, error=error, stacktrace="t"))
     assert parsed(found)[0] == "RejectedWorkflowNodeResultEvent"
     assert found["error"] == {**error, "code": "LLM_PROVIDER", "stacktrace": "t"}
+
+
+def test_a_node_is_in_the_trace_of_its_own_execution():
     outer = {"type": "WORKFLOW_NODE", "span_id": INNER, "parent": None}
     asked = {"type": "WORKFLOW", "span_id": EXECUTION, "parent": outer}
     found = data(replace(event(NODE_INITIATED), parent=asked))
@@ -131,22 +136,33 @@ USED = (
 )
 
 
-def test_a_prompt_shows_what_it_used_as_far_as_it_is_asked():
-    def meta(expand, used=USED):
-        return data(fulfilled("PROMPT", {"text": "hi"}, used), expand)["data"]["data"][
-            "execution_meta"
-        ]
+def meta(expand, used=USED):
+    """Return the figures of a prompt that used these models."""
+    body = data(fulfilled("PROMPT", {"text": "hi"}, used), expand)
+    return body["data"]["data"]["execution_meta"]
 
+
+def test_a_prompt_sums_the_usage_of_its_models():
     whole = meta(ALL)
     assert whole["usage"]["input_token_count"] == 4
-    assert (whole["usage"]["output_token_count"], whole["cost"]) == (None, None)  # known in part
-    assert meta(ALL, USED[:1])["cost"] == {"value": 0.5, "unit": "USD"}
     assert whole["model_name"] == "big, small"
-    assert meta(ExpandMeta()) is None
-    assert meta(ALL, ()) is None
+    assert meta(ALL, USED[:1])["cost"] == {"value": 0.5, "unit": "USD"}
+
+
+def test_a_prompt_has_no_sum_of_figures_that_one_model_lacks():
+    whole = meta(ALL)
+    assert (whole["usage"]["output_token_count"], whole["cost"]) == (None, None)
+    assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
+
+
+def test_a_prompt_has_only_the_figures_that_were_requested():
     part = meta(ExpandMeta(cost=True))
     assert (part["usage"], part["model_name"]) == (None, None)
-    assert meta(ExpandMeta(cost=True), (Usage(model="free"),))["cost"] is None
+    assert meta(ExpandMeta()) is None
+
+
+def test_a_prompt_without_a_model_has_no_figures():
+    assert meta(ALL, ()) is None
 
 
 KNOWN = [Usage("a", 1, 2, 0.0), Usage("b", 3, 4, 0.5)]

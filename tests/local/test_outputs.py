@@ -82,17 +82,26 @@ def test_a_returned_value_becomes_typed_outputs(returned, expected):
     assert typed(returned) == expected
 
 
-def test_media_search_results_and_missing_values_are_completed():
-    address = {"src": "https://example.org/a.png"}
+def test_a_png_becomes_an_image_with_its_content():
     ((_, type_, value),) = typed({"shot": PNG})
     assert type_ == "IMAGE"
     assert value["src"].startswith("data:image/png;base64,")
     assert typed({"a": PNG}, a="IMAGE") == [("a", "IMAGE", value)]
-    assert typed({"a": address["src"]}, a="IMAGE") == [("a", "IMAGE", address)]
-    assert typed({"a": address}, a="IMAGE") == [("a", "IMAGE", address)]
+
+
+@pytest.mark.parametrize("wrap", [str, lambda address: {"src": address}], ids=["text", "object"])
+def test_an_address_becomes_an_image(wrap):
+    address = "https://example.org/a.png"
+    assert typed({"a": wrap(address)}, a="IMAGE") == [("a", "IMAGE", {"src": address})]
+
+
+def test_search_results_are_completed():
     found = {"text": "t", "score": 1, "document": {"label": "L"}}
     ((_, _, value),) = typed({"r": [found]}, r="SEARCH_RESULTS")
     assert value == [{**found, "keywords": []}]
+
+
+def test_a_missing_value_has_the_declared_type():
     assert typed({"a": None}, a="NUMBER") == [("a", "NUMBER", None)]
 
 
@@ -129,9 +138,14 @@ def yielding(*items: Any, returns: Any = None) -> list[Any]:
     return list(Workflow(generator).begin([], context).events())
 
 
-def test_chunks_add_up_and_a_returned_value_wins():
-    *_, last = yielding("a", ("b", "1"), "c", ("b", "2"), ("d", "lost"), returns={"d": 4})
-    assert {o.name: o.value for o in last.outputs} == {"output": "ac", "b": "12", "d": 4}
+def test_chunks_of_an_output_are_joined():
+    *_, last = yielding("a", ("b", "1"), "c", ("b", "2"))
+    assert {o.name: o.value for o in last.outputs} == {"output": "ac", "b": "12"}
+
+
+def test_a_returned_value_replaces_the_chunks_of_its_output():
+    *_, last = yielding("a", ("d", "lost"), returns={"d": 4})
+    assert {o.name: o.value for o in last.outputs} == {"output": "a", "d": 4}
 
 
 @pytest.mark.parametrize("chunk", [1, ("a", 1), ("", "x"), ("a", "b", "c"), None])

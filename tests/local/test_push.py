@@ -182,7 +182,7 @@ def push(api, content, **fields):
     return api.call("POST", PUSH, data=fields, files={"artifact": ("echo.tar.gz", content)})
 
 
-def test_a_push_without_a_deployment_config_keeps_a_sandbox_and_a_dry_run_nothing(api):
+def test_a_push_without_a_deployment_config_makes_a_sandbox(api):
     answer = push(api, archive(ECHO))
     assert answer.status_code == 200, answer.text
     sandbox = answer.json()["workflow_sandbox_id"]
@@ -191,6 +191,9 @@ def test_a_push_without_a_deployment_config_keeps_a_sandbox_and_a_dry_run_nothin
     assert ECHO["workflow.py"] in pulled.text
     answer = push(api, archive({"workflow.py": "x = 1"}), workflow_sandbox_id=sandbox)
     assert answer.json()["workflow_sandbox_id"] == sandbox
+
+
+def test_a_dry_run_of_a_push_stores_nothing(api):
     answer = push(api, archive(ECHO), dry_run="true", deployment_config='{"name": "never"}')
     assert answer.status_code == 200
     sandbox = answer.json()["workflow_sandbox_id"]

@@ -36,23 +36,46 @@ def whisper(text: str) -> str:
     return text.lower()
 
 
-def test_each_deploy_makes_a_release_and_moves_latest_and_a_tag_moves_by_tag_or_id():
+def test_each_deploy_makes_a_release_of_the_same_deployment():
     server = LocalServer()
-    first = server.deploy(whisper, release_tags=["v1", "production"])
-    second = server.deploy(whisper, release_tags=["v2", "production"], description="again")
+    first = server.deploy(whisper, release_tags=["v1"])
+    second = server.deploy(whisper, release_tags=["v2"], description="again")
     assert first.id != second.id
     assert first.deployment == second.deployment
-    assert [tag.name for tag in second.release_tags] == ["LATEST", "production", "v2"]
     assert second.description == "again"
     assert server.names() == ("whisper",)
+
+
+def test_a_deploy_moves_its_tags_with_latest():
+    server = LocalServer()
+    server.deploy(whisper, release_tags=["v1", "production"])
+    second = server.deploy(whisper, release_tags=["v2", "production"])
+    assert [tag.name for tag in second.release_tags] == ["LATEST", "production", "v2"]
+
+
+@pytest.fixture
+def two_releases():
+    """Return a server with two releases, and the id of the first one."""
     server = LocalServer()
     first = server.deploy(whisper, release_tags=["v1"])
     server.deploy(whisper, release_tags=["v2"])
+    return server, first.id
+
+
+def test_a_tag_is_moved_to_the_release_of_another_tag(two_releases):
+    server, first = two_releases
     moved = server.move_tag("whisper", "production", "v1")
-    assert (moved.id, [t.name for t in moved.release_tags]) == (first.id, ["v1", "production"])
-    assert server.move_tag("whisper", "v2", first.id).id == first.id
+    assert (moved.id, [t.name for t in moved.release_tags]) == (first, ["v1", "production"])
+
+
+def test_a_tag_is_moved_to_a_release_by_its_id(two_releases):
+    server, first = two_releases
+    assert server.move_tag("whisper", "v2", first).id == first
+
+
+def test_a_wrong_name_of_a_tag_is_refused(two_releases):
     with pytest.raises(VellumNBError, match="'a/b' cannot be a release tag"):
-        server.move_tag("whisper", "a/b", "LATEST")
+        two_releases[0].move_tag("whisper", "a/b", "LATEST")
 
 
 def test_many_threads_may_deploy_at_once():
@@ -98,7 +121,7 @@ def test_a_restart_forgets_nothing(tmp_path, module, asking):
         assert run(api, "shout", "v1", external_id="e").status_code == 400
 
 
-def test_code_that_a_restart_lost_is_listed_and_says_to_deploy_again(tmp_path, asking):
+def test_run_of_code_that_a_restart_lost_says_to_deploy_again(tmp_path, asking):
     with LocalServer(data=tmp_path) as server:
         server.deploy(lambda text: text, name="lost")
     with LocalServer(data=tmp_path) as server:

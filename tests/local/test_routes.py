@@ -16,7 +16,7 @@ import pytest
         ("/redoc", "There is no GET /redoc"),
     ],
 )
-def test_what_is_not_there_is_404_and_names_what_is(api, path, message):
+def test_404_names_what_is_available(api, path, message):
     answer = api.get(path)
     assert answer.status_code == 404
     assert message in answer.json()["detail"]
@@ -37,7 +37,7 @@ def failures(api):
     yield 413, api.post(data=b" " * (33 * 1024 * 1024))
 
 
-def test_every_failure_has_one_shape_and_the_document_needs_no_key(api):
+def test_every_failure_has_one_shape(api):
     for status, answer in failures(api):
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/json"
@@ -46,6 +46,9 @@ def test_every_failure_has_one_shape_and_the_document_needs_no_key(api):
         assert set(body) == {"detail"}
         assert isinstance(body["detail"], str)
         assert body["detail"]
+
+
+def test_the_document_needs_no_key(api):
     answer = api.get("/openapi.json", headers={"X-API-KEY": None})
     assert answer.status_code == 200
     assert api.server.api_key not in answer.text

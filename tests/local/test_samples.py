@@ -103,30 +103,44 @@ def test_every_case_runs_and_no_later_release_is_better_everywhere(samples, name
         assert sum(after < before for before, after in pairs) >= 3
 
 
+def required_input(samples, name, tag):
+    return next(v.key for v in samples.variables(name, tag) if v.is_required)
+
+
 @pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
-def test_empty_text_is_rejected_with_a_sentence_and_odd_text_is_answered(samples, name, tag):
-    main = next(v.key for v in samples.variables(name, tag) if v.is_required)
-    empty = samples.run(name, tag, {main: "  \n "})
+def test_empty_text_is_rejected(samples, name, tag):
+    empty = samples.run(name, tag, {required_input(samples, name, tag): "  \n "})
     assert (empty.state, empty.error.code) == ("REJECTED", "USER_DEFINED_ERROR")
     assert "is empty" in empty.error.message
+
+
+@pytest.mark.parametrize(("name", "tag"), OF_ONE_TEXT)
+def test_odd_text_is_answered(samples, name, tag):
+    key = required_input(samples, name, tag)
     odd = (
         "word " * 20_000,
         "7" * 50_000,
         "日本語のチケット。助けて",
         "🙂" * 500 + " ok \u202e\x00",
     )
-    assert {samples.run(name, tag, {main: text}).state for text in odd} == {"FULFILLED"}
+    assert {samples.run(name, tag, {key: text}).state for text in odd} == {"FULFILLED"}
 
 
-def test_v3_takes_card_numbers_out_and_that_of_docs_qa_understands_a_follow_up(samples):
+def test_v3_of_ticket_triage_redacts_card_numbers(samples):
     ticket = "Refund to card 4111 1111 1111 1111, mail me at ada@example.org"
     outputs = samples.run("ticket-triage", "v3", {"ticket": ticket}).outputs
     assert "4111" not in json.dumps(outputs)
     assert "ada@" not in json.dumps(outputs)
     assert "redacted" in outputs["tags"]
+
+
+def test_v3_of_ticket_triage_uses_the_context(samples):
     context = {"invoices": ["INV-100", "INV-20931"], "plan": "pro"}
     values = {"ticket": "You charged my card twice for the same month.", "context": context}
     assert "INV-20931" in samples.run("ticket-triage", "v3", values).outputs["reply"]
+
+
+def test_v3_of_docs_qa_understands_a_follow_up(samples):
     values = {
         "question": "And what about comments?",
         "chat_history": [
@@ -140,31 +154,51 @@ def test_v3_takes_card_numbers_out_and_that_of_docs_qa_understands_a_follow_up(s
     assert "*Source: Import and export*" in third["answer"]
 
 
-def test_four_samples_have_tags_and_described_inputs_of_every_kind(samples):
+def test_cases_of_an_unknown_sample_name_the_samples():
     with pytest.raises(KeyError, match="ticket-triage, docs-qa, summarise"):
         cases("triage")
+
+
+def test_four_samples_are_deployed(samples):
     listed = [deployment.name for deployment in samples.client.iter_workflow_deployments()]
     assert sorted(listed) == sorted(names()) == sorted(RELEASES)
-    for name, releases in RELEASES.items():
-        tags = {tag.name: tag.release_id for tag in samples.client.iter_workflow_release_tags(name)}
-        assert tags["production"] == tags["v2"] != tags["v1"]
-        assert tags["LATEST"] == tags[releases[-1]]
+
+
+@pytest.mark.parametrize(("name", "releases"), RELEASES.items())
+def test_release_tags_of_a_sample(samples, name, releases):
+    tags = {tag.name: tag.release_id for tag in samples.client.iter_workflow_release_tags(name)}
+    assert tags["production"] == tags["v2"] != tags["v1"]
+    assert tags["LATEST"] == tags[releases[-1]]
+
+
+def test_inputs_of_the_samples_are_described(samples):
     variables = [v for pair in EVERY_RELEASE for v in samples.variables(*pair)]
     assert all(variable.description for variable in variables)
     assert {v.key for v in variables if v.is_required} == {"ticket", "question", "text", "comments"}
-    kinds = {field_kind(variable) for variable in variables}
+
+
+def test_samples_have_inputs_of_every_kind(samples):
+    kinds = {field_kind(v) for pair in EVERY_RELEASE for v in samples.variables(*pair)}
     assert kinds == {"text", "number", "bool", "enum", "json", "chat"}
 
 
-def test_docs_qa_reads_documents_of_your_own_and_a_summary_has_as_many_sentences_as_asked(samples):
-    tea = {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."}
-    cake = {"title": "Cake", "text": "Bake the cake for fifty minutes."}
-    values = {"question": "How long is the cake baked?", "documents": [tea, cake]}
+TEA = {"title": "Tea", "text": "Green tea needs 80 degrees. Black tea needs boiling water."}
+CAKE = {"title": "Cake", "text": "Bake the cake for fifty minutes."}
+
+
+def test_docs_qa_reads_documents_of_your_own(samples):
+    values = {"question": "How long is the cake baked?", "documents": [TEA, CAKE]}
     outputs = samples.run("docs-qa", "v2", values).outputs
     assert outputs["answer"] == "Bake the cake for fifty minutes."
     assert outputs["sources"][0]["document"]["label"] == "Cake"
-    empty = samples.run("docs-qa", "v2", {**values, "documents": [tea, {"title": "Cake"}]})
-    assert "document 2 has no" in empty.error.message
+
+
+def test_docs_qa_rejects_a_document_without_text(samples):
+    values = {"question": "How long?", "documents": [TEA, {"title": "Cake"}]}
+    assert "document 2 has no" in samples.run("docs-qa", "v2", values).error.message
+
+
+def test_a_summary_has_the_requested_number_of_sentences(samples):
     values = {"text": rows_of("summarise")[0]["text"], "sentences": 2, "style": "bullets"}
     outputs = samples.run("summarise", "v2", values).outputs
     assert outputs["summary"].count("\n- ") == 1

@@ -95,7 +95,7 @@ def test_defaults_are_typed_values_and_make_an_input_optional():
     ]
 
 
-def test_a_default_gives_bounds_description_and_where_there_is_no_annotation_the_type():
+def test_a_field_as_default_gives_the_schema():
     def f(n: int = Field(2, ge=1, description="how many"), m: int = Field(ge=1)) -> None: ...
 
     first, second = (p.variable for p in inputs_of(f))
@@ -103,6 +103,8 @@ def test_a_default_gives_bounds_description_and_where_there_is_no_annotation_the
     assert (first.description, first.json_schema) == ("how many", {"type": "integer", "minimum": 1})
     assert second.required is True
 
+
+def test_a_default_gives_the_type_if_there_is_no_annotation():
     def f(a, b="x", c=1, d=True): ...  # noqa: FBT002
 
     assert [p.variable.type for p in inputs_of(f)] == ["JSON", "STRING", "NUMBER", "JSON"]

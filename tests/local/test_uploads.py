@@ -30,7 +30,7 @@ def changed(url: str, **changes: str) -> str:
     return parts._replace(query=urlencode(dict(parse_qsl(parts.query)) | changes)).geturl()
 
 
-def test_a_file_is_served_as_something_to_keep_and_never_to_run(api):
+def test_a_file_is_served_as_a_download(api):
     file = upload(api, b"<script>alert(1)</script>", "é.html", "text/html")
     headers = opened(file["file_url"]).headers
     assert headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A9.html"
@@ -50,7 +50,7 @@ def test_a_file_has_the_type_it_was_sent_with_or_that_its_name_shows(api, name, 
     assert opened(upload(api, b"x", name, kind)["file_url"]).headers["Content-Type"] == served
 
 
-def test_an_address_that_was_changed_has_expired_or_is_of_another_file_opens_nothing(api):
+def test_an_address_that_was_changed_opens_nothing(api):
     one, other = upload(api), upload(api)
     url = one["file_url"]
     for wrong in (
@@ -63,6 +63,9 @@ def test_an_address_that_was_changed_has_expired_or_is_of_another_file_opens_not
         answer = opened(wrong)
         assert answer.status_code == 403
         assert "retrieve the file again" in answer.json()["detail"]
+
+
+def test_an_address_that_has_expired_opens_nothing(api):
     file = upload(api)
     url = api.get(f"{FILES}/{file['id']}?expiry_seconds=1").json()["file_url"]
     until = time.monotonic() + 20
@@ -89,7 +92,7 @@ def test_a_body_without_a_file_is_refused(api, options):
     assert answer.json()["detail"]
 
 
-def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):
+def test_addresses_of_files_survive_a_restart(tmp_path, asking):
     with LocalServer(data=tmp_path) as server:
         file = upload(asking(server), b"kept")
         old = server.url
@@ -97,7 +100,7 @@ def test_files_and_their_addresses_survive_a_restart(tmp_path, asking):
         assert opened(file["file_url"].replace(old, server.url)).content == b"kept"
 
 
-def test_a_file_in_a_chat_message_is_put_in_too_and_a_trace_shows_its_address_only(api):
+def test_a_file_in_a_chat_message_is_replaced_by_its_content(api):
     file = upload(api, b"doc", "a.pdf", "application/pdf")
     source = {"src": f"vellum:uploaded-file:{file['id']}"}
     content = {"type": "ARRAY", "value": [{"type": "DOCUMENT", "value": source}]}
@@ -105,11 +108,14 @@ def test_a_file_in_a_chat_message_is_put_in_too_and_a_trace_shows_its_address_on
     outputs = api.run("every-type", chat=("CHAT_HISTORY", chat))["outputs"]
     value = next(output["value"] for output in outputs if output["name"] == "chat")
     assert value[0]["content"]["value"][0]["value"]["src"] == "data:application/pdf;base64,ZG9j"
+
+
+def test_a_trace_has_the_address_of_a_file(api):
     file = upload(api, b"x" * 100_000, "a.png", "image/png")
-    address = f"vellum:uploaded-file:{file['id']}"
-    given = inputs(image=("IMAGE", {"src": address}))
-    answer = api.send(workflow_deployment_name="media", inputs=given)
+    source = {"src": f"vellum:uploaded-file:{file['id']}"}
+    answer = api.send(workflow_deployment_name="media", inputs=inputs(image=("IMAGE", source)))
     detail = api.get(f"/v1/workflow-executions/{answer.json()['execution_id']}/detail").json()
-    assert detail["inputs"][0]["value"] == {"src": address}
+    assert detail["inputs"][0]["value"] == source
+    assert detail["spans"]
     for span in detail["spans"]:
-        assert span["events"][0]["body"]["inputs"]["image"] == {"src": address}
+        assert span["events"][0]["body"]["inputs"]["image"] == source

@@ -37,7 +37,7 @@ def test_it_grows_no_further_than_helps(a_second, low, high):
     assert seconds < 1.15 * 6000 / a_second
 
 
-def test_one_trouble_lowers_it_once_however_many_calls_meet_it_and_a_fixed_one_only_waits():
+def test_one_trouble_lowers_it_once_however_many_calls_meet_it():
     pace = AdaptiveConcurrency(most=128)
     assert pace.busy(0.0, 1.0, None)
     for _ in range(15):
@@ -45,6 +45,9 @@ def test_one_trouble_lowers_it_once_however_many_calls_meet_it_and_a_fixed_one_o
     assert pace.limit == 11
     assert pace.busy(1.5, 2.0, None)
     assert pace.limit == 7
+
+
+def test_a_fixed_concurrency_only_waits():
     pace = AdaptiveConcurrency(5)
     assert not pace.busy(0.0, 1.0, 2.0)
     for moment in range(100):

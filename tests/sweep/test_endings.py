@@ -27,7 +27,7 @@ def interrupt() -> None:
 
 @on_posix
 @pytest.mark.parametrize(("interrupts", "state"), [(1, "FULFILLED"), (2, "CANCELLED")])
-def test_an_interrupt_lets_what_runs_end_and_a_second_one_cuts_it_off(history, interrupts, state):
+def test_only_a_second_interrupt_cuts_off_what_runs(history, interrupts, state):
     gate = Gate()
     acts = iter([interrupt if interrupts > 1 else gate.open.set])
 
@@ -88,7 +88,7 @@ def output_of(script: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_an_interpreter_that_ends_stops_it_and_cuts_off_what_takes_long(tmp_path):
+def test_an_interpreter_that_ends_cuts_off_what_takes_long(tmp_path):
     assert output_of("", tmp_path) == ""
     with History(tmp_path / "runs.db") as history:
         assert history.count() == history.count(state="CANCELLED") == 4

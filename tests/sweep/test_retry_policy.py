@@ -170,7 +170,7 @@ def test_a_failed_upload_leaves_no_doubt():
     assert isinstance(after_send_error(SENT, status(401), upload=True), Retry)
 
 
-def test_a_run_whose_calls_are_lost_again_and_again_fails():
+def test_a_run_whose_calls_are_always_lost_fails():
     outcome = after_send_error(replace(SENT, sends=5), errors.APIConnectionError("reset"))
     assert isinstance(outcome, InDoubt)
     assert outcome.prepared.doubt.refusal.code == "CONNECTION"

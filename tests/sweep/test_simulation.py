@@ -521,7 +521,7 @@ def test_every_planned_run_is_recorded_and_executed_once():
 
 @pytest.mark.parametrize("lag", [0, 3, 9, 30, 90])
 @pytest.mark.usefixtures("virtual_clock")
-def test_a_server_that_lists_late_and_executes_ids_again_executes_each_run_once(lag):
+def test_a_server_that_lists_late_executes_each_run_once(lag):
     """Also if it lists later than the read timeout, 30 s: the first answer shows that."""
     for seed in range(100):
         world = World(seed)

@@ -87,59 +87,102 @@ def test_kappa_of_a_judge_is_that_of_peers(compared):
     )
 
 
-def test_frame_of_a_check_has_the_runs_that_people_and_judge_rate_differently(compared):
+def test_frame_of_a_check_has_the_runs_that_the_judge_rates_unlike_people(compared):
     unlike = compared.judge_check("grader").frame()
     assert unlike["id"].nunique() == len(unlike) == 12
     assert (unlike["quality"] != unlike["metric.grader"]).all()
     assert set(unlike["case_id"]) <= set(compared.frame()["case_id"])
 
 
-def test_an_unchecked_judge_is_named_wherever_its_figures_are(ws):
-    compared = judged(ws, CASES[:12], rated=lambda text: text.startswith("pp 1"))
-    problem = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
-    assert compared.judge_check().problem == problem
-    row = compared.summary().iloc[1]
-    assert (row["metric.grader.check"], row["metric.grader.corrected_n"]) == (problem, 3)
-    assert math.isnan(row["metric.grader.corrected"])  # few ratings correct nothing
+UNCHECKED = "The judge grader was not checked: 6 runs that it judged are rated, 30 are needed"
+
+
+@pytest.fixture
+def unchecked(ws):
+    return judged(ws, CASES[:12], rated=lambda text: text.startswith("pp 1"))
+
+
+def test_an_unchecked_judge_is_named_wherever_its_figures_are(unchecked):
+    assert unchecked.judge_check().problem == UNCHECKED
+    texts = [str(unchecked), unchecked.to_html(), unchecked.to_junit(), html_of(unchecked)]
+    texts += [unchecked.to_markdown(), str(unchecked.view().table.get_state("_head"))]
+    assert all(UNCHECKED in text for text in texts)
+
+
+def test_few_ratings_correct_nothing(unchecked):
+    row = unchecked.summary().iloc[1]
+    assert (row["metric.grader.check"], row["metric.grader.corrected_n"]) == (UNCHECKED, 3)
+    assert math.isnan(row["metric.grader.corrected"])
     assert math.isnan(row["metric.grader.corrected_delta_low"])
-    texts = [str(compared), compared.to_html(), compared.to_junit(), html_of(compared)]
-    texts += [compared.to_markdown(), str(compared.view().table.get_state("_head"))]
-    assert all(problem in text for text in texts)
-    with pytest.warns(UserWarning, match=re.escape(problem)):
-        compared.assert_no_regressions(alpha=None)
+
+
+def test_a_gate_warns_of_an_unchecked_judge(unchecked):
+    with pytest.warns(UserWarning, match=re.escape(UNCHECKED)):
+        unchecked.assert_no_regressions(alpha=None)
+
+
+def test_a_gate_that_requires_a_checked_judge_fails_without_the_check(unchecked):
     with pytest.raises(RegressionError, match="was not checked") as raised:
-        compared.assert_no_regressions(require_checked_judge=True)
-    assert raised.value.reasons == (f"v2 by grader: {problem}",)
-    assert "not enough data (n = 0)" in compared.judge_check().line  # no rating fails
+        unchecked.assert_no_regressions(require_checked_judge=True)
+    assert raised.value.reasons == (f"v2 by grader: {UNCHECKED}",)
 
 
-def test_a_checked_judge_passes_and_one_that_agrees_too_little_does_not(ws):
+def test_specificity_without_a_failing_rating_has_not_enough_data(unchecked):
+    assert "not enough data (n = 0)" in unchecked.judge_check().line
+
+
+def test_a_checked_judge_passes(ws):
     right = judged(ws, [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)])
     assert right.judge_check().problem == ""
     right.assert_no_regressions(require_checked_judge=True)
     assert right.summary()["metric.grader.check"].str.startswith("judge grader against").all()
-    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(20, 30)]
-    wrong = judged(ws, cases, tags=["v1"])
+
+
+@pytest.fixture
+def wrong(ws):
+    """Return a comparison by a judge that is right about half of 40 cases."""
+    cases = [{"text": f"{kind} {at}"} for kind in ("pp", "fp", "pf", "ff") for at in range(10)]
+    return judged(ws, cases, tags=["v1"])
+
+
+def test_a_judge_that_agrees_too_little_does_not_pass(wrong):
+    assert "kappa 0" in wrong.judge_check().problem
+
+
+def test_kappa_of_a_judge_has_an_interval(wrong):
+    kappa = wrong.judge_check().kappa
+    assert kappa.n == 40
+    assert kappa.low < kappa.mean < kappa.high
+
+
+def test_a_check_uses_the_ratings_of_the_compared_cases(ws, wrong):
     ids = [each.case_id for each in wrong.cases if each.inputs["text"][:2] in {"fp", "pf"}]
-    wrong = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
-    assert wrong.judge_check().n == 20
-    everything = ws.compare("echo", release_tags=["v1"], metrics=wrong.metrics)
-    found = everything.judge_check().kappa
-    assert found.n == 70
-    assert found.low < found.mean < found.high
+    some = ws.compare("echo", release_tags=["v1", "v2"], metrics=wrong.metrics, cases=ids)
+    assert some.judge_check().n == 20
 
 
-def test_a_scale_needs_its_threshold_and_repeats_are_a_whole_number(ws):
+@pytest.fixture
+def scaled(ws):
+    """Return a comparison by a judge with a scale, whose threshold passes every answer."""
     cases = [{"text": f"{kind} {at}"} for kind in ("pp", "ff") for at in range(15)]
-    compared = judged(ws, cases, tags=["v1"], name="points", threshold=0.0)
-    problem = compared.judge_check().problem
+    return judged(ws, cases, tags=["v1"], name="points", threshold=0.0)
+
+
+def test_a_threshold_that_passes_every_answer_is_a_problem(scaled):
+    problem = scaled.judge_check().problem
     assert "kappa 0" in problem
     assert "all get the same verdict: is threshold=0.0 right?" in problem
+
+
+def test_the_check_of_an_unknown_judge_names_the_judges(scaled):
     with pytest.raises(InputError, match="no judge 'quality'; available: points"):
-        compared.judge_check("quality")
-    for repeats in (0, True, 1.5):
-        with pytest.raises(InputError, match="repeats"):
-            ws.judge("grader", repeats=repeats)
+        scaled.judge_check("quality")
+
+
+@pytest.mark.parametrize("repeats", [0, True, 1.5])
+def test_repeats_of_a_judge_are_a_positive_whole_number(ws, repeats):
+    with pytest.raises(InputError, match="repeats"):
+        ws.judge("grader", repeats=repeats)
 
 
 def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
@@ -179,13 +222,19 @@ def test_ratings_of_some_correct_the_mean_and_the_difference(ws, server):
     assert names[-8:] == [each.replace("_delta", "") for each in ends] + ends
 
 
-def test_a_judge_of_no_runs_is_not_checked_and_without_raters_there_is_not_enough_data(ws):
+def test_check_of_one_rater_has_not_enough_data(ws):
     check = rated_by(ws, {"ann": [1, 0]})
     assert (check.n, check.frame().empty) == (0, True)
     nothing = "not enough data (n = 0)"
     assert check.line == f"{check.title}: agreement {nothing} · alpha {nothing}"
     assert check.title == "no run with ratings of two authors"
+
+
+def test_names_of_raters_are_text_in_a_repr(ws):
     assert "\x1b" not in repr(rated_by(ws, {"\x1b[31m": [1, 0]}))
+
+
+def test_a_judge_of_no_runs_is_not_checked(ws):
     metric = ws.judge("grader")
     empty = compare_runs([], deployment="echo", release_tags=["v1", "v2"], metrics=metric)
     assert empty.summary()["metric.grader.corrected_n"].tolist() == [0, 0]
@@ -208,24 +257,51 @@ def test_ratings_that_are_given_blind_or_in_the_grid_count_too(ws, server):
     assert check.n == len(rated) >= 2  # a pair blind, and one in the grid, which may be of it
 
 
-@pytest.mark.parametrize("name", ["moody", "points"])
-def test_repeats_of_a_judge_are_planned_limited_and_resumed(ws, name):
+@pytest.fixture
+def repeated(ws, name):
+    """Run five cases; return options to compare them by a judge with three repeats."""
     cases = [{"text": f"pp {at}"} for at in range(5)]
-    judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
     ws.sweep("echo", cases, release_tags=["v1"], progress=False)
-    options = {"release_tags": ["v1"], "metrics": judge}
-    plan = ws.compare("echo", **options, dry_run=True)
+    judge = ws.judge(name, inputs={"text": "input.text"}, repeats=3)
+    return {"release_tags": ["v1"], "metrics": judge, "progress": False}
+
+
+@pytest.fixture
+def limited(ws, repeated):
+    """Compare by two judges until seven calls were made."""
+    both = [repeated["metrics"], ws.judge("grader", inputs={"text": "input.text"})]
+    return ws.compare("echo", **repeated | {"metrics": both}, max_calls=7)
+
+
+of_each_judge = pytest.mark.parametrize("name", ["moody", "points"])
+
+
+@of_each_judge
+def test_repeats_of_a_judge_are_planned(ws, repeated):
+    plan = ws.compare("echo", **repeated, dry_run=True)
     assert (plan.calls, plan.known) == (15, 0)
-    both = [judge, ws.judge("grader", inputs={"text": "input.text"})]
-    some = ws.compare("echo", **options | {"metrics": both}, max_calls=7, progress=False)
+
+
+@of_each_judge
+def test_max_calls_limits_the_repeats_of_all_judges(ws, limited, name):
     assert len(ws.history.runs(deployment=[name, "grader"])) == 7
-    assert some.errors()["message"].str.contains("of 3 times: its sweep stopped|not called").any()
-    plan = ws.compare("echo", **options, dry_run=True)
+    messages = limited.errors()["message"]
+    assert messages.str.contains("of 3 times: its sweep stopped|not called").any()
+
+
+@of_each_judge
+@pytest.mark.usefixtures("limited")
+def test_repeats_of_a_judge_are_resumed(ws, name, repeated):
+    plan = ws.compare("echo", **repeated, dry_run=True)
     assert (plan.calls, plan.known) == (8, 7)
-    completed = ws.compare("echo", **options, progress=False)
+    assert ws.compare("echo", **repeated).errors().empty
     assert len(ws.history.runs(deployment=name)) == 15
-    assert completed.errors().empty
-    ws.compare("echo", **options, progress=False)
+
+
+@of_each_judge
+def test_repeats_of_a_judge_are_made_once(ws, name, repeated):
+    for _ in range(2):
+        ws.compare("echo", **repeated)
     assert len(ws.history.runs(deployment=name)) == 15
 
 
@@ -277,7 +353,7 @@ with vnb.connect(url, api_key=key, history=path) as ws:
 
 
 @pytest.mark.slow
-def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(server, tmp_path):
+def test_no_answer_of_a_judge_is_paid_twice_after_a_kill(server, tmp_path):
     calls, go_on = [], threading.Event()
 
     def slow(text):
@@ -308,7 +384,7 @@ def test_repeats_of_a_judge_go_on_after_a_kill_and_no_answer_is_paid_twice(serve
     assert (states["FULFILLED"], states.total()) == (24, len(calls))
 
 
-def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server):
+def test_verdict_that_is_no_figure_is_an_error_of_the_judge(ws, server):
     figures = {"n": "NaN", "h": 1e308, "x": "good", "o": None}
     server.deploy(lambda text: {"score": figures[text]}, name="odd")
     compared = judged(ws, [{"text": each} for each in figures], name="odd", repeats=2)
@@ -322,24 +398,38 @@ def test_what_is_no_figure_is_an_error_of_the_judge_and_not_its_noise(ws, server
     assert np.isnan(compared.summary()["metric.odd.judge_noise_pct"]).all()
 
 
-def test_ratings_know_their_author_and_one_rating_an_author_counts(ws, monkeypatch):
+@pytest.fixture
+def rated(ws):
+    """Return a run that two people rated, one of them twice."""
     run = ws.run("echo", {"text": "pp"}, release_tag="v1")
     ws.history.annotate(run.id, tags=["urgent"])
-    assert ws.rate(run, quality=0.5).ratings == {}
-    assert ws.rate(run, quality=0.25, author="ann").ratings == {"ann": 0.25}
+    ws.rate(run, quality=0.25, author="ann")
     ws.rate(run, quality=1, author="joann")
-    rated = ws.rate(run, quality=0, author="ann")
-    assert rated.ratings == {"joann": 1.0, "ann": 0.0}
+    return ws.rate(run, quality=0, author="ann")
+
+
+def test_a_rating_without_an_author_is_not_among_the_ratings(ws):
+    run = ws.run("echo", {"text": "pp"}, release_tag="v1")
+    assert ws.rate(run, quality=0.5).ratings == {}
+
+
+def test_the_latest_rating_of_an_author_counts(rated):
+    assert (rated.ratings, rated.quality) == ({"joann": 1.0, "ann": 0.0}, 0.0)
     assert rated.tags == ("urgent", "rating@joann:1", "rating@ann:0")
-    assert rated.quality == 0.0
-    ws.history.annotate(run.id, quality=None, author="ann")
-    assert ws.history.get(run.id).ratings == {"joann": 1.0}
+
+
+def test_an_author_takes_a_rating_back(ws, rated):
+    ws.history.annotate(rated.id, quality=None, author="ann")
+    assert ws.history.get(rated.id).ratings == {"joann": 1.0}
+
+
+def test_a_rating_of_the_user_is_merged(ws, rated, monkeypatch):
     monkeypatch.setenv("VELLUM_NB_AUTHOR", "kim")
     with vnb.History(":memory:") as other:
         other.merge(ws.history)
-        other.annotate(run.id, quality=0.75)
+        other.annotate(rated.id, quality=0.75)
         ws.history.merge(other)
-    assert ws.history.get(run.id).ratings == {"joann": 1.0, "kim": 0.75}
+    assert ws.history.get(rated.id).ratings == {"joann": 1.0, "ann": 0.0, "kim": 0.75}
 
 
 def rated_by(ws, ratings):
@@ -354,22 +444,30 @@ def rated_by(ws, ratings):
     return ws.compare("echo", release_tags=["v1"], metrics="quality").rater_check()
 
 
-def test_two_raters_have_a_kappa_and_three_an_alpha(ws):
-    ann = [1, 1, 1, 0, 0, 1, 0.75, 0.25, 1, 0] * 2 + [None]
-    bob = [1, 0, 1, 0, 0, 1, 0.5, 0.5, 1, 1] * 2 + [1]
-    rated_by(ws, {"ann": ann, "bob": bob})
-    check = rated_by(ws, {"ann": ann[:7] + [None] * 14})  # again, and so after Bob
+ANN = [1, 1, 1, 0, 0, 1, 0.75, 0.25, 1, 0] * 2 + [None]
+BOB = [1, 0, 1, 0, 0, 1, 0.5, 0.5, 1, 1] * 2 + [1]
+EVE = [0, 1, 1, 0, None, 1, 0, 0, 1, 1] * 2 + [None]
+
+
+def test_two_raters_have_a_kappa(ws):
+    rated_by(ws, {"ann": ANN, "bob": BOB})
+    check = rated_by(ws, {"ann": ANN[:7] + [None] * 14})  # again, and so after Bob
     assert check.confusion.to_numpy().tolist() == [[10, 2], [4, 4]]
-    passes = [[each >= 0.5 for each in own if each is not None] for own in (ann, bob)]
+    passes = [[each >= 0.5 for each in own if each is not None] for own in (ANN, BOB)]
     assert check.kappa.mean == pytest.approx(cohen_kappa_score(passes[0], passes[1][:20]), abs=1e-6)
     assert check.n == check.kappa.n == 20
+    assert (check.agreement.mean, check.title) == (0.7, "raters ann, bob")
+
+
+def test_frame_of_raters_has_the_runs_that_they_rate_differently(ws):
+    check = rated_by(ws, {"ann": ANN, "bob": BOB})
     ratings = sorted(check.frame()[["quality@ann", "quality@bob"]].to_numpy().tolist())
     assert ratings == sorted([[0, 1], [0.25, 0.5], [1, 0]] * 2)
-    assert check.agreement.mean == 0.7
-    assert check.title == "raters ann, bob"
-    eve = [0, 1, 1, 0, None, 1, 0, 0, 1, 1] * 2 + [None]
-    check = rated_by(ws, {"eve": eve})
-    data = [[np.nan if each is None else each >= 0.5 for each in own] for own in (ann, bob, eve)]
+
+
+def test_three_raters_have_an_alpha(ws):
+    check = rated_by(ws, {"ann": ANN, "bob": BOB, "eve": EVE})
+    data = [[np.nan if each is None else each >= 0.5 for each in own] for own in (ANN, BOB, EVE)]
     peer = krippendorff.alpha(np.array(data, dtype=float), level_of_measurement="nominal")
     assert check.alpha.mean == pytest.approx(peer, abs=1e-6)
     assert check.kappa is None

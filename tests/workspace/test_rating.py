@@ -21,16 +21,22 @@ def run(ws):
     return ws.run("shout", {"text": "hi"}, external_id="mine")
 
 
-def test_a_rating_is_reported_and_kept(ws, run):
-    rated = ws.rate(run, quality=1, desired={"loud": "HEY"}, metadata={"by": "ann"})
+@pytest.fixture
+def rated(ws, run):
+    return ws.rate(run, quality=1, desired={"loud": "HEY"}, metadata={"by": "ann"})
+
+
+def test_a_rating_is_recorded(ws, rated):
     assert (rated.quality, rated.desired) == (1.0, {"loud": "HEY"})
-    assert ws.history.get(run.id) == rated
-    actual = told(ws, run)
+    assert ws.history.get(rated.id) == rated
+    frame = ws.history.frame()
+    assert frame[["desired.loud", "quality"]].to_numpy().tolist() == [["HEY", 1.0]]
+
+
+def test_a_rating_is_reported(ws, rated):
+    actual = told(ws, rated)
     assert (actual.output.name, actual.output.value) == ("loud", "HEY")
     assert (actual.quality, actual.metadata) == (1.0, {"by": "ann"})
-    frame = ws.history.frame()
-    assert frame["desired.loud"].tolist() == ["HEY"]
-    assert frame["quality"].tolist() == [1.0]
 
 
 @pytest.mark.parametrize("name", ["id", "execution_id", "external_id"])
@@ -39,21 +45,28 @@ def test_a_run_can_be_named_by_any_of_its_ids(ws, run, name):
     assert told(ws, run).quality == 0
 
 
-def test_quality_is_said_about_every_output_and_later_corrections_add_to_it(server, ws):
+@pytest.fixture
+def of_two_outputs(server, ws):
     def two(text: str) -> dict[str, str]:
         return {"a": text, "b": text}
 
     server.deploy(two)
-    run = ws.run("two", {"text": "x"})
-    assert ws.rate(run, quality=0.5).quality == 0.5
-    actual = told(ws, run)
+    return ws.run("two", {"text": "x"})
+
+
+def test_quality_is_reported_for_every_output(ws, of_two_outputs):
+    assert ws.rate(of_two_outputs, quality=0.5).quality == 0.5
+    actual = told(ws, of_two_outputs)
     assert (actual.output.name, actual.quality, actual.output.value) == ("b", 0.5, None)
-    ws.rate(run, desired={"a": "1"}, quality=0.25)
-    rated = ws.rate(run, desired={"b": "2"})
+
+
+def test_a_later_correction_leaves_the_earlier_one(ws, of_two_outputs):
+    ws.rate(of_two_outputs, desired={"a": "1"}, quality=0.25)
+    rated = ws.rate(of_two_outputs, desired={"b": "2"})
     assert (rated.desired, rated.quality) == ({"a": "1", "b": "2"}, 0.25)
 
 
-def test_every_kind_of_output_can_be_corrected_and_comes_back_by_synchronising(server, ws):
+def test_corrections_of_every_kind_are_synchronised(server, ws):
     def kinds(text: str) -> dict[str, object]:
         chat: ChatHistory = [{"role": "ASSISTANT", "text": text}]
         return {"number": 1, "list": [1], "object": {"a": 1}, "chat": chat, "flag": True}
@@ -79,7 +92,7 @@ class Reply(TypedDict):
     reply: str
 
 
-def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, ws):
+def test_a_rejected_run_is_rated_by_its_declared_outputs(server, ws):
     def moody(text: str) -> Reply:
         raise vnb.Reject("not today")
 
@@ -102,18 +115,19 @@ def test_a_rejected_run_is_rated_and_corrected_by_its_declared_outputs(server, w
         ({"quality": float("nan")}, "quality must be a number from 0 .*, not nan"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_reported(ws, run, said, sentence):
+def test_wrong_rating_is_not_reported(ws, run, said, sentence):
     with pytest.raises(vnb.InputError, match=sentence):
         ws.rate(run, **said)
     assert told(ws, run) is None
     assert ws.history.get(run.id).quality is None
 
 
-def test_an_unknown_run_says_how_to_bring_it_and_what_the_server_refuses_is_not_kept(
-    ws, server, run, tmp_path
-):
+def test_rating_an_unknown_run_names_the_remedy(ws):
     with pytest.raises(vnb.HistoryError, match=r"'nobody'; ws\.sync"):
         ws.rate("nobody", quality=1)
+
+
+def test_a_rating_that_the_server_refuses_is_not_recorded(ws, run, tmp_path):
     with (
         vnb.LocalServer() as other,
         vnb.connect(other, history=tmp_path / "runs.db") as stranger,

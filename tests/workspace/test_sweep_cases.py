@@ -197,20 +197,27 @@ def test_a_dataframe_leaves_out_what_is_missing(read):
     assert c.inputs == {"text": "c", "n": 3}
 
 
-def test_scalars_of_numpy_are_plain_nan_is_not_none_and_a_label_may_be_anything(read):
+def test_scalars_of_numpy_become_plain_values(read):
     row = {"text": np.str_("a"), "n": np.int64(2), "flag": np.True_, "extra": None}
     ((case,), _) = read([row])
     assert case.inputs == {"text": "a", "n": 2, "flag": True}
     assert [type(value) for value in case.inputs.values()] == [str, int, bool]
-    error = refused(read, [{"text": "a", "n": float("nan")}])
-    assert "NaN" in str(error)
+
+
+def test_nan_is_no_missing_value_in_a_list(read):
+    assert "NaN" in str(refused(read, [{"text": "a", "n": float("nan")}]))
+
+
+def test_a_label_may_be_anything(read):
     deep = []
     for _ in range(5000):
         deep = [deep]
     ((case,), _) = read([{"text": "a", "huge": 10**5000, "deep": deep, "odd": {1, 2}}])
-    assert case.labels["huge"] == "the number that is too large to display"
-    assert case.labels["deep"] == "the list that is too large to display"
-    assert case.labels["odd"] == "{1, 2}"
+    assert case.labels == {
+        "huge": "the number that is too large to display",
+        "deep": "the list that is too large to display",
+        "odd": "{1, 2}",
+    }
 
 
 def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
@@ -220,48 +227,63 @@ def test_every_row_of_a_large_table_is_a_case_in_its_place(read):
     assert cases[3_999].inputs == {"text": "3999", "n": 2, "flag": True}
 
 
-def test_all_problems_come_as_one_table_and_a_short_message(read):
+def test_problems_of_cases_are_a_table(read):
     file = csv("text,n,flag,extra\na,x,yes,{'a': 1}\n,2,,\nb,3,true,\n")
     frame = refused(read, file, "v1", "v2").frame()
     assert list(frame.columns) == ["row", "variable", "problem"]
     assert frame["row"].tolist() == [1, 2]
     assert frame["variable"].tolist() == ["extra", "text"]
     assert "json.dumps" in frame["problem"][0]
+
+
+def test_problem_of_one_release_names_its_tag(read):
     frame = refused(read, csv("text,n,flag\na,x,yes\n,2,\n"), "v1", "v2").frame()
     assert frame["variable"].tolist() == ["n", "flag", "text"]
     assert frame["problem"][1].endswith("on v2")
     assert "v2" not in frame["problem"][0]
+
+
+def test_message_of_many_problems_is_short(read):
     error = refused(read, [{"text": "a", "n": f"x{number}"} for number in range(500)])
     assert len(str(error).splitlines()) == 22
     assert "and 480 more" in str(error)
     assert len(error.frame()) == 500
+
+
+def test_rows_with_the_same_problem_are_one_line(read):
     error = refused(read, [{"n": 1}] * 500)
     assert "rows 1, 2, 3, 4, 5 and 495 more" in str(error)
 
 
-def test_mistyped_and_doubled_columns_are_named(read):
-    assert "is the column txt meant?" in str(refused(read, [{"txt": "a"}]))
-    error = refused(read, [{"text": "a", "input.nn": 1}])
-    assert "input.nn: is not an input of echo on v2" in str(error)
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"txt": "a"}, "is the column txt meant?"),
+        ({"text": "a", "input.nn": 1}, "input.nn: is not an input of echo on v2"),
+        ({"text": "a", "input.text": "b"}, "text and input.text of the list are both the input"),
+    ],
+)
+def test_wrong_column_is_named(read, row, message):
+    assert message in str(refused(read, [row]))
+
+
+def test_column_with_a_name_like_an_input_is_a_noted_label(read):
     (case,), notes = read([{"text": "a", "flg": True}])
     assert case.labels == {"flg": True}
     assert "did you mean flag?" in notes[0]
-    error = refused(read, [{"text": "a", "input.text": "b"}])
-    assert "text and input.text of the list are both the input text" in str(error)
 
 
-def test_inputs_that_a_release_or_none_knows_stay_in_the_case_and_are_not_sent_to_it(read):
+def test_input_that_one_release_does_not_know_is_not_sent_to_it(read):
     (case,), notes = read([{"text": "a", "flag": True}], "v1", "v2")
     assert case.inputs == {"text": "a", "flag": True}
     assert notes == ("flag: not sent to v1, which knows no such input",)
-    run = vnb.Run(
-        id="1",
-        deployment="echo",
-        release_tag="v0",
-        timestamp=pd.Timestamp("2026-07-01", tz="UTC"),
-        inputs={"text": "a", "old": 1},
-        case_id=case_id({"text": "a", "old": 1}),
-    )
+
+
+def test_input_of_a_run_that_no_release_knows_stays_in_its_case(read):
+    inputs = {"text": "a", "old": 1}
+    time = pd.Timestamp("2026-07-01", tz="UTC")
+    fields = {"id": "1", "deployment": "echo", "release_tag": "v0", "timestamp": time}
+    run = vnb.Run(**fields, inputs=inputs, case_id=case_id(inputs))
     (case,), notes = read([run], "v1", "v2")
     assert case.case_id == run.case_id
     assert notes == tuple(f"old: not sent to {t}, which knows no such input" for t in ("v1", "v2"))

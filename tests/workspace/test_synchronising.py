@@ -23,19 +23,37 @@ def execute(ws, text, *, name="shout", tag="v2", **options):
     ).execution_id
 
 
-def test_sync_adds_executions_with_all_their_fields(ws):
+@pytest.fixture
+def synchronised(ws):
+    """Return the execution id of a rated execution, and its synchronised run."""
     id_ = execute(ws, "hi", external_id="theirs", metadata={"who": "them"})
     ws.client.submit_workflow_execution_actuals(
         [{"output_key": "loud", "quality": 0.5, "desired_output_value": "HEY"}], execution_id=id_
     )
     assert ws.sync("shout").added == 1
     (run,) = ws.history.runs()
+    return id_, run
+
+
+def test_synchronised_run_has_the_ids_of_its_execution(synchronised):
+    id_, run = synchronised
     assert (run.execution_id, run.external_id, run.metadata) == (id_, "theirs", {"who": "them"})
-    assert (run.release_tag, run.state, run.outputs) == ("v2", "FULFILLED", {"loud": "HI"})
-    assert run.release_id == ws.run("shout", {"text": "hi"}, release_tag="v2").release_id
     assert (run.inputs, run.case_id) == ({"text": "hi"}, case_id({"text": "hi"}))
-    assert (run.quality, run.desired) == (0.5, {"loud": "HEY"})
+
+
+def test_synchronised_run_has_the_result_of_its_execution(synchronised):
+    run = synchronised[1]
+    assert (run.release_tag, run.state, run.outputs) == ("v2", "FULFILLED", {"loud": "HI"})
     assert run.latency_s == pytest.approx((run.finished_at - run.timestamp).total_seconds())
+
+
+def test_synchronised_run_has_the_rating_of_its_execution(synchronised):
+    assert (synchronised[1].quality, synchronised[1].desired) == (0.5, {"loud": "HEY"})
+
+
+def test_synchronised_run_has_the_release_of_its_tag(ws, synchronised):
+    run = synchronised[1]
+    assert run.release_id == ws.run("shout", {"text": "hi"}, release_tag="v2").release_id
     assert run.environment == "local"
 
 
@@ -98,20 +116,32 @@ def test_a_run_that_was_refused_is_not_taken_for_the_execution_that_has_its_exte
     assert ws.sync("shout").known == 1
 
 
-def test_only_what_began_in_the_time_asked_for_comes_and_a_limit_takes_the_newest(ws):
+@pytest.fixture
+def between(ws):
+    """Return a time between two executions."""
     execute(ws, "before")
     moment = datetime.now(UTC)
     execute(ws, "after")
-    assert ws.sync("shout", until=moment).added == 1
-    assert [run.inputs["text"] for run in ws.history.runs()] == ["before"]
-    report = ws.sync("shout", since=moment)
-    assert (report.added, report.known) == (1, 0)
-    assert ws.sync("shout", since="2999-01-01").known == 0
-    assert ws.sync("shout", since="0001-01-01T00:00+14:00").known == 2
+    return moment
+
+
+@pytest.mark.parametrize(("bound", "text"), [("until", "before"), ("since", "after")])
+def test_sync_adds_executions_of_a_period(ws, between, bound, text):
+    assert ws.sync("shout", **{bound: between}).added == 1
+    assert [run.inputs["text"] for run in ws.history.runs()] == [text]
+
+
+@pytest.mark.usefixtures("between")
+@pytest.mark.parametrize(("since", "added"), [("2999-01-01", 0), ("0001-01-01T00:00+14:00", 2)])
+def test_sync_takes_any_time(ws, since, added):
+    assert ws.sync("shout", since=since).added == added
+
+
+def test_limit_of_a_sync_takes_the_newest_executions(ws):
     for text in ("one", "two", "three"):
         execute(ws, text)
-    assert ws.sync("shout", limit=2).added == 2  # the newest
-    assert [run.inputs["text"] for run in ws.history.runs(limit=2)] == ["three", "two"]
+    assert ws.sync("shout", limit=2).added == 2
+    assert [run.inputs["text"] for run in ws.history.runs()] == ["three", "two"]
     assert ws.sync("shout").added == 1
 
 

@@ -51,9 +51,7 @@ def test_the_first_words_come_while_the_model_still_speaks(server, vellum, model
     assert [event.state for event in events] == ["STREAMING", "FULFILLED"]
 
 
-def test_figures_have_the_fields_that_are_requested_and_tokens_are_estimated_if_need_be(
-    server, vellum, model
-):
+def test_figures_have_the_requested_fields(server, vellum, model):
     asked = {"usage": True, "cost": True, "model_name": True, "finish_reason": True}
     first, *_, last = ask(vellum, expand_meta=asked)
     assert first.meta.model_name == "tiny"
@@ -61,7 +59,13 @@ def test_figures_have_the_fields_that_are_requested_and_tokens_are_estimated_if_
     assert (usage.input_token_count, usage.output_token_count) == (7, 3)
     assert last.meta.cost.value == pytest.approx((7 * 1.0 + 3 * 2.0) / 1e6)
     assert last.meta.finish_reason == "STOP"
+
+
+def test_figures_are_left_out_unless_requested(server, vellum, model):
     assert ask(vellum)[-1].meta is None
+
+
+def test_tokens_are_estimated_if_the_model_does_not_count_them(server, vellum, model):
     model.answer = chunks(delta(content="x" * 40), finish())
     usage = ask(vellum, expand_meta={"usage": True})[-1].meta.usage
     assert usage.output_token_count == 10
