@@ -18,7 +18,7 @@ def test_names_are_tags_with_who_gave_them():
     assert without_failure(tags, "wrong category") == ["seen", "failure:rude: very"]
     assert named(["failure:", "failure: ", "failures:x", "x failure:y", "failure"]) == {}
     for name in ("", " \n", "x" * 81, "\u202e\x1b"):
-        with pytest.raises(InputError, match="give 1 to 80 characters"):
+        with pytest.raises(InputError, match="give 1 to 80 printable characters"):
             with_failure([], name, "ann")
     with pytest.raises(InputError, match="name must be a text, not 5"):
         with_failure([], 5, "ann")

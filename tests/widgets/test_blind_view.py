@@ -171,7 +171,8 @@ def test_actuals_that_no_server_takes_are_said_once_and_wait_to_be_sent(tmp_path
 
 
 def test_nothing_to_rate_is_said_and_results_are_shown_once_it_is_decided_and_not_before():
-    one = vnb.compare(pd.DataFrame({"release_tag": ["v1", "v2"], "input.n": [1, 2]}))
+    frame = {"release_tag": ["v1", "v2"], "input.n": [1, 2], "output.x": [1, 2]}
+    one = vnb.compare(pd.DataFrame(frame))
     model = view_of(one).view_model
     assert (model["state"], model["total"]) == ("empty", 0)
     assert model["words"] == "Nothing to rate: no case has an answer on both releases."

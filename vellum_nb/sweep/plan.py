@@ -97,12 +97,6 @@ class SweepPlan:
     last_seen: datetime | None = None
     ended: str | None = None
 
-    def with_options(self, earlier: SweepOptions, options: SweepOptions) -> SweepPlan:
-        """Return this plan with the notes on `options` in place of those on `earlier` ones."""
-        former = {*_option_notes(self, earlier)}
-        notes = [note for note in self.notes if note not in former]
-        return replace(self, notes=(*notes, *_option_notes(self, options)))
-
     @property
     def planned(self) -> int:
         """Number of planned runs."""
@@ -523,6 +517,13 @@ def _unreadable_tags(new: SweepRecord) -> Iterator[str]:
     tags = ", ".join(tag for tag, release in new.releases.items() if release is None)
     if tags:
         yield f"this key cannot read {tags}: only the server checks the inputs"
+
+
+def replanned(plan: SweepPlan, earlier: SweepOptions, options: SweepOptions) -> SweepPlan:
+    """Return `plan` with the notes on `options` in place of those on `earlier` ones."""
+    former = {*_option_notes(plan, earlier)}
+    notes = [note for note in plan.notes if note not in former]
+    return replace(plan, notes=(*notes, *_option_notes(plan, options)))
 
 
 def _option_notes(plan: SweepPlan, options: SweepOptions) -> Iterator[str]:

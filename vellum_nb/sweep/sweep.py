@@ -31,7 +31,7 @@ from vellum_nb.rendering.format import plural
 from vellum_nb.sweep.driver import Attempt, Driver, thread_pool
 from vellum_nb.sweep.executors import executor_pool
 from vellum_nb.sweep.options import LIMIT_NAMES, LimitsLike, SweepOptions, as_limits
-from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, superseded
+from vellum_nb.sweep.plan import PlannedRun, SweepPlan, planned_runs, replanned, superseded
 from vellum_nb.sweep.progress import BY_HAND, Counter, Progress, State, is_cost
 from vellum_nb.sweep.retry_policy import ListingDelay, PreparedRun
 from vellum_nb.sweep.stop_rule import StopRule, has_same_metric
@@ -222,7 +222,7 @@ class SweepControl:
         if driver is not None:
             driver.options = options
         if self.plan is not None:
-            self.plan = self.plan.with_options(self.options, options)
+            self.plan = replanned(self.plan, self.options, options)
         self.options = options
 
     def _stored(self, options: SweepOptions) -> dict[str, Any]:

@@ -395,7 +395,7 @@ def test_failure_is_removed(failed):
 
 def test_invalid_failures_are_refused(graded):
     fail(graded, 2, "x" * 81)
-    assert "give 1 to 80 characters" in graded.cell(2, "v2")["text"]
+    assert "give 1 to 80 printable characters" in graded.cell(2, "v2")["text"]
     graded.act("fail", 2, release="v2", name=7, has=True)
     assert "7 is not a name" in graded.view.error
     graded.act("fail", 2, release="v2", name="odd", has="yes")

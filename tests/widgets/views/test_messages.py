@@ -51,7 +51,7 @@ def test_a_window_is_clipped_whatever_is_asked_for(page, most):
         ("grid", {"kind": None}, "does not know the message None"),
         ("grid", {"kind": "open", "id": "<script>"}, "unknown case '<script>'"),
         ("grid", {"kind": "open", "id": {"a": 1}}, "unknown case {'a': 1}"),
-        ("grid", {"kind": "baseline", "release": "v9"}, "'v9' is not among"),
+        ("grid", {"kind": "baseline", "release": "v9"}, "'v9' is not a compared release"),
         ("grid", {"kind": "baseline"}, "None is not a release"),
         ("grid", {"kind": "metric", "name": 7}, "7 is not a name"),
         ("grid", {"kind": "rate", "quality": 0.3}, "a rating is one of"),
