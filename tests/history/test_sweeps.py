@@ -410,7 +410,7 @@ def test_a_sweep_is_driven_once_in_a_process_too(history, sweep):
 
 def test_lease_released_by_its_driver_is_not_renewed(history, lease):
     lease.release()
-    with pytest.raises(LeaseLostError, match="its lease was released; resume it"):
+    with pytest.raises(LeaseLostError, match="whose lease was released; resume it"):
         lease.renew()
 
 

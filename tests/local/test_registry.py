@@ -196,7 +196,7 @@ BAD_NAMES = ["", " a", "a/b", "a?b", "x" * 151, "a\n", "-"]
             for tag in BAD_TAGS
         ],
         *[(whisper, {"name": name}, "cannot be the name of a deployment") for name in BAD_NAMES],
-        (whisper, {"release_tags": "v1"}, r"\['v1'\], not 'v1'"),
+        (whisper, {"release_tags": "v1"}, "must be a list of texts, not 'v1'"),
         (whisper, {"label": ""}, "a label has 1 to 150 characters"),
         (whisper, {"release_id": "x"}, "release_id 'x' is not a UUID"),
         (lambda text: text, {}, "a lambda has no name"),
