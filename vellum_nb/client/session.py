@@ -442,10 +442,11 @@ class Call:
         """Record that the request is sent through `sock` now."""
         with self._lock:
             self._begin_step()
-            if self._cancel is not None and not self._cancel.may_send():
-                raise ConnectionAbortedError(TOO_LATE)
             self._socket = sock
             self.sent = True
+        if self._cancel is not None and not self._cancel.may_send():
+            self.sent = False
+            raise ConnectionAbortedError(TOO_LATE)
 
     def cut(self, reason: str = CANCELLED) -> None:
         """Shut the socket down, so the call fails at once."""
@@ -560,11 +561,13 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         if self._owner is not None and not self._connecting:
+            # A timeout, which is that of connecting, would wait between the check of `sending` and
+            # the system's send, and the process can be suspended there. The watchdog limits both.
+            self.sock.settimeout(None)
             self._owner.sending(self.sock)
-            if len(data) > _JOINED_BYTES:
-                # It is the connect timeout; the watchdog limits the total.
-                self.sock.settimeout(None)
-        super().send(data)
+            self.sock.sendall(data)
+        else:
+            super().send(data)
 
     def _new_conn(self) -> socket.socket:
         """Connect like urllib3, but record the socket before it waits."""
